@@ -1,0 +1,41 @@
+PYTHON ?= python3
+VENV ?= .venv
+
+BIN = $(VENV)/bin
+INSTALLED = $(VENV)/.installed
+
+# Tests and the demo share a machine with its user; the tokenizer's threads do not survive a fork.
+export OMP_NUM_THREADS ?= 2
+export TOKENIZERS_PARALLELISM = false
+# DeepSpeed's operators are compiled when a run first needs them, never here.
+export DS_BUILD_OPS = 0
+
+.PHONY: install demo test test-slow lint clean
+
+install: $(INSTALLED)
+
+# torch goes first, alone: where pip is set up to find a CPU build of it (PIP_EXTRA_INDEX_URL), nothing can then pull in
+# another. setuptools is there for torch's compiler of extensions, which DeepSpeed's CPU offload uses.
+$(INSTALLED): setup.cfg constraints.txt pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --constraint constraints.txt setuptools torch
+	$(BIN)/python -m pip install --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+demo: install
+	$(BIN)/python launch/demo.py
+
+lint: install
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+test: lint
+	$(BIN)/python -m pytest
+
+test-slow: install
+	$(BIN)/python -m pytest -m slow
+
+# Keeps $(VENV), which takes long to fetch, and runs/, which took longer to make.
+clean:
+	rm -rf build .pytest_cache .mypy_cache .ruff_cache *.egg-info
+	find . -path ./$(VENV) -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
