@@ -1,0 +1,134 @@
+"""Attention under Whisper's parameter names: projections, the product itself, and the masks both stacks need."""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+from transformers.activations import ACT2FN
+
+
+class AttentionProjections(nn.Module):
+    """The query, key, value and output projections of one attention; splits into heads and nothing else."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.scale = (width // heads) ** -0.5
+        self.q_proj = nn.Linear(width, width)
+        self.k_proj = nn.Linear(width, width, bias=False)
+        self.v_proj = nn.Linear(width, width)
+        self.out_proj = nn.Linear(width, width)
+
+    def split_heads(self, states: torch.Tensor) -> torch.Tensor:
+        """[B, L, width] → [B, heads, L, width / heads]."""
+        return states.view(*states.shape[:2], self.heads, -1).transpose(1, 2)
+
+    def queries(self, states: torch.Tensor) -> torch.Tensor:
+        """Scaled queries [B, heads, L, head size]."""
+        return self.split_heads(self.q_proj(states) * self.scale)
+
+    def keys_values(self, states: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return self.split_heads(self.k_proj(states)), self.split_heads(self.v_proj(states))
+
+    def output(self, attended: torch.Tensor) -> torch.Tensor:
+        """[B, heads, L, head size] → [B, L, width]."""
+        return self.out_proj(attended.transpose(1, 2).flatten(2))
+
+
+def attend(
+    queries: torch.Tensor,
+    keys: torch.Tensor,
+    values: torch.Tensor,
+    mask: torch.Tensor | None = None,
+    causal: bool = False,
+    dropout: float = 0.0,
+    with_weights: bool = False,
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Scaled-dot-product attention with queries already scaled.
+
+    Args:
+        queries, keys, values: [B, heads, L or S, head size].
+        mask: bool, true where a query may look, broadcastable to [B, heads, L, S].
+        causal: position i looks at keys up to i; only where L = S and without ``mask``.
+        with_weights: compute the probabilities openly and return them.
+
+    Returns:
+        The attended values [B, heads, L, head size], and the probabilities [B, heads, L, S] before dropout or None.
+    """
+    if not with_weights:
+        attended = F.scaled_dot_product_attention(queries, keys, values, mask, dropout, causal, scale=1.0)
+        return attended, None
+    scores = queries @ keys.transpose(2, 3)
+    if causal:
+        mask = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).tril()
+    if mask is not None:
+        scores = scores.masked_fill(~mask, torch.finfo(scores.dtype).min)
+    weights = scores.softmax(-1, dtype=torch.float32).to(values.dtype)
+    return F.dropout(weights, dropout) @ values, weights
+
+
+def frame_mask(frame_lengths: torch.Tensor | None, frames: int) -> torch.Tensor | None:
+    """Which encoder frames may be looked at: bool [B, 1, 1, frames], or None where all may."""
+    if frame_lengths is None:
+        return None
+    return (torch.arange(frames, device=frame_lengths.device) < frame_lengths[:, None])[:, None, None]
+
+
+class CausalMask:
+    """Which keys a decoder position may see.
+
+    Made by the first layer that asks, whose keys show how long the cache is: a static cache is longer than what it
+    holds.
+
+    Args:
+        positions: int64 [L], the place of each query in the sequence.
+        held: keys that are really there, or None where only the device knows.
+        padding_mask: [B, held] (1 = real), or the four-dimensional mask that ``generate()`` makes for a static cache.
+    """
+
+    def __init__(self, positions: torch.Tensor, held: int | None, padding_mask: torch.Tensor | None) -> None:
+        self.positions = positions
+        self.held = held
+        self.padding_mask = padding_mask
+        self.mask: torch.Tensor | None = None
+
+    def __call__(self, keys: int) -> tuple[torch.Tensor | None, bool]:
+        """``mask`` and ``causal`` for :func:`attend`."""
+        padding = self.padding_mask
+        if padding is not None and padding.dim() == 4:
+            return padding if padding.dtype == torch.bool else padding == 0, False
+        if padding is None and self.held == keys and len(self.positions) in (1, keys):
+            return None, len(self.positions) > 1
+        if self.mask is None:
+            at = torch.arange(keys, device=self.positions.device)
+            self.mask = (at <= self.positions[:, None])[None, None]
+            if padding is not None:
+                real = F.pad(padding.bool(), (0, keys - padding.shape[1]), value=True)[:, None, None]
+                # A position always sees itself: the softmax over nothing is not a number.
+                self.mask = self.mask & real | (at == self.positions[:, None])
+        return self.mask, False
+
+
+class FeedForward(nn.Module):
+    """What an encoder and a decoder layer share: the feed-forward block, residual dropout, attention dropout."""
+
+    def __init__(self, config: Any, feed_forward_width: int) -> None:
+        super().__init__()
+        self.config = config
+        self.fc1 = nn.Linear(config.d_model, feed_forward_width)
+        self.fc2 = nn.Linear(feed_forward_width, config.d_model)
+        self.final_layer_norm = nn.LayerNorm(config.d_model)
+        self.activation = ACT2FN[config.activation_function]
+
+    def feed_forward(self, hidden: torch.Tensor) -> torch.Tensor:
+        states = self.activation(self.fc1(self.final_layer_norm(hidden)))
+        states = self.fc2(F.dropout(states, self.config.activation_dropout, self.training))
+        return hidden + self.residual_dropout(states)
+
+    def residual_dropout(self, states: torch.Tensor) -> torch.Tensor:
+        return F.dropout(states, self.config.dropout, self.training)
+
+    @property
+    def attention_dropout(self) -> float:
+        return self.config.attention_dropout if self.training else 0.0

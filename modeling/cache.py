@@ -1,0 +1,115 @@
+"""Keys and values kept between decoding steps: the one place that knows what ``generate()`` hands over.
+
+The adapter is chosen by the type of the object, never by a version number. The primary and the secondary attention's
+keys and values lie side by side on the head axis of the one cross-attention slot that Whisper's caches have per layer,
+so the stock caches and their beam reordering serve the dual decoder unchanged.
+"""
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import torch
+
+try:  # from 4.43 on; before, generate() carries tuples
+    from transformers.cache_utils import DynamicCache, EncoderDecoderCache
+except ImportError:
+    DynamicCache = EncoderDecoderCache = None
+
+KeysValues = tuple[torch.Tensor, torch.Tensor]
+
+
+class DecoderCache(Protocol):
+    """What a decoder layer asks of a cache; every tensor is [batch, heads, positions, head size]."""
+
+    def length(self) -> Any:
+        """Positions held so far: an int, or a tensor where only the device knows."""
+
+    def self_attention(self, layer: int, keys: torch.Tensor, values: torch.Tensor) -> KeysValues:
+        """Append this step's keys and values and return all of them."""
+
+    def cross_attention(self, layer: int, project: Callable[[], KeysValues]) -> KeysValues:
+        """The encoder's keys and values of both attentions; ``project`` is called once per layer and sequence."""
+
+    def export(self) -> Any:
+        """What goes back to ``generate()``."""
+
+
+class NoCache:
+    """Training and teacher forcing: every step is the first, nothing is kept (or gradient checkpointing saves less)."""
+
+    def length(self) -> int:
+        return 0
+
+    def self_attention(self, layer: int, keys: torch.Tensor, values: torch.Tensor) -> KeysValues:
+        return keys, values
+
+    def cross_attention(self, layer: int, project: Callable[[], KeysValues]) -> KeysValues:
+        return project()
+
+    def export(self) -> None:
+        return None
+
+
+class TupleCache:
+    """Per layer (self keys, self values, cross keys, cross values), as transformers before 4.43 passes them."""
+
+    def __init__(self, past: tuple | None) -> None:
+        self.past = past or ()
+        self.present: list[tuple[torch.Tensor, ...]] = []
+
+    def length(self) -> int:
+        return self.past[0][0].shape[2] if self.past else 0
+
+    def self_attention(self, layer: int, keys: torch.Tensor, values: torch.Tensor) -> KeysValues:
+        if self.past:
+            keys = torch.cat((self.past[layer][0], keys), dim=2)
+            values = torch.cat((self.past[layer][1], values), dim=2)
+        self.present.append((keys, values))
+        return keys, values
+
+    def cross_attention(self, layer: int, project: Callable[[], KeysValues]) -> KeysValues:
+        keys, values = self.past[layer][2:4] if self.past else project()
+        self.present[-1] += (keys, values)
+        return keys, values
+
+    def export(self) -> tuple:
+        return tuple(self.present)
+
+
+class EncoderDecoderCacheAdapter:
+    """transformers' own ``EncoderDecoderCache``, dynamic or static."""
+
+    def __init__(self, cache: Any, cache_position: torch.Tensor | None) -> None:
+        self.cache = cache
+        self.cache_position = cache_position  # a static cache before 5.x writes where it is told
+
+    def length(self) -> Any:
+        return self.cache.get_seq_length()
+
+    def self_attention(self, layer: int, keys: torch.Tensor, values: torch.Tensor) -> KeysValues:
+        where = {"cache_position": self.cache_position}
+        return self.cache.self_attention_cache.update(keys, values, layer, where)
+
+    def cross_attention(self, layer: int, project: Callable[[], KeysValues]) -> KeysValues:
+        cross = self.cache.cross_attention_cache
+        if not self.cache.is_updated.get(layer):
+            self.cache.is_updated[layer] = True
+            keys, values = project()
+            return cross.update(keys, values, layer, {"cache_position": None})
+        if hasattr(cross, "layers"):  # from 4.54 on
+            return cross.layers[layer].keys, cross.layers[layer].values
+        return cross.key_cache[layer], cross.value_cache[layer]
+
+    def export(self) -> Any:
+        return self.cache
+
+
+def open_cache(past: Any, use_cache: bool, cache_position: torch.Tensor | None = None) -> DecoderCache:
+    """The adapter for what the caller handed over: nothing, tuples, or a cache object."""
+    if not use_cache:
+        return NoCache()
+    if past is None and EncoderDecoderCache is not None:
+        past = EncoderDecoderCache(DynamicCache(), DynamicCache())
+    if past is None or isinstance(past, (tuple, list)):
+        return TupleCache(None if past is None else tuple(past))
+    return EncoderDecoderCacheAdapter(past, cache_position)

@@ -1,0 +1,80 @@
+"""Opening a checkpoint folder or hub name as the model it holds, and saying plainly when it holds another."""
+
+import difflib
+import os
+from typing import Any
+
+from transformers import PretrainedConfig, WhisperForConditionalGeneration, WhisperProcessor
+
+from .dual_whisper import DualWhisperForConditionalGeneration
+
+DUAL, PLAIN = "dual_whisper", "whisper"
+
+
+class CheckpointError(ValueError):
+    """A checkpoint that is missing, damaged, or of another architecture."""
+
+
+def checkpoint_kind(name: str, revision: str | None = None) -> str:
+    """``dual_whisper`` or ``whisper``, from the checkpoint's config alone.
+
+    Raises:
+        CheckpointError: if there is no such checkpoint, or it is of another architecture.
+    """
+    if not os.path.isdir(name) and (os.path.isabs(name) or name.startswith(".") or name.count("/") != 1):
+        raise CheckpointError(f"{name} is neither a folder nor a hub name{_nearest_folder(name)}")
+    if os.path.isdir(name) and not os.path.exists(os.path.join(name, "config.json")):
+        raise CheckpointError(f"{name} has no config.json: it is not a checkpoint{_checkpoint_below(name)}")
+    try:
+        values, _ = PretrainedConfig.get_config_dict(name, revision=revision)
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"cannot open checkpoint {name}: {_first_line(error)}") from None
+    kind = values.get("model_type")
+    if kind not in (DUAL, PLAIN):
+        raise CheckpointError(f"{name} is a {kind!r} checkpoint; it must be a {PLAIN!r} or {DUAL!r} one")
+    return kind
+
+
+def open_processor(name: str, revision: str | None = None) -> WhisperProcessor:
+    """The checkpoint's feature extractor and tokenizer."""
+    try:
+        return WhisperProcessor.from_pretrained(name, revision=revision)
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise CheckpointError(f"cannot open the processor of {name}: {_first_line(error)}") from None
+
+
+def open_model(name: str, revision: str | None = None, lift: bool = False, **config: Any) -> Any:
+    """The checkpoint's model in float32.
+
+    Args:
+        lift: open a plain Whisper as a dual-attention one, its second attention a copy of the first.
+        config: values that replace the checkpoint's config, ``encoder_padding`` for one.
+
+    Raises:
+        CheckpointError: as :func:`checkpoint_kind`, and if the weights are missing or damaged.
+    """
+    import torch
+
+    kind = checkpoint_kind(name, revision)
+    model_class = DualWhisperForConditionalGeneration if lift or kind == DUAL else WhisperForConditionalGeneration
+    try:
+        model = model_class.from_pretrained(name, revision=revision, **config)
+    except Exception as error:  # safetensors, transformers and the hub each raise their own
+        raise CheckpointError(f"cannot load the weights of {name}: {_first_line(error)}") from error
+    return model.to(torch.float32)
+
+
+def _first_line(error: Exception) -> str:
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+
+
+def _nearest_folder(name: str) -> str:
+    parent = os.path.dirname(os.path.abspath(name))
+    siblings = [entry.name for entry in os.scandir(parent) if entry.is_dir()] if os.path.isdir(parent) else []
+    match = difflib.get_close_matches(os.path.basename(name), siblings, n=1)
+    return f" (there is {os.path.join(os.path.dirname(name), match[0])})" if match else ""
+
+
+def _checkpoint_below(name: str) -> str:
+    below = [child for child in ("best", "final") if os.path.exists(os.path.join(name, child, "config.json"))]
+    return f" (did you mean {os.path.join(name, below[0])}?)" if below else ""

@@ -1,0 +1,210 @@
+"""Dual-attention Whisper as transformers sees it: own stacks under Whisper's parameter names, stock ``generate()``."""
+
+import inspect
+import math
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import torch
+from torch import nn
+from transformers import WhisperForConditionalGeneration
+from transformers.modeling_outputs import BaseModelOutput, Seq2SeqLMOutput, Seq2SeqModelOutput
+from transformers.models.whisper.modeling_whisper import WhisperModel
+
+from .configuration import DualWhisperConfig
+from .decoder import DualWhisperDecoder
+from .encoder import DualWhisperEncoder, EncoderOutput
+from .losses import IGNORED, token_loss_sum
+from .stack import LayerStack
+
+
+class DualWhisperModel(WhisperModel):
+    """Encoder and dual-attention decoder."""
+
+    config_class = DualWhisperConfig
+
+    def __init__(self, config: DualWhisperConfig) -> None:
+        super(WhisperModel, self).__init__(config)  # not WhisperModel's own: it would build the stock stacks
+        self.encoder = DualWhisperEncoder(config)
+        self.decoder = DualWhisperDecoder(config)
+        self.post_init()
+
+    def forward(  # type: ignore[override]
+        self,
+        input_features: torch.Tensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        feature_lengths: Sequence[int] | torch.Tensor | None = None,
+        decoder_input_ids: torch.Tensor | None = None,
+        decoder_attention_mask: torch.Tensor | None = None,
+        encoder_outputs: Any = None,
+        past_key_values: Any = None,
+        decoder_inputs_embeds: torch.Tensor | None = None,
+        decoder_position_ids: torch.Tensor | None = None,
+        use_cache: bool | None = None,
+        output_attentions: bool | None = None,
+        output_hidden_states: bool | None = None,
+        return_dict: bool | None = None,
+        cache_position: torch.Tensor | None = None,
+        **ignored: Any,
+    ) -> Seq2SeqModelOutput | tuple:
+        wanted = {"output_attentions": output_attentions, "output_hidden_states": output_hidden_states}
+        if encoder_outputs is None:
+            if input_features is None:
+                raise ValueError("give input_features or encoder_outputs")
+            encoder_outputs = self.encoder(input_features, feature_lengths=feature_lengths, **wanted)
+        elif not isinstance(encoder_outputs, BaseModelOutput):
+            encoder_outputs = EncoderOutput(*encoder_outputs)
+        decoded = self.decoder(
+            input_ids=decoder_input_ids,
+            attention_mask=decoder_attention_mask,
+            encoder_hidden_states=encoder_outputs.last_hidden_state,
+            encoder_frame_lengths=getattr(encoder_outputs, "frame_lengths", None),
+            past_key_values=past_key_values,
+            inputs_embeds=decoder_inputs_embeds,
+            position_ids=decoder_position_ids,
+            use_cache=use_cache,
+            cache_position=cache_position,
+            **wanted,
+        )
+        output = Seq2SeqModelOutput(
+            last_hidden_state=decoded.last_hidden_state,
+            past_key_values=decoded.past_key_values,
+            decoder_hidden_states=decoded.hidden_states,
+            decoder_attentions=decoded.attentions,
+            cross_attentions=decoded.cross_attentions,
+            encoder_last_hidden_state=encoder_outputs.last_hidden_state,
+            encoder_hidden_states=encoder_outputs.hidden_states,
+            encoder_attentions=encoder_outputs.attentions,
+        )
+        return output.to_tuple() if return_dict is False else output
+
+
+class DualWhisperForConditionalGeneration(WhisperForConditionalGeneration):
+    """Dual-attention Whisper with its tied vocabulary projection."""
+
+    config_class = DualWhisperConfig
+    _no_split_modules: ClassVar[list[str]] = ["DualWhisperEncoderLayer", "DualWhisperDecoderLayer"]
+
+    def __init__(self, config: DualWhisperConfig) -> None:
+        super(WhisperForConditionalGeneration, self).__init__(config)  # as above
+        self.model = DualWhisperModel(config)
+        self.proj_out = nn.Linear(config.d_model, config.vocab_size, bias=False)
+        self.max_target_positions = config.max_target_positions
+        self.post_init()
+
+    def forward(  # type: ignore[override]
+        self,
+        input_features: torch.Tensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        feature_lengths: Sequence[int] | torch.Tensor | None = None,
+        decoder_input_ids: torch.Tensor | None = None,
+        decoder_attention_mask: torch.Tensor | None = None,
+        encoder_outputs: Any = None,
+        past_key_values: Any = None,
+        decoder_inputs_embeds: torch.Tensor | None = None,
+        decoder_position_ids: torch.Tensor | None = None,
+        labels: torch.Tensor | None = None,
+        num_items_in_batch: float | torch.Tensor | None = None,
+        loss_only: bool = False,
+        use_cache: bool | None = None,
+        output_attentions: bool | None = None,
+        output_hidden_states: bool | None = None,
+        return_dict: bool | None = None,
+        cache_position: torch.Tensor | None = None,
+        **ignored: Any,
+    ) -> Seq2SeqLMOutput | tuple:
+        """Whisper's forward, and the clips' lengths and a loss that can be summed over microbatches.
+
+        Args:
+            feature_lengths: see :meth:`DualWhisperEncoder.forward`.
+            labels: int64 [B, L], -100 where there is no loss; alone, they are shifted to make the decoder's input.
+            num_items_in_batch: what the summed token loss is divided by; the number of target tokens if None.
+            loss_only: leave the logits out, so that they never exist at once (training).
+        """
+        if labels is not None:
+            use_cache = False  # nothing reads it
+            if decoder_input_ids is None and decoder_inputs_embeds is None:
+                decoder_input_ids = shift_right(labels, self.config.pad_token_id, self.config.decoder_start_token_id)
+        outputs = self.model(
+            input_features,
+            feature_lengths=feature_lengths,
+            decoder_input_ids=decoder_input_ids,
+            decoder_attention_mask=decoder_attention_mask,
+            encoder_outputs=encoder_outputs,
+            past_key_values=past_key_values,
+            decoder_inputs_embeds=decoder_inputs_embeds,
+            decoder_position_ids=decoder_position_ids,
+            use_cache=use_cache,
+            output_attentions=output_attentions,
+            output_hidden_states=output_hidden_states,
+            cache_position=cache_position,
+        )
+        loss = None
+        if labels is not None:
+            tokens = (labels != IGNORED).sum() if num_items_in_batch is None else num_items_in_batch
+            loss = token_loss_sum(outputs.last_hidden_state, self.proj_out, labels) / tokens
+        output = Seq2SeqLMOutput(
+            loss=loss,
+            logits=None if loss_only else self.proj_out(outputs.last_hidden_state),
+            past_key_values=outputs.past_key_values,
+            decoder_hidden_states=outputs.decoder_hidden_states,
+            decoder_attentions=outputs.decoder_attentions,
+            cross_attentions=outputs.cross_attentions,
+            encoder_last_hidden_state=outputs.encoder_last_hidden_state,
+            encoder_hidden_states=outputs.encoder_hidden_states,
+            encoder_attentions=outputs.encoder_attentions,
+        )
+        return output.to_tuple() if return_dict is False else output
+
+    def new_modules(self) -> list[str]:
+        """Names of the parameters that plain Whisper has not: the second attentions, their norms and the gates."""
+        return [name for name, _ in self.named_parameters() if ".secondary_attn" in name or ".gate." in name]
+
+    def _init_weights(self, module: nn.Module) -> None:
+        super()._init_weights(module)
+        if isinstance(module, DualWhisperEncoder):
+            weight = module.embed_positions.weight
+            if not getattr(weight, "_is_hf_initialized", False):
+                with torch.no_grad():
+                    weight.copy_(sinusoids(*weight.shape))
+
+    @classmethod
+    def from_pretrained(cls, *args: Any, **kwargs: Any) -> Any:
+        """As transformers' own. A plain Whisper checkpoint is lifted: its second attention starts as the first's copy.
+
+        Raises:
+            ValueError: if the checkpoint has some layers' second attention and not others'.
+        """
+        with_info = kwargs.pop("output_loading_info", False)
+        model, info = super().from_pretrained(*args, output_loading_info=True, **kwargs)
+        missing = {name for name in info["missing_keys"] if ".secondary_attn" in name}
+        if missing and len(missing) < sum(".secondary_attn" in name for name in model.state_dict()):
+            raise ValueError(f"the checkpoint lacks {len(missing)} tensors of its secondary attentions: {min(missing)}")
+        if missing:
+            for layer in model.model.decoder.layers:
+                layer.copy_primary_to_secondary()
+        return (model, info) if with_info else model
+
+
+def shift_right(labels: torch.Tensor, pad_token_id: int, start_token_id: int) -> torch.Tensor:
+    """The decoder's input for labels [B, L]: the start token, then the labels but the last; -100 becomes padding."""
+    start = torch.full_like(labels[:, :1], start_token_id)
+    return torch.cat((start, labels[:, :-1].masked_fill(labels[:, :-1] == IGNORED, pad_token_id)), dim=1)
+
+
+def sinusoids(positions: int, width: int) -> torch.Tensor:
+    """Whisper's fixed encoder positions [positions, width]: sines, then cosines, wavelengths to 10,000 · 2π."""
+    wavelengths = torch.exp(-math.log(10_000) / (width // 2 - 1) * torch.arange(width // 2))
+    angles = torch.arange(positions)[:, None] * wavelengths
+    return torch.cat((angles.sin(), angles.cos()), dim=1)
+
+
+if "value" in inspect.signature(WhisperModel._set_gradient_checkpointing).parameters:  # before 4.35
+
+    def _set_gradient_checkpointing(self: Any, module: nn.Module, value: bool = False) -> None:
+        if isinstance(module, LayerStack):
+            module.gradient_checkpointing = value
+
+    DualWhisperForConditionalGeneration._set_gradient_checkpointing = _set_gradient_checkpointing
+
+DualWhisperForConditionalGeneration.register_for_auto_class("AutoModelForSpeechSeq2Seq")

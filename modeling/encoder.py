@@ -1,0 +1,130 @@
+"""Whisper's encoder for input of any length, with what lies beyond each clip masked where the caller gives lengths."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+from transformers.modeling_outputs import BaseModelOutput
+
+from .attention import AttentionProjections, FeedForward, attend, frame_mask
+from .stack import LayerStack
+
+
+@dataclass
+class EncoderOutput(BaseModelOutput):
+    """The encoder's output, and how many of its frames belong to each clip.
+
+    ``frame_lengths`` (int64 [B], None where every frame may be seen) travels through ``generate()`` inside this
+    object, so cross-attention masks survive beams and caches. Frames are 20 ms.
+    """
+
+    last_hidden_state: torch.Tensor | None = None
+    hidden_states: tuple[torch.Tensor, ...] | None = None
+    attentions: tuple[torch.Tensor, ...] | None = None
+    frame_lengths: torch.Tensor | None = None
+
+
+class DualWhisperEncoderLayer(FeedForward):
+    """Self-attention and feed-forward, normalised before each; the same arithmetic as Whisper's."""
+
+    def __init__(self, config: Any) -> None:
+        super().__init__(config, config.encoder_ffn_dim)
+        self.self_attn = AttentionProjections(config.d_model, config.encoder_attention_heads)
+        self.self_attn_layer_norm = nn.LayerNorm(config.d_model)
+
+    def forward(
+        self, hidden: torch.Tensor, mask: torch.Tensor | None = None, with_weights: bool = False
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        states = self.self_attn_layer_norm(hidden)
+        attended, weights = attend(
+            self.self_attn.queries(states),
+            *self.self_attn.keys_values(states),
+            mask=mask,
+            dropout=self.attention_dropout,
+            with_weights=with_weights,
+        )
+        hidden = self.feed_forward(hidden + self.residual_dropout(self.self_attn.output(attended)))
+        if hidden.dtype == torch.float16:
+            limit = torch.finfo(torch.float16).max - 1000
+            hidden = hidden.clamp(-limit, limit)
+        return hidden, weights
+
+
+class DualWhisperEncoder(LayerStack):
+    """Two convolutions, sinusoidal positions, self-attention layers."""
+
+    main_input_name = "input_features"
+
+    def __init__(self, config: Any) -> None:
+        super().__init__()
+        self.config = config
+        width = config.d_model
+        self.conv1 = nn.Conv1d(config.num_mel_bins, width, kernel_size=3, padding=1)
+        self.conv2 = nn.Conv1d(width, width, kernel_size=3, stride=2, padding=1)
+        self.embed_positions = nn.Embedding(config.max_source_positions, width).requires_grad_(False)
+        self.layers = nn.ModuleList(DualWhisperEncoderLayer(config) for _ in range(config.encoder_layers))
+        self.layer_norm = nn.LayerNorm(width)
+
+    def forward(
+        self,
+        input_features: torch.Tensor,
+        attention_mask: torch.Tensor | None = None,
+        feature_lengths: Sequence[int] | torch.Tensor | None = None,
+        output_attentions: bool | None = None,
+        output_hidden_states: bool | None = None,
+        return_dict: bool | None = None,
+        **ignored: Any,
+    ) -> EncoderOutput | tuple:
+        """Encode log-mel features.
+
+        Args:
+            input_features: [B, mel bins, T], T at most twice ``max_source_positions``.
+            attention_mask: accepted as Whisper's encoder accepts it, and like there not used.
+            feature_lengths: mel frames of each clip that may be seen, even numbers. Frames beyond the longest are cut
+                off after the convolutions, frames beyond each are masked. Give a list rather than a GPU tensor: its
+                values decide shapes, and reading them back would stall the GPU.
+
+        Raises:
+            ValueError: if T is too long, the mel bins are not the model's, or a length is odd or beyond T.
+        """
+        config = self.config
+        with_weights = config.output_attentions if output_attentions is None else output_attentions
+        with_hidden = config.output_hidden_states if output_hidden_states is None else output_hidden_states
+        bins, length = input_features.shape[1:]
+        if bins != config.num_mel_bins:
+            raise ValueError(f"the features have {bins} mel bins; this model was made for {config.num_mel_bins}")
+        if length > 2 * config.max_source_positions:
+            raise ValueError(f"{length} mel frames; at most {2 * config.max_source_positions} fit")
+        features = input_features.to(self.conv1.weight.dtype)
+        hidden = F.gelu(self.conv2(F.gelu(self.conv1(features)))).transpose(1, 2)
+        frame_lengths = None
+        if feature_lengths is not None:
+            lengths = feature_lengths.tolist() if isinstance(feature_lengths, torch.Tensor) else list(feature_lengths)
+            if any(n % 2 or not 0 < n <= length for n in lengths):
+                raise ValueError(f"feature lengths {lengths} must be even, above 0 and at most {length}")
+            hidden = hidden[:, : max(lengths) // 2]
+            if min(lengths) < max(lengths):
+                frame_lengths = torch.tensor(lengths, device=hidden.device) // 2
+        hidden = hidden + self.embed_positions.weight[: hidden.shape[1]]
+        hidden = F.dropout(hidden, config.dropout, self.training)
+        mask = frame_mask(frame_lengths, hidden.shape[1])
+        kept: list[torch.Tensor] | None = [] if with_hidden else None
+        all_weights = []
+        for output, weights in self.run_layers(hidden, mask, bool(with_weights), kept=kept):
+            hidden = output
+            all_weights.append(weights)
+        hidden = self.layer_norm(hidden)
+        result = EncoderOutput(
+            last_hidden_state=hidden,
+            hidden_states=None if kept is None else (*kept, hidden),
+            attentions=tuple(all_weights) if with_weights else None,
+            frame_lengths=frame_lengths,
+        )
+        return result.to_tuple() if return_dict is False else result
+
+    def _freeze_parameters(self) -> None:
+        """Called by ``WhisperForConditionalGeneration.freeze_encoder``."""
+        self.requires_grad_(False)

@@ -1,0 +1,54 @@
+"""The shapes of the Whisper sizes OpenAI published, so that a plan needs no download."""
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from .configuration import DualWhisperConfig
+from .dual_whisper import DualWhisperForConditionalGeneration
+
+ENGLISH_ONLY_VOCABULARY, VOCABULARY, VOCABULARY_128_BINS = 51_864, 51_865, 51_866
+_WIDTH_LAYERS_HEADS = {"tiny": (384, 4, 6), "base": (512, 6, 8), "small": (768, 12, 12), "medium": (1024, 24, 16)}
+
+
+def published_shape(checkpoint: str) -> dict[str, Any] | None:
+    """WhisperConfig's arguments for a name like ``openai/whisper-small.en``; None for any other name."""
+    name = checkpoint.removeprefix("openai/whisper-")
+    if name == checkpoint:
+        return None
+    size = name.removesuffix(".en")
+    if size in _WIDTH_LAYERS_HEADS:
+        vocabulary = VOCABULARY if name == size else ENGLISH_ONLY_VOCABULARY
+        return _shape(*_WIDTH_LAYERS_HEADS[size], vocabulary)
+    if name in ("large", "large-v1", "large-v2"):
+        return _shape(1280, 32, 20, VOCABULARY)
+    if name in ("large-v3", "large-v3-turbo"):
+        shape = _shape(1280, 32, 20, VOCABULARY_128_BINS) | {"num_mel_bins": 128}
+        return shape | {"decoder_layers": 4} if name.endswith("turbo") else shape
+    return None
+
+
+def _shape(width: int, layers: int, heads: int, vocabulary: int) -> dict[str, Any]:
+    return {
+        "d_model": width,
+        "encoder_layers": layers,
+        "decoder_layers": layers,
+        "encoder_attention_heads": heads,
+        "decoder_attention_heads": heads,
+        "encoder_ffn_dim": 4 * width,
+        "decoder_ffn_dim": 4 * width,
+        "vocab_size": vocabulary,
+    }
+
+
+def model_without_weights(shape: dict[str, Any]) -> DualWhisperForConditionalGeneration:
+    """The dual-attention model in a shape, on the meta device: parameters are counted, not held."""
+    with torch.device("meta"):
+        return DualWhisperForConditionalGeneration(DualWhisperConfig(**shape, pad_token_id=shape["vocab_size"] - 1))
+
+
+def count_parameters(model: nn.Module) -> tuple[int, int]:
+    """All parameters (shared ones once) and those of them that are trained."""
+    parameters = list(model.parameters())
+    return sum(p.numel() for p in parameters), sum(p.numel() for p in parameters if p.requires_grad)
