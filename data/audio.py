@@ -1,0 +1,117 @@
+"""Audio as rows carry it (bytes, a path, samples) to float32, 16 kHz, mono; soundfile decodes, soxr resamples."""
+
+import hashlib
+import io
+import os
+import posixpath
+from typing import Any
+
+import numpy as np
+import soundfile
+
+from .errors import DataError
+from .utterance import SAMPLING_RATE
+
+
+class UndecodableAudio(DataError):
+    """Audio that cannot be used; the message is the reason."""
+
+
+def open_audio(value: Any, root: str | None) -> io.BufferedIOBase:
+    """The encoded file behind a row's audio value, from bytes or from a path (any fsspec address)."""
+    if isinstance(value, dict):
+        value = value.get("bytes") or value.get("path")
+    if isinstance(value, (bytes, bytearray)):
+        return io.BytesIO(value)
+    if not isinstance(value, str) or not value:
+        raise UndecodableAudio(f"no audio: neither bytes nor a path nor samples, but {type(value).__name__}")
+    if "://" not in value and not os.path.isabs(value) and root:
+        value = posixpath.join(root, value)
+    try:
+        if "://" in value:
+            import fsspec
+
+            with fsspec.open(value, "rb") as file:
+                return io.BytesIO(file.read())
+        return open(value, "rb")
+    except OSError as error:
+        raise UndecodableAudio(f"cannot open {value}: {error.strerror or error}") from None
+
+
+def samples_of(value: Any) -> tuple[np.ndarray, int] | None:
+    """Samples and rate where the row holds them unencoded ({"array", "sampling_rate"}), else None."""
+    if isinstance(value, dict) and value.get("array") is not None:
+        rate = value.get("sampling_rate")
+        if not rate or rate <= 0:
+            raise UndecodableAudio("samples without a sampling_rate")
+        return np.asarray(value["array"], dtype=np.float32), int(rate)
+    return None
+
+
+def seconds_of(value: Any, root: str | None = None) -> float:
+    """Length in seconds, from the header alone.
+
+    Raises:
+        UndecodableAudio: if there is no audio or no header that soundfile knows.
+    """
+    direct = samples_of(value)
+    if direct is not None:
+        return len(direct[0]) / direct[1]
+    with open_audio(value, root) as file:
+        try:
+            info = soundfile.info(file)
+        except (soundfile.LibsndfileError, RuntimeError, TypeError) as error:
+            raise UndecodableAudio(f"not audio that soundfile reads: {one_line(error)}") from None
+    if info.frames <= 0 or info.frames >= 2**62:
+        return len(decode_audio(value, root)) / SAMPLING_RATE
+    return info.frames / info.samplerate
+
+
+def decode_audio(value: Any, root: str | None = None) -> np.ndarray:
+    """Samples as float32 [samples], 16 kHz, mono (channels averaged), in [-1, 1].
+
+    Raises:
+        UndecodableAudio: if it cannot be decoded, is empty, or holds values that are not finite.
+    """
+    direct = samples_of(value)
+    if direct is not None:
+        samples, rate = direct
+    else:
+        with open_audio(value, root) as file:
+            try:
+                samples, rate = soundfile.read(file, dtype="float32")
+            except (soundfile.LibsndfileError, RuntimeError, TypeError) as error:
+                raise UndecodableAudio(f"not audio that soundfile reads: {one_line(error)}") from None
+    if samples.ndim == 2:
+        samples = samples.mean(axis=int(np.argmin(samples.shape)))
+    if samples.size == 0:
+        raise UndecodableAudio("no samples")
+    if not np.isfinite(samples).all():
+        raise UndecodableAudio("samples that are not finite")
+    if rate != SAMPLING_RATE:
+        import soxr
+
+        samples = soxr.resample(samples, rate, SAMPLING_RATE)
+    return np.clip(samples, -1.0, 1.0).astype(np.float32)
+
+
+def digest_id(value: Any, text: str) -> str:
+    """A stable name for a row without one: the file's stem, if any, and a digest of its audio and text."""
+    digest = hashlib.blake2b(text.encode(), digest_size=6)
+    stem = "row"
+    if isinstance(value, dict):
+        if value.get("path"):
+            stem = posixpath.splitext(posixpath.basename(value["path"]))[0]
+        if value.get("array") is not None:
+            digest.update(np.asarray(value["array"], dtype=np.float32).tobytes())
+        digest.update(value.get("bytes") or (value.get("path") or "").encode())
+    elif isinstance(value, str):
+        stem = posixpath.splitext(posixpath.basename(value))[0]
+        digest.update(value.encode())
+    elif isinstance(value, bytes):
+        digest.update(value)
+    return f"{stem}-{digest.hexdigest()}"
+
+
+def one_line(error: Exception) -> str:
+    return " ".join(str(error).split())

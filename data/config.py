@@ -1,0 +1,99 @@
+"""The ``data`` section of a config: where recordings come from and how they become batches."""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+
+class Section(BaseModel):
+    """Typed and frozen; unknown keys are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ColumnNames(Section):
+    """What the columns of a source are called."""
+
+    audio: str = Field("audio", description="bytes, a path, or samples with their rate, as `datasets` serves audio")
+    text: str = Field("text", description="the transcript")
+    id: str | None = Field(None, description="a unique name; without it, a digest of audio and text")
+    language: str | None = Field(None, description="ISO 639-1 code of each row; overrides data.language")
+    duration: str | None = Field(None, description="seconds; spares reading the audio's header")
+
+
+class DigitSpeech(Section):
+    """Azerbaijani digit strings, synthesised when first opened; see :mod:`data.synthesis`."""
+
+    folder: str = Field(description="where the Parquet files are kept")
+    split: str = Field(description="part of the files' names and of what is drawn from the seed")
+    utterances: int = Field(gt=0)
+    voices: Literal["training", "unseen"] = "training"
+    seed: int = 0
+
+
+class SourceConfig(Section):
+    """One stream of rows: exactly one of ``hub``, ``files``, ``folder`` and ``digits``."""
+
+    hub: str | None = Field(None, description="a dataset's name on the Hugging Face hub")
+    name: str | None = Field(None, description="the hub dataset's configuration, often a language")
+    revision: str | None = Field(None, description="the hub dataset's branch, tag or commit")
+    split: str = Field("train", description="the hub dataset's split")
+    files: tuple[str, ...] | str | None = Field(None, description="Parquet, Arrow or JSONL files; globs are fine")
+    folder: str | None = Field(
+        None, description="recordings with metadata.jsonl or .csv (file_name, text), or a .txt beside each recording"
+    )
+    digits: DigitSpeech | None = Field(None, description="synthetic speech, for trying things out without data")
+    audio_root: str | None = Field(None, description="what audio paths are relative to; else the files' folder")
+    columns: ColumnNames = ColumnNames()
+    keep: dict[str, tuple[str | int, ...]] = Field({}, description="only rows whose column has one of these values")
+    drop: dict[str, tuple[str | int, ...]] = Field({}, description="no rows whose column has one of these values")
+    max_utterances: int | None = Field(None, gt=0, description="stop after so many rows")
+
+    @model_validator(mode="after")
+    def one_origin(self) -> "SourceConfig":
+        given = [key for key in ("hub", "files", "folder", "digits") if getattr(self, key)]
+        if len(given) != 1:
+            raise ValueError(f"give exactly one of hub, files, folder and digits; given: {', '.join(given) or 'none'}")
+        if self.hub is None and (self.name or self.revision):
+            raise ValueError("name and revision belong to a hub dataset; this source has no hub")
+        return self
+
+    @property
+    def described(self) -> str:
+        """The origin in a few words, for messages."""
+        if self.hub:
+            return f"hub dataset {self.hub}{f' ({self.name})' if self.name else ''}, split {self.split}"
+        if self.digits:
+            return f"synthetic speech in {self.digits.folder}"
+        return f"folder {self.folder}" if self.folder else f"files {self.files}"
+
+
+class DataConfig(Section):
+    """Sources, language, and how batches are made."""
+
+    train: SourceConfig
+    validation: SourceConfig | None = Field(None, description="evaluated during training; chooses the best checkpoint")
+    test: SourceConfig | None = Field(None, description="never seen in training; launch/eval.py reports it")
+    language: str | None = Field(None, description="ISO 639-1 code, for multilingual models")
+    task: Literal["transcribe", "translate"] = "transcribe"
+    min_seconds: float = Field(0.1, ge=0, description="shorter clips are left out")
+    max_seconds: float = Field(30.0, gt=0, le=30, description="longer clips are left out; Whisper's window is 30 s")
+    shuffle_window: int = Field(
+        2048, gt=0, description="rows read ahead, shuffled, sorted into batches of similar length; one lane's memory"
+    )
+    lanes: int | None = Field(
+        None,
+        gt=0,
+        description="independent streams the data is split into once; a multiple of processes x max(1, workers). "
+        "Runs with equal lanes see equal batches, whatever the number of processes",
+    )
+    workers: int = Field(0, ge=0, description="data-loading processes beside each training process")
+    max_skipped_share: float = Field(
+        0.01, ge=0, le=1, description="share of unusable rows (of at least 100 read) above which the run stops"
+    )
+
+    @model_validator(mode="after")
+    def sensible_lengths(self) -> "DataConfig":
+        if self.min_seconds >= self.max_seconds:
+            raise ValueError(f"min_seconds ({self.min_seconds}) must be below max_seconds ({self.max_seconds})")
+        return self

@@ -1,0 +1,47 @@
+"""Whisper's log-mel features in batches, with torch, on whatever device the audio lies."""
+
+import torch
+
+SAMPLES_PER_FRAME = 160
+WINDOW_FRAMES = 3000
+MARGIN_FRAMES = 50  # 0.5 s of silence that the model may see after each clip
+EDGE_FRAMES = 4  # beyond the longest clip, so that the convolutions see the same edge whoever is in the batch
+
+
+def visible_frames(samples: int) -> int:
+    """Mel frames of a clip that the model may see: its own and the margin, made even, at most 3000."""
+    frames = -(-samples // SAMPLES_PER_FRAME) + MARGIN_FRAMES
+    return min(frames + frames % 2, WINDOW_FRAMES)
+
+
+def padded_frames(feature_lengths: list[int]) -> int:
+    """Mel frames of a batch of clips padded only as far as the longest needs."""
+    return min(max(feature_lengths) + EDGE_FRAMES, WINDOW_FRAMES)
+
+
+class LogMel:
+    """Log-mel features equal to transformers' WhisperFeatureExtractor (hop 10 ms, window 25 ms, up to 8 kHz)."""
+
+    def __init__(self, num_mel_bins: int, device: torch.device | str = "cpu") -> None:
+        from transformers.audio_utils import mel_filter_bank
+
+        filters = mel_filter_bank(201, num_mel_bins, 0.0, 8000.0, 16_000, norm="slaney", mel_scale="slaney")
+        self.filters = torch.from_numpy(filters).to(device=device, dtype=torch.float32)
+        self.window = torch.hann_window(400, device=device)
+
+    def __call__(self, audio: torch.Tensor, frames: int) -> torch.Tensor:
+        """Features of clips cut or padded with silence to ``frames`` frames of 10 ms.
+
+        Args:
+            audio: float32 [B, N], 16 kHz, silence beyond each clip.
+
+        Returns:
+            float32 [B, mel bins, frames].
+        """
+        samples = frames * SAMPLES_PER_FRAME
+        audio = torch.nn.functional.pad(audio, (0, max(0, samples - audio.shape[1])))[:, :samples]
+        spectrum = torch.stft(audio, 400, SAMPLES_PER_FRAME, window=self.window, return_complex=True)
+        power = spectrum[..., :-1].abs() ** 2
+        log_mel = (self.filters.T @ power).clamp(min=1e-10).log10()
+        log_mel = torch.maximum(log_mel, log_mel.amax(dim=(1, 2), keepdim=True) - 8.0)
+        return (log_mel + 4.0) / 4.0

@@ -1,0 +1,82 @@
+"""What travels from the data to the trainer."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+
+SAMPLING_RATE = 16_000
+
+
+@dataclass(frozen=True)
+class Utterance:
+    """One recording and what was said.
+
+    Attributes:
+        id: stable and unique.
+        audio: float32 [samples], 16 kHz, in [-1, 1].
+        text: the transcript.
+        language: ISO 639-1 code, or None.
+        noise: float32 [samples], the part of ``audio`` that is not the speech, or None.
+    """
+
+    id: str
+    audio: np.ndarray
+    text: str
+    language: str | None = None
+    noise: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class AudioBatch:
+    """Utterances of similar length, padded with silence, on the CPU.
+
+    Attributes:
+        audio: float32 [B, N].
+        audio_lengths: int64 [B], samples.
+        noise: float32 [B, N] or None.
+        decoder_input_ids: int64 [B, L], prompt and text, padded with end-of-text; None where only audio is wanted.
+        labels: int64 [B, L], the next token, -100 where there is no loss; None likewise.
+        ids, texts, languages: one for each utterance.
+    """
+
+    audio: torch.Tensor
+    audio_lengths: torch.Tensor
+    noise: torch.Tensor | None
+    decoder_input_ids: torch.Tensor | None
+    labels: torch.Tensor | None
+    ids: list[str]
+    texts: list[str]
+    languages: list[str | None]
+
+    @property
+    def target_tokens(self) -> int:
+        return 0 if self.labels is None else int((self.labels != -100).sum())
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A row that cannot be trained on, and why. ``broken``: the row is at fault, not the config's length limits."""
+
+    id: str
+    reason: str
+    broken: bool = True
+
+
+@dataclass(frozen=True)
+class LaneItem:
+    """What a lane gives at a turn.
+
+    Attributes:
+        lane: which one.
+        batch: None when the lane has run out.
+        position: where the lane stands after this batch; a few numbers, fit for JSON.
+        rows: rows read since the item before.
+        skipped: rows left out since the item before.
+    """
+
+    lane: int
+    batch: AudioBatch | None
+    position: dict = field(default_factory=dict)
+    rows: int = 0
+    skipped: tuple[Skipped, ...] = ()
