@@ -1,0 +1,73 @@
+"""What all ranks must agree on within a step, in one all-reduce."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Sums over all ranks.
+
+    Attributes:
+        finite: every rank's loss is a finite number.
+        stop: some rank was asked to stop.
+        next_tokens: target tokens that all ranks have ready for the next step.
+        exhausted: every rank's data has run out.
+        loss: sum of the ranks' losses.
+        rows, broken: rows read, and broken rows among them.
+        utterances, audio_seconds: of this microbatch.
+    """
+
+    finite: bool
+    stop: bool
+    next_tokens: int
+    exhausted: bool
+    loss: float
+    rows: int
+    broken: int
+    utterances: int
+    audio_seconds: float
+
+
+def agree(
+    accelerator: Any,
+    *,
+    loss: torch.Tensor | None = None,
+    stop: bool = False,
+    next_tokens: int = 0,
+    exhausted: bool = False,
+    rows: int = 0,
+    broken: int = 0,
+    utterances: int = 0,
+    audio_seconds: float = 0.0,
+) -> Verdict:
+    """Sum this rank's figures over all ranks; every rank must call it, and gets the same verdict."""
+    device = accelerator.device
+    # float64 counts exactly to 2^53; a GPU without it (MPS) is never distributed.
+    kind = torch.float32 if device.type == "mps" else torch.float64
+    figures = torch.tensor(
+        [0.0, 0.0, float(stop), next_tokens, float(not exhausted), rows, broken, utterances, audio_seconds],
+        dtype=kind,
+        device=device,
+    )
+    if loss is not None:
+        value = loss.detach().to(kind)
+        finite = torch.isfinite(value)
+        figures[0] = (~finite).to(kind)
+        figures[1] = torch.where(finite, value, torch.zeros_like(value))
+    if accelerator.num_processes > 1:
+        torch.distributed.all_reduce(figures)
+    infinite, total, stops, tokens, live, rows_, broken_, utterances_, seconds = figures.tolist()
+    return Verdict(
+        finite=infinite == 0,
+        stop=stops > 0,
+        next_tokens=int(tokens),
+        exhausted=live == 0,
+        loss=total,
+        rows=int(rows_),
+        broken=int(broken_),
+        utterances=int(utterances_),
+        audio_seconds=seconds,
+    )

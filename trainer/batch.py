@@ -1,0 +1,58 @@
+"""An `AudioBatch` from the data becomes a `Batch` on the training device: features there, shapes decided here."""
+
+from dataclasses import dataclass
+
+import torch
+
+from data.features import WINDOW_FRAMES, LogMel, padded_frames, visible_frames
+from data.utterance import SAMPLING_RATE, AudioBatch
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What the model takes.
+
+    Attributes:
+        features: float32 [B, mel bins, T], T even and at most 3000, on the device.
+        feature_lengths: int64 [B] on the CPU, since they decide shapes; None for 30 s windows, where nothing is masked.
+        decoder_input_ids, labels: int64 [B, L] on the device, labels -100 where there is no loss; None without text.
+        noise_target: float32 [B, T / 2], each frame's share of noise energy, or None.
+        ids: one for each utterance.
+    """
+
+    features: torch.Tensor
+    feature_lengths: torch.Tensor | None
+    decoder_input_ids: torch.Tensor | None
+    labels: torch.Tensor | None
+    noise_target: torch.Tensor | None
+    ids: list[str]
+
+    @property
+    def length_list(self) -> list[int] | None:
+        return None if self.feature_lengths is None else self.feature_lengths.tolist()
+
+
+def to_batch(audio: AudioBatch, log_mel: LogMel, encoder_padding: str, device: torch.device) -> Batch:
+    """Move a batch to the device and compute its features there."""
+    lengths = None
+    frames = WINDOW_FRAMES
+    if encoder_padding == "clip":
+        visible = [visible_frames(n) for n in audio.audio_lengths.tolist()]
+        lengths, frames = torch.tensor(visible), padded_frames(visible)
+    return Batch(
+        features=log_mel(audio.audio.to(device, non_blocking=True), frames),
+        feature_lengths=lengths,
+        decoder_input_ids=None if audio.decoder_input_ids is None else audio.decoder_input_ids.to(device),
+        labels=None if audio.labels is None else audio.labels.to(device),
+        noise_target=None,
+        ids=audio.ids,
+    )
+
+
+def silent_batch(prompt: list[int]) -> AudioBatch:
+    """A tenth of a second of silence with one target: what a rank without data feeds, at weight zero."""
+    ids = torch.tensor([prompt])
+    labels = torch.full_like(ids, -100)
+    labels[0, -1] = prompt[-1]
+    samples = SAMPLING_RATE // 10
+    return AudioBatch(torch.zeros(1, samples), torch.tensor([samples]), None, ids, labels, ["silence"], [""], [None])

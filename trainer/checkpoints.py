@@ -1,0 +1,109 @@
+"""Resumable checkpoints and plain Hugging Face folders, each written beside its place and renamed when whole."""
+
+import json
+import shutil
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from .config import CheckpointConfig
+from .evaluation import gather_objects
+
+
+@dataclass
+class RunState:
+    """What a run must remember besides weights, optimizer and random states.
+
+    Attributes:
+        step: updates done.
+        data: where the data stands, over all ranks.
+        best: the lowest word error rate so far, None before the first evaluation; ``best_character_error_rate`` and
+            ``best_step`` belong to it.
+        seconds: training time so far, over all starts.
+        utterances: trained on so far.
+        rows, broken: rows read so far, and broken ones among them.
+        evaluated_step: the step whose weights were evaluated last.
+        processes: how many ranks wrote the checkpoint.
+    """
+
+    step: int = 0
+    data: dict[str, Any] = field(default_factory=dict)
+    best: float | None = None
+    best_character_error_rate: float | None = None
+    best_step: int | None = None
+    seconds: float = 0.0
+    utterances: int = 0
+    rows: int = 0
+    broken: int = 0
+    evaluated_step: int = 0
+    processes: int = 1
+
+
+class Checkpoints:
+    """The ``checkpoints/`` folder of a run; needs a file system that all ranks share."""
+
+    def __init__(self, folder: Path, config: CheckpointConfig, accelerator: Any) -> None:
+        self.folder, self.config, self.accelerator = folder / "checkpoints", config, accelerator
+
+    def save(self, state: RunState, data_state: dict[str, Any]) -> Path:
+        """Write ``step_…`` whole or not at all; all ranks call it. ``data_state`` is this rank's."""
+        from data.loader import join_states
+
+        accelerator = self.accelerator
+        final = self.folder / f"step_{state.step:08d}"
+        partial = self.folder / f".partial_step_{state.step:08d}"
+        if accelerator.is_main_process:
+            shutil.rmtree(partial, ignore_errors=True)
+            partial.mkdir(parents=True)
+        accelerator.wait_for_everyone()
+        accelerator.save_state(str(partial), safe_serialization=True)
+        state.data = join_states(gather_objects(accelerator, data_state))
+        accelerator.wait_for_everyone()
+        if accelerator.is_main_process:
+            (partial / "run_state.json").write_text(json.dumps(asdict(state)), encoding="utf-8")
+            put_in_place(partial, final)
+            for old in list_checkpoints(self.folder)[: -self.config.keep]:
+                shutil.rmtree(old)
+        accelerator.wait_for_everyone()
+        return final
+
+    def load(self, path: Path) -> RunState:
+        """Put weights, optimizer and random states back; all ranks call it. Reads the run's own engine files."""
+        self.accelerator.load_state(str(path))
+        return read_state(path)
+
+
+def read_state(path: Path) -> RunState:
+    return RunState(**json.loads((path / "run_state.json").read_text(encoding="utf-8")))
+
+
+def list_checkpoints(folder: Path) -> list[Path]:
+    """Whole checkpoints, oldest first."""
+    return sorted(path for path in folder.glob("step_*") if (path / "run_state.json").exists())
+
+
+def latest_checkpoint(run_folder: Path) -> Path | None:
+    found = list_checkpoints(run_folder / "checkpoints")
+    return found[-1] if found else None
+
+
+def save_pretrained(accelerator: Any, model: Any, processor: Any, folder: Path) -> None:
+    """Write a plain Hugging Face folder, weights as safetensors, with the processor; all ranks call it."""
+    weights = accelerator.get_state_dict(model)  # collective: under ZeRO-3 the parameters are gathered
+    if accelerator.is_main_process:
+        partial = folder.with_name(f".partial_{folder.name}")
+        shutil.rmtree(partial, ignore_errors=True)
+        accelerator.unwrap_model(model).save_pretrained(partial, state_dict=weights, safe_serialization=True)
+        processor.save_pretrained(partial)
+        put_in_place(partial, folder)
+    accelerator.wait_for_everyone()
+
+
+def put_in_place(partial: Path, final: Path) -> None:
+    """Rename a folder that is whole to its name, in place of what bears it."""
+    old = final.with_name(f".old_{final.name}")
+    shutil.rmtree(old, ignore_errors=True)
+    if final.exists():
+        final.rename(old)
+    partial.rename(final)
+    shutil.rmtree(old, ignore_errors=True)

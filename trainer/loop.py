@@ -1,0 +1,228 @@
+"""The training loop. A step is one optimizer update; what the ranks must agree on goes into one all-reduce before each
+backward pass."""
+
+import math
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from data.errors import DataError
+from data.features import LogMel
+from data.loader import BatchGroup, TrainingBatches
+from data.utterance import SAMPLING_RATE, AudioBatch
+from modeling.decoding import encoder_padding
+
+from .agreement import Verdict, agree
+from .batch import silent_batch, to_batch
+from .checkpoints import Checkpoints, RunState, save_pretrained
+from .config import RunConfig
+from .evaluation import Evaluation, Evaluator, Interrupted
+from .journal import Journal, append
+from .meter import Meter
+from .optimizer import learning_rate_share, set_learning_rate
+from .stopping import StopRequest
+
+MIN_ROWS_TO_JUDGE = 100  # the share of broken rows is taken of at least so many
+
+
+class NonFiniteLoss(RuntimeError):
+    """A rank's loss is not a number; no rank has taken the step."""
+
+
+@dataclass
+class Trainer:
+    """Everything a run needs, prepared for the engine; :meth:`train` runs it."""
+
+    config: RunConfig
+    accelerator: Any
+    model: Any
+    optimizer: Any
+    processor: Any
+    batches: TrainingBatches
+    evaluator: Evaluator | None
+    checkpoints: Checkpoints
+    journal: Journal
+    state: RunState
+    stop: StopRequest
+
+    def __post_init__(self) -> None:
+        bare = self.accelerator.unwrap_model(self.model)
+        self.padding = encoder_padding(bare)
+        self.log_mel = LogMel(bare.config.num_mel_bins, self.accelerator.device)
+        self.silence = silent_batch([bare.config.decoder_start_token_id])
+        self.meter = Meter()
+
+    def train(self) -> bool:
+        """Train to the last step, or until a stop is asked for; the state is then saved. False if it was stopped."""
+        config, state = self.config, self.state
+        stopped = self.evaluate_if_due(state.step)
+        group, tokens = self.find_data(self.batches.next_group(config.training.accumulation))
+        while state.step < config.training.steps and not stopped:
+            started = time.perf_counter()
+            upcoming, verdict = self.train_step(group, tokens)
+            seconds = time.perf_counter() - started
+            state.seconds += seconds
+            self.meter.end_step(seconds)
+            self.log_step(verdict)
+            self.check_quarantine(group.state)
+            stopped = verdict.stop or self.evaluate_if_due(state.step)
+            last = state.step == config.training.steps
+            if stopped or last or state.step % config.checkpoints.every_steps == 0:
+                self.save_checkpoint(group.state)
+            if not (stopped or last):
+                group, tokens = self.find_data(upcoming, verdict)
+        return not stopped
+
+    def train_step(self, group: BatchGroup, tokens: int) -> tuple[BatchGroup, Verdict]:
+        """One optimizer update on ``group``, whose target tokens on all ranks are ``tokens``.
+
+        Returns the group that comes next, and what was agreed of it in the last microbatch.
+
+        Raises:
+            NonFiniteLoss: on every rank, before anything is updated.
+        """
+        accelerator, training = self.accelerator, self.config.training
+        step = self.state.step + 1
+        set_learning_rate(self.optimizer, learning_rate_share(step, training.steps, self.config.optimizer))
+        parts = accelerator.num_processes * training.accumulation  # what the engine divides the summed losses by
+        for number, audio in enumerate(group.batches, start=1):
+            with accelerator.accumulate(self.model):
+                loss = self.loss(audio, tokens / parts)
+                reached_end = number == training.accumulation
+                upcoming = self.batches.next_group(training.accumulation) if reached_end else BatchGroup([], True)
+                verdict = agree(
+                    accelerator,
+                    loss=loss,
+                    stop=self.stop.asked,
+                    next_tokens=upcoming.target_tokens,
+                    exhausted=upcoming.exhausted,
+                    rows=group.rows if reached_end else 0,
+                    broken=sum(row.broken for row in group.skipped) if reached_end else 0,
+                    utterances=len(audio.ids) if audio else 0,
+                    audio_seconds=float(audio.audio_lengths.sum()) / SAMPLING_RATE if audio else 0.0,
+                )
+                if not verdict.finite:
+                    self.refuse(step, loss, audio)
+                accelerator.backward(loss)
+                if accelerator.sync_gradients:
+                    self.meter.gradient_norm = self.clip_gradients()
+                self.optimizer.step()
+                self.optimizer.zero_grad()
+            self.meter.add(verdict, parts)
+            self.state.utterances += verdict.utterances
+        self.state.step = step
+        self.state.rows += verdict.rows
+        self.state.broken += verdict.broken
+        self.journal.batch(step, [audio.ids if audio else [] for audio in group.batches])
+        self.journal.quarantine(group.skipped)
+        return upcoming, verdict
+
+    def loss(self, audio: AudioBatch | None, divisor: float) -> torch.Tensor:
+        """The summed token loss over ``divisor``; without data, that of silence at weight zero."""
+        batch = to_batch(audio or self.silence, self.log_mel, self.padding, self.accelerator.device)
+        output = self.model(
+            batch.features,
+            feature_lengths=batch.length_list,
+            decoder_input_ids=batch.decoder_input_ids,
+            labels=batch.labels,
+            num_items_in_batch=divisor,
+            loss_only=True,
+        )
+        return output.loss if audio is not None else output.loss * 0.0
+
+    def clip_gradients(self) -> Any:
+        """Clip, and return the norm before. DeepSpeed clips by itself, and knows the norm after its step."""
+        if self.accelerator.distributed_type.name == "DEEPSPEED":
+            return self.model.get_global_grad_norm()
+        limit = self.config.training.max_gradient_norm
+        return self.accelerator.clip_grad_norm_(self.model.parameters(), limit if limit > 0 else math.inf)
+
+    def find_data(self, group: BatchGroup, verdict: Verdict | None = None) -> tuple[BatchGroup, int]:
+        """The next group with targets on any rank, and their number on all; a new epoch where all have run out."""
+        fresh_epochs = 0
+        while True:
+            if verdict is None:
+                verdict = agree(self.accelerator, next_tokens=group.target_tokens, exhausted=group.exhausted)
+            if verdict.next_tokens:
+                return group, verdict.next_tokens
+            self.journal.quarantine(group.skipped)
+            if verdict.exhausted:
+                fresh_epochs += 1
+                if fresh_epochs > 1:
+                    raise DataError(f"{self.batches.source.config.described}: not one utterance can be trained on")
+                self.batches.next_epoch()
+            group, verdict = self.batches.next_group(self.config.training.accumulation), None
+
+    def refuse(self, step: int, loss: torch.Tensor, audio: AudioBatch | None) -> None:
+        """End the run on every rank, the guilty batch written down."""
+        folder = self.journal.folder
+        if audio is not None and not torch.isfinite(loss):
+            row = {"step": step, "rank": self.accelerator.process_index, "loss": str(loss.item()), "ids": audio.ids}
+            append(folder / "non_finite_loss.jsonl", row)
+        self.accelerator.wait_for_everyone()
+        raise NonFiniteLoss(
+            f"step {step}: the loss is not a finite number; no rank took the step. The batch's ids are in "
+            f"{folder / 'non_finite_loss.jsonl'}; --resume goes on from the last checkpoint"
+        )
+
+    def check_quarantine(self, data_state: dict[str, Any]) -> None:
+        """Stop, with everything saved, where too many rows are broken."""
+        share, state = self.config.data.max_skipped_share, self.state
+        if state.broken > share * max(state.rows, MIN_ROWS_TO_JUDGE):
+            self.save_checkpoint(data_state)
+            raise DataError(
+                f"{state.broken} of {state.rows} rows cannot be used (data.max_skipped_share is {share:g}); "
+                f"{self.journal.folder / 'quarantine.jsonl'} names each with its reason"
+            )
+
+    def log_step(self, verdict: Verdict) -> None:
+        if self.state.step % self.config.logging.every_steps == 0 or self.state.step == 1:
+            values = self.meter.read()
+            rate = self.config.optimizer.learning_rate * learning_rate_share(
+                self.state.step, self.config.training.steps, self.config.optimizer
+            )
+            values |= {"learning_rate": rate, "epoch": self.batches.epoch}
+            self.journal.write(self.state.step, "train", values)
+            shown = {"loss": values["loss"], "rate": rate, "utterances/s": values["utterances_per_second"]}
+            self.journal.show(self.state.step, shown)
+
+    def evaluate_if_due(self, step: int) -> bool:
+        """Evaluate where the config says so and it was not done; true if a stop was asked for meanwhile."""
+        due = step > 0 and (step % self.config.evaluation.every_steps == 0 or step == self.config.training.steps)
+        if self.evaluator is None or not due or self.state.evaluated_step == step:
+            return False
+        try:
+            evaluation = self.evaluator.run(self.model, self.stop)
+        except Interrupted:
+            return True
+        self.state.evaluated_step = step
+        self.keep_if_best(evaluation)
+        return False
+
+    def keep_if_best(self, evaluation: Evaluation) -> None:
+        rates, step = evaluation.rates, self.state.step
+        values = {
+            "word_error_rate": rates.word_error_rate,
+            "character_error_rate": rates.character_error_rate,
+            "seconds": evaluation.seconds,
+            "real_time_factor": evaluation.real_time_factor,
+            "utterances": rates.utterances,
+        }
+        self.journal.write(step, "validation", values)
+        better = self.state.best is None or rates.word_error_rate < self.state.best
+        self.journal.say(
+            f"step {step}: word error rate {rates.word_error_rate:.2%}, character error rate "
+            f"{rates.character_error_rate:.2%} of {rates.utterances} utterances{', the best so far' if better else ''}"
+        )
+        if better:
+            self.state.best = rates.word_error_rate
+            self.state.best_character_error_rate = rates.character_error_rate
+            self.state.best_step = step
+            save_pretrained(self.accelerator, self.model, self.processor, self.journal.folder / "best")
+
+    def save_checkpoint(self, data_state: dict[str, Any]) -> None:
+        self.state.processes = self.accelerator.num_processes
+        path = self.checkpoints.save(self.state, data_state)
+        self.journal.say(f"step {self.state.step}: saved {path}")

@@ -1,0 +1,133 @@
+"""What a run would do, without doing it: the resolved config, parameter counts and the plan of batches."""
+
+import os
+from dataclasses import dataclass
+
+from data.config import SourceConfig
+from data.errors import DataError, nearest
+from data.sources import Source
+
+from .config import RunConfig
+from .config_file import dump_config
+from .engine import check_engine, launched_processes, resolve_precision
+
+NOT_LOOKED_AT = "on the hub, not looked at"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Figures of a run to be.
+
+    Attributes:
+        parameters, new_parameters: of the model and of what plain Whisper has not; None where only the hub knows.
+        processes: started by the launcher.
+        utterances_per_step: on all processes, where every microbatch is full.
+        training_rows: rows of the training data; None where only reading them all would tell.
+    """
+
+    parameters: int | None
+    new_parameters: int | None
+    processes: int
+    utterances_per_step: int
+    training_rows: int | None
+
+    def epochs(self, steps: int) -> float | None:
+        return steps * self.utterances_per_step / self.training_rows if self.training_rows else None
+
+
+def make_plan(config: RunConfig) -> Plan:
+    """Check what can be checked without a download or an engine, and count.
+
+    Raises:
+        ConfigError, DataError, CheckpointError: as training would, as far as this machine can tell.
+    """
+    check_engine(config)
+    check_language(config)
+    parameters, new_parameters = plan_parameters(config)
+    processes = launched_processes()
+    rows = None
+    for name in ("train", "validation", "test"):
+        source: SourceConfig | None = getattr(config.data, name)
+        if source is not None and source.hub is None:
+            opened = Source(source, f"data.{name}")
+            opened.dataset  # noqa: B018 - checks the columns
+            if name == "train":
+                rows = opened.row_count()
+    training = config.training
+    return Plan(
+        parameters, new_parameters, processes, training.batch_size * training.accumulation * processes, rows
+    )
+
+
+def check_language(config: RunConfig) -> None:
+    from transformers.models.whisper.tokenization_whisper import LANGUAGES
+
+    language = config.data.language
+    if language is not None and language not in LANGUAGES:
+        raise DataError(f"data.language is {language!r}, which Whisper does not know{nearest(language, LANGUAGES)}")
+
+
+def plan_parameters(config: RunConfig) -> tuple[int | None, int | None]:
+    """All parameters, and those that plain Whisper has not."""
+    from modeling.checkpoints import checkpoint_kind
+    from modeling.published import count_parameters, model_without_weights, published_shape
+
+    settings = config.model
+    if settings.architecture is not None:
+        from data.byte_tokenizer import build_byte_processor
+
+        from .model import architecture_arguments
+
+        if settings.processor is not None:
+            return None, None
+        vocabulary = len(build_byte_processor([config.data.language or "en"]).tokenizer)
+        shape = architecture_arguments(settings.architecture, vocabulary)
+    elif settings.checkpoint is not None and os.path.isdir(settings.checkpoint):
+        from transformers import WhisperConfig
+
+        checkpoint_kind(settings.checkpoint)
+        stored = WhisperConfig.from_pretrained(settings.checkpoint).to_dict()
+        shape = {name: stored[name] for name in published_shape("openai/whisper-tiny") or {}}
+        shape["num_mel_bins"] = stored["num_mel_bins"]
+    else:
+        found = published_shape(settings.checkpoint or "")
+        if found is None:
+            return None, None
+        shape = found
+    model = model_without_weights(shape)
+    new = set(model.new_modules())
+    return count_parameters(model)[0], sum(p.numel() for name, p in model.named_parameters() if name in new)
+
+
+def print_plan(config: RunConfig) -> None:
+    """Print the resolved config, then the plan."""
+    from rich.console import Console
+    from rich.table import Table
+
+    plan = make_plan(config)
+    training = config.training
+    print(dump_config(config))
+    table = Table("plan", "")
+    count = "{:,}".format
+    table.add_row("model", config.model.checkpoint or "from nothing")
+    table.add_row("parameters", NOT_LOOKED_AT if plan.parameters is None else count(plan.parameters))
+    table.add_row("of them new", NOT_LOOKED_AT if plan.new_parameters is None else count(plan.new_parameters))
+    zero = f"DeepSpeed ZeRO-{config.engine.zero_stage}" if config.engine.zero_stage else "one process or DDP"
+    table.add_row("engine", f"{zero}, {resolve_precision(config.engine.precision)} on this machine")
+    table.add_row("processes", f"{plan.processes} (as launched now)")
+    table.add_row(
+        "utterances a step",
+        f"{count(plan.utterances_per_step)} = {training.batch_size} a microbatch x {training.accumulation} x "
+        f"{plan.processes} processes",
+    )
+    table.add_row("steps", f"{count(training.steps)}, {count(training.steps * plan.utterances_per_step)} utterances")
+    hub = config.data.train.hub is not None
+    unknown = NOT_LOOKED_AT if hub else "not known without reading them all"
+    table.add_row("training rows", count(plan.training_rows) if plan.training_rows else unknown)
+    epochs = plan.epochs(training.steps)
+    table.add_row("epochs", f"{epochs:.1f}" if epochs else unknown)
+    evaluations = -(-training.steps // config.evaluation.every_steps) if config.data.validation else 0
+    table.add_row("evaluations", str(evaluations))
+    checkpoint_steps = config.checkpoints.every_steps
+    table.add_row("checkpoints", f"every {count(checkpoint_steps)} steps, the last {config.checkpoints.keep} kept")
+    Console(soft_wrap=True).print(table)

@@ -1,0 +1,150 @@
+"""A run from its config to its summary: checks first, then everything built, trained and written."""
+
+from pathlib import Path
+from typing import Any
+
+from data.labels import LabelEncoder
+from data.loader import TrainingBatches
+from data.sources import Source
+
+from .checkpoints import Checkpoints, RunState, read_state, save_pretrained
+from .config import RunConfig
+from .config_file import ConfigError
+from .engine import build_accelerator, check_engine, describe_engine
+from .evaluation import Evaluator
+from .journal import Journal
+from .run_folder import changed_settings, check_output_dir, write_config, write_summary
+from .stopping import StopRequest
+
+
+def train(config: RunConfig, resume: bool = False) -> dict[str, Any]:
+    """Train as the config says; returns the summary.
+
+    Args:
+        resume: go on from the latest checkpoint in ``output_dir``, or begin where there is none yet.
+
+    Raises:
+        ConfigError, DataError, CheckpointError: for what the user can put right; nothing was written then.
+        NonFiniteLoss: if training diverged.
+    """
+    with StopRequest() as stop:
+        check_engine(config)
+        checkpoint = check_output_dir(config, resume)
+        changes = changed_settings(config) if resume else []
+        source = Source(config.data.train, "data.train")
+        validation = Source(config.data.validation, "data.validation") if config.data.validation else None
+        for opened in filter(None, (source, validation)):
+            opened.dataset  # noqa: B018 - columns are checked before anything is loaded
+        from .model import build_model  # seconds to import
+
+        model, processor = build_model(config)
+        accelerator = build_accelerator(config)
+        trainer = assemble(config, accelerator, model, processor, source, validation, checkpoint, stop)
+        for change in changes:
+            trainer.journal.say(f"changed since the run began: {change}")
+        try:
+            finished = trainer.train()
+            if finished:
+                save_pretrained(accelerator, trainer.model, processor, Path(config.output_dir) / "final")
+        finally:
+            trainer.batches.close()
+            trainer.journal.close()
+        summary: dict[str, Any] = {}
+        if accelerator.is_main_process:
+            from modeling.published import count_parameters
+
+            summary = write_summary(config, trainer.state, describe_engine(accelerator), count_parameters(model))
+        if not finished:
+            trainer.journal.say(f"stopped at step {trainer.state.step}; go on with --resume")
+        accelerator.end_training()
+        return summary
+
+
+def assemble(
+    config: RunConfig,
+    accelerator: Any,
+    model: Any,
+    processor: Any,
+    source: Source,
+    validation: Source | None,
+    checkpoint: Path | None,
+    stop: StopRequest,
+) -> Any:
+    """Everything a run needs, prepared for the engine and put back to where the checkpoint was."""
+    import torch
+
+    from .loop import Trainer
+    from .optimizer import build_optimizer
+
+    state = read_state(checkpoint) if checkpoint else RunState()
+    if checkpoint and config.engine.zero_stage and state.processes != accelerator.num_processes:
+        raise ConfigError(
+            f"{checkpoint} was written by {state.processes} processes, and ZeRO's shards fit no other number; there "
+            f"are {accelerator.num_processes} now"
+        )
+    folder = Path(config.output_dir)
+    if accelerator.is_main_process:
+        write_config(config)
+    accelerator.wait_for_everyone()
+    training = config.training
+    labels = label_encoder(config, model, processor)
+    optimizer = build_optimizer(model, config.optimizer)
+    model, optimizer = accelerator.prepare(model, optimizer)
+    check_prepared(config, accelerator, model)
+    torch.manual_seed(training.seed + accelerator.process_index)
+    checkpoints = Checkpoints(folder, config.checkpoints, accelerator)
+    if checkpoint:
+        state = checkpoints.load(checkpoint)
+    batches = TrainingBatches(
+        source,
+        config.data,
+        labels,
+        training.batch_size,
+        training.seed,
+        accelerator.process_index,
+        accelerator.num_processes,
+        state.data,
+    )
+    journal = Journal(
+        folder,
+        is_main=accelerator.is_main_process,
+        rank=accelerator.process_index,
+        total_steps=training.steps,
+        from_step=state.step,
+        record_batches=config.logging.record_batches,
+    )
+    evaluator = build_evaluator(config, accelerator, processor, validation) if validation else None
+    journal.say(f"{describe_engine(accelerator)}; {'from ' + str(checkpoint) if checkpoint else 'from the beginning'}")
+    return Trainer(
+        config, accelerator, model, optimizer, processor, batches, evaluator, checkpoints, journal, state, stop
+    )
+
+
+def label_encoder(config: RunConfig, model: Any, processor: Any) -> LabelEncoder:
+    """The label encoder that fits the model: languages and tasks where it knows them."""
+    multilingual = bool(getattr(model.generation_config, "is_multilingual", model.config.vocab_size >= 51_865))
+    return LabelEncoder(
+        processor.tokenizer, multilingual, config.data.language, config.data.task, model.config.max_target_positions
+    )
+
+
+def build_evaluator(config: RunConfig, accelerator: Any, processor: Any, source: Source) -> Evaluator:
+    return Evaluator(
+        accelerator,
+        processor,
+        source,
+        language=config.data.language,
+        task=config.data.task,
+        batch_size=config.evaluation.batch_size,
+        max_new_tokens=config.evaluation.max_new_tokens,
+        normalizer=config.evaluation.normalizer,
+    )
+
+
+def check_prepared(config: RunConfig, accelerator: Any, model: Any) -> None:
+    """The engine that runs must be the one that was asked for; libraries have swapped it without a word."""
+    stage = model.zero_optimization_stage() if type(model).__name__ == "DeepSpeedEngine" else 0
+    if stage != config.engine.zero_stage:
+        raise ConfigError(
+            f"engine.zero_stage is {config.engine.zero_stage}, but what was built is {type(model).__name__}, stage {stage}"
+        )

@@ -1,0 +1,88 @@
+"""The folder of a run: whose it is, what stands in it, what is written when the run ends."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from .checkpoints import RunState, latest_checkpoint
+from .config import RunConfig
+from .config_file import ConfigError, dump_config
+from .meter import peak_memory_bytes
+
+
+def check_output_dir(config: RunConfig, resume: bool) -> Path | None:
+    """The checkpoint to resume from; None to begin. Nothing is written.
+
+    Raises:
+        ConfigError: if the folder holds another run or something else.
+    """
+    folder = Path(config.output_dir)
+    if folder.exists() and not folder.is_dir():
+        raise ConfigError(f"output_dir is {str(folder)!r}, which is a file")
+    if not folder.exists() or not any(folder.iterdir()):
+        return None
+    if not (folder / "config.yaml").exists():
+        raise ConfigError(f"output_dir is {str(folder)!r}, which is not empty and holds no run: choose another")
+    if not resume:
+        raise ConfigError(
+            f"output_dir is {str(folder)!r}, which holds another run: add --resume to go on with it, or choose another"
+        )
+    return latest_checkpoint(folder)
+
+
+def changed_settings(config: RunConfig) -> list[str]:
+    """Lines ``key: old -> new`` for what differs from the run that is resumed.
+
+    Raises:
+        ConfigError: if what differs would make another model of it.
+    """
+    saved = Path(config.output_dir) / "config.yaml"
+    if not saved.exists():
+        return []
+    old = flatten(yaml.safe_load(saved.read_text(encoding="utf-8")))
+    new = flatten(yaml.safe_load(dump_config(config)))
+    changed = [key for key in sorted(old.keys() | new.keys()) if old.get(key) != new.get(key)]
+    fixed = [key for key in changed if key.startswith(("model.architecture", "model.checkpoint", "model.processor"))]
+    if fixed:
+        key = fixed[0]
+        raise ConfigError(
+            f"{key} is {new.get(key)!r}, but the run in {config.output_dir} was made with {old.get(key)!r}: "
+            "choose another output_dir"
+        )
+    return [f"{key}: {old.get(key)!r} -> {new.get(key)!r}" for key in changed]
+
+
+def flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested mappings as one, keys joined by dots."""
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        flat |= flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return flat
+
+
+def write_config(config: RunConfig) -> None:
+    folder = Path(config.output_dir)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "config.yaml").write_text(dump_config(config), encoding="utf-8")
+
+
+def write_summary(config: RunConfig, state: RunState, engine: str, parameters: tuple[int, int]) -> dict[str, Any]:
+    """The run's final figures, as ``summary.json``; rates are fractions, those of the best checkpoint."""
+    summary = {
+        "word_error_rate": state.best,
+        "character_error_rate": state.best_character_error_rate,
+        "best_step": state.best_step,
+        "steps": state.step,
+        "seconds": round(state.seconds, 3),
+        "utterances_per_second": state.utterances / max(state.seconds, 1e-9),
+        "peak_memory_bytes": peak_memory_bytes(),
+        "parameters": parameters[0],
+        "trainable_parameters": parameters[1],
+        "rows_skipped": state.broken,
+        "engine": engine,
+    }
+    path = Path(config.output_dir) / "summary.json"
+    path.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+    return summary
