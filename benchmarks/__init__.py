@@ -1,0 +1,1 @@
+"""Memory and speed: measured and predicted; committed evidence in results/."""

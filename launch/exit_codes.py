@@ -1,0 +1,40 @@
+"""How every command ends: 0 on success, 1 on failure at work, 2 on a bad config or argument, without a traceback."""
+
+import os
+import sys
+import warnings
+from collections.abc import Callable
+
+
+def run_command(command: Callable[[list[str]], int | None]) -> None:
+    """Call ``command`` with the command line's arguments and leave with its exit code."""
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("DS_LOG_LEVEL", "warning")
+    warnings.filterwarnings("ignore", category=FutureWarning)
+    try:
+        code = command(sys.argv[1:]) or 0
+    except KeyboardInterrupt:
+        code = 130
+    except ValueError as error:
+        if not is_users_mistake(error):
+            raise
+        code = complain(error, 2)
+    except RuntimeError as error:
+        if type(error).__name__ != "NonFiniteLoss":
+            raise
+        code = complain(error, 1)
+    sys.stdout.flush()
+    sys.exit(code)
+
+
+def is_users_mistake(error: ValueError) -> bool:
+    """Whether the message is meant for the user; other ValueErrors are our bugs and keep their traceback."""
+    return any(kind.__name__ in ("ConfigError", "DataError", "CheckpointError") for kind in type(error).__mro__)
+
+
+def complain(error: Exception, code: int) -> int:
+    rank = os.environ.get("RANK")
+    who = f"[rank {rank}] " if rank not in (None, "0") else ""
+    print(f"{who}error: {error}", file=sys.stderr)
+    return code

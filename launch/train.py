@@ -1,0 +1,29 @@
+"""Train: accelerate launch launch/train.py --config configs/medium_zero2.yaml training.steps=2000"""
+
+import argparse
+
+from launch.exit_codes import run_command
+
+
+def main(arguments: list[str]) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--config", required=True, help="a YAML file, such as those in configs/")
+    parser.add_argument("--resume", action="store_true", help="go on from the latest checkpoint in output_dir")
+    parser.add_argument("--check", action="store_true", help="validate, print the plan, train nothing")
+    parser.add_argument("overrides", nargs="*", metavar="key.path=value", help="values over those of the config")
+    options = parser.parse_intermixed_args(arguments)
+    from trainer.config_file import load_config
+
+    config = load_config(options.config, options.overrides)
+    if options.check:
+        from trainer.plan import print_plan
+
+        print_plan(config)
+        return
+    from trainer.run import train
+
+    train(config, resume=options.resume)
+
+
+if __name__ == "__main__":
+    run_command(main)
