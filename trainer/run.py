@@ -146,5 +146,5 @@ def check_prepared(config: RunConfig, accelerator: Any, model: Any) -> None:
     stage = model.zero_optimization_stage() if type(model).__name__ == "DeepSpeedEngine" else 0
     if stage != config.engine.zero_stage:
         raise ConfigError(
-            f"engine.zero_stage is {config.engine.zero_stage}, but what was built is {type(model).__name__}, stage {stage}"
+            f"engine.zero_stage is {config.engine.zero_stage}, but {type(model).__name__} with stage {stage} was built"
         )
