@@ -21,25 +21,40 @@ def checkpoint_kind(name: str, revision: str | None = None) -> str:
     Raises:
         CheckpointError: if there is no such checkpoint, or it is of another architecture.
     """
-    if not os.path.isdir(name) and (os.path.isabs(name) or name.startswith(".") or name.count("/") != 1):
-        raise CheckpointError(f"{name} is neither a folder nor a hub name{_nearest_folder(name)}")
+    check_name(name)
     if os.path.isdir(name) and not os.path.exists(os.path.join(name, "config.json")):
         raise CheckpointError(f"{name} has no config.json: it is not a checkpoint{_checkpoint_below(name)}")
     try:
-        values, _ = PretrainedConfig.get_config_dict(name, revision=revision)
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"cannot open checkpoint {name}: {_first_line(error)}") from None
-    kind = values.get("model_type")
+        kind = PretrainedConfig.get_config_dict(name, revision=revision)[0].get("model_type")
+    except Exception as error:  # JSON of another kind gives anything
+        where = "" if os.path.isdir(name) else ", which is no folder here"
+        reason = f"{_first_line(error)}{_nearest_folder(name)}"
+        raise CheckpointError(f"cannot open checkpoint {name}{where}: {reason}") from None
     if kind not in (DUAL, PLAIN):
         raise CheckpointError(f"{name} is a {kind!r} checkpoint; it must be a {PLAIN!r} or {DUAL!r} one")
     return kind
 
 
+def check_name(name: str) -> None:
+    """Refuse what is neither a folder nor can be a hub name; nothing is asked of the hub.
+
+    Raises:
+        CheckpointError: naming the folder that is nearest.
+    """
+    if not os.path.isdir(name) and (os.path.isabs(name) or name.startswith(".") or name.count("/") != 1):
+        raise CheckpointError(f"{name!r} is neither a folder nor a hub name{_nearest_folder(name)}")
+
+
 def open_processor(name: str, revision: str | None = None) -> WhisperProcessor:
-    """The checkpoint's feature extractor and tokenizer."""
+    """The checkpoint's feature extractor and tokenizer.
+
+    Raises:
+        CheckpointError: as :func:`checkpoint_kind`, and if files of the processor are missing or damaged.
+    """
     try:
         return WhisperProcessor.from_pretrained(name, revision=revision)
-    except (OSError, ValueError, TypeError, KeyError) as error:
+    except Exception as error:  # tokenizers raises the plainest kind
+        checkpoint_kind(name, revision)  # what is wrong may not be the processor
         raise CheckpointError(f"cannot open the processor of {name}: {_first_line(error)}") from None
 
 
@@ -58,9 +73,13 @@ def open_model(name: str, revision: str | None = None, lift: bool = False, **con
     kind = checkpoint_kind(name, revision)
     model_class = DualWhisperForConditionalGeneration if lift or kind == DUAL else WhisperForConditionalGeneration
     try:
-        model = model_class.from_pretrained(name, revision=revision, **config)
+        model, info = model_class.from_pretrained(name, revision=revision, output_loading_info=True, **config)
     except Exception as error:  # safetensors, transformers and the hub each raise their own
         raise CheckpointError(f"cannot load the weights of {name}: {_first_line(error)}") from error
+    own = set() if kind == DUAL or not lift else set(model.new_modules())
+    missing = sorted(set(info["missing_keys"]) - own)  # transformers would have filled them with random numbers
+    if missing:
+        raise CheckpointError(f"the weights of {name} lack {len(missing)} tensors of the model, such as {missing[0]}")
     return model.to(torch.float32)
 
 
@@ -76,5 +95,7 @@ def _nearest_folder(name: str) -> str:
 
 
 def _checkpoint_below(name: str) -> str:
+    if os.path.exists(os.path.join(name, "run_state.json")):
+        return " (training goes on from it with --resume; to use what was trained, take the run's best or final)"
     below = [child for child in ("best", "final") if os.path.exists(os.path.join(name, child, "config.json"))]
     return f" (did you mean {os.path.join(name, below[0])}?)" if below else ""

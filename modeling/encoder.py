@@ -108,7 +108,8 @@ class DualWhisperEncoder(LayerStack):
             hidden = hidden[:, : max(lengths) // 2]
             if min(lengths) < max(lengths):
                 frame_lengths = torch.tensor(lengths, device=hidden.device) // 2
-        hidden = hidden + self.embed_positions.weight[: hidden.shape[1]]
+        # A module's call, not its weight: under ZeRO-3 the weight is there only during the call.
+        hidden = hidden + self.embed_positions(torch.arange(hidden.shape[1], device=hidden.device))
         hidden = F.dropout(hidden, config.dropout, self.training)
         mask = frame_mask(frame_lengths, hidden.shape[1])
         kept: list[torch.Tensor] | None = [] if with_hidden else None

@@ -91,6 +91,8 @@ def save_pretrained(accelerator: Any, model: Any, processor: Any, folder: Path) 
     """Write a plain Hugging Face folder, weights as safetensors, with the processor; all ranks call it."""
     weights = accelerator.get_state_dict(model)  # collective: under ZeRO-3 the parameters are gathered
     if accelerator.is_main_process:
+        if accelerator.unwrap_model(model).config.tie_word_embeddings:
+            weights.pop("proj_out.weight", None)  # DeepSpeed's copy no longer shares memory with the embeddings
         partial = folder.with_name(f".partial_{folder.name}")
         shutil.rmtree(partial, ignore_errors=True)
         accelerator.unwrap_model(model).save_pretrained(partial, state_dict=weights, safe_serialization=True)

@@ -1,0 +1,51 @@
+"""What several tests share: a tiny corpus of synthetic speech and the config of a tiny model."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+
+@pytest.fixture(scope="session")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Parquet files of synthetic speech: 120 utterances in two shards for training, 11 for validation."""
+    from data.synthesis import TRAINING_VOICES, UNSEEN_VOICES, synthesize_digit_corpus
+
+    folder = tmp_path_factory.mktemp("corpus")
+    synthesize_digit_corpus(folder, utterances=120, voices=TRAINING_VOICES, seed=0, shards=2, split="train")
+    synthesize_digit_corpus(folder, utterances=11, voices=UNSEEN_VOICES, seed=1, shards=1, split="validation")
+    return folder
+
+
+@pytest.fixture
+def tiny_values(corpus: Path, tmp_path: Path) -> dict[str, Any]:
+    """A config's values: a model of 0.1 M parameters that trains in seconds."""
+    return {
+        "output_dir": str(tmp_path / "run"),
+        "model": {"architecture": {"d_model": 32, "encoder_layers": 2, "decoder_layers": 2, "attention_heads": 2}},
+        "data": {
+            "language": "az",
+            "train": {"files": str(corpus / "train-*.parquet"), "columns": {"id": "id"}},
+            "validation": {"files": str(corpus / "validation-*.parquet"), "columns": {"id": "id"}},
+            "shuffle_window": 30,
+        },
+        "training": {"steps": 12, "batch_size": 4},
+        "optimizer": {"learning_rate": 1e-3, "new_modules_learning_rate": 2e-3, "warmup_steps": 3},
+        "engine": {"precision": "fp32"},
+        "evaluation": {"every_steps": 6, "batch_size": 4, "max_new_tokens": 8},
+        "checkpoints": {"every_steps": 4},
+        "logging": {"every_steps": 1, "record_batches": True},
+    }
+
+
+@pytest.fixture
+def tiny_config(tiny_values: dict[str, Any], tmp_path: Path) -> Path:
+    """The same as a file."""
+    path = tmp_path / "tiny.yaml"
+    path.write_text(yaml.safe_dump(tiny_values), encoding="utf-8")
+    return path

@@ -1,0 +1,135 @@
+"""Runs many short trainings on real engines from one start: `python -m tests.end_to_end.scenario JOBS RESULTS`.
+
+The imports are paid once; every job then gets fresh processes, forked before anything was computed, with the
+environment that a launcher would give them.
+"""
+
+import json
+import os
+import signal
+import socket
+import sys
+import traceback
+from pathlib import Path
+from typing import Any
+
+import accelerate
+import deepspeed
+import torch
+
+import trainer.engine
+import trainer.loop
+import trainer.run
+from data.errors import DataError
+from trainer.config_file import load_config
+
+
+def run_job(job: dict[str, Any]) -> list[int]:
+    """Exit codes of a job's ranks, negative for a signal. When one rank dies the others are ended, as launchers do."""
+    processes = job.get("processes", 1)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    children = {}
+    for rank in range(processes):
+        pid = os.fork()
+        if pid == 0:
+            os._exit(child(job, rank, processes, port))
+        children[pid] = rank
+    codes = {}
+    while children:
+        pid, status = os.wait()
+        codes[children.pop(pid)] = code = os.waitstatus_to_exitcode(status)
+        if code:
+            for other in children:
+                os.kill(other, signal.SIGKILL)
+    return [codes[rank] for rank in range(processes)]
+
+
+def child(job: dict[str, Any], rank: int, processes: int, port: int) -> int:
+    if processes > 1:
+        os.environ.update(
+            RANK=str(rank),
+            LOCAL_RANK=str(rank),
+            WORLD_SIZE=str(processes),
+            LOCAL_WORLD_SIZE=str(processes),
+            MASTER_ADDR="127.0.0.1",
+            MASTER_PORT=str(port),
+        )
+    output = os.open(f"{job['log']}.{rank}", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(output, 1)
+    os.dup2(output, 2)
+    torch.set_num_threads(1)
+    partition_everything()
+    send_signals(job, rank)
+    if job.get("poison") == rank:
+        poison_loss()
+    try:
+        trainer.run.train(load_config(job["config"], job.get("overrides", [])), job.get("resume", False))
+    except (DataError, trainer.loop.NonFiniteLoss) as error:
+        print(type(error).__name__, error, flush=True)
+        return 3
+    except BaseException:
+        traceback.print_exc()
+        return 1
+    finally:
+        sys.stdout.flush()
+    return 0
+
+
+def partition_everything() -> None:
+    """Under ZeRO-3 spread even the smallest parameter, or a tiny model would not be spread at all."""
+    original = trainer.engine.deepspeed_config
+
+    def without_threshold(*arguments: Any) -> dict[str, Any]:
+        settings = original(*arguments)
+        settings["zero_optimization"].pop("stage3_param_persistence_threshold", None)
+        if settings["zero_optimization"]["stage"] == 3:
+            settings["zero_optimization"]["stage3_param_persistence_threshold"] = 0
+        return settings
+
+    trainer.engine.deepspeed_config = without_threshold
+
+
+def send_signals(job: dict[str, Any], rank: int) -> None:
+    """Send this process a signal right after a step, before that step's checkpoint."""
+    wanted = job.get("signal")
+    original = trainer.loop.Trainer.log_step
+
+    def log_step(self: trainer.loop.Trainer, verdict: Any) -> None:
+        if job.get("describe"):
+            Path(f"{job['describe']}.{rank}").write_text(json.dumps(describe(self)))
+        if wanted and rank in wanted["ranks"] and self.state.step == wanted["step"]:
+            os.kill(os.getpid(), wanted["number"])
+        original(self, verdict)
+
+    trainer.loop.Trainer.log_step = log_step  # type: ignore[method-assign]
+
+
+def describe(run: trainer.loop.Trainer) -> dict[str, Any]:
+    """What really runs."""
+    is_deepspeed = isinstance(run.model, deepspeed.DeepSpeedEngine)
+    bare = run.accelerator.unwrap_model(run.model)
+    return {
+        "engine": type(run.model).__name__,
+        "stage": run.model.zero_optimization_stage() if is_deepspeed else 0,
+        "processes": torch.distributed.get_world_size() if torch.distributed.is_initialized() else 1,
+        "held": sum(parameter.numel() for parameter in bare.parameters()),
+        "accelerate": accelerate.__version__,
+    }
+
+
+def poison_loss() -> None:
+    """Make the loss not a number at the third step."""
+    original = trainer.loop.Trainer.loss
+
+    def loss(self: trainer.loop.Trainer, audio: Any, divisor: float) -> torch.Tensor:
+        value = original(self, audio, divisor)
+        return value * float("nan") if self.state.step == 2 else value
+
+    trainer.loop.Trainer.loss = loss  # type: ignore[method-assign]
+
+
+if __name__ == "__main__":
+    jobs = json.loads(Path(sys.argv[1]).read_text())
+    Path(sys.argv[2]).write_text(json.dumps([run_job(job) for job in jobs]))

@@ -1,0 +1,52 @@
+"""The arrows between rooms: launch and benchmarks import trainer, trainer imports modeling and data, never back."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+MAY_IMPORT = {
+    "data": {"data"},
+    "modeling": {"modeling"},
+    "trainer": {"trainer", "data", "modeling"},
+    "launch": {"launch", "trainer", "data", "modeling"},
+    "benchmarks": {"benchmarks", "trainer", "data", "modeling"},
+}
+
+
+def imported_rooms(path: Path) -> set[str]:
+    """Rooms that a file imports by absolute name, anywhere in it."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+            names.add(node.module.split(".")[0])
+    return names & MAY_IMPORT.keys()
+
+
+@pytest.mark.parametrize("room", sorted(MAY_IMPORT))
+def test_a_room_imports_only_what_it_may(room: str) -> None:
+    files = list((ROOT / room).rglob("*.py"))
+    assert files
+    for path in files:
+        assert imported_rooms(path) <= MAY_IMPORT[room], path
+
+
+def test_what_travels_in_a_checkpoint_imports_transformers_and_torch_alone() -> None:
+    travelling = ("attention", "cache", "configuration", "decoder", "dual_whisper", "encoder", "losses", "stack")
+    for name in travelling:
+        tree = ast.parse((ROOT / "modeling" / f"{name}.py").read_text(encoding="utf-8"))
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ImportFrom) and node.level:
+                assert node.module in travelling, f"{name}.py imports {node.module}, which a checkpoint lacks"
+
+
+def test_files_stay_small_and_say_why_they_exist() -> None:
+    for room in MAY_IMPORT:
+        for path in (ROOT / room).rglob("*.py"):
+            text = path.read_text(encoding="utf-8")
+            assert len(text.splitlines()) <= (80 if room == "launch" else 320), path
+            assert ast.get_docstring(ast.parse(text)), path
+            assert path.stem not in ("utils", "helpers", "common", "misc"), path
