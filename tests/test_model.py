@@ -156,7 +156,8 @@ def test_logits_do_not_depend_on_batch_mates(trained) -> None:
 @torch.no_grad()
 def test_logits_do_not_depend_on_batch_mates_in_float32() -> None:
     torch.manual_seed(3)
-    model = DualWhisperForConditionalGeneration(DualWhisperConfig(**SHAPE | {"init_std": 0.02}, vocab_size=300, pad_token_id=0))
+    shape = SHAPE | {"init_std": 0.02, "vocab_size": 300, "pad_token_id": 0}
+    model = DualWhisperForConditionalGeneration(DualWhisperConfig(**shape))
     assert worst_difference_to_alone(model.eval(), torch.float32) < 1e-5
 
 
