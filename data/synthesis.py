@@ -159,6 +159,22 @@ def synthesize_digit_corpus(
     return paths
 
 
+def synthesize_clip(folder: Path, *, voice: str, seed: int) -> tuple[Path, str]:
+    """One digit string as ``new_clip.flac`` in ``folder``: the file and what it says.
+
+    Raises:
+        SynthesisError: as :func:`synthesize_digit_corpus`.
+    """
+    with tempfile.TemporaryDirectory() as scratch:
+        shard = synthesize_digit_corpus(
+            Path(scratch), utterances=1, voices=[voice], seed=seed, shards=1, split="clip"
+        )[0]
+        row = pq.read_table(shard).to_pylist()[0]
+    clip = folder / "new_clip.flac"
+    clip.write_bytes(row["audio"]["bytes"])
+    return clip, row["text"]
+
+
 def _schema_for(arguments: _CorpusArguments) -> pa.Schema:
     features = json.dumps({"info": {"features": _FEATURES}})
     return _SCHEMA.with_metadata({b"huggingface": features.encode(), _ARGUMENTS_KEY: arguments.to_json().encode()})

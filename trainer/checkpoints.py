@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from .config import CheckpointConfig
+from .engine import bare_model
 from .evaluation import gather_objects
 
 
@@ -91,11 +92,11 @@ def save_pretrained(accelerator: Any, model: Any, processor: Any, folder: Path) 
     """Write a plain Hugging Face folder, weights as safetensors, with the processor; all ranks call it."""
     weights = accelerator.get_state_dict(model)  # collective: under ZeRO-3 the parameters are gathered
     if accelerator.is_main_process:
-        if accelerator.unwrap_model(model).config.tie_word_embeddings:
+        if bare_model(model).config.tie_word_embeddings:
             weights.pop("proj_out.weight", None)  # DeepSpeed's copy no longer shares memory with the embeddings
         partial = folder.with_name(f".partial_{folder.name}")
         shutil.rmtree(partial, ignore_errors=True)
-        accelerator.unwrap_model(model).save_pretrained(partial, state_dict=weights, safe_serialization=True)
+        bare_model(model).save_pretrained(partial, state_dict=weights, safe_serialization=True)
         processor.save_pretrained(partial)
         put_in_place(partial, folder)
     accelerator.wait_for_everyone()

@@ -151,6 +151,11 @@ def deepspeed_config(config: RunConfig, precision: str) -> dict[str, Any]:
     return settings
 
 
+def bare_model(model: Any) -> Any:
+    """The model inside DDP's or DeepSpeed's wrapper. Accelerate's own way imports DeepSpeed, which takes seconds."""
+    return getattr(model, "module", model)
+
+
 def describe_engine(accelerator: Any) -> str:
     """The engine in force, in words: what runs, not what was asked for."""
     if accelerator.distributed_type.name == "DEEPSPEED":

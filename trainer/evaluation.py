@@ -15,6 +15,7 @@ from modeling.decoding import encoder_padding, greedy_decode
 
 from .agreement import agree
 from .batch import silent_batch, to_batch
+from .engine import bare_model
 from .error_rates import ErrorRates, build_normalizer, error_rates
 
 
@@ -76,7 +77,7 @@ class Evaluator:
             ValueError: if no utterance could be evaluated.
         """
         accelerator = self.accelerator
-        bare = accelerator.unwrap_model(model)
+        bare = bare_model(model)
         spread = parameters_are_spread(accelerator)
         was_training = bare.training
         bare.eval()

@@ -18,6 +18,7 @@ from .agreement import Verdict, agree
 from .batch import silent_batch, to_batch
 from .checkpoints import Checkpoints, RunState, save_pretrained
 from .config import RunConfig
+from .engine import bare_model
 from .evaluation import Evaluation, Evaluator, Interrupted
 from .journal import Journal, append
 from .meter import Meter
@@ -48,7 +49,7 @@ class Trainer:
     stop: StopRequest
 
     def __post_init__(self) -> None:
-        bare = self.accelerator.unwrap_model(self.model)
+        bare = bare_model(self.model)
         self.padding = encoder_padding(bare)
         self.log_mel = LogMel(bare.config.num_mel_bins, self.accelerator.device)
         self.silence = silent_batch([bare.config.decoder_start_token_id])

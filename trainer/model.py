@@ -7,9 +7,8 @@ import torch
 from data.byte_tokenizer import build_byte_processor, generation_config_for
 from modeling import DualWhisperConfig, DualWhisperForConditionalGeneration
 from modeling.checkpoints import open_model, open_processor
-from modeling.settings import Architecture
 
-from .config import RunConfig
+from .config import Architecture, RunConfig
 
 
 def build_model(config: RunConfig) -> tuple[Any, Any]:

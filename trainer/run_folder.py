@@ -1,6 +1,8 @@
 """The folder of a run: whose it is, what stands in it, what is written when the run ends."""
 
+import itertools
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -8,8 +10,18 @@ import yaml
 
 from .checkpoints import RunState, latest_checkpoint
 from .config import RunConfig
-from .config_file import ConfigError, dump_config
+from .config_file import ConfigError, dump_config, read_yaml
 from .meter import peak_memory_bytes
+
+# What a checkpoint is made for: the model, the engine that wrote its files, the streams it stands in.
+FIXED = (
+    "model.architecture",
+    "model.checkpoint",
+    "model.processor",
+    "model.revision",
+    "engine.zero_stage",
+    "data.lanes",
+)
 
 
 def check_output_dir(config: RunConfig, resume: bool) -> Path | None:
@@ -19,8 +31,11 @@ def check_output_dir(config: RunConfig, resume: bool) -> Path | None:
         ConfigError: if the folder holds another run or something else.
     """
     folder = Path(config.output_dir)
-    if folder.exists() and not folder.is_dir():
-        raise ConfigError(f"output_dir is {str(folder)!r}, which is a file")
+    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not there.is_dir():
+        raise ConfigError(f"output_dir is {str(folder)!r}, but {there} is a file")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise ConfigError(f"output_dir is {str(folder)!r}, but {there} may not be written to")
     if not folder.exists() or not any(folder.iterdir()):
         return None
     if not (folder / "config.yaml").exists():
@@ -32,24 +47,31 @@ def check_output_dir(config: RunConfig, resume: bool) -> Path | None:
     return latest_checkpoint(folder)
 
 
+def next_free_folder(folder: Path) -> Path:
+    """The folder, or its name with the first number for which there is none yet."""
+    if not folder.exists():
+        return folder
+    return next(path for n in itertools.count(2) if not (path := folder.with_name(f"{folder.name}_{n}")).exists())
+
+
 def changed_settings(config: RunConfig) -> list[str]:
     """Lines ``key: old -> new`` for what differs from the run that is resumed.
 
     Raises:
-        ConfigError: if what differs would make another model of it.
+        ConfigError: if with what differs the checkpoint would not fit.
     """
     saved = Path(config.output_dir) / "config.yaml"
     if not saved.exists():
         return []
-    old = flatten(yaml.safe_load(saved.read_text(encoding="utf-8")))
+    old = flatten(read_yaml(saved))
     new = flatten(yaml.safe_load(dump_config(config)))
     changed = [key for key in sorted(old.keys() | new.keys()) if old.get(key) != new.get(key)]
-    fixed = [key for key in changed if key.startswith(("model.architecture", "model.checkpoint", "model.processor"))]
+    fixed = [key for key in changed if key.startswith(FIXED)]
     if fixed:
         key = fixed[0]
         raise ConfigError(
             f"{key} is {new.get(key)!r}, but the run in {config.output_dir} was made with {old.get(key)!r}: "
-            "choose another output_dir"
+            "set it back, or choose another output_dir"
         )
     return [f"{key}: {old.get(key)!r} -> {new.get(key)!r}" for key in changed]
 

@@ -1,0 +1,58 @@
+"""The whole way in five minutes on two CPU cores: make speech, train on it, evaluate unseen voices, transcribe."""
+
+import argparse
+import time
+from pathlib import Path
+
+from launch.exit_codes import run_command
+
+CONFIG = Path(__file__).resolve().parents[1] / "configs" / "demo.yaml"
+
+
+def main(arguments: list[str]) -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("overrides", nargs="*", metavar="key.path=value", help="values over those of configs/demo.yaml")
+    options = parser.parse_args(arguments)
+    started = time.perf_counter()
+    from trainer.config_file import load_config
+    from trainer.run_folder import next_free_folder
+
+    config = load_config(CONFIG, options.overrides)
+    folder = next_free_folder(Path(config.output_dir))
+    config = config.model_copy(update={"output_dir": str(folder)})
+    from trainer.run import train
+
+    summary = train(config)
+    from data.synthesis import UNSEEN_VOICES, synthesize_clip
+    from trainer.evaluate_checkpoint import evaluate_checkpoint
+    from trainer.transcription import Transcriber
+
+    best = folder / "best"
+    evaluation = evaluate_checkpoint(config, str(best), "test", str(folder / "test"))
+    assert evaluation is not None  # one process
+    clip, spoken = synthesize_clip(folder, voice=UNSEEN_VOICES[0], seed=7)
+    heard = Transcriber(str(best), config.data.language).transcribe(clip)
+    rows = {
+        "speech made, trained, evaluated in": f"{time.perf_counter() - started:.0f} s",
+        "training": f"{summary['steps']} steps, {summary['utterances_per_second']:.0f} utterances a second",
+        "parameters": f"{summary['parameters']:,}",
+        "word error rate, unseen voices": f"{evaluation.rates.word_error_rate:.1%}",
+        "character error rate, unseen voices": f"{evaluation.rates.character_error_rate:.1%}",
+        "a new clip says": spoken,
+        "the model hears": heard,
+        "the clip": str(clip),
+        "the model (Hugging Face folder)": str(best),
+        "curves": f"tensorboard --logdir {folder}",
+        "your own recording": f"python launch/transcribe.py --checkpoint {best} FILE",
+    }
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("demo", "")
+    for name, value in rows.items():
+        table.add_row(name, value)
+    Console(soft_wrap=True).print(table)
+
+
+if __name__ == "__main__":
+    run_command(main)
