@@ -1,12 +1,10 @@
 """Evaluate: python launch/eval.py --checkpoint runs/medium/best --config configs/medium.yaml --split test"""
 
-import argparse
-
-from launch.exit_codes import run_command
+from launch.exit_codes import CommandLine, run_command
 
 
 def main(arguments: list[str]) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = CommandLine(__doc__)
     parser.add_argument("--checkpoint", required=True, help="a folder or hub name, plain Whisper or dual-attention")
     parser.add_argument("--config", help="whose data and evaluation sections count; else the checkpoint's run's")
     parser.add_argument("--split", choices=("train", "validation", "test"), help="default: test, else validation")

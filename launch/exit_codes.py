@@ -1,15 +1,18 @@
 """How every command ends: 0 on success, 1 on failure at work, 2 on a bad config or argument, without a traceback."""
 
+import argparse
 import os
 import sys
 import warnings
 from collections.abc import Callable
+from typing import NoReturn
 
 
 def run_command(command: Callable[[list[str]], int | None]) -> None:
     """Call ``command`` with the command line's arguments and leave with its exit code."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("DATASETS_VERBOSITY", "critical")  # its errors are told by ours
     os.environ.setdefault("DS_LOG_LEVEL", "warning")
     warnings.filterwarnings("ignore", category=FutureWarning)
     try:
@@ -36,5 +39,17 @@ def is_users_mistake(error: ValueError) -> bool:
 def complain(error: Exception, code: int) -> int:
     rank = os.environ.get("RANK")
     who = f"[rank {rank}] " if rank not in (None, "0") else ""
-    print(f"{who}error: {error}", file=sys.stderr)
+    print(f"{who}error: {' '.join(str(error).splitlines())}", file=sys.stderr)
     return code
+
+
+class CommandLine(argparse.ArgumentParser):
+    """argparse's parser, its complaints in the one line that all others have."""
+
+    def __init__(self, description: str | None) -> None:
+        super().__init__(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+
+    def error(self, message: str) -> NoReturn:
+        if message.startswith("unrecognized arguments: -") and "=" in message:
+            message += "; a setting is written without dashes, as in training.steps=1000"
+        self.exit(2, f"error: {message}; --help tells more\n")

@@ -1,12 +1,10 @@
 """Train: accelerate launch launch/train.py --config configs/medium_zero2.yaml training.steps=2000"""
 
-import argparse
-
-from launch.exit_codes import run_command
+from launch.exit_codes import CommandLine, run_command
 
 
 def main(arguments: list[str]) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = CommandLine(__doc__)
     parser.add_argument("--config", required=True, help="a YAML file, such as those in configs/")
     parser.add_argument("--resume", action="store_true", help="go on from the latest checkpoint in output_dir")
     parser.add_argument("--check", action="store_true", help="validate, print the plan, train nothing")

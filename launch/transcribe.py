@@ -1,19 +1,17 @@
 """Transcribe: python launch/transcribe.py --checkpoint runs/demo/best recording.flac folder/"""
 
-import argparse
-import sys
-
-from launch.exit_codes import run_command
+from launch.exit_codes import CommandLine, complain, run_command
 
 
 def main(arguments: list[str]) -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = CommandLine(__doc__)
     parser.add_argument("--checkpoint", required=True, help="a folder or hub name, plain Whisper or dual-attention")
     parser.add_argument("--language", help="ISO 639-1 code; detected if the checkpoint knows several")
     parser.add_argument("--task", choices=("transcribe", "translate"), default="transcribe")
     parser.add_argument("files", nargs="+", metavar="FILE_OR_FOLDER")
     options = parser.parse_args(arguments)
     from data.audio import UndecodableAudio
+    from data.errors import DataError
     from trainer.transcription import Transcriber, audio_files
 
     files = audio_files(options.files)
@@ -23,8 +21,8 @@ def main(arguments: list[str]) -> int:
         try:
             text = transcriber.transcribe(file)
         except UndecodableAudio as error:
-            print(f"{file}: {error}", file=sys.stderr)
             failed += 1
+            complain(DataError(f"{file}: {error}"), 1)
             continue
         print(f"{file}: {text}" if len(files) > 1 else text, flush=True)
     return 1 if failed else 0

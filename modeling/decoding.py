@@ -29,7 +29,7 @@ def greedy_decode(
         model: the bare model, not the engine around it.
         features: [B, mel bins, T].
         feature_lengths: mel frames of each clip that may be seen; None for 30 s windows.
-        languages: ISO 639-1 codes; ignored by English-only models.
+        languages: ISO 639-1 codes; detected for all where one is None; ignored by English-only models.
         synced_gpus: every rank goes on until all are done (parameters that are spread over ranks).
     """
     options: dict[str, Any] = {
@@ -39,7 +39,7 @@ def greedy_decode(
         "do_sample": False,
     }
     if getattr(model.generation_config, "is_multilingual", True):
-        options |= {"language": list(languages), "task": task}
+        options |= {"language": list(languages) if all(languages) else None, "task": task}
     if feature_lengths is None:
         return model.generate(features.to(model.dtype), **options)
     encoded = model.get_encoder()(features, feature_lengths=feature_lengths)

@@ -48,7 +48,7 @@ def read_yaml(path: Path, children: tuple[Path, ...] = ()) -> dict[str, Any]:
         raise ConfigError(f"the config {path} is not UTF-8 text") from None
     try:
         values = yaml.load(text, _UniqueKeyLoader)  # noqa: S506 - a SafeLoader
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: a date of no calendar
         raise ConfigError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
     if not isinstance(values, dict):
         raise ConfigError(f"{path} must hold keys and values, not {type(values).__name__}")
@@ -77,7 +77,7 @@ def apply_overrides(values: dict[str, Any], overrides: Sequence[str]) -> dict[st
             raise ConfigError(f"override {override!r} must look like training.steps=1000")
         try:
             value = yaml.load(text, _UniqueKeyLoader) if text else None  # noqa: S506
-        except yaml.YAMLError:
+        except (yaml.YAMLError, ValueError):
             raise ConfigError(f"override {override!r}: the value is not YAML") from None
         nested: Any = value
         for key in reversed(path.split(".")):

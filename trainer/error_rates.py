@@ -8,6 +8,8 @@ from dataclasses import dataclass
 # Languages whose capital I is dotless: lower-casing it as English does would change words.
 DOTLESS_I_LANGUAGES = frozenset(("az", "tr", "kk", "crh", "tt"))
 
+APOSTROPHES = re.compile("[\u2018\u2019\u02bc\uff07]")
+
 
 @dataclass(frozen=True)
 class ErrorRates:
@@ -25,18 +27,26 @@ class ErrorRates:
 def lower_case(text: str, language: str | None) -> str:
     """Lower case, with the dotted and dotless i of Turkic languages kept apart."""
     if language in DOTLESS_I_LANGUAGES:
-        text = text.replace("I", "ı").replace("İ", "i")
-    return text.replace("İ", "i").lower()
+        text = text.replace("I", "ı")
+    # The dot of İ is a mark of its own once str.lower() has seen it; i has its dot already.
+    return text.lower().replace("i\u0307", "i")
 
 
 def basic_normalize(text: str, language: str | None = None) -> str:
-    """Lower case, without punctuation, symbols and what stands in brackets; letters keep their marks."""
+    """Lower case, without punctuation, symbols and what stands in brackets; letters keep their marks.
+
+    Apostrophes within words stay, all of one kind. Joiners and soft hyphens, which are not seen, part no word.
+    """
     text = re.sub(r"<[^>]*>|\[[^\]]*\]|\([^)]*\)", " ", unicodedata.normalize("NFC", text))
-    kept = (
-        character if unicodedata.category(character)[0] not in "PSC" or character == "'" else " "
-        for character in lower_case(text, language)
-    )
+    kept = (kept_character(character) for character in lower_case(APOSTROPHES.sub("'", text), language))
     return " ".join(word.strip("'") for word in "".join(kept).split() if word.strip("'"))
+
+
+def kept_character(character: str) -> str:
+    category = unicodedata.category(character)
+    if category == "Cf":
+        return ""
+    return character if category[0] not in "PSC" or character == "'" else " "
 
 
 def build_normalizer(kind: str, language: str | None) -> Callable[[str], str]:
@@ -67,7 +77,7 @@ def error_rates(
 
     if references.keys() != hypotheses.keys():
         raise ValueError(f"references and hypotheses differ in utterances: {references.keys() ^ hypotheses.keys()}")
-    pairs = [(normalize(references[key]), normalize(hypotheses[key])) for key in sorted(references)]
+    pairs = [(normalize(references[key]).strip(), normalize(hypotheses[key]).strip()) for key in sorted(references)]
     spoken = [(reference, hypothesis) for reference, hypothesis in pairs if reference]
     extra = [hypothesis for reference, hypothesis in pairs if not reference]
     extra_words, extra_characters = sum(len(text.split()) for text in extra), sum(map(len, extra))

@@ -18,9 +18,15 @@ def run_config_of(checkpoint: str) -> Path:
 
     Raises:
         ConfigError: if there is none beside it.
+        CheckpointError: if that is because it is no checkpoint.
     """
     path = Path(checkpoint).resolve().parent / "config.yaml"
     if not path.exists():
+        from modeling.checkpoints import check_name, checkpoint_kind
+
+        check_name(checkpoint)
+        if Path(checkpoint).is_dir():
+            checkpoint_kind(checkpoint)  # a run's folder instead of its best/ is told so
         raise ConfigError(f"--config is missing, and {checkpoint} does not lie in a run's folder")
     return path
 
@@ -38,19 +44,25 @@ def evaluate_checkpoint(
     split = split or ("test" if config.data.test else "validation")
     source_config = getattr(config.data, split)
     if source_config is None:
-        raise ConfigError(f"the config has no data.{split}")
+        there = [name for name in ("train", "validation", "test") if getattr(config.data, name)]
+        raise ConfigError(f"the config has no data.{split} to evaluate on; it has {', '.join(there)}")
+    if output is not None and any(path.is_file() for path in (Path(output), *Path(output).parents)):
+        raise ConfigError(f"--output is {output!r}, which is a file or lies in one: name a folder")
     source = Source(source_config, f"data.{split}")
     source.dataset  # noqa: B018 - columns are checked before anything is loaded
     from modeling.checkpoints import open_model, open_processor
 
-    from .run import build_evaluator, label_encoder
+    from .languages import known_languages
+    from .run import build_evaluator
 
     if config.engine.zero_stage:  # nothing is trained: one copy a process is simplest
         config = config.model_copy(
             update={"engine": config.engine.model_copy(update={"zero_stage": 0, "cpu_offload": "none"})}
         )
     model, processor = open_model(checkpoint), open_processor(checkpoint)
-    label_encoder(config, model, processor)  # refuses a language the checkpoint does not know
+    known = known_languages(model)
+    if config.data.language and known and config.data.language not in known:
+        raise ConfigError(f"data.language is {config.data.language!r}; {checkpoint} knows {', '.join(known)}")
     accelerator = build_accelerator(config)
     model.to(accelerator.device)
     evaluation = build_evaluator(config, accelerator, processor, source).run(model)

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from data.errors import DataError
 from data.evaluation import evaluation_batches
 from data.features import LogMel
 from data.sources import Source
@@ -25,13 +26,22 @@ class Interrupted(Exception):
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What an evaluation found. ``predictions``: id, reference, hypothesis of every utterance, sorted by id."""
+    """What an evaluation found.
+
+    Attributes:
+        rates: error rates, each id counted once.
+        seconds, audio_seconds: decoding time, and the time of what was decoded.
+        predictions: id, reference and hypothesis of every utterance, sorted by id.
+        skipped: id and reason of rows that could not be evaluated.
+        repeated: rows whose id another row bears.
+    """
 
     rates: ErrorRates
     seconds: float
     audio_seconds: float
     predictions: list[dict[str, str]] = field(repr=False)
     skipped: list[dict[str, str]] = field(default_factory=list)
+    repeated: int = 0
 
     @property
     def real_time_factor(self) -> float:
@@ -74,7 +84,7 @@ class Evaluator:
 
         Raises:
             Interrupted: if a stop is asked for on any rank.
-            ValueError: if no utterance could be evaluated.
+            DataError: if no utterance could be evaluated.
         """
         accelerator = self.accelerator
         bare = bare_model(model)
@@ -102,15 +112,18 @@ class Evaluator:
                 else:
                     texts = self.decode(bare, audio, spread)
                     audio_seconds += float(audio.audio_lengths.sum()) / SAMPLING_RATE
-                    rows = zip(audio.ids, audio.texts, texts, strict=True)
-                    found += [{"id": i, "reference": r, "hypothesis": h} for i, r, h in rows]
+                    decoded = zip(audio.ids, audio.texts, texts, strict=True)
+                    found += [{"id": i, "reference": r, "hypothesis": h} for i, r, h in decoded]
         finally:
             bare.train(was_training)
         seconds = time.perf_counter() - start
         parts = gather_objects(accelerator, (found, skipped, audio_seconds))
-        predictions = {row["id"]: row for part, _, _ in parts for row in part}
+        rows = [row for part, _, _ in parts for row in part]
+        rows_skipped = [row for _, part, _ in parts for row in part]
+        predictions = {row["id"]: row for row in rows}
         if not predictions:
-            raise ValueError(f"{self.source.name}: no utterance could be evaluated")
+            why = f"; the first: {rows_skipped[0]['id']}: {rows_skipped[0]['reason']}" if rows_skipped else ""
+            raise DataError(f"{self.source.name}: no utterance could be evaluated{why}")
         references = {key: row["reference"] for key, row in predictions.items()}
         hypotheses = {key: row["hypothesis"] for key, row in predictions.items()}
         return Evaluation(
@@ -118,7 +131,8 @@ class Evaluator:
             seconds=seconds,
             audio_seconds=sum(part for _, _, part in parts),
             predictions=[predictions[key] for key in sorted(predictions)],
-            skipped=[row for _, part, _ in parts for row in part],
+            skipped=rows_skipped,
+            repeated=len(rows) - len(predictions),
         )
 
     def decode(self, bare: Any, audio: AudioBatch, spread: bool = False) -> list[str]:

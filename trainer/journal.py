@@ -23,11 +23,12 @@ class Journal:
         self, folder: Path, *, is_main: bool, rank: int, total_steps: int, from_step: int, record_batches: bool
     ) -> None:
         self.folder, self.is_main, self.rank = folder, is_main, rank
-        self.record_batches = record_batches
+        self.from_step, self.record_batches = from_step, record_batches
         self.batches = folder / f"batches_rank{rank}.jsonl"
         if record_batches:
             drop_after(self.batches, from_step)
-        self.quarantined: set[tuple[str, str]] = set()
+        named = whole_rows(folder / "quarantine.jsonl")
+        self.quarantined: set[Any] = {(row.get("id"), row.get("reason")) for row in named}
         if is_main:
             drop_after(folder / "metrics.jsonl", from_step)
             self.progress = ProgressLine(total_steps, from_step)
@@ -47,7 +48,7 @@ class Journal:
         if self.writer is None:
             from torch.utils.tensorboard import SummaryWriter  # a second to import
 
-            self.writer = SummaryWriter(str(self.folder / "tensorboard"))
+            self.writer = SummaryWriter(str(self.folder / "tensorboard"), purge_step=self.from_step + 1)
         return self.writer
 
     def batch(self, step: int, ids: list[list[str]]) -> None:
@@ -56,7 +57,7 @@ class Journal:
             append(self.batches, {"step": step, "ids": ids})
 
     def quarantine(self, skipped: Iterable[Skipped]) -> None:
-        """Name rows that could not be used, each once a start."""
+        """Name rows that could not be used, each once in all epochs and starts of this rank."""
         for row in skipped:
             if (row.id, row.reason) not in self.quarantined:
                 self.quarantined.add((row.id, row.reason))
@@ -125,13 +126,21 @@ def drop_after(path: Path, step: int) -> None:
     """Keep the whole lines of a JSONL file whose step is not after ``step``; a line cut off by a kill goes too."""
     if not path.exists():
         return
-    kept = []
-    for line in path.read_text(encoding="utf-8").splitlines():
-        try:
-            if json.loads(line)["step"] <= step:
-                kept.append(line + "\n")
-        except (json.JSONDecodeError, KeyError):
-            continue
+    kept = [row for row in whole_rows(path) if row.get("step", 0) <= step]
     temporary = path.with_suffix(".tmp")
-    temporary.write_text("".join(kept), encoding="utf-8")
+    temporary.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in kept), encoding="utf-8")
     temporary.replace(path)
+
+
+def whole_rows(path: Path) -> list[dict[str, Any]]:
+    """The objects of a JSONL file, none where there is no file; a line cut off by a kill is left out."""
+    rows = []
+    # Bytes: a line may be cut within a character, and ids may hold what str.splitlines() takes for an end of line.
+    for line in path.read_bytes().split(b"\n") if path.exists() else ():
+        try:
+            row = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(row, dict):
+            rows.append(row)
+    return rows

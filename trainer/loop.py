@@ -11,7 +11,7 @@ import torch
 from data.errors import DataError
 from data.features import LogMel
 from data.loader import BatchGroup, TrainingBatches
-from data.utterance import SAMPLING_RATE, AudioBatch
+from data.utterance import SAMPLING_RATE, AudioBatch, Skipped
 from modeling.decoding import encoder_padding
 
 from .agreement import Verdict, agree
@@ -29,7 +29,7 @@ MIN_ROWS_TO_JUDGE = 100  # the share of broken rows is taken of at least so many
 
 
 class NonFiniteLoss(RuntimeError):
-    """A rank's loss is not a number; no rank has taken the step."""
+    """A rank's loss, or the gradient's norm, is not a finite number."""
 
 
 @dataclass
@@ -105,10 +105,13 @@ class Trainer:
                     audio_seconds=float(audio.audio_lengths.sum()) / SAMPLING_RATE if audio else 0.0,
                 )
                 if not verdict.finite:
-                    self.refuse(step, loss, audio)
+                    self.refuse(step, "loss", loss.detach(), audio if not torch.isfinite(loss) else None)
                 accelerator.backward(loss)
                 if accelerator.sync_gradients:
-                    self.meter.gradient_norm = self.clip_gradients()
+                    self.meter.gradient_norm = norm = self.clip_gradients()
+                    # fp16's loss scaling skips such a step by itself
+                    if accelerator.mixed_precision != "fp16" and not math.isfinite(float(norm)):
+                        self.refuse(step, "gradient", norm, audio)
                 self.optimizer.step()
                 self.optimizer.zero_grad()
             self.meter.add(verdict, parts)
@@ -156,16 +159,16 @@ class Trainer:
                 self.batches.next_epoch()
             group, verdict = self.batches.next_group(self.config.training.accumulation), None
 
-    def refuse(self, step: int, loss: torch.Tensor, audio: AudioBatch | None) -> None:
-        """End the run on every rank, the guilty batch written down."""
-        folder = self.journal.folder
-        if audio is not None and not torch.isfinite(loss):
-            row = {"step": step, "rank": self.accelerator.process_index, "loss": str(loss.item()), "ids": audio.ids}
-            append(folder / "non_finite_loss.jsonl", row)
+    def refuse(self, step: int, what: str, value: Any, audio: AudioBatch | None) -> None:
+        """End the run on every rank, this rank's batch written down if it is to blame; nothing is saved."""
+        path = self.journal.folder / "non_finite_loss.jsonl"
+        if audio is not None:
+            rank = self.accelerator.process_index
+            append(path, {"step": step, "rank": rank, what: str(float(value)), "ids": audio.ids})
         self.accelerator.wait_for_everyone()
         raise NonFiniteLoss(
-            f"step {step}: the loss is not a finite number; no rank took the step. The batch's ids are in "
-            f"{folder / 'non_finite_loss.jsonl'}; --resume goes on from the last checkpoint"
+            f"step {step}: the {what} is not a finite number; the step is not part of any checkpoint. The batch's ids "
+            f"are in {path}; --resume goes on from the last checkpoint"
         )
 
     def check_quarantine(self, data_state: dict[str, Any]) -> None:
@@ -204,12 +207,16 @@ class Trainer:
 
     def keep_if_best(self, evaluation: Evaluation) -> None:
         rates, step = evaluation.rates, self.state.step
+        self.journal.quarantine(Skipped(row["id"], row["reason"]) for row in evaluation.skipped)
+        if evaluation.repeated:
+            self.journal.say(f"data.validation: {evaluation.repeated} rows bear an id that others bear: counted once")
         values = {
             "word_error_rate": rates.word_error_rate,
             "character_error_rate": rates.character_error_rate,
             "seconds": evaluation.seconds,
             "real_time_factor": evaluation.real_time_factor,
             "utterances": rates.utterances,
+            "skipped": len(evaluation.skipped),
         }
         self.journal.write(step, "validation", values)
         better = self.state.best is None or rates.word_error_rate < self.state.best

@@ -4,12 +4,12 @@ import os
 from dataclasses import dataclass
 
 from data.config import SourceConfig
-from data.errors import DataError, nearest
 from data.sources import Source
 
 from .config import RunConfig
 from .config_file import dump_config
 from .engine import check_engine, launched_processes, resolve_precision
+from .languages import check_language
 
 NOT_LOOKED_AT = "on the hub, not looked at"
 
@@ -45,31 +45,30 @@ def make_plan(config: RunConfig) -> Plan:
     check_language(config)
     parameters, new_parameters = plan_parameters(config)
     processes = launched_processes()
-    rows = None
-    for name in ("train", "validation", "test"):
-        source: SourceConfig | None = getattr(config.data, name)
-        if source is not None and source.hub is None:
-            opened = Source(source, f"data.{name}")
-            opened.dataset  # noqa: B018 - checks the columns
-            if name == "train":
-                rows = opened.row_count()
+    data = config.data
+    sources = {"train": data.train, "validation": data.validation, "test": data.test}
+    rows = {name: planned_rows(source, f"data.{name}") for name, source in sources.items() if source is not None}
     training = config.training
     return Plan(
-        parameters, new_parameters, processes, training.batch_size * training.accumulation * processes, rows
+        parameters, new_parameters, processes, training.batch_size * training.accumulation * processes, rows["train"]
     )
 
 
-def check_language(config: RunConfig) -> None:
-    from transformers.models.whisper.tokenization_whisper import LANGUAGES
-
-    language = config.data.language
-    if language is not None and language not in LANGUAGES:
-        raise DataError(f"data.language is {language!r}, which Whisper does not know{nearest(language, LANGUAGES)}")
+def planned_rows(source: SourceConfig, name: str) -> int | None:
+    """Rows of a source, where that is known, its columns checked; nothing is downloaded or synthesised."""
+    if source.hub is not None:
+        return None
+    if source.digits is not None:
+        every = None if source.keep or source.drop else source.digits.utterances
+        return min(every, source.max_utterances or every) if every else None
+    opened = Source(source, name)
+    opened.dataset  # noqa: B018 - checks the columns
+    return opened.row_count()
 
 
 def plan_parameters(config: RunConfig) -> tuple[int | None, int | None]:
     """All parameters, and those that plain Whisper has not."""
-    from modeling.checkpoints import checkpoint_kind
+    from modeling.checkpoints import check_name, checkpoint_kind
     from modeling.published import count_parameters, model_without_weights, published_shape
 
     settings = config.model
@@ -90,6 +89,7 @@ def plan_parameters(config: RunConfig) -> tuple[int | None, int | None]:
         shape = {name: stored[name] for name in published_shape("openai/whisper-tiny") or {}}
         shape["num_mel_bins"] = stored["num_mel_bins"]
     else:
+        check_name(settings.checkpoint or "")
         found = published_shape(settings.checkpoint or "")
         if found is None:
             return None, None

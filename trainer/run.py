@@ -13,6 +13,7 @@ from .config_file import ConfigError
 from .engine import build_accelerator, check_engine, describe_engine
 from .evaluation import Evaluator
 from .journal import Journal
+from .languages import check_language, label_encoder
 from .run_folder import changed_settings, check_output_dir, write_config, write_summary
 from .stopping import StopRequest
 
@@ -29,6 +30,7 @@ def train(config: RunConfig, resume: bool = False) -> dict[str, Any]:
     """
     with StopRequest() as stop:
         check_engine(config)
+        check_language(config)
         checkpoint = check_output_dir(config, resume)
         changes = changed_settings(config) if resume else []
         source = Source(config.data.train, "data.train")
@@ -38,8 +40,11 @@ def train(config: RunConfig, resume: bool = False) -> dict[str, Any]:
         from .model import build_model  # seconds to import
 
         model, processor = build_model(config)
+        labels = label_encoder(config, model, processor)
         accelerator = build_accelerator(config)
-        trainer = assemble(config, accelerator, model, processor, source, validation, checkpoint, stop)
+        trainer = assemble(config, accelerator, model, processor, labels, source, validation, checkpoint, stop)
+        if trainer.state.step >= config.training.steps:
+            trainer.journal.say(f"finished already at step {trainer.state.step}; raise training.steps to go on")
         for change in changes:
             trainer.journal.say(f"changed since the run began: {change}")
         try:
@@ -65,6 +70,7 @@ def assemble(
     accelerator: Any,
     model: Any,
     processor: Any,
+    labels: LabelEncoder,
     source: Source,
     validation: Source | None,
     checkpoint: Path | None,
@@ -83,11 +89,7 @@ def assemble(
             f"are {accelerator.num_processes} now"
         )
     folder = Path(config.output_dir)
-    if accelerator.is_main_process:
-        write_config(config)
-    accelerator.wait_for_everyone()
     training = config.training
-    labels = label_encoder(config, model, processor)
     optimizer = build_optimizer(model, config.optimizer)
     model, optimizer = accelerator.prepare(model, optimizer)
     check_prepared(config, accelerator, model)
@@ -105,6 +107,9 @@ def assemble(
         accelerator.num_processes,
         state.data,
     )
+    if accelerator.is_main_process:  # not sooner: whatever refuses the config must leave the folder as it was
+        write_config(config)
+    accelerator.wait_for_everyone()
     journal = Journal(
         folder,
         is_main=accelerator.is_main_process,
@@ -117,14 +122,6 @@ def assemble(
     journal.say(f"{describe_engine(accelerator)}; {'from ' + str(checkpoint) if checkpoint else 'from the beginning'}")
     return Trainer(
         config, accelerator, model, optimizer, processor, batches, evaluator, checkpoints, journal, state, stop
-    )
-
-
-def label_encoder(config: RunConfig, model: Any, processor: Any) -> LabelEncoder:
-    """The label encoder that fits the model: languages and tasks where it knows them."""
-    multilingual = bool(getattr(model.generation_config, "is_multilingual", model.config.vocab_size >= 51_865))
-    return LabelEncoder(
-        processor.tokenizer, multilingual, config.data.language, config.data.task, model.config.max_target_positions
     )
 
 

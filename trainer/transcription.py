@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from data.audio import decode_audio
-from data.errors import DataError
+from data.errors import DataError, nearest
 from data.features import LogMel
 from data.lanes import collate
 from data.sources import AUDIO_SUFFIXES
@@ -18,6 +18,7 @@ from modeling.decoding import encoder_padding, greedy_decode
 
 from .batch import to_batch
 from .config_file import ConfigError
+from .languages import known_languages
 
 WINDOW_SECONDS = 30.0
 SEARCH_SECONDS = 8.0  # where in the end of a window the quietest place to cut is looked for
@@ -32,7 +33,9 @@ def audio_files(paths: Sequence[str]) -> list[Path]:
     found: list[Path] = []
     for path in map(Path, paths):
         if path.is_dir():
-            inside = sorted(file for file in path.rglob("*") if file.suffix.lower() in AUDIO_SUFFIXES)
+            inside = sorted(
+                file for file in path.rglob("*") if file.suffix.lower() in AUDIO_SUFFIXES and file.is_file()
+            )
             if not inside:
                 raise DataError(f"{path} holds no recording ({', '.join(sorted(AUDIO_SUFFIXES))})")
             found += inside
@@ -61,7 +64,7 @@ class Transcriber:
 
     Raises:
         CheckpointError: if the checkpoint cannot be opened.
-        ConfigError: if the checkpoint does not know the language.
+        ConfigError: if the checkpoint does not know the language or the task.
     """
 
     def __init__(self, checkpoint: str, language: str | None, task: str = "transcribe", batch_size: int = 8) -> None:
@@ -70,11 +73,14 @@ class Transcriber:
         self.processor = open_processor(checkpoint)
         self.task, self.batch_size = task, batch_size
         self.log_mel = LogMel(self.model.config.num_mel_bins, self.device)
-        known = getattr(self.model.generation_config, "lang_to_id", None) or {}
+        known = known_languages(self.model)
         if language is None and len(known) == 1:
-            language = next(iter(known))[2:-2]
-        if language is not None and known and f"<|{language}|>" not in known:
-            raise ConfigError(f"--language is {language!r}, which {checkpoint} does not know")
+            language = known[0]
+        if language is not None and known and language not in known:
+            right = f": it knows {known[0]} only" if len(known) == 1 else nearest(language, known)
+            raise ConfigError(f"--language is {language!r}, which {checkpoint} does not know{right}")
+        if task == "translate" and getattr(self.model.generation_config, "is_multilingual", True) is False:
+            raise ConfigError(f"--task is 'translate', but {checkpoint} knows English only")
         self.language = language
 
     def transcribe(self, path: Path) -> str:
