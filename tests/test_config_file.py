@@ -262,3 +262,10 @@ def test_dumped_config_loads_to_the_same(minimal: Path, tmp_path: Path) -> None:
     assert again.optimizer.betas == (0.9, 0.95)
     assert again.data.validation is not None
     assert again.data.validation.name == "ą"
+
+
+def test_the_reference_page_is_up_to_date() -> None:
+    from trainer.config_reference import reference
+
+    page = Path(__file__).resolve().parents[1] / "docs" / "config.md"
+    assert page.read_text(encoding="utf-8") == reference(), "python -m trainer.config_reference > docs/config.md"
