@@ -45,13 +45,8 @@ def main(arguments: list[str]) -> None:
         "curves": f"tensorboard --logdir {folder}",
         "your own recording": f"python launch/transcribe.py --checkpoint {best} FILE",
     }
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table("demo", "")
-    for name, value in rows.items():
-        table.add_row(name, value)
-    Console(soft_wrap=True).print(table)
+    width = max(map(len, rows))  # no table: it would break paths, which are there to be copied
+    print("\n" + "\n".join(f"{name:<{width}}   {value}" for name, value in rows.items()))
 
 
 if __name__ == "__main__":

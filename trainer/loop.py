@@ -58,6 +58,7 @@ class Trainer:
     def train(self) -> bool:
         """Train to the last step, or until a stop is asked for; the state is then saved. False if it was stopped."""
         config, state = self.config, self.state
+        self.model.train()  # a checkpoint opens in evaluation mode, without dropout and gradient checkpointing
         stopped = self.evaluate_if_due(state.step)
         group, tokens = self.find_data(self.batches.next_group(config.training.accumulation))
         while state.step < config.training.steps and not stopped:

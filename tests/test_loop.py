@@ -1,0 +1,97 @@
+"""The loop's own promises on one process: the loss it reports, dropout where it is asked for, learning rates."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from data.loader import TrainingBatches
+from data.sources import Source
+from trainer.config_file import load_config
+from trainer.languages import label_encoder
+from trainer.loop import Trainer
+from trainer.model import build_model
+from trainer.run import train
+
+ONE_STEP = ("training.steps=2", "optimizer.warmup_steps=1", "data.validation=null", "checkpoints.every_steps=99")
+
+
+def metrics(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_the_loss_is_the_mean_over_all_tokens_of_all_microbatches(tiny_config: Path, tmp_path: Path) -> None:
+    """Computed here in the plainest way from logits, for two microbatches with different numbers of tokens."""
+    config = load_config(tiny_config, [*ONE_STEP, "training.accumulation=2", "training.batch_size=3"])
+    train(config)
+    model, processor = build_model(config)
+    source = Source(config.data.train, "data.train")
+    labels = label_encoder(config, model, processor)
+    group = TrainingBatches(source, config.data, labels, 3, config.training.seed, 0, 1).next_group(2)
+    from data.features import LogMel
+    from trainer.batch import to_batch
+
+    losses, tokens = 0.0, []
+    for audio in group.batches:
+        assert audio is not None
+        batch = to_batch(audio, LogMel(80), "clip", torch.device("cpu"))
+        with torch.no_grad():
+            logits = model(
+                batch.features, feature_lengths=batch.length_list, decoder_input_ids=batch.decoder_input_ids
+            ).logits
+        losses += torch.nn.functional.cross_entropy(logits.transpose(1, 2), batch.labels, reduction="sum").item()
+        tokens.append(audio.target_tokens)
+    assert tokens[0] != tokens[1]
+    assert metrics(tmp_path / "run")[0]["loss"] == pytest.approx(losses / sum(tokens), rel=1e-5)
+
+
+def test_a_checkpoint_is_trained_with_dropout_and_gradient_checkpointing(
+    tiny_config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A checkpoint opens in evaluation mode, where both would be off without a word."""
+    train(load_config(tiny_config, ONE_STEP))
+    seen = []
+    original = Trainer.loss
+
+    def loss(self: Trainer, *arguments: Any) -> torch.Tensor:
+        seen.append((self.model.training, self.model.model.decoder.gradient_checkpointing, self.model.config.dropout))
+        return original(self, *arguments)
+
+    monkeypatch.setattr(Trainer, "loss", loss)
+    start = ("model.architecture=null", f"model.checkpoint={tmp_path / 'run' / 'final'}")
+    options = ("model.dropout=0.1", "model.gradient_checkpointing=true", f"output_dir={tmp_path / 'second'}")
+    train(load_config(tiny_config, [*ONE_STEP, *start, *options]))
+    assert seen == [(True, True, 0.1)] * 2
+
+
+def test_new_modules_have_their_own_learning_rate(tiny_config: Path) -> None:
+    from trainer.optimizer import build_optimizer, set_learning_rate
+
+    config = load_config(tiny_config, ["optimizer.weight_decay=0.01"])
+    model, _ = build_model(config)
+    optimizer = build_optimizer(model, config.optimizer)
+    set_learning_rate(optimizer, 0.5)
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    for group in optimizer.param_groups:
+        for parameter in group["params"]:
+            name = names[id(parameter)]
+            is_new = ".secondary_attn" in name or ".gate." in name
+            assert group["lr"] == pytest.approx(1e-3 if is_new else 5e-4), name
+            bare = any(part in name for part in ("norm", "bias", "embed_", ".gate."))
+            assert group["weight_decay"] == (0.0 if bare else 0.01), name
+    trained = {id(parameter) for parameter in model.parameters() if parameter.requires_grad}
+    assert {id(p) for group in optimizer.param_groups for p in group["params"]} == trained
+
+
+@pytest.mark.parametrize(
+    ("schedule", "expected"),
+    [("linear", [0.5, 1.0, 0.55, 0.1]), ("cosine", [0.5, 1.0, 0.55, 0.1]), ("constant", [0.5, 1.0, 1.0, 1.0])],
+)
+def test_learning_rate_warms_up_and_decays(schedule: str, expected: list[float]) -> None:
+    from trainer.config import OptimizerConfig
+    from trainer.optimizer import learning_rate_share
+
+    config = OptimizerConfig(schedule=schedule, warmup_steps=10, final_share=0.1)  # type: ignore[arg-type]
+    assert [learning_rate_share(step, 110, config) for step in (5, 10, 60, 110)] == pytest.approx(expected)
