@@ -1,5 +1,6 @@
 """Audio as rows carry it (bytes, a path, samples) to float32, 16 kHz, mono; soundfile decodes, soxr resamples."""
 
+import contextlib
 import hashlib
 import io
 import os
@@ -34,18 +35,32 @@ def open_audio(value: Any, root: str | None) -> io.BufferedIOBase:
             with fsspec.open(value, "rb") as file:
                 return io.BytesIO(file.read())
         return open(value, "rb")
-    except OSError as error:
-        raise UndecodableAudio(f"cannot open {value}: {error.strerror or error}") from None
+    except (OSError, ValueError, ImportError) as error:  # the last two for an address that fsspec does not know
+        reason = getattr(error, "strerror", None) or one_line(error)
+        raise UndecodableAudio(f"cannot open {one_line(value)}: {reason}") from None
 
 
 def samples_of(value: Any) -> tuple[np.ndarray, int] | None:
-    """Samples and rate where the row holds them unencoded ({"array", "sampling_rate"}), else None."""
-    if isinstance(value, dict) and value.get("array") is not None:
-        rate = value.get("sampling_rate")
-        if not rate or rate <= 0:
-            raise UndecodableAudio("samples without a sampling_rate")
-        return np.asarray(value["array"], dtype=np.float32), int(rate)
-    return None
+    """Mono samples and rate where the row holds them unencoded ({"array", "sampling_rate"}), else None."""
+    if not isinstance(value, dict) or value.get("array") is None:
+        return None
+    rate = value.get("sampling_rate")
+    if not rate or rate < 1:
+        raise UndecodableAudio("samples without a sampling_rate")
+    try:
+        samples = np.asarray(value["array"], dtype=np.float32)
+    except (TypeError, ValueError):
+        raise UndecodableAudio("samples that are not numbers, or channels of unequal length") from None
+    if samples.ndim not in (1, 2):
+        raise UndecodableAudio(f"samples with {samples.ndim} dimensions; 1 or 2 (channels) are right")
+    if samples.size == 0:
+        raise UndecodableAudio("no samples")
+    return to_mono(samples), int(rate)
+
+
+def to_mono(samples: np.ndarray) -> np.ndarray:
+    """The mean of the channels, which are the shorter dimension of two."""
+    return samples.mean(axis=int(np.argmin(samples.shape))) if samples.ndim == 2 and samples.size else samples
 
 
 def seconds_of(value: Any, root: str | None = None) -> float:
@@ -60,7 +75,7 @@ def seconds_of(value: Any, root: str | None = None) -> float:
     with open_audio(value, root) as file:
         try:
             info = soundfile.info(file)
-        except (soundfile.LibsndfileError, RuntimeError, TypeError) as error:
+        except (RuntimeError, TypeError) as error:
             raise UndecodableAudio(f"not audio that soundfile reads: {one_line(error)}") from None
     if info.frames <= 0 or info.frames >= 2**62:
         return len(decode_audio(value, root)) / SAMPLING_RATE
@@ -80,10 +95,9 @@ def decode_audio(value: Any, root: str | None = None) -> np.ndarray:
         with open_audio(value, root) as file:
             try:
                 samples, rate = soundfile.read(file, dtype="float32")
-            except (soundfile.LibsndfileError, RuntimeError, TypeError) as error:
+                samples = to_mono(samples)
+            except (RuntimeError, TypeError, ValueError, MemoryError) as error:  # the last two: a length beyond reason
                 raise UndecodableAudio(f"not audio that soundfile reads: {one_line(error)}") from None
-    if samples.ndim == 2:
-        samples = samples.mean(axis=int(np.argmin(samples.shape)))
     if samples.size == 0:
         raise UndecodableAudio("no samples")
     if not np.isfinite(samples).all():
@@ -102,8 +116,9 @@ def digest_id(value: Any, text: str) -> str:
     if isinstance(value, dict):
         if value.get("path"):
             stem = posixpath.splitext(posixpath.basename(value["path"]))[0]
-        if value.get("array") is not None:
-            digest.update(np.asarray(value["array"], dtype=np.float32).tobytes())
+        with contextlib.suppress(UndecodableAudio):
+            direct = samples_of(value)
+            digest.update(b"" if direct is None else direct[0].tobytes())
         digest.update(value.get("bytes") or (value.get("path") or "").encode())
     elif isinstance(value, str):
         stem = posixpath.splitext(posixpath.basename(value))[0]
@@ -113,5 +128,6 @@ def digest_id(value: Any, text: str) -> str:
     return f"{stem}-{digest.hexdigest()}"
 
 
-def one_line(error: Exception) -> str:
-    return " ".join(str(error).split())
+def one_line(error: Exception | str) -> str:
+    """A message without line breaks, and without soundfile's mention of the file object."""
+    return " ".join(str(getattr(error, "error_string", error)).split()) or type(error).__name__

@@ -45,8 +45,8 @@ class SourceConfig(Section):
     digits: DigitSpeech | None = Field(None, description="synthetic speech, for trying things out without data")
     audio_root: str | None = Field(None, description="what audio paths are relative to; else the files' folder")
     columns: ColumnNames = ColumnNames()
-    keep: dict[str, tuple[str | int, ...]] = Field({}, description="only rows whose column has one of these values")
-    drop: dict[str, tuple[str | int, ...]] = Field({}, description="no rows whose column has one of these values")
+    keep: dict[str, tuple[str | bool | int, ...]] = Field({}, description="only rows whose column has one of these")
+    drop: dict[str, tuple[str | bool | int, ...]] = Field({}, description="no rows whose column has one of these")
     max_utterances: int | None = Field(None, gt=0, description="stop after so many rows")
 
     @model_validator(mode="after")

@@ -22,8 +22,10 @@ def evaluation_batches(
         for row in window:
             try:
                 seconds = seconds_of(row[source.columns.audio], source.audio_root)
-                if not 0 < seconds <= max_seconds:
-                    raise DataError(f"{seconds:.2f} s long; up to {max_seconds:g} s are evaluated")
+                if seconds > max_seconds:
+                    reason = f"{seconds:.2f} s long; up to {max_seconds:g} s are evaluated"
+                    yield Skipped(row_id(row, source), reason, broken=False)
+                    continue
                 timed.append((seconds, row))
             except DataError as error:
                 yield Skipped(row_id(row, source), str(error))

@@ -42,6 +42,7 @@ def read_utterance(row: dict[str, Any], source: Source) -> Utterance:
     columns = source.columns
     text = row[columns.text] if isinstance(row[columns.text], str) else ""
     language = row[columns.language] if columns.language else None
+    language = None if language is None else str(language)  # some datasets number their languages
     return Utterance(row_id(row, source), decode_audio(row[columns.audio], source.audio_root), text, language)
 
 
@@ -107,25 +108,27 @@ class Lane:
         self.source, self.config, self.labels = source, config, labels
         self.batch_size, self.lane = batch_size, lane
         self.seeds = (seed, epoch, lane)
-        shard_seed = int(np.random.default_rng((seed, epoch)).integers(2**31))
-        self.stream = source.lane(lane, lanes, shard_seed)
         limit = source.config.max_utterances
+        # With a limit, shards in another order would be other utterances every epoch.
+        shard_seed = None if limit else int(np.random.default_rng((seed, epoch)).integers(2**31))
+        self.stream = source.lane(lane, lanes, shard_seed)
         self.share = None if limit is None else limit // lanes + (lane < limit % lanes)
         self.window = position.get("window", 0)
         self.given = position.get("given", 0)
         self.used = position.get("used", 0)
-        if position.get("stream"):
-            self.stream.load_state_dict(position["stream"])
+        self.stream_state = position.get("stream")  # before the window; None at the very start
+        if self.stream_state:
+            self.stream.load_state_dict(self.stream_state)
 
     def __iter__(self) -> Iterator[LaneItem]:
         """Items with a batch, and a last one without when the lane has run out."""
-        rows = iter(self.stream)
+        rows = self.source.read(self.stream)
         read = 0
         skipped: list[Skipped] = []
         while True:
-            # At the very start there is no state yet, and none is needed.
-            stream_state = self.stream.state_dict() if self.used else None
+            stream_state = self.stream_state
             window = list(self.read_window(rows))
+            self.stream_state = self.stream.state_dict()
             usable, unusable = self.usable_rows(window)
             if self.given == 0:
                 read, skipped = read + len(window), skipped + unusable
@@ -145,11 +148,11 @@ class Lane:
             self.used += len(window)
 
     def read_window(self, rows: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-        """The next rows that ``keep`` and ``drop`` let through, at most a window of them, within the lane's share."""
+        """The next rows, at most a window of them, within the lane's share."""
         size = self.config.shuffle_window
         if self.share is not None:
             size = min(size, self.share - self.used)
-        return itertools.islice(filter(self.source.is_kept, rows), size)
+        return itertools.islice(rows, size)
 
     def usable_rows(self, window: list[dict[str, Any]]) -> tuple[list[tuple[dict[str, Any], float]], list[Skipped]]:
         """Rows with their seconds; those without a readable header or outside the length limits are left out."""

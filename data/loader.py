@@ -71,10 +71,6 @@ class LaneReader:
             raise item
         return item
 
-    def stop(self) -> None:
-        self.stopped.set()
-        self.thread.join(timeout=10)
-
 
 class TrainingBatches:
     """The batches of one rank, epoch after epoch.
@@ -102,7 +98,10 @@ class TrainingBatches:
         state: dict[str, Any] | None = None,
     ) -> None:
         self.source, self.config, self.labels, self.batch_size, self.seed = source, config, labels, batch_size, seed
+        self.world_size = world_size
         state = state or {}
+        if config.lanes and state.get("lanes", config.lanes) != config.lanes:
+            raise DataError(f"data.lanes is {config.lanes}, but the checkpoint was made with {state['lanes']}: keep it")
         self.lanes = state.get("lanes") or config.lanes or world_size * max(1, config.workers)
         if self.lanes % world_size:
             raise DataError(
@@ -111,7 +110,7 @@ class TrainingBatches:
             )
         self.own = list(range(rank, self.lanes, world_size))
         self.epoch = state.get("epoch", 0)
-        self.turn = state.get("turn", 0)
+        self.turn = state.get("turn", 0) // world_size
         positions = state.get("positions", {})
         self.positions: dict[str, dict] = {str(lane): positions.get(str(lane), {}) for lane in self.own}
         self.finished = {lane for lane in self.own if self.positions[str(lane)].get("finished")}
@@ -145,7 +144,12 @@ class TrainingBatches:
             batches.append(item.batch)
             rows += item.rows
             skipped += item.skipped
-        state = {"lanes": self.lanes, "epoch": self.epoch, "turn": self.turn, "positions": dict(self.positions)}
+        state = {
+            "lanes": self.lanes,
+            "epoch": self.epoch,
+            "turn": self.turn * self.world_size,  # of all ranks, so that another number of them goes on with the next
+            "positions": dict(self.positions),
+        }
         return BatchGroup(batches, len(self.finished) == len(self.own), rows, skipped, state)
 
     def next_epoch(self) -> None:
@@ -158,9 +162,11 @@ class TrainingBatches:
         self.open_lanes()
 
     def close(self) -> None:
-        for reader in self.readers.values():
-            if isinstance(reader, LaneReader):
-                reader.stop()
+        threads = [reader for reader in self.readers.values() if isinstance(reader, LaneReader)]
+        for reader in threads:
+            reader.stopped.set()
+        for reader in threads:
+            reader.thread.join(timeout=10)
         self.readers = {}
 
 

@@ -3,11 +3,15 @@
 The one place that touches the `datasets` library.
 """
 
+import atexit
 import copy
 import csv
+import gc
 import glob
+import itertools
 import json
 import os
+import time
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
@@ -20,7 +24,15 @@ from .config import DigitSpeech, SourceConfig
 from .errors import DataError, nearest
 
 FILE_FORMATS = {".parquet": "parquet", ".arrow": "arrow", ".jsonl": "json", ".json": "json"}
+ROWS_READ_AT_ONCE = 100  # from Parquet; by itself `datasets` takes the first row group's, and fails where that is none
 AUDIO_SUFFIXES = frozenset((".flac", ".wav", ".mp3", ".ogg", ".opus", ".aiff", ".aif", ".au", ".caf", ".w64"))
+
+
+@atexit.register
+def let_readers_end() -> None:
+    """Arrow's threads close Parquet files a moment after a stream is dropped; while Python shuts down, that aborts."""
+    gc.collect()
+    time.sleep(0.2)
 
 
 class Source:
@@ -77,7 +89,10 @@ class Source:
         elif not self.config.hub and FILE_FORMATS[Path(self.files[0]).suffix] == "parquet":
             import pyarrow.parquet
 
-            rows = sum(pyarrow.parquet.read_metadata(path).num_rows for path in self.files)
+            try:
+                rows = sum(pyarrow.parquet.read_metadata(path).num_rows for path in self.files)
+            except (OSError, pyarrow.ArrowException) as error:
+                raise DataError(f"{self.name}: cannot read {self.config.described}: {one_line(error)}") from error
         return rows if rows is None or self.config.max_utterances is None else min(rows, self.config.max_utterances)
 
     @cached_property
@@ -92,23 +107,30 @@ class Source:
         datasets.disable_progress_bars()
         config = self.config
         if config.folder:
-            table = datasets.Dataset.from_list(self.folder_rows)
+            rows = self.folder_rows
+            try:
+                table = datasets.Dataset.from_list(rows)
+            except Exception as error:  # a column of numbers and text
+                raise DataError(f"{self.name}: cannot read {config.described}: {one_line(error)}") from error
             stream = table.to_iterable_dataset(num_shards=min(64, len(table)))
         else:
+            files = [] if config.hub else self.files
             try:
                 if config.hub:
                     stream = datasets.load_dataset(
                         config.hub, config.name, split=config.split, revision=config.revision, streaming=True
                     )
                 else:
-                    kind = FILE_FORMATS[Path(self.files[0]).suffix]
+                    kind = FILE_FORMATS[Path(files[0]).suffix]
+                    options = {"batch_size": ROWS_READ_AT_ONCE} if kind == "parquet" else {}
                     stream = datasets.load_dataset(
-                        kind, data_files={"train": self.files}, split="train", streaming=True
+                        kind, data_files={"train": files}, split="train", streaming=True, **options
                     )
             except Exception as error:  # the library raises many kinds; the reason is in the message
                 raise DataError(f"{self.name}: cannot open {config.described}: {one_line(error)}") from error
-        if stream.features and isinstance(stream.features.get(self.columns.audio), datasets.Audio):
-            stream = stream.cast_column(self.columns.audio, datasets.Audio(decode=False))
+        for column, feature in (stream.features or {}).items():
+            if isinstance(feature, datasets.Audio):
+                stream = stream.cast_column(column, datasets.Audio(decode=False))
         self.check_columns(stream)
         return stream
 
@@ -146,15 +168,20 @@ class Source:
             str(row[column]) in map(str, values) for column, values in drop.items()
         )
 
+    def read(self, stream: Any) -> Iterator[dict[str, Any]]:
+        """The rows of a stream, or of a lane of it, that ``keep`` and ``drop`` let through.
+
+        Raises:
+            DataError: where the stream cannot be read on; not every file is looked at before.
+        """
+        try:
+            yield from filter(self.is_kept, stream)
+        except Exception as error:  # the library raises many kinds; the reason is in the message
+            raise DataError(f"{self.name}: cannot read {self.config.described}: {one_line(error)}") from error
+
     def rows(self) -> Iterator[dict[str, Any]]:
         """All rows in order, filtered and limited: for evaluation."""
-        count = 0
-        for row in self.dataset:
-            if self.is_kept(row):
-                yield row
-                count += 1
-                if count == self.config.max_utterances:
-                    return
+        return itertools.islice(self.read(self.dataset), self.config.max_utterances)
 
 
 def synthesize(config: DigitSpeech) -> list[str]:
@@ -186,20 +213,35 @@ def read_folder(folder: Path, name: str, audio_column: str, text_column: str) ->
     for metadata in (folder / "metadata.jsonl", folder / "metadata.csv"):
         if not metadata.exists():
             continue
-        with metadata.open(encoding="utf-8") as file:
-            records = csv.DictReader(file) if metadata.suffix == ".csv" else map(json.loads, filter(str.strip, file))
-            for number, record in enumerate(records, start=1):
-                if "file_name" not in record:
-                    raise DataError(f"{metadata}: row {number} has no file_name; it has {', '.join(map(str, record))}")
-                path = record.pop("file_name")
-                rows.append({audio_column: path, "id": Path(path).with_suffix("").as_posix()} | record)
+        try:
+            with metadata.open(encoding="utf-8-sig", newline="") as file:  # spreadsheets begin with a byte-order mark
+                is_csv = metadata.suffix == ".csv"
+                records = csv.DictReader(file) if is_csv else map(json.loads, filter(str.strip, file))
+                for number, record in enumerate(records, start=1):
+                    rows.append(folder_row(record, f"{metadata}: row {number}", audio_column))
+        except (csv.Error, json.JSONDecodeError, UnicodeDecodeError) as error:
+            raise DataError(f"{metadata}: after row {len(rows)}: {one_line(error)}") from None
         return rows
     for path in sorted(folder.rglob("*")):
         transcript = path.with_suffix(".txt")
         if path.suffix.lower() in AUDIO_SUFFIXES and transcript.exists():
             relative = path.relative_to(folder)
-            text = transcript.read_text(encoding="utf-8").strip()
+            try:
+                text = transcript.read_text(encoding="utf-8-sig").strip()
+            except UnicodeDecodeError as error:
+                raise DataError(f"{transcript}: {one_line(error)}") from None
             rows.append({audio_column: str(relative), text_column: text, "id": relative.with_suffix("").as_posix()})
     if not rows:
         raise DataError(f"{name}.folder: {folder} has no metadata.jsonl, no metadata.csv and no recording with a .txt")
     return rows
+
+
+def folder_row(record: Any, place: str, audio_column: str) -> dict[str, Any]:
+    """A row from a line of metadata, its ``file_name`` as audio and, without suffix, as id."""
+    if not isinstance(record, dict) or not isinstance(record.get("file_name"), str):
+        found = ", ".join(map(str, record)) if isinstance(record, dict) else repr(record)
+        raise DataError(f"{place} has no file_name; it has {found}")
+    if None in record:
+        raise DataError(f"{place} has more fields than the header; a text with a comma wants quotes")
+    path = record.pop("file_name")
+    return {audio_column: path, "id": Path(path).with_suffix("").as_posix()} | record

@@ -1,0 +1,311 @@
+"""Batches are the same whatever the number of ranks and threads, and go on exactly from any group's state."""
+
+import io
+import json
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import soundfile
+
+from data.byte_tokenizer import build_byte_processor
+from data.config import DataConfig
+from data.errors import DataError
+from data.labels import LabelEncoder
+from data.loader import BatchGroup, TrainingBatches, join_states
+from data.sources import Source
+
+ROWS = 50
+
+
+def clip(number: int) -> bytes:
+    file = io.BytesIO()
+    soundfile.write(file, np.full(1600 + 320 * (number * 17 % ROWS), 0.1), 16_000, format="WAV")
+    return file.getvalue()
+
+
+def write_shards(folder: Path, broken: frozenset[int] = frozenset()) -> str:
+    rows = [
+        {
+            "id": f"row{i}",
+            "audio": {"bytes": b"garbage" if i in broken else clip(i), "path": None},
+            "text": f"text {i}",
+            "speaker": ("ann", "bob", "eve")[i // 2 % 3],
+        }
+        for i in range(ROWS)
+    ]
+    for name, part in (("0", rows[:29]), ("1", rows[29:])):
+        pq.write_table(pa.Table.from_pylist(part), folder / f"{name}.parquet", row_group_size=6)
+    return str(folder / "*.parquet")
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return write_shards(tmp_path_factory.mktemp("clips"))
+
+
+@pytest.fixture(scope="module")
+def labels() -> LabelEncoder:
+    return LabelEncoder(build_byte_processor(["az"]).tokenizer, True, "az")
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run's ranks, one after the other in this process; ``microbatches`` of each rank make a step."""
+
+    source: Source
+    config: DataConfig
+    labels: LabelEncoder
+    seed: int = 0
+    ranks: int = 1
+    microbatches: int = 4
+
+    def batches(self, rank: int = 0, state: dict[str, Any] | None = None) -> TrainingBatches:
+        return TrainingBatches(self.source, self.config, self.labels, 3, self.seed, rank, self.ranks, state)
+
+    @contextmanager
+    def open(self, state: dict[str, Any] | None = None) -> Iterator[list[TrainingBatches]]:
+        opened = [self.batches(rank, state) for rank in range(self.ranks)]
+        try:
+            yield opened
+        finally:
+            for batches in opened:
+                batches.close()
+
+    def steps(self, count: int, state: dict[str, Any] | None = None) -> list["Step"]:
+        """``count`` steps that have data, epoch after epoch."""
+        found: list[Step] = []
+        with self.open(state) as ranks:
+            while len(found) < count:
+                epoch = ranks[0].epoch
+                groups = [batches.next_group(self.microbatches) for batches in ranks]
+                step = Step(epoch, groups)
+                if step.ids:
+                    found.append(step)
+                if all(group.exhausted for group in groups):
+                    for batches in ranks:
+                        batches.next_epoch()
+        return found
+
+
+class Step:
+    def __init__(self, epoch: int, groups: list[BatchGroup]) -> None:
+        self.epoch = epoch
+        self.groups = groups
+        self.ids = sorted(batch.ids for group in groups for batch in group.batches if batch is not None)
+        joined = join_states([group.state for group in groups])
+        self.state = json.loads(json.dumps(joined))
+        assert self.state == joined, "a checkpoint keeps it as JSON"
+
+
+def build_run(files: str, labels: LabelEncoder, lanes: int | None = 4, workers: int = 0, **source: Any) -> Run:
+    train = {"files": files, "columns": {"id": "id"}} | source
+    config = DataConfig(train=train, shuffle_window=8, lanes=lanes, workers=workers)
+    return Run(Source(config.train, "data.train"), config, labels)
+
+
+def ids_of(steps: list[Step]) -> list[list[list[str]]]:
+    return [step.ids for step in steps]
+
+
+def names_by_epoch(steps: list[Step]) -> dict[int, Counter[str]]:
+    names: dict[int, Counter[str]] = {}
+    for step in steps:
+        names.setdefault(step.epoch, Counter()).update(name for ids in step.ids for name in ids)
+    return names
+
+
+def steps_of_epochs(run: Run, epochs: int) -> list[Step]:
+    """All steps of so many epochs; one step more than needed is read."""
+    steps: list[Step] = []
+    count = ROWS
+    while not steps or steps[-1].epoch < epochs:
+        steps = run.steps(count)
+        count *= 2
+    return [step for step in steps if step.epoch < epochs]
+
+
+EVERY_ROW_ONCE = Counter({f"row{i}": 1 for i in range(ROWS)})
+
+
+@pytest.mark.parametrize("lanes", [1, 2, 3, 4, 5])
+def test_every_utterance_once_an_epoch(clips: str, labels: LabelEncoder, lanes: int) -> None:
+    steps = steps_of_epochs(build_run(clips, labels, lanes), 2)
+    assert names_by_epoch(steps) == {0: EVERY_ROW_ONCE, 1: EVERY_ROW_ONCE}
+    assert sum(group.rows for step in steps for group in step.groups) <= 2 * ROWS
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize("ranks", [1, 2, 4])
+def test_steps_are_equal_whatever_the_number_of_ranks(
+    clips: str, labels: LabelEncoder, ranks: int, workers: int
+) -> None:
+    run = build_run(clips, labels)
+    expected = ids_of(run.steps(14))
+    shared = replace(
+        run, config=run.config.model_copy(update={"workers": workers}), ranks=ranks, microbatches=4 // ranks
+    )
+    steps = shared.steps(14)
+    assert ids_of(steps) == expected
+    assert steps[-1].epoch == 2
+    assert names_by_epoch(steps)[0] == EVERY_ROW_ONCE
+
+
+def test_by_default_a_rank_has_as_many_lanes_as_workers(clips: str, labels: LabelEncoder) -> None:
+    for workers, ranks, lanes in ((0, 1, 1), (0, 3, 3), (2, 2, 4)):
+        run = replace(build_run(clips, labels, lanes=None, workers=workers), ranks=ranks)
+        with run.open() as opened:
+            assert [batches.lanes for batches in opened] == [lanes] * ranks
+            assert sorted(lane for batches in opened for lane in batches.own) == list(range(lanes))
+
+
+def test_epochs_and_seeds_shuffle_differently(clips: str, labels: LabelEncoder) -> None:
+    run = build_run(clips, labels)
+    steps = steps_of_epochs(run, 2)
+    first, second = ([step.ids for step in steps if step.epoch == epoch] for epoch in (0, 1))
+    assert first != second
+    assert ids_of(run.steps(len(first))) == first
+    assert ids_of(replace(run, seed=1).steps(len(first))) != first
+
+
+def test_a_lane_that_has_run_out_gives_none_until_all_have(clips: str, labels: LabelEncoder) -> None:
+    with build_run(clips, labels, lanes=2).open() as (batches,):  # shards of 29 and 21 rows, one a lane
+        groups = []
+        while not groups or not groups[-1].exhausted:
+            groups.append(batches.next_group(2))
+        present = [[batch is not None for batch in group.batches] for group in groups]
+        assert [True, True] in present and ([True, False] in present or [False, True] in present)
+        assert present[-1].count(True) <= 1
+        after = batches.next_group(2)
+        assert after.exhausted and after.batches == [None, None] and after.target_tokens == 0
+        assert groups[0].target_tokens > 0
+
+
+CHOICES: list[dict[str, Any]] = [
+    {},
+    {"lanes": 2, "workers": 1},  # a shard each, of unequal length: one lane runs out long before the other
+    {"lanes": 3},
+    {"keep": {"speaker": ["ann", "eve"]}},
+    {"drop": {"speaker": ["ann"]}, "max_utterances": 19, "workers": 1},
+]
+
+
+@pytest.mark.parametrize("choice", CHOICES, ids=str)
+def test_the_rest_comes_exactly_from_any_state_twice_in_a_row(
+    clips: str, labels: LabelEncoder, choice: dict[str, Any]
+) -> None:
+    """Through two epochs, their ends too; every resumed run is itself resumed a step or two later."""
+    run = replace(build_run(clips, labels, **choice), microbatches=2)
+    steps = steps_of_epochs(run, 2)
+    assert steps[0].epoch == 0 and steps[-1].epoch == 1
+    expected = ids_of(steps)
+    window = 5  # steps looked at after each resumption: beyond the window it falls in
+    for i in range(len(steps) - 1):
+        resumed = run.steps(min(window, len(steps) - i - 1), steps[i].state)
+        assert ids_of(resumed) == expected[i + 1 : i + 1 + window]
+        assert resumed[0].epoch == steps[i + 1].epoch
+        step = i % 2
+        if i + 2 + step < len(steps):
+            again = run.steps(min(3, len(steps) - i - 2 - step), resumed[step].state)
+            assert ids_of(again) == expected[i + 2 + step : i + 5 + step]
+
+
+@pytest.mark.parametrize(("before", "after"), [(1, 2), (1, 4), (2, 1), (2, 4), (4, 1), (4, 2)])
+def test_another_number_of_ranks_goes_on_with_the_same_steps(
+    clips: str, labels: LabelEncoder, before: int, after: int
+) -> None:
+    run = build_run(clips, labels)
+    total = max(before, after)  # microbatches a step, so that some steps take a part of the lanes
+    old = replace(run, ranks=before, microbatches=total // before)
+    new = replace(run, ranks=after, microbatches=total // after)
+    steps = old.steps(24)
+    for i in range(0, 16, 5):
+        assert ids_of(new.steps(8, steps[i].state)) == ids_of(steps[i + 1 : i + 9])
+
+
+def test_lanes_that_do_not_fit(clips: str, labels: LabelEncoder) -> None:
+    with pytest.raises(DataError, match=r"data\.lanes is 4; it must be a multiple of the 3 processes"):
+        replace(build_run(clips, labels), ranks=3).batches()
+    state = build_run(clips, labels, lanes=4).steps(1)[0].state
+    with pytest.raises(DataError, match="the checkpoint was made with it"):
+        replace(build_run(clips, labels, lanes=None), ranks=3).batches(state=state)
+    with pytest.raises(DataError, match=r"data\.lanes is 6, but the checkpoint was made with 4"):
+        build_run(clips, labels, lanes=6).batches(state=state)
+    with replace(build_run(clips, labels, lanes=None), ranks=2).open(state) as opened:
+        assert [batches.lanes for batches in opened] == [4, 4], "without data.lanes, those of the checkpoint"
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_undecodable_rows_in_the_middle_are_skipped_and_named_once(
+    tmp_path: Path, labels: LabelEncoder, workers: int
+) -> None:
+    run = build_run(write_shards(tmp_path, frozenset((11, 35))), labels, workers=workers)
+    skipped, rows, found = [], 0, []
+    with run.open() as (batches,):
+        exhausted = False
+        while not exhausted:
+            group = batches.next_group(2)
+            skipped += group.skipped
+            rows += group.rows
+            found += [name for batch in group.batches if batch is not None for name in batch.ids]
+            exhausted = group.exhausted
+    assert Counter(found) == EVERY_ROW_ONCE - Counter(["row11", "row35"])
+    assert sorted(row.id for row in skipped) == ["row11", "row35"]
+    assert all(row.broken and "Format not recognised" in row.reason for row in skipped)
+    assert rows == ROWS
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_an_error_while_reading_reaches_the_consumer(tmp_path: Path, labels: LabelEncoder, workers: int) -> None:
+    for i in range(9):
+        (tmp_path / f"{i}.wav").write_bytes(clip(i))
+    lines = [json.dumps({"id": f"row{i}", "audio": f"{i}.wav", "text": "text"}) for i in range(9)]
+    (tmp_path / "0.jsonl").write_text("\n".join(lines))
+    (tmp_path / "1.jsonl").write_text('{"id": "broken')
+    run = build_run(str(tmp_path / "*.jsonl"), labels, lanes=1, workers=workers)
+    with run.open() as (batches,), pytest.raises(DataError, match=r"data\.train: cannot read"):
+        for _ in range(20):
+            batches.next_group(1)
+
+
+def lane_threads(opened: list[TrainingBatches]) -> list[threading.Thread]:
+    return [reader.thread for batches in opened for reader in batches.readers.values()]
+
+
+def test_close_ends_the_threads_though_nobody_took_their_batches(clips: str, labels: LabelEncoder) -> None:
+    run = build_run(clips, labels, lanes=4, workers=2)
+    with run.open() as opened:
+        threads = lane_threads(opened)
+        assert len(threads) == 4
+        time.sleep(0.3)
+        assert all(thread.is_alive() for thread in threads), "they wait with full queues"
+        started = time.perf_counter()
+    assert time.perf_counter() - started < 2
+    assert not any(thread.is_alive() for thread in threads)
+    opened[0].close()
+
+
+def test_next_epoch_ends_the_threads_of_the_last(clips: str, labels: LabelEncoder) -> None:
+    with build_run(clips, labels, lanes=2, workers=2).open() as opened:
+        threads = lane_threads(opened)
+        opened[0].next_group(2)
+        opened[0].next_epoch()
+        assert not any(thread.is_alive() for thread in threads)
+        assert len(lane_threads(opened)) == 2 and opened[0].epoch == 1
+
+
+def test_no_more_than_a_few_batches_are_read_ahead(clips: str, labels: LabelEncoder) -> None:
+    from data.loader import READ_AHEAD
+
+    with build_run(clips, labels, lanes=1, workers=1).open() as (batches,):
+        time.sleep(0.3)
+        assert batches.readers[0].items.qsize() == READ_AHEAD
