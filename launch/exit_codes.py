@@ -28,6 +28,10 @@ def run_command(command: Callable[[list[str]], int | None]) -> None:
             raise
         code = complain(error, 1)
     sys.stdout.flush()
+    sys.stderr.flush()
+    if command.__module__ == "__main__":
+        # Reading threads of a Parquet stream that was left half-way can crash the interpreter's end, exit code and all.
+        os._exit(code)
     sys.exit(code)
 
 
