@@ -87,7 +87,7 @@ class DataConfig(Section):
         description="independent streams the data is split into once; a multiple of processes x max(1, workers). "
         "Runs with equal lanes see equal batches, whatever the number of processes",
     )
-    workers: int = Field(0, ge=0, description="data-loading processes beside each training process")
+    workers: int = Field(0, ge=0, description="threads that read ahead in each process, one a lane; 0: none")
     max_skipped_share: float = Field(
         0.01, ge=0, le=1, description="share of unusable rows (of at least 100 read) above which the run stops"
     )

@@ -40,7 +40,7 @@ def read_utterance(row: dict[str, Any], source: Source) -> Utterance:
         UndecodableAudio: as :func:`data.audio.decode_audio`.
     """
     columns = source.columns
-    text = row[columns.text] if isinstance(row[columns.text], str) else ""
+    text = "" if row[columns.text] is None else str(row[columns.text])
     language = row[columns.language] if columns.language else None
     language = None if language is None else str(language)  # some datasets number their languages
     return Utterance(row_id(row, source), decode_audio(row[columns.audio], source.audio_root), text, language)

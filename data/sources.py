@@ -3,15 +3,12 @@
 The one place that touches the `datasets` library.
 """
 
-import atexit
 import copy
 import csv
-import gc
 import glob
 import itertools
 import json
 import os
-import time
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
@@ -26,13 +23,6 @@ from .errors import DataError, nearest
 FILE_FORMATS = {".parquet": "parquet", ".arrow": "arrow", ".jsonl": "json", ".json": "json"}
 ROWS_READ_AT_ONCE = 100  # from Parquet; by itself `datasets` takes the first row group's, and fails where that is none
 AUDIO_SUFFIXES = frozenset((".flac", ".wav", ".mp3", ".ogg", ".opus", ".aiff", ".aif", ".au", ".caf", ".w64"))
-
-
-@atexit.register
-def let_readers_end() -> None:
-    """Arrow's threads close Parquet files a moment after a stream is dropped; while Python shuts down, that aborts."""
-    gc.collect()
-    time.sleep(0.2)
 
 
 class Source:

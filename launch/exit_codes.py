@@ -30,7 +30,7 @@ def run_command(command: Callable[[list[str]], int | None]) -> None:
     sys.stdout.flush()
     sys.stderr.flush()
     if command.__module__ == "__main__":
-        # Reading threads of a Parquet stream that was left half-way can crash the interpreter's end, exit code and all.
+        # Arrow's threads close Parquet files a moment after a stream is dropped; while Python shuts down, that aborts.
         os._exit(code)
     sys.exit(code)
 

@@ -75,8 +75,6 @@ def build_accelerator(config: RunConfig) -> Any:
     check_engine(config)
     on_gpu = torch.cuda.is_available()
     precision = resolve_precision(config.engine.precision)
-    if on_gpu and precision == "fp32":
-        torch.set_float32_matmul_precision("high")
     if config.engine.zero_stage and "RANK" not in os.environ:
         pretend_launched()
     distributed = "LOCAL_RANK" in os.environ

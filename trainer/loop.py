@@ -3,7 +3,7 @@ backward pass."""
 
 import math
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -111,7 +111,7 @@ class Trainer:
                 if accelerator.sync_gradients:
                     self.meter.gradient_norm = norm = self.clip_gradients()
                     # fp16's loss scaling skips such a step by itself
-                    if accelerator.mixed_precision != "fp16" and not math.isfinite(float(norm)):
+                    if norm is not None and accelerator.mixed_precision != "fp16" and not math.isfinite(float(norm)):
                         self.refuse(step, "gradient", norm, audio)
                 self.optimizer.step()
                 self.optimizer.zero_grad()
@@ -145,17 +145,22 @@ class Trainer:
         return self.accelerator.clip_grad_norm_(self.model.parameters(), limit if limit > 0 else math.inf)
 
     def find_data(self, group: BatchGroup, verdict: Verdict | None = None) -> tuple[BatchGroup, int]:
-        """The next group with targets on any rank, and their number on all; a new epoch where all have run out."""
-        fresh_epochs = 0
+        """The next group with targets on any rank, and their number on all; a new epoch where all have run out.
+
+        Rows that groups without targets skipped are counted with the group that is found.
+        """
+        fresh_epochs, rows = 0, 0
+        skipped: list[Skipped] = []
         while True:
             if verdict is None:
                 verdict = agree(self.accelerator, next_tokens=group.target_tokens, exhausted=group.exhausted)
+            rows, skipped = rows + group.rows, skipped + group.skipped
             if verdict.next_tokens:
-                return group, verdict.next_tokens
-            self.journal.quarantine(group.skipped)
+                return replace(group, rows=rows, skipped=skipped), verdict.next_tokens
             if verdict.exhausted:
                 fresh_epochs += 1
                 if fresh_epochs > 1:
+                    self.journal.quarantine(skipped)
                     raise DataError(f"{self.batches.source.config.described}: not one utterance can be trained on")
                 self.batches.next_epoch()
             group, verdict = self.batches.next_group(self.config.training.accumulation), None

@@ -22,6 +22,8 @@ FIXED = (
     "engine.zero_stage",
     "data.lanes",
 )
+# What a lane plans its window's batches from.
+REPLANNED = ("training.batch_size", "training.seed", "data.shuffle_window")
 
 
 def check_output_dir(config: RunConfig, resume: bool) -> Path | None:
@@ -73,7 +75,10 @@ def changed_settings(config: RunConfig) -> list[str]:
             f"{key} is {new.get(key)!r}, but the run in {config.output_dir} was made with {old.get(key)!r}: "
             "set it back, or choose another output_dir"
         )
-    return [f"{key}: {old.get(key)!r} -> {new.get(key)!r}" for key in changed]
+    lines = [f"{key}: {old.get(key)!r} -> {new.get(key)!r}" for key in changed]
+    if any(key in REPLANNED for key in changed):
+        lines.append("so the window being read is planned anew: of its utterances some may come twice or not at all")
+    return lines
 
 
 def flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
