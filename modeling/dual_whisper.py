@@ -1,7 +1,6 @@
 """Dual-attention Whisper as transformers sees it: own stacks under Whisper's parameter names, stock ``generate()``."""
 
 import inspect
-import math
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
@@ -13,12 +12,24 @@ from transformers.models.whisper.modeling_whisper import WhisperModel
 
 from .configuration import DualWhisperConfig
 from .decoder import DualWhisperDecoder
-from .encoder import DualWhisperEncoder, EncoderOutput
+from .encoder import DualWhisperEncoder, EncoderOutput, EncoderPositions
 from .losses import IGNORED, token_loss_sum
 from .stack import LayerStack
 
 
-class DualWhisperModel(WhisperModel):
+class SinusoidalEncoderPositions:
+    """Whisper's initialisation, and the encoder's fixed positions in a model from nothing.
+
+    Both model classes need it: each initialises what it built, and no other does so again.
+    """
+
+    def _init_weights(self, module: nn.Module) -> None:
+        super()._init_weights(module)  # type: ignore[misc]
+        if isinstance(module, EncoderPositions) and not getattr(module.weight, "_is_hf_initialized", False):
+            module.fill()  # not where a checkpoint has filled it
+
+
+class DualWhisperModel(SinusoidalEncoderPositions, WhisperModel):
     """Encoder and dual-attention decoder."""
 
     config_class = DualWhisperConfig
@@ -79,7 +90,7 @@ class DualWhisperModel(WhisperModel):
         return output.to_tuple() if return_dict is False else output
 
 
-class DualWhisperForConditionalGeneration(WhisperForConditionalGeneration):
+class DualWhisperForConditionalGeneration(SinusoidalEncoderPositions, WhisperForConditionalGeneration):
     """Dual-attention Whisper with its tied vocabulary projection."""
 
     config_class = DualWhisperConfig
@@ -160,14 +171,6 @@ class DualWhisperForConditionalGeneration(WhisperForConditionalGeneration):
         """Names of the parameters that plain Whisper has not: the second attentions, their norms and the gates."""
         return [name for name, _ in self.named_parameters() if ".secondary_attn" in name or ".gate." in name]
 
-    def _init_weights(self, module: nn.Module) -> None:
-        super()._init_weights(module)
-        if isinstance(module, DualWhisperEncoder):
-            weight = module.embed_positions.weight
-            if not getattr(weight, "_is_hf_initialized", False):
-                with torch.no_grad():
-                    weight.copy_(sinusoids(*weight.shape))
-
     @classmethod
     def from_pretrained(cls, *args: Any, **kwargs: Any) -> Any:
         """As transformers' own. A plain Whisper checkpoint is lifted: its second attention starts as the first's copy.
@@ -190,13 +193,6 @@ def shift_right(labels: torch.Tensor, pad_token_id: int, start_token_id: int) ->
     """The decoder's input for labels [B, L]: the start token, then the labels but the last; -100 becomes padding."""
     start = torch.full_like(labels[:, :1], start_token_id)
     return torch.cat((start, labels[:, :-1].masked_fill(labels[:, :-1] == IGNORED, pad_token_id)), dim=1)
-
-
-def sinusoids(positions: int, width: int) -> torch.Tensor:
-    """Whisper's fixed encoder positions [positions, width]: sines, then cosines, wavelengths to 10,000 · 2π."""
-    wavelengths = torch.exp(-math.log(10_000) / (width // 2 - 1) * torch.arange(width // 2))
-    angles = torch.arange(positions)[:, None] * wavelengths
-    return torch.cat((angles.sin(), angles.cos()), dim=1)
 
 
 if "value" in inspect.signature(WhisperModel._set_gradient_checkpointing).parameters:  # before 4.35

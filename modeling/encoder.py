@@ -1,5 +1,6 @@
 """Whisper's encoder for input of any length, with what lies beyond each clip masked where the caller gives lengths."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -53,6 +54,20 @@ class DualWhisperEncoderLayer(FeedForward):
         return hidden, weights
 
 
+class EncoderPositions(nn.Embedding):
+    """Whisper's fixed encoder positions [positions, width]: sines, then cosines, wavelengths to 10,000 · 2π.
+
+    A class of its own, since transformers initialises custom code only where a module itself holds parameters.
+    """
+
+    @torch.no_grad()
+    def fill(self) -> None:
+        half = self.embedding_dim // 2
+        wavelengths = torch.exp(-math.log(10_000) / (half - 1) * torch.arange(half))
+        angles = torch.arange(self.num_embeddings)[:, None] * wavelengths
+        self.weight.copy_(torch.cat((angles.sin(), angles.cos()), dim=1))
+
+
 class DualWhisperEncoder(LayerStack):
     """Two convolutions, sinusoidal positions, self-attention layers."""
 
@@ -64,7 +79,7 @@ class DualWhisperEncoder(LayerStack):
         width = config.d_model
         self.conv1 = nn.Conv1d(config.num_mel_bins, width, kernel_size=3, padding=1)
         self.conv2 = nn.Conv1d(width, width, kernel_size=3, stride=2, padding=1)
-        self.embed_positions = nn.Embedding(config.max_source_positions, width).requires_grad_(False)
+        self.embed_positions = EncoderPositions(config.max_source_positions, width).requires_grad_(False)
         self.layers = nn.ModuleList(DualWhisperEncoderLayer(config) for _ in range(config.encoder_layers))
         self.layer_norm = nn.LayerNorm(width)
 

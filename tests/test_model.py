@@ -123,6 +123,21 @@ def test_the_checkpoint_remembers_its_padding(trained, tmp_path: Path) -> None:
     assert encoder_padding(open_model(str(tmp_path))) == "clip"
 
 
+def test_a_model_from_nothing_has_whispers_fixed_positions(plain) -> None:
+    model = DualWhisperForConditionalGeneration(DualWhisperConfig(**SHAPE, vocab_size=300, pad_token_id=0))
+    positions = model.model.encoder.embed_positions.weight
+    assert torch.equal(positions, plain.model.encoder.embed_positions.weight)
+    assert not positions.requires_grad
+
+
+def test_a_checkpoints_own_positions_are_left_alone(trained, tmp_path: Path) -> None:
+    with torch.no_grad():
+        trained.model.encoder.embed_positions.weight.mul_(0.5)
+    trained.save_pretrained(tmp_path)
+    again = open_model(str(tmp_path))
+    assert torch.equal(again.model.encoder.embed_positions.weight, trained.model.encoder.embed_positions.weight)
+
+
 def test_half_a_second_attention_is_refused(trained, tmp_path: Path) -> None:
     trained.save_pretrained(tmp_path)
     from safetensors.torch import load_file, save_file
