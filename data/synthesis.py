@@ -37,7 +37,8 @@ DIGIT_WORDS = ("sıfır", "bir", "iki", "üç", "dörd", "beş", "altı", "yeddi
 # a klatt voice has spoken, so that those voices do not speak the same twice.
 TRAINING_VOICES = (
     "az", "az+m1", "az+m2", "az+m3", "az+m5", "az+m8", "az+miguel", "az+norbert", "az+robert", "az+travis",
-    "az+f4", "az+Annie", "az+belinda", "az+grandma", "az+shelby", "az+steph",
+    "az+f4", "az+Andrea", "az+Annie", "az+anika", "az+aunty", "az+belinda", "az+grandma", "az+shelby", "az+steph",
+    "az+steph3",
 )  # fmt: skip
 UNSEEN_VOICES = ("az+m4", "az+m7", "az+f1", "az+linda")
 

@@ -100,7 +100,7 @@ def test_rows_of_the_training_data(
 
 @pytest.mark.parametrize(
     ("overrides", "rows"),
-    [([], 3000), (["data.train.max_utterances=7"], 7), (["data.train.drop={text: [x]}"], None)],
+    [([], 6000), (["data.train.max_utterances=7"], 7), (["data.train.drop={text: [x]}"], None)],
 )
 def test_speech_is_not_synthesised_for_a_plan(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, overrides: list[str], rows: int | None
