@@ -32,7 +32,8 @@ from .errors import DataError
 SAMPLING_RATE = 16_000
 DIGIT_WORDS = ("sıfır", "bir", "iki", "üç", "dörd", "beş", "altı", "yeddi", "səkkiz", "doqquz")
 
-# Chosen by their spectra: apart from each other, none whispering or croaking, none clipping at volume 100. None has a
+# Chosen by their spectra: apart from each other, none whispering or croaking; at volume 100 steph3 touches full
+# scale, the others do not. None has a
 # variant file with a `breath` line (f2, f3, f5, Reed and others do): breath is noise from C's global rand(), heard once
 # a klatt voice has spoken, so that those voices do not speak the same twice.
 TRAINING_VOICES = (
