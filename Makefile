@@ -3,6 +3,7 @@ VENV ?= .venv
 
 BIN = $(VENV)/bin
 INSTALLED = $(VENV)/.installed
+LADDER = tests/ladder/noxfile.py
 
 # Tests and the demo share a machine with its user; the tokenizer's threads do not survive a fork.
 export OMP_NUM_THREADS ?= 2
@@ -10,7 +11,7 @@ export TOKENIZERS_PARALLELISM = false
 # DeepSpeed's operators are compiled when a run first needs them, never here.
 export DS_BUILD_OPS = 0
 
-.PHONY: install demo test test-slow lint clean
+.PHONY: install demo test test-ladder test-slow lint clean
 
 install: $(INSTALLED)
 
@@ -29,13 +30,19 @@ lint: install
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
+# The newest release of transformers here, the oldest in an environment of its own.
 test: lint
 	$(BIN)/python -m pytest
+	$(BIN)/nox -f $(LADDER) -s "ladder(release='4.30.2')"
+
+# Every release in docs/versions.md; the first time it installs an environment for each (1 GB).
+test-ladder: install
+	$(BIN)/nox -f $(LADDER)
 
 test-slow: install
 	$(BIN)/python -m pytest -m slow
 
-# Keeps $(VENV), which takes long to fetch, and runs/, which took longer to make.
+# Keeps $(VENV) and .nox, which take long to fetch, and runs/, which took longer to make.
 clean:
 	rm -rf build .pytest_cache .mypy_cache .ruff_cache *.egg-info
 	find . -path ./$(VENV) -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +

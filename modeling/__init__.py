@@ -4,25 +4,12 @@ Importing the package registers ``dual_whisper`` with transformers' Auto classes
 trainer opens with ``AutoModelForSpeechSeq2Seq.from_pretrained``.
 """
 
-from transformers import (
-    AutoConfig,
-    AutoFeatureExtractor,
-    AutoModelForSpeechSeq2Seq,
-    AutoProcessor,
-    AutoTokenizer,
-    WhisperFeatureExtractor,
-    WhisperProcessor,
-    WhisperTokenizer,
-    WhisperTokenizerFast,
-)
+from transformers import AutoConfig, AutoModelForSpeechSeq2Seq
 
 from .configuration import DualWhisperConfig
 from .dual_whisper import DualWhisperForConditionalGeneration
 
 AutoConfig.register("dual_whisper", DualWhisperConfig)
 AutoModelForSpeechSeq2Seq.register(DualWhisperConfig, DualWhisperForConditionalGeneration)
-AutoFeatureExtractor.register(DualWhisperConfig, WhisperFeatureExtractor)
-AutoTokenizer.register(DualWhisperConfig, WhisperTokenizer, WhisperTokenizerFast)
-AutoProcessor.register(DualWhisperConfig, WhisperProcessor)
 
 __all__ = ["DualWhisperConfig", "DualWhisperForConditionalGeneration"]

@@ -10,12 +10,7 @@ from typing import Any, Protocol
 
 import torch
 
-try:  # from 4.43 on; before, generate() carries tuples
-    from transformers.cache_utils import DynamicCache, EncoderDecoderCache
-except ImportError:
-    DynamicCache = EncoderDecoderCache = None
-
-KeysValues = tuple[torch.Tensor, torch.Tensor]
+from .compatibility import DynamicCache, EncoderDecoderCache, KeysValues, TupleCache, stored_keys_values
 
 
 class DecoderCache(Protocol):
@@ -50,32 +45,6 @@ class NoCache:
         return None
 
 
-class TupleCache:
-    """Per layer (self keys, self values, cross keys, cross values), as transformers before 4.43 passes them."""
-
-    def __init__(self, past: tuple | None) -> None:
-        self.past = past or ()
-        self.present: list[tuple[torch.Tensor, ...]] = []
-
-    def length(self) -> int:
-        return self.past[0][0].shape[2] if self.past else 0
-
-    def self_attention(self, layer: int, keys: torch.Tensor, values: torch.Tensor) -> KeysValues:
-        if self.past:
-            keys = torch.cat((self.past[layer][0], keys), dim=2)
-            values = torch.cat((self.past[layer][1], values), dim=2)
-        self.present.append((keys, values))
-        return keys, values
-
-    def cross_attention(self, layer: int, project: Callable[[], KeysValues]) -> KeysValues:
-        keys, values = self.past[layer][2:4] if self.past else project()
-        self.present[-1] += (keys, values)
-        return keys, values
-
-    def export(self) -> tuple:
-        return tuple(self.present)
-
-
 class EncoderDecoderCacheAdapter:
     """transformers' own ``EncoderDecoderCache``, dynamic or static."""
 
@@ -96,9 +65,7 @@ class EncoderDecoderCacheAdapter:
             self.cache.is_updated[layer] = True
             keys, values = project()
             return cross.update(keys, values, layer, {"cache_position": None})
-        if hasattr(cross, "layers"):  # from 4.54 on
-            return cross.layers[layer].keys, cross.layers[layer].values
-        return cross.key_cache[layer], cross.value_cache[layer]
+        return stored_keys_values(cross, layer)
 
     def export(self) -> Any:
         return self.cache

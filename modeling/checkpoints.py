@@ -73,7 +73,8 @@ def open_model(name: str, revision: str | None = None, lift: bool = False, **con
     kind = checkpoint_kind(name, revision)
     model_class = DualWhisperForConditionalGeneration if lift or kind == DUAL else WhisperForConditionalGeneration
     try:
-        model, info = model_class.from_pretrained(name, revision=revision, output_loading_info=True, **config)
+        options = {"revision": revision, "output_loading_info": True, "use_safetensors": True} | config  # no pickles
+        model, info = model_class.from_pretrained(name, **options)
     except Exception as error:  # safetensors, transformers and the hub each raise their own
         raise CheckpointError(f"cannot load the weights of {name}: {_first_line(error)}") from error
     own = set() if kind == DUAL or not lift else set(model.new_modules())
@@ -96,6 +97,6 @@ def _nearest_folder(name: str) -> str:
 
 def _checkpoint_below(name: str) -> str:
     if os.path.exists(os.path.join(name, "run_state.json")):
-        return " (training goes on from it with --resume; to use what was trained, take the run's best or final)"
+        return " (training goes on from it with --resume; to use it, take the run's best or final, or export it)"
     below = [child for child in ("best", "final") if os.path.exists(os.path.join(name, child, "config.json"))]
     return f" (did you mean {os.path.join(name, below[0])}?)" if below else ""

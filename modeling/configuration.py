@@ -2,7 +2,16 @@
 
 from typing import Any
 
-from transformers import WhisperConfig
+from transformers import (
+    AutoFeatureExtractor,
+    AutoProcessor,
+    AutoTokenizer,
+    WhisperConfig,
+    WhisperFeatureExtractor,
+    WhisperProcessor,
+    WhisperTokenizer,
+    WhisperTokenizerFast,
+)
 
 ENCODER_PADDINGS = ("clip", "window")
 
@@ -34,3 +43,7 @@ class DualWhisperConfig(WhisperConfig):
 
 
 DualWhisperConfig.register_for_auto_class()
+# Here, since a pipeline reads a checkpoint's configuration first, and with it learns what else to open.
+AutoFeatureExtractor.register(DualWhisperConfig, WhisperFeatureExtractor)
+AutoTokenizer.register(DualWhisperConfig, WhisperTokenizer, WhisperTokenizerFast)
+AutoProcessor.register(DualWhisperConfig, WhisperProcessor)

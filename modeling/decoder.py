@@ -122,8 +122,7 @@ class DualWhisperDecoder(LayerStack):
         output_attentions: bool | None = None,
         output_hidden_states: bool | None = None,
         return_dict: bool | None = None,
-        cache_position: torch.Tensor | None = None,
-        **ignored: Any,
+        **more: Any,
     ) -> BaseModelOutputWithPastAndCrossAttentions | tuple:
         """Decode token ids [B, L] against encoder states [B, S, width].
 
@@ -137,6 +136,7 @@ class DualWhisperDecoder(LayerStack):
         with_weights = bool(config.output_attentions if output_attentions is None else output_attentions)
         with_hidden = config.output_hidden_states if output_hidden_states is None else output_hidden_states
         use_cache = config.use_cache if use_cache is None else use_cache
+        cache_position = more.get("cache_position")  # 4.43 to 5.x; named above, newer ones would make it just for us
         cache = open_cache(
             past_key_values, use_cache and not (self.training and self.gradient_checkpointing), cache_position
         )

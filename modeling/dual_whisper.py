@@ -1,6 +1,7 @@
 """Dual-attention Whisper as transformers sees it: own stacks under Whisper's parameter names, stock ``generate()``."""
 
-import inspect
+import logging
+import os
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
@@ -10,11 +11,16 @@ from transformers import WhisperForConditionalGeneration
 from transformers.modeling_outputs import BaseModelOutput, Seq2SeqLMOutput, Seq2SeqModelOutput
 from transformers.models.whisper.modeling_whisper import WhisperModel
 
+from .attention import AttentionProjections  # noqa: F401 - with a checkpoint's code travels only what is imported here
+from .cache import DecoderCache  # noqa: F401 - likewise
+from .compatibility import OlderReleases
 from .configuration import DualWhisperConfig
 from .decoder import DualWhisperDecoder
 from .encoder import DualWhisperEncoder, EncoderOutput, EncoderPositions
 from .losses import IGNORED, token_loss_sum
-from .stack import LayerStack
+from .stack import LayerStack  # noqa: F401 - likewise
+
+logger = logging.getLogger(__name__)
 
 
 class SinusoidalEncoderPositions:
@@ -55,8 +61,7 @@ class DualWhisperModel(SinusoidalEncoderPositions, WhisperModel):
         output_attentions: bool | None = None,
         output_hidden_states: bool | None = None,
         return_dict: bool | None = None,
-        cache_position: torch.Tensor | None = None,
-        **ignored: Any,
+        **more: Any,
     ) -> Seq2SeqModelOutput | tuple:
         wanted = {"output_attentions": output_attentions, "output_hidden_states": output_hidden_states}
         if encoder_outputs is None:
@@ -74,7 +79,7 @@ class DualWhisperModel(SinusoidalEncoderPositions, WhisperModel):
             inputs_embeds=decoder_inputs_embeds,
             position_ids=decoder_position_ids,
             use_cache=use_cache,
-            cache_position=cache_position,
+            cache_position=more.get("cache_position"),
             **wanted,
         )
         output = Seq2SeqModelOutput(
@@ -90,7 +95,7 @@ class DualWhisperModel(SinusoidalEncoderPositions, WhisperModel):
         return output.to_tuple() if return_dict is False else output
 
 
-class DualWhisperForConditionalGeneration(SinusoidalEncoderPositions, WhisperForConditionalGeneration):
+class DualWhisperForConditionalGeneration(OlderReleases, SinusoidalEncoderPositions, WhisperForConditionalGeneration):
     """Dual-attention Whisper with its tied vocabulary projection."""
 
     config_class = DualWhisperConfig
@@ -121,8 +126,7 @@ class DualWhisperForConditionalGeneration(SinusoidalEncoderPositions, WhisperFor
         output_attentions: bool | None = None,
         output_hidden_states: bool | None = None,
         return_dict: bool | None = None,
-        cache_position: torch.Tensor | None = None,
-        **ignored: Any,
+        **more: Any,
     ) -> Seq2SeqLMOutput | tuple:
         """Whisper's forward, and the clips' lengths and a loss that can be summed over microbatches.
 
@@ -148,7 +152,7 @@ class DualWhisperForConditionalGeneration(SinusoidalEncoderPositions, WhisperFor
             use_cache=use_cache,
             output_attentions=output_attentions,
             output_hidden_states=output_hidden_states,
-            cache_position=cache_position,
+            cache_position=more.get("cache_position"),
         )
         loss = None
         if labels is not None:
@@ -173,19 +177,36 @@ class DualWhisperForConditionalGeneration(SinusoidalEncoderPositions, WhisperFor
 
     @classmethod
     def from_pretrained(cls, *args: Any, **kwargs: Any) -> Any:
-        """As transformers' own. A plain Whisper checkpoint is lifted: its second attention starts as the first's copy.
+        """As transformers' own, from safetensors only: nothing is unpickled unless ``use_safetensors=False`` is given.
+
+        A plain Whisper checkpoint is lifted: its second attention starts as the first's copy.
 
         Raises:
-            ValueError: if the checkpoint has some layers' second attention and not others'.
+            OSError: if a folder holds no safetensors.
+            ValueError: if the checkpoint has some of the dual decoder's tensors and not others.
         """
+        name = args[0] if args else kwargs.get("pretrained_model_name_or_path", "")
         with_info = kwargs.pop("output_loading_info", False)
+        if kwargs.setdefault("use_safetensors", True) and os.path.isdir(name or ""):
+            folder = os.path.join(name, kwargs.get("subfolder", ""))
+            if not any(file.endswith((".safetensors", ".safetensors.index.json")) for file in os.listdir(folder)):
+                raise OSError(f"{folder} holds no weights as safetensors, and pickled ones are not opened")
         model, info = super().from_pretrained(*args, output_loading_info=True, **kwargs)
-        missing = {name for name in info["missing_keys"] if ".secondary_attn" in name}
-        if missing and len(missing) < sum(".secondary_attn" in name for name in model.state_dict()):
-            raise ValueError(f"the checkpoint lacks {len(missing)} tensors of its secondary attentions: {min(missing)}")
+        model.model.encoder.embed_positions.requires_grad_(False)  # loading makes fixed parameters trainable
+        new = set(model.new_modules())
+        missing = new & set(info["missing_keys"])
+        if missing and missing != new:
+            raise ValueError(
+                f"the checkpoint lacks {len(missing)} of the {len(new)} tensors that dual attention adds to Whisper, "
+                f"such as {min(missing)}: it is damaged, or of another architecture"
+            )
         if missing:
             for layer in model.model.decoder.layers:
                 layer.copy_primary_to_secondary()
+            logger.warning(
+                "%s is a plain Whisper, now lifted: the second attentions are copies of the first, the gates are new",
+                name,
+            )
         return (model, info) if with_info else model
 
 
@@ -194,13 +215,5 @@ def shift_right(labels: torch.Tensor, pad_token_id: int, start_token_id: int) ->
     start = torch.full_like(labels[:, :1], start_token_id)
     return torch.cat((start, labels[:, :-1].masked_fill(labels[:, :-1] == IGNORED, pad_token_id)), dim=1)
 
-
-if "value" in inspect.signature(WhisperModel._set_gradient_checkpointing).parameters:  # before 4.35
-
-    def _set_gradient_checkpointing(self: Any, module: nn.Module, value: bool = False) -> None:
-        if isinstance(module, LayerStack):
-            module.gradient_checkpointing = value
-
-    DualWhisperForConditionalGeneration._set_gradient_checkpointing = _set_gradient_checkpointing
 
 DualWhisperForConditionalGeneration.register_for_auto_class("AutoModelForSpeechSeq2Seq")

@@ -13,6 +13,9 @@ from transformers.modeling_outputs import BaseModelOutput
 from .attention import AttentionProjections, FeedForward, attend, frame_mask
 from .stack import LayerStack
 
+MARGIN_FRAMES = 50  # 0.5 s of silence that the model may see after each clip
+EDGE_FRAMES = 4  # beyond the longest clip, so that the convolutions see the same edge whoever is in the batch
+
 
 @dataclass
 class EncoderOutput(BaseModelOutput):
@@ -68,6 +71,31 @@ class EncoderPositions(nn.Embedding):
         self.weight.copy_(torch.cat((angles.sin(), angles.cos()), dim=1))
 
 
+def fit_to_clips(features: torch.Tensor, window: int) -> tuple[torch.Tensor, list[int]]:
+    """Features as long as their longest clip, as in training; where each ends is found from the features alone.
+
+    In padding a frame has one value in all mel bins: the feature extractor pads audio with zeros, which it gives
+    eight decades less than the loudest; ``generate()`` pads features with zeros, which are no silence and made so here.
+
+    Args:
+        features: [B, mel bins, T], padded to any length or not at all.
+        window: mel frames that the encoder takes at most.
+
+    Returns:
+        The features, cut or padded with silence, and the frames of each that may be seen: its own and the margin, even.
+    """
+    silence = (features.amax(dim=(1, 2), keepdim=True) - 8 / 4).clamp(min=(-10 + 4) / 4)
+    frame = torch.arange(features.shape[2], device=features.device)
+    ends = ((features.amax(dim=1) > features.amin(dim=1)) * (frame + 1)).amax(dim=1)
+    lengths = [end - 1 + MARGIN_FRAMES for end in ends.tolist()]  # the last frame's window begins before the end
+    lengths = [min(length + length % 2, window) for length in lengths]
+    features = torch.where((frame < ends[:, None])[:, None], features, silence)
+    missing = min(max(lengths) + EDGE_FRAMES, window) - features.shape[2]
+    if missing > 0:
+        features = torch.cat((features, silence.expand(-1, features.shape[1], missing)), dim=2)
+    return features[:, :, : max(lengths) + EDGE_FRAMES], lengths
+
+
 class DualWhisperEncoder(LayerStack):
     """Two convolutions, sinusoidal positions, self-attention layers."""
 
@@ -100,7 +128,9 @@ class DualWhisperEncoder(LayerStack):
             attention_mask: accepted as Whisper's encoder accepts it, and like there not used.
             feature_lengths: mel frames of each clip that may be seen, even numbers. Frames beyond the longest are cut
                 off after the convolutions, frames beyond each are masked. Give a list rather than a GPU tensor: its
-                values decide shapes, and reading them back would stall the GPU.
+                values decide shapes, and reading them back would stall the GPU. Without it, a model whose
+                ``encoder_padding`` is ``clip`` finds them in the features; that is how ``generate()`` and the
+                pipelines, which pad everything to 30 s, decode as the model was trained.
 
         Raises:
             ValueError: if T is too long, the mel bins are not the model's, or a length is odd or beyond T.
@@ -113,7 +143,11 @@ class DualWhisperEncoder(LayerStack):
             raise ValueError(f"the features have {bins} mel bins; this model was made for {config.num_mel_bins}")
         if length > 2 * config.max_source_positions:
             raise ValueError(f"{length} mel frames; at most {2 * config.max_source_positions} fit")
-        features = input_features.to(self.conv1.weight.dtype)
+        features = input_features
+        if feature_lengths is None and config.encoder_padding == "clip":
+            features, feature_lengths = fit_to_clips(features, 2 * config.max_source_positions)
+            length = features.shape[2]
+        features = features.to(self.conv1.weight.dtype)
         hidden = F.gelu(self.conv2(F.gelu(self.conv1(features)))).transpose(1, 2)
         frame_lengths = None
         if feature_lengths is not None:

@@ -193,9 +193,7 @@ def test_cached_and_uncached_logits_agree(trained) -> None:
     uncached = trained(features, decoder_input_ids=ids, use_cache=False).logits
     encoded, past, pieces = trained.get_encoder()(features), None, []
     for part in (slice(0, 3), slice(3, 4), slice(4, 9)):
-        output = trained(
-            encoder_outputs=encoded, decoder_input_ids=ids[:, part], past_key_values=past, use_cache=True
-        )
+        output = trained(encoder_outputs=encoded, decoder_input_ids=ids[:, part], past_key_values=past, use_cache=True)
         past = output.past_key_values
         pieces.append(output.logits)
     assert (torch.cat(pieces, 1) - uncached).abs().max() < 1e-4 * uncached.abs().max()

@@ -1,0 +1,162 @@
+"""``generate()``: with the cache as without it, and before any training as plain Whisper."""
+
+from typing import Any
+
+import pytest
+import torch
+
+from modeling.encoder import MARGIN_FRAMES
+
+WAYS = {
+    "greedy": {},
+    "beams": {"num_beams": 3},
+    "sampling": {"do_sample": True, "top_k": 5},
+    "several beams returned": {"num_beams": 4, "num_return_sequences": 2},
+    "several samples returned": {"do_sample": True, "num_return_sequences": 2},
+    "translation": {"language": "az", "task": "translate"},
+    "scores": {"num_beams": 2, "return_dict_in_generate": True, "output_scores": True},
+    "timestamps": {"return_timestamps": True},
+    "timestamps with beams": {"return_timestamps": True, "num_beams": 3},
+    "prompt": {"prompt": "Digits.", "num_beams": 2},
+}
+# Samples depend on the rows before; with scores, some releases return the first row of a batch alone.
+NOT_ROW_BY_ROW = ("sampling", "several samples returned", "scores")
+LONG_FORM = {
+    "sequential": {},
+    "sequential with beams": {"num_beams": 2},
+    "temperature fallback": {
+        "temperature": (0.0, 0.4, 0.8),
+        "logprob_threshold": -1.0,
+        "compression_ratio_threshold": 1.35,
+        "no_speech_threshold": 0.6,
+    },
+    "conditioned on what came before": {"condition_on_prev_tokens": True, "temperature": (0.0, 0.4)},
+}
+
+
+@torch.no_grad()
+def generate(model: Any, features: torch.Tensor, tokens: int = 20, **options: Any) -> dict[str, torch.Tensor]:
+    """The tokens that ``generate()`` chooses, and what else it tells, under one seed."""
+    torch.manual_seed(5)
+    if "prompt" in options:
+        previous = model.generation_config.prev_sot_token_id
+        options["prompt_ids"] = torch.tensor([previous, *options.pop("prompt").encode()])
+    output = model.generate(features, max_new_tokens=tokens, **options)
+    if isinstance(output, torch.Tensor):
+        return {"sequences": output}
+    return {key: output[key] for key in ("sequences", "token_timestamps", "sequences_scores") if key in output}
+
+
+def check(plain: Any, lifted: Any, trained: Any, features: torch.Tensor, **options: Any) -> None:
+    """Lifted equals plain Whisper; trained equals itself without a cache, and is another model than plain Whisper."""
+    expected = generate(plain, features, **options)
+    assert_equal(generate(lifted, features, **options), expected)
+    cached = generate(trained, features, **options)
+    assert_equal(cached, generate(trained, features, use_cache=False, **options))
+    assert (
+        cached["sequences"].shape != expected["sequences"].shape or (cached["sequences"] != expected["sequences"]).any()
+    )
+
+
+def assert_equal(ours: dict[str, torch.Tensor], theirs: dict[str, torch.Tensor]) -> None:
+    assert ours.keys() == theirs.keys()
+    for key, value in ours.items():
+        if value.is_floating_point():
+            torch.testing.assert_close(value, theirs[key], atol=1e-4, rtol=1e-4)
+        else:
+            assert value.tolist() == theirs[key].tolist(), key
+
+
+@pytest.mark.promise("generation")
+@pytest.mark.parametrize("way", WAYS)
+def test_one_window(way: str, plain: Any, lifted: Any, trained: Any, features: torch.Tensor) -> None:
+    check(plain, lifted, trained, features, **{"language": "en"} | WAYS[way])
+
+
+@pytest.mark.promise("generation")
+def test_one_recording_whose_language_nobody_told(
+    plain: Any, lifted: Any, trained: Any, features: torch.Tensor
+) -> None:
+    check(plain, lifted, trained, features[:1])
+
+
+@pytest.mark.promise("language detection")
+def test_detected_languages(plain: Any, lifted: Any, trained: Any, features: torch.Tensor) -> None:
+    assert lifted.detect_language(features).tolist() == plain.detect_language(features).tolist()
+    for row in range(2):
+        alone = trained.detect_language(features[row : row + 1])
+        assert alone.item() == trained.detect_language(features)[row].item()
+
+
+@pytest.mark.promise("a language for each recording of a batch")
+def test_a_language_each(plain: Any, lifted: Any, trained: Any, features: torch.Tensor) -> None:
+    check(plain, lifted, trained, features, language=["az", "en"], task="transcribe")
+
+
+@pytest.mark.promise("token timestamps")
+@pytest.mark.parametrize("beams", [1, 2])
+def test_token_timestamps(beams: int, plain: Any, lifted: Any, features: torch.Tensor) -> None:
+    options = {"language": "en", "return_token_timestamps": True, "num_beams": beams}
+    ours, theirs = generate(lifted, features, **options), generate(plain, features, **options)
+    assert "token_timestamps" in ours
+    assert_equal(ours, theirs)
+
+
+@pytest.mark.promise("long recordings, window after window")
+@pytest.mark.parametrize("way", LONG_FORM)
+def test_long_recordings(way: str, plain: Any, lifted: Any, trained: Any) -> None:
+    features = torch.randn(2, 80, 470, generator=torch.Generator().manual_seed(3))
+    mask = torch.ones(2, 470, dtype=torch.long)
+    mask[1, 330:] = 0
+    features[1, :, 330:] = 0
+    options = {"language": "en", "return_timestamps": True, "attention_mask": mask, **LONG_FORM[way]}
+    check(plain, lifted, trained, features, **options)
+
+
+def clips() -> tuple[torch.Tensor, list[int]]:
+    """Three clips of noise padded to the window with silence, and the frames of each that may be seen."""
+    features = torch.randn(3, 80, 200, generator=torch.Generator().manual_seed(4))
+    lengths = [64, 150, 200]
+    for row, length in enumerate(lengths):
+        features[row, :, length:] = -10
+    features = torch.maximum(features, features.amax(dim=(1, 2), keepdim=True) - 2)  # as the feature extractor does
+    return features, [min(length - 1 + MARGIN_FRAMES + 1, 200) for length in lengths]
+
+
+@pytest.mark.promise("clips as long as they are")
+@pytest.mark.parametrize("way", [way for way in WAYS if way not in NOT_ROW_BY_ROW])
+def test_a_clip_decodes_as_it_does_alone(way: str, trained: Any) -> None:
+    """A model trained at clip length finds each clip's end, and masks what lies beyond it through beams and caches."""
+    trained.config.encoder_padding = "clip"
+    features, _ = clips()
+    options = {"language": "en"} | WAYS[way]
+    together = generate(trained, features, **options)["sequences"].tolist()
+    returned = options.get("num_return_sequences", 1)
+    for row in range(3):
+        alone = generate(trained, features[row : row + 1], **options)["sequences"].tolist()
+        for place, tokens in enumerate(alone):
+            batched = together[row * returned + place]
+            assert batched[: len(tokens)] == tokens
+            assert set(batched[len(tokens) :]) <= {trained.generation_config.pad_token_id}
+
+
+@pytest.mark.promise("clips as long as they are")
+@pytest.mark.parametrize("frames", [64, 96, 200])
+def test_zeros_that_generate_pads_with_are_silence(frames: int, trained: Any) -> None:
+    """transformers pads short features with zeros, which as a log-mel value are no silence."""
+    trained.config.encoder_padding = "clip"
+    features, _ = clips()
+    expected = generate(trained, features[:1], language="en")
+    short = features[:1, :, :frames].clone()
+    short[:, :, 64:] = 0.0
+    assert_equal(generate(trained, short, language="en"), expected)
+
+
+@pytest.mark.promise("clips as long as they are")
+@torch.no_grad()
+def test_found_lengths_are_those_that_training_tells(trained: Any) -> None:
+    trained.config.encoder_padding = "clip"
+    features, lengths = clips()
+    told, found = trained.get_encoder()(features, feature_lengths=lengths), trained.get_encoder()(features)
+    assert found.frame_lengths.tolist() == told.frame_lengths.tolist() == [length // 2 for length in lengths]
+    torch.testing.assert_close(found.last_hidden_state, told.last_hidden_state)
