@@ -5,6 +5,7 @@ import hashlib
 import io
 import os
 import posixpath
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,8 @@ import soundfile
 
 from .errors import DataError
 from .utterance import SAMPLING_RATE
+
+BLOCK_FRAMES = 2**20  # decoded at a time
 
 
 class UndecodableAudio(DataError):
@@ -91,22 +94,45 @@ def decode_audio(value: Any, root: str | None = None) -> np.ndarray:
     direct = samples_of(value)
     if direct is not None:
         samples, rate = direct
+        decoded = list(resampled(iter([samples]), rate))
     else:
         with open_audio(value, root) as file:
             try:
-                samples, rate = soundfile.read(file, dtype="float32")
-                samples = to_mono(samples)
+                with soundfile.SoundFile(file) as sound:
+                    decoded = list(resampled(mono_blocks(sound), sound.samplerate))
+            except UndecodableAudio:
+                raise
             except (RuntimeError, TypeError, ValueError, MemoryError) as error:  # the last two: a length beyond reason
                 raise UndecodableAudio(f"not audio that soundfile reads: {one_line(error)}") from None
-    if samples.size == 0:
+    if not sum(map(len, decoded)):  # also where so few were resampled that none is left
         raise UndecodableAudio("no samples")
-    if not np.isfinite(samples).all():
-        raise UndecodableAudio("samples that are not finite")
-    if rate != SAMPLING_RATE:
-        import soxr
+    return np.concatenate(decoded)
 
-        samples = soxr.resample(samples, rate, SAMPLING_RATE)
-    return np.clip(samples, -1.0, 1.0).astype(np.float32)
+
+def mono_blocks(sound: soundfile.SoundFile) -> Iterator[np.ndarray]:
+    """The samples of an open file, float32, channels averaged, block by block: hours in many channels fill memory."""
+    while len(block := sound.read(BLOCK_FRAMES, dtype="float32", always_2d=True)):
+        yield block.mean(axis=1)
+
+
+def resampled(blocks: Iterator[np.ndarray], rate: int) -> Iterator[np.ndarray]:
+    """Mono blocks at 16 kHz and within [-1, 1]; together the same samples as if there were one block.
+
+    Raises:
+        UndecodableAudio: if samples are not finite.
+    """
+    stream = None
+    for block in blocks:
+        if not np.isfinite(block).all():
+            raise UndecodableAudio("samples that are not finite")
+        if rate != SAMPLING_RATE:
+            import soxr
+
+            stream = stream or soxr.ResampleStream(rate, SAMPLING_RATE, 1, dtype="float32")
+            block = stream.resample_chunk(block)
+        yield np.clip(block, -1.0, 1.0)
+    if stream is not None:
+        yield np.clip(stream.resample_chunk(np.zeros(0, np.float32), last=True), -1.0, 1.0)
 
 
 def digest_id(value: Any, text: str) -> str:

@@ -4,7 +4,7 @@ import argparse
 import time
 from pathlib import Path
 
-from launch.exit_codes import run_command
+from trainer.command_line import run_command
 
 CONFIG = Path(__file__).resolve().parents[1] / "configs" / "demo.yaml"
 
@@ -31,7 +31,7 @@ def main(arguments: list[str]) -> None:
     evaluation = evaluate_checkpoint(config, str(best), "test", str(folder / "test"))
     assert evaluation is not None  # one process
     clip, spoken = synthesize_clip(folder, voice=UNSEEN_VOICES[0], seed=7)
-    heard = Transcriber(str(best), config.data.language).transcribe(clip)
+    heard = Transcriber(str(best), config.data.language).transcribe(clip).text
     rows = {
         "speech made, trained, evaluated in": f"{time.perf_counter() - started:.0f} s",
         "training": f"{summary['steps']} steps, {summary['utterances_per_second']:.0f} utterances a second",

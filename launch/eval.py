@@ -1,6 +1,6 @@
 """Evaluate: python launch/eval.py --checkpoint runs/medium/best --config configs/medium.yaml --split test"""
 
-from launch.exit_codes import CommandLine, run_command
+from trainer.command_line import CommandLine, run_command
 
 
 def main(arguments: list[str]) -> None:

@@ -1,6 +1,6 @@
 """Train: accelerate launch launch/train.py --config configs/medium_zero2.yaml training.steps=2000"""
 
-from launch.exit_codes import CommandLine, run_command
+from trainer.command_line import CommandLine, run_command
 
 
 def main(arguments: list[str]) -> None:

@@ -1,31 +1,76 @@
 """Transcribe: python launch/transcribe.py --checkpoint runs/demo/best recording.flac folder/"""
 
-from launch.exit_codes import CommandLine, complain, run_command
+import sys
+import time
+
+from trainer.command_line import CommandLine, complain, number, run_command
+from trainer.transcripts import FORMATS
 
 
 def main(arguments: list[str]) -> int:
-    parser = CommandLine(__doc__)
-    parser.add_argument("--checkpoint", required=True, help="a folder or hub name, plain Whisper or dual-attention")
-    parser.add_argument("--language", help="ISO 639-1 code; detected if the checkpoint knows several")
-    parser.add_argument("--task", choices=("transcribe", "translate"), default="transcribe")
-    parser.add_argument("files", nargs="+", metavar="FILE_OR_FOLDER")
-    options = parser.parse_args(arguments)
-    from data.audio import UndecodableAudio
-    from data.errors import DataError
-    from trainer.transcription import Transcriber, audio_files
+    options = command_line().parse_args(arguments)
+    from transformers.utils.logging import disable_progress_bar
 
-    files = audio_files(options.files)
-    transcriber = Transcriber(options.checkpoint, options.language, options.task)
-    failed = 0
-    for file in files:
-        try:
-            text = transcriber.transcribe(file)
-        except UndecodableAudio as error:
-            failed += 1
-            complain(DataError(f"{file}: {error}"), 1)
-            continue
-        print(f"{file}: {text}" if len(files) > 1 else text, flush=True)
+    from data.errors import DataError
+    from trainer.recordings import PrintedTranscripts, Progress, TranscriptFolder, find_recordings
+    from trainer.transcription import Transcriber, Untranscribed
+
+    disable_progress_bar()  # its bar for loading weights would stand where there is no terminal, too
+    recordings = find_recordings(options.files)
+    several = len(recordings) > 1
+    output: PrintedTranscripts | TranscriptFolder = (
+        PrintedTranscripts(options.format, options.timestamps, several)
+        if options.output is None
+        else TranscriptFolder(options.output, options.format, options.timestamps, recordings)
+    )
+    transcriber = Transcriber(
+        options.checkpoint,
+        options.language,
+        options.task,
+        batch_size=options.batch_size,
+        beams=options.beams,
+        device=options.device,
+        dtype=options.dtype,
+        timestamps=options.segments if options.timestamps or options.format != "txt" else None,
+        piece_seconds=options.piece_seconds,
+    )
+    failed, seconds, started = 0, 0.0, time.perf_counter()
+    with Progress(sys.stderr, recordings) as progress:
+        for index, result in enumerate(transcriber.transcribe_all(recordings, progress.advance_to)):
+            if isinstance(result, Untranscribed):
+                failed += 1
+                complain(DataError(f"{result.file}: {result.error}"), 1)
+                continue
+            if result.repeats:
+                print(f"warning: {result.file}: parts of the text repeat themselves", file=sys.stderr)
+            seconds += result.duration
+            try:
+                output.write(index, result)
+            except OSError as error:
+                return complain(DataError(f"the transcript of {result.file} cannot be written: {error.strerror}"), 1)
+    took = time.perf_counter() - started
+    if seconds and (several or options.output is not None):
+        print(f"{seconds:.1f} s of audio in {took:.1f} s, real-time factor {took / seconds:.3f}", file=sys.stderr)
     return 1 if failed else 0
+
+
+def command_line() -> CommandLine:
+    parser = CommandLine(__doc__)
+    add = parser.add_argument
+    add("--checkpoint", required=True, help="a folder or hub name, plain Whisper or dual-attention")
+    add("--language", help="ISO 639-1 code; heard in each recording if the checkpoint knows several")
+    add("--task", choices=("transcribe", "translate"), default="transcribe")
+    add("--format", choices=FORMATS, default="txt")
+    add("--output", metavar="FOLDER", help="a file for each recording there, instead of standard output")
+    add("--timestamps", action="store_true", help="txt in lines that say from when to when; the others always do")
+    add("--segments", choices=("auto", "tokens", "pauses"), default="auto", help="where times come from (docs)")
+    add("--piece-seconds", type=number(float, 2, 30), metavar="S", help="longest piece decoded at once, 2 to 30")
+    add("--batch-size", type=number(int, 1, 4096), default=8, metavar="N", help="pieces decoded together (8)")
+    add("--beams", type=number(int, 1, 100), default=1, metavar="N", help="beam search; 1 is greedy (1)")
+    add("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    add("--dtype", choices=("auto", "fp32", "bf16", "fp16"), default="auto", help="auto: fp32 on CPUs, bf16 on GPUs")
+    add("files", nargs="+", metavar="FILE_OR_FOLDER", help="- is a recording from standard input")
+    return parser
 
 
 if __name__ == "__main__":

@@ -7,13 +7,102 @@ import torch
 
 from .dual_whisper import DualWhisperForConditionalGeneration
 
+TIMESTAMP_SECONDS = 0.02  # between two timestamp tokens
+TIMESTAMP_TOKENS = 1501  # 0.00 to 30.00
+
 
 def encoder_padding(model: Any) -> str:
     """``clip`` or ``window``; plain Whisper knows the window only."""
     return model.config.encoder_padding if isinstance(model, DualWhisperForConditionalGeneration) else "window"
 
 
+def first_timestamp_token(model: Any) -> int | None:
+    """The token id of 0.00 s, which those of later times follow; None where the vocabulary has none."""
+    before = getattr(model.generation_config, "no_timestamps_token_id", None)
+    if before is None or before + TIMESTAMP_TOKENS >= model.config.vocab_size:
+        return None
+    return before + 1
+
+
+def trained_on_timestamps(model: Any) -> bool:
+    """Whether the model may be asked for timestamp tokens: plain Whisper, whose labels had them; ours have none."""
+    return first_timestamp_token(model) is not None and not isinstance(model, DualWhisperForConditionalGeneration)
+
+
+def is_multilingual(model: Any) -> bool:
+    return getattr(model.generation_config, "is_multilingual", True) is not False
+
+
 @torch.no_grad()
+def encode(model: Any, features: torch.Tensor, feature_lengths: Sequence[int] | None) -> Any:
+    """The encoder's output, for :func:`detect_languages` and :func:`generate_tokens` to share.
+
+    Args:
+        model: the bare model, not the engine around it.
+        features: [B, mel bins, T].
+        feature_lengths: mel frames of each clip that may be seen; None for 30 s windows.
+    """
+    if feature_lengths is None:
+        return model.get_encoder()(features.to(model.dtype))
+    return model.get_encoder()(features, feature_lengths=feature_lengths)
+
+
+@torch.no_grad()
+def detect_languages(model: Any, encoded: Any) -> list[str]:
+    """The likeliest language of each clip, ISO 639-1, among those that the checkpoint knows (``lang_to_id``).
+
+    One decoder step from the start token, as transformers' ``detect_language``, which takes 30 s windows only.
+    """
+    ids = model.generation_config.lang_to_id
+    tokens = list(ids)
+    hidden = encoded.last_hidden_state
+    start = torch.full((len(hidden), 1), model.generation_config.decoder_start_token_id, device=hidden.device)
+    logits = model(encoder_outputs=encoded, decoder_input_ids=start, use_cache=False).logits[:, -1]
+    best = logits[:, [ids[token] for token in tokens]].argmax(dim=-1)
+    return [tokens[row][2:-2] for row in best.tolist()]
+
+
+@torch.no_grad()
+def generate_tokens(
+    model: Any,
+    encoded: Any,
+    languages: Sequence[str],
+    task: str,
+    max_new_tokens: int,
+    *,
+    beams: int = 1,
+    timestamps: bool = False,
+    temperature: float = 0.0,
+    synced_gpus: bool = False,
+) -> torch.Tensor:
+    """Token ids int64 [B, L], padded with end-of-text, without the prompt.
+
+    Args:
+        encoded: what :func:`encode` gave.
+        languages: ISO 639-1 codes; ignored by English-only models.
+        max_new_tokens: at most the decoder's positions less the prompt's four.
+        beams: 1 for the likeliest next token at each step.
+        timestamps: ask for timestamp tokens around what was said; see :func:`trained_on_timestamps`.
+        temperature: above 0 to sample, with torch's random state.
+        synced_gpus: every rank goes on until all are done (parameters that are spread over ranks).
+    """
+    options: dict[str, Any] = {"language": list(languages), "task": task} if is_multilingual(model) else {}
+    has_no_timestamps_token = getattr(model.generation_config, "no_timestamps_token_id", None) is not None
+    prompt = 1 + len(options) + (has_no_timestamps_token and not timestamps)
+    tokens = model.generate(
+        encoder_outputs=encoded,
+        max_new_tokens=max_new_tokens,
+        num_beams=beams,
+        temperature=temperature or None,
+        return_timestamps=timestamps,
+        synced_gpus=synced_gpus,
+        # Whisper's generate would go on from the last timestamp, with what is now the wrong encoder output.
+        force_unique_generate_call=True,
+        **options,
+    )
+    return tokens[:, prompt:]
+
+
 def greedy_decode(
     model: Any,
     features: torch.Tensor,
@@ -26,21 +115,13 @@ def greedy_decode(
     """Token ids int64 [B, L] of the likeliest next token at each step, padded with end-of-text, without the prompt.
 
     Args:
-        model: the bare model, not the engine around it.
-        features: [B, mel bins, T].
-        feature_lengths: mel frames of each clip that may be seen; None for 30 s windows.
-        languages: ISO 639-1 codes; detected for all where one is None; ignored by English-only models.
-        synced_gpus: every rank goes on until all are done (parameters that are spread over ranks).
+        features, feature_lengths: as :func:`encode` takes them.
+        languages: ISO 639-1 codes; detected for those that are None.
+        max_new_tokens, synced_gpus: as :func:`generate_tokens` takes them.
     """
-    options: dict[str, Any] = {
-        "max_new_tokens": max_new_tokens,
-        "synced_gpus": synced_gpus,
-        "num_beams": 1,
-        "do_sample": False,
-    }
-    if getattr(model.generation_config, "is_multilingual", True):
-        options |= {"language": list(languages) if all(languages) else None, "task": task}
-    if feature_lengths is None:
-        return model.generate(features.to(model.dtype), **options)
-    encoded = model.get_encoder()(features, feature_lengths=feature_lengths)
-    return model.generate(encoder_outputs=encoded, **options)
+    encoded = encode(model, features, feature_lengths)
+    if is_multilingual(model) and not all(languages):
+        detected = detect_languages(model, encoded)
+        languages = [given or heard for given, heard in zip(languages, detected, strict=True)]
+    given = [language or "en" for language in languages]  # English-only models ignore them
+    return generate_tokens(model, encoded, given, task, max_new_tokens, synced_gpus=synced_gpus)

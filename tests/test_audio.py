@@ -67,6 +67,29 @@ def test_channels_are_averaged() -> None:
         assert seconds_of(value) == pytest.approx(0.5)
 
 
+@pytest.mark.parametrize(("rate", "channels"), [(16_000, 1), (44_100, 2), (8_000, 1), (48_000, 6)])
+def test_samples_do_not_depend_on_the_blocks_they_are_decoded_in(
+    rate: int, channels: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    samples = np.random.default_rng(0).uniform(-0.9, 0.9, (rate + 13, channels)).astype(np.float32)
+    value = encoded(samples, rate, "WAV", "FLOAT")
+    whole = decode_audio(value)
+    assert abs(len(whole) - 16_000 * len(samples) / rate) <= 1
+    np.testing.assert_array_equal(decode_audio({"array": samples, "sampling_rate": rate}), whole)
+    monkeypatch.setattr("data.audio.BLOCK_FRAMES", 999)
+    np.testing.assert_array_equal(decode_audio(value), whole)
+
+
+def test_more_channels_than_samples() -> None:
+    samples = np.arange(6, dtype=np.float32)[None].repeat(2, axis=0) / 10
+    np.testing.assert_allclose(decode_audio(encoded(samples, kind="WAV", subtype="FLOAT")), [0.25, 0.25])
+
+
+def test_so_little_that_resampling_leaves_nothing() -> None:
+    with pytest.raises(UndecodableAudio, match="no samples"):
+        decode_audio(encoded(np.full(1, 0.1), 96_000, kind="WAV"))
+
+
 def test_samples_stay_within_one() -> None:
     decoded = decode_audio(encoded(tone() * 5, kind="WAV", subtype="FLOAT"))
     assert decoded.max() == 1.0 and decoded.min() == -1.0

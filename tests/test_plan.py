@@ -10,8 +10,8 @@ import yaml
 
 import launch.train
 from data.errors import DataError
-from launch.exit_codes import run_command
 from modeling.checkpoints import CheckpointError
+from trainer.command_line import run_command
 from trainer.config import RunConfig
 from trainer.config_file import ConfigError, load_config
 from trainer.plan import NOT_LOOKED_AT, make_plan

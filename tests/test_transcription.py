@@ -1,7 +1,5 @@
-"""Recordings of any length to text: which files, where they are cut, in which language."""
+"""Recordings of any length to text: in which pieces, batches and language, and when each part was said."""
 
-import json
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,271 +7,325 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
+import torch
 
-import launch.transcribe
 from data.audio import UndecodableAudio
-from data.errors import DataError
 from data.utterance import SAMPLING_RATE
-from tests.end_to_end import Outcome, run
-from trainer.config import RunConfig
+from modeling.checkpoints import CheckpointError
+from modeling.decoding import detect_languages, encode, encoder_padding
+from tests.untrained import save_checkpoint
 from trainer.config_file import ConfigError
 from trainer.languages import known_languages
-from trainer.transcription import Transcriber, audio_files, cut_at_quiet
+from trainer.recordings import Recording
+from trainer.transcription import REPEATING, Transcriber, Untranscribed, compression_ratio, similar_lengths
+from trainer.transcripts import Transcript
 
-TINY = {"d_model": 32, "encoder_layers": 2, "decoder_layers": 2, "attention_heads": 2}
-
-
-def noise(seconds: float) -> np.ndarray:
-    return np.random.default_rng(0).uniform(-0.5, 0.5, int(seconds * SAMPLING_RATE)).astype(np.float32)
+LANGUAGES = ("az", "de", "en", "tr")
 
 
-# Cutting
+def noise(seconds: float, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).uniform(-0.5, 0.5, round(seconds * SAMPLING_RATE)).astype(np.float32)
 
 
-@pytest.mark.parametrize("seconds", [0.01, 1, 29.9, 30, 30.01, 31, 65, 123.456])
-def test_pieces_sum_to_the_audio_and_fit_the_window(seconds: float) -> None:
-    audio = noise(seconds)
-    pieces = cut_at_quiet(audio)
-    np.testing.assert_array_equal(np.concatenate(pieces), audio)
-    assert max(map(len, pieces)) <= 30 * SAMPLING_RATE
-    assert all(len(piece) >= 22 * SAMPLING_RATE for piece in pieces[:-1])
-    assert len(pieces[-1]) > 0
-
-
-@pytest.mark.parametrize("pause", [22.0, 25.5, 29.5])
-def test_the_cut_is_in_the_pause(pause: float) -> None:
-    audio = noise(40)
-    audio[int(pause * SAMPLING_RATE) : int((pause + 0.3) * SAMPLING_RATE)] *= 0.01
-    audio[10 * SAMPLING_RATE : 11 * SAMPLING_RATE] = 0  # quieter, but it would make a short piece
-    first, _ = cut_at_quiet(audio)
-    assert pause <= len(first) / SAMPLING_RATE <= pause + 0.3
-
-
-def test_short_audio_stays_whole() -> None:
-    audio = noise(30)
-    (piece,) = cut_at_quiet(audio)
-    assert piece is audio
-
-
-def test_window_and_search_can_be_others() -> None:
-    pieces = cut_at_quiet(noise(10), window=3, search=1)
-    assert all(2 <= len(piece) / SAMPLING_RATE <= 3 for piece in pieces[:-1])
-
-
-# Files
-
-
-def test_files_of_folders_and_names_come_once_in_order(tmp_path: Path) -> None:
-    for name in ("b.wav", "a.FLAC", "notes.txt", "deep/c.mp3", "deep/d.opus"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_bytes(b"")
-    named = tmp_path / "notes.txt"  # named outright, it is tried whatever its suffix
-    found = audio_files([str(named), str(tmp_path), str(tmp_path / "b.wav")])
-    assert [path.relative_to(tmp_path).as_posix() for path in found] == [
-        "notes.txt",
-        "a.FLAC",
-        "b.wav",
-        "deep/c.mp3",
-        "deep/d.opus",
-    ]
-
-
-def test_a_folder_within_a_folder_is_no_recording(tmp_path: Path) -> None:
-    (tmp_path / "session.wav").mkdir()
-    with pytest.raises(DataError, match="holds no recording"):
-        audio_files([str(tmp_path)])
-
-
-@pytest.mark.parametrize(("name", "reason"), [("nowhere.wav", "does not exist"), ("", "holds no recording")])
-def test_nothing_to_transcribe(tmp_path: Path, name: str, reason: str) -> None:
-    with pytest.raises(DataError, match=reason):
-        audio_files([str(tmp_path / name)])
-
-
-# Transcribing, with an untrained model
-
-
-def save_model(folder: Path, language: str | None, padding: str) -> Path:
-    from trainer.model import build_model
-
-    model, processor = build_model(
-        RunConfig.model_validate(
-            {
-                "output_dir": "unused",
-                "model": {"architecture": TINY, "encoder_padding": padding},
-                "data": {"language": language, "train": {"folder": "unused"}},
-                "training": {"steps": 1},
-            }
-        )
-    )
-    model.save_pretrained(folder)
-    processor.save_pretrained(folder)
-    return folder
+def tone(seconds: float, hertz: float) -> np.ndarray:
+    return 0.3 * np.sin(2 * np.pi * hertz * np.arange(round(seconds * SAMPLING_RATE)) / SAMPLING_RATE)
 
 
 @pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_model(tmp_path_factory.mktemp("checkpoints") / "clip", "az", "clip")
+def several(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint that knows four languages."""
+    return save_checkpoint(tmp_path_factory.mktemp("several"), LANGUAGES)
+
+
+@pytest.fixture(scope="module")
+def one(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint that knows Azerbaijani."""
+    return save_checkpoint(tmp_path_factory.mktemp("one"))
 
 
 @pytest.fixture
-def few_tokens(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """Ends decoding after few tokens, and holds the arguments of each call."""
-    import trainer.transcription
+def saved(tmp_path: Path) -> Callable[..., Recording]:
+    def save(audio: np.ndarray, name: str) -> Recording:
+        soundfile.write(tmp_path / name, audio, SAMPLING_RATE, subtype="FLOAT")
+        return Recording(tmp_path / name)
 
-    calls: list[Any] = []
-    original = trainer.transcription.greedy_decode
-
-    def decode(model: Any, features: Any, lengths: Any, languages: Any, task: str, max_new_tokens: int) -> Any:
-        calls.append((features.shape, lengths, languages, task))
-        return original(model, features, lengths, languages, task, max_new_tokens=3)
-
-    monkeypatch.setattr(trainer.transcription, "greedy_decode", decode)
-    return calls
+    return save
 
 
-def test_a_long_recording_is_decoded_in_pieces(checkpoint: Path, few_tokens: list[Any], tmp_path: Path) -> None:
-    soundfile.write(tmp_path / "long.wav", noise(70), SAMPLING_RATE)
-    transcriber = Transcriber(str(checkpoint), None, batch_size=2)
-    text = transcriber.transcribe(tmp_path / "long.wav")
-    assert isinstance(text, str)
-    assert "<|" not in text
-    assert [shape[0] for shape, *_ in few_tokens] == [2, 1]
-    assert all(shape[2] <= 3000 for shape, *_ in few_tokens)
-    assert few_tokens[0][2:] == (["az", "az"], "transcribe")  # the one language that it knows
+def texts(results: Any) -> list[str]:
+    return [result.text for result in results]
 
 
-def test_a_whole_window_of_speech_can_be_decoded(checkpoint: Path, few_tokens: list[Any], tmp_path: Path) -> None:
-    soundfile.write(tmp_path / "full.wav", noise(30), SAMPLING_RATE)
-    Transcriber(str(checkpoint), "az").transcribe(tmp_path / "full.wav")
-    ((shape, lengths, *_),) = few_tokens
-    assert shape[2] == 3000
-    assert lengths[0] <= 3000
+# Batches
 
 
-def test_padding_is_that_of_training(tmp_path: Path, few_tokens: list[Any]) -> None:
-    soundfile.write(tmp_path / "short.wav", noise(1), SAMPLING_RATE)
-    for padding in ("clip", "window"):
-        Transcriber(str(save_model(tmp_path / padding, "az", padding)), "az").transcribe(tmp_path / "short.wav")
-    (clip, clip_lengths, *_), (window, window_lengths, *_) = few_tokens
-    assert (clip[2] < 300, window[2]) == (True, 3000)
-    assert (clip_lengths is None, window_lengths) == (False, None)
+def test_batches_hold_similar_lengths_and_the_earliest_first() -> None:
+    batches = similar_lengths([50, 10, 40, 20, 90], 2)
+    assert batches == [[2, 0], [1, 3], [4]]
+    assert similar_lengths([], 2) == []
+    assert similar_lengths([3, 3, 3], 8) == [[0, 1, 2]]
 
 
-def test_text_does_not_depend_on_the_pieces_beside(checkpoint: Path, few_tokens: list[Any]) -> None:
-    transcriber = Transcriber(str(checkpoint), "az")
-    pieces = [noise(2), noise(5)]
-    together = list(transcriber.decode(pieces))
-    assert together == [next(iter(transcriber.decode([piece]))) for piece in pieces]
-
-
-def test_the_language_is_detected_where_several_are_known(
-    checkpoint: Path, few_tokens: list[Any], tmp_path: Path
+def test_what_is_heard_does_not_depend_on_what_is_decoded_together(
+    several: Path, saved: Callable[..., Recording]
 ) -> None:
-    soundfile.write(tmp_path / "short.wav", noise(1), SAMPLING_RATE)
-    transcriber = Transcriber(str(checkpoint), None)
-    known = transcriber.model.generation_config
-    known.lang_to_id = {"<|az|>": known.lang_to_id["<|az|>"], "<|en|>": known.lang_to_id["<|az|>"] - 1}
-    transcriber.language = None
-    assert isinstance(transcriber.transcribe(tmp_path / "short.wav"), str)
+    recordings = [saved(noise(0.3 + 0.4 * n, n), f"{n}.wav") for n in range(6)]
+    recordings.append(saved(np.concatenate([noise(12, 7), tone(25, 400)]), "long.wav"))
+    together = list(Transcriber(str(several), batch_size=4, timestamps="auto").transcribe_all(recordings))
+    alone = Transcriber(str(several), batch_size=1, timestamps="auto")
+    assert together == [alone.transcribe(recording.path) for recording in recordings]
+    assert len(set(texts(together))) == 7
+    assert len(together[-1].segments) >= 4
 
 
-def test_known_languages(checkpoint: Path) -> None:
-    transcriber = Transcriber(str(checkpoint), None)
-    assert transcriber.language == "az"
+def test_pieces_of_many_recordings_fill_a_batch(several: Path, saved: Callable[..., Recording]) -> None:
+    transcriber = Transcriber(str(several), "az", batch_size=4)
+    recordings = [saved(noise(0.5), f"{n}.wav") for n in range(6)]
+    shapes: list[Any] = []
+    encoder = transcriber.model.get_encoder()
+    encoder.conv1.register_forward_hook(lambda module, given, out: shapes.append(given[0].shape))
+    list(transcriber.transcribe_all(recordings))
+    assert [shape[0] for shape in shapes] == [4, 2]
+
+
+def test_results_come_in_order_and_before_all_recordings_are_read(
+    one: Path, saved: Callable[..., Recording], tmp_path: Path
+) -> None:
+    (tmp_path / "text.wav").write_text("text")
+    good, silent = saved(noise(0.2), "good.wav"), saved(np.zeros(1000), "silent.wav")
+    read: list[Recording] = []
+
+    def endless() -> Any:
+        for recording in [Recording(tmp_path / "text.wav"), silent, *[good] * 1000]:
+            read.append(recording)
+            yield recording
+
+    transcriber = Transcriber(str(one), batch_size=2)
+    transcriber.max_new_tokens = 2
+    results = transcriber.transcribe_all(endless())
+    first, second, third = next(results), next(results), next(results)
+    assert isinstance(first, Untranscribed)
+    assert "not audio" in str(first.error)
+    assert isinstance(second, Transcript)
+    assert (second.text, second.segments) == ("", ())
+    assert isinstance(third, Transcript)
+    assert third.file.endswith("good.wav")
+    assert len(read) <= 40
+
+
+def test_an_hour_of_audio_is_held_at_once_and_no_more(one: Path, saved: Callable[..., Recording]) -> None:
+    hour = saved(np.zeros(3600 * SAMPLING_RATE, np.float32), "hour.wav")
+    transcriber = Transcriber(str(one))
+    assert [len(works) for works in transcriber.look_ahead([hour] * 3)] == [1, 1, 1]
+
+
+def test_progress_reaches_the_end(one: Path, saved: Callable[..., Recording]) -> None:
+    silent, loud = saved(np.zeros(16_000), "silent.wav"), saved(noise(0.5), "loud.wav")
+    seen: list[float] = []
+    list(Transcriber(str(one), batch_size=1).transcribe_all([loud, silent, loud], seen.append))
+    assert seen == sorted(seen)
+    assert seen[0] == pytest.approx(0.5)
+    assert seen[-1] == pytest.approx(2.0)
+
+
+# Padding
+
+
+def test_padding_is_that_of_training(tmp_path: Path) -> None:
+    shapes: list[Any] = []
+    for padding in ("clip", "window", None):
+        transcriber = Transcriber(str(save_checkpoint(tmp_path / str(padding), padding=padding)))
+        transcriber.model.get_encoder().conv1.register_forward_hook(
+            lambda module, given, out: shapes.append(given[0].shape)
+        )
+        transcriber.hear([noise(1), noise(30)], ["az", "az"])
+        transcriber.hear([noise(1)], ["az"])
+    assert [shape[2] for shape in shapes] == [3000, 154, 3000, 3000, 3000, 3000]
+
+
+def test_another_number_of_mel_bins(tmp_path: Path, saved: Callable[..., Recording]) -> None:
+    folder = save_checkpoint(tmp_path / "checkpoint", mel_bins=128)
+    path = saved(noise(1), "a.wav").path
+    assert Transcriber(str(folder)).transcribe(path).text
+    from data.byte_tokenizer import build_byte_processor
+
+    build_byte_processor(["az"], 80).save_pretrained(folder)
+    with pytest.raises(CheckpointError, match="makes 80 mel bins, but its model takes 128"):
+        Transcriber(str(folder))
+
+
+# Languages
+
+
+def test_each_recordings_language_is_detected_once(several: Path, saved: Callable[..., Recording]) -> None:
+    transcriber = Transcriber(str(several), batch_size=3)
+    sounds = [tone(1, 150), tone(1, 3000), noise(2), tone(1, 800)]
+    # Of a long one, its first piece with sound decides, not those after.
+    sounds.append(np.concatenate([np.zeros(35 * SAMPLING_RATE), noise(9), tone(31, 3000)]))
+    results = list(transcriber.transcribe_all(saved(sound, f"{n}.wav") for n, sound in enumerate(sounds)))
+    expected = [detected(transcriber, sound.astype(np.float32)) for sound in sounds[:4]]
+    assert [result.language for result in results[:4]] == expected
+    assert len(set(expected)) > 1
+    assert all(result.language_detected for result in results)
+    work = transcriber.read(saved(sounds[4], "4.wav"))
+    firsts = [detected(transcriber, piece.audio) for piece in work.pieces]
+    assert len(set(firsts)) > 1
+    assert results[4].language == firsts[0]
+
+
+def detected(transcriber: Transcriber, audio: np.ndarray) -> str:
+    (language,) = detect_languages(transcriber.model, transcriber.encode([audio]))
+    return language
+
+
+def test_a_language_that_is_given_is_followed(several: Path, saved: Callable[..., Recording]) -> None:
+    path = saved(noise(1), "a.wav").path
+    results = [Transcriber(str(several), language).transcribe(path) for language in LANGUAGES]
+    assert [(result.language, result.language_detected) for result in results] == [(x, False) for x in LANGUAGES]
+    assert len({result.text for result in results}) > 1
+
+
+def test_the_one_language_that_a_checkpoint_knows(one: Path, saved: Callable[..., Recording]) -> None:
+    transcriber = Transcriber(str(one))
+    result = transcriber.transcribe(saved(noise(1), "a.wav").path)
+    assert (result.language, result.language_detected) == ("az", False)
     assert known_languages(transcriber.model) == ["az"]
     transcriber.model.generation_config.is_multilingual = False
     assert known_languages(transcriber.model) == ["en"]
 
 
+def test_english_only(tmp_path: Path, saved: Callable[..., Recording]) -> None:
+    folder = save_checkpoint(tmp_path / "checkpoint", ["en"])
+    generation = Transcriber(str(folder)).model.generation_config
+    generation.is_multilingual = False
+    del generation.lang_to_id, generation.task_to_id
+    generation.save_pretrained(folder)
+    result = Transcriber(str(folder)).transcribe(saved(noise(1), "a.wav").path)
+    assert result.language == "en"
+    assert result.text
+    with pytest.raises(ConfigError, match=r"--language is 'az'.*knows en only"):
+        Transcriber(str(folder), "az")
+    with pytest.raises(ConfigError, match=r"--task is 'translate'.*English only"):
+        Transcriber(str(folder), task="translate")
+
+
 @pytest.mark.parametrize("language", ["pl", "xx", "AZ", "azerbaijani", ""])
-def test_a_language_that_the_checkpoint_does_not_know(checkpoint: Path, language: str) -> None:
+def test_a_language_that_the_checkpoint_does_not_know(one: Path, language: str) -> None:
     with pytest.raises(ConfigError, match=f"--language is '{language}'.*knows az only"):
-        Transcriber(str(checkpoint), language)
+        Transcriber(str(one), language)
 
 
-def test_what_is_no_recording(checkpoint: Path, tmp_path: Path) -> None:
+def test_a_checkpoint_that_does_not_say_what_it_knows(tmp_path: Path) -> None:
+    folder = save_checkpoint(tmp_path / "checkpoint")
+    (folder / "generation_config.json").unlink()
+    with pytest.raises(CheckpointError, match=r"generation_config\.json of .* has no lang_to_id"):
+        Transcriber(str(folder))
+
+
+# Times
+
+
+def test_times_from_pauses_are_where_the_sound_is(several: Path, saved: Callable[..., Recording]) -> None:
+    audio = np.concatenate([0.0001 * noise(3), noise(2), 0.0001 * noise(4), tone(3, 400), 0.0001 * noise(15), noise(1)])
+    transcript = Transcriber(str(several), "az", timestamps="auto").transcribe(saved(audio, "a.wav").path)
+    loud = [segment for segment in transcript.segments if segment.end - segment.start < 5]
+    first, last = loud[0], loud[-1]
+    assert (first.start, first.end) == (pytest.approx(2.9, abs=0.03), pytest.approx(5.1, abs=0.03))
+    assert (last.start, last.end) == (pytest.approx(26.9, abs=0.03), pytest.approx(28, abs=0.03))
+    check_order(transcript)
+
+
+def check_order(transcript: Transcript) -> None:
+    times = [time for segment in transcript.segments for time in (segment.start, segment.end)]
+    assert times == sorted(times)
+    assert times[0] >= 0
+    assert times[-1] <= transcript.duration
+
+
+def test_times_from_tokens_are_the_models(tmp_path: Path, saved: Callable[..., Recording]) -> None:
+    folder = save_checkpoint(tmp_path / "checkpoint", padding=None, positions=60, timestamp_tokens=True)
+    path = saved(np.concatenate([noise(45), tone(20, 300)]), "a.wav").path
+    transcript = Transcriber(str(folder), timestamps="auto").transcribe(path)
+    assert transcript == Transcriber(str(folder), timestamps="tokens").transcribe(path)
+    check_order(transcript)
+    pieces = Transcriber(str(folder)).read(Recording(path)).pieces
+    for segment in transcript.segments:
+        piece = max(p for p in [piece.begin / SAMPLING_RATE for piece in pieces] if p <= segment.start + 1e-3)
+        assert (segment.start - piece) / 0.02 == pytest.approx(round((segment.start - piece) / 0.02), abs=0.06)
+
+
+def test_pieces_are_shorter_where_only_they_have_times(tmp_path: Path) -> None:
+    plain = save_checkpoint(tmp_path / "plain", padding=None, timestamp_tokens=True)
+    one = save_checkpoint(tmp_path / "one", timestamp_tokens=True)
+
+    def longest(checkpoint: Path, **options: Any) -> float:
+        return Transcriber(str(checkpoint), **options).piece_seconds
+
+    assert [longest(one), longest(one, timestamps="auto"), longest(one, timestamps="tokens")] == [30, 10, 30]
+    assert [longest(plain, timestamps="auto"), longest(plain, timestamps="pauses")] == [30, 10]
+    assert [longest(one, timestamps="auto", piece_seconds=4), longest(plain, piece_seconds=15)] == [4, 15]
+
+
+def test_tokens_of_a_vocabulary_that_has_none(tmp_path: Path) -> None:
+    folder = save_checkpoint(tmp_path / "checkpoint", padding=None)
+    assert not Transcriber(str(folder), timestamps="auto").asks_tokens
+    with pytest.raises(ConfigError, match=r"--segments is 'tokens'.*no timestamp tokens"):
+        Transcriber(str(folder), timestamps="tokens")
+
+
+# Loops and silence
+
+
+def test_compression_tells_loops_from_sentences() -> None:
+    assert compression_ratio("") < 1
+    assert compression_ratio("no no no no") < REPEATING
+    assert compression_ratio("It was after breakfast that Tom saw the bear, and the bear saw Tom.") < REPEATING
+    assert compression_ratio("He hates shooting. " * 10) > REPEATING
+
+
+def test_a_loop_is_decoded_again_and_again_the_same(tmp_path: Path) -> None:
+    transcriber = Transcriber(str(save_checkpoint(tmp_path / "checkpoint", positions=300)))
+    audio = tone(2, 3000).astype(np.float32)
+    (loop,) = transcriber.understand(transcriber.encode([audio]), [audio], ["az"])
+    assert loop.repeats
+    (first,) = transcriber.hear([audio], ["az"])
+    assert not first.repeats
+    torch.manual_seed(1)
+    state = torch.get_rng_state()
+    assert transcriber.hear([audio], ["az"]) == [first]
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_a_loop_that_stays_one_is_kept_and_told(
+    one: Path, saved: Callable[..., Recording], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trainer.transcription.REPEATING", 0.1)
+    path = saved(noise(1), "a.wav").path
+    transcript = Transcriber(str(one)).transcribe(path)
+    assert transcript.repeats
+    monkeypatch.undo()
+    assert transcript.text == Transcriber(str(one)).transcribe(path).text
+
+
+def test_digital_silence_is_not_asked_about(one: Path, saved: Callable[..., Recording]) -> None:
+    transcriber = Transcriber(str(one))
+    audio = np.concatenate([np.zeros(50 * SAMPLING_RATE), noise(1), np.zeros(100 * SAMPLING_RATE)])
+    assert len(transcriber.read(saved(audio, "a.wav")).pieces) == 1
+    transcript = transcriber.transcribe(saved(audio, "a.wav").path)
+    assert len(transcript.segments) == 1
+    assert transcript.segments[0].start == pytest.approx(49.9, abs=0.03)
+    assert transcript.duration == 151
+
+
+def test_what_is_no_recording(one: Path, tmp_path: Path) -> None:
     (tmp_path / "text.wav").write_text("text")
     with pytest.raises(UndecodableAudio, match="not audio that soundfile reads"):
-        Transcriber(str(checkpoint), None).transcribe(tmp_path / "text.wav")
+        Transcriber(str(one)).transcribe(tmp_path / "text.wav")
 
 
-# The command
-
-
-@pytest.fixture
-def transcribe(checkpoint: Path, few_tokens: list[Any]) -> Callable[..., Outcome]:
-    return lambda *arguments: run(launch.transcribe.main, "--checkpoint", checkpoint, *arguments)
-
-
-@pytest.fixture
-def recordings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The working folder, with recordings in it."""
-    monkeypatch.chdir(tmp_path)
-    Path("empty").mkdir()
-    soundfile.write("good.wav", noise(0.5), SAMPLING_RATE)
-    soundfile.write("no_samples.wav", noise(0), SAMPLING_RATE)
-    Path("text.wav").write_text("not a recording")
-    return tmp_path
-
-
-def test_one_recording_is_its_text_alone(transcribe: Callable[..., Outcome], recordings: Path) -> None:
-    outcome = transcribe("good.wav")
-    assert outcome.code == 0
-    assert len(outcome.output.splitlines()) == 1
-    assert "good.wav" not in outcome.output
-
-
-def test_work_goes_on_after_a_file_that_is_no_recording(transcribe: Callable[..., Outcome], recordings: Path) -> None:
-    outcome = transcribe("text.wav", "good.wav")
-    assert outcome.code == 1
-    assert "error: text.wav: not audio that soundfile reads" in outcome.complaint
-    assert outcome.output.startswith("good.wav: ")
-
-
-@pytest.mark.parametrize(
-    ("arguments", "code", "parts"),
-    [
-        (["no_samples.wav"], 1, ("no_samples.wav: no samples",)),
-        (["empty"], 2, ("empty holds no recording", ".flac")),
-        (["good.wav", "nowhere.wav"], 2, ("nowhere.wav does not exist",)),
-        (["good.wav", "--language", "xx"], 2, ("--language is 'xx'", "it knows az only")),
-        (["good.wav", "--task", "translat"], 2, ("--task", "'translat'", "translate")),
-        ([], 2, ("FILE_OR_FOLDER",)),
-    ],
-)
-def test_what_cannot_be_transcribed(
-    transcribe: Callable[..., Outcome], recordings: Path, arguments: list[str], code: int, parts: tuple[str, ...]
-) -> None:
-    outcome = transcribe(*arguments)
-    assert outcome.code == code
-    for part in parts:
-        assert part in outcome.complaint
-
-
-def test_a_checkpoint_that_knows_english_only(checkpoint: Path, recordings: Path) -> None:
-    english = Path(shutil.copytree(checkpoint, "english"))
-    generation = json.loads((english / "generation_config.json").read_text())
-    (english / "generation_config.json").write_text(json.dumps(generation | {"is_multilingual": False}))
-    for arguments, part in ((("--language", "az"), "--language is 'az'"), (("--task", "translate"), "--task")):
-        outcome = run(launch.transcribe.main, "--checkpoint", english, "good.wav", *arguments)
-        assert outcome.code == 2
-        assert part in outcome.complaint
-
-
-@pytest.mark.parametrize(
-    ("name", "part"),
-    [
-        ("run", "did you mean run/best?"),
-        ("runs/demo/best", "neither a folder nor a hub name"),
-        ("run/checkpoints/step_00000004", "--resume"),
-        ("openai/whisper-tinny", "cannot open checkpoint openai/whisper-tinny"),
-    ],
-)
-def test_a_checkpoint_that_is_none(checkpoint: Path, recordings: Path, name: str, part: str) -> None:
-    shutil.copytree(checkpoint, "run/best")
-    Path("run/checkpoints/step_00000004").mkdir(parents=True)
-    Path("run/checkpoints/step_00000004/run_state.json").write_text("{}")
-    outcome = run(launch.transcribe.main, "--checkpoint", name, "good.wav")
-    assert outcome.code == 2
-    assert part in outcome.complaint
+def test_half_precision(several: Path) -> None:
+    transcriber = Transcriber(str(several), dtype="bf16")
+    assert transcriber.model.dtype == torch.bfloat16
+    assert encoder_padding(transcriber.model) == "clip"
+    assert encode(transcriber.model, torch.zeros(1, 80, 104), [100]).last_hidden_state.dtype == torch.bfloat16
+    assert transcriber.hear([noise(1)], [None])[0].segments

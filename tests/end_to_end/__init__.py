@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from launch.exit_codes import run_command
+from trainer.command_line import run_command
 
 
 @dataclass(frozen=True)

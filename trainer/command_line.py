@@ -1,6 +1,7 @@
 """How every command ends: 0 on success, 1 on failure at work, 2 on a bad config or argument, without a traceback."""
 
 import argparse
+import contextlib
 import os
 import sys
 import warnings
@@ -57,3 +58,17 @@ class CommandLine(argparse.ArgumentParser):
         if message.startswith("unrecognized arguments: -") and "=" in message:
             message += "; a setting is written without dashes, as in training.steps=1000"
         self.exit(2, f"error: {message}; --help tells more\n")
+
+
+def number(kind: type, low: float, high: float) -> Callable[[str], float]:
+    """An argument's type: a number of that kind (int, float) from ``low`` to ``high``."""
+
+    def parse(text: str) -> float:
+        with contextlib.suppress(ValueError):
+            value = kind(text)
+            if low <= value <= high:
+                return value
+        whole = "a whole number" if kind is int else "a number"
+        raise argparse.ArgumentTypeError(f"{text!r} is not {whole} from {low:g} to {high:g}")
+
+    return parse

@@ -1,0 +1,103 @@
+"""What was said in a recording and when, and how it is written down: txt, json, srt, vtt."""
+
+import html
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+FORMATS = ("txt", "json", "srt", "vtt")
+WRITTEN_WITHOUT_SPACES = frozenset(("zh", "yue", "ja", "th", "lo", "my", "km", "bo"))
+
+
+@dataclass(frozen=True)
+class Segment:
+    """What was said from ``start`` to ``end``, seconds of the whole recording, start <= end."""
+
+    start: float
+    end: float
+    text: str
+
+
+@dataclass(frozen=True)
+class Transcript:
+    """A recording's text.
+
+    Attributes:
+        file: the recording, as the user named it.
+        language: ISO 639-1, given or heard in the first piece with sound; None if none was given and none has sound.
+        language_detected: whether it was heard rather than given.
+        duration: seconds.
+        text: everything that was said, on one line.
+        segments: the same in parts, in order, without overlap.
+        repeats: parts of it repeat themselves as only a model that has lost its way does.
+    """
+
+    file: str
+    language: str | None
+    language_detected: bool
+    duration: float
+    text: str
+    segments: tuple[Segment, ...]
+    repeats: bool = False
+
+
+def join_texts(texts: Sequence[str], language: str | None) -> str:
+    """Parts of a text as one line, with spaces between them where the language has spaces."""
+    return ("" if language in WRITTEN_WITHOUT_SPACES else " ").join(filter(None, texts))
+
+
+def written(transcript: Transcript, kind: str, timestamps: bool = False, indent: int | None = None) -> str:
+    """The transcript as a ``txt`` (with a line for each segment if ``timestamps``), ``json``, ``srt`` or ``vtt``.
+
+    Args:
+        indent: of json; None for one line.
+    """
+    segments = transcript.segments
+    if kind == "json":
+        return json.dumps(asdict(transcript), ensure_ascii=False, indent=indent) + "\n"
+    if kind == "srt":
+        cues = [f"{number}\n{span(s, ',')}\n{plain_text(s.text)}\n" for number, s in enumerate(segments, 1)]
+        return "\n".join(cues)
+    if kind == "vtt":
+        return "\n".join(["WEBVTT\n", *(f"{span(s, '.')}\n{html.escape(s.text, quote=False)}\n" for s in segments)])
+    if timestamps:
+        return "".join(f"[{span(s, '.')}] {s.text}\n" for s in segments)
+    return transcript.text + "\n"
+
+
+def plain_text(text: str) -> str:
+    """SubRip has no escapes, so what would read as a time line is written otherwise."""
+    return text.replace("-->", "→")
+
+
+def span(segment: Segment, point: str) -> str:
+    """``hh:mm:ss,mmm --> hh:mm:ss,mmm``, at least a millisecond long."""
+    start = round(segment.start * 1000)
+    end = max(round(segment.end * 1000), start + 1)
+    return f"{clock(start, point)} --> {clock(end, point)}"
+
+
+def clock(milliseconds: int, point: str) -> str:
+    seconds, rest = divmod(milliseconds, 1000)
+    return f"{seconds // 3600:02d}:{seconds // 60 % 60:02d}:{seconds % 60:02d}{point}{rest:03d}"
+
+
+def timed_texts(
+    tokens: Sequence[int], first_timestamp: int, seconds_each: float, duration: float
+) -> list[tuple[float, float, list[int]]]:
+    """Start, end and text tokens of what lies between timestamp tokens.
+
+    Times are forced into the ``duration`` of the piece and into order; what has no end goes on to the piece's.
+    """
+    found: list[tuple[float, float, list[int]]] = []
+    start, pending = 0.0, list[int]()
+    for token in tokens:
+        if token < first_timestamp:
+            pending.append(token)
+            continue
+        time = min(max((token - first_timestamp) * seconds_each, start), duration)
+        if pending:
+            found.append((start, time, pending))
+            pending = []
+        start = time
+    return [*found, (start, duration, pending)] if pending else found
