@@ -10,6 +10,8 @@ from .config import CheckpointConfig
 from .engine import bare_model
 from .evaluation import gather_objects
 
+BLUEPRINT = "model"  # the folder of a run that says what its checkpoints' weights belong to
+
 
 @dataclass
 class RunState:
@@ -90,6 +92,8 @@ def latest_checkpoint(run_folder: Path) -> Path | None:
 
 def save_pretrained(accelerator: Any, model: Any, processor: Any, folder: Path) -> None:
     """Write a plain Hugging Face folder, weights as safetensors, with the processor; all ranks call it."""
+    from modeling.processors import save_processor
+
     weights = accelerator.get_state_dict(model)  # collective: under ZeRO-3 the parameters are gathered
     if accelerator.is_main_process:
         if bare_model(model).config.tie_word_embeddings:
@@ -97,9 +101,31 @@ def save_pretrained(accelerator: Any, model: Any, processor: Any, folder: Path) 
         partial = folder.with_name(f".partial_{folder.name}")
         shutil.rmtree(partial, ignore_errors=True)
         bare_model(model).save_pretrained(partial, state_dict=weights, safe_serialization=True)
-        processor.save_pretrained(partial)
+        save_processor(processor, partial)
         put_in_place(partial, folder)
     accelerator.wait_for_everyone()
+
+
+def save_blueprint(model: Any, processor: Any, folder: Path) -> None:
+    """Write all that a plain Hugging Face folder holds but the weights; called by one process.
+
+    A resumable checkpoint has weights alone: with this it can be exported without what the run was begun from.
+    """
+    from transformers.dynamic_module_utils import custom_object_save
+
+    from modeling.processors import save_processor
+
+    bare = bare_model(model)
+    partial = folder.with_name(f".partial_{folder.name}")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    bare.config.architectures = [type(bare).__name__]
+    if type(bare)._auto_class is not None:  # code that is not transformers' own travels along
+        custom_object_save(bare, partial, config=bare.config)
+    bare.config.save_pretrained(partial)
+    bare.generation_config.save_pretrained(partial)
+    save_processor(processor, partial)
+    put_in_place(partial, folder)
 
 
 def put_in_place(partial: Path, final: Path) -> None:

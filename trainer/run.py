@@ -7,7 +7,7 @@ from data.labels import LabelEncoder
 from data.loader import TrainingBatches
 from data.sources import Source
 
-from .checkpoints import Checkpoints, RunState, read_state, save_pretrained
+from .checkpoints import BLUEPRINT, Checkpoints, RunState, read_state, save_blueprint, save_pretrained
 from .config import RunConfig
 from .config_file import ConfigError
 from .engine import build_accelerator, check_engine, describe_engine
@@ -109,6 +109,7 @@ def assemble(
     )
     if accelerator.is_main_process:  # not sooner: whatever refuses the config must leave the folder as it was
         write_config(config)
+        save_blueprint(model, processor, folder / BLUEPRINT)
     accelerator.wait_for_everyone()
     journal = Journal(
         folder,
@@ -119,7 +120,8 @@ def assemble(
         record_batches=config.logging.record_batches,
     )
     evaluator = build_evaluator(config, accelerator, processor, validation) if validation else None
-    journal.say(f"{describe_engine(accelerator)}; {'from ' + str(checkpoint) if checkpoint else 'from the beginning'}")
+    begun = f"from {checkpoint}, the run's own engine files (pickles)" if checkpoint else "from the beginning"
+    journal.say(f"{describe_engine(accelerator)}; {begun}")
     return Trainer(
         config, accelerator, model, optimizer, processor, batches, evaluator, checkpoints, journal, state, stop
     )

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -9,8 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
 from safetensors.torch import load_file
+
+from trainer.checkpoints import latest_checkpoint
 
 ROOT = Path(__file__).resolve().parents[2]
 STEPS = 12
@@ -151,6 +155,56 @@ def test_final_is_a_plain_folder_with_the_trained_weights(parity: Runs, name: st
     assert ours.keys() == theirs.keys()
     for key, value in theirs.items():
         assert (ours[key] - value).abs().max() < 1e-4, key
+
+
+@pytest.mark.parametrize("name", [*ENGINES, "ddp_bf16", "zero2_bf16", "zero3_bf16"])
+def test_a_resumable_checkpoint_opens_as_what_was_trained(parity: Runs, name: str) -> None:
+    """Frozen positions and tied projections included, which each ZeRO stage stores in a way of its own."""
+    from trainer.trained_weights import open_trained
+
+    step = latest_checkpoint(parity.folder / name)
+    assert step is not None
+    said: list[str] = []
+    model, _ = open_trained(step, said.append)
+    final, opened = parity.weights(name), model.state_dict()
+    assert opened.keys() - final.keys() == {"proj_out.weight"}
+    for key, value in final.items():
+        assert opened[key].dtype == torch.float32
+        assert torch.equal(opened[key].to(value.dtype), value), key
+    # Of ZeRO in bf16 final/ holds the rounded weights; the shards have those the optimizer steps on.
+    exact = all(torch.equal(opened[key], value.float()) for key, value in final.items())
+    assert exact == (name not in ("zero2_bf16", "zero3_bf16"))
+    assert len(said) == name.startswith("zero")
+    assert all("pickles" in line and str(step) in line for line in said)
+
+
+@pytest.mark.parametrize(
+    ("name", "lost"),
+    [
+        ("zero1", "zero_pp_rank_1_mp_rank_00_optim_states.pt"),
+        ("zero2", "mp_rank_00_model_states.pt"),
+        ("zero3", "zero_pp_rank_1_mp_rank_00_model_states.pt"),
+        ("zero3", "zero_pp_rank_0_mp_rank_00_optim_states.pt"),
+    ],
+)
+@pytest.mark.parametrize("cut", [False, True])
+def test_a_lost_or_damaged_shard_is_named(parity: Runs, tmp_path: Path, name: str, lost: str, cut: bool) -> None:
+    from modeling.checkpoints import CheckpointError
+    from trainer.trained_weights import open_trained
+
+    run = Path(shutil.copytree(parity.folder / name, tmp_path / "run"))
+    step = latest_checkpoint(run)
+    assert step is not None
+    (shard,) = (step / "pytorch_model").glob(lost)
+    content = shard.read_bytes()
+    shard.unlink()
+    if cut:
+        shard.write_bytes(content[: len(content) // 2])
+    with pytest.raises(CheckpointError, match="cannot read" if cut else "lacks") as refusal:
+        open_trained(step)
+    assert str(step / "pytorch_model") in str(refusal.value)
+    if not cut:
+        assert f"rank_{lost.partition('rank_')[2][0]}" in str(refusal.value)
 
 
 @pytest.fixture(scope="module")
