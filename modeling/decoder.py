@@ -10,6 +10,7 @@ from transformers.modeling_outputs import BaseModelOutputWithPastAndCrossAttenti
 
 from .attention import AttentionProjections, CausalMask, FeedForward, attend, frame_mask
 from .cache import DecoderCache, open_cache
+from .linear import Linear
 from .stack import LayerStack
 
 
@@ -18,8 +19,8 @@ class AttentionGate(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.hidden = nn.Linear(3 * width, width)
-        self.score = nn.Linear(width, 1)
+        self.hidden = Linear(3 * width, width)
+        self.score = Linear(width, 1)
 
     def forward(self, hidden: torch.Tensor, primary: torch.Tensor, secondary: torch.Tensor) -> torch.Tensor:
         """Three times [B, L, width] → [B, L, 1]."""

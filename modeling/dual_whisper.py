@@ -17,6 +17,7 @@ from .compatibility import OlderReleases
 from .configuration import DualWhisperConfig
 from .decoder import DualWhisperDecoder
 from .encoder import DualWhisperEncoder, EncoderOutput, EncoderPositions
+from .linear import Linear
 from .losses import IGNORED, token_loss_sum
 from .stack import LayerStack  # noqa: F401 - likewise
 
@@ -104,7 +105,7 @@ class DualWhisperForConditionalGeneration(OlderReleases, SinusoidalEncoderPositi
     def __init__(self, config: DualWhisperConfig) -> None:
         super(WhisperForConditionalGeneration, self).__init__(config)  # as above
         self.model = DualWhisperModel(config)
-        self.proj_out = nn.Linear(config.d_model, config.vocab_size, bias=False)
+        self.proj_out = Linear(config.d_model, config.vocab_size, bias=False)
         self.max_target_positions = config.max_target_positions
         self.post_init()
 

@@ -24,6 +24,7 @@ TRAVELLING = {
     "decoder",
     "dual_whisper",
     "encoder",
+    "linear",
     "losses",
     "stack",
 }
