@@ -1,4 +1,4 @@
-"""How many bytes of tensors are alive at most while something runs: exact on CPUs too, where no allocator tells it."""
+"""How many bytes of tensors are alive at most while something runs, on CPUs too, where no allocator tells it."""
 
 import weakref
 from collections.abc import Callable

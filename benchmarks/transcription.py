@@ -48,7 +48,9 @@ class Ours:
 
     def __call__(self, files: list[Path]) -> list[str]:
         results = self.transcriber.transcribe_all([Recording(path) for path in files])
-        return [result.text if isinstance(result, Transcript) else "" for result in results]
+        texts = [result.text for result in results if isinstance(result, Transcript)]
+        assert len(texts) == len(files), "a recording could not be decoded"
+        return texts
 
 
 class Pipeline:
@@ -58,8 +60,11 @@ class Pipeline:
         from transformers import pipeline
 
         self.batch_size = batch_size
-        self.options = {"language": language, "task": "transcribe", "num_beams": 1, "max_new_tokens": 440}
         self.pipeline = pipeline("automatic-speech-recognition", model=checkpoint, dtype=torch.float32, device="cpu")
+        if self.pipeline.tokenizer.pad_token_id is None:
+            self.pipeline.tokenizer.pad_token = self.pipeline.tokenizer.eos_token
+        most = self.pipeline.model.config.max_target_positions - 4  # as many as the other side may
+        self.options = {"language": language, "task": "transcribe", "num_beams": 1, "max_new_tokens": most}
 
     def __call__(self, files: list[Path]) -> list[str]:
         audio: list[Any] = [{"raw": self.read(path), "sampling_rate": 16_000} for path in files]

@@ -7,8 +7,6 @@ import torch.nn.functional as F
 from torch import nn
 from transformers.activations import ACT2FN
 
-from .linear import Linear
-
 
 class AttentionProjections(nn.Module):
     """The query, key, value and output projections of one attention; splits into heads and nothing else."""
@@ -17,10 +15,10 @@ class AttentionProjections(nn.Module):
         super().__init__()
         self.heads = heads
         self.scale = (width // heads) ** -0.5
-        self.q_proj = Linear(width, width)
-        self.k_proj = Linear(width, width, bias=False)
-        self.v_proj = Linear(width, width)
-        self.out_proj = Linear(width, width)
+        self.q_proj = nn.Linear(width, width)
+        self.k_proj = nn.Linear(width, width, bias=False)
+        self.v_proj = nn.Linear(width, width)
+        self.out_proj = nn.Linear(width, width)
 
     def split_heads(self, states: torch.Tensor) -> torch.Tensor:
         """[B, L, width] → [B, heads, L, width / heads]."""
@@ -108,8 +106,12 @@ class CausalMask:
         self.padding_mask = padding_mask
         self.mask: torch.Tensor | None = None
 
-    def __call__(self, keys: int) -> tuple[torch.Tensor | None, bool]:
-        """``mask`` and ``causal`` for :func:`attend`."""
+    def __call__(self, keys: torch.Tensor) -> tuple[torch.Tensor | None, bool]:
+        """``mask`` and ``causal`` for :func:`attend`, where keys [B, heads, S, head size] lie."""
+        mask, causal = self.over(keys.shape[2])
+        return None if mask is None else mask.to(keys.device), causal
+
+    def over(self, keys: int) -> tuple[torch.Tensor | None, bool]:
         padding = self.padding_mask
         if padding is not None and padding.dim() == 4:
             return padding if padding.dtype == torch.bool else padding == 0, False
@@ -131,8 +133,8 @@ class FeedForward(nn.Module):
     def __init__(self, config: Any, feed_forward_width: int) -> None:
         super().__init__()
         self.config = config
-        self.fc1 = Linear(config.d_model, feed_forward_width)
-        self.fc2 = Linear(feed_forward_width, config.d_model)
+        self.fc1 = nn.Linear(config.d_model, feed_forward_width)
+        self.fc2 = nn.Linear(feed_forward_width, config.d_model)
         self.final_layer_norm = nn.LayerNorm(config.d_model)
         self.activation = ACT2FN[config.activation_function]
 

@@ -10,7 +10,6 @@ from transformers.modeling_outputs import BaseModelOutputWithPastAndCrossAttenti
 
 from .attention import AttentionProjections, CausalMask, FeedForward, attend, frame_mask
 from .cache import DecoderCache, open_cache
-from .linear import Linear
 from .stack import LayerStack
 
 
@@ -19,8 +18,8 @@ class AttentionGate(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.hidden = Linear(3 * width, width)
-        self.score = Linear(width, 1)
+        self.hidden = nn.Linear(3 * width, width)
+        self.score = nn.Linear(width, 1)
 
     def forward(self, hidden: torch.Tensor, primary: torch.Tensor, secondary: torch.Tensor) -> torch.Tensor:
         """Three times [B, L, width] → [B, L, 1]."""
@@ -54,7 +53,7 @@ class DualWhisperDecoderLayer(FeedForward):
         """Returns the hidden states [B, L, width] and the weights of self-attention and of the primary attention."""
         states = self.self_attn_layer_norm(hidden)
         keys, values = cache.self_attention(self.index, *self.self_attn.keys_values(states))
-        mask, causal = causal_mask(keys.shape[2])
+        mask, causal = causal_mask(keys)
         attended, self_weights = attend(
             self.self_attn.queries(states), keys, values, mask, causal, self.attention_dropout, with_weights
         )
@@ -139,7 +138,9 @@ class DualWhisperDecoder(LayerStack):
         use_cache = config.use_cache if use_cache is None else use_cache
         cache_position = more.get("cache_position")  # 4.43 to 5.x; named above, newer ones would make it just for us
         cache = open_cache(
-            past_key_values, use_cache and not (self.training and self.gradient_checkpointing), cache_position
+            past_key_values,
+            use_cache and not (self.training and self.gradient_checkpointing and torch.is_grad_enabled()),
+            cache_position,
         )
 
         embeddings = self.embed_tokens(input_ids) if inputs_embeds is None else inputs_embeds

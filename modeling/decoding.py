@@ -40,7 +40,8 @@ def encode(model: Any, features: torch.Tensor, feature_lengths: Sequence[int] | 
     Args:
         model: the bare model, not the engine around it.
         features: [B, mel bins, T].
-        feature_lengths: mel frames of each clip that may be seen; None for 30 s windows.
+        feature_lengths: mel frames of each clip that may be seen; None for 30 s windows, and for clips whose ends the
+            model is to find in the features.
     """
     if feature_lengths is None:
         return model.get_encoder()(features.to(model.dtype))

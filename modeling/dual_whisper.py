@@ -17,7 +17,7 @@ from .compatibility import OlderReleases
 from .configuration import DualWhisperConfig
 from .decoder import DualWhisperDecoder
 from .encoder import DualWhisperEncoder, EncoderOutput, EncoderPositions
-from .linear import Linear
+from .linear import decode_faster
 from .losses import IGNORED, token_loss_sum
 from .stack import LayerStack  # noqa: F401 - likewise
 
@@ -70,7 +70,7 @@ class DualWhisperModel(SinusoidalEncoderPositions, WhisperModel):
                 raise ValueError("give input_features or encoder_outputs")
             encoder_outputs = self.encoder(input_features, feature_lengths=feature_lengths, **wanted)
         elif not isinstance(encoder_outputs, BaseModelOutput):
-            encoder_outputs = EncoderOutput(*encoder_outputs)
+            encoder_outputs = EncoderOutput.from_tuple(encoder_outputs)
         decoded = self.decoder(
             input_ids=decoder_input_ids,
             attention_mask=decoder_attention_mask,
@@ -105,7 +105,7 @@ class DualWhisperForConditionalGeneration(OlderReleases, SinusoidalEncoderPositi
     def __init__(self, config: DualWhisperConfig) -> None:
         super(WhisperForConditionalGeneration, self).__init__(config)  # as above
         self.model = DualWhisperModel(config)
-        self.proj_out = Linear(config.d_model, config.vocab_size, bias=False)
+        self.proj_out = nn.Linear(config.d_model, config.vocab_size, bias=False)
         self.max_target_positions = config.max_target_positions
         self.post_init()
 
@@ -184,7 +184,7 @@ class DualWhisperForConditionalGeneration(OlderReleases, SinusoidalEncoderPositi
 
         Raises:
             OSError: if a folder holds no safetensors.
-            ValueError: if the checkpoint has some of the dual decoder's tensors and not others.
+            ValueError: if tensors are missing, but for the dual decoder's own of a plain Whisper.
         """
         name = args[0] if args else kwargs.get("pretrained_model_name_or_path", "")
         with_info = kwargs.pop("output_loading_info", False)
@@ -194,17 +194,21 @@ class DualWhisperForConditionalGeneration(OlderReleases, SinusoidalEncoderPositi
                 raise OSError(f"{folder} holds no weights as safetensors, and pickled ones are not opened")
         model, info = super().from_pretrained(*args, output_loading_info=True, **kwargs)
         model.model.encoder.embed_positions.requires_grad_(False)  # loading makes fixed parameters trainable
-        new = set(model.new_modules())
-        missing = new & set(info["missing_keys"])
-        if missing and missing != new:
+        decode_faster(model)
+        missing, new = set(info["missing_keys"]) - {"proj_out.weight"}, set(model.new_modules())
+        is_plain = missing == new and cls.__name__ not in (model.config.architectures or ())
+        if missing and not is_plain:
             raise ValueError(
-                f"the checkpoint lacks {len(missing)} of the {len(new)} tensors that dual attention adds to Whisper, "
-                f"such as {min(missing)}: it is damaged, or of another architecture"
+                f"the checkpoint lacks {len(missing)} tensors of the model, such as {min(missing)}: "
+                "it is damaged, or of another architecture"
             )
-        if missing:
+        if is_plain:
+            if any(hasattr(parameter, "ds_id") for parameter in model.parameters()):
+                raise ValueError(f"{name} is a plain Whisper: lift and save it before ZeRO-3 spreads its parameters")
             for layer in model.model.decoder.layers:
                 layer.copy_primary_to_secondary()
-            logger.warning(
+            say = logger.warning if os.environ.get("RANK", "0") == "0" else logger.debug  # one process is enough
+            say(
                 "%s is a plain Whisper, now lifted: the second attentions are copies of the first, the gates are new",
                 name,
             )

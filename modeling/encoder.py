@@ -30,6 +30,14 @@ class EncoderOutput(BaseModelOutput):
     attentions: tuple[torch.Tensor, ...] | None = None
     frame_lengths: torch.Tensor | None = None
 
+    @classmethod
+    def from_tuple(cls, values: Sequence[Any]) -> "EncoderOutput":
+        """What ``to_tuple`` gave, which leaves out what is None: the lengths are the only tensor of one dimension."""
+        last = values[-1]
+        if len(values) > 1 and isinstance(last, torch.Tensor) and last.dim() == 1:
+            return cls(*values[:-1], frame_lengths=last)
+        return cls(*values)
+
 
 class DualWhisperEncoderLayer(FeedForward):
     """Self-attention and feed-forward, normalised before each; the same arithmetic as Whisper's."""
@@ -73,6 +81,8 @@ class EncoderPositions(nn.Embedding):
 
 def fit_to_clips(features: torch.Tensor, window: int) -> tuple[torch.Tensor, list[int]]:
     """Features as long as their longest clip, as in training; where each ends is found from the features alone.
+
+    That is to within a frame of where the samples end, digital silence at the end not counted.
 
     In padding a frame has one value in all mel bins: the feature extractor pads audio with zeros, which it gives
     eight decades less than the loudest; ``generate()`` pads features with zeros, which are no silence and made so here.

@@ -8,7 +8,7 @@ import torch
 from transformers import WhisperFeatureExtractor
 
 from data.config import SourceConfig
-from data.features import EDGE_FRAMES, LogMel, padded_frames, visible_frames
+from data.features import EDGE_FRAMES, MARGIN_FRAMES, LogMel, padded_frames, visible_frames
 from data.lanes import read_utterance
 from data.sources import Source
 
@@ -68,6 +68,12 @@ def test_features_do_not_depend_on_batch_mates(clips: list[np.ndarray]) -> None:
     together = log_mel(padded(clips), frames)
     for row, samples in enumerate(clips):
         torch.testing.assert_close(together[row : row + 1], log_mel(padded([samples]), frames), atol=1e-6, rtol=0)
+
+
+def test_the_model_finds_the_margins_that_training_gave() -> None:
+    from modeling import encoder
+
+    assert (encoder.MARGIN_FRAMES, encoder.EDGE_FRAMES) == (MARGIN_FRAMES, EDGE_FRAMES)
 
 
 def test_visible_frames_are_the_clip_s_and_half_a_second() -> None:

@@ -7,6 +7,7 @@ import torch
 from data.byte_tokenizer import build_byte_processor, generation_config_for
 from modeling import DualWhisperConfig, DualWhisperForConditionalGeneration
 from modeling.checkpoints import open_model, open_processor
+from modeling.linear import decode_faster
 
 from .config import Architecture, RunConfig
 
@@ -60,6 +61,7 @@ def new_model(config: RunConfig) -> tuple[Any, Any]:
         )
     )
     model.generation_config = generation
+    decode_faster(model)
     return model, processor
 
 

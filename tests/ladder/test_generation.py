@@ -2,10 +2,11 @@
 
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
-from modeling.encoder import MARGIN_FRAMES
+from modeling.encoder import MARGIN_FRAMES, fit_to_clips
 
 WAYS = {
     "greedy": {},
@@ -111,6 +112,9 @@ def test_long_recordings(way: str, plain: Any, lifted: Any, trained: Any) -> Non
     features[1, :, 330:] = 0
     options = {"language": "en", "return_timestamps": True, "attention_mask": mask, **LONG_FORM[way]}
     check(plain, lifted, trained, features, **options)
+    trained.config.encoder_padding = "clip"
+    at_clip_length = generate(trained, features, **options)
+    assert_equal(at_clip_length, generate(trained, features, use_cache=False, **options))
 
 
 def clips() -> tuple[torch.Tensor, list[int]]:
@@ -150,6 +154,35 @@ def test_zeros_that_generate_pads_with_are_silence(frames: int, trained: Any) ->
     short = features[:1, :, :frames].clone()
     short[:, :, 64:] = 0.0
     assert_equal(generate(trained, short, language="en"), expected)
+
+
+@pytest.mark.promise("clips as long as they are")
+@torch.no_grad()
+def test_the_mask_is_not_lost_in_a_tuple(trained: Any) -> None:
+    trained.config.encoder_padding = "clip"
+    features, _ = clips()
+    ids = torch.arange(27).view(3, 9)
+    expected = trained(features, decoder_input_ids=ids).logits
+    encoded = trained.get_encoder()(features, return_dict=False)
+    assert isinstance(encoded, tuple)
+    torch.testing.assert_close(trained(encoder_outputs=encoded, decoder_input_ids=ids).logits, expected)
+
+
+@pytest.mark.promise("clips as long as they are")
+@pytest.mark.parametrize("samples", [8000, 8001, 8130, 16_000, 16_159, 30_000])
+@torch.no_grad()
+def test_lengths_found_in_a_recording(samples: int, trained: Any) -> None:
+    """Within a frame of the samples' end and the margin, whatever silence is added; digital silence does not count."""
+    from transformers import WhisperFeatureExtractor
+
+    noise = np.random.default_rng(0).normal(0, 0.1, samples).astype(np.float32)
+    extractor = WhisperFeatureExtractor(chunk_length=2)
+    trained_on = min(-(-samples // 160) + MARGIN_FRAMES, 200)
+    for audio in (noise, np.concatenate([noise, np.zeros(1000, np.float32)])):
+        features = extractor(audio[:32_000], sampling_rate=16_000, return_tensors="pt").input_features
+        _, (found,) = fit_to_clips(features, 200)
+        assert found % 2 == 0
+        assert abs(found - trained_on) <= 2
 
 
 @pytest.mark.promise("clips as long as they are")

@@ -1,0 +1,98 @@
+"""The decoding linear layer and one-query attention: the same numbers as the plain ones, whichever way they take."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from modeling.attention import attend
+from modeling.linear import FEW_ROWS, FewRowsLinear, decode_faster
+
+
+@pytest.mark.parametrize(("wide", "narrow"), [(96, 64), (64, 96), (64, 51), (32, 1)], ids=str)
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("shape", [(1, 1), (1, 3), (4, 2), (FEW_ROWS, 1), (FEW_ROWS + 1, 1), (2, 40)], ids=str)
+def test_equal_to_torch(wide: int, narrow: int, bias: bool, shape: tuple[int, int]) -> None:
+    torch.manual_seed(0)
+    layer = FewRowsLinear(wide, narrow, bias)
+    states = torch.randn(*shape, wide)
+    expected = F.linear(states, layer.weight, layer.bias)
+    with torch.no_grad():
+        found = layer(states)
+    assert found.shape == expected.shape
+    torch.testing.assert_close(found, expected)
+
+
+def test_few_rows_take_the_fast_way_and_training_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[int] = []
+    product = torch.bmm
+    monkeypatch.setattr(torch, "bmm", lambda *arguments: calls.append(1) or product(*arguments))
+    layer = FewRowsLinear(32, 64)
+    layer(torch.randn(1, 1, 32)).sum().backward()
+    assert not calls
+    with torch.no_grad():
+        layer(torch.randn(1, FEW_ROWS + 1, 32))
+        assert not calls
+        layer(torch.randn(1, FEW_ROWS, 32))
+    assert calls
+
+
+def test_rows_that_are_not_contiguous() -> None:
+    layer = FewRowsLinear(32, 64)
+    states = torch.randn(4, 32, 2).transpose(1, 2)
+    with torch.no_grad():
+        torch.testing.assert_close(layer(states), F.linear(states, layer.weight, layer.bias))
+
+
+def test_other_dtypes() -> None:
+    layer = FewRowsLinear(32, 64).to(torch.bfloat16)
+    states = torch.randn(1, 1, 32, dtype=torch.bfloat16)
+    with torch.no_grad():
+        torch.testing.assert_close(layer(states), F.linear(states, layer.weight, layer.bias))
+    single = layer.float()
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        assert single(torch.randn(1, 1, 32)).dtype == torch.bfloat16
+
+
+def test_a_weight_that_was_resized() -> None:
+    layer = FewRowsLinear(32, 64)
+    layer.weight = torch.nn.Parameter(torch.randn(67, 32))
+    layer.bias = None
+    states = torch.randn(1, 1, 32)
+    with torch.no_grad():
+        torch.testing.assert_close(layer(states), F.linear(states, layer.weight))
+
+
+def test_only_plain_linear_layers_are_made_faster() -> None:
+    """What quantises a model looks for nn.Linear itself while it loads, and puts its own classes in its place."""
+
+    class Quantised(torch.nn.Linear):
+        pass
+
+    model = torch.nn.ModuleDict({"plain": torch.nn.Linear(2, 2), "own": Quantised(2, 2), "norm": torch.nn.LayerNorm(2)})
+    before = model.state_dict()
+    decode_faster(model)
+    assert [type(module) for module in model.values()] == [FewRowsLinear, Quantised, torch.nn.LayerNorm]
+    assert model.state_dict().keys() == before.keys()
+
+
+def test_loaded_models_are_fast_and_models_being_built_plain() -> None:
+    from modeling.published import model_without_weights, published_shape
+
+    shape = published_shape("openai/whisper-tiny")
+    assert shape is not None
+    built = model_without_weights(shape)
+    assert not any(isinstance(module, FewRowsLinear) for module in built.modules())
+
+
+@pytest.mark.parametrize("masked", [True, False])
+def test_attention_of_one_query(masked: bool) -> None:
+    torch.manual_seed(0)
+    queries, keys, values = torch.randn(3, 4, 1, 8), torch.randn(3, 4, 10, 8), torch.randn(3, 4, 10, 8)
+    mask = (torch.arange(10) < torch.tensor([10, 4, 1])[:, None])[:, None, None] if masked else None
+    found, weights = attend(queries, keys, values, mask)
+    expected = F.scaled_dot_product_attention(queries, keys, values, mask, scale=1.0)
+    torch.testing.assert_close(found, expected)
+    assert weights is not None
+    torch.testing.assert_close(weights.sum(-1), torch.ones(3, 4, 1))
+    if mask is not None:
+        assert not weights.masked_select(~mask.expand_as(weights)).any()
