@@ -6,6 +6,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 CHILDREN = ROOT / "benchmarks" / "results" / "children_speech"
+DECODING = ROOT / "benchmarks" / "results" / "decoding"
 
 
 def read(name: str) -> dict[str, Any]:
@@ -38,3 +39,25 @@ def test_the_readme_says_what_the_files_say() -> None:
     for side in ("plain", "trained"):
         assert f"{read(f'{side}_evaluation.json')['word_error_rate']:.1%}".replace("%", " %") in readme
     assert read("summary.json")["seconds"] <= 20 * 60
+
+
+def test_the_decoding_page_says_what_the_files_say() -> None:
+    from benchmarks.decoding import table
+
+    page = (ROOT / "docs" / "decoding.md").read_text(encoding="utf-8")
+    files = [json.loads((DECODING / f"{name}.json").read_text("utf-8")) for name in ("tiny_small", "base", "medium")]
+    sizes = {size: cells for file in files for size, cells in file.items() if isinstance(cells, list)}
+    assert sorted(sizes) == ["base", "medium", "small", "tiny"]
+    for size, cells in sizes.items():
+        assert table(size, cells) in page
+    transcription = json.loads((DECODING / "transcription.json").read_text("utf-8"))
+    assert f"{transcription['ratio']:.1f} times as many utterances a second" in page
+
+
+def test_decoding_is_as_fast_as_was_asked() -> None:
+    limits = {1: 1.15, 8: 1.35}
+    cells = json.loads((DECODING / "base.json").read_text("utf-8"))["base"]
+    assert {(cell["batch"], cell["input_seconds"]) for cell in cells} == {(1, 4), (8, 4), (1, 30), (8, 30)}
+    for cell in cells:
+        assert cell["token_ratio"] <= limits[cell["batch"]]
+    assert json.loads((DECODING / "transcription.json").read_text("utf-8"))["ratio"] >= 4
