@@ -1,5 +1,6 @@
 """``generate()``: with the cache as without it, and before any training as plain Whisper."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -193,3 +194,28 @@ def test_found_lengths_are_those_that_training_tells(trained: Any) -> None:
     told, found = trained.get_encoder()(features, feature_lengths=lengths), trained.get_encoder()(features)
     assert found.frame_lengths.tolist() == told.frame_lengths.tolist() == [length // 2 for length in lengths]
     torch.testing.assert_close(found.last_hidden_state, told.last_hidden_state)
+
+
+@pytest.mark.promise("pipeline in chunks, as plain Whisper")
+@pytest.mark.parametrize("timestamps", [False, True])
+def test_the_pipeline_in_chunks(timestamps: bool, plain: Any, lifted: Any, trained: Any, plain_folder: Path) -> None:
+    """Overlapping windows of one long recording, batched, joined by transformers."""
+    import transformers
+
+    processor = transformers.WhisperProcessor.from_pretrained(plain_folder)
+    audio = np.random.default_rng(0).normal(0, 0.1, 5 * 16_000).astype(np.float32)
+
+    def hear(model: Any, **options: Any) -> Any:
+        transcribe = transformers.pipeline(
+            "automatic-speech-recognition",
+            model=model,
+            tokenizer=processor.tokenizer,
+            feature_extractor=processor.feature_extractor,
+        )
+        generation = {"language": "en", "max_new_tokens": 12, "num_beams": 1, **options}
+        extra = {"return_timestamps": True} if timestamps else {}
+        return transcribe(audio.copy(), chunk_length_s=2, batch_size=2, generate_kwargs=generation, **extra)
+
+    assert hear(lifted) == hear(plain)
+    assert hear(trained) == hear(trained, use_cache=False)
+    assert hear(trained) != hear(plain)
