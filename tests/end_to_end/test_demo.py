@@ -8,8 +8,11 @@ import time
 from pathlib import Path
 
 import pytest
+import soundfile
 
 import launch.demo
+from tests.ladder.test_loading import ask_stranger
+from trainer.transcription import Transcriber
 
 from . import run
 
@@ -90,3 +93,10 @@ def test_the_demo_learns_in_five_minutes(tmp_path: Path) -> None:
     assert figures["utterances"] == 200
     assert figures["word_error_rate"] <= WORD_ERROR_RATE
     assert seconds <= DEMO_SECONDS
+    # And somebody who has torch and transformers alone hears what is said.
+    audio, rate = soundfile.read(tmp_path / "run" / "new_clip.flac", dtype="int16")
+    soundfile.write(tmp_path / "clip.wav", audio, rate)
+    found = ask_stranger(tmp_path, tmp_path / "run" / "best", "pipeline", tmp_path / "clip.wav")
+    assert found["module"].startswith("transformers_modules.")
+    heard = Transcriber(str(tmp_path / "run" / "best"), "az").transcribe(tmp_path / "run" / "new_clip.flac").text
+    assert found["text"].strip() == heard != ""

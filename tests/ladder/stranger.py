@@ -30,7 +30,7 @@ def main(folder: str, what: str, recording: str = "") -> dict:
         transcribe = transformers.pipeline("automatic-speech-recognition", model=folder, trust_remote_code=True)
         audio = read_wav(recording)
         window = transcribe.feature_extractor.n_samples
-        options: dict = {"generate_kwargs": {"language": "az", "max_new_tokens": 12, "num_beams": 1}}
+        options: dict = {"generate_kwargs": {"language": "az", "max_new_tokens": 40, "num_beams": 1}}
         if what == "chunks":
             options |= {"chunk_length_s": window / 16_000, "batch_size": 2}
         else:
