@@ -11,7 +11,7 @@ import pytest
 import soundfile
 
 import launch.demo
-from tests.ladder.test_loading import ask_stranger
+from tests.ladder import ask_stranger
 from trainer.transcription import Transcriber
 
 from . import run

@@ -16,10 +16,6 @@ RELEASES, PROMISES = read_promises()
 COLUMN = column_of(transformers.__version__, RELEASES)
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "promise(name): a row of docs/versions.md")
-
-
 def promise_of(item: pytest.Item) -> str | None:
     mark = item.get_closest_marker("promise")
     return mark.args[0] if mark else None

@@ -4,8 +4,6 @@ python -m tests.ladder.exchange {write,read} FOLDER
 """
 
 import json
-import os
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -15,7 +13,7 @@ import torch
 from transformers import AutoFeatureExtractor, AutoTokenizer
 
 from modeling import DualWhisperForConditionalGeneration
-from tests.ladder import stranger
+from tests.ladder import ask_stranger, stranger
 from tests.ladder.tiny_whisper import move_apart, save_plain_whisper
 
 NOTE = "written.json"
@@ -46,11 +44,8 @@ def read(folder: Path) -> None:
 
 def with_its_own_code(folder: str) -> dict:
     """What a process finds that has not imported this project; where it is imported, its classes go first."""
-    command = [sys.executable, "-I", stranger.__file__, folder, "model"]
-    with tempfile.TemporaryDirectory() as modules:
-        environment = {**os.environ, "HF_MODULES_CACHE": modules}
-        output = subprocess.run(command, capture_output=True, text=True, check=True, env=environment).stdout
-    found = json.loads(output.splitlines()[-1])
+    with tempfile.TemporaryDirectory() as scratch:
+        found = ask_stranger(Path(scratch), folder, "model")
     assert found["module"].startswith("transformers_modules.")
     return found
 

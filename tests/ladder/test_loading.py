@@ -18,9 +18,7 @@ from safetensors.torch import load_file, save_file
 
 import modeling
 from modeling import DualWhisperForConditionalGeneration
-from tests.ladder import stranger
-
-STRANGER = Path(stranger.__file__)
+from tests.ladder import ask_stranger, stranger
 
 
 @pytest.fixture
@@ -44,20 +42,6 @@ def recording(tmp_path: Path) -> Path:
         file.setframerate(16_000)
         file.writeframes(samples.tobytes())
     return tmp_path / "noise.wav"
-
-
-def ask_stranger(tmp_path: Path, *arguments: object) -> dict[str, Any]:
-    """What another process finds that never imports this project."""
-    environment = {
-        **os.environ,
-        "HF_MODULES_CACHE": str(tmp_path / "modules"),
-        "HF_HUB_OFFLINE": "1",
-        "TRANSFORMERS_VERBOSITY": "error",
-    }
-    command = [sys.executable, "-I", str(STRANGER), *map(str, arguments)]
-    ended = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120, cwd=tmp_path)
-    assert ended.returncode == 0, ended.stderr
-    return json.loads(ended.stdout.splitlines()[-1])
 
 
 @pytest.mark.promise("opens with its own code")
