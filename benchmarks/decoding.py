@@ -165,6 +165,8 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--dtype", default="auto", choices=("auto", "fp32", "bf16", "fp16"))
     parser.add_argument("--output", help="a JSON file for the figures")
     options = parser.parse_args(arguments)
+    if options.output:  # now, not after minutes of measuring
+        Path(options.output).parent.mkdir(parents=True, exist_ok=True)
     transformers.utils.logging.set_verbosity_error()
     device = find_device(options.device)
     dtype = find_dtype(options.dtype, device)

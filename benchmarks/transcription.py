@@ -108,6 +108,8 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--repeats", type=number(int, 1, 100), default=1)
     parser.add_argument("--output", help="a JSON file for the figures")
     options = parser.parse_args(arguments)
+    if options.output:  # now, not after minutes of measuring
+        Path(options.output).parent.mkdir(parents=True, exist_ok=True)
     source = Source(SourceConfig(files=options.files), "files")
     with tempfile.TemporaryDirectory() as folder:
         files = write_files(source, Path(folder), options.limit)

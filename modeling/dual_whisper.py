@@ -189,7 +189,7 @@ class DualWhisperForConditionalGeneration(OlderReleases, SinusoidalEncoderPositi
         name = args[0] if args else kwargs.get("pretrained_model_name_or_path", "")
         with_info = kwargs.pop("output_loading_info", False)
         if kwargs.setdefault("use_safetensors", True) and os.path.isdir(name or ""):
-            folder = os.path.join(name, kwargs.get("subfolder", ""))
+            folder = os.path.join(name, kwargs.get("subfolder") or "")
             if not any(file.endswith((".safetensors", ".safetensors.index.json")) for file in os.listdir(folder)):
                 raise OSError(f"{folder} holds no weights as safetensors, and pickled ones are not opened")
         model, info = super().from_pretrained(*args, output_loading_info=True, **kwargs)
