@@ -1,9 +1,14 @@
 """What travels from the data to the trainer."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
+
+if TYPE_CHECKING:  # preparing data wants no torch
+    import torch
 
 SAMPLING_RATE = 16_000
 

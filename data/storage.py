@@ -1,0 +1,192 @@
+"""Files on disks and in object stores: any address that fsspec knows, tried again where a network fails.
+
+The one place that touches fsspec. Local paths go through Python's own files; what is written appears whole or not at all.
+"""
+
+import contextlib
+import glob
+import os
+import posixpath
+import random
+import time
+from collections.abc import Callable, Iterator
+from typing import IO, Any, TypeVar
+
+from .errors import DataError
+
+ATTEMPTS = 5
+FIRST_WAIT = 0.5  # seconds, doubled after each attempt, up to half as much again at random
+NOT_WORTH_REPEATING = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError, FileExistsError)
+NETWORK_LIBRARIES = ("aiohttp", "botocore", "aiobotocore", "urllib3", "requests", "httpx", "gcsfs", "adlfs")
+
+Result = TypeVar("Result")
+
+
+class StorageError(DataError):
+    """A file or folder that cannot be read or written; the message names it and the reason."""
+
+
+def is_remote(address: str) -> bool:
+    """Whether an address is fsspec's (``s3://bucket/key``) and not a path of this machine."""
+    return "://" in address
+
+
+def join(folder: str, name: str) -> str:
+    """The address of ``name`` in ``folder``; ``name`` itself where it is absolute."""
+    if is_remote(name) or os.path.isabs(name) or not folder:
+        return name
+    return posixpath.join(folder, name)
+
+
+def retried(action: Callable[[], Result], address: str, doing: str = "read") -> Result:
+    """``action()``; for a remote address tried :data:`ATTEMPTS` times, waiting longer each time.
+
+    Raises:
+        StorageError: naming the address, after the last attempt, or at once where repeating cannot help.
+    """
+    attempts = ATTEMPTS if is_remote(address) else 1
+    for attempt in range(1, attempts + 1):
+        try:
+            return action()
+        except Exception as error:
+            if isinstance(error, DataError) or not is_storage_error(error):
+                raise
+            if attempt == attempts or isinstance(error, NOT_WORTH_REPEATING):
+                times = f" (tried {attempt} times)" if attempt > 1 else ""
+                raise StorageError(f"cannot {doing} {address}: {reason(error)}{times}") from error
+            time.sleep(FIRST_WAIT * 2 ** (attempt - 1) * random.uniform(1, 1.5))
+    raise AssertionError("unreachable")
+
+
+def is_storage_error(error: Exception) -> bool:
+    """Whether an error is the disk's or the network's; libraries of object stores raise kinds of their own."""
+    module = type(error).__module__.split(".")[0]
+    return isinstance(error, (OSError, TimeoutError, EOFError)) or module in NETWORK_LIBRARIES
+
+
+def reason(error: BaseException) -> str:
+    """The error in one line, without the path that the message names already."""
+    text = getattr(error, "strerror", None) or str(error)
+    return " ".join(str(text).split()) or type(error).__name__
+
+
+def file_system(address: str) -> Any:
+    """fsspec's file system of a remote address.
+
+    Raises:
+        StorageError: for a protocol that is unknown or whose library is not installed.
+    """
+    import fsspec
+
+    protocol = address.split("://", 1)[0]
+    try:
+        return fsspec.filesystem(protocol)
+    except (ValueError, ImportError) as error:
+        raise StorageError(f"cannot open {address}: {reason(error)}") from error
+
+
+def open_file(address: str) -> IO[bytes]:
+    """A file open for reading, seekable.
+
+    Raises:
+        StorageError: if it cannot be opened.
+    """
+    if is_remote(address):
+        return retried(lambda: file_system(address).open(address, "rb"), address)
+    return retried(lambda: open(address, "rb"), address)
+
+
+def read_bytes(address: str) -> bytes:
+    """A whole file."""
+    if is_remote(address):
+        return retried(lambda: file_system(address).cat_file(address), address)
+
+    def read() -> bytes:
+        with open(address, "rb") as file:
+            return file.read()
+
+    return retried(read, address)
+
+
+@contextlib.contextmanager
+def written_whole(address: str) -> Iterator[str]:
+    """A local path to write to; when the block ends well, its content is at ``address``, else nothing is.
+
+    Remote content is written to a temporary file first and sent in one piece, so that it can be sent again.
+    """
+    if is_remote(address):
+        import tempfile
+
+        with tempfile.TemporaryDirectory(prefix="upload-") as folder:
+            path = os.path.join(folder, "content")
+            yield path
+            retried(lambda: file_system(address).put_file(path, address), address, "write")
+        return
+    path = f"{address}.part-{os.getpid()}"
+    try:
+        retried(lambda: os.makedirs(os.path.dirname(address) or ".", exist_ok=True), address, "write")
+        yield path
+        retried(lambda: os.replace(path, address), address, "write")
+    finally:
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            os.unlink(path)
+
+
+def write_bytes(address: str, content: bytes) -> None:
+    """A small file, whole or not at all."""
+    with written_whole(address) as path:
+
+        def write() -> None:
+            with open(path, "wb") as file:
+                file.write(content)
+
+        retried(write, address, "write")
+
+
+def exists(address: str) -> bool:
+    """Whether there is a file or folder."""
+    if is_remote(address):
+        return retried(lambda: file_system(address).exists(address), address)
+    return os.path.exists(address)
+
+
+def is_folder(address: str) -> bool:
+    """Whether there is a folder (in an object store: whether there are keys below it)."""
+    if is_remote(address):
+        return retried(lambda: file_system(address).isdir(address), address)
+    return os.path.isdir(address)
+
+
+def matching(pattern: str) -> list[str]:
+    """The addresses of the files that a glob matches, sorted; an address without wildcards where there is such a file."""
+    if not is_remote(pattern):
+        return sorted(path for path in glob.glob(pattern, recursive=True) if not os.path.isdir(path))
+    protocol = pattern.split("://", 1)[0]
+    found = retried(lambda: without_cache(pattern).glob(pattern), pattern)
+    return sorted(f"{protocol}://{path}" if "://" not in path else path for path in found)
+
+
+def files_below(folder: str) -> list[str]:
+    """The addresses of all files in a folder and its folders, sorted."""
+    if not is_remote(folder):
+        return sorted(os.path.join(root, name) for root, _, names in os.walk(folder) for name in names)
+    protocol = folder.split("://", 1)[0]
+    found = retried(lambda: without_cache(folder).find(folder), folder)
+    return sorted(f"{protocol}://{path}" if "://" not in path else path for path in found)
+
+
+def without_cache(address: str) -> Any:
+    """The file system with its listings forgotten: others write to the store meanwhile."""
+    system = file_system(address)
+    system.invalidate_cache()
+    return system
+
+
+def remove(address: str) -> None:
+    """Delete a file, if it is there."""
+    if is_remote(address):
+        if exists(address):
+            retried(lambda: file_system(address).rm_file(address), address, "remove")
+        return
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(address)
