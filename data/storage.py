@@ -1,6 +1,7 @@
 """Files on disks and in object stores: any address that fsspec knows, tried again where a network fails.
 
-The one place that touches fsspec. Local paths go through Python's own files; what is written appears whole or not at all.
+The one place that touches fsspec. Local paths go through Python's own files. What is written appears whole or not
+at all.
 """
 
 import contextlib
@@ -67,6 +68,8 @@ def is_storage_error(error: Exception) -> bool:
 def reason(error: BaseException) -> str:
     """The error in one line, without the path that the message names already."""
     text = getattr(error, "strerror", None) or str(error)
+    if isinstance(error, FileNotFoundError):
+        text = "No such file or directory"  # some file systems say the path alone
     return " ".join(str(text).split()) or type(error).__name__
 
 
@@ -158,7 +161,7 @@ def is_folder(address: str) -> bool:
 
 
 def matching(pattern: str) -> list[str]:
-    """The addresses of the files that a glob matches, sorted; an address without wildcards where there is such a file."""
+    """The addresses of the files that a glob matches, sorted; without wildcards the file itself, if there is one."""
     if not is_remote(pattern):
         return sorted(path for path in glob.glob(pattern, recursive=True) if not os.path.isdir(path))
     protocol = pattern.split("://", 1)[0]

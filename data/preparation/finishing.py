@@ -1,0 +1,270 @@
+"""The end of a preparation: rows with an id that another row has are taken out, and the manifest is written.
+
+Ids are compared by 64-bit digests in parts of bounded size, so that memory does not grow with the corpus.
+"""
+
+import hashlib
+import json
+import os
+import re
+import tempfile
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .. import storage
+from ..errors import DataError
+from .checking import Dropped
+from .settings import PrepareSettings
+from .shards import Shard, place, scratch_folder
+from .work import JobResult, result_file
+
+if TYPE_CHECKING:
+    from .prepare import Summary
+
+IDS_AT_ONCE = 2**18
+OWN_SHARD = re.compile(r"\w+-\d{5}(-\d{3})?\.parquet")
+OWN_JOB = re.compile(r"(\.jobs/(\w+-)?|\w+/)(?P<number>\d{5})(\.jsonl?|/.+)")
+DUPLICATES = ".jobs/duplicates.json"
+
+
+def finish_output(settings: PrepareSettings, jobs: Sequence[int], summary: "Summary") -> None:
+    """Take duplicates out, remove what earlier runs left and no job accounts for, write quarantine and manifest.
+
+    Raises:
+        DataError: if no clip is left.
+    """
+    output = settings.output
+    duplicates = remove_duplicates(settings, jobs)
+    summary.dropped["duplicate id"] += sum(map(len, duplicates.values()))
+    if not summary.dropped["duplicate id"]:
+        del summary.dropped["duplicate id"]
+    shards = []
+    with tempfile.TemporaryDirectory(prefix="finish-", dir=scratch_folder(output)) as scratch:
+        quarantine = os.path.join(scratch, "quarantine.jsonl")
+        with open(quarantine, "w", encoding="utf-8", errors="replace") as file:
+            for number in jobs:
+                result = read_result(output, number)
+                for row in result.dropped:
+                    file.write(json.dumps(quarantined(row), ensure_ascii=False) + "\n")
+                for shard in result.shards:
+                    gone = duplicates.get(shard.file, [])
+                    for repeated in gone:
+                        told = {key: repeated[key] for key in ("id", "place", "kind", "reason")}
+                        file.write(json.dumps(told, ensure_ascii=False) + "\n")
+                    shards.append(shard_without(shard, gone))
+        place(quarantine, storage.join(output, "quarantine.jsonl"))
+    if settings.layout == "audiofolder":
+        join_metadata(output, shards, duplicates)
+    shards = [shard for shard in shards if shard.clips]
+    for shard in shards:
+        clips, seconds = summary.splits.get(shard.split, (0, 0.0))
+        summary.splits[shard.split] = clips + shard.clips, seconds + shard.seconds
+        summary.bytes += shard.bytes
+    summary.shards = len(shards)
+    remove_stale(output, {shard.file for shard in shards}, jobs)
+    if not shards:
+        kinds = ", ".join(f"{kind} ({count})" for kind, count in summary.dropped.most_common(3))
+        raise DataError(f"{settings.corpus.input}: not one of {summary.rows} rows can be used: {kinds}")
+    storage.write_bytes(storage.join(output, "manifest.json"), manifest(settings, shards, summary))
+
+
+def read_result(output: str, number: int) -> JobResult:
+    return JobResult.from_json(storage.read_bytes(result_file(output, number)))
+
+
+def quarantined(row: Dropped) -> dict[str, Any]:
+    return {"id": row.id, "place": row.place, "kind": row.kind, "reason": row.reason}
+
+
+def shard_without(shard: Shard, gone: list[dict[str, Any]]) -> Shard:
+    if not gone:
+        return shard
+    seconds, size = (sum(row[key] for row in gone) for key in ("seconds", "bytes"))
+    return Shard(shard.file, shard.split, shard.clips - len(gone), shard.seconds - seconds, shard.bytes - size)
+
+
+def remove_duplicates(settings: PrepareSettings, jobs: Sequence[int]) -> dict[str, list[dict[str, Any]]]:
+    """By shard, the rows whose id an earlier row has; they are taken out of the shards.
+
+    What is to go is written down before it goes, so that a kill in between leaves no row unaccounted for.
+    """
+    mark = storage.join(settings.output, DUPLICATES)
+    listed: dict[str, dict[str, Any]] = json.loads(storage.read_bytes(mark)) if storage.exists(mark) else {}
+    shards: list[Shard] = []
+    digests: dict[str, str] = {}
+    for number in jobs:
+        result = read_result(settings.output, number)
+        shards += result.shards
+        digests |= {shard.file: result.digest for shard in result.shards}
+    # What was found in a shard that has been written anew since is found again.
+    listed = {file: entry for file, entry in listed.items() if digests.get(file) == entry["digest"]}
+    emptied = {file for file, entry in listed.items() for shard in shards if shard.file == file
+               and shard.clips == len(entry["rows"])} if settings.layout == "parquet" else set()  # fmt: skip
+    found = find_duplicates(settings, [shard for shard in shards if shard.file not in emptied])
+    for file, rows in found.items():
+        known = listed.setdefault(file, {"digest": digests[file], "rows": []})["rows"]
+        known += [row for row in rows if row not in known]
+    if found:
+        storage.write_bytes(mark, json.dumps(listed, ensure_ascii=False).encode())
+    for file, rows in found.items():
+        if settings.layout == "parquet":
+            rewrite_without(storage.join(settings.output, file), {row["row"] for row in rows})
+    return {file: entry["rows"] for file, entry in listed.items()}
+
+
+def shard_ids(settings: PrepareSettings, shard: Shard) -> Iterator[list[str]]:
+    """A shard's ids, some at a time."""
+    if settings.layout == "audiofolder":
+        lines = storage.read_bytes(storage.join(settings.output, shard.file)).splitlines()
+        yield [json.loads(line)["id"] for line in lines]
+        return
+    import pyarrow.parquet
+
+    with storage.open_file(storage.join(settings.output, shard.file)) as file:
+        for batch in pyarrow.parquet.ParquetFile(file).iter_batches(2**16, columns=["id"]):
+            yield batch.column(0).to_pylist()
+
+
+def find_duplicates(settings: PrepareSettings, shards: Sequence[Shard]) -> dict[str, list[dict[str, Any]]]:
+    total = sum(shard.clips for shard in shards)
+    parts = -(-total // IDS_AT_ONCE)
+    with tempfile.TemporaryFile() as file:
+        for shard in shards:
+            for ids in shard_ids(settings, shard):
+                digests = (hashlib.blake2b(name.encode("utf-8", "replace"), digest_size=8).digest() for name in ids)
+                file.write(b"".join(digests))
+        file.flush()
+        repeated: list[np.ndarray] = []
+        for part in range(parts):
+            file.seek(0)
+            repeated += [repeats_in_part(file, part, parts)]
+    rows = np.sort(np.concatenate(repeated)) if repeated else np.zeros(0, np.int64)
+    return named_rows(settings, shards, rows) if len(rows) else {}
+
+
+def repeats_in_part(file: Any, part: int, parts: int) -> np.ndarray:
+    """Rows whose digest an earlier row has, among the digests of this part of their range."""
+    digests, places, begin = [], [], 0
+    while content := file.read(8 * 2**16):
+        block = np.frombuffer(content, np.uint64)
+        mine = np.flatnonzero(block % np.uint64(parts) == part)
+        digests.append(block[mine])
+        places.append(mine + begin)
+        begin += len(block)
+    values, rows = np.concatenate(digests or [np.zeros(0, np.uint64)]), np.concatenate(places or [np.zeros(0, int)])
+    order = np.argsort(values, kind="stable")
+    same = np.flatnonzero(values[order][1:] == values[order][:-1]) + 1
+    return rows[order][same]
+
+
+def named_rows(settings: PrepareSettings, shards: Sequence[Shard], rows: np.ndarray) -> dict[str, list[dict[str, Any]]]:
+    """The rows of these numbers over all shards, by shard, with what the quarantine and the totals need."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    begin = 0
+    for shard in shards:
+        count = sum(map(len, shard_ids(settings, shard)))
+        mine = [int(row) - begin for row in rows[(rows >= begin) & (rows < begin + count)]]
+        begin += count
+        if not mine:
+            continue
+        found[shard.file] = [
+            {"id": name, "place": f"{shard.file}: row {row}", "kind": "duplicate id",
+             "reason": "an earlier row has this id: the first was kept", "row": row, "seconds": seconds, "bytes": size}
+            for row, name, seconds, size in details(settings, shard, mine)
+        ]  # fmt: skip
+    return found
+
+
+def details(settings: PrepareSettings, shard: Shard, rows: list[int]) -> Iterator[tuple[int, str, float, int]]:
+    """Number, id, seconds and bytes of some rows of a shard."""
+    address = storage.join(settings.output, shard.file)
+    if settings.layout == "audiofolder":
+        lines = storage.read_bytes(address).splitlines()
+        for row in rows:
+            values = json.loads(lines[row])
+            yield row, values["id"], values["duration"], 0
+        return
+    import pyarrow.parquet
+
+    wanted, begin = set(rows), 0
+    with storage.open_file(address) as file:
+        for batch in pyarrow.parquet.ParquetFile(file).iter_batches(256, columns=["id", "duration", "audio"]):
+            for row in range(batch.num_rows):
+                if begin + row in wanted:
+                    values = batch.slice(row, 1).to_pylist()[0]
+                    yield begin + row, values["id"], values["duration"], len(values["audio"]["bytes"] or b"")
+            begin += batch.num_rows
+
+
+def rewrite_without(address: str, rows: set[int]) -> None:
+    """A shard without some of its rows, its row groups as they were."""
+    import pyarrow
+    import pyarrow.parquet
+
+    with storage.open_file(address) as file, storage.written_whole(address) as path:
+        parquet = pyarrow.parquet.ParquetFile(file)
+        with pyarrow.parquet.ParquetWriter(path, parquet.schema_arrow, compression="none") as writer:
+            begin = 0
+            for group in range(parquet.num_row_groups):
+                table = parquet.read_row_group(group)
+                keep = [row for row in range(table.num_rows) if begin + row not in rows]
+                begin += table.num_rows
+                if keep:
+                    writer.write_table(table.take(pyarrow.array(keep)), row_group_size=len(keep))
+
+
+def join_metadata(output: str, shards: Sequence[Shard], duplicates: dict[str, list[dict[str, Any]]]) -> None:
+    """One metadata.jsonl a split, of the jobs' pieces, without the duplicates; audio that no line names is removed."""
+    for split in {shard.split for shard in shards}:
+        folder = storage.join(output, split)
+        with storage.written_whole(storage.join(folder, "metadata.jsonl")) as path, open(path, "wb") as file:
+            for shard in shards:
+                if shard.split != split:
+                    continue
+                gone = {row["row"] for row in duplicates.get(shard.file, [])}
+                lines = storage.read_bytes(storage.join(output, shard.file)).splitlines()
+                kept = [line for number, line in enumerate(lines) if number not in gone]
+                file.writelines(line + b"\n" for line in kept)
+                named = {storage.join(folder, json.loads(line)["file_name"]) for line in kept}
+                job = shard.file.removesuffix(".jsonl").rpartition("-")[2]
+                for audio in set(storage.files_below(storage.join(folder, job))) - named:
+                    storage.remove(audio)
+
+
+def remove_stale(output: str, shards: set[str], jobs: Sequence[int]) -> None:
+    """Remove files of ours that belong to no job any more: the corpus has shrunk, or its rows have moved."""
+    prefix = len(output.rstrip("/")) + 1
+    current = set(jobs)
+    for file in storage.files_below(output):
+        name = file[prefix:]
+        shard = OWN_SHARD.fullmatch(name)
+        job = OWN_JOB.fullmatch(name)
+        if (shard and name not in shards) or (job and int(job.group("number")) not in current):
+            storage.remove(file)
+
+
+def manifest(settings: PrepareSettings, shards: Sequence[Shard], summary: "Summary") -> bytes:
+    """What the output holds, as JSON: the same for the same corpus and settings, whoever prepared it."""
+    splits: dict[str, Any] = {}
+    for split in sorted({shard.split for shard in shards}):
+        mine = [shard for shard in shards if shard.split == split]
+        splits[split] = {
+            "clips": sum(shard.clips for shard in mine),
+            "seconds": round(sum(shard.seconds for shard in mine), 3),
+            "bytes": sum(shard.bytes for shard in mine),
+            "shards": [
+                {"file": shard.file, "clips": shard.clips, "seconds": round(shard.seconds, 3), "bytes": shard.bytes}
+                for shard in mine
+            ],
+        }
+    content = {
+        "format": 1,
+        "splits": splits,
+        "rows": summary.rows,
+        "dropped": dict(sorted(summary.dropped.items())),
+        "put_right": dict(sorted(summary.notices.items())),
+        "settings": json.loads(settings.fingerprint()),
+    }
+    return (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode()

@@ -1,0 +1,206 @@
+"""What a job writes: Parquet shards or an AudioFolder, whole or not at all."""
+
+import contextlib
+import hashlib
+import json
+import os
+import re
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Protocol
+
+from .. import storage
+from .checking import Clip
+from .settings import SHARD_COLUMNS
+
+SHARD_BYTES = 500 * 2**20
+GROUP_BYTES = 8 * 2**20
+GROUP_ROWS = 1024
+UNSAFE = re.compile(r"[^\w.-]+")
+
+
+@dataclass(frozen=True)
+class Shard:
+    """A written file: its name in the output, its split, and what it holds."""
+
+    file: str
+    split: str
+    clips: int
+    seconds: float
+    bytes: int
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+class ShardWriter(Protocol):
+    """Takes a job's clips; ``finish`` puts what was written in place and tells of it."""
+
+    def add(self, clip: Clip) -> None: ...
+
+    def finish(self) -> list[Shard]: ...
+
+    def close(self) -> None: ...
+
+
+def schema(extra: Sequence[str]) -> Any:
+    """The shards' columns, with the metadata by which `datasets` knows the audio."""
+    import pyarrow
+
+    kinds: dict[str, Any] = {name: pyarrow.string() for name in (*SHARD_COLUMNS, *extra)}
+    kinds["audio"] = pyarrow.struct([("bytes", pyarrow.binary()), ("path", pyarrow.string())])
+    kinds["duration"] = pyarrow.float64()
+    features: dict[str, Any] = {name: {"dtype": "string", "_type": "Value"} for name in kinds}
+    features["audio"] = {"_type": "Audio"}
+    features["duration"] = {"dtype": "float64", "_type": "Value"}
+    described = json.dumps({"info": {"features": features}})
+    return pyarrow.schema(list(kinds.items()), metadata={b"huggingface": described.encode()})
+
+
+class ParquetShards:
+    """One Parquet file a split, or several where it would grow beyond :data:`SHARD_BYTES`.
+
+    Row groups hold at most :data:`GROUP_BYTES` of audio: as much as a reader holds at a time.
+    """
+
+    def __init__(self, output: str, job: int, extra: Sequence[str]) -> None:
+        self.output, self.job, self.extra = output, job, extra
+        self.schema = schema(extra)
+        self.scratch = tempfile.TemporaryDirectory(prefix="shards-", dir=scratch_folder(output))
+        self.groups: dict[str, list[Clip]] = {}
+        self.group_bytes: dict[str, int] = {}
+        self.writers: dict[str, Any] = {}
+        self.open: dict[str, Shard] = {}
+        self.closed: list[Shard] = []
+        self.parts: dict[str, int] = {}
+
+    def add(self, clip: Clip) -> None:
+        split = clip.split
+        self.groups.setdefault(split, []).append(clip)
+        size = self.group_bytes[split] = self.group_bytes.get(split, 0) + len(clip.audio or b"")
+        if size >= GROUP_BYTES or len(self.groups[split]) == GROUP_ROWS:
+            self.flush(split)
+            if self.open[split].bytes >= SHARD_BYTES:
+                self.close_shard(split)
+
+    def flush(self, split: str) -> None:
+        """Write a row group."""
+        import pyarrow
+        import pyarrow.parquet
+
+        clips = self.groups.pop(split, [])
+        audio_bytes = self.group_bytes.pop(split, 0)
+        if not clips:
+            return
+        if split not in self.writers:
+            part = self.parts.get(split, 0)
+            self.parts[split] = part + 1
+            name = f"{split}-{self.job:05d}{f'-{part:03d}' if part else ''}.parquet"
+            self.open[split] = Shard(name, split, 0, 0.0, 0)
+            plain = ["id", "text", "language", "speaker", "duration", "audio.path", *self.extra]
+            self.writers[split] = pyarrow.parquet.ParquetWriter(
+                os.path.join(self.scratch.name, name),
+                self.schema,
+                compression=dict.fromkeys(plain, "zstd") | {"audio.bytes": "none"},
+                use_dictionary=["language", "speaker", *self.extra],
+                write_statistics=False,
+            )
+        columns: dict[str, list[Any]] = {
+            "id": [clip.id for clip in clips],
+            "audio": [{"bytes": clip.audio, "path": clip.path} for clip in clips],
+            "text": [clip.text for clip in clips],
+            "language": [clip.language for clip in clips],
+            "speaker": [clip.speaker for clip in clips],
+            "duration": [clip.duration for clip in clips],
+        }
+        columns |= {name: [clip.extra.get(name) for clip in clips] for name in self.extra}
+        self.writers[split].write_table(pyarrow.table(columns, schema=self.schema), row_group_size=len(clips))
+        shard = self.open[split]
+        seconds = shard.seconds + sum(clip.duration for clip in clips)
+        self.open[split] = Shard(shard.file, split, shard.clips + len(clips), seconds, shard.bytes + audio_bytes)
+
+    def close_shard(self, split: str) -> None:
+        self.writers.pop(split).close()
+        self.closed.append(self.open.pop(split))
+
+    def finish(self) -> list[Shard]:
+        for split in list(self.groups):
+            self.flush(split)
+        for split in list(self.writers):
+            self.close_shard(split)
+        for shard in self.closed:
+            place(os.path.join(self.scratch.name, shard.file), storage.join(self.output, shard.file))
+        return sorted(self.closed, key=lambda shard: shard.file)
+
+    def close(self) -> None:
+        for writer in self.writers.values():
+            with contextlib.suppress(Exception):
+                writer.close()
+        self.scratch.cleanup()
+
+
+class AudioFolderPieces:
+    """Audio files in ``split/00012/`` and a piece of the split's metadata; the pieces are joined at the end."""
+
+    def __init__(self, output: str, job: int, extra: Sequence[str]) -> None:
+        self.output, self.job, self.extra = output, job, extra
+        self.lines: dict[str, list[str]] = {}
+        self.totals: dict[str, Shard] = {}
+        self.taken: set[str] = set()
+
+    def add(self, clip: Clip) -> None:
+        name = f"{self.job:05d}/{self.file_name(clip)}"
+        storage.write_bytes(storage.join(self.output, f"{clip.split}/{name}"), clip.audio or b"")
+        row = {"file_name": name} | {key: getattr(clip, key) for key in SHARD_COLUMNS if key != "audio"} | clip.extra
+        self.lines.setdefault(clip.split, []).append(json.dumps(row, ensure_ascii=False))
+        before = self.totals.get(clip.split) or Shard(piece_name(clip.split, self.job), clip.split, 0, 0.0, 0)
+        self.totals[clip.split] = Shard(
+            before.file,
+            clip.split,
+            before.clips + 1,
+            before.seconds + clip.duration,
+            before.bytes + len(clip.audio or b""),
+        )
+
+    def file_name(self, clip: Clip) -> str:
+        """The clip's id as a file's name, whatever the id holds; no two alike in a job."""
+        suffix = os.path.splitext(clip.path)[1].lower()
+        stem = UNSAFE.sub("_", clip.id).strip("._")[:100] or "clip"
+        if f"{stem}{suffix}".lower() in self.taken or stem != clip.id:
+            stem += f"-{hashlib.blake2b(clip.id.encode('utf-8', 'replace'), digest_size=5).hexdigest()}"
+        while f"{stem}{suffix}".lower() in self.taken:
+            stem += "-2"
+        self.taken.add(f"{stem}{suffix}".lower())
+        return f"{stem}{suffix}"
+
+    def finish(self) -> list[Shard]:
+        for split, lines in self.lines.items():
+            storage.write_bytes(
+                storage.join(self.output, piece_name(split, self.job)), "".join(f"{line}\n" for line in lines).encode()
+            )
+        return [self.totals[split] for split in sorted(self.totals)]
+
+    def close(self) -> None:
+        pass
+
+
+def piece_name(split: str, job: int) -> str:
+    return f".jobs/{split}-{job:05d}.jsonl"
+
+
+def scratch_folder(output: str) -> str | None:
+    """Where unfinished shards lie: beside the output, so that putting them in place is one rename; None if remote."""
+    if storage.is_remote(output):
+        return None
+    folder = os.path.join(output, ".jobs")
+    os.makedirs(folder, exist_ok=True)
+    return folder
+
+
+def place(path: str, address: str) -> None:
+    """A finished local file to its address; a rename, or an upload that is tried again."""
+    if storage.is_remote(address):
+        storage.retried(lambda: storage.file_system(address).put_file(path, address), address, "write")
+    else:
+        storage.retried(lambda: os.replace(path, address), address, "write")

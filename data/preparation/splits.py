@@ -1,0 +1,52 @@
+"""Which split a clip belongs to: by a hash of its id or speaker, so that new data moves nothing that was there."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+
+from ..errors import DataError
+
+SCALE = 2.0**-64
+
+
+def parse_shares(text: str) -> dict[str, float]:
+    """``train=0.9,validation=0.05,test=0.05`` as shares that sum to one.
+
+    Raises:
+        DataError: for anything else.
+    """
+    shares: dict[str, float] = {}
+    for part in text.split(","):
+        name, equals, value = part.strip().partition("=")
+        try:
+            share = float(value)
+        except ValueError:
+            share = -1.0
+        if not name.isidentifier() or not equals or not 0 < share <= 1 or name in shares:
+            raise DataError(f"--split is {text!r}; right is, for one, train=0.9,validation=0.05,test=0.05")
+        shares[name] = share
+    if abs(sum(shares.values()) - 1) > 1e-6:
+        raise DataError(f"--split is {text!r}, whose shares sum to {sum(shares.values()):g}; they must sum to 1")
+    return shares
+
+
+class HashSplit:
+    """Splits by shares of a hash's range. The last share of the text loses to the one before where it grows, and so on:
+    growing ``train`` from 0.8 to 0.9 takes from what follows it and gives nothing away."""
+
+    def __init__(self, shares: Mapping[str, float], seed: int = 0) -> None:
+        self.names: Sequence[str] = tuple(shares)
+        self.bounds: list[float] = []
+        total = 0.0
+        for share in shares.values():
+            total += share
+            self.bounds.append(total)
+        self.key = seed.to_bytes(8, "little", signed=True)
+
+    def __call__(self, name: str) -> str:
+        """The split of the clip or speaker of that name."""
+        digest = hashlib.blake2b(name.encode("utf-8", "surrogatepass"), digest_size=8, key=self.key).digest()
+        place = int.from_bytes(digest, "little") * SCALE
+        for split, bound in zip(self.names, self.bounds, strict=True):
+            if place < bound:
+                return split
+        return self.names[-1]

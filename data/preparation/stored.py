@@ -1,0 +1,147 @@
+"""Rows that hold their audio: Parquet by row groups, and whatever `datasets` streams, by shards."""
+
+import hashlib
+import json
+import posixpath
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from .. import storage
+from ..audio import one_line
+from ..config import ColumnNames, SourceConfig
+from ..errors import DataError
+from .layout import Layout
+from .record import Record
+from .settings import CorpusSettings
+from .tables import layout_for
+
+ROWS_AT_ONCE = 64  # clips of half a minute fill some 60 MB
+
+
+@dataclass(frozen=True)
+class ParquetRows:
+    """Row groups ``begin`` to ``end`` of a file of ``size`` bytes, of which at most ``limit`` rows."""
+
+    file: str
+    size: int
+    begin: int
+    end: int
+    first: int
+    limit: int
+    layout: Layout
+
+    def records(self) -> Iterator[Record]:
+        import pyarrow
+
+        number = self.first
+        try:
+            for rows in read_row_groups(self.file, self.begin, self.end, columns_wanted(self.layout)):
+                for row in rows:
+                    if number - self.first == self.limit:
+                        return
+                    yield self.layout.record(row, f"{self.file}: row {number}")
+                    number += 1
+        except pyarrow.ArrowException as error:
+            raise DataError(f"{self.file}: after row {number - 1}: {one_line(error)}") from error
+
+    def digest(self) -> str:
+        described = repr((posixpath.basename(self.file), self.size, self.begin, self.end, self.limit))
+        return hashlib.blake2b(described.encode(), digest_size=16).hexdigest()
+
+
+def read_row_groups(file: str, begin: int, end: int, columns: list[str]) -> Iterator[list[dict[str, Any]]]:
+    """Rows of some row groups, few at a time; text that is not UTF-8 becomes bytes."""
+    import pyarrow
+    import pyarrow.parquet
+
+    with storage.open_file(file) as content:
+        parquet = pyarrow.parquet.ParquetFile(content, pre_buffer=False)
+        batches = parquet.iter_batches(ROWS_AT_ONCE, row_groups=list(range(begin, end)), columns=columns)
+        while (batch := storage.retried(lambda: next(batches, None), file)) is not None:
+            try:
+                yield batch.to_pylist()
+            except UnicodeDecodeError:
+                yield [row_of(batch, number) for number in range(batch.num_rows)]
+
+
+def row_of(batch: Any, number: int) -> dict[str, Any]:
+    """A row, with a list in place of a text that is not UTF-8, which no column may be."""
+    row = {}
+    for name in batch.schema.names:
+        try:
+            row[name] = batch.column(name)[number].as_py()
+        except UnicodeDecodeError:
+            row[name] = ["bytes that are not UTF-8"]
+    return row
+
+
+def columns_wanted(layout: Layout) -> list[str]:
+    return sorted({name for name in layout.names.values() if name} | set(layout.extra))
+
+
+def read_parquet(file: str, settings: CorpusSettings, split: str | None = None) -> Iterator[ParquetRows]:
+    """A file in pieces of about ``settings.job_rows`` rows, row groups whole.
+
+    Raises:
+        DataError: if it is no Parquet file, or lacks columns.
+    """
+    import pyarrow
+    import pyarrow.parquet
+
+    try:
+        with storage.open_file(file) as content:
+            metadata = pyarrow.parquet.read_metadata(content)
+            size = content.seek(0, 2)
+        columns = metadata.schema.to_arrow_schema().names
+    except (pyarrow.ArrowException, OSError) as error:
+        raise DataError(f"{file} is not a whole Parquet file: {one_line(error)}") from error
+    layout = layout_for(file, settings, columns, split, None)
+    begin = first = 0
+    rows = 0
+    for group in range(metadata.num_row_groups):
+        rows += metadata.row_group(group).num_rows
+        if rows >= settings.job_rows or group == metadata.num_row_groups - 1:
+            yield ParquetRows(file, size, begin, group + 1, first + 1, rows, layout)
+            begin, first, rows = group + 1, first + rows, 0
+
+
+@dataclass(frozen=True)
+class StreamedRows:
+    """Shard ``shard`` of ``shards`` of what `datasets` streams, of which at most ``limit`` rows."""
+
+    source: SourceConfig
+    shard: int
+    shards: int
+    limit: int | None
+    layout: Layout
+
+    def records(self) -> Iterator[Record]:
+        from ..sources import Source
+
+        source = Source(self.source, "input")
+        rows = source.read(source.lane(self.shard, self.shards, None))
+        place = f"{self.source.described}, shard {self.shard}"
+        for number, row in enumerate(rows, start=1):
+            if self.limit is not None and number > self.limit:
+                return
+            yield self.layout.record(row, f"{place}: row {number}")
+
+    def digest(self) -> str:
+        described = json.dumps([self.source.model_dump(mode="json"), self.shard, self.shards, self.limit])
+        return hashlib.blake2b(described.encode(), digest_size=16).hexdigest()
+
+
+def read_streamed(origin: dict[str, Any], settings: CorpusSettings, split: str | None) -> Iterator[StreamedRows]:
+    """A hub dataset (one split of it) or Arrow files by their shards; one piece where only some rows are wanted."""
+    from ..sources import Source
+
+    named = settings.columns
+    columns = ColumnNames(audio=named.get("audio") or "audio", text=named.get("text") or "text")
+    config = SourceConfig(columns=columns, **origin)
+    source = Source(config, "input")
+    first: dict[str, Any] = next(iter(source.dataset), {})
+    layout = layout_for(config.described, settings, first, split, "")
+    shards = 1 if settings.max_samples else max(1, source.dataset.num_shards)
+    for shard in range(shards):
+        yield StreamedRows(config, shard, shards, settings.max_samples, layout)

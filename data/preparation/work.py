@@ -1,0 +1,89 @@
+"""One job from its rows to what is written of them: done in any process of any machine, with the same outcome."""
+
+import json
+from collections import Counter
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from .. import storage
+from .checking import ClipCheck, Dropped
+from .corpora import Job
+from .settings import PrepareSettings
+from .shards import AudioFolderPieces, ParquetShards, Shard, ShardWriter
+from .splits import HashSplit
+
+
+@dataclass(frozen=True)
+class JobResult:
+    """What became of a job; lies in the output as ``.jobs/00012.json`` once all of it is written.
+
+    Attributes:
+        digest: of the rows that were read.
+        rows: read.
+        dropped: rows left out, with the reason.
+        notices: what was put right, how often.
+    """
+
+    number: int
+    digest: str
+    rows: int
+    shards: tuple[Shard, ...]
+    dropped: tuple[Dropped, ...]
+    notices: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def broken(self) -> int:
+        return sum(row.broken for row in self.dropped)
+
+    def to_json(self) -> bytes:
+        return json.dumps(asdict(self), ensure_ascii=False).encode("utf-8", "replace")
+
+    @classmethod
+    def from_json(cls, content: bytes) -> "JobResult":
+        values: dict[str, Any] = json.loads(content)
+        values["shards"] = tuple(Shard(**shard) for shard in values["shards"])
+        values["dropped"] = tuple(Dropped(**row) for row in values["dropped"])
+        return cls(**values)
+
+
+def result_file(output: str, number: int) -> str:
+    return storage.join(output, f".jobs/{number:05d}.json")
+
+
+def run_job(job: Job, settings: PrepareSettings) -> JobResult:
+    """Read, check and write a job's rows; its result is written last.
+
+    Raises:
+        DataError: if its input cannot be read or its output not be written.
+    """
+    split_of = None
+    if settings.shares is not None:
+        split = HashSplit(settings.shares, settings.split_seed)
+        by_speaker = settings.split_by == "speaker"
+
+        def split_of(name: str, speaker: str | None) -> str:
+            return split(speaker if by_speaker and speaker is not None else name)
+
+    check = ClipCheck(settings.clips, settings.embed_audio, split_of)
+    kind = AudioFolderPieces if settings.layout == "audiofolder" else ParquetShards
+    writer: ShardWriter = kind(settings.output, job.number, settings.corpus.carried)
+    dropped: list[Dropped] = []
+    rows = 0
+    try:
+        for record in job.rows.records():
+            rows += 1
+            outcome = check(record)
+            if isinstance(outcome, Dropped):
+                dropped.append(outcome)
+            else:
+                writer.add(outcome)
+        shards = writer.finish()
+    finally:
+        writer.close()
+    result = JobResult(job.number, job.rows.digest(), rows, tuple(shards), tuple(dropped), check.notices)
+    storage.write_bytes(result_file(settings.output, job.number), result.to_json())
+    return result
+
+
+def count_kinds(dropped: tuple[Dropped, ...]) -> Counter[str]:
+    return Counter(row.kind for row in dropped)

@@ -1,0 +1,30 @@
+"""Prepare a corpus: python launch/prepare.py recordings.csv --output prepared --split train=0.9,validation=0.1
+
+Look at one first: python launch/prepare.py recordings.csv --inspect --report report.html
+"""
+
+from data.preparation.command import add_arguments, inspection_settings, preparation_settings
+from trainer.command_line import CommandLine, run_command
+
+
+def main(arguments: list[str]) -> int:
+    parser = CommandLine(__doc__)
+    add_arguments(parser)
+    options = parser.parse_intermixed_args(arguments)
+    if options.inspect:
+        from data.preparation.inspecting import inspect_corpus, print_inspection
+
+        inspection = inspect_corpus(*inspection_settings(options), options.workers, options.cluster)
+        return print_inspection(inspection, options.input, options.report)
+    from data.preparation.prepare import prepare
+    from data.preparation.report import Progress, print_summary
+
+    settings = preparation_settings(options)
+    with Progress() as progress:
+        summary = prepare(settings, options.workers, options.cluster, options.overwrite, progress.watch)
+    print_summary(summary, settings.output)
+    return 0
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,181 @@
+"""The same few clips in every shape in which corpora come."""
+
+import csv
+import io
+import json
+import tarfile
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import soundfile
+
+TEXTS = ["one", 'two, "quoted"', "üç", "four | five", "six", "seven"]
+SPEAKERS = ["ann", "bob", "ann", "eve", "bob", "eve"]
+
+
+def samples(number: int) -> np.ndarray:
+    """0.5 s and a bit of a tone that tells the number."""
+    time = np.arange(8000 + 160 * number) / 16_000
+    return (0.3 * np.sin(2 * np.pi * 100 * (number + 1) * time)).astype(np.float32)
+
+
+def encoded(number: int, suffix: str = ".flac") -> bytes:
+    file = io.BytesIO()
+    soundfile.write(file, samples(number), 16_000, format=suffix[1:].upper(), subtype=None)
+    return file.getvalue()
+
+
+def write_audio(folder: Path, suffix: str = ".flac") -> list[str]:
+    folder.mkdir(parents=True, exist_ok=True)
+    names = [f"clip{i}{suffix}" for i in range(len(TEXTS))]
+    for number, name in enumerate(names):
+        (folder / name).write_bytes(encoded(number, suffix))
+    return names
+
+
+def rows(names: list[str], audio: str = "audio_filepath") -> list[dict[str, Any]]:
+    """A row for each clip, as NeMo has them."""
+    return [
+        {audio: name, "text": TEXTS[i], "speaker": SPEAKERS[i], "duration": len(samples(i)) / 16_000}
+        for i, name in enumerate(names)
+    ]
+
+
+def json_lines(folder: Path) -> Path:
+    names = write_audio(folder / "audio")
+    lines = (json.dumps(row, ensure_ascii=False) for row in rows([f"audio/{name}" for name in names]))
+    (folder / "manifest.json").write_text("\n".join(lines), encoding="utf-8")
+    return folder / "manifest.json"
+
+
+def json_list(folder: Path) -> Path:
+    names = write_audio(folder)
+    (folder / "all.json").write_text(json.dumps(rows(names, "path"), indent=1), encoding="utf-8")
+    return folder / "all.json"
+
+
+def comma_separated(folder: Path) -> Path:
+    names = write_audio(folder)
+    with (folder / "all.csv").open("w", encoding="utf-8-sig", newline="") as file:
+        writer = csv.DictWriter(file, ["file_name", "text", "speaker", "duration"])
+        writer.writeheader()
+        writer.writerows(rows(names, "file_name"))
+    return folder / "all.csv"
+
+
+def tab_separated(folder: Path) -> Path:
+    names = write_audio(folder)
+    lines = ["path\tsentence\tclient_id"]
+    lines += [f"{name}\t{text}\t{who}" for name, text, who in zip(names, TEXTS, SPEAKERS, strict=True)]
+    (folder / "all.tsv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return folder / "all.tsv"
+
+
+def parquet(folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    table = pa.table(
+        {
+            "audio": [{"bytes": encoded(i), "path": f"clip{i}.flac"} for i in range(len(TEXTS))],
+            "text": TEXTS,
+            "speaker": SPEAKERS,
+            "id": [f"clip{i}" for i in range(len(TEXTS))],
+        }
+    )
+    pq.write_table(table.slice(0, 4), folder / "a.parquet", row_group_size=2)
+    pq.write_table(table.slice(4), folder / "b.parquet")
+    return folder
+
+
+def arrow(folder: Path) -> Path:
+    parquet(folder / "parquet")
+    table = pq.read_table(folder / "parquet")
+    with pa.ipc.new_stream(str(folder / "all.arrow"), table.schema) as writer:
+        writer.write_table(table)
+    return folder / "all.arrow"
+
+
+def kaldi(folder: Path) -> Path:
+    names = write_audio(folder / "wav", ".wav")
+    (folder / "wav.scp").write_text("".join(f"clip{i} {folder}/wav/{name}\n" for i, name in enumerate(names)))
+    (folder / "text").write_text("".join(f"clip{i} {text}\n" for i, text in enumerate(TEXTS)), encoding="utf-8")
+    (folder / "utt2spk").write_text("".join(f"clip{i} {who}\n" for i, who in enumerate(SPEAKERS)))
+    return folder
+
+
+def kaldi_segments(folder: Path) -> Path:
+    """One recording of all clips, and where each is."""
+    folder.mkdir(exist_ok=True)
+    whole = np.concatenate([samples(i) for i in range(len(TEXTS))])
+    soundfile.write(folder / "long.wav", whole, 16_000)
+    bounds = np.cumsum([0] + [len(samples(i)) for i in range(len(TEXTS))]) / 16_000
+    (folder / "wav.scp").write_text(f"rec flac -c -d -s {folder}/long.wav |\n")
+    (folder / "segments").write_text(
+        "".join(f"clip{i} rec {bounds[i]:.6f} {bounds[i + 1]:.6f}\n" for i in range(len(TEXTS)))
+    )
+    (folder / "text").write_text("".join(f"clip{i} {text}\n" for i, text in enumerate(TEXTS)), encoding="utf-8")
+    (folder / "utt2spk").write_text("".join(f"clip{i} {who}\n" for i, who in enumerate(SPEAKERS)))
+    return folder
+
+
+def common_voice(folder: Path) -> Path:
+    names = write_audio(folder / "clips", ".mp3")
+    for table, numbers in (("train", range(4)), ("dev", (4,)), ("test", (5,))):
+        lines = ["client_id\tpath\tsentence\tlocale"]
+        lines += [f"{SPEAKERS[i]}\t{names[i]}\t{TEXTS[i]}\taz" for i in numbers]
+        (folder / f"{table}.tsv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    (folder / "validated.tsv").write_text("client_id\tpath\tsentence\tlocale\n")
+    return folder
+
+
+def audio_folder(folder: Path) -> Path:
+    names = write_audio(folder / "train")
+    with (folder / "train" / "metadata.jsonl").open("w", encoding="utf-8") as file:
+        for row in rows(names, "file_name"):
+            file.write(json.dumps(row, ensure_ascii=False) + "\n")
+    return folder
+
+
+def transcripts_beside(folder: Path) -> Path:
+    for number, name in enumerate(write_audio(folder / "sub")):
+        (folder / "sub" / name).with_suffix(".txt").write_text(TEXTS[number] + "\n", encoding="utf-8")
+    return folder
+
+
+def libri_speech(folder: Path) -> Path:
+    write_audio(folder / "12" / "34")
+    lines = "".join(f"clip{i} {text}\n" for i, text in enumerate(TEXTS))
+    (folder / "12" / "34" / "12-34.trans.txt").write_text(lines, encoding="utf-8")
+    return folder
+
+
+def archive(folder: Path) -> Path:
+    inside = audio_folder(folder / "corpus")
+    with tarfile.open(folder / "corpus.tar.gz", "w:gz") as packed:
+        packed.add(inside, "corpus")
+    return folder / "corpus.tar.gz"
+
+
+def zipped(folder: Path) -> Path:
+    inside = json_lines(folder / "corpus")
+    with zipfile.ZipFile(folder / "corpus.zip", "w") as packed:
+        for file in sorted(inside.parent.rglob("*.*")):
+            if file.name != "manifest.json":
+                packed.write(file, file.relative_to(inside.parent))
+        for line in inside.read_text(encoding="utf-8").splitlines():
+            row = json.loads(line)
+            packed.writestr(str(Path(row["audio_filepath"]).with_suffix(".txt")), row["text"])
+    return folder / "corpus.zip"
+
+
+SHAPES: dict[str, Callable[[Path], Path]] = {
+    shape.__name__: shape
+    for shape in (
+        json_lines, json_list, comma_separated, tab_separated, parquet, arrow, kaldi, kaldi_segments, common_voice,
+        audio_folder, transcripts_beside, libri_speech, archive, zipped,
+    )
+}  # fmt: skip
