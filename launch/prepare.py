@@ -12,10 +12,10 @@ def main(arguments: list[str]) -> int:
     add_arguments(parser)
     options = parser.parse_intermixed_args(arguments)
     if options.inspect:
-        from data.preparation.inspecting import inspect_corpus, print_inspection
+        from data.preparation.inspecting import inspect_corpus, tell_inspection
 
         inspection = inspect_corpus(*inspection_settings(options), options.workers, options.cluster)
-        return print_inspection(inspection, options.input, options.report)
+        return tell_inspection(inspection, options.input, options.report)
     from data.preparation.prepare import prepare
     from data.preparation.report import Progress, print_summary
 

@@ -7,6 +7,7 @@ from typing import Any, get_args
 from pydantic import ValidationError
 
 from ..errors import DataError
+from .inspection_facts import InspectionSettings
 from .settings import FIELDS, ClipSettings, CorpusSettings, Kind, PrepareSettings
 from .splits import parse_shares
 
@@ -54,7 +55,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--workers", type=int, default=os.cpu_count() or 1, help="processes; 0: this one alone")
     add("--cluster", metavar="tcp://HOST:PORT", help="a Dask scheduler whose workers do the jobs instead")
     add("--job-rows", type=int, default=2000, metavar="N", help="rows of a job, and at most of a shard")
-    add("--max-skipped-share", type=float, default=0.05, help="of broken rows, above which the preparation stops")
+    add("--max-skipped-share", type=float, help=f"of broken rows, above which the preparation stops (default "
+        f"{PrepareSettings.model_fields['max_skipped_share'].default:g}), or training would (--inspect; default "
+        f"{InspectionSettings.max_skipped_share:g})")  # fmt: skip
     add("--overwrite", action="store_true", help="remove an earlier preparation of this output first")
 
 
@@ -129,16 +132,23 @@ def preparation_settings(options: argparse.Namespace) -> PrepareSettings:
             "shares": shares,
             "split_by": options.split_by,
             "split_seed": options.split_seed,
-            "max_skipped_share": options.max_skipped_share,
-        },
+        }
+        | ({} if options.max_skipped_share is None else {"max_skipped_share": options.max_skipped_share}),
     )
 
 
-def inspection_settings(options: argparse.Namespace) -> tuple[CorpusSettings, str | None]:
-    """What is inspected, and whose tokenizer counts its labels."""
+def inspection_settings(options: argparse.Namespace) -> tuple[CorpusSettings, InspectionSettings]:
+    """What is inspected, and what training will ask of it."""
     if options.output:
         raise DataError("--inspect writes no shards: leave --output out, or --inspect")
-    return corpus_settings(options), options.checkpoint
+    share = options.max_skipped_share
+    return corpus_settings(options), InspectionSettings(
+        min_seconds=options.min_seconds,
+        max_seconds=options.max_seconds,
+        max_skipped_share=InspectionSettings.max_skipped_share if share is None else share,
+        language=options.language,
+        tokenizer=options.checkpoint,
+    )
 
 
 def checked(kind: Any, values: dict[str, Any]) -> Any:

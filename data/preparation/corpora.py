@@ -8,9 +8,11 @@ from typing import Any, Protocol
 from .. import storage
 from ..errors import DataError
 from .archives import is_archive, unpacked
+from .cut_rows import read_segmented
 from .folders import METADATA, metadata_files, read_common_voice, read_recordings, split_of_folder
 from .kaldi import read_kaldi
 from .record import Record
+from .segments import is_segmented
 from .settings import CorpusSettings
 from .stored import read_parquet, read_streamed
 from .tables import read_table
@@ -102,8 +104,6 @@ def read_file(file: str, kind: str, settings: CorpusSettings, several: bool) -> 
     elif kind in ("json", "table"):
         yield from read_table(file, settings, split)
     elif kind == "segments":
-        from .cut_rows import read_segmented
-
         yield from read_segmented(file, settings)
     else:
         raise DataError(f"{file} is a file; a corpus of kind {kind} is a folder")
@@ -121,9 +121,7 @@ def file_kind(file: str, settings: CorpusSettings) -> str:
     if lower.endswith(".arrow"):
         return "arrow"
     if lower.endswith(TABLES + JSON):
-        from .cut_rows import is_segment_table
-
-        if is_segment_table(file, settings):
+        if is_segmented(file, settings):
             return "segments"
         return "table" if lower.endswith(TABLES) else "json"
     if lower.endswith((".textgrid", ".eaf")):
@@ -145,9 +143,7 @@ def folder_kind(folder: str, settings: CorpusSettings) -> str:
         return "parquet"
     if storage.matching(storage.join(folder, "*.arrow")):
         return "arrow"
-    from .cut_rows import is_segmented_folder
-
-    return "segments" if is_segmented_folder(folder, settings) else "folder"
+    return "segments" if is_segmented(folder, settings) else "folder"
 
 
 def read_found_folder(folder: str, kind: str, settings: CorpusSettings) -> Iterator[Rows]:
@@ -156,8 +152,6 @@ def read_found_folder(folder: str, kind: str, settings: CorpusSettings) -> Itera
     elif kind == "common_voice":
         yield from read_common_voice(folder, settings)
     elif kind == "segments":
-        from .cut_rows import read_segmented
-
         yield from read_segmented(folder, settings)
     elif kind == "folder":
         tables = metadata_files(folder)

@@ -1,0 +1,55 @@
+"""A corpus inspected by several processes or machines, told as a table and written as a page."""
+
+import datetime
+import functools
+from dataclasses import dataclass
+
+from .corpora import Job, plan_jobs
+from .inspection import Inspection, inspect_records
+from .inspection_facts import InspectionSettings
+from .inspection_findings import problems, would_fail
+from .inspection_page import write_inspection_page
+from .inspection_table import print_inspection
+from .report import Progress
+from .running import run_all
+from .settings import CorpusSettings
+
+
+@dataclass(frozen=True)
+class InspectedJob:
+    """What was found in a job's rows."""
+
+    rows: int
+    inspection: Inspection
+
+
+def inspect_job(job: Job, settings: InspectionSettings) -> InspectedJob:
+    inspection = inspect_records(job.rows.records(), settings)
+    return InspectedJob(inspection.clips, inspection)
+
+
+def inspect_corpus(
+    corpus: CorpusSettings, settings: InspectionSettings, workers: int = 0, cluster: str | None = None
+) -> Inspection:
+    """Every clip of a corpus decoded and looked at; nothing is written.
+
+    Raises:
+        DataError: if the corpus cannot be read at all.
+        WorkerDied: if a process ended early.
+    """
+    whole = Inspection(settings)
+    with Progress() as progress:
+        inspect = functools.partial(inspect_job, settings=settings)
+        for job in run_all(inspect, plan_jobs(corpus), workers, cluster):
+            whole.merge(job.inspection)
+            progress.add(job.rows)
+    return whole
+
+
+def tell_inspection(inspection: Inspection, address: str, page: str) -> int:
+    """Print the table, write the page (any address), and return 1 if training would fail on something, else 0."""
+    write_inspection_page(inspection, address, page, datetime.datetime.now(datetime.UTC).date())
+    print_inspection(inspection, address)
+    print(f"the same as a page, with plots: {page}")
+    return int(would_fail(problems(inspection)))
+
