@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from .corpora import Job, plan_jobs
 from .inspection import Inspection, inspect_records
-from .inspection_facts import InspectionSettings
+from .inspection_facts import InspectionSettings, open_tokenizer
 from .inspection_findings import problems, would_fail
 from .inspection_page import write_inspection_page
 from .inspection_table import print_inspection
@@ -37,6 +37,8 @@ def inspect_corpus(
         DataError: if the corpus cannot be read at all.
         WorkerDied: if a process ended early.
     """
+    if settings.tokenizer:
+        open_tokenizer(settings.tokenizer)  # a wrong name shows now
     whole = Inspection(settings)
     with Progress() as progress:
         inspect = functools.partial(inspect_job, settings=settings)

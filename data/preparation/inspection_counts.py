@@ -1,0 +1,286 @@
+"""Counts that fill in worker processes and add up to the same whole in whatever order they are merged.
+
+Sums are of whole numbers, histograms have fixed bins, and what is left out to bound memory is chosen by a fixed order
+of the things themselves, never by when they came. Knows nothing of recordings.
+"""
+
+import hashlib
+import heapq
+import math
+from array import array
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+NONE = 0  # the digest of nothing
+NAMES_EACH = 3  # names kept of things that are the same
+
+
+def digest(content: bytes) -> int:
+    """64 bits of BLAKE2b, never :data:`NONE`; two of 10 million different things meet with probability 3e-6."""
+    return int.from_bytes(hashlib.blake2b(content, digest_size=8).digest(), "little") or 1
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Bins of equal width (in the logarithm, if ``is_log``) from ``low`` to ``high``; the outermost two are open."""
+
+    low: float
+    high: float
+    bins: int
+    is_log: bool = False
+
+    def bin(self, value: float) -> int:
+        if self.is_log:
+            share = math.log(max(value, self.low) / self.low) / math.log(self.high / self.low)
+        else:
+            share = (value - self.low) / (self.high - self.low)
+        return min(max(int(share * self.bins + 1e-9), 0), self.bins - 1)
+
+    def edge(self, number: float) -> float:
+        """Where bin ``number`` begins."""
+        share = number / self.bins
+        if self.is_log:
+            return self.low * (self.high / self.low) ** share
+        return self.low + (self.high - self.low) * share
+
+
+class Histogram:
+    """How many values fell into each bin of a scale, and the exact smallest and largest of them."""
+
+    def __init__(self, scale: Scale) -> None:
+        self.scale = scale
+        self.counts = [0] * scale.bins
+        self.smallest, self.largest = math.inf, -math.inf
+
+    def add(self, value: float) -> None:
+        self.counts[self.scale.bin(value)] += 1
+        self.smallest, self.largest = min(self.smallest, value), max(self.largest, value)
+
+    def merge(self, other: "Histogram") -> None:
+        self.counts = [mine + theirs for mine, theirs in zip(self.counts, other.counts, strict=True)]
+        self.smallest, self.largest = min(self.smallest, other.smallest), max(self.largest, other.largest)
+
+    @property
+    def total(self) -> int:
+        return sum(self.counts)
+
+    def quantile(self, share: float) -> float | None:
+        """The value below which ``share`` of the values lie, to a part of a bin; None where there is no value."""
+        wanted, seen = share * self.total, 0
+        for number, count in enumerate(self.counts):
+            if count and seen + count >= wanted:
+                value = self.scale.edge(number + (wanted - seen) / count)
+                return min(max(value, self.smallest), self.largest)
+            seen += count
+        return None
+
+    def joined(self, bins_each: int, first: int = 0, last: int | None = None) -> list[tuple[float, float, int]]:
+        """Low edge, high edge and count of wider bins, ``bins_each`` of the scale's in each, from bin ``first``."""
+        last = self.scale.bins if last is None else last
+        return [
+            (self.scale.edge(begin), self.scale.edge(begin + bins_each), sum(self.counts[begin : begin + bins_each]))
+            for begin in range(first, last, bins_each)
+        ]
+
+
+class Tally:
+    """A count for each of at most ``limit`` texts.
+
+    Beyond the limit the longest are left out: of words and sentences the frequent ones are short. The counts of those
+    that stay are exact.
+    """
+
+    def __init__(self, limit: int = 10_000) -> None:
+        self.limit = limit
+        self.counts: Counter[str] = Counter()
+        self.was_cut = False
+
+    def add(self, keys: Iterable[str]) -> None:
+        self.counts.update(keys)
+        self.cut(2 * self.limit)
+
+    def add_amount(self, key: str, amount: int) -> None:
+        self.counts[key] += amount
+        self.cut(2 * self.limit)
+
+    def merge(self, other: "Tally") -> None:
+        self.counts.update(other.counts)
+        self.was_cut |= other.was_cut
+        self.cut(2 * self.limit)
+
+    def cut(self, room: int) -> None:
+        if len(self.counts) > room:
+            kept = sorted(self.counts, key=lambda key: (len(key), key))[: self.limit]
+            self.counts = Counter({key: self.counts[key] for key in kept})
+            self.was_cut = True
+
+    def top(self, number: int | None = None) -> list[tuple[str, int]]:
+        """Texts and counts, the highest count first."""
+        self.cut(self.limit)
+        number = len(self.counts) if number is None else number
+        return heapq.nsmallest(number, self.counts.items(), key=lambda item: (-item[1], item[0]))
+
+    def __getitem__(self, key: str) -> int:
+        return self.counts[key]
+
+    @property
+    def distinct(self) -> int:
+        """How many texts there are; at least so many where some were left out (``was_cut``)."""
+        self.cut(self.limit)
+        return len(self.counts)
+
+
+@dataclass(frozen=True, order=True)
+class Example:
+    """A clip that shows something: its id, where the corpus has it, what was found, and its text."""
+
+    id: str
+    place: str
+    detail: str
+    text: str
+
+
+class Examples:
+    """How many clips show something, and the ``limit`` that show it most."""
+
+    def __init__(self, limit: int = 20) -> None:
+        self.limit = limit
+        self.count = 0
+        self.ranked: list[tuple[float, Example]] = []  # the negative score first
+
+    def add(self, example: Example, score: float = 0.0) -> None:
+        self.count += 1
+        self.ranked.append((-score, example))
+        if len(self.ranked) > 4 * self.limit:
+            self.cut()
+
+    def merge(self, other: "Examples") -> None:
+        self.count += other.count
+        self.ranked += other.ranked
+        self.cut()
+
+    def cut(self) -> None:
+        self.ranked = sorted(self.ranked)[: self.limit]
+
+    @property
+    def listed(self) -> list[Example]:
+        self.cut()
+        return [example for _, example in self.ranked]
+
+
+class KnownNames:
+    """What the digests stand for, for at most ``limit`` of them: those of lowest rank, then of lowest digest."""
+
+    def __init__(self, limit: int = 50_000) -> None:
+        self.limit = limit
+        self.names: dict[int, tuple[int, tuple[str, ...]]] = {}
+
+    def add(self, key: int, name: str, rank: int = 0) -> None:
+        if key != NONE:
+            self.put(key, rank, (name,))
+
+    def put(self, key: int, rank: int, names: tuple[str, ...]) -> None:
+        if key in self.names:
+            names = tuple(sorted({*self.names[key][1], *names})[:NAMES_EACH])
+        self.names[key] = (rank, names)
+        if len(self.names) > 2 * self.limit:
+            self.cut()
+
+    def merge(self, other: "KnownNames") -> None:
+        for key, (rank, names) in other.names.items():
+            self.put(key, rank, names)
+
+    def cut(self) -> None:
+        kept = sorted(self.names, key=lambda key: (self.names[key][0], key))[: self.limit]
+        self.names = {key: self.names[key] for key in kept}
+
+    def of(self, keys: Iterable[int]) -> list[tuple[str, ...]]:
+        """The names of those digests that are known."""
+        if len(self.names) > self.limit:
+            self.cut()
+        return [self.names[key][1] for key in keys if key in self.names]
+
+
+@dataclass(frozen=True)
+class Repeats:
+    """Things that are there more than once.
+
+    Attributes:
+        things: how many different ones.
+        surplus: clips that would go if one of each stayed.
+        most: count and names of the most frequent, as far as their names are known.
+    """
+
+    things: int
+    surplus: int
+    most: list[tuple[int, tuple[str, ...]]]
+
+
+class ClipTable:
+    """A row for each clip, of 64-bit digests and the number of its split: 34 bytes a clip, all of them kept."""
+
+    COLUMNS = ("id", "text", "audio", "speaker")
+
+    def __init__(self) -> None:
+        self.columns = {name: array("Q") for name in self.COLUMNS}
+        self.splits = array("H")
+        self.split_names: list[str] = []
+        self.known = {name: KnownNames() for name in self.COLUMNS}
+
+    def add(self, split: str, **digests: int) -> None:
+        for name in self.COLUMNS:
+            self.columns[name].append(digests[name])
+        self.splits.append(self.split_number(split))
+
+    def split_number(self, split: str) -> int:
+        if split not in self.split_names:
+            if len(self.split_names) == 2**16 - 1:
+                split = self.split_names[-1]
+            else:
+                self.split_names.append(split)
+        return self.split_names.index(split)
+
+    def merge(self, other: "ClipTable") -> None:
+        numbers = [self.split_number(name) for name in other.split_names]
+        self.splits.extend(numbers[split] for split in other.splits)
+        for name in self.COLUMNS:
+            self.columns[name].extend(other.columns[name])
+            self.known[name].merge(other.known[name])
+
+    def column(self, name: str) -> np.ndarray:
+        return np.frombuffer(self.columns[name], np.uint64) if self.columns[name] else np.zeros(0, np.uint64)
+
+    def repeats(self, name: str, listed: int = 20) -> Repeats:
+        values = self.column(name)
+        found, counts = np.unique(values[values != NONE], return_counts=True)
+        found, counts = found[counts > 1], counts[counts > 1]
+        most: list[tuple[int, tuple[str, ...]]] = []
+        for place in np.lexsort((found, -counts)):
+            if most and len(most) >= listed and counts[place] < most[-1][0]:
+                break  # all that are as frequent as the last are looked at, for names decide their order
+            most += [(int(counts[place]), names) for names in self.known[name].of([int(found[place])])]
+        return Repeats(len(found), int(counts.sum()) - len(found), sorted(most, key=lambda m: (-m[0], m[1]))[:listed])
+
+    def across_splits(self, name: str, listed: int = 20) -> tuple[int, list[tuple[str, ...]]]:
+        """How many things are in more than one split, and the names of some."""
+        values, splits = self.column(name), np.frombuffer(self.splits, np.uint16)
+        shared = self.with_several(values, splits)
+        return len(shared), sorted(self.known[name].of(map(int, shared)))[:listed]
+
+    def contradictions(self, listed: int = 20) -> tuple[int, list[tuple[str, ...]]]:
+        """How many recordings have more than one transcript, and the ids of some."""
+        shared = self.with_several(self.column("audio"), self.column("text"))
+        return len(shared), sorted(self.known["audio"].of(map(int, shared)))[:listed]
+
+    @staticmethod
+    def with_several(keys: np.ndarray, others: np.ndarray) -> np.ndarray:
+        """The keys that stand beside more than one other value."""
+        kept = keys != NONE
+        keys, others = keys[kept], others[kept]
+        order = np.lexsort((others, keys))
+        keys, others = keys[order], others[order]
+        changes = (keys[1:] == keys[:-1]) & (others[1:] != others[:-1])
+        return np.unique(keys[1:][changes])

@@ -1,0 +1,227 @@
+"""An inspection's figures as rows of text, the same for the terminal and the page, and their print in a terminal."""
+
+import re
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ..utterance import SAMPLING_RATE
+from .inspection import PARTS, Inspection
+from .inspection_findings import Finding, percent, problems, would_fail
+from .inspection_rows import judged_rows
+from .inspection_text import JOINERS, character_name, code_point, oddity_of, script_of, visible
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+MOST_ROWS = {"speaker": 20, "words": 40, "characters": 400}
+NOT_SAID = "not said"
+
+
+@dataclass(frozen=True)
+class FigureTable:
+    """Rows of text.
+
+    Attributes:
+        weights: for each row a number that a bar may show; none where there is nothing to compare.
+        numbers: columns that hold numbers, to be set to the right.
+        note: what is not among the rows.
+    """
+
+    title: str
+    columns: tuple[str, ...]
+    rows: Sequence[tuple[str, ...]]
+    weights: tuple[float, ...] = ()
+    numbers: frozenset[int] = frozenset()
+    note: str = ""
+
+
+def verdict(findings: Sequence[Finding]) -> str:
+    """The whole in a sentence."""
+    failing = sum(finding.severity == "fails" for finding in findings)
+    looks = len(findings) - failing
+    look = f"{looks} thing{'s' * (looks != 1)} deserve{'s' * (looks == 1)} a look" if looks else "nothing is odd"
+    if would_fail(findings):
+        return f"{failing} thing{'s' * (failing != 1)} would fail in training; {look}."
+    return f"Nothing here would fail in training; {look}."
+
+
+def headline(inspection: Inspection) -> list[tuple[str, str]]:
+    """The few figures that come first: what is counted, and the count."""
+    speakers = names_said(inspection, "speaker")
+    middle = inspection.lengths.quantile(0.5)
+    return [
+        ("clips", f"{inspection.clips:,}"),
+        ("of audio", time_of(inspection.seconds)),
+        ("usable in training", f"{judged_rows(inspection).usable:,}"),
+        ("speakers", f"{speakers:,}" if speakers else NOT_SAID),
+        ("median length", f"{middle:.1f} s" if middle is not None else "–"),
+        ("words", f"{inspection.word_count:,}"),
+    ]
+
+
+def figures(inspection: Inspection) -> list[tuple[str, str]]:
+    """All single figures: name and value."""
+    settings, lengths, levels = inspection.settings, inspection.lengths, inspection.levels
+    at_least = "at least " if inspection.words.was_cut else ""
+    clips, judged = inspection.clips, judged_rows(inspection)
+    rows = [
+        ("clips", f"{clips:,}"),
+        ("audio", time_of(inspection.seconds)),
+        ("usable in training", f"{judged.usable:,} clips, {time_of(judged.usable_seconds)}"),
+        ("broken", share_of(judged.broken, clips)),
+        (
+            "left out for their length",
+            f"{share_of(inspection.left_out, clips)}; {settings.min_seconds:g} to {settings.max_seconds:g} s are taken",
+        ),
+    ]
+    if inspection.decoded:
+        mean = inspection.seconds / inspection.decoded
+        averages = f"median {lengths.quantile(0.5):.1f} s, mean {mean:.2f} s"
+        rows += [
+            ("length", f"{lengths.smallest:.2f} to {lengths.largest:.2f} s, {averages}"),
+            ("level (RMS)", f"median {levels.quantile(0.5):.0f} dBFS, a tenth below {levels.quantile(0.1):.0f} dBFS"),
+        ]
+    if inspection.samples:
+        quiet = inspection.quiet_samples
+        share = percent(quiet / inspection.samples)
+        rows.append(("before the first and after the last sound", f"{time_of(quiet / SAMPLING_RATE)} ({share})"))
+    if inspection.rates.total:
+        low, middle, high = (inspection.rates.quantile(share) for share in (0.05, 0.5, 0.95))
+        rows.append(("characters a second", f"median {middle:.1f}; nine tenths from {low:.1f} to {high:.1f}"))
+    letters = inspection.letters()
+    rows += [
+        ("words", f"{inspection.word_count:,}, {at_least}{inspection.words.distinct:,} different"),
+        ("characters", f"{inspection.characters.total():,}, {len(inspection.characters):,} different"),
+        ("scripts", ", ".join(f"{script.title()} {count:,}" for script, count in letters.items()) or "no letters"),
+    ]
+    for column, name in (("text", "duplicate text"), ("audio", "duplicate audio"), ("id", "duplicate ids")):
+        rows.append((name, share_of(inspection.table.repeats(column).surplus, clips)))
+    return rows
+
+
+def tables(inspection: Inspection) -> list[FigureTable]:
+    """Everything that is counted by name: languages, splits, speakers and so on, words, characters."""
+    found = [part_table(inspection, part) for part in PARTS if names_said(inspection, part)]
+    return [*found, *([word_table(inspection), character_table(inspection)] if inspection.characters else [])]
+
+
+def part_table(inspection: Inspection, part: str) -> FigureTable:
+    """Clips and hours of each language, split, speaker ..., the most hours first."""
+    clips, samples = inspection.part_clips[part], inspection.part_samples[part]
+    ranked = sorted(clips.top(), key=lambda item: (-samples[item[0]], -item[1], item[0]))
+    listed = ranked[: MOST_ROWS.get(part, 50)]
+    rows = [
+        (visible(name, 60) or NOT_SAID, f"{count:,}", time_of(samples[name] / SAMPLING_RATE),
+         percent(samples[name] / inspection.samples if inspection.samples else 0.0))
+        for name, count in listed
+    ]  # fmt: skip
+    if part == "sampling rate":
+        rows = [(f"{int(row[0]):,} Hz" if row[0].isdigit() else row[0], *row[1:]) for row in rows]
+    note = f"and {len(ranked) - len(listed):,} more" if len(ranked) > len(listed) else ""
+    title = {"channels": "channels"}.get(part, f"{part}s")
+    weights = tuple(float(samples[name]) for name, _ in listed)
+    return FigureTable(title, (part, "clips", "audio", "share"), rows, weights, frozenset((1, 2, 3)), note)
+
+
+def word_table(inspection: Inspection) -> FigureTable:
+    top = inspection.words.top(MOST_ROWS["words"])
+    rows = [(visible(word, 40), f"{count:,}", percent(count / inspection.word_count)) for word, count in top]
+    more = inspection.words.distinct - len(top)
+    note = f"and {more:,} more" if more > 0 else ""
+    weights = tuple(float(count) for _, count in top)
+    return FigureTable("words", ("word", "count", "share"), rows, weights, frozenset((1, 2)), note)
+
+
+def character_table(inspection: Inspection) -> FigureTable:
+    """Characters by count; of a large alphabet the most frequent and the rarest, which are the suspicious ones."""
+    ranked = sorted(inspection.characters.items(), key=lambda item: (-item[1], item[0]))
+    most = MOST_ROWS["characters"]
+    listed = ranked if len(ranked) <= most else ranked[: most // 2] + ranked[-most // 2 :]
+    note = (
+        f"{len(ranked) - len(listed):,} between the most frequent and the rarest left out" if listed != ranked else ""
+    )
+    rows = [
+        (shown_character(character), code_point(character), character_name(character).capitalize(),
+         (script_of(character) or "").title(), f"{count:,}")
+        for character, count in listed
+    ]  # fmt: skip
+    columns = ("character", "code point", "name", "script", "count")
+    weights = tuple(float(count) for _, count in listed)
+    return FigureTable("characters", columns, rows, weights, frozenset((4,)), note)
+
+
+def shown_character(character: str) -> str:
+    """A character as it can be seen beside others: marks on a circle, spaces and what has no width by name."""
+    if character == " ":
+        return "␣"
+    if unicodedata.combining(character):
+        return f"◌{character}"
+    if character in JOINERS or (oddity_of(character) and character != "\ufffd") or character.isspace():
+        return f"⟨{code_point(character)}⟩"
+    return character
+
+
+def names_said(inspection: Inspection, part: str) -> int:
+    """How many languages, speakers ... the corpus names."""
+    return inspection.part_clips[part].distinct - (inspection.part_clips[part][""] > 0)
+
+
+def share_of(count: int, clips: int) -> str:
+    """``12 clips (0.3 %)``."""
+    return f"{count:,} clip{'s' * (count != 1)}" + (f" ({percent(count / clips)})" if count else "")
+
+
+def time_of(seconds: float) -> str:
+    """Hours where there is more than one, else minutes or seconds."""
+    if seconds >= 3600:
+        return f"{seconds / 3600:,.1f} h"
+    return f"{seconds / 60:.1f} min" if seconds >= 60 else f"{seconds:.1f} s"
+
+
+def public_address(address: str) -> str:
+    """An address without a password or a signature in it, fit to be passed on."""
+    if "://" not in address:
+        return address
+    return re.sub(r"://[^/@]*@", "://", address.split("?", 1)[0])
+
+
+def print_inspection(inspection: Inspection, address: str, console: "Console | None" = None) -> None:
+    """Print figures, findings and the tables that fit a screen; what a transcript holds steers no terminal."""
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+    from rich.text import Text
+
+    console = console or Console(soft_wrap=True)
+    findings = problems(inspection)
+    table = Table(escape(visible(public_address(address), 100)), "")
+    for name, value in figures(inspection):
+        table.add_row(name, Text(value))
+    for counted in tables(inspection):
+        if counted.title in ("words", "characters"):
+            named = ", ".join(
+                f"{row[0]} {row[-1 if counted.title == 'characters' else 1]}" for row in counted.rows[:12]
+            )
+        else:
+            named = ", ".join(f"{row[0]} {row[2]}" for row in counted.rows[:6])
+        table.add_row(f"{'most frequent ' * (counted.title in ('words', 'characters'))}{counted.title}", Text(named))
+    console.print(table)
+    if findings:
+        found = Table("", "found", "how many", "what it means", "for example")
+        for finding in findings:
+            style = "red" if finding.severity == "fails" else "yellow"
+            cells = (finding.title, finding.amount, finding.meaning, first_example(finding))
+            found.add_row(Text(finding.severity, style), *map(Text, cells))
+        console.print(found, soft_wrap=False)
+    console.print(Text(verdict(findings), "bold red" if would_fail(findings) else "bold green"))
+
+
+def first_example(finding: Finding) -> str:
+    """The worst clip in a line."""
+    if not finding.examples:
+        return ""
+    shown = finding.examples[0]
+    parts = (visible(shown.id, 100), visible(shown.detail, 80), visible(shown.text, 60))
+    return ": ".join(part for part in parts if part)
