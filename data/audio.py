@@ -11,36 +11,67 @@ from typing import Any
 import numpy as np
 import soundfile
 
+from . import storage
 from .errors import DataError
 from .utterance import SAMPLING_RATE
 
 BLOCK_FRAMES = 2**20  # decoded at a time
+# A decoder of these that begins in the middle lacks what came before; of Vorbis, libsndfile's issue 885 has it too.
+DECODED_THROUGH = ("OGG", "MP3")
+MAX_CHANNELS = 8  # the mean of a microphone array's dozens is no voice
 
 
 class UndecodableAudio(DataError):
     """Audio that cannot be used; the message is the reason."""
 
 
-def open_audio(value: Any, root: str | None) -> io.BufferedIOBase:
-    """The encoded file behind a row's audio value, from bytes or from a path (any fsspec address)."""
+class SequentialSound(soundfile.SoundFile):
+    """A sound file not seeked in where that changes samples, or fails; soundfile itself does so after each read."""
+
+    @property
+    def knows_length(self) -> bool:
+        """Whether the header says how many frames there are; FLAC from a pipe does not."""
+        return 0 < self.frames < 2**62
+
+    def seekable(self) -> bool:
+        return self.format not in DECODED_THROUGH and self.knows_length and super().seekable()
+
+
+def open_audio(value: Any, root: str | None, confined: bool = False) -> io.BufferedIOBase:
+    """The encoded file behind a row's audio value, from bytes or from a path (any fsspec address).
+
+    Args:
+        root: what relative paths are relative to, and may not leave.
+        confined: absolute paths and addresses must lie in ``root`` too.
+    """
     if isinstance(value, dict):
         value = value.get("bytes") or value.get("path")
     if isinstance(value, (bytes, bytearray)):
         return io.BytesIO(value)
     if not isinstance(value, str) or not value:
         raise UndecodableAudio(f"no audio: neither bytes nor a path nor samples, but {type(value).__name__}")
-    if "://" not in value and not os.path.isabs(value) and root:
-        value = posixpath.join(root, value)
+    path = value
+    if root:
+        path = storage.join(root, value)
+        absolute = path == value
+        if (confined or not absolute) and not lies_in(path, root):
+            hint = "" if confined else "; set audio_root to a folder with all audio in it, and give paths in that"
+            raise UndecodableAudio(f"{one_line(value)} lies outside {root}{hint}")
     try:
-        if "://" in value:
-            import fsspec
+        return io.BytesIO(storage.read_bytes(path)) if storage.is_remote(path) else open(path, "rb")
+    except storage.StorageError as error:
+        raise UndecodableAudio(one_line(error)) from None
+    except (OSError, ValueError) as error:
+        raise UndecodableAudio(f"cannot open {one_line(path)}: {storage.reason(error)}") from None
 
-            with fsspec.open(value, "rb") as file:
-                return io.BytesIO(file.read())
-        return open(value, "rb")
-    except (OSError, ValueError, ImportError) as error:  # the last two for an address that fsspec does not know
-        reason = getattr(error, "strerror", None) or one_line(error)
-        raise UndecodableAudio(f"cannot open {one_line(value)}: {reason}") from None
+
+def lies_in(path: str, folder: str) -> bool:
+    """Whether a path is below a folder by its name alone; links are followed by whoever opens it."""
+    if storage.is_remote(path) != storage.is_remote(folder):
+        return False
+    if not storage.is_remote(path):
+        path, folder = os.path.abspath(path), os.path.abspath(folder)
+    return posixpath.normpath(path).startswith(posixpath.normpath(folder).rstrip("/") + "/")
 
 
 def samples_of(value: Any) -> tuple[np.ndarray, int] | None:
@@ -58,7 +89,14 @@ def samples_of(value: Any) -> tuple[np.ndarray, int] | None:
         raise UndecodableAudio(f"samples with {samples.ndim} dimensions; 1 or 2 (channels) are right")
     if samples.size == 0:
         raise UndecodableAudio("no samples")
+    if samples.ndim == 2:
+        check_channels(min(samples.shape))
     return to_mono(samples), int(rate)
+
+
+def check_channels(channels: int) -> None:
+    if channels > MAX_CHANNELS:
+        raise UndecodableAudio(f"{channels} channels; the mean of up to {MAX_CHANNELS} is taken")
 
 
 def to_mono(samples: np.ndarray) -> np.ndarray:
@@ -66,8 +104,8 @@ def to_mono(samples: np.ndarray) -> np.ndarray:
     return samples.mean(axis=int(np.argmin(samples.shape))) if samples.ndim == 2 and samples.size else samples
 
 
-def seconds_of(value: Any, root: str | None = None) -> float:
-    """Length in seconds, from the header alone.
+def seconds_of(value: Any, root: str | None = None, confined: bool = False) -> float:
+    """Length in seconds, from the header alone; arguments as of :func:`open_audio`.
 
     Raises:
         UndecodableAudio: if there is no audio or no header that soundfile knows.
@@ -75,18 +113,18 @@ def seconds_of(value: Any, root: str | None = None) -> float:
     direct = samples_of(value)
     if direct is not None:
         return len(direct[0]) / direct[1]
-    with open_audio(value, root) as file:
+    with open_audio(value, root, confined) as file:
         try:
             info = soundfile.info(file)
         except (RuntimeError, TypeError) as error:
             raise UndecodableAudio(f"not audio that soundfile reads: {one_line(error)}") from None
     if info.frames <= 0 or info.frames >= 2**62:
-        return len(decode_audio(value, root)) / SAMPLING_RATE
+        return len(decode_audio(value, root, confined)) / SAMPLING_RATE
     return info.frames / info.samplerate
 
 
-def decode_audio(value: Any, root: str | None = None) -> np.ndarray:
-    """Samples as float32 [samples], 16 kHz, mono (channels averaged), in [-1, 1].
+def decode_audio(value: Any, root: str | None = None, confined: bool = False) -> np.ndarray:
+    """Samples as float32 [samples], 16 kHz, mono (channels averaged), in [-1, 1]; arguments as of :func:`open_audio`.
 
     Raises:
         UndecodableAudio: if it cannot be decoded, is empty, or holds values that are not finite.
@@ -96,9 +134,10 @@ def decode_audio(value: Any, root: str | None = None) -> np.ndarray:
         samples, rate = direct
         decoded = list(resampled(iter([samples]), rate))
     else:
-        with open_audio(value, root) as file:
+        with open_audio(value, root, confined) as file:
             try:
-                with soundfile.SoundFile(file) as sound:
+                with SequentialSound(file) as sound:
+                    check_channels(sound.channels)
                     decoded = list(resampled(mono_blocks(sound), sound.samplerate))
             except UndecodableAudio:
                 raise
@@ -106,13 +145,15 @@ def decode_audio(value: Any, root: str | None = None) -> np.ndarray:
                 raise UndecodableAudio(f"not audio that soundfile reads: {one_line(error)}") from None
     if not sum(map(len, decoded)):  # also where so few were resampled that none is left
         raise UndecodableAudio("no samples")
-    return np.concatenate(decoded)
+    return decoded[0] if len(decoded) == 1 else np.concatenate(decoded)
 
 
 def mono_blocks(sound: soundfile.SoundFile) -> Iterator[np.ndarray]:
     """The samples of an open file, float32, channels averaged, block by block: hours in many channels fill memory."""
-    while len(block := sound.read(BLOCK_FRAMES, dtype="float32", always_2d=True)):
-        yield block.mean(axis=1)
+    missing = sound.frames
+    while missing and len(block := sound.read(BLOCK_FRAMES, dtype="float32", always_2d=True)):
+        missing -= len(block)
+        yield block[:, 0] if block.shape[1] == 1 else block.mean(axis=1)
 
 
 def resampled(blocks: Iterator[np.ndarray], rate: int) -> Iterator[np.ndarray]:

@@ -21,7 +21,7 @@ def evaluation_batches(
         timed = []
         for row in window:
             try:
-                seconds = seconds_of(row[source.columns.audio], source.audio_root)
+                seconds = seconds_of(row[source.columns.audio], source.audio_root, source.config.audio_root is not None)
                 if seconds > max_seconds:
                     reason = f"{seconds:.2f} s long; up to {max_seconds:g} s are evaluated"
                     yield Skipped(row_id(row, source), reason, broken=False)

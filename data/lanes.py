@@ -6,9 +6,9 @@ window is read again and planned again from the same seed. Batches depend on the
 on how many processes or workers share the lanes out.
 """
 
-import itertools
+import math
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -17,20 +17,51 @@ from .audio import UndecodableAudio, decode_audio, digest_id, seconds_of
 from .config import DataConfig
 from .errors import DataError
 from .labels import LabelEncoder
+from .mixture import LaneRows
 from .sources import Source
-from .utterance import AudioBatch, LaneItem, Skipped, Utterance
+from .utterance import SAMPLING_RATE, AudioBatch, LaneItem, Skipped, Utterance
+
+# How far a duration column may be from the decoded audio, which batches were planned without.
+TOLERATED_SHARE, TOLERATED_SECONDS = 0.05, 0.1
 
 
-def plan_batches(seconds: Sequence[float], batch_size: int, generator: np.random.Generator) -> list[list[int]]:
+def plan_batches(
+    seconds: Sequence[float], batch_size: int, generator: np.random.Generator, batch_seconds: float | None = None
+) -> list[list[int]]:
     """Rows of a window as batches of similar length, in random order; rows of equal length fall together at random.
 
+    Args:
+        batch_size: utterances of a batch, at most.
+        batch_seconds: padded seconds of a batch (utterances times the longest), at most; a longer row stands alone.
+
     Returns:
-        Lists of row numbers, each at most ``batch_size`` long, that together hold every row once.
+        Lists of row numbers that together hold every row once.
     """
     shuffled = generator.permutation(len(seconds))
-    by_length = shuffled[np.argsort(np.asarray(seconds)[shuffled], kind="stable")]
-    batches = [by_length[i : i + batch_size].tolist() for i in range(0, len(by_length), batch_size)]
+    by_length = shuffled[np.argsort(np.asarray(seconds)[shuffled], kind="stable")].tolist()
+    batches: list[list[int]] = []
+    for row in by_length:  # the last of a batch is its longest
+        room = batch_size if batch_seconds is None else min(batch_size, batch_seconds / max(seconds[row], 1e-9))
+        if not batches or len(batches[-1]) + 1 > room:
+            batches.append([])
+        batches[-1].append(row)
     return [batches[i] for i in generator.permutation(len(batches))]
+
+
+class TimedRow(NamedTuple):
+    """A row of a window with its length.
+
+    Attributes:
+        row, source, origin: the row, whose it is, and the place of that source among the lane's.
+        seconds: as its header or the duration column says.
+        claimed: it was the column.
+    """
+
+    row: dict[str, Any]
+    source: Source
+    origin: int
+    seconds: float
+    claimed: bool
 
 
 def read_utterance(row: dict[str, Any], source: Source) -> Utterance:
@@ -38,17 +69,37 @@ def read_utterance(row: dict[str, Any], source: Source) -> Utterance:
 
     Raises:
         UndecodableAudio: as :func:`data.audio.decode_audio`.
+        DataError: if the text is not text.
     """
     columns = source.columns
-    text = "" if row[columns.text] is None else str(row[columns.text])
     language = row[columns.language] if columns.language else None
-    language = None if language is None else str(language)  # some datasets number their languages
-    return Utterance(row_id(row, source), decode_audio(row[columns.audio], source.audio_root), text, language)
+    language = source.config.language if language is None else str(language)  # some datasets number their languages
+    text = text_of(row[columns.text])
+    audio = decode_audio(row[columns.audio], source.audio_root, source.config.audio_root is not None)
+    return Utterance(row_id(row, source), audio, text, language)
+
+
+def text_of(value: Any) -> str:
+    """A transcript as a row holds it; a number is read as its digits.
+
+    Raises:
+        DataError: for what is not text.
+    """
+    if value is None or isinstance(value, str):
+        return value or ""
+    if isinstance(value, float) and math.isnan(value):
+        raise DataError("the text is NaN, a missing value")
+    if isinstance(value, (int, float)):
+        return str(value)
+    if isinstance(value, bytes):
+        raise DataError("the text is bytes that are not UTF-8")
+    raise DataError(f"the text is no text but a {type(value).__name__}")
 
 
 def row_id(row: dict[str, Any], source: Source) -> str:
     columns = source.columns
-    return str(row[columns.id]) if columns.id else digest_id(row[columns.audio], str(row[columns.text]))
+    given = row[columns.id] if columns.id else None
+    return digest_id(row[columns.audio], str(row[columns.text])) if given is None else str(given)
 
 
 def collate(
@@ -72,103 +123,138 @@ def collate(
 
 
 def read_batch(
-    rows: Sequence[dict[str, Any]], source: Source, labels: LabelEncoder
-) -> tuple[AudioBatch | None, list[Skipped]]:
-    """Decode rows into a batch; rows that cannot be used are left out and named. None where none could be used."""
-    utterances, encoded, skipped = [], [], []
-    for row in rows:
+    rows: Sequence[TimedRow], labels: LabelEncoder, max_seconds: float
+) -> tuple[AudioBatch | None, list[Skipped], set[int]]:
+    """Decode rows into a batch; rows that cannot be used are left out and named.
+
+    Returns:
+        The batch, or None where no row could be used; what was left out; the origins of what is in the batch.
+    """
+    utterances, encoded, skipped, origins = [], [], [], set()
+    for timed in rows:
         try:
-            utterance = read_utterance(row, source)
+            utterance = read_utterance(timed.row, timed.source)
+            seconds = len(utterance.audio) / SAMPLING_RATE
+            if timed.claimed and differs(timed.seconds, seconds):
+                raise DataError(f"the duration column says {timed.seconds:.2f} s, but the audio has {seconds:.2f} s")
+            if seconds > max_seconds + 0.01:  # beyond what resampling adds: its header said less
+                reason = f"{seconds:.2f} s long; up to {max_seconds:g} s are kept"
+                skipped.append(Skipped(utterance.id, reason, broken=False))
+                continue
             encoded.append(labels.encode(utterance.text, utterance.language))
             utterances.append(utterance)
+            origins.add(timed.origin)
         except DataError as error:
+            skipped.append(Skipped(row_id(timed.row, timed.source), str(error)))
+    return (collate(utterances, labels.pad(encoded)) if utterances else None), skipped, origins
+
+
+def differs(claimed: float, seconds: float) -> bool:
+    """Whether a duration column is so far off that the plan made from it is wrong."""
+    off = abs(claimed - seconds)
+    return off > TOLERATED_SECONDS and off > TOLERATED_SHARE * seconds
+
+
+def timed_rows(
+    rows: Sequence[tuple[dict[str, Any], int]], sources: Sequence[Source], config: DataConfig
+) -> tuple[list[TimedRow], list[Skipped]]:
+    """Rows with their seconds; those without a readable header or outside the length limits are left out and named."""
+    usable, skipped = [], []
+    for row, origin in rows:
+        source = sources[origin]
+        columns = source.columns
+        try:
+            seconds = row[columns.duration] if columns.duration else None
+            claimed = isinstance(seconds, (int, float)) and seconds > 0
+            if not claimed:
+                seconds = seconds_of(row[columns.audio], source.audio_root, source.config.audio_root is not None)
+        except UndecodableAudio as error:
             skipped.append(Skipped(row_id(row, source), str(error)))
-    return (collate(utterances, labels.pad(encoded)) if utterances else None), skipped
+            continue
+        assert seconds is not None
+        if config.min_seconds <= seconds <= config.max_seconds:
+            usable.append(TimedRow(row, source, origin, float(seconds), claimed))
+        else:
+            reason = f"{seconds:.2f} s long; {config.min_seconds:g} to {config.max_seconds:g} s are kept"
+            skipped.append(Skipped(row_id(row, source), reason, broken=False))
+    return usable, skipped
+
+
+def check_usable(source: Source, config: DataConfig, labels: LabelEncoder) -> None:
+    """Read on until something can be trained on, usually the first row.
+
+    Raises:
+        DataError: where nothing can.
+    """
+    first = ""
+    for row in source.rows():
+        usable, skipped = timed_rows([(row, 0)], [source], config)
+        batch, broken, _ = read_batch(usable, labels, config.max_seconds)
+        if batch is not None:
+            return
+        for one in skipped + broken:
+            first = first or f"; the first: {one.id}: {one.reason}"
+    raise DataError(f"{source.name}: {source.config.described}: not one utterance can be trained on{first}")
 
 
 class Lane:
     """One stream of batches of one epoch.
 
     Args:
+        sources: one, or several that are mixed.
+        batch_size, batch_seconds: as :func:`plan_batches` takes them.
         position: where to go on, as an item of this lane carried it; empty for the beginning.
+
+    Raises:
+        DataError: if the position is none of these sources.
     """
 
     def __init__(
         self,
-        source: Source,
+        sources: Sequence[Source],
         config: DataConfig,
         labels: LabelEncoder,
         batch_size: int,
+        batch_seconds: float | None,
         seed: int,
         epoch: int,
         lane: int,
         lanes: int,
         position: dict[str, Any],
     ) -> None:
-        self.source, self.config, self.labels = source, config, labels
-        self.batch_size, self.lane = batch_size, lane
+        self.sources, self.config, self.labels = sources, config, labels
+        self.batch_size, self.batch_seconds, self.lane = batch_size, batch_seconds, lane
         self.seeds = (seed, epoch, lane)
-        limit = source.config.max_utterances
-        # With a limit, shards in another order would be other utterances every epoch.
-        shard_seed = None if limit else int(np.random.default_rng((seed, epoch)).integers(2**31))
-        self.stream = source.lane(lane, lanes, shard_seed)
-        self.share = None if limit is None else limit // lanes + (lane < limit % lanes)
-        self.window = position.get("window", 0)
-        self.given = position.get("given", 0)
-        self.used = position.get("used", 0)
-        self.stream_state = position.get("stream")  # before the window; None at the very start
-        if self.stream_state:
-            self.stream.load_state_dict(self.stream_state)
+        if position and "sources" not in position:
+            raise DataError("the place in the data was written by an older version: begin a run from that model")
+        self.window: int = position.get("window", 0)
+        self.given: int = position.get("given", 0)
+        self.used: set[int] = set(position.get("used", ()))
+        self.rows = LaneRows(sources, config.shuffle_window, (seed, epoch), lane, lanes, position.get("sources", ()))
 
     def __iter__(self) -> Iterator[LaneItem]:
         """Items with a batch, and a last one without when the lane has run out."""
-        rows = self.source.read(self.stream)
         read = 0
         skipped: list[Skipped] = []
         while True:
-            stream_state = self.stream_state
-            window = list(self.read_window(rows))
-            self.stream_state = self.stream.state_dict()
-            usable, unusable = self.usable_rows(window)
+            places = self.rows.positions  # before the window, which is read again on resume
+            window = self.rows.read_window(self.window)
+            usable, unusable = timed_rows(window, self.sources, self.config)
             if self.given == 0:
                 read, skipped = read + len(window), skipped + unusable
             if not window:
                 yield LaneItem(self.lane, None, {}, read, tuple(skipped))
                 return
             generator = np.random.default_rng((*self.seeds, self.window))
-            plan = plan_batches([seconds for _, seconds in usable], self.batch_size, generator)
+            plan = plan_batches([row.seconds for row in usable], self.batch_size, generator, self.batch_seconds)
             for given in range(self.given, len(plan)):
-                batch, broken = read_batch([usable[i][0] for i in plan[given]], self.source, self.labels)
+                chosen = [usable[i] for i in plan[given]]
+                batch, broken, origins = read_batch(chosen, self.labels, self.config.max_seconds)
                 skipped += broken
+                self.used |= origins
                 if batch is not None:
-                    position = {"stream": stream_state, "window": self.window, "given": given + 1, "used": self.used}
+                    position = {"window": self.window, "given": given + 1, "sources": places, "used": sorted(self.used)}
                     yield LaneItem(self.lane, batch, position, read, tuple(skipped))
                     read, skipped = 0, []
-            self.window, self.given = self.window + 1, 0
-            self.used += len(window)
-
-    def read_window(self, rows: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-        """The next rows, at most a window of them, within the lane's share."""
-        size = self.config.shuffle_window
-        if self.share is not None:
-            size = min(size, self.share - self.used)
-        return itertools.islice(rows, size)
-
-    def usable_rows(self, window: list[dict[str, Any]]) -> tuple[list[tuple[dict[str, Any], float]], list[Skipped]]:
-        """Rows with their seconds; those without a readable header or outside the length limits are left out."""
-        columns, config = self.source.columns, self.config
-        usable, skipped = [], []
-        for row in window:
-            try:
-                seconds = row[columns.duration] if columns.duration else None
-                if not isinstance(seconds, (int, float)):
-                    seconds = seconds_of(row[columns.audio], self.source.audio_root)
-            except UndecodableAudio as error:
-                skipped.append(Skipped(row_id(row, self.source), str(error)))
-                continue
-            if config.min_seconds <= seconds <= config.max_seconds:
-                usable.append((row, float(seconds)))
-            else:
-                reason = f"{seconds:.2f} s long; {config.min_seconds:g} to {config.max_seconds:g} s are kept"
-                skipped.append(Skipped(row_id(row, self.source), reason, broken=False))
-        return usable, skipped
+            self.rows.end_window(self.used)
+            self.window, self.given, self.used = self.window + 1, 0, set()

@@ -2,13 +2,13 @@
 
 import queue
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from .config import DataConfig
-from .errors import DataError
 from .labels import LabelEncoder
-from .lanes import Lane
+from .lanes import Lane, check_usable
 from .sources import Source
 from .utterance import AudioBatch, LaneItem, Skipped
 
@@ -73,22 +73,27 @@ class LaneReader:
 
 
 class TrainingBatches:
-    """The batches of one rank, epoch after epoch.
+    """The batches of one rank, epoch after epoch; those of a mixture are one epoch without end.
 
     Lane *l* of *L* belongs to rank *l mod world size*. A rank takes its lanes in turn, one microbatch each; a lane that
-    has run out gives None until the epoch ends on all ranks.
+    has run out gives None until the epoch ends on all ranks, and so does a rank without lanes.
+
+    A resumed epoch goes on with the lanes it began with, whatever the world size: every utterance comes once. The next
+    epoch has the lanes of the config again. A mixture, which has no next epoch, begins anew where its lanes would leave
+    a rank with nothing to do.
 
     Args:
-        lanes: all lanes, over all ranks; a multiple of ``world_size``.
+        sources: one, or several that are mixed.
+        batch_size, batch_seconds: as :func:`data.lanes.plan_batches` takes them.
         state: the groups' states of all ranks, joined by :func:`join_states`; None for the beginning.
 
     Raises:
-        DataError: if the lanes do not divide evenly, or differ from those of ``state``.
+        DataError: if one of several sources has nothing that can be trained on.
     """
 
     def __init__(
         self,
-        source: Source,
+        sources: Sequence[Source],
         config: DataConfig,
         labels: LabelEncoder,
         batch_size: int,
@@ -96,34 +101,43 @@ class TrainingBatches:
         rank: int,
         world_size: int,
         state: dict[str, Any] | None = None,
+        batch_seconds: float | None = None,
     ) -> None:
-        self.source, self.config, self.labels, self.batch_size, self.seed = source, config, labels, batch_size, seed
-        self.world_size = world_size
+        self.sources, self.config, self.labels, self.seed = tuple(sources), config, labels, seed
+        self.batch_size, self.batch_seconds = batch_size, batch_seconds
+        self.rank, self.world_size = rank, world_size
+        if len(self.sources) > 1:
+            for source in self.sources:
+                check_usable(source, config, labels)
         state = state or {}
-        if config.lanes and state.get("lanes", config.lanes) != config.lanes:
-            raise DataError(f"data.lanes is {config.lanes}, but the checkpoint was made with {state['lanes']}: keep it")
-        self.lanes = state.get("lanes") or config.lanes or world_size * max(1, config.workers)
-        if self.lanes % world_size:
-            raise DataError(
-                f"data.lanes is {self.lanes}; it must be a multiple of the {world_size} processes"
-                + (" (the checkpoint was made with it: resume on a number that divides it)" if state else "")
-            )
-        self.own = list(range(rank, self.lanes, world_size))
         self.epoch = state.get("epoch", 0)
+        lanes = state.get("lanes", self.usual_lanes)
+        if len(self.sources) > 1 and lanes < min(world_size, self.usual_lanes):
+            state, lanes, self.epoch = {}, self.usual_lanes, self.epoch + 1
+        self.share_out(lanes, state.get("positions", {}))
         self.turn = state.get("turn", 0) // world_size
-        positions = state.get("positions", {})
-        self.positions: dict[str, dict] = {str(lane): positions.get(str(lane), {}) for lane in self.own}
+        self.open_lanes()
+
+    @property
+    def usual_lanes(self) -> int:
+        """The lanes of an epoch that begins now."""
+        return self.config.lanes or self.world_size * max(1, self.config.workers)
+
+    def share_out(self, lanes: int, positions: dict[str, dict[str, Any]]) -> None:
+        """This rank's lanes of so many, and where they stand."""
+        self.lanes = lanes
+        self.own = list(range(self.rank, lanes, self.world_size))
+        self.positions = {str(lane): positions.get(str(lane), {}) for lane in self.own}
         self.finished = {lane for lane in self.own if self.positions[str(lane)].get("finished")}
         self.readers: dict[int, Any] = {}
-        self.open_lanes()
 
     def open_lanes(self) -> None:
         for lane in self.own:
             if lane not in self.finished:
                 position = self.positions[str(lane)]
                 stream = Lane(
-                    self.source, self.config, self.labels, self.batch_size, self.seed, self.epoch, lane, self.lanes,
-                    position,
+                    self.sources, self.config, self.labels, self.batch_size, self.batch_seconds, self.seed, self.epoch,
+                    lane, self.lanes, position,
                 )  # fmt: skip
                 self.readers[lane] = LaneReader(stream, READ_AHEAD) if self.config.workers else iter(stream)
 
@@ -132,6 +146,10 @@ class TrainingBatches:
         batches: list[AudioBatch | None] = []
         rows, skipped = 0, []
         for _ in range(microbatches):
+            if not self.own:
+                self.turn += 1
+                batches.append(None)
+                continue
             lane = self.own[self.turn % len(self.own)]
             self.turn += 1
             if lane in self.finished:
@@ -157,8 +175,7 @@ class TrainingBatches:
         self.close()
         self.epoch += 1
         self.turn = 0
-        self.finished = set()
-        self.positions = {str(lane): {} for lane in self.own}
+        self.share_out(self.usual_lanes, {})
         self.open_lanes()
 
     def close(self) -> None:

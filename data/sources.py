@@ -1,11 +1,10 @@
 """Rows from a hub dataset, files or a folder, as one stream that can be split, shuffled by shard and resumed.
 
-The one place that touches the `datasets` library.
+Parquet files are read by :mod:`data.parquet_rows`; this is the one place that touches the `datasets` library.
 """
 
 import copy
 import csv
-import glob
 import itertools
 import json
 import os
@@ -16,20 +15,21 @@ from typing import Any
 
 import numpy as np
 
+from . import storage
 from .audio import one_line
 from .config import DigitSpeech, SourceConfig
 from .errors import DataError, nearest
+from .parquet_rows import ParquetFiles, ParquetRows
 
 FILE_FORMATS = {".parquet": "parquet", ".arrow": "arrow", ".jsonl": "json", ".json": "json"}
-ROWS_READ_AT_ONCE = 100  # from Parquet; by itself `datasets` takes the first row group's, and fails where that is none
 AUDIO_SUFFIXES = frozenset((".flac", ".wav", ".mp3", ".ogg", ".opus", ".aiff", ".aif", ".au", ".caf", ".w64"))
 
 
 class Source:
-    """The rows of a :class:`SourceConfig`; checked when opened.
+    """The rows of a :class:`SourceConfig`, opened when first wanted.
 
     Raises:
-        DataError: where files, folder, dataset or columns are missing, or there is no row.
+        DataError: then, where files, folder, dataset or columns are missing, or there is no row.
     """
 
     def __init__(self, config: SourceConfig, name: str) -> None:
@@ -38,7 +38,7 @@ class Source:
         self.columns = config.columns
 
     @cached_property
-    def audio_root(self) -> str | None:
+    def audio_root(self) -> str:
         """The folder that relative audio paths are relative to."""
         if self.config.audio_root:
             return self.config.audio_root
@@ -46,8 +46,8 @@ class Source:
             return self.config.folder
         if self.config.files or self.config.digits:
             folders = {os.path.dirname(path) for path in self.files}
-            return folders.pop() if len(folders) == 1 else None
-        return None
+            return (folders.pop() or ".") if len(folders) == 1 else "."
+        return "."
 
     @cached_property
     def files(self) -> list[str]:
@@ -57,9 +57,13 @@ class Source:
         patterns = (self.config.files,) if isinstance(self.config.files, str) else self.config.files or ()
         found: list[str] = []
         for pattern in patterns:
-            matches = sorted(glob.glob(pattern)) if "://" not in pattern else [pattern]
+            try:
+                matches = storage.matching(pattern)
+            except storage.StorageError as error:
+                raise DataError(f"{self.name}.files: {error}") from error
             if not matches:
-                raise DataError(f"{self.name}.files: no file matches {pattern!r} (working folder {os.getcwd()})")
+                place = "" if storage.is_remote(pattern) else f" (working folder {os.getcwd()})"
+                raise DataError(f"{self.name}.files: no file matches {pattern!r}{place}")
             found += matches
         unknown = [path for path in found if Path(path).suffix not in FILE_FORMATS]
         if unknown:
@@ -76,14 +80,16 @@ class Source:
         rows = None
         if self.config.folder:
             rows = len(self.folder_rows)
-        elif not self.config.hub and FILE_FORMATS[Path(self.files[0]).suffix] == "parquet":
-            import pyarrow.parquet
-
-            try:
-                rows = sum(pyarrow.parquet.read_metadata(path).num_rows for path in self.files)
-            except (OSError, pyarrow.ArrowException) as error:
-                raise DataError(f"{self.name}: cannot read {self.config.described}: {one_line(error)}") from error
+        elif self.parquet is not None:
+            rows = self.parquet.row_count
         return rows if rows is None or self.config.max_utterances is None else min(rows, self.config.max_utterances)
+
+    @cached_property
+    def parquet(self) -> ParquetFiles | None:
+        """The row groups, where the source is Parquet files."""
+        if self.config.hub or self.config.folder or FILE_FORMATS[Path(self.files[0]).suffix] != "parquet":
+            return None
+        return ParquetFiles(self.files, self.name)
 
     @cached_property
     def folder_rows(self) -> list[dict[str, Any]]:
@@ -91,7 +97,7 @@ class Source:
 
     @cached_property
     def dataset(self) -> Any:
-        """The `datasets.IterableDataset`, audio undecoded, columns checked."""
+        """The `datasets.IterableDataset` of what is not Parquet files, audio undecoded, columns checked."""
         import datasets
 
         datasets.disable_progress_bars()
@@ -112,40 +118,57 @@ class Source:
                     )
                 else:
                     kind = FILE_FORMATS[Path(files[0]).suffix]
-                    options = {"batch_size": ROWS_READ_AT_ONCE} if kind == "parquet" else {}
-                    stream = datasets.load_dataset(
-                        kind, data_files={"train": files}, split="train", streaming=True, **options
-                    )
+                    stream = datasets.load_dataset(kind, data_files={"train": files}, split="train", streaming=True)
             except Exception as error:  # the library raises many kinds; the reason is in the message
                 raise DataError(f"{self.name}: cannot open {config.described}: {one_line(error)}") from error
         for column, feature in (stream.features or {}).items():
             if isinstance(feature, datasets.Audio):
                 stream = stream.cast_column(column, datasets.Audio(decode=False))
-        self.check_columns(stream)
-        return stream
-
-    def check_columns(self, stream: Any) -> None:
         try:
             first = next(iter(stream), None)
         except Exception as error:
-            raise DataError(f"{self.name}: cannot read {self.config.described}: {one_line(error)}") from error
+            raise DataError(f"{self.name}: cannot read {config.described}: {one_line(error)}") from error
         if first is None:
-            raise DataError(f"{self.name}: {self.config.described} has no rows")
-        wanted = [(f"columns.{key}", value) for key, value in self.columns.model_dump().items() if value]
-        wanted += [(f"{key}.{column}", column) for key in ("keep", "drop") for column in getattr(self.config, key)]
-        for key, column in wanted:
+            raise DataError(f"{self.name}: {config.described} has no rows")
+        for key, column in self.named_columns:
             if column not in first:
                 raise DataError(
-                    f"{self.name}.{key}: {self.config.described} has no column {column!r}"
+                    f"{self.name}.{key}: {config.described} has no column {column!r}"
                     f"{nearest(column, first)}; it has {', '.join(sorted(first))}"
                 )
+        return stream
+
+    @property
+    def named_columns(self) -> list[tuple[str, str]]:
+        """The columns that the config names, each after its key."""
+        named = [(f"columns.{key}", value) for key, value in self.columns.model_dump().items() if value]
+        return named + [(f"{key}.{name}", name) for key in ("keep", "drop") for name in getattr(self.config, key)]
+
+    def check_columns(self) -> None:
+        """Open the source, and see that it has rows and the columns that the config names."""
+        if self.parquet is None:
+            self.dataset  # noqa: B018 - looks at the first row
+        elif self.parquet.row_count == 0:
+            raise DataError(f"{self.name}: {self.config.described} has no rows")
+        else:
+            self.parquet.check_columns(self.named_columns)
 
     def lane(self, lane: int, lanes: int, shard_seed: int | None) -> Any:
-        """The part of the stream that lane ``lane`` of ``lanes`` reads, shards in an order drawn from the seed."""
+        """The part of the stream that lane ``lane`` of ``lanes`` reads, shards in an order drawn from the seed.
+
+        With ``max_utterances`` it is the same utterances whatever the seed. The part's ``state_dict()`` is where it
+        stands, its ``load_state_dict()`` goes there.
+        """
+        limit, filtered = self.config.max_utterances, bool(self.config.keep or self.config.drop)
+        if self.parquet is not None:
+            # What a filter leaves is not known beforehand: each lane takes its share of every lanes-th row.
+            spread = limit is not None and filtered
+            pieces = self.parquet.pieces(lane, lanes, shard_seed, None if filtered else limit, spread)
+            return ParquetRows(self.parquet, pieces, sorted({column for _, column in self.named_columns}))
         from datasets.distributed import split_dataset_by_node
 
         stream = copy.deepcopy(self.dataset)  # lanes must not share the place they have reached
-        if shard_seed is not None:
+        if shard_seed is not None and limit is None:
             # shuffle() would also send rows through a buffer that a state cannot hold, and from 5.x interleave shards.
             generator = np.random.default_rng(shard_seed)
             stream._ex_iterable = stream._ex_iterable.shuffle_data_sources(generator)
@@ -166,33 +189,43 @@ class Source:
         """
         try:
             yield from filter(self.is_kept, stream)
+        except DataError:
+            raise
         except Exception as error:  # the library raises many kinds; the reason is in the message
             raise DataError(f"{self.name}: cannot read {self.config.described}: {one_line(error)}") from error
 
     def rows(self) -> Iterator[dict[str, Any]]:
         """All rows in order, filtered and limited: for evaluation."""
-        return itertools.islice(self.read(self.dataset), self.config.max_utterances)
+        stream = self.dataset if self.parquet is None else ParquetRows(self.parquet, self.parquet.pieces())
+        return itertools.islice(self.read(stream), self.config.max_utterances)
 
 
 def synthesize(config: DigitSpeech) -> list[str]:
-    """The Parquet files of synthetic speech, made if they are not there yet."""
+    """The Parquet files of synthetic speech, spoken and then prepared as any corpus is, if they are not there yet."""
     from filelock import FileLock
 
+    from .preparation.prepare import prepare
+    from .preparation.settings import CorpusSettings, PrepareSettings
     from .synthesis import TRAINING_VOICES, UNSEEN_VOICES, synthesize_digit_corpus
 
     folder = Path(config.folder)
     folder.mkdir(parents=True, exist_ok=True)
     voices = TRAINING_VOICES if config.voices == "training" else UNSEEN_VOICES
+    output = folder / config.split
     with FileLock(folder / ".lock"):
-        paths = synthesize_digit_corpus(
-            folder,
+        spoken = synthesize_digit_corpus(
+            folder / "spoken",
             utterances=config.utterances,
             voices=voices,
             seed=config.seed,
             shards=min(4, config.utterances),
             split=config.split,
         )
-    return [str(path) for path in paths]
+        manifest = output / "manifest.json"
+        if not manifest.exists() or manifest.stat().st_mtime < max(path.stat().st_mtime for path in spoken):
+            corpus = CorpusSettings(input=str(folder / "spoken" / f"{config.split}-*.parquet"))
+            prepare(PrepareSettings(corpus=corpus, output=str(output), shares={config.split: 1.0}))
+    return storage.matching(str(output / f"{config.split}-*.parquet"))
 
 
 def read_folder(folder: Path, name: str, audio_column: str, text_column: str) -> list[dict[str, Any]]:

@@ -50,6 +50,8 @@ def test_minimal_config_has_defaults(minimal: Path) -> None:
         ("data.train.foldr=x", "data.train.foldr", "folder"),
         ("data.validation={folder: x, splitt: dev}", "data.validation.splitt", "split"),
         ("data.train.columns.txt=x", "data.train.columns.txt", "text"),
+        ("data.train=[{folder: x}, {folder: y, columns: {txt: z}}]", "data.train.1.columns.txt", "text"),
+        ("data.train=[{folder: x, wieght: 2}]", "data.train.0.wieght", "weight"),
     ],
 )
 def test_unknown_key_names_the_nearest(minimal: Path, override: str, key: str, nearest: str) -> None:
@@ -102,6 +104,13 @@ def test_all_problems_are_told_at_once(minimal: Path) -> None:
         (["data.train.name=polish"], ("data.train", "belong to a hub dataset")),
         (["data.train.folder=null"], ("data.train", "given: none")),
         (["data.min_seconds=40"], ("min_seconds (40", "max_seconds (30")),
+        (["data.train=[]"], ("data: train is an empty list",)),
+        (["data.train=[{folder: x}, {}]"], ("data.train.1: give exactly one of",)),
+        (["data.train=[{folder: x, weight: 0}]"], ("data.train.0.weight is 0", "greater than 0")),
+        (["data.train.weight=2"], ("data: train.weight is 2; only the sources of a list",)),
+        (["data.validation={folder: x, weight: 2}"], ("data: validation.weight is 2",)),
+        (["training.batch_seconds=29"], ("training.batch_seconds (29)", "data.max_seconds (30)")),
+        (["training.batch_seconds=60", "model.encoder_padding=window"], ("training.batch_seconds", "encoder_padding")),
         (["model.architecture={d_model: 8, encoder_layers: 1, decoder_layers: 1, attention_heads: 2}"], ("one of",)),
     ],
 )
@@ -118,6 +127,8 @@ def test_fields_that_disagree_are_named(minimal: Path, overrides: list[str], par
         ["engine.zero_stage=1", "engine.cpu_offload=optimizer"],
         ["engine.zero_stage=3", "engine.cpu_offload=parameters"],
         ["data.lanes=4", "data.workers=2"],
+        ["data.train=[{folder: x, weight: 2}, {folder: y, language: tr}]"],
+        ["training.batch_seconds=12", "data.max_seconds=12"],
         ["data.train.folder=null", "data.train.hub=a/b", "data.train.name=polish"],
     ],
 )

@@ -32,6 +32,10 @@ def clip(number: int) -> bytes:
     return file.getvalue()
 
 
+def clip_seconds(number: int) -> float:
+    return (1600 + 320 * (number * 17 % ROWS)) / 16_000
+
+
 def speaker(number: int) -> str:
     return ("ann", "bob", "eve")[number // 2 % 3]
 
@@ -73,12 +77,14 @@ class Setup:
         train = {"files": files, "columns": {"id": "id"}} | values
         self.config = DataConfig(train=train, shuffle_window=window, **limits)
         self.batch_size = batch_size
-        self.source, self.labels = Source(self.config.train, "data.train"), labels
+        self.sources, self.labels = [Source(one, "data.train") for one in self.config.training_sources], labels
 
     def lane(
         self, lane: int = 0, lanes: int = 1, seed: int = 0, epoch: int = 0, position: dict[str, Any] | None = None
     ) -> Lane:
-        return Lane(self.source, self.config, self.labels, self.batch_size, seed, epoch, lane, lanes, position or {})
+        return Lane(
+            self.sources, self.config, self.labels, self.batch_size, None, seed, epoch, lane, lanes, position or {}
+        )
 
 
 def batches(items: Iterable[LaneItem]) -> list[list[str]]:
@@ -111,6 +117,29 @@ def test_a_plan_mixes_rows_of_equal_length() -> None:
     plans = [plan_batches([1.0] * 32, 4, np.random.default_rng(seed)) for seed in (0, 1)]
     assert {frozenset(batch) for batch in plans[0]} != {frozenset(batch) for batch in plans[1]}
     assert plan_batches([], 4, np.random.default_rng(0)) == []
+
+
+LENGTHS = np.random.default_rng(5).lognormal(np.log(3.0), 0.5, 4096).clip(0.3, 30)  # like children's speech: mean 3.4 s
+
+
+@pytest.mark.parametrize(("batch_size", "budget"), [(8, None), (16, None), (64, 120.0), (1000, 60.0)])
+def test_a_plan_wastes_a_tenth_at_most(batch_size: int, budget: float | None) -> None:
+    assert 3.2 < LENGTHS.mean() < 3.6
+    padded = 0.0
+    for number in range(2):
+        window = LENGTHS[2048 * number :][:2048]
+        plan = plan_batches(window.tolist(), batch_size, np.random.default_rng(number), budget)
+        padded += sum(len(batch) * window[batch].max() for batch in plan)
+    assert 1 - LENGTHS.sum() / padded < 0.1
+
+
+def test_a_plan_keeps_to_its_budget_and_uses_it() -> None:
+    plan = plan_batches(LENGTHS.tolist(), 40, np.random.default_rng(0), 60.0)
+    assert sorted(row for batch in plan for row in batch) == list(range(len(LENGTHS)))
+    padded = [len(batch) * LENGTHS[batch].max() for batch in plan]
+    assert max(padded) <= 60.0 + 1e-9 and max(map(len, plan)) == 40
+    assert np.mean(padded) > 50.0, "short clips are capped by number, the others by seconds"
+    assert len(plan_batches([70.0, 1.0], 4, np.random.default_rng(0), 60.0)) == 2
 
 
 # One epoch
@@ -199,8 +228,23 @@ def test_max_utterances_are_the_same_in_every_epoch(clips: str, labels: LabelEnc
     assert all(len(set(found)) == len(found) == 11 for found in epochs)
     assert len({tuple(sorted(found)) for found in epochs}) == 1
     assert len({tuple(found) for found in epochs}) > 1
-    if lanes != 2:  # two shards go to two lanes whole
-        assert sorted(epochs[0]) == names(range(11))
+    assert sorted(epochs[0]) == names(range(11))
+
+
+@pytest.mark.parametrize("lanes", [1, 2, 3])
+def test_max_utterances_of_those_that_are_kept(clips: str, labels: LabelEncoder, lanes: int) -> None:
+    """They lie together in the file, yet every lane finds its share of them."""
+    rows = sorted(clip_table().to_pylist(), key=lambda row: row["speaker"])
+    folder = Path(clips).parent / "sorted"
+    folder.mkdir(exist_ok=True)
+    files = write_shards(pa.Table.from_pylist(rows, schema=clip_table().schema), folder)
+    setup = Setup(files, labels, keep={"speaker": ["ann"]}, max_utterances=9)
+    epochs = [
+        flat(batches(item for lane in range(lanes) for item in setup.lane(lane, lanes, epoch=epoch)))
+        for epoch in (0, 1)
+    ]
+    assert len(set(epochs[0])) == 9 and sorted(epochs[0]) == sorted(epochs[1])
+    assert set(epochs[0]) <= set(names(i for i in range(ROWS) if speaker(i) == "ann"))
 
 
 def test_max_utterances_below_the_number_of_lanes(clips: str, labels: LabelEncoder) -> None:
@@ -263,13 +307,74 @@ def test_clips_too_short_and_too_long_are_left_out_but_not_broken(clips: str, la
 
 
 def test_a_duration_column_spares_the_header(tmp_path: Path, labels: LabelEncoder) -> None:
-    seconds = [1.0 if i % 2 else None for i in range(ROWS - 1)] + [99.0]
+    seconds = [clip_seconds(i) if i % 2 else None for i in range(ROWS - 1)] + [99.0]
     pq.write_table(clip_table().append_column("duration", pa.array(seconds)), tmp_path / "a.parquet")
     columns = {"id": "id", "duration": "duration"}
     items = list(Setup(str(tmp_path / "a.parquet"), labels, columns=columns).lane())
     assert sorted(flat(batches(items))) == names(range(ROWS - 1))
     (skipped,) = [row for item in items for row in item.skipped]
     assert skipped.id == f"row{ROWS - 1}" and "99.00 s long" in skipped.reason and not skipped.broken
+
+
+def test_a_duration_column_that_is_wrong_is_told(tmp_path: Path, labels: LabelEncoder) -> None:
+    """Batches were planned from it; within 5 % or 0.1 s it is as good as right."""
+    off = {2: 0.09, 3: -0.09, 4: 0.2, 5: 5.0, 6: -0.15}
+    seconds = [clip_seconds(i) + off.get(i, 0.0) for i in range(ROWS)]
+    pq.write_table(clip_table().append_column("duration", pa.array(seconds)), tmp_path / "a.parquet")
+    items = list(Setup(str(tmp_path / "a.parquet"), labels, columns={"id": "id", "duration": "duration"}).lane())
+    assert sorted(flat(batches(items))) == names(set(range(ROWS)) - {4, 5, 6})
+    skipped = {row.id: row for item in items for row in item.skipped}
+    assert sorted(skipped) == names((4, 5, 6)) and all(row.broken for row in skipped.values())
+    reason = f"says {seconds[5]:.2f} s, but the audio has {clip_seconds(5):.2f} s"
+    assert reason in skipped["row5"].reason
+
+
+def test_audio_longer_than_its_header_says_is_left_out(tmp_path: Path, labels: LabelEncoder) -> None:
+    seconds = [clip_seconds(i) for i in range(ROWS)]
+    seconds[7] -= 0.05
+    pq.write_table(clip_table().append_column("duration", pa.array(seconds)), tmp_path / "a.parquet")
+    columns = {"id": "id", "duration": "duration"}
+    limit = (clip_seconds(7) + seconds[7]) / 2
+    items = list(Setup(str(tmp_path / "a.parquet"), labels, columns=columns, max_seconds=limit).lane())
+    (skipped,) = [row for item in items for row in item.skipped if row.id == "row7"]
+    assert not skipped.broken and f"{clip_seconds(7):.2f} s long" in skipped.reason
+
+
+@pytest.mark.parametrize(
+    ("texts", "said"),
+    [
+        (pa.array([float("nan")] * ROWS), "the text is NaN"),
+        (pa.array([["a", "list"]] * ROWS), "the text is no text but a list"),
+        (pa.array([{"a": "mapping"}] * ROWS), "the text is no text but a dict"),
+        (pa.array([b"caf\xe9"] * ROWS), "the text is bytes"),
+        (pa.array([b"caf\xe9"] * ROWS).view(pa.string()), "the text is bytes that are not UTF-8"),
+    ],
+    ids=["nan", "list", "dict", "bytes", "not UTF-8"],
+)
+def test_text_that_is_none(tmp_path: Path, labels: LabelEncoder, texts: pa.Array, said: str) -> None:
+    table = clip_table()
+    pq.write_table(table.set_column(table.schema.get_field_index("text"), "text", texts), tmp_path / "a.parquet")
+    (only,) = Setup(str(tmp_path / "a.parquet"), labels).lane()
+    assert only.batch is None and len(only.skipped) == ROWS
+    assert all(row.broken and said in row.reason for row in only.skipped)
+
+
+def test_one_text_that_is_not_utf_8_is_its_row_s_fault_alone(tmp_path: Path, labels: LabelEncoder) -> None:
+    texts = pa.array([b"text" if i != 4 else b"caf\xe9" for i in range(ROWS)]).view(pa.string())
+    pq.write_table(clip_table().set_column(2, "text", texts), tmp_path / "a.parquet")
+    items = list(Setup(str(tmp_path / "a.parquet"), labels).lane())
+    assert sorted(flat(batches(items))) == names(set(range(ROWS)) - {4})
+    assert [row.id for item in items for row in item.skipped] == ["row4"]
+
+
+def test_numbers_are_text_and_a_missing_id_is_made_up(tmp_path: Path, labels: LabelEncoder) -> None:
+    table = clip_table().set_column(2, "text", pa.array(range(ROWS)))
+    table = table.set_column(0, "id", pa.array([None if i < 2 else f"row{i}" for i in range(ROWS)]))
+    pq.write_table(table, tmp_path / "a.parquet")
+    found = [item.batch for item in Setup(str(tmp_path / "a.parquet"), labels).lane() if item.batch is not None]
+    assert sorted(text for batch in found for text in batch.texts) == sorted(map(str, range(ROWS)))
+    ids = {name for batch in found for name in batch.ids}
+    assert len(ids) == ROWS and names(range(2, ROWS)) == sorted(name for name in ids if "-" not in name)
 
 
 def test_a_row_s_language_is_its_prompt(tmp_path: Path) -> None:

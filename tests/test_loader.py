@@ -62,7 +62,7 @@ def labels() -> LabelEncoder:
 class Run:
     """A run's ranks, one after the other in this process; ``microbatches`` of each rank make a step."""
 
-    source: Source
+    sources: list[Source]
     config: DataConfig
     labels: LabelEncoder
     seed: int = 0
@@ -70,7 +70,7 @@ class Run:
     microbatches: int = 4
 
     def batches(self, rank: int = 0, state: dict[str, Any] | None = None) -> TrainingBatches:
-        return TrainingBatches(self.source, self.config, self.labels, 3, self.seed, rank, self.ranks, state)
+        return TrainingBatches(self.sources, self.config, self.labels, 3, self.seed, rank, self.ranks, state)
 
     @contextmanager
     def open(self, state: dict[str, Any] | None = None) -> Iterator[list[TrainingBatches]]:
@@ -110,7 +110,7 @@ class Step:
 def build_run(files: str, labels: LabelEncoder, lanes: int | None = 4, workers: int = 0, **source: Any) -> Run:
     train = {"files": files, "columns": {"id": "id"}} | source
     config = DataConfig(train=train, shuffle_window=8, lanes=lanes, workers=workers)
-    return Run(Source(config.train, "data.train"), config, labels)
+    return Run([Source(one, "data.train") for one in config.training_sources], config, labels)
 
 
 def ids_of(steps: list[Step]) -> list[list[list[str]]]:
@@ -178,13 +178,12 @@ def test_epochs_and_seeds_shuffle_differently(clips: str, labels: LabelEncoder) 
 
 
 def test_a_lane_that_has_run_out_gives_none_until_all_have(clips: str, labels: LabelEncoder) -> None:
-    with build_run(clips, labels, lanes=2).open() as (batches,):  # shards of 29 and 21 rows, one a lane
+    with build_run(clips, labels, lanes=3).open() as (batches,):  # 17, 17 and 16 rows, in batches of up to 3
         groups = []
         while not groups or not groups[-1].exhausted:
-            groups.append(batches.next_group(2))
+            groups.append(batches.next_group(3))
         present = [[batch is not None for batch in group.batches] for group in groups]
-        assert [True, True] in present and ([True, False] in present or [False, True] in present)
-        assert present[-1].count(True) <= 1
+        assert present == [[True] * 3] * 6 + [[True, True, False], [False] * 3]
         after = batches.next_group(2)
         assert after.exhausted and after.batches == [None, None] and after.target_tokens == 0
         assert groups[0].target_tokens > 0
@@ -232,16 +231,82 @@ def test_another_number_of_ranks_goes_on_with_the_same_steps(
         assert ids_of(new.steps(8, steps[i].state)) == ids_of(steps[i + 1 : i + 9])
 
 
-def test_lanes_that_do_not_fit(clips: str, labels: LabelEncoder) -> None:
-    with pytest.raises(DataError, match=r"data\.lanes is 4; it must be a multiple of the 3 processes"):
-        replace(build_run(clips, labels), ranks=3).batches()
-    state = build_run(clips, labels, lanes=4).steps(1)[0].state
-    with pytest.raises(DataError, match="the checkpoint was made with it"):
-        replace(build_run(clips, labels, lanes=None), ranks=3).batches(state=state)
-    with pytest.raises(DataError, match=r"data\.lanes is 6, but the checkpoint was made with 4"):
-        build_run(clips, labels, lanes=6).batches(state=state)
-    with replace(build_run(clips, labels, lanes=None), ranks=2).open(state) as opened:
-        assert [batches.lanes for batches in opened] == [4, 4], "without data.lanes, those of the checkpoint"
+@pytest.mark.parametrize("lanes", [1, 2, 3, 4, 6])
+@pytest.mark.parametrize(("before", "after", "then"), [(1, 3, 2), (2, 3, 5), (4, 3, 1), (3, 2, 4), (5, 4, 5)])
+def test_any_number_of_ranks_ends_the_epoch_with_every_utterance_once(
+    clips: str, labels: LabelEncoder, lanes: int, before: int, after: int, then: int
+) -> None:
+    """Killed at any step, gone on with another number of ranks, killed again, gone on with a third."""
+    run = build_run(clips, labels, lanes)
+    steps = steps_of_epoch(replace(run, ranks=before, microbatches=2))
+    assert names_by_epoch(steps) == {0: EVERY_ROW_ONCE}
+    for i in range(0, len(steps) - 1, 2):
+        second = steps_of_epoch(replace(run, ranks=after, microbatches=1), steps[i].state)
+        assert names_by_epoch([*steps[: i + 1], *second]) == {0: EVERY_ROW_ONCE}
+        j = len(second) // 2
+        third = steps_of_epoch(replace(run, ranks=then, microbatches=2), second[j].state)
+        assert names_by_epoch([*steps[: i + 1], *second[: j + 1], *third]) == {0: EVERY_ROW_ONCE}
+
+
+def steps_of_epoch(run: Run, state: dict[str, Any] | None = None) -> list["Step"]:
+    """The steps of the epoch under way; every rank is asked for equally many groups."""
+    found: list[Step] = []
+    with run.open(state) as ranks:
+        while True:
+            groups = [batches.next_group(run.microbatches) for batches in ranks]
+            assert all(len(group.batches) == run.microbatches for group in groups)
+            found.append(Step(ranks[0].epoch, groups))
+            if all(group.exhausted for group in groups):
+                return found
+
+
+@pytest.mark.parametrize(("lanes", "ranks"), [(4, 3), (5, 2), (2, 3)])
+def test_lanes_that_are_no_multiple_of_the_ranks_go_on_exactly_too(
+    clips: str, labels: LabelEncoder, lanes: int, ranks: int
+) -> None:
+    run = replace(build_run(clips, labels, lanes), ranks=ranks, microbatches=2)
+    steps = steps_of_epochs(run, 2)
+    assert names_by_epoch(steps) == {0: EVERY_ROW_ONCE, 1: EVERY_ROW_ONCE}
+    for i in range(0, len(steps) - 4, 3):
+        assert ids_of(run.steps(3, steps[i].state)) == ids_of(steps[i + 1 : i + 4])
+
+
+def test_a_rank_without_lanes_feeds_silence(clips: str, labels: LabelEncoder) -> None:
+    with replace(build_run(clips, labels, lanes=2), ranks=3).open() as opened:
+        idle = opened[2].next_group(2)
+        assert idle.batches == [None, None] and idle.exhausted and idle.state["positions"] == {}
+
+
+@pytest.mark.parametrize(
+    ("written", "lanes", "workers", "next_lanes"), [(4, None, 0, 3), (4, None, 2, 6), (4, 6, 0, 6)]
+)
+def test_the_next_epoch_has_the_lanes_of_the_config_again(
+    clips: str, labels: LabelEncoder, written: int, lanes: int | None, workers: int, next_lanes: int
+) -> None:
+    state = build_run(clips, labels, written).steps(1)[0].state
+    resumed = replace(build_run(clips, labels, lanes, workers), ranks=3, microbatches=1)
+    with resumed.open(state) as opened:
+        assert [batches.lanes for batches in opened] == [written] * 3
+        for batches in opened:
+            batches.next_epoch()
+        assert [batches.lanes for batches in opened] == [next_lanes] * 3
+        assert sorted(lane for batches in opened for lane in batches.own) == list(range(next_lanes))
+    epochs = names_by_epoch(steps_of_epochs(replace(resumed, config=resumed.config), 2))
+    assert epochs == {0: EVERY_ROW_ONCE, 1: EVERY_ROW_ONCE}
+
+
+def test_a_state_is_small_whatever_the_window(clips: str, labels: LabelEncoder) -> None:
+    run = build_run(clips, labels, lanes=4)
+    wide = replace(run, config=run.config.model_copy(update={"shuffle_window": 2048}))
+    assert len(json.dumps(wide.steps(1)[0].state)) < 1000
+
+
+def test_files_that_have_changed_are_not_gone_on_with(tmp_path: Path, labels: LabelEncoder) -> None:
+    files = write_shards(tmp_path)
+    state = build_run(files, labels).steps(1)[0].state
+    (tmp_path / "1.parquet").unlink()
+    with pytest.raises(DataError, match=r"the files have 29 rows; when the checkpoint was written they had 50"):
+        build_run(files, labels).batches(state=state)
 
 
 @pytest.mark.parametrize("workers", [0, 1])

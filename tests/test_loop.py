@@ -27,9 +27,9 @@ def test_the_loss_is_the_mean_over_all_tokens_of_all_microbatches(tiny_config: P
     config = load_config(tiny_config, [*ONE_STEP, "training.accumulation=2", "training.batch_size=3"])
     train(config)
     model, processor = build_model(config)
-    source = Source(config.data.train, "data.train")
+    source = Source(config.data.training_sources[0], "data.train")
     labels = label_encoder(config, model, processor)
-    group = TrainingBatches(source, config.data, labels, 3, config.training.seed, 0, 1).next_group(2)
+    group = TrainingBatches([source], config.data, labels, 3, config.training.seed, 0, 1).next_group(2)
     from data.features import LogMel
     from trainer.batch import to_batch
 
@@ -83,6 +83,35 @@ def test_new_modules_have_their_own_learning_rate(tiny_config: Path) -> None:
             assert group["weight_decay"] == (0.0 if bare else 0.01), name
     trained = {id(parameter) for parameter in model.parameters() if parameter.requires_grad}
     assert {id(p) for group in optimizer.param_groups for p in group["params"]} == trained
+
+
+def test_a_mixture_trains_with_a_budget_and_goes_on_exactly(
+    tiny_values: dict[str, Any], corpus: Path, tmp_path: Path
+) -> None:
+    """Two sources in two languages; stopped after a checkpoint and gone on with twice."""
+    import yaml
+
+    columns = {"id": "id", "duration": "duration"}
+    tiny_values["data"]["train"] = [
+        {"files": str(corpus / "train-00000*"), "columns": columns, "weight": 2},
+        {"files": str(corpus / "train-00001*"), "columns": columns, "language": "tr", "max_utterances": 20},
+    ]
+    tiny_values["data"] |= {"max_seconds": 12}
+    tiny_values["training"] |= {"steps": 9, "batch_size": 20, "batch_seconds": 12}
+    tiny_values["checkpoints"] = {"every_steps": 3, "keep": 9}
+    tiny_values["data"].pop("validation")
+    path = tmp_path / "mixture.yaml"
+    path.write_text(yaml.safe_dump(tiny_values), encoding="utf-8")
+    train(load_config(path))
+    for steps in (4, 7, 9):
+        overrides = [f"output_dir={tmp_path / 'parts'}", f"training.steps={steps}", "optimizer.schedule=constant"]
+        train(load_config(path, overrides), resume=steps > 4)
+    whole, parts = ((tmp_path / name / "batches_rank0.jsonl").read_text() for name in ("run", "parts"))
+    assert whole == parts and whole.count("\n") == 9
+    sizes = [len(json.loads(line)["ids"][0]) for line in whole.splitlines()]
+    assert len(set(sizes)) > 1 and max(sizes) < 15, "the window of 30 would make batches of 20"
+    state = json.loads((tmp_path / "run" / "checkpoints" / "step_00000009" / "run_state.json").read_text())
+    assert len(state["data"]["positions"]["0"]["sources"]) == 2
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from modeling.checkpoints import CheckpointError
 from trainer.command_line import run_command
 from trainer.config import RunConfig
 from trainer.config_file import ConfigError, load_config
-from trainer.plan import NOT_LOOKED_AT, make_plan
+from trainer.plan import NOT_LOOKED_AT, make_plan, print_plan
 
 FOLDER = Path(__file__).parent.parent / "configs"
 RECIPES = sorted(path for path in FOLDER.glob("*.yaml") if path.name != "common.yaml")
@@ -98,6 +98,42 @@ def test_rows_of_the_training_data(
     assert plan.epochs(10) == (None if rows is None else 10 * 4 / rows)
 
 
+def test_a_mixture_shows_shares_and_passes(
+    tiny_values: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "240")
+    train = tiny_values["data"]["train"]
+    hub = {"hub": "someone/something", "columns": train["columns"]}
+    tiny_values["data"]["train"] = [{**train, "weight": 3}, {**train, "max_utterances": 30}, hub]
+    tiny_values["training"]["batch_seconds"] = 40
+    path = tmp_path / "plan.yaml"
+    path.write_text(yaml.safe_dump(tiny_values), encoding="utf-8")
+    print_plan(load_config(path))
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "60.0% of the utterances, 120 rows, 0.2 passes" in shown  # 12 steps of 4
+    assert "20.0% of the utterances, 30 rows, 0.3 passes" in shown
+    assert "hub dataset someone/something, split train: 20.0% of the utterances, rows not known" in shown
+    assert "at most 40 s, padding included" in shown and "at most 4 = 4 a microbatch" in shown
+
+
+@pytest.mark.parametrize(
+    ("lanes", "shown"), [("null", "3 │"), ("4", "4; not a multiple of the processes"), ("6", "6 │")]
+)
+def test_lanes_of_a_plan(
+    tiny_values: dict[str, Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    lanes: str,
+    shown: str,
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "3")
+    path = tmp_path / "plan.yaml"
+    path.write_text(yaml.safe_dump(tiny_values), encoding="utf-8")
+    print_plan(load_config(path, [f"data.lanes={lanes}"]))
+    assert f"data lanes │ {shown}" in " ".join(capsys.readouterr().out.split())
+
+
 @pytest.mark.parametrize(
     ("overrides", "rows"),
     [([], 6000), (["data.train.max_utterances=7"], 7), (["data.train.drop={text: [x]}"], None)],
@@ -122,6 +158,9 @@ def test_a_checkpoint_of_the_hub_that_openai_did_not_publish_is_not_looked_at(
     ("overrides", "kind", "message"),
     [
         (["data.language=azz"], ConfigError, "data.language is 'azz'.*did you mean 'az'"),
+        (["data.train.language=trk"], ConfigError, "data.train.language is 'trk'.*did you mean 'tr'"),
+        (["data.train=[{folder: x}, {folder: y, language: az1}]"], ConfigError, "data.train.1.language is 'az1'"),
+        (["data.train=[{folder: nowhere}]"], DataError, "data.train.0.folder"),
         (["data.train.columns.text=txt"], DataError, "data.train.columns.text"),
         (["data.validation.files=nowhere.parquet"], DataError, "data.validation.files"),
         (["data.test={folder: nowhere}"], DataError, "data.test.folder"),

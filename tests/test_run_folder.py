@@ -111,7 +111,6 @@ def test_resuming_a_run_that_is_done_says_so_and_ends_well(train: Train, tmp_pat
     [
         ("model.architecture.d_model=64", ("model.architecture.d_model is 64", "made with 32")),
         ("engine.zero_stage=2", ("engine.zero_stage is 2", "made with 0")),
-        ("data.lanes=3", ("data.lanes is 3", "made with None")),
     ],
 )
 def test_resuming_with_what_does_not_fit_the_checkpoint(

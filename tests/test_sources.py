@@ -2,7 +2,7 @@
 
 import io
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +13,13 @@ import pyarrow.parquet as pq
 import pytest
 import soundfile
 
+from data import storage
 from data.config import SourceConfig
 from data.errors import DataError
 from data.lanes import read_utterance, row_id
 from data.sources import Source
+
+from .object_store import object_store
 
 ROWS = 6
 TEXTS = [f"text {i}" for i in range(ROWS)]
@@ -198,6 +201,41 @@ def test_folder(tmp_path: Path, kind: str) -> None:
     assert source.row_count() == ROWS
 
 
+def test_globs_go_into_folders(parquet: str, tmp_path: Path) -> None:
+    (tmp_path / "deep" / "deeper").mkdir(parents=True)
+    (tmp_path / "part-1.parquet").rename(tmp_path / "deep" / "deeper" / "part-1.parquet")
+    assert sorted(read(open_source(files=str(tmp_path / "**" / "*.parquet")))) == EXPECTED
+
+
+@pytest.fixture(scope="module")
+def bucket() -> Iterator[str]:
+    with object_store() as address:
+        yield address
+
+
+@pytest.mark.parametrize("store", ["memory", "s3"])
+@pytest.mark.parametrize("kind", ["parquet", "jsonl", "arrow"])
+def test_files_at_an_address(request: pytest.FixtureRequest, tmp_path: Path, kind: str, store: str) -> None:
+    """Audio lies beside them, by relative paths."""
+    folder = f"{'memory://remote' if store == 'memory' else request.getfixturevalue('bucket')}/{kind}"
+    for i in range(ROWS):
+        storage.write_bytes(f"{folder}/clips/{i}.flac", flac(i))
+    table = pa.table({"audio": [f"clips/{i}.flac" for i in range(ROWS)], "text": TEXTS})
+    if kind == "parquet":
+        pq.write_table(table, tmp_path / "a.parquet")
+    elif kind == "arrow":
+        with pa.ipc.new_stream(str(tmp_path / "a.arrow"), table.schema) as writer:
+            writer.write_table(table)
+    else:
+        (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, table.to_pylist())))
+    storage.write_bytes(f"{folder}/a.{kind}", (tmp_path / f"a.{kind}").read_bytes())
+    assert read(open_source(files=f"{folder}/*.{kind}")) == EXPECTED
+    assert read(open_source(files=f"{folder}/a.{kind}", audio_root=folder)) == EXPECTED
+    other = open_source(files=f"{folder}/a.{kind}", audio_root=f"{folder}/elsewhere")
+    assert "cannot read" in failing(lambda: read(other)) and storage.is_remote(other.files[0])
+    assert "no file matches" in failing(lambda: open_source(files=f"{folder}/b*.{kind}").check_columns())
+
+
 def test_digits_are_made_when_opened(tmp_path: Path) -> None:
     source = open_source(digits={"folder": str(tmp_path / "new"), "split": "train", "utterances": 5})
     assert len(read(source)) == source.row_count() == 5
@@ -246,38 +284,38 @@ def failing(message_of: Callable[[], Any]) -> str:
 
 
 def test_missing_files(tmp_path: Path) -> None:
-    message = failing(lambda: open_source(files=str(tmp_path / "no*.parquet")).dataset)
+    message = failing(lambda: open_source(files=str(tmp_path / "no*.parquet")).check_columns())
     assert message.startswith("data.train.files: no file matches") and "no*.parquet" in message
 
 
 def test_missing_column_names_the_nearest_and_all(parquet: str) -> None:
-    message = failing(lambda: open_source(files=parquet, columns={"text": "tekst"}).dataset)
+    message = failing(lambda: open_source(files=parquet, columns={"text": "tekst"}).check_columns())
     assert "data.train.columns.text" in message and "'tekst'" in message
     assert "did you mean 'text'?" in message
     assert "adult, audio, grade, speaker, text" in message
-    message = failing(lambda: open_source(files=parquet, drop={"speakers": ["ann"]}).dataset)
+    message = failing(lambda: open_source(files=parquet, drop={"speakers": ["ann"]}).check_columns())
     assert "data.train.drop.speakers" in message and "did you mean 'speaker'?" in message
     assert "data.train.columns.duration" in failing(
-        lambda: open_source(files=parquet, columns={"duration": "length"}).dataset
+        lambda: open_source(files=parquet, columns={"duration": "length"}).check_columns()
     )
 
 
 def test_no_rows(tmp_path: Path) -> None:
     pq.write_table(audio_table("bytes").slice(0, 0), tmp_path / "a.parquet")
-    assert "has no rows" in failing(lambda: open_source(files=str(tmp_path / "a.parquet")).dataset)
+    assert "has no rows" in failing(lambda: open_source(files=str(tmp_path / "a.parquet")).check_columns())
     assert open_source(files=str(tmp_path / "a.parquet")).row_count() == 0
     (tmp_path / "a.jsonl").write_text("")
-    assert "a.jsonl" in failing(lambda: open_source(files=str(tmp_path / "a.jsonl")).dataset)
+    assert "a.jsonl" in failing(lambda: open_source(files=str(tmp_path / "a.jsonl")).check_columns())
     (tmp_path / "metadata.jsonl").write_text("")
-    assert "has no rows" in failing(lambda: open_source(folder=str(tmp_path)).dataset)
+    assert "has no rows" in failing(lambda: open_source(folder=str(tmp_path)).check_columns())
 
 
 def test_unknown_suffix_and_mixed_formats(parquet: str, tmp_path: Path) -> None:
     (tmp_path / "a.tsv").write_text("audio\ttext\n")
     (tmp_path / "a.jsonl").write_text("{}\n")
-    message = failing(lambda: open_source(files=str(tmp_path / "a.tsv")).dataset)
+    message = failing(lambda: open_source(files=str(tmp_path / "a.tsv")).check_columns())
     assert "a.tsv is none of .arrow, .json, .jsonl, .parquet" in message
-    message = failing(lambda: open_source(files=[parquet, str(tmp_path / "a.jsonl")]).dataset)
+    message = failing(lambda: open_source(files=[parquet, str(tmp_path / "a.jsonl")]).check_columns())
     assert "one format at a time; these are json, parquet" in message
 
 
@@ -285,7 +323,7 @@ def test_unknown_suffix_and_mixed_formats(parquet: str, tmp_path: Path) -> None:
 def test_broken_parquet(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "broken.parquet"
     path.write_bytes(content)
-    assert "broken.parquet" in failing(lambda: open_source(files=str(path)).dataset)
+    assert "broken.parquet" in failing(lambda: open_source(files=str(path)).check_columns())
     assert "broken.parquet" in failing(open_source(files=str(path)).row_count)
 
 
@@ -317,9 +355,9 @@ def test_bad_folder(tmp_path: Path, case: str) -> None:
     name, content, expected = BAD_METADATA[case]
     write_clip(tmp_path / "a.wav", 0)
     (tmp_path / name).write_bytes(content)
-    assert expected in failing(lambda: open_source(folder=str(tmp_path)).dataset)
+    assert expected in failing(lambda: open_source(folder=str(tmp_path)).check_columns())
 
 
 def test_no_folder(tmp_path: Path) -> None:
-    message = failing(lambda: open_source(folder=str(tmp_path / "nowhere")).dataset)
+    message = failing(lambda: open_source(folder=str(tmp_path / "nowhere")).check_columns())
     assert message.startswith("data.train.folder:") and "is not a folder" in message

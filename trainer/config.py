@@ -56,6 +56,12 @@ class TrainingConfig(Section):
 
     steps: int = Field(gt=0)
     batch_size: int = Field(8, gt=0, description="utterances of one microbatch on one process")
+    batch_seconds: float | None = Field(
+        None,
+        gt=0,
+        description="padded audio seconds of one microbatch: utterances x the longest; batch_size is then the most "
+        "utterances",
+    )
     accumulation: int = Field(1, gt=0, description="microbatches of one step on each process")
     max_gradient_norm: float = Field(1.0, ge=0, description="gradients are clipped to it; 0 leaves them alone")
     seed: int = Field(0, ge=0)
@@ -144,4 +150,15 @@ class RunConfig(Section):
             )
         if self.data.workers and self.data.lanes and self.data.lanes % self.data.workers:
             raise ValueError(f"data.lanes ({self.data.lanes}) must be a multiple of data.workers ({self.data.workers})")
+        seconds = self.training.batch_seconds
+        if seconds is not None and seconds < self.data.max_seconds:
+            raise ValueError(
+                f"training.batch_seconds ({seconds:g}) must be at least data.max_seconds ({self.data.max_seconds:g}): "
+                "the longest clip must fit a microbatch"
+            )
+        if seconds is not None and self.model.encoder_padding == "window":
+            raise ValueError(
+                "training.batch_seconds goes with model.encoder_padding: clip; under window every clip takes 30 s, and "
+                "training.batch_size alone says what a microbatch takes"
+            )
         return self

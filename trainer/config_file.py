@@ -7,9 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
+
+from data.config import ONE_SOURCE, SEVERAL_SOURCES
 
 from .config import RunConfig
+from .config_reference import inner_model
 
 
 class ConfigError(ValueError):
@@ -102,7 +105,10 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
 
 def describe(problem: Any) -> str:
     """One of pydantic's findings in a line: the key's path, its value, what would be right."""
-    location = [str(part) for part in problem["loc"] if not str(part).startswith(("tuple[", "function-"))]
+    types = (ONE_SOURCE, SEVERAL_SOURCES)
+    location = [
+        str(part) for part in problem["loc"] if part not in types and not str(part).startswith(("tuple[", "function-"))
+    ]
     path = ".".join(location)
     if problem["type"] == "extra_forbidden":
         known = fields_at(location[:-1])
@@ -121,9 +127,8 @@ def fields_at(location: list[str]) -> list[str]:
     """The keys that a config has at a path."""
     model: Any = RunConfig
     for part in location:
-        annotation = model.model_fields[part].annotation
-        candidates = [annotation, *getattr(annotation, "__args__", ())]
-        model = next(c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel))
+        if not part.isdigit():  # which of several sources
+            model = inner_model(model.model_fields[part].annotation)
     return list(model.model_fields)
 
 

@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from typing import Any
 
 from pydantic import BaseModel
-from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from .config import RunConfig
@@ -21,21 +20,25 @@ def sections(model: type[BaseModel], path: str = "") -> Iterator[tuple[str, type
     yield path, model
     seen: set[type[BaseModel]] = set()
     for name, field in model.model_fields.items():
-        inner = inner_model(field)
+        inner = inner_model(field.annotation)
         if inner is not None and inner not in seen:
             seen.add(inner)
             yield from sections(inner, f"{path}.{name}".lstrip("."))
 
 
-def inner_model(field: FieldInfo) -> type[BaseModel] | None:
-    candidates = (field.annotation, *getattr(field.annotation, "__args__", ()))
-    return next((c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)), None)
+def inner_model(annotation: Any) -> type[BaseModel] | None:
+    """The model that an annotation holds, alone or beside other types."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next(filter(None, map(inner_model, getattr(annotation, "__args__", ()))), None)
 
 
 def kind(annotation: Any) -> str:
     """A type as a reader of YAML would name it."""
     if isinstance(annotation, type):
         return "section" if issubclass(annotation, BaseModel) else annotation.__name__
+    if str(annotation).startswith("typing.Annotated"):
+        return kind(annotation.__origin__)
     parts = [part for part in getattr(annotation, "__args__", ()) if part is not type(None)]
     if str(annotation).startswith("typing.Literal"):
         return ", ".join(f"`{part}`" for part in parts)
@@ -51,7 +54,7 @@ def reference() -> str:
         summary = " ".join((model.__doc__ or "").replace(":mod:", "").replace("``", "`").split())
         lines += [f"## {path or 'The top level'}", "", summary, "", "| key | type | default | |", "|---|---|---|---|"]
         for name, field in model.model_fields.items():
-            default: Any = "" if inner_model(field) else field.default
+            default: Any = "" if inner_model(field.annotation) else field.default
             shown = "" if default in (None, "") else f"`{default}`"
             if field.default is PydanticUndefined:
                 shown = "required"

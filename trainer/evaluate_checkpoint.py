@@ -46,13 +46,15 @@ def evaluate_checkpoint(
     if source_config is None:
         there = [name for name in ("train", "validation", "test") if getattr(config.data, name)]
         raise ConfigError(f"the config has no data.{split} to evaluate on; it has {', '.join(there)}")
+    if isinstance(source_config, tuple):
+        raise ConfigError(f"data.{split} is a list of sources, mixed without end: evaluate one of them as data.test")
     if output is not None and any(path.is_file() for path in (Path(output), *Path(output).parents)):
         raise ConfigError(f"--output is {output!r}, which is a file or lies in one: name a folder")
     source = Source(source_config, f"data.{split}")
-    source.dataset  # noqa: B018 - columns are checked before anything is loaded
+    source.check_columns()
     from modeling.checkpoints import open_model, open_processor
 
-    from .languages import known_languages
+    from .languages import check_known
     from .run import build_evaluator
 
     if config.engine.zero_stage:  # nothing is trained: one copy a process is simplest
@@ -60,9 +62,7 @@ def evaluate_checkpoint(
             update={"engine": config.engine.model_copy(update={"zero_stage": 0, "cpu_offload": "none"})}
         )
     model, processor = open_model(checkpoint), open_processor(checkpoint)
-    known = known_languages(model)
-    if config.data.language and known and config.data.language not in known:
-        raise ConfigError(f"data.language is {config.data.language!r}; {checkpoint} knows {', '.join(known)}")
+    check_known({"data.language": config.data.language, f"data.{split}.language": source_config.language}, model)
     accelerator = build_accelerator(config)
     model.to(accelerator.device)
     evaluation = build_evaluator(config, accelerator, processor, source).run(model)

@@ -9,6 +9,19 @@ from .config import RunConfig
 from .config_file import ConfigError
 
 
+def named_languages(config: RunConfig) -> dict[str, str | None]:
+    """The config's languages by their keys."""
+    data = config.data
+    sources = dict(zip(data.train_names, data.training_sources, strict=True))
+    sources |= {f"data.{key}": source for key in ("validation", "test") if (source := getattr(data, key)) is not None}
+    return {"data.language": data.language} | {f"{key}.language": source.language for key, source in sources.items()}
+
+
+def languages_of(config: RunConfig) -> list[str]:
+    """The languages that a model trained from nothing must tell apart; English where the config names none."""
+    return list(dict.fromkeys(filter(None, named_languages(config).values()))) or ["en"]
+
+
 def check_language(config: RunConfig) -> None:
     """Refuse a language that no Whisper knows.
 
@@ -17,9 +30,21 @@ def check_language(config: RunConfig) -> None:
     """
     from transformers.models.whisper.tokenization_whisper import LANGUAGES
 
-    language = config.data.language
-    if language is not None and language not in LANGUAGES:
-        raise ConfigError(f"data.language is {language!r}, which Whisper does not know{nearest(language, LANGUAGES)}")
+    for key, language in named_languages(config).items():
+        if language is not None and language not in LANGUAGES:
+            raise ConfigError(f"{key} is {language!r}, which Whisper does not know{nearest(language, LANGUAGES)}")
+
+
+def check_known(named: dict[str, str | None], model: Any) -> None:
+    """Refuse languages, given by their keys, that the model does not know.
+
+    Raises:
+        ConfigError: naming the first of them, and those that it knows.
+    """
+    known = known_languages(model)
+    for key, language in named.items():
+        if language is not None and known and language not in known:
+            raise ConfigError(f"{key} is {language!r}; the checkpoint knows {', '.join(known)}")
 
 
 def known_languages(model: Any) -> list[str]:
@@ -36,13 +61,14 @@ def label_encoder(config: RunConfig, model: Any, processor: Any) -> LabelEncoder
     Raises:
         ConfigError, DataError: if the model does not know the language, or needs one and the config has none.
     """
-    language, known = config.data.language, known_languages(model)
-    if language is not None and known and language not in known:
-        raise ConfigError(f"data.language is {language!r}; the checkpoint knows {', '.join(known)}")
+    data = config.data
+    language = data.language
+    check_known(named_languages(config), model)
     default = model.config.vocab_size >= 51_865
     multilingual = bool(getattr(model.generation_config, "is_multilingual", default))
-    if multilingual and language is None and config.data.train.columns.language is None:
-        raise ConfigError("data.language is missing, and so is data.train.columns.language: this model needs one")
-    return LabelEncoder(
-        processor.tokenizer, multilingual, language, config.data.task, model.config.max_target_positions
-    )
+    for key, source in zip(data.train_names, data.training_sources, strict=True):
+        if multilingual and not (language or source.language or source.columns.language):
+            raise ConfigError(
+                f"data.language is missing, and so are {key}.language and {key}.columns.language: this model needs one"
+            )
+    return LabelEncoder(processor.tokenizer, multilingual, language, data.task, model.config.max_target_positions)

@@ -161,7 +161,8 @@ class Trainer:
                 fresh_epochs += 1
                 if fresh_epochs > 1:
                     self.journal.quarantine(skipped)
-                    raise DataError(f"{self.batches.source.config.described}: not one utterance can be trained on")
+                    described = ", ".join(source.config.described for source in self.batches.sources)
+                    raise DataError(f"{described}: not one utterance can be trained on")
                 self.batches.next_epoch()
             group, verdict = self.batches.next_group(self.config.training.accumulation), None
 

@@ -10,6 +10,7 @@ from modeling.checkpoints import open_model, open_processor
 from modeling.linear import decode_faster
 
 from .config import Architecture, RunConfig
+from .languages import languages_of
 
 
 def build_model(config: RunConfig) -> tuple[Any, Any]:
@@ -42,7 +43,7 @@ def new_model(config: RunConfig) -> tuple[Any, Any]:
     settings = config.model
     shape = settings.architecture
     assert shape is not None  # the config has exactly one of checkpoint and architecture
-    languages = [config.data.language or "en"]
+    languages = languages_of(config)
     if settings.processor is not None:
         processor = open_processor(settings.processor)
     else:

@@ -9,7 +9,7 @@ from data.sources import Source
 from .config import RunConfig
 from .config_file import dump_config
 from .engine import check_engine, launched_processes, resolve_precision
-from .languages import check_language
+from .languages import check_language, languages_of
 
 NOT_LOOKED_AT = "on the hub, not looked at"
 
@@ -21,18 +21,43 @@ class Plan:
     Attributes:
         parameters, new_parameters: of the model and of what plain Whisper has not; None where only the hub knows.
         processes: started by the launcher.
+        lanes: of the training data.
         utterances_per_step: on all processes, where every microbatch is full.
-        training_rows: rows of the training data; None where only reading them all would tell.
+        sources: the training data.
     """
 
     parameters: int | None
     new_parameters: int | None
     processes: int
+    lanes: int
     utterances_per_step: int
-    training_rows: int | None
+    sources: tuple["PlannedSource", ...]
+
+    @property
+    def training_rows(self) -> int | None:
+        """Of all sources; None where only reading them all would tell."""
+        rows = [source.rows for source in self.sources]
+        return None if None in rows else sum(filter(None, rows))
 
     def epochs(self, steps: int) -> float | None:
-        return steps * self.utterances_per_step / self.training_rows if self.training_rows else None
+        """Passes over the training data; of a mixture, in which every source has its own, over its first source."""
+        first = self.sources[0]
+        return steps * self.utterances_per_step * first.share / first.rows if first.rows else None
+
+
+@dataclass(frozen=True)
+class PlannedSource:
+    """A source of the training data, its share of the utterances, its rows (None as above)."""
+
+    described: str
+    share: float
+    rows: int | None
+
+    def shown(self, utterances: int) -> str:
+        """Its line in the plan of a mixture."""
+        rows = "rows not known" if self.rows is None else f"{self.rows:,} rows"
+        passes = f", {utterances * self.share / self.rows:.1f} passes" if self.rows else ""
+        return f"{self.described}: {self.share:.1%} of the utterances, {rows}{passes}"
 
 
 def make_plan(config: RunConfig) -> Plan:
@@ -46,11 +71,22 @@ def make_plan(config: RunConfig) -> Plan:
     parameters, new_parameters = plan_parameters(config)
     processes = launched_processes()
     data = config.data
-    sources = {"train": data.train, "validation": data.validation, "test": data.test}
-    rows = {name: planned_rows(source, f"data.{name}") for name, source in sources.items() if source is not None}
+    weights = sum(source.weight or 1.0 for source in data.training_sources)
+    sources = tuple(
+        PlannedSource(source.described, (source.weight or 1.0) / weights, planned_rows(source, name))
+        for source, name in zip(data.training_sources, data.train_names, strict=True)
+    )
+    for name, source in (("data.validation", data.validation), ("data.test", data.test)):
+        if source is not None:
+            planned_rows(source, name)
     training = config.training
     return Plan(
-        parameters, new_parameters, processes, training.batch_size * training.accumulation * processes, rows["train"]
+        parameters,
+        new_parameters,
+        processes,
+        data.lanes or processes * max(1, data.workers),
+        training.batch_size * training.accumulation * processes,
+        sources,
     )
 
 
@@ -62,7 +98,7 @@ def planned_rows(source: SourceConfig, name: str) -> int | None:
         every = None if source.keep or source.drop else source.digits.utterances
         return min(every, source.max_utterances or every) if every else None
     opened = Source(source, name)
-    opened.dataset  # noqa: B018 - checks the columns
+    opened.check_columns()
     return opened.row_count()
 
 
@@ -79,7 +115,7 @@ def plan_parameters(config: RunConfig) -> tuple[int | None, int | None]:
 
         if settings.processor is not None:
             return None, None
-        vocabulary = len(build_byte_processor([config.data.language or "en"]).tokenizer)
+        vocabulary = len(build_byte_processor(languages_of(config)).tokenizer)
         shape = architecture_arguments(settings.architecture, vocabulary)
     elif settings.checkpoint is not None and os.path.isdir(settings.checkpoint):
         from transformers import WhisperConfig
@@ -107,6 +143,7 @@ def print_plan(config: RunConfig) -> None:
     plan = make_plan(config)
     training = config.training
     print(dump_config(config))
+    at_most = "at most " if training.batch_seconds else ""
     table = Table("plan", "")
     count = "{:,}".format
     table.add_row("model", config.model.checkpoint or "from nothing")
@@ -117,15 +154,24 @@ def print_plan(config: RunConfig) -> None:
     table.add_row("processes", f"{plan.processes} (as launched now)")
     table.add_row(
         "utterances a step",
-        f"{count(plan.utterances_per_step)} = {training.batch_size} a microbatch x {training.accumulation} x "
+        f"{at_most}{count(plan.utterances_per_step)} = {training.batch_size} a microbatch x {training.accumulation} x "
         f"{plan.processes} processes",
     )
-    table.add_row("steps", f"{count(training.steps)}, {count(training.steps * plan.utterances_per_step)} utterances")
-    hub = config.data.train.hub is not None
-    unknown = NOT_LOOKED_AT if hub else "not known without reading them all"
-    table.add_row("training rows", count(plan.training_rows) if plan.training_rows else unknown)
-    epochs = plan.epochs(training.steps)
-    table.add_row("epochs", f"{epochs:.1f}" if epochs else unknown)
+    if training.batch_seconds:
+        table.add_row("audio a microbatch", f"at most {training.batch_seconds:g} s, padding included")
+    uneven = "; not a multiple of the processes, some of which will wait" if plan.lanes % plan.processes else ""
+    table.add_row("data lanes", f"{plan.lanes}{uneven}")
+    utterances = training.steps * plan.utterances_per_step
+    table.add_row("steps", f"{count(training.steps)}, {at_most}{count(utterances)} utterances")
+    if config.data.is_mixture:
+        for number, source in enumerate(plan.sources):
+            table.add_row("mixture" if number == 0 else "", source.shown(utterances))
+    else:
+        hub = config.data.training_sources[0].hub is not None
+        unknown = NOT_LOOKED_AT if hub else "not known without reading them all"
+        table.add_row("training rows", count(plan.training_rows) if plan.training_rows else unknown)
+        epochs = plan.epochs(training.steps)
+        table.add_row("epochs", f"{at_most}{epochs:.1f}" if epochs else unknown)
     evaluations = -(-training.steps // config.evaluation.every_steps) if config.data.validation else 0
     table.add_row("evaluations", str(evaluations))
     checkpoint_steps = config.checkpoints.every_steps

@@ -33,16 +33,16 @@ def train(config: RunConfig, resume: bool = False) -> dict[str, Any]:
         check_language(config)
         checkpoint = check_output_dir(config, resume)
         changes = changed_settings(config) if resume else []
-        source = Source(config.data.train, "data.train")
+        sources = training_sources(config)
         validation = Source(config.data.validation, "data.validation") if config.data.validation else None
-        for opened in filter(None, (source, validation)):
-            opened.dataset  # noqa: B018 - columns are checked before anything is loaded
+        for opened in filter(None, (*sources, validation)):
+            opened.check_columns()
         from .model import build_model  # seconds to import
 
         model, processor = build_model(config)
         labels = label_encoder(config, model, processor)
         accelerator = build_accelerator(config)
-        trainer = assemble(config, accelerator, model, processor, labels, source, validation, checkpoint, stop)
+        trainer = assemble(config, accelerator, model, processor, labels, sources, validation, checkpoint, stop)
         if trainer.state.step >= config.training.steps:
             trainer.journal.say(f"finished already at step {trainer.state.step}; raise training.steps to go on")
         for change in changes:
@@ -65,13 +65,18 @@ def train(config: RunConfig, resume: bool = False) -> dict[str, Any]:
         return summary
 
 
+def training_sources(config: RunConfig) -> list[Source]:
+    named = zip(config.data.training_sources, config.data.train_names, strict=True)
+    return [Source(source, name) for source, name in named]
+
+
 def assemble(
     config: RunConfig,
     accelerator: Any,
     model: Any,
     processor: Any,
     labels: LabelEncoder,
-    source: Source,
+    sources: list[Source],
     validation: Source | None,
     checkpoint: Path | None,
     stop: StopRequest,
@@ -98,7 +103,7 @@ def assemble(
     if checkpoint:
         state = checkpoints.load(checkpoint)
     batches = TrainingBatches(
-        source,
+        sources,
         config.data,
         labels,
         training.batch_size,
@@ -106,6 +111,7 @@ def assemble(
         accelerator.process_index,
         accelerator.num_processes,
         state.data,
+        training.batch_seconds,
     )
     if accelerator.is_main_process:  # not sooner: whatever refuses the config must leave the folder as it was
         write_config(config)
@@ -122,6 +128,8 @@ def assemble(
     evaluator = build_evaluator(config, accelerator, processor, validation) if validation else None
     begun = f"from {checkpoint}, the run's own engine files (pickles)" if checkpoint else "from the beginning"
     journal.say(f"{describe_engine(accelerator)}; {begun}")
+    if batches.lanes % accelerator.num_processes:
+        journal.say(f"{batches.lanes} data lanes for {accelerator.num_processes} processes: some will wait for others")
     return Trainer(
         config, accelerator, model, optimizer, processor, batches, evaluator, checkpoints, journal, state, stop
     )
@@ -132,7 +140,7 @@ def build_evaluator(config: RunConfig, accelerator: Any, processor: Any, source:
         accelerator,
         processor,
         source,
-        language=config.data.language,
+        language=source.config.language or config.data.language,
         task=config.data.task,
         batch_size=config.evaluation.batch_size,
         max_new_tokens=config.evaluation.max_new_tokens,

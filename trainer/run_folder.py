@@ -13,17 +13,23 @@ from .config import RunConfig
 from .config_file import ConfigError, dump_config, read_yaml
 from .meter import peak_memory_bytes
 
-# What a checkpoint is made for: the model, the engine that wrote its files, the streams it stands in.
+# What a checkpoint is made for: the model, and the engine that wrote its files.
 FIXED = (
     "model.architecture",
     "model.checkpoint",
     "model.processor",
     "model.revision",
     "engine.zero_stage",
-    "data.lanes",
 )
 # What a lane plans its window's batches from.
-REPLANNED = ("training.batch_size", "training.seed", "data.shuffle_window")
+REPLANNED = (
+    "training.batch_size",
+    "training.batch_seconds",
+    "training.seed",
+    "data.shuffle_window",
+    "data.min_seconds",
+    "data.max_seconds",
+)
 
 
 def check_output_dir(config: RunConfig, resume: bool) -> Path | None:

@@ -9,32 +9,27 @@ import numpy as np
 import soundfile
 
 from .. import storage
-from ..audio import BLOCK_FRAMES, UndecodableAudio, check_channels, one_line, open_audio, resampled, samples_of
+from ..audio import (
+    BLOCK_FRAMES,
+    SequentialSound,
+    UndecodableAudio,
+    check_channels,
+    one_line,
+    open_audio,
+    resampled,
+    samples_of,
+)
 from ..cutting import has_sound, sound_bounds
 from ..utterance import SAMPLING_RATE
 from .record import Record
 
 END_TOLERANCE = 0.5  # seconds that a segment may end beyond its recording: annotators round, encoders drop frames
 CONTEXT = 0.1  # seconds decoded around a clip, so that resampling filters it as in the whole recording
-# A decoder of these that begins in the middle lacks what came before; of Vorbis, libsndfile's issue 885 has it too.
-DECODED_THROUGH = ("OGG", "MP3")
 PEAK_LEVEL = -1.0  # dBFS
 RMS_LEVEL = -20.0  # dBFS
 
 Normalization = Literal["none", "peak", "rms"]
 Blocks = Callable[[int, int | None], Iterator[np.ndarray]]  # a first frame and how many frames: those, in blocks
-
-
-class SequentialSound(soundfile.SoundFile):
-    """A sound file not seeked in where that changes samples, or fails; soundfile itself does so after each read."""
-
-    @property
-    def knows_length(self) -> bool:
-        """Whether the header says how many frames there are; FLAC from a pipe does not."""
-        return 0 < self.frames < 2**62
-
-    def seekable(self) -> bool:
-        return self.format not in DECODED_THROUGH and self.knows_length and super().seekable()
 
 
 class RecordingReader:

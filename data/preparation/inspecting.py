@@ -48,9 +48,14 @@ def inspect_corpus(
     return whole
 
 
+def write_page(inspection: Inspection, address: str, page: str) -> None:
+    """The page of an inspection made today, at any address."""
+    write_inspection_page(inspection, address, page, datetime.datetime.now(datetime.UTC).date())
+
+
 def tell_inspection(inspection: Inspection, address: str, page: str) -> int:
     """Print the table, write the page (any address), and return 1 if training would fail on something, else 0."""
-    write_inspection_page(inspection, address, page, datetime.datetime.now(datetime.UTC).date())
+    write_page(inspection, address, page)
     print_inspection(inspection, address)
     print(f"the same as a page, with plots: {page}")
     return int(would_fail(problems(inspection)))

@@ -261,6 +261,24 @@ def test_an_epoch_shows_every_utterance_once(resumed: Runs) -> None:
     assert len(seen) == len(set(seen)) == 70
 
 
+def test_another_number_of_processes_ends_the_epoch_with_every_utterance_once(
+    tmp_path: Path, values: dict[str, Any]
+) -> None:
+    """Three lanes on two processes, one of which has two of them; then on one."""
+    runs = Runs(tmp_path, values)
+    lanes = ("data.lanes=3",)
+    runs.add("moved", "ddp", lanes, signal={"step": 3, "ranks": [0, 1], "number": signal.SIGTERM})
+    runs.add("moved", "one", lanes, resume=True)
+    runs.run()
+    assert runs.codes == [[0, 0], [0]], runs.log("moved")
+    assert [row["step"] for row in runs.batches("moved", 0)] == list(range(1, STEPS + 1))
+    assert len(runs.batches("moved", 1)) == 4
+    rows = sorted((row["step"], row["ids"]) for rank in range(2) for row in runs.batches("moved", rank))
+    seen = [identity for _, batches in rows for batch in batches for identity in batch]
+    assert len(seen) > 70 and len(set(seen[:70])) == 70, "the next epoch begins when all have come"
+    assert "3 data lanes for 2 processes: some will wait for others" in runs.log("moved")
+
+
 def test_only_the_latest_checkpoints_are_kept(resumed: Runs) -> None:
     kept = sorted(path.name for path in (resumed.folder / "one_whole" / "checkpoints").iterdir())
     assert kept == ["step_00000008", "step_00000012"]
