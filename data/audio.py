@@ -13,6 +13,8 @@ import soundfile
 
 from . import storage
 from .errors import DataError
+from .headers import RATES, open_plain, rate_fault
+from .integrity import fault_of
 from .utterance import SAMPLING_RATE
 
 BLOCK_FRAMES = 2**20  # decoded at a time
@@ -58,7 +60,7 @@ def open_audio(value: Any, root: str | None, confined: bool = False) -> io.Buffe
             hint = "" if confined else "; set audio_root to a folder with all audio in it, and give paths in that"
             raise UndecodableAudio(f"{one_line(value)} lies outside {root}{hint}")
     try:
-        return io.BytesIO(storage.read_bytes(path)) if storage.is_remote(path) else open(path, "rb")
+        return io.BytesIO(storage.read_bytes(path)) if storage.is_remote(path) else os.fdopen(open_plain(path), "rb")
     except storage.StorageError as error:
         raise UndecodableAudio(one_line(error)) from None
     except (OSError, ValueError) as error:
@@ -79,10 +81,12 @@ def samples_of(value: Any) -> tuple[np.ndarray, int] | None:
     if not isinstance(value, dict) or value.get("array") is None:
         return None
     rate = value.get("sampling_rate")
-    if not rate or rate < 1:
-        raise UndecodableAudio("samples without a sampling_rate")
+    low, high = RATES
+    if isinstance(rate, bool) or not isinstance(rate, (int, float)) or not low <= rate <= high:
+        raise UndecodableAudio(f"samples whose sampling_rate is {str(rate)[:80]}; {low} to {high} Hz are possible")
     try:
-        samples = np.asarray(value["array"], dtype=np.float32)
+        with np.errstate(over="ignore"):  # what is beyond float32 becomes infinite, which is refused
+            samples = np.asarray(value["array"], dtype=np.float32)
     except (TypeError, ValueError):
         raise UndecodableAudio("samples that are not numbers, or channels of unequal length") from None
     if samples.ndim not in (1, 2):
@@ -123,8 +127,12 @@ def seconds_of(value: Any, root: str | None = None, confined: bool = False) -> f
     return info.frames / info.samplerate
 
 
-def decode_audio(value: Any, root: str | None = None, confined: bool = False) -> np.ndarray:
+def decode_audio(value: Any, root: str | None = None, confined: bool = False, whole: bool = False) -> np.ndarray:
     """Samples as float32 [samples], 16 kHz, mono (channels averaged), in [-1, 1]; arguments as of :func:`open_audio`.
+
+    Args:
+        whole: refuse a file that was cut off or contradicts itself, of which libsndfile reads what it can and says
+            nothing: its transcript would be another's.
 
     Raises:
         UndecodableAudio: if it cannot be decoded, is empty, or holds values that are not finite.
@@ -135,10 +143,16 @@ def decode_audio(value: Any, root: str | None = None, confined: bool = False) ->
         decoded = list(resampled(iter([samples]), rate))
     else:
         with open_audio(value, root, confined) as file:
+            if whole:
+                content = file.read()
+                fault = fault_of(content)
+                if fault:
+                    raise UndecodableAudio(fault)
+                file = io.BytesIO(content)
             try:
                 with SequentialSound(file) as sound:
                     check_channels(sound.channels)
-                    decoded = list(resampled(mono_blocks(sound), sound.samplerate))
+                    decoded = list(resampled(mono_blocks(sound, whole), sound.samplerate))
             except UndecodableAudio:
                 raise
             except (RuntimeError, TypeError, ValueError, MemoryError) as error:  # the last two: a length beyond reason
@@ -148,12 +162,18 @@ def decode_audio(value: Any, root: str | None = None, confined: bool = False) ->
     return decoded[0] if len(decoded) == 1 else np.concatenate(decoded)
 
 
-def mono_blocks(sound: soundfile.SoundFile) -> Iterator[np.ndarray]:
-    """The samples of an open file, float32, channels averaged, block by block: hours in many channels fill memory."""
+def mono_blocks(sound: soundfile.SoundFile, whole: bool = False) -> Iterator[np.ndarray]:
+    """The samples of an open file, float32, channels averaged, block by block: hours in many channels fill memory.
+
+    Raises:
+        UndecodableAudio: with ``whole``, if they are less than its header says.
+    """
     missing = sound.frames
     while missing and len(block := sound.read(BLOCK_FRAMES, dtype="float32", always_2d=True)):
         missing -= len(block)
         yield block[:, 0] if block.shape[1] == 1 else block.mean(axis=1)
+    if whole and 0 < missing < 2**62 and sound.format != "MP3":  # whose length is a guess where no tag says it
+        raise UndecodableAudio(f"the header promises {sound.frames} samples; the last {missing} are missing")
 
 
 def resampled(blocks: Iterator[np.ndarray], rate: int) -> Iterator[np.ndarray]:
@@ -162,7 +182,9 @@ def resampled(blocks: Iterator[np.ndarray], rate: int) -> Iterator[np.ndarray]:
     Raises:
         UndecodableAudio: if samples are not finite.
     """
-    stream = None
+    stream, fault = None, rate_fault(rate)
+    if fault:
+        raise UndecodableAudio(fault)
     for block in blocks:
         if not np.isfinite(block).all():
             raise UndecodableAudio("samples that are not finite")
@@ -178,7 +200,7 @@ def resampled(blocks: Iterator[np.ndarray], rate: int) -> Iterator[np.ndarray]:
 
 def digest_id(value: Any, text: str) -> str:
     """A stable name for a row without one: the file's stem, if any, and a digest of its audio and text."""
-    digest = hashlib.blake2b(text.encode(), digest_size=6)
+    digest = hashlib.blake2b(text.encode(errors="surrogatepass"), digest_size=6)
     stem = "row"
     if isinstance(value, dict):
         if value.get("path"):
@@ -186,10 +208,10 @@ def digest_id(value: Any, text: str) -> str:
         with contextlib.suppress(UndecodableAudio):
             direct = samples_of(value)
             digest.update(b"" if direct is None else direct[0].tobytes())
-        digest.update(value.get("bytes") or (value.get("path") or "").encode())
+        digest.update(value.get("bytes") or (value.get("path") or "").encode(errors="surrogatepass"))
     elif isinstance(value, str):
         stem = posixpath.splitext(posixpath.basename(value))[0]
-        digest.update(value.encode())
+        digest.update(value.encode(errors="surrogatepass"))
     elif isinstance(value, bytes):
         digest.update(value)
     return f"{stem}-{digest.hexdigest()}"

@@ -29,6 +29,7 @@ class DigitSpeech(Section):
     utterances: int = Field(gt=0)
     voices: Literal["training", "unseen"] = "training"
     seed: int = 0
+    warp: float = Field(0.0, ge=0, lt=0.5, description="played faster or slower by up to this share: more throats")
 
 
 class SourceConfig(Section):

@@ -30,6 +30,7 @@ class Header:
         channels: at least 1.
         missing: frames that the header promises beyond the file's end: it was cut off.
         streamed: a WAV file that leaves its length open; ``frames`` are those up to its end.
+        estimated: ``frames`` are a guess, as of an MP3 file without a tag that says them.
         fault: why the header cannot be believed; None where nothing is known against it.
     """
 
@@ -38,6 +39,7 @@ class Header:
     channels: int
     missing: int = 0
     streamed: bool = False
+    estimated: bool = False
     fault: str | None = None
 
     @property
@@ -51,11 +53,20 @@ def open_plain(path: str) -> int:
     Raises:
         OSError: if there is no such file, or it is a folder, a pipe or a device, which may have no end.
     """
+    return open_sized(path)[0]
+
+
+def open_sized(path: str) -> tuple[int, int]:
+    """As :func:`open_plain`, and the file's bytes."""
     file = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
-    if not stat.S_ISREG(os.fstat(file).st_mode):
-        os.close(file)
-        raise OSError(errno.EINVAL, "not a plain file", path)
-    return file
+    status = os.fstat(file)
+    mode = status.st_mode
+    if stat.S_ISREG(mode):
+        return file, status.st_size
+    os.close(file)
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
+    raise OSError(errno.EINVAL, "not a plain file", path)
 
 
 def read_header(path: str) -> Header | None:
@@ -64,9 +75,9 @@ def read_header(path: str) -> Header | None:
     Raises:
         OSError: if the file cannot be read.
     """
-    file = open_plain(path)
+    file, size = open_sized(path)
     try:
-        return parse_header(os.read(file, PREFIX_BYTES), os.fstat(file).st_size)
+        return parse_header(os.read(file, PREFIX_BYTES), size)
     finally:
         os.close(file)
 
@@ -100,9 +111,9 @@ def parse_wav(prefix: bytes, size: int) -> Header | None:
         position += 8
         if name == b"fmt " and position + 16 <= len(prefix):
             encoding, channels, rate, byte_rate, block, bits = wave_format.unpack_from(prefix, position)
-            if encoding not in (1, 3, 6, 7, 0xFFFE) or not (channels and rate and block):
+            if encoding not in (1, 3, 6, 7, 0xFFFE) or not (channels and rate):
                 return None
-            shape = channels, rate, block
+            shape = channels, rate, block or 1
             sample_bytes = SAMPLE_BYTES.get(encoding) or -(-bits // 8)
             fault = rate_fault(rate) or wav_fault(channels, rate, byte_rate, block, sample_bytes)
         elif name == b"data":
@@ -114,7 +125,10 @@ def parse_wav(prefix: bytes, size: int) -> Header | None:
             promised = there if streamed else length // block
             if not length and there:
                 fault = fault or "the WAV header says that there is no sound, but bytes follow: it was never completed"
-            return Header(min(promised, there), rate, channels, max(0, promised - there), streamed, fault)
+            missing = max(0, promised - there)
+            if missing:
+                fault = fault or f"the header promises {promised / rate:.2f} s; the last {missing} samples are missing"
+            return Header(promised - missing, rate, channels, missing, streamed, fault=fault)
         position += length + length % 2
     return None
 
@@ -126,7 +140,7 @@ def rate_fault(rate: int) -> str | None:
 
 def wav_fault(channels: int, rate: int, byte_rate: int, block: int, sample_bytes: int) -> str | None:
     """A contradiction among numbers that a WAV header says twice."""
-    if block != channels * sample_bytes:
+    if block != channels * sample_bytes or not block:
         return f"the WAV header contradicts itself: {channels} x {sample_bytes} bytes of a moment, but it says {block}"
     if byte_rate not in (0, rate * block):
         return f"the WAV header contradicts itself: {rate} Hz x {block} bytes a second, but it says {byte_rate}"

@@ -75,7 +75,7 @@ def read_utterance(row: dict[str, Any], source: Source) -> Utterance:
     language = row[columns.language] if columns.language else None
     language = source.config.language if language is None else str(language)  # some datasets number their languages
     text = text_of(row[columns.text])
-    audio = decode_audio(row[columns.audio], source.audio_root, source.config.audio_root is not None)
+    audio = decode_audio(row[columns.audio], source.audio_root, source.config.audio_root is not None, whole=True)
     return Utterance(row_id(row, source), audio, text, language)
 
 
@@ -86,6 +86,10 @@ def text_of(value: Any) -> str:
         DataError: for what is not text.
     """
     if value is None or isinstance(value, str):
+        try:
+            (value or "").encode()
+        except UnicodeEncodeError:
+            raise DataError("the text holds half a character, a lone surrogate") from None
         return value or ""
     if isinstance(value, float) and math.isnan(value):
         raise DataError("the text is NaN, a missing value")

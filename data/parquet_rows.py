@@ -191,7 +191,11 @@ class ParquetFiles:
                 kept = group_range(metadata.row_group(number), columns) if whole else (0, 0)
                 opened = pa.PythonFile(RemoteBytes(address, place, file_size, *kept), mode="r")
             parquet = pq.ParquetFile(
-                opened, metadata=metadata, buffer_size=0 if whole else PART_BYTES, pre_buffer=False
+                opened,
+                metadata=metadata,
+                buffer_size=0 if whole else PART_BYTES,
+                pre_buffer=False,
+                page_checksum_verification=True,
             )
             yield from parquet.iter_batches(rows_at_once, row_groups=[number], columns=columns, use_threads=False)
         except storage.StorageError as error:

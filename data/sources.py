@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from . import storage
+from . import hub, storage
 from .audio import one_line
 from .config import DigitSpeech, SourceConfig
 from .errors import DataError, nearest
@@ -96,8 +96,8 @@ class Source:
         return read_folder(Path(self.config.folder or ""), self.name, self.columns.audio, self.columns.text)
 
     @cached_property
-    def dataset(self) -> Any:
-        """The `datasets.IterableDataset` of what is not Parquet files, audio undecoded, columns checked."""
+    def stream(self) -> Any:
+        """The `datasets.IterableDataset` of what is not Parquet files, audio undecoded."""
         import datasets
 
         datasets.disable_progress_bars()
@@ -109,34 +109,58 @@ class Source:
             except Exception as error:  # a column of numbers and text
                 raise DataError(f"{self.name}: cannot read {config.described}: {one_line(error)}") from error
             stream = table.to_iterable_dataset(num_shards=min(64, len(table)))
+        elif config.hub:
+            wanted = {"path": config.hub, "name": config.name, "split": config.split, "revision": config.revision}
+            stream = hub.answered(lambda: datasets.load_dataset(**wanted, streaming=True), config.hub, self.name)
         else:
-            files = [] if config.hub else self.files
+            kind = FILE_FORMATS[Path(self.files[0]).suffix]
             try:
-                if config.hub:
-                    stream = datasets.load_dataset(
-                        config.hub, config.name, split=config.split, revision=config.revision, streaming=True
-                    )
-                else:
-                    kind = FILE_FORMATS[Path(files[0]).suffix]
-                    stream = datasets.load_dataset(kind, data_files={"train": files}, split="train", streaming=True)
+                stream = datasets.load_dataset(kind, data_files={"train": self.files}, split="train", streaming=True)
             except Exception as error:  # the library raises many kinds; the reason is in the message
                 raise DataError(f"{self.name}: cannot open {config.described}: {one_line(error)}") from error
         for column, feature in (stream.features or {}).items():
             if isinstance(feature, datasets.Audio):
                 stream = stream.cast_column(column, datasets.Audio(decode=False))
+        return stream
+
+    def at_commit(self) -> "Source":
+        """The same source at the commit that its revision is now, so that it is the same whenever it is opened."""
+        config = self.config
+        if not config.hub or os.path.isdir(config.hub) or hub.is_offline():
+            return self
+        commit = hub.commit_of(config.hub, config.revision, self.name)
+        return Source(config.model_copy(update={"revision": commit}), self.name)
+
+    def first_row(self) -> dict[str, Any]:
+        """The stream's first row.
+
+        Raises:
+            DataError: where there is none.
+        """
+        stream = self.stream
         try:
             first = next(iter(stream), None)
         except Exception as error:
-            raise DataError(f"{self.name}: cannot read {config.described}: {one_line(error)}") from error
+            raise DataError(f"{self.name}: cannot read {self.config.described}: {one_line(error)}") from error
         if first is None:
-            raise DataError(f"{self.name}: {config.described} has no rows")
+            raise DataError(f"{self.name}: {self.config.described} has no rows")
+        return first
+
+    @cached_property
+    def column_names(self) -> list[str]:
+        """The stream's columns, of the first row where the format does not say."""
+        return list(self.stream.features or self.first_row())
+
+    @cached_property
+    def dataset(self) -> Any:
+        """The stream, columns checked."""
         for key, column in self.named_columns:
-            if column not in first:
+            if column not in self.column_names:
                 raise DataError(
-                    f"{self.name}.{key}: {config.described} has no column {column!r}"
-                    f"{nearest(column, first)}; it has {', '.join(sorted(first))}"
+                    f"{self.name}.{key}: {self.config.described} has no column {column!r}"
+                    f"{nearest(column, self.column_names)}; it has {', '.join(sorted(self.column_names))}"
                 )
-        return stream
+        return self.stream
 
     @property
     def named_columns(self) -> list[tuple[str, str]]:
@@ -147,7 +171,8 @@ class Source:
     def check_columns(self) -> None:
         """Open the source, and see that it has rows and the columns that the config names."""
         if self.parquet is None:
-            self.dataset  # noqa: B018 - looks at the first row
+            self.first_row()
+            self.dataset  # noqa: B018 - checks them
         elif self.parquet.row_count == 0:
             raise DataError(f"{self.name}: {self.config.described} has no rows")
         else:
@@ -220,6 +245,7 @@ def synthesize(config: DigitSpeech) -> list[str]:
             seed=config.seed,
             shards=min(4, config.utterances),
             split=config.split,
+            warp=config.warp,
         )
         manifest = output / "manifest.json"
         if not manifest.exists() or manifest.stat().st_mtime < max(path.stat().st_mtime for path in spoken):

@@ -18,7 +18,7 @@ from .errors import DataError
 ATTEMPTS = 5
 FIRST_WAIT = 0.5  # seconds, doubled after each attempt, up to half as much again at random
 NOT_WORTH_REPEATING = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError, FileExistsError)
-NETWORK_LIBRARIES = ("aiohttp", "botocore", "aiobotocore", "urllib3", "requests", "httpx", "gcsfs", "adlfs")
+NETWORK_LIBRARIES = ("aiohttp", "botocore", "aiobotocore", "urllib3", "requests", "httpx", "httpx2", "gcsfs", "adlfs")
 
 Result = TypeVar("Result")
 
@@ -163,6 +163,8 @@ def is_folder(address: str) -> bool:
 def matching(pattern: str) -> list[str]:
     """The addresses of the files that a glob matches, sorted; without wildcards the file itself, if there is one."""
     if not is_remote(pattern):
+        if os.path.isfile(pattern):  # brackets may be part of a name
+            return [pattern]
         return sorted(path for path in glob.glob(pattern, recursive=True) if not os.path.isdir(path))
     protocol = pattern.split("://", 1)[0]
     found = retried(lambda: without_cache(pattern).glob(pattern), pattern)

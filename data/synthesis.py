@@ -89,6 +89,7 @@ class _CorpusArguments:
     seed: int
     shards: int
     split: str
+    warp: float = 0.0
     recipe_version: int = _RECIPE_VERSION
 
     def __post_init__(self) -> None:
@@ -98,6 +99,8 @@ class _CorpusArguments:
             raise SynthesisError(f"shards={self.shards}: at least 1")
         if self.utterances < self.shards:
             raise SynthesisError(f"utterances={self.utterances}: at least one for each of shards={self.shards}")
+        if not 0 <= self.warp < 0.5:
+            raise SynthesisError(f"warp={self.warp}: from 0 to below 0.5")
         if not self.voices:
             raise SynthesisError("voices is empty: name at least one, such as 'az' or 'az+f1'")
 
@@ -116,7 +119,14 @@ class _CorpusArguments:
 
 
 def synthesize_digit_corpus(
-    folder: Path, *, utterances: int, voices: Sequence[str], seed: int, shards: int, split: str
+    folder: Path,
+    *,
+    utterances: int,
+    voices: Sequence[str],
+    seed: int,
+    shards: int,
+    split: str,
+    warp: float = 0.0,
 ) -> list[Path]:
     """Write utterances of 1 to 4 spoken Azerbaijani digits as `{split}-00000-of-0000N.parquet`, as a hub serves them.
 
@@ -130,6 +140,8 @@ def synthesize_digit_corpus(
         folder: made if missing.
         utterances: number of recordings in all shards together.
         voices: espeak-ng voices, a language or `language+variant`, such as "az+f1".
+        warp: each recording is played faster or slower by up to this share, which moves pitch and formants as other
+            throats do: more voices than there are.
 
     Returns:
         The shards' paths, in order.
@@ -138,7 +150,7 @@ def synthesize_digit_corpus(
         SynthesisError: an argument is out of range, espeak-ng or a voice is missing, or a shard's name is taken by a
             file that this function did not write.
     """
-    arguments = _CorpusArguments(utterances, tuple(voices), seed, shards, split)
+    arguments = _CorpusArguments(utterances, tuple(voices), seed, shards, split, warp)
     paths = [folder / name for name in arguments.shard_names]
     rows_of = {path: last - first for path, (first, last) in zip(paths, arguments.shard_bounds, strict=True)}
     if all(_is_complete(path, arguments, rows) for path, rows in rows_of.items()):
@@ -202,7 +214,8 @@ def _recordings(espeak: "_Espeak", arguments: _CorpusArguments) -> Iterator[dict
         voice = arguments.voices[index % len(arguments.voices)]
         speed, pitch, volume = generator.randint(130, 200), generator.randint(25, 75), generator.randint(50, 100)
         spoken = espeak.speak(text, voice=voice, speed=speed, pitch=pitch, volume=volume)
-        samples = _with_exact_margins(soxr.resample(spoken, espeak.sampling_rate, SAMPLING_RATE))
+        factor = 1 + generator.uniform(-arguments.warp, arguments.warp) if arguments.warp else 1.0
+        samples = _with_exact_margins(soxr.resample(spoken, espeak.sampling_rate * factor, SAMPLING_RATE))
         flac = io.BytesIO()
         soundfile.write(flac, samples, SAMPLING_RATE, format="FLAC", subtype="PCM_16")
         name = f"{arguments.split}-{index:06d}"

@@ -5,18 +5,25 @@ import posixpath
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
 
-from .. import headers, storage
-from ..audio import UndecodableAudio, decode_audio, digest_id, samples_of, seconds_of
+from ..audio import UndecodableAudio, digest_id, samples_of
+from ..errors import DataError
+from ..integrity import after_id3
 from ..utterance import SAMPLING_RATE
+from .clips import RecordingReader, cut_clip, encode_flac
+from .measuring import Measure, Unusable, check_claim, check_promise, content_of
 from .record import Record
 from .settings import ClipSettings
 
-AGREEMENT = 0.05, 0.1  # a claimed duration may be off by this share, or by so many seconds
-SAME_SUFFIX = {".wave": ".wav", ".oga": ".ogg", ".opus": ".ogg", ".fla": ".flac"}
-LANGUAGE = re.compile(r"[a-z]{2,3}$")
-BROKEN_TEXT = re.compile("[\ud800-\udfff\ufffd\0]")
+SAME_SUFFIX = {".wave": ".wav", ".oga": ".ogg", ".opus": ".ogg", ".fla": ".flac", ".aif": ".aiff", ".aifc": ".aiff"}
+LANGUAGE = re.compile(r"[a-z]{2,3}")
+SUFFIXES = {b"RIFF": ".wav", b"RIFX": ".wav", b"RF64": ".wav", b"fLaC": ".flac", b"OggS": ".ogg", b"FORM": ".aiff"}
+# Lone halves of pairs, replacement characters, and controls, which come of bytes decoded as what they are not.
+BROKEN_TEXT = re.compile("[\ud800-\udfff\ufffd\0-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f]")
+BROKEN_NAME = re.compile("[\ud800-\udfff\0-\x1f\x7f]")
+MAX_REASON = 400  # letters; a path may have thousands
+MAX_SPLITS = 64  # of a corpus; with more, the column is not one of splits
+MAX_SPLIT_LETTERS = 64  # a split is part of files' names
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,12 +57,10 @@ class Dropped:
     broken: bool = True
 
 
-class Unusable(Exception):
-    """A row cannot be used: of what kind the fault is, and the reason."""
-
-    def __init__(self, kind: str, reason: str, broken: bool = True) -> None:
-        super().__init__(reason)
-        self.kind, self.reason, self.broken = kind, reason, broken
+def dropped(record: Record, kind: str, reason: str, broken: bool = True) -> Dropped:
+    if len(reason) > MAX_REASON:
+        reason = f"{reason[: MAX_REASON // 2]} ... {reason[-MAX_REASON // 2 :]}"
+    return Dropped(record.id or name_of(record), record.place, kind, reason, broken)
 
 
 class ClipCheck:
@@ -70,21 +75,34 @@ class ClipCheck:
     ) -> None:
         self.settings, self.embed_audio, self.split_of = settings, embed_audio, split_of
         self.notices: dict[str, int] = {}
+        self.measure = Measure(settings, self.notice)
+        self.recordings = RecordingReader()
+        self.splits: set[str] = set()
 
     def __call__(self, record: Record) -> Clip | Dropped:
         """The clip that a record becomes."""
         try:
             return self.clip(record)
         except Unusable as error:
-            return Dropped(record.id or name_of(record), record.place, error.kind, error.reason, error.broken)
+            return dropped(record, error.kind, error.reason, error.broken)
         except UndecodableAudio as error:
-            return Dropped(record.id or name_of(record), record.place, "undecodable audio", str(error))
+            return dropped(record, "undecodable audio", str(error))
+        except MemoryError:
+            return dropped(record, "undecodable audio", "larger than memory")
+
+    def close(self) -> None:
+        """Let the last recording go."""
+        self.recordings.close()
 
     def clip(self, record: Record) -> Clip:
         if record.fault:
             raise Unusable("unusable row", record.fault)
         text = checked_text(record.text)
         language = self.checked_language(record.language)
+        for column, value in (("id", record.id), ("speaker", record.speaker), *record.extra.items()):
+            broken = BROKEN_NAME.search(value or "")
+            if broken:
+                raise Unusable("unusable row", f"{column} holds U+{ord(broken.group()):04X}")
         changed = record.is_part or self.settings.changes_audio
         audio, path, seconds = self.cut(record) if changed else self.whole(record)
         limits = self.settings
@@ -97,8 +115,12 @@ class ClipCheck:
             split = self.split_of(name, record.speaker)
         else:
             split = record.split or "train"
-            if not split.replace("_", "").isalnum():
-                raise Unusable("unusable row", f"split is {split!r}, which cannot be part of a file's name")
+            if not split.replace("_", "").isalnum() or len(split) > MAX_SPLIT_LETTERS:
+                raise Unusable("unusable row", f"split is {split[:80]!r}, which cannot be part of a file's name")
+            self.splits.add(split)
+            if len(self.splits) > MAX_SPLITS:
+                raise DataError(f"{record.place}: more than {MAX_SPLITS} splits, the last {split!r}; for a column that "
+                                "is none of splits say --columns split=")  # fmt: skip
         return Clip(name, audio, path, text, language, record.speaker, seconds, split, record.extra)
 
     def whole(self, record: Record) -> tuple[bytes | None, str, float]:
@@ -113,83 +135,45 @@ class ClipCheck:
         if samples_of(value) is not None:
             return self.cut(record)
         if isinstance(value, str) and (self.embed_audio or self.settings.check == "decode"):
-            value = self.content(value)
-        seconds = self.measured(value, record)
-        self.compare(record, seconds)
+            value = content_of(value)
+        seconds = self.measure.seconds(value, record)
         if not self.embed_audio:
             if not isinstance(record.audio, str):
                 raise Unusable("unusable row", "the audio has no path, and the shards are to hold paths alone")
+            if BROKEN_NAME.search(record.audio):
+                raise Unusable("unusable row", "the audio's path is not UTF-8, or holds a line break")
             return None, record.audio, seconds
         return bytes(value), self.file_name(path, value), seconds
 
     def file_name(self, path: str, content: bytes) -> str:
         """The name in a path, with the suffix of what the file really holds."""
-        stem, suffix = posixpath.splitext(posixpath.basename(path))
+        stem, suffix = posixpath.splitext(BROKEN_NAME.sub("_", posixpath.basename(path)))
         right = suffix_of(content) or suffix
         if suffix and SAME_SUFFIX.get(suffix.lower(), suffix.lower()) != right:
             self.notice("file names with another format's suffix, put right")
             suffix = right
         return (stem or "clip") + (suffix or right)
 
-    def content(self, path: str) -> bytes:
-        try:
-            return storage.read_bytes(path)
-        except storage.StorageError as error:
-            raise UndecodableAudio(str(error)) from None
-
-    def measured(self, value: Any, record: Record) -> float:
-        """Seconds of encoded audio, by its header, or by decoding all of it."""
-        header = self.header(value)
-        if header is not None:
-            if header.missing:
-                promised = (header.frames + header.missing) / header.sampling_rate
-                raise Unusable(
-                    "cut off", f"the header promises {promised:.2f} s, of which {header.seconds:.2f} s are there"
-                )
-            if record.sampling_rate and record.sampling_rate != header.sampling_rate:
-                raise Unusable(
-                    "contradiction",
-                    f"the corpus says {record.sampling_rate} Hz, the header {header.sampling_rate} Hz",
-                )
-        if self.settings.check == "decode":
-            return len(decode_audio(value)) / SAMPLING_RATE
-        return header.seconds if header is not None else seconds_of(value)
-
-    def header(self, value: Any) -> headers.Header | None:
-        if isinstance(value, str):
-            if storage.is_remote(value):
-                return None
-            try:
-                return headers.read_header(value)
-            except OSError as error:
-                raise UndecodableAudio(f"cannot open {value}: {storage.reason(error)}") from None
-        return headers.parse_header(bytes(value[: headers.PREFIX_BYTES]), len(value))
-
     def cut(self, record: Record) -> tuple[bytes, str, float]:
         """A part of a recording, or a clip that is changed, as FLAC."""
-        from .clips import cut_clip, encode_flac
-
-        samples = cut_clip(record, trim_silence=self.settings.trim_silence, normalize=self.settings.normalize)
-        if not self.settings.trim_silence:
-            self.compare(record, len(samples) / SAMPLING_RATE)
+        header = self.measure.check_recording(record)
+        settings = self.settings
+        samples = cut_clip(record, self.recordings, trim_silence=settings.trim_silence, normalize=settings.normalize)
+        if not settings.trim_silence:
+            check_claim(record, len(samples) / SAMPLING_RATE)
+            if header is not None and not record.is_part:
+                check_promise(header, len(samples) / SAMPLING_RATE)
         content = encode_flac(samples)
         stem = posixpath.splitext(posixpath.basename(record.id or "clip"))[0]
         return content, f"{stem}.flac", len(samples) / SAMPLING_RATE
-
-    def compare(self, record: Record, seconds: float) -> None:
-        """Refuse audio that is not as long as the corpus says: one of the two is wrong, and so may the text be."""
-        claimed = record.duration
-        share, least = AGREEMENT
-        if claimed is not None and abs(claimed - seconds) > max(least, share * max(claimed, seconds)):
-            raise Unusable("contradiction", f"the corpus says {claimed:.2f} s, the audio is {seconds:.2f} s long")
 
     def checked_language(self, language: str | None) -> str | None:
         """A language's code without its region: ``zh-CN`` is ``zh``."""
         if not language:
             return None
-        code = language.replace("_", "-").split("-")[0].lower()
-        if not LANGUAGE.match(code):
-            raise Unusable("unusable row", f"language is {language!r}; a code of ISO 639-1, such as 'az', is right")
+        code = language.strip().replace("_", "-").split("-")[0].lower()
+        if not LANGUAGE.fullmatch(code):
+            raise Unusable("unusable row", f"language is {language[:40]!r}; a code of ISO 639-1 is right, such as az")
         if code != language:
             self.notice("language codes without their region")
         return code
@@ -211,7 +195,7 @@ def checked_text(text: str | None) -> str:
 def name_of(record: Record, audio: bytes | None = None) -> str:
     """A stable name for a record without one: of its audio and text, or, where it is unusable, of its place."""
     if audio is not None:
-        return digest_id({"bytes": audio, "path": path_of(record)}, record.text or "")
+        return BROKEN_NAME.sub("_", digest_id({"bytes": audio, "path": path_of(record)}, record.text or ""))
     return f"row-{hashlib.blake2b(record.place.encode('utf-8', 'replace'), digest_size=6).hexdigest()}"
 
 
@@ -222,8 +206,8 @@ def path_of(record: Record) -> str | None:
 
 def suffix_of(content: bytes) -> str | None:
     """The suffix of the commonest encodings, by their first bytes."""
-    if content[:4] == b"RIFF":
-        return ".wav"
-    if content[:3] == b"ID3" or (content[:1] == b"\xff" and content[1:2] >= b"\xe0"):
+    begin = after_id3(content)
+    magic = content[begin : begin + 4]
+    if magic[:1] == b"\xff" and magic[1:2] >= b"\xe0":
         return ".mp3"
-    return {b"fLaC": ".flac", b"OggS": ".ogg"}.get(content[:4])
+    return SUFFIXES.get(magic)

@@ -205,7 +205,8 @@ def rewrite_without(address: str, rows: set[int]) -> None:
 
     with storage.open_file(address) as file, storage.written_whole(address) as path:
         parquet = pyarrow.parquet.ParquetFile(file)
-        with pyarrow.parquet.ParquetWriter(path, parquet.schema_arrow, compression="none") as writer:
+        options = {"compression": "none", "write_statistics": False, "write_page_checksum": True}
+        with pyarrow.parquet.ParquetWriter(path, parquet.schema_arrow, **options) as writer:
             begin = 0
             for group in range(parquet.num_row_groups):
                 table = parquet.read_row_group(group)

@@ -98,6 +98,6 @@ def rows_beside(folder: str, file: str, there: set[str]) -> Iterator[dict[str, A
         for line in lines:
             name, _, text = line.decode("utf-8", "replace").strip().partition(" ")
             stem = storage.join(posixpath.dirname(file), name)
-            audio = next((f"{stem}{suffix}" for suffix in AUDIO_SUFFIXES if f"{stem}{suffix}" in there), None)
+            audio = next((f"{stem}{suffix}" for suffix in sorted(AUDIO_SUFFIXES) if f"{stem}{suffix}" in there), None)
             if name:
                 yield row(folder, audio or f"{stem}.flac", text)

@@ -59,4 +59,3 @@ def tell_inspection(inspection: Inspection, address: str, page: str) -> int:
     print_inspection(inspection, address)
     print(f"the same as a page, with plots: {page}")
     return int(would_fail(problems(inspection)))
-

@@ -4,6 +4,7 @@ Their indices are held in memory, some 300 bytes a recording and a speaker's men
 """
 
 import posixpath
+import re
 import shlex
 from collections.abc import Iterator
 from itertools import islice
@@ -15,6 +16,7 @@ from .layout import Layout, resolve_columns
 from .settings import CorpusSettings
 from .tables import Objects, opened
 
+SEPARATOR = re.compile(r"[ \t]+")
 DECODERS = {("flac", "-c", "-d", "-s"), ("flac", "-cds"), ("flac", "-dcs"), ("cat",)}  # which change no sample
 
 
@@ -25,10 +27,10 @@ def read_kaldi(folder: str, settings: CorpusSettings, split: str | None = None) 
         DataError: for a missing file, a line that is not as Kaldi has it, or a command in wav.scp that would have to
             be run.
     """
-    recordings = {name: recording(folder, name, value) for name, value in pairs(folder, "wav.scp")}
+    recordings = {name: recording(folder, name, value) for name, value in unique(folder, "wav.scp")}
     speakers = dict(pairs(folder, "utt2spk", optional=True))
     languages = dict(pairs(folder, "utt2lang", optional=True))
-    segments = dict(pairs(folder, "segments", optional=True))
+    segments = dict(unique(folder, "segments", optional=True))
     columns = ["audio", "text", "id", "speaker", "language", "start", "end"]
     layout = Layout(
         names=resolve_columns(settings, columns, folder),
@@ -64,9 +66,8 @@ def pairs(folder: str, name: str, optional: bool = False, values: bool = True) -
     with opened(file) as content:
         for number, line in enumerate(content, start=1):
             try:
-                key, _, value = line.decode("utf-8").strip().partition(" ") if b"\t" not in line else (
-                    line.decode("utf-8").strip().partition("\t")
-                )  # fmt: skip
+                words = line.decode("utf-8-sig" if number == 1 else "utf-8").strip()
+                key, _, value = SEPARATOR.sub(" ", words, count=1).partition(" ")
             except UnicodeDecodeError as error:
                 if name != "text":
                     raise DataError(f"{file}: line {number}: not UTF-8: {one_line(error)}") from None
@@ -76,6 +77,16 @@ def pairs(folder: str, name: str, optional: bool = False, values: bool = True) -
             if values and not value.strip():
                 raise DataError(f"{file}: line {number} has {key!r} and nothing after it")
             yield key, value.strip()
+
+
+def unique(folder: str, name: str, optional: bool = False) -> Iterator[tuple[str, str]]:
+    """As :func:`pairs`, but no key may come twice: which of two recordings is meant cannot be told."""
+    seen = set()
+    for key, value in pairs(folder, name, optional):
+        if key in seen:
+            raise DataError(f"{storage.join(folder, name)} has {key!r} twice")
+        seen.add(key)
+        yield key, value
 
 
 def recording(folder: str, name: str, value: str) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 
 from .. import storage
 from ..errors import DataError, nearest
+from ..headers import RATES
 from .record import Record
 from .settings import CorpusSettings
 
@@ -97,26 +98,38 @@ class Layout:
         if name is None and stem is not None:
             name = f"{stem}-{round(start * 1000)}-{'' if end is None else round(end * 1000)}" if start or end else stem
         split = as_text(value["split"], "split", faults) or self.split
+        language = as_text(value["language"], "language", faults) or self.language
+        speaker = as_text(value["speaker"], "speaker", faults) or None
+        extra = {name: as_text(get(name), name, faults) or "" for name in self.extra}
         return Record(
             place=place,
             audio=audio,
             text=text,
             id=name,
-            language=as_text(value["language"], "language", faults) or self.language,
-            speaker=as_text(value["speaker"], "speaker", faults) or None,
+            language=language,
+            speaker=speaker,
             split=SPLIT_NAMES.get(split, split) if split else None,
             start=start,
             end=end,
             duration=duration,
             sampling_rate=None if rate is None else int(rate),
             fault="; ".join(faults) or None,
-            extra={name: as_text(get(name), name, faults) or "" for name in self.extra},
+            extra=extra,
         )
 
     def audio(self, value: Any, faults: list[str]) -> tuple[Any, str | None]:
         """The audio with its path joined to the root, and the path without suffix, as a name, where it is one."""
-        if isinstance(value, dict) and not value.get("bytes") and value.get("array") is None:
-            value = value.get("path")
+        if isinstance(value, dict):
+            if value.get("array") is not None:
+                return value, self.check_samples(value, faults)
+            if value.get("bytes") and not isinstance(value["bytes"], bytes):
+                faults.append(f"the audio's bytes are {type(value['bytes']).__name__}")
+                return None, None
+            if not value.get("bytes"):
+                value = value.get("path")
+            elif not isinstance(value.get("path"), (str, type(None))):
+                faults.append(f"the audio's path is {type(value['path']).__name__}")
+                return None, None
         if not isinstance(value, str):
             if value is None or value == b"":
                 faults.append("no audio")
@@ -130,6 +143,14 @@ class Layout:
         if fault:
             faults.append(fault)
         return address, posixpath.splitext(value.lstrip("/"))[0]
+
+    @staticmethod
+    def check_samples(value: dict[str, Any], faults: list[str]) -> None:
+        """See that unencoded samples have a rate that can be."""
+        rate = value.get("sampling_rate")
+        low, high = RATES
+        if isinstance(rate, bool) or not isinstance(rate, (int, float)) or not low <= rate <= high:
+            faults.append(f"the samples' sampling_rate is {str(rate)[:80]}; {low} to {high} Hz are possible")
 
     def address(self, path: str) -> tuple[str, str | None]:
         """Where a path leads, and what is wrong with it if it leaves the root."""
@@ -158,7 +179,7 @@ def as_text(value: Any, column: str, faults: list[str]) -> str | None:
         return value
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return None
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
+    if isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) != math.inf:
         return str(value)
     faults.append(f"{column} is {type(value).__name__}, not text")
     return None
@@ -170,9 +191,10 @@ def as_seconds(value: Any, column: str, faults: list[str]) -> float | None:
         return None
     try:
         number = math.nan if isinstance(value, bool) else float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         number = math.nan
     if not 0 <= number < 1e9:
-        faults.append(f"{column} is {value!r}, not a number of at least 0")
+        said = "beyond reason" if isinstance(value, int) and abs(value) > 2**63 else repr(value)[:80]
+        faults.append(f"{column} is {said}, not a number of at least 0")
         return None
     return number

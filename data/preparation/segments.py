@@ -72,8 +72,8 @@ def check_segments(address: str, settings: CorpusSettings) -> int:
 def is_segmented(address: str, settings: CorpusSettings) -> bool:
     """Whether :func:`read_segments` is the reader for this address: for a table with start and end, for timestamped
     text beside recordings, and for other annotation files unless the recordings have transcripts without times too."""
-    found = find_files(address)
     try:
+        found = find_files(address)
         if found.tables:
             rows = next(read_table(found.tables[0], settings.model_copy(update={"job_rows": 1})), None)
             return rows is not None and None not in (rows.layout.names["start"], rows.layout.names["end"])

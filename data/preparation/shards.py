@@ -105,6 +105,7 @@ class ParquetShards:
                 compression=dict.fromkeys(plain, "zstd") | {"audio.bytes": "none"},
                 use_dictionary=["language", "speaker", *self.extra],
                 write_statistics=False,
+                write_page_checksum=True,
             )
         columns: dict[str, list[Any]] = {
             "id": [clip.id for clip in clips],

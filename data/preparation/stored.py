@@ -1,6 +1,7 @@
 """Rows that hold their audio: Parquet by row groups, and whatever `datasets` streams, by shards."""
 
 import hashlib
+import itertools
 import json
 import posixpath
 from collections.abc import Iterator
@@ -32,46 +33,57 @@ class ParquetRows:
     layout: Layout
 
     def records(self) -> Iterator[Record]:
-        import pyarrow
+        """The rows; of a row group that is damaged those that come before the damage, the others with that fault."""
+        everything = enumerate(self.rows_or_faults(), start=self.first)
+        for number, row in itertools.islice(everything, self.limit):
+            place = f"{self.file}: row {number}"
+            yield Record(place, fault=row) if isinstance(row, str) else self.layout.record(row, place)
 
-        number = self.first
-        try:
-            for rows in read_row_groups(self.file, self.begin, self.end, columns_wanted(self.layout)):
-                for row in rows:
-                    if number - self.first == self.limit:
-                        return
-                    yield self.layout.record(row, f"{self.file}: row {number}")
-                    number += 1
-        except pyarrow.ArrowException as error:
-            raise DataError(f"{self.file}: after row {number - 1}: {one_line(error)}") from error
+    def rows_or_faults(self) -> Iterator[dict[str, Any] | str]:
+        """The rows, or why they cannot be read."""
+        import pyarrow
+        import pyarrow.parquet
+
+        with storage.open_file(self.file) as content:
+            try:
+                parquet = pyarrow.parquet.ParquetFile(content, pre_buffer=False, page_checksum_verification=True)
+            except (pyarrow.ArrowException, OSError) as error:  # it has changed since its rows were shared out
+                raise DataError(f"{self.file} is not a whole Parquet file: {one_line(error)}") from error
+            for group in range(self.begin, self.end):
+                given = 0
+                try:
+                    for row in read_row_group(parquet, group, columns_wanted(self.layout), self.file):
+                        given += 1
+                        yield row
+                except (pyarrow.ArrowException, storage.StorageError) as error:
+                    if getattr(error.__cause__, "errno", None) is not None or storage.is_remote(self.file):
+                        raise  # the disk's or the network's
+                    fault = f"row group {group} is damaged: {one_line(error)}"
+                    yield from itertools.repeat(fault, parquet.metadata.row_group(group).num_rows - given)
 
     def digest(self) -> str:
         described = repr((posixpath.basename(self.file), self.size, self.begin, self.end, self.limit))
         return hashlib.blake2b(described.encode(), digest_size=16).hexdigest()
 
 
-def read_row_groups(file: str, begin: int, end: int, columns: list[str]) -> Iterator[list[dict[str, Any]]]:
-    """Rows of some row groups, few at a time; text that is not UTF-8 becomes bytes."""
-    import pyarrow
-    import pyarrow.parquet
-
-    with storage.open_file(file) as content:
-        parquet = pyarrow.parquet.ParquetFile(content, pre_buffer=False)
-        batches = parquet.iter_batches(ROWS_AT_ONCE, row_groups=list(range(begin, end)), columns=columns)
-        while (batch := storage.retried(lambda: next(batches, None), file)) is not None:
-            try:
-                yield batch.to_pylist()
-            except UnicodeDecodeError:
-                yield [row_of(batch, number) for number in range(batch.num_rows)]
+def read_row_group(parquet: Any, group: int, columns: list[str], file: str) -> Iterator[dict[str, Any]]:
+    """Rows of a row group, few of them held at a time; see :func:`row_of` for cells that Python cannot hold."""
+    batches = parquet.iter_batches(ROWS_AT_ONCE, row_groups=[group], columns=columns)
+    while (batch := storage.retried(lambda: next(batches, None), file)) is not None:
+        try:
+            rows = batch.to_pylist()
+        except (ValueError, ArithmeticError, ImportError):
+            rows = [row_of(batch, number) for number in range(batch.num_rows)]
+        yield from rows
 
 
 def row_of(batch: Any, number: int) -> dict[str, Any]:
-    """A row, with a list in place of a text that is not UTF-8, which no column may be."""
+    """A row, with a list, which no column may be, in place of a text that is not UTF-8 or a time beyond Python's."""
     row = {}
     for name in batch.schema.names:
         try:
             row[name] = batch.column(name)[number].as_py()
-        except UnicodeDecodeError:
+        except (ValueError, ArithmeticError, ImportError):
             row[name] = ["bytes that are not UTF-8"]
     return row
 
@@ -136,12 +148,11 @@ def read_streamed(origin: dict[str, Any], settings: CorpusSettings, split: str |
     """A hub dataset (one split of it) or Arrow files by their shards; one piece where only some rows are wanted."""
     from ..sources import Source
 
-    named = settings.columns
-    columns = ColumnNames(audio=named.get("audio") or "audio", text=named.get("text") or "text")
-    config = SourceConfig(columns=columns, **origin)
-    source = Source(config, "input")
-    first: dict[str, Any] = next(iter(source.dataset), {})
-    layout = layout_for(config.described, settings, first, split, "")
-    shards = 1 if settings.max_samples else max(1, source.dataset.num_shards)
+    source = Source(SourceConfig(**origin), "input").at_commit()
+    source.first_row()
+    layout = layout_for(source.config.described, settings, source.column_names, split, "")
+    columns = ColumnNames(audio=str(layout.names["audio"]), text=str(layout.names["text"]))
+    config = source.config.model_copy(update={"columns": columns})
+    shards = 1 if settings.max_samples else max(1, source.stream.num_shards)
     for shard in range(shards):
         yield StreamedRows(config, shard, shards, settings.max_samples, layout)

@@ -8,6 +8,7 @@ import hashlib
 import io
 import json
 import posixpath
+import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +16,7 @@ from typing import Any
 from .. import storage
 from ..audio import one_line
 from ..errors import DataError
+from .json_items import DECODER, MAX_ITEM, list_items
 from .layout import Layout, resolve_columns
 from .record import Record
 from .settings import CorpusSettings
@@ -39,7 +41,7 @@ class JsonLines:
                 continue
             place = f"{self.file}: line {number}"
             try:
-                row = json.loads(line.decode("utf-8"))
+                row = DECODER.decode(line.decode("utf-8"))
             except UnicodeDecodeError as error:
                 yield Record(place, fault=f"not UTF-8: {one_line(error)}")
             except (ValueError, RecursionError) as error:
@@ -126,13 +128,16 @@ def read_table(
         DataError: if the file cannot be read as what its suffix says, or has not the columns.
     """
     suffix = posixpath.splitext(file.removesuffix(".gz"))[1].lower()
+    read = read_separated if suffix in (".csv", ".tsv") else read_json
     with opened(file) as content:
-        if content.peek(2)[:2] in (b"\xff\xfe", b"\xfe\xff"):
-            raise DataError(f"{file} is UTF-16; save it as UTF-8")
-        if content.peek(3)[:3] == b"\xef\xbb\xbf":  # spreadsheets begin with a byte-order mark
-            content.read(3)
-        read = read_separated if suffix in (".csv", ".tsv") else read_json
-        yield from read(file, content, settings, split, root)
+        try:
+            if content.peek(2)[:2] in (b"\xff\xfe", b"\xfe\xff"):
+                raise DataError(f"{file} is UTF-16; save it as UTF-8")
+            if content.peek(3)[:3] == b"\xef\xbb\xbf":  # spreadsheets begin with a byte-order mark
+                content.read(3)
+            yield from read(file, content, settings, split, root)
+        except (EOFError, OSError, zlib.error) as error:
+            raise DataError(f"{file} cannot be read to its end: {one_line(error)}") from None
 
 
 def opened(file: str) -> io.BufferedReader:
@@ -216,7 +221,7 @@ def read_json(
         return
     batch: list[bytes] = []
     first, layout = 1, None
-    for number, line in enumerate(content, start=1):
+    for number, line in enumerate(iter(lambda: content.readline(MAX_ITEM), b""), start=1):
         batch.append(line)
         if len(batch) == settings.job_rows:
             layout = layout or layout_for(file, settings, columns_of(file, batch), split, root)
@@ -277,33 +282,3 @@ def object_columns(file: str, rows: list[Any]) -> list[str]:
     if not columns:
         raise DataError(f"{file} is a list without objects")
     return list(columns)
-
-
-def list_items(file: str, content: io.BufferedReader) -> Iterator[Any]:
-    """The items of a JSON list, decoded as they come."""
-    text = io.TextIOWrapper(content, encoding="utf-8")
-    decoder = json.JSONDecoder()
-    number = 0
-    try:
-        buffer = text.read(2**16).lstrip()[1:].lstrip()
-        while True:
-            if buffer.startswith("]"):
-                return
-            try:
-                item, end = decoder.raw_decode(buffer)
-                rest = buffer[end:].lstrip()
-                if not rest or rest[0] not in ",]":
-                    raise ValueError("',' or ']' is missing")
-            except ValueError as error:
-                more = text.read(max(2**16, len(buffer)))
-                if not more:
-                    raise DataError(f"{file}: after item {number}: {one_line(error)}") from None
-                buffer += more
-                continue
-            number += 1
-            yield item
-            buffer = rest[1:].lstrip() if rest[0] == "," else rest
-    except UnicodeDecodeError as error:
-        raise DataError(f"{file}: after item {number}: not UTF-8: {one_line(error)}") from None
-    except RecursionError:
-        raise DataError(f"{file}: after item {number}: nested too deeply") from None

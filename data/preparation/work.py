@@ -79,6 +79,7 @@ def run_job(job: Job, settings: PrepareSettings) -> JobResult:
                 writer.add(outcome)
         shards = writer.finish()
     finally:
+        check.close()
         writer.close()
     result = JobResult(job.number, job.rows.digest(), rows, tuple(shards), tuple(dropped), check.notices)
     storage.write_bytes(result_file(settings.output, job.number), result.to_json())
