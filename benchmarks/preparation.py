@@ -9,7 +9,6 @@ for all. Starting the workers counts. The peer gets fewer rows, as it is slower;
 """
 
 import functools
-import io
 import json
 import shutil
 import subprocess
@@ -21,25 +20,14 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-import numpy as np
 import soundfile
 
 from benchmarks.machine import describe_machine
+from benchmarks.speech_like_clips import clip, encoded
 from trainer.command_line import CommandLine, number, run_command
 
 SECONDS = 3.4
 PLANNED_CLIPS = 351_000
-
-
-def synthetic_clip(seed: int, seconds: float = SECONDS) -> bytes:
-    """FLAC of 16 kHz about as hard to pack as read speech: smoothed noise in syllables, with pauses."""
-    generator = np.random.default_rng(seed)
-    length = int(seconds * 16_000)
-    noise = np.convolve(generator.normal(0, 0.2, length), np.ones(4) / 4, "same")
-    syllables = np.clip(np.sin(2 * np.pi * 2.5 * np.arange(length) / 16_000 + generator.uniform(0, 6)), 0, 1)
-    file = io.BytesIO()
-    soundfile.write(file, (noise * syllables).astype(np.float32), 16_000, format="FLAC", subtype="PCM_16")
-    return file.getvalue()
 
 
 def make_corpus(folder: Path, files: int, data: str | None) -> list[Path]:
@@ -51,7 +39,7 @@ def make_corpus(folder: Path, files: int, data: str | None) -> list[Path]:
         rows = pyarrow.parquet.read_table(data, columns=["audio"]).column("audio").to_pylist()
         contents = [row["bytes"] for row in rows[:files]]
     else:
-        contents = [synthetic_clip(seed) for seed in range(files)]
+        contents = [encoded(clip(SECONDS, seed)) for seed in range(files)]
     paths = [folder / f"clip{i:05d}.flac" for i in range(len(contents))]
     for path, content in zip(paths, contents, strict=True):
         path.write_bytes(content)
@@ -163,30 +151,43 @@ def measure(folder: Path, options: Any) -> dict[str, Any]:
         cell["decode_ratio"] = median(h / p for h, p in zip(rates["decode"], rates["peer"], strict=True))
         cell["planned_seconds"] = {name: PLANNED_CLIPS / cell[name] for name in rates}
         result["workers"][str(workers)] = cell
-        print(table_row(workers, cell), flush=True)
+        print(f"{workers} workers: {cell['ratio']:.1f} times", flush=True)
     small = [folder / "clips" / f"small{i}.flac" for i in range(200)]
     for seed, path in enumerate(small):
-        path.write_bytes(synthetic_clip(seed, 0.2))
+        path.write_bytes(encoded(clip(0.2, seed)))
     result["memory"] = {
-        "paths": measure_memory(clips, folder, options.memory_rows, embed=False),
-        "embedded": measure_memory(small, folder, options.memory_rows // 10, embed=True),
+        "headers read, paths written": measure_memory(clips, folder, options.memory_rows, embed=False),
+        "decoded and embedded, clips of 0.2 s": measure_memory(small, folder, options.memory_rows // 10, embed=True),
     }
-    for name, cells in result["memory"].items():
-        print(f"{name}: " + ", ".join(f"{cell['rows']:,} rows {cell['peak_bytes'] / 2**20:.0f} MiB" for cell in cells))
     return result
 
 
 COLUMNS = ("workers", "headers, clips/s", "decoding, clips/s", "peer, clips/s", "ratio", f"{PLANNED_CLIPS:,} clips")
 
 
-def table_row(workers: int | str, cell: dict[str, Any]) -> str:
-    low, high = cell["ratio_range"]
-    planned = cell["planned_seconds"]
-    return (
-        f"| {workers} | {cell['headers']:,.0f} | {cell['decode']:,.0f} | {cell['peer']:,.0f} | {cell['ratio']:.1f} "
-        f"({low:.1f} to {high:.1f}) | {planned['headers']:.0f} s, {planned['decode'] / 60:.1f} min, "
-        f"{planned['peer'] / 60:.1f} min |"
-    )
+def table(result: dict[str, Any]) -> str:
+    """The figures as Markdown."""
+    lines = [f"| {' | '.join(COLUMNS)} |", "|---" * len(COLUMNS) + "|"]
+    for workers, cell in result["workers"].items():
+        low, high = cell["ratio_range"]
+        planned = cell["planned_seconds"]
+        lines.append(
+            f"| {workers} | {cell['headers']:,.0f} | {cell['decode']:,.0f} | {cell['peer']:,.0f} | {cell['ratio']:.1f} "
+            f"({low:.1f} to {high:.1f}) | {planned['headers']:.0f} s; decoding {planned['decode'] / 60:.1f} min; "
+            f"peer {planned['peer'] / 60:.1f} min |"
+        )
+    single = result["single_core"]
+    lines += [
+        "",
+        f"One core reads {single['headers']:,.0f} headers a second; libsndfile opens "
+        f"{single['soundfile_headers']:,.0f} files and decodes {single['soundfile_decoding']:,.0f}.",
+        "",
+        "| peak memory of a process that prepares alone | rows | MiB |",
+        "|---|---|---|",
+    ]
+    for name, cells in result["memory"].items():
+        lines += [f"| {name} | {cell['rows']:,} | {cell['peak_bytes'] / 2**20:.0f} |" for cell in cells]
+    return "\n".join(lines) + "\n"
 
 
 def main(arguments: list[str]) -> None:
@@ -202,9 +203,9 @@ def main(arguments: list[str]) -> None:
     options = parser.parse_args(arguments)
     if options.output:  # now, not after minutes of measuring
         Path(options.output).parent.mkdir(parents=True, exist_ok=True)
-    print(f"| {' | '.join(COLUMNS)} |\n|{'---|' * len(COLUMNS)}", flush=True)
     with tempfile.TemporaryDirectory() as folder:
         result = {"machine": describe_machine()} | measure(Path(folder), options)
+    print(table(result))
     if options.output:
         Path(options.output).write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
 

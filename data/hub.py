@@ -1,4 +1,4 @@
-"""Questions to the Hugging Face hub, asked again where it fails for the moment: its libraries do so for content only."""
+"""Questions to the Hugging Face hub, asked again where it fails for the moment; its libraries ask for content again."""
 
 from collections.abc import Callable
 from typing import TypeVar

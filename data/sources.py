@@ -8,6 +8,7 @@ import csv
 import itertools
 import json
 import os
+import threading
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
@@ -101,6 +102,7 @@ class Source:
         import datasets
 
         datasets.disable_progress_bars()
+        datasets.utils.tqdm.set_lock(threading.RLock())  # its own is a semaphore, which a worker that is ended leaves
         config = self.config
         if config.folder:
             rows = self.folder_rows
@@ -182,7 +184,7 @@ class Source:
         """The part of the stream that lane ``lane`` of ``lanes`` reads, shards in an order drawn from the seed.
 
         With ``max_utterances`` it is the same utterances whatever the seed. The part's ``state_dict()`` is where it
-        stands, its ``load_state_dict()`` goes there.
+        stands, once a row was taken; its ``load_state_dict()`` goes there.
         """
         limit, filtered = self.config.max_utterances, bool(self.config.keep or self.config.drop)
         if self.parquet is not None:

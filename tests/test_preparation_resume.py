@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import multiprocessing
 import os
 import random
 import signal
@@ -201,6 +202,21 @@ def die(number: int) -> int:
 def test_a_worker_that_is_killed_is_told_of() -> None:
     with pytest.raises(WorkerDied, match="the same command goes on"):
         list(run_all(die, range(20), workers=2))
+
+
+def fail_or_wait(number: int) -> None:
+    if number == 3:
+        raise DataError("no such row")
+    time.sleep(120)
+
+
+def test_an_error_ends_all_workers_at_once() -> None:
+    started = time.monotonic()
+    before = set(multiprocessing.active_children())
+    with pytest.raises(DataError, match="no such row"):
+        list(run_all(fail_or_wait, [1, 3, 2], workers=2))
+    assert time.monotonic() - started < 60
+    assert set(multiprocessing.active_children()) == before
 
 
 def test_jobs_are_planned_only_as_they_are_needed() -> None:

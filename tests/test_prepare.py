@@ -184,22 +184,25 @@ def test_a_corpus_s_own_splits_are_kept_unless_others_are_asked_for(tmp_path: Pa
     assert {row["split_name"] for row in rows} == {"train"}
 
 
-def test_duplicate_ids_are_taken_out_across_jobs(tmp_path: Path) -> None:
+@pytest.mark.parametrize("same", [(1, 4, 5), (1, 4), (0, 1)], ids=["a whole shard", "part of one", "in one job"])
+def test_duplicate_ids_are_taken_out_across_jobs(same: tuple[int, ...], tmp_path: Path) -> None:
     manifest = json_lines(tmp_path)
-    rows = [json.loads(line) | {"id": "same" if i in (1, 4, 5) else f"id{i}"}
-            for i, line in enumerate(manifest.read_text(encoding="utf-8").splitlines())]  # fmt: skip
+    lines = manifest.read_text(encoding="utf-8").splitlines()
+    rows = [json.loads(line) | {"id": "same" if i in same else f"id{i}"} for i, line in enumerate(lines)]
     manifest.write_text("\n".join(map(json.dumps, rows)))
+    kept = [i for i in range(6) if i not in same[1:]]
     for layout in ("parquet", "audiofolder"):
         output = tmp_path / layout
         for _ in range(2):  # also where nothing is left to do
             summary = prepare(settings(manifest, output, job_rows=2, layout=layout))
-            assert summary.dropped == {"duplicate id": 2} and summary.clips == 4
-            assert [row["id"] for row in quarantine(output)] == ["same", "same"]
-    assert [row["text"] for row in rows_of(tmp_path / "parquet")] == TEXTS[:4]
+            assert summary.dropped == {"duplicate id": len(same) - 1} and summary.clips == len(kept)
+            assert [row["id"] for row in quarantine(output)] == ["same"] * (len(same) - 1)
+    assert [row["text"] for row in rows_of(tmp_path / "parquet")] == [TEXTS[i] for i in kept]
+    assert [row["audio"]["bytes"] for row in rows_of(tmp_path / "parquet")] == [encoded(i) for i in kept]
     totals = json.loads((tmp_path / "parquet" / "manifest.json").read_text())["splits"]["train"]
-    assert totals["clips"] == 4 and totals["seconds"] == pytest.approx(sum(len(samples(i)) for i in range(4)) / 16_000)
-    assert totals["bytes"] == sum(len(encoded(i)) for i in range(4))
-    assert len(list((tmp_path / "audiofolder").rglob("*.flac"))) == 4
+    assert totals["clips"] == len(kept) and totals["bytes"] == sum(len(encoded(i)) for i in kept)
+    assert totals["seconds"] == pytest.approx(sum(len(samples(i)) for i in kept) / 16_000)
+    assert len(list((tmp_path / "audiofolder").rglob("*.flac"))) == len(kept)
 
 
 # What is written

@@ -4,6 +4,8 @@ import concurrent.futures
 import concurrent.futures.process
 import contextlib
 import multiprocessing
+import os
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future
 from typing import TypeVar
@@ -53,12 +55,26 @@ def executor(workers: int, cluster: str | None) -> Iterator[tuple[Executor | Non
         return
     # Not forked: a copy of a process with threads (Arrow's, an object store's) may wait for ever.
     context = multiprocessing.get_context("spawn")
-    with concurrent.futures.ProcessPoolExecutor(workers, mp_context=context) as pool:
+    others = set(multiprocessing.active_children())
+    with concurrent.futures.ProcessPoolExecutor(workers, context, end_with_parent) as pool:
         try:
             yield pool, workers
         except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
+            for worker in set(multiprocessing.active_children()) - others:
+                worker.terminate()  # nobody will take what it is doing, which may be waiting for a network
             raise
+
+
+def end_with_parent() -> None:
+    """Let this worker end when the process that started it does, however that ends, and not wait for jobs for ever."""
+
+    def wait() -> None:
+        parent = multiprocessing.parent_process()
+        assert parent is not None
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
 def run_all(

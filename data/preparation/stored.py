@@ -153,6 +153,10 @@ def read_streamed(origin: dict[str, Any], settings: CorpusSettings, split: str |
     layout = layout_for(source.config.described, settings, source.column_names, split, "")
     columns = ColumnNames(audio=str(layout.names["audio"]), text=str(layout.names["text"]))
     config = source.config.model_copy(update={"columns": columns})
-    shards = 1 if settings.max_samples else max(1, source.stream.num_shards)
+    if settings.max_samples:  # counted, since what is left of the limit is for the next split or file
+        count = sum(1 for _ in itertools.islice(source.read(source.lane(0, 1, None)), settings.max_samples))
+        yield StreamedRows(config, 0, 1, count, layout)
+        return
+    shards = max(1, source.stream.num_shards)
     for shard in range(shards):
-        yield StreamedRows(config, shard, shards, settings.max_samples, layout)
+        yield StreamedRows(config, shard, shards, None, layout)
