@@ -9,6 +9,7 @@ import glob
 import os
 import posixpath
 import random
+import sys
 import time
 from collections.abc import Callable, Iterator
 from typing import IO, Any, TypeVar
@@ -52,9 +53,10 @@ def retried(action: Callable[[], Result], address: str, doing: str = "read") -> 
         except Exception as error:
             if isinstance(error, DataError) or not is_storage_error(error):
                 raise
-            if attempt == attempts or isinstance(error, NOT_WORTH_REPEATING):
+            if attempt == attempts or isinstance(error, NOT_WORTH_REPEATING) or "Credential" in type(error).__name__:
                 times = f" (tried {attempt} times)" if attempt > 1 else ""
                 raise StorageError(f"cannot {doing} {address}: {reason(error)}{times}") from error
+            print(f"cannot {doing} {address}: {reason(error)}; trying again", file=sys.stderr, flush=True)
             time.sleep(FIRST_WAIT * 2 ** (attempt - 1) * random.uniform(1, 1.5))
     raise AssertionError("unreachable")
 
@@ -185,6 +187,34 @@ def without_cache(address: str) -> Any:
     system = file_system(address)
     system.invalidate_cache()
     return system
+
+
+def size(address: str) -> int | None:
+    """Bytes of a file; None where there is none."""
+    if is_remote(address):
+        found = retried(lambda: [without_cache(address).info(address)] if exists(address) else [], address)
+        return int(found[0]["size"]) if found else None
+    return os.path.getsize(address) if os.path.isfile(address) else None
+
+
+def version(address: str) -> str:
+    """What changes when a file's content is written anew: its size and when, or the store's own mark of it."""
+    if is_remote(address):
+        info = retried(lambda: without_cache(address).info(address), address)
+        marks = (info.get(key) for key in ("size", "ETag", "etag", "LastModified", "mtime", "md5"))
+        return ":".join(map(str, marks))
+    status = retried(lambda: os.stat(address), address)
+    return f"{status.st_size}:{status.st_mtime_ns}"
+
+
+def move(source: str, target: str) -> None:
+    """A file to another address of the same disk or store, over whatever is there."""
+    if is_remote(source):
+        retried(lambda: file_system(source).cp_file(source, target), target, "write")
+        remove(source)
+        return
+    os.makedirs(os.path.dirname(target) or ".", exist_ok=True)
+    retried(lambda: os.replace(source, target), target, "write")
 
 
 def remove(address: str) -> None:

@@ -193,6 +193,119 @@ def test_a_corpus_that_shrank_leaves_nothing_behind(corpus: Path, tmp_path: Path
         assert content(tmp_path / layout) == content(tmp_path / f"{layout}-new")
 
 
+def test_what_was_a_duplicate_comes_back_once_the_corpus_is_right(tmp_path: Path) -> None:
+    for number in range(6):
+        (tmp_path / f"{number}.flac").write_bytes(encoded(number))
+    rows = [{"path": f"{i}.flac", "text": f"text {i}", "id": f"id{i}"} for i in range(6)]
+    manifest = tmp_path / "all.jsonl"
+    for layout in ("parquet", "audiofolder"):
+        output = tmp_path / layout
+        manifest.write_text("\n".join(map(json.dumps, [{**rows[0], "id": "id4"}, *rows[1:]])))
+        assert prepare(settings(manifest, output, job_rows=2, layout=layout)).dropped == {"duplicate id": 1}
+        manifest.write_text("\n".join(map(json.dumps, rows)))
+        summary = prepare(settings(manifest, output, job_rows=2, layout=layout))
+        assert summary.clips == 6 and summary.reused == 4 and not summary.dropped
+        prepare(settings(manifest, tmp_path / f"{layout}-new", job_rows=2, layout=layout))
+        assert content(output) == content(tmp_path / f"{layout}-new")
+
+
+def test_another_preparation_of_the_output_is_refused(corpus: Path, tmp_path: Path) -> None:
+    from filelock import FileLock
+
+    prepare(settings(corpus, tmp_path / "out"))
+    with FileLock(tmp_path / "out" / ".jobs" / "lock"), pytest.raises(DataError, match="another preparation"):
+        prepare(settings(corpus, tmp_path / "out"))
+    prepare(settings(corpus, tmp_path / "out"))
+
+
+def test_another_input_wants_another_output(corpus: Path, tmp_path: Path) -> None:
+    prepare(settings(corpus, tmp_path / "out"))
+    other = corpus.with_name("other.jsonl")
+    other.write_text(corpus.read_text())
+    with pytest.raises(DataError, match=r"corpus.input was .*all\.jsonl.*other\.jsonl"):
+        prepare(settings(other, tmp_path / "out"))
+
+
+@pytest.mark.parametrize("layout", ["parquet", "audiofolder"])
+@pytest.mark.parametrize("damage", ["gone", "cut"])
+def test_what_is_gone_or_damaged_is_made_again(corpus: Path, tmp_path: Path, layout: str, damage: str) -> None:
+    output = tmp_path / "out"
+    prepare(settings(corpus, output, job_rows=5, layout=layout))
+    before = content(output)
+    victim = sorted(output.glob("train-*.parquet" if layout == "parquet" else "train/00001/*.flac"))[1]
+    piece = output / ".jobs" / "train-00001.jsonl"
+    if damage == "cut" and layout == "audiofolder":
+        piece.write_bytes(piece.read_bytes()[:-20])
+    elif damage == "cut":
+        victim.write_bytes(victim.read_bytes()[:-100])
+    else:
+        victim.unlink()
+    summary = prepare(settings(corpus, output, job_rows=5, layout=layout))
+    assert summary.rows - summary.reused == 5
+    assert content(output) == before
+
+
+def test_changes_that_leave_sizes_and_texts_as_they_were_are_seen(tmp_path: Path) -> None:
+    from .corpora_on_disk import arrow, parquet, transcripts_beside
+
+    folder = parquet(tmp_path / "parquet")
+    prepare(settings(folder, tmp_path / "p"))
+    changed = (folder / "b.parquet").read_bytes().replace(b"seven", b"SEVEN")
+    (folder / "b.parquet").write_bytes(changed)
+    summary = prepare(settings(folder, tmp_path / "p"))
+    assert summary.reused == 4
+    file = arrow(tmp_path / "arrow")
+    prepare(settings(file, tmp_path / "a"))
+    os.utime(file, ns=(1, 1))
+    assert prepare(settings(file, tmp_path / "a")).reused == 0
+    spoken = transcripts_beside(tmp_path / "spoken")
+    (spoken / "sub").rename(spoken / "validation")
+    assert set(prepare(settings(spoken, tmp_path / "s")).splits) == {"validation"}
+    (spoken / "validation").rename(spoken / "test")
+    assert set(prepare(settings(spoken, tmp_path / "s")).splits) == {"test"}
+
+
+def test_overwriting_removes_what_is_ours_alone(corpus: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    prepare(settings(corpus, output, job_rows=5))
+    (output / "notes").mkdir()
+    (output / "notes" / "precious.txt").touch()
+    (output / ".jobs" / "shards-of-a-killed-run").mkdir()
+    prepare(settings(corpus, output, job_rows=20), overwrite=True)
+    assert (output / "notes" / "precious.txt").exists()
+    assert not (output / ".jobs" / "shards-of-a-killed-run").exists()
+    assert len(list(output.glob("*.parquet"))) == 3
+
+
+def test_settings_of_a_try_that_prepared_nothing_may_change(corpus: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataError):
+        prepare(settings(corpus, tmp_path / "out"), cluster="nowhere")
+    prepare(settings(corpus, tmp_path / "out", max_seconds=20))
+
+
+def test_an_output_in_the_input_is_refused(tmp_path: Path) -> None:
+    from .corpora_on_disk import parquet
+
+    folder = parquet(tmp_path / "corpus")
+    with pytest.raises(DataError, match="lies in the input"):
+        prepare(settings(folder, folder / "prepared"))
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_workers_end_with_their_command(corpus: Path, tmp_path: Path, number: int) -> None:
+    import psutil
+
+    process = start(corpus, tmp_path / "out", workers=2)
+    deadline = time.monotonic() + 30
+    while len(psutil.Process(process.pid).children(recursive=True)) < 2 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    workers = psutil.Process(process.pid).children(recursive=True)
+    process.send_signal(number)
+    process.communicate(timeout=30)
+    gone, alive = psutil.wait_procs(workers, timeout=10)
+    assert not alive and len(gone) >= 2
+
+
 def die(number: int) -> int:
     if number == 3:
         os.kill(os.getpid(), signal.SIGKILL)

@@ -202,7 +202,7 @@ def test_duplicate_ids_are_taken_out_across_jobs(same: tuple[int, ...], tmp_path
     totals = json.loads((tmp_path / "parquet" / "manifest.json").read_text())["splits"]["train"]
     assert totals["clips"] == len(kept) and totals["bytes"] == sum(len(encoded(i)) for i in kept)
     assert totals["seconds"] == pytest.approx(sum(len(samples(i)) for i in kept) / 16_000)
-    assert len(list((tmp_path / "audiofolder").rglob("*.flac"))) == len(kept)
+    assert len(list((tmp_path / "audiofolder" / "train").rglob("*.flac"))) == len(kept)
 
 
 # What is written
@@ -235,9 +235,10 @@ def test_paths_alone(tmp_path: Path) -> None:
 
 def test_reencoded_clips_are_16_khz_mono_flac(tmp_path: Path) -> None:
     stereo = np.stack([samples(0), -0.5 * samples(0)], axis=1)
-    soundfile.write(tmp_path / "a.wav", np.repeat(stereo, 3, axis=0), 48_000)
-    (tmp_path / "a.txt").write_text("one")
-    _, (row,) = prepared(tmp_path, tmp_path / "out", reencode=True)
+    (tmp_path / "in").mkdir()
+    soundfile.write(tmp_path / "in" / "a.wav", np.repeat(stereo, 3, axis=0), 48_000)
+    (tmp_path / "in" / "a.txt").write_text("one")
+    _, (row,) = prepared(tmp_path / "in", tmp_path / "out", reencode=True)
     info = soundfile.info(io.BytesIO(row["audio"]["bytes"]))
     assert (info.format, info.samplerate, info.channels, info.subtype) == ("FLAC", 16_000, 1, "PCM_16")
     assert row["audio"]["path"] == "a.flac" and row["duration"] == info.frames / 16_000

@@ -25,7 +25,7 @@ def run_command(command: Callable[[list[str]], int | None]) -> None:
             raise
         code = complain(error, 2)
     except RuntimeError as error:
-        if type(error).__name__ != "NonFiniteLoss":
+        if type(error).__name__ not in ("NonFiniteLoss", "WorkerDied"):
             raise
         code = complain(error, 1)
     sys.stdout.flush()

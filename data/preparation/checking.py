@@ -1,11 +1,13 @@
 """From a record to a clip fit for training, or to the reason why it is none."""
 
 import hashlib
+import os
 import posixpath
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from .. import storage
 from ..audio import UndecodableAudio, digest_id, samples_of
 from ..errors import DataError
 from ..integrity import after_id3
@@ -142,7 +144,7 @@ class ClipCheck:
                 raise Unusable("unusable row", "the audio has no path, and the shards are to hold paths alone")
             if BROKEN_NAME.search(record.audio):
                 raise Unusable("unusable row", "the audio's path is not UTF-8, or holds a line break")
-            return None, record.audio, seconds
+            return None, record.audio if storage.is_remote(record.audio) else os.path.abspath(record.audio), seconds
         return bytes(value), self.file_name(path, value), seconds
 
     def file_name(self, path: str, content: bytes) -> str:
@@ -170,6 +172,7 @@ class ClipCheck:
     def checked_language(self, language: str | None) -> str | None:
         """A language's code without its region: ``zh-CN`` is ``zh``."""
         if not language:
+            self.notice("clips without a language: training wants data.language then")
             return None
         code = language.strip().replace("_", "-").split("-")[0].lower()
         if not LANGUAGE.fullmatch(code):

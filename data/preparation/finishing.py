@@ -3,6 +3,7 @@
 Ids are compared by 64-bit digests in parts of bounded size, so that memory does not grow with the corpus.
 """
 
+import dataclasses
 import hashlib
 import json
 import os
@@ -17,16 +18,16 @@ from .. import storage
 from ..errors import DataError
 from .checking import Dropped
 from .settings import PrepareSettings
-from .shards import Shard, place, scratch_folder
+from .shards import Shard, original_of, place, scratch_folder
 from .work import JobResult, result_file
 
 if TYPE_CHECKING:
     from .prepare import Summary
 
 IDS_AT_ONCE = 2**18
-OWN_SHARD = re.compile(r"\w+-\d{5}(-\d{3})?\.parquet")
-OWN_JOB = re.compile(r"(\.jobs/(\w+-)?|\w+/)(?P<number>\d{5})(\.jsonl?|/.+)")
-DUPLICATES = ".jobs/duplicates.json"
+ORIGINALS = ".jobs/originals/"
+OWN_SHARD = re.compile(r"\w+-(?P<number>\d{5})(-\d{3})?\.parquet")
+OWN_PIECE = re.compile(r"(\.jobs/(\w+-)?|\w+/)(?P<number>\d{5})(\.jsonl?|/.+)")
 
 
 def finish_output(settings: PrepareSettings, jobs: Sequence[int], summary: "Summary") -> None:
@@ -55,6 +56,7 @@ def finish_output(settings: PrepareSettings, jobs: Sequence[int], summary: "Summ
                         file.write(json.dumps(told, ensure_ascii=False) + "\n")
                     shards.append(shard_without(shard, gone))
         place(quarantine, storage.join(output, "quarantine.jsonl"))
+    everything = {shard.file for shard in shards}
     if settings.layout == "audiofolder":
         join_metadata(output, shards, duplicates)
     shards = [shard for shard in shards if shard.clips]
@@ -63,7 +65,7 @@ def finish_output(settings: PrepareSettings, jobs: Sequence[int], summary: "Summ
         summary.splits[shard.split] = clips + shard.clips, seconds + shard.seconds
         summary.bytes += shard.bytes
     summary.shards = len(shards)
-    remove_stale(output, {shard.file for shard in shards}, jobs)
+    remove_stale(output, {shard.file for shard in shards}, jobs, everything)
     if not shards:
         kinds = ", ".join(f"{kind} ({count})" for kind, count in summary.dropped.most_common(3))
         raise DataError(f"{settings.corpus.input}: not one of {summary.rows} rows can be used: {kinds}")
@@ -82,36 +84,39 @@ def shard_without(shard: Shard, gone: list[dict[str, Any]]) -> Shard:
     if not gone:
         return shard
     seconds, size = (sum(row[key] for row in gone) for key in ("seconds", "bytes"))
-    return Shard(shard.file, shard.split, shard.clips - len(gone), shard.seconds - seconds, shard.bytes - size)
+    left = {"clips": shard.clips - len(gone), "seconds": shard.seconds - seconds, "bytes": shard.bytes - size}
+    return dataclasses.replace(shard, **left)
 
 
 def remove_duplicates(settings: PrepareSettings, jobs: Sequence[int]) -> dict[str, list[dict[str, Any]]]:
     """By shard, the rows whose id an earlier row has; they are taken out of the shards.
 
-    What is to go is written down before it goes, so that a kill in between leaves no row unaccounted for.
+    A shard with such rows is kept as it was beside the one without: what is a duplicate changes with the corpus, and a
+    kill in between loses nothing.
     """
-    mark = storage.join(settings.output, DUPLICATES)
-    listed: dict[str, dict[str, Any]] = json.loads(storage.read_bytes(mark)) if storage.exists(mark) else {}
-    shards: list[Shard] = []
-    digests: dict[str, str] = {}
-    for number in jobs:
-        result = read_result(settings.output, number)
-        shards += result.shards
-        digests |= {shard.file: result.digest for shard in result.shards}
-    # What was found in a shard that has been written anew since is found again.
-    listed = {file: entry for file, entry in listed.items() if digests.get(file) == entry["digest"]}
-    emptied = {file for file, entry in listed.items() for shard in shards if shard.file == file
-               and shard.clips == len(entry["rows"])} if settings.layout == "parquet" else set()  # fmt: skip
-    found = find_duplicates(settings, [shard for shard in shards if shard.file not in emptied])
-    for file, rows in found.items():
-        known = listed.setdefault(file, {"digest": digests[file], "rows": []})["rows"]
-        known += [row for row in rows if row not in known]
-    if found:
-        storage.write_bytes(mark, json.dumps(listed, ensure_ascii=False).encode())
-    for file, rows in found.items():
-        if settings.layout == "parquet":
-            rewrite_without(storage.join(settings.output, file), {row["row"] for row in rows})
-    return {file: entry["rows"] for file, entry in listed.items()}
+    shards = [shard for number in jobs for shard in read_result(settings.output, number).shards]
+    found = find_duplicates(settings, shards)
+    if settings.layout == "parquet":
+        for shard in shards:
+            address, original = storage.join(settings.output, shard.file), original_of(settings.output, shard.file)
+            if shard.file not in found:
+                if storage.exists(original):
+                    storage.move(original, address)
+                continue
+            if not storage.exists(original):
+                storage.move(address, original)
+            rows = {row["row"] for row in found[shard.file]}
+            if len(rows) < shard.clips:
+                write_without(original, address, rows)
+            else:
+                storage.remove(address)
+    return found
+
+
+def source_of(settings: PrepareSettings, shard: Shard) -> str:
+    """Where a shard is as its job wrote it."""
+    original = original_of(settings.output, shard.file)
+    return original if storage.exists(original) else storage.join(settings.output, shard.file)
 
 
 def shard_ids(settings: PrepareSettings, shard: Shard) -> Iterator[list[str]]:
@@ -122,7 +127,7 @@ def shard_ids(settings: PrepareSettings, shard: Shard) -> Iterator[list[str]]:
         return
     import pyarrow.parquet
 
-    with storage.open_file(storage.join(settings.output, shard.file)) as file:
+    with storage.open_file(source_of(settings, shard)) as file:
         for batch in pyarrow.parquet.ParquetFile(file).iter_batches(2**16, columns=["id"]):
             yield batch.column(0).to_pylist()
 
@@ -179,7 +184,7 @@ def named_rows(settings: PrepareSettings, shards: Sequence[Shard], rows: np.ndar
 
 def details(settings: PrepareSettings, shard: Shard, rows: list[int]) -> Iterator[tuple[int, str, float, int]]:
     """Number, id, seconds and bytes of some rows of a shard."""
-    address = storage.join(settings.output, shard.file)
+    address = source_of(settings, shard)
     if settings.layout == "audiofolder":
         lines = storage.read_bytes(address).splitlines()
         for row in rows:
@@ -198,12 +203,12 @@ def details(settings: PrepareSettings, shard: Shard, rows: list[int]) -> Iterato
             begin += batch.num_rows
 
 
-def rewrite_without(address: str, rows: set[int]) -> None:
+def write_without(original: str, address: str, rows: set[int]) -> None:
     """A shard without some of its rows, its row groups as they were."""
     import pyarrow
     import pyarrow.parquet
 
-    with storage.open_file(address) as file, storage.written_whole(address) as path:
+    with storage.open_file(original) as file, storage.written_whole(address) as path:
         parquet = pyarrow.parquet.ParquetFile(file)
         options = {"compression": "none", "write_statistics": False, "write_page_checksum": True}
         with pyarrow.parquet.ParquetWriter(path, parquet.schema_arrow, **options) as writer:
@@ -228,22 +233,55 @@ def join_metadata(output: str, shards: Sequence[Shard], duplicates: dict[str, li
                 lines = storage.read_bytes(storage.join(output, shard.file)).splitlines()
                 kept = [line for number, line in enumerate(lines) if number not in gone]
                 file.writelines(line + b"\n" for line in kept)
-                named = {storage.join(folder, json.loads(line)["file_name"]) for line in kept}
                 job = shard.file.removesuffix(".jsonl").rpartition("-")[2]
-                for audio in set(storage.files_below(storage.join(folder, job))) - named:
-                    storage.remove(audio)
+                put_audio(output, split, job, *({name_in(line) for line in some} for some in (kept, lines)))
 
 
-def remove_stale(output: str, shards: set[str], jobs: Sequence[int]) -> None:
-    """Remove files of ours that belong to no job any more: the corpus has shrunk, or its rows have moved."""
+def name_in(line: bytes) -> str:
+    return str(json.loads(line)["file_name"])
+
+
+def put_audio(output: str, split: str, job: str, kept: set[str], written: set[str]) -> None:
+    """A job's audio files where they belong: those of duplicates aside, and back if they are none any more."""
+    folder = storage.join(output, split)
+    here, aside = (
+        {file[len(root) + 1 :] for file in storage.files_below(storage.join(root, job))}
+        for root in (folder, original_of(output, split))
+    )
+    for name in here - kept:
+        if name in written:
+            storage.move(storage.join(folder, name), original_of(output, f"{split}/{name}"))
+        else:
+            storage.remove(storage.join(folder, name))
+    for name in (kept & aside) - here:
+        storage.move(original_of(output, f"{split}/{name}"), storage.join(folder, name))
+
+
+def remove_stale(output: str, shards: set[str], jobs: Sequence[int], everything: set[str]) -> None:
+    """Remove files of ours that belong to no job any more: the corpus has shrunk, or its rows have moved.
+
+    Args:
+        shards: with clips in them.
+        everything: what jobs wrote, shards that duplicates have emptied too.
+    """
     prefix = len(output.rstrip("/")) + 1
     current = set(jobs)
     for file in storage.files_below(output):
         name = file[prefix:]
-        shard = OWN_SHARD.fullmatch(name)
-        job = OWN_JOB.fullmatch(name)
-        if (shard and name not in shards) or (job and int(job.group("number")) not in current):
+        is_original = name.startswith(ORIGINALS)
+        name = name.removeprefix(ORIGINALS)
+        shard, piece = OWN_SHARD.fullmatch(name), OWN_PIECE.fullmatch(name)
+        found = shard or piece
+        gone = found is not None and int(found.group("number")) not in current
+        if gone or (shard and name not in (everything if is_original else shards)):
             storage.remove(file)
+
+
+def is_own(name: str) -> bool:
+    """Whether a file of an output, by its name in it, is a preparation's."""
+    name = name.removeprefix(ORIGINALS)
+    known = OWN_SHARD.fullmatch(name) or OWN_PIECE.fullmatch(name) or re.fullmatch(r"\w+/metadata\.jsonl", name)
+    return bool(known) or name in ("manifest.json", "quarantine.jsonl") or name.startswith(".jobs/")
 
 
 def manifest(settings: PrepareSettings, shards: Sequence[Shard], summary: "Summary") -> bytes:

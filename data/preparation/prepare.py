@@ -1,22 +1,32 @@
 """A preparation: jobs planned, those not done yet run, duplicates taken out, and a manifest written last."""
 
+import contextlib
 import functools
 import itertools
 import json
+import os
+import re
+import shutil
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from .. import storage
 from ..errors import DataError
+from .checking import Dropped
 from .corpora import Job, plan_jobs
-from .finishing import finish_output
+from .finishing import finish_output, is_own
 from .running import run_all
 from .settings import PrepareSettings
-from .work import JobResult, count_kinds, result_file, run_job
+from .work import JobResult, count_kinds, is_whole, job_digest, result_file, run_job
 
-MIN_ROWS_TO_JUDGE = 100  # the share of broken rows is taken of at least so many
+MIN_ROWS_TO_JUDGE = 100  # the share of broken rows is taken of at least so many ...
+ROWS_TO_JUDGE_BEFORE_THE_END = 10_000  # ... and while it goes on of these: which jobs come first is chance
+MARK = ".jobs/settings.json"
+LOCK = ".jobs/lock"
+RESULT = re.compile(r"\.jobs/\d{5}\.json$")
 
 
 @dataclass
@@ -40,6 +50,7 @@ class Summary:
     bytes: int = 0
     dropped: Counter[str] = field(default_factory=Counter)
     notices: Counter[str] = field(default_factory=Counter)
+    example: Dropped | None = None
     seconds: float = 0.0
 
     @property
@@ -71,14 +82,30 @@ def prepare(
         WorkerDied: if a process ended early; what was finished is kept.
     """
     started = time.perf_counter()
+    if cluster:
+        settings = with_absolute_paths(settings)
+    check_output(settings)
     jobs = plan_jobs(settings.corpus)
     first = next(jobs)  # whatever is wrong with the input shows before anything is written
-    begin_output(settings, overwrite)
+    try:
+        with alone(settings.output):
+            begin_output(settings, overwrite)
+            summary = run_jobs(settings, itertools.chain([first], jobs), workers, cluster, watch)
+    except OSError as error:  # reading has errors of its own
+        raise storage.StorageError(f"cannot write {settings.output}: {storage.reason(error)}") from error
+    summary.seconds = time.perf_counter() - started
+    return summary
+
+
+def run_jobs(
+    settings: PrepareSettings, jobs: Iterator[Job], workers: int, cluster: str | None, watch: Watcher | None
+) -> Summary:
+    """The jobs that are not done yet, and then the end of all."""
     summary = Summary()
     numbers: list[int] = []
 
     def todo() -> Iterator[Job]:
-        for job in itertools.chain([first], jobs):
+        for job in jobs:
             numbers.append(job.number)
             result = finished_result(settings, job)
             if result is None:
@@ -93,9 +120,41 @@ def prepare(
         count(summary, result, settings)
         if watch:
             watch(result, False)
+    judge(summary, settings, MIN_ROWS_TO_JUDGE)
     finish_output(settings, numbers, summary)
-    summary.seconds = time.perf_counter() - started
     return summary
+
+
+def with_absolute_paths(settings: PrepareSettings) -> PrepareSettings:
+    """Local paths as they are for workers with another working folder."""
+    corpus = settings.corpus
+    paths = {name: value for name in ("input", "audio_root", "cache") if (value := getattr(corpus, name))}
+    if corpus.kind == "hub":
+        del paths["input"]
+    absolute = {name: value if storage.is_remote(value) else os.path.abspath(value) for name, value in paths.items()}
+    output = settings.output if storage.is_remote(settings.output) else os.path.abspath(settings.output)
+    return settings.model_copy(update={"corpus": corpus.model_copy(update=absolute), "output": output})
+
+
+@contextlib.contextmanager
+def alone(output: str) -> Iterator[None]:
+    """Let no other preparation of this machine write to the same output meanwhile; stores have no locks.
+
+    Raises:
+        DataError: if another does.
+    """
+    if storage.is_remote(output):
+        yield
+        return
+    from filelock import FileLock, Timeout
+
+    lock = os.path.join(output, LOCK)
+    storage.retried(lambda: os.makedirs(os.path.dirname(lock), exist_ok=True), output, "write")
+    try:
+        with FileLock(lock, timeout=0):
+            yield
+    except Timeout:
+        raise DataError(f"{output}: another preparation is writing there") from None
 
 
 def count(summary: Summary, result: JobResult, settings: PrepareSettings) -> None:
@@ -108,14 +167,37 @@ def count(summary: Summary, result: JobResult, settings: PrepareSettings) -> Non
     summary.broken += result.broken
     summary.dropped += count_kinds(result.dropped)
     summary.notices += Counter(result.notices)
-    if summary.broken > settings.max_skipped_share * max(summary.rows, MIN_ROWS_TO_JUDGE):
-        worst = summary.dropped.most_common(1)[0][0]
-        example = next(row for row in result.dropped if row.broken)
+    summary.example = summary.example or next((row for row in result.dropped if row.broken), None)
+    judge(summary, settings, ROWS_TO_JUDGE_BEFORE_THE_END)
+
+
+def judge(summary: Summary, settings: PrepareSettings, rows: int) -> None:
+    """Stop where of at least so many rows too many are broken.
+
+    Raises:
+        DataError: naming the commonest fault, and a row.
+    """
+    if summary.example and summary.broken > settings.max_skipped_share * max(summary.rows, rows):
+        worst, example = summary.dropped.most_common(1)[0][0], summary.example
         raise DataError(
             f"{summary.broken} of {summary.rows} rows cannot be used (--max-skipped-share is "
             f"{settings.max_skipped_share:g}), most of them for: {worst}. One is {example.place}: {example.reason}. "
             f"With a larger share the same command goes on where this one stopped"
         )
+
+
+def check_output(settings: PrepareSettings) -> None:
+    """Refuse an output that would be read as part of the input, or that is something else."""
+    inside, folder = (
+        address.rstrip("/") + "/" if storage.is_remote(address) else os.path.join(os.path.realpath(address), "")
+        for address in (settings.output, settings.corpus.input)
+    )
+    if inside.startswith(folder) and settings.corpus.kind != "hub":
+        raise DataError(f"--output {settings.output} lies in the input, {settings.corpus.input}: name a folder outside")
+    if not storage.exists(storage.join(settings.output, MARK)):
+        foreign = (file for file in storage.files_below(settings.output) if not file.endswith(LOCK))
+        if storage.exists(settings.output) and any(foreign):
+            raise DataError(f"{settings.output} holds files that are no preparation's: name another --output")
 
 
 def begin_output(settings: PrepareSettings, overwrite: bool) -> None:
@@ -124,20 +206,22 @@ def begin_output(settings: PrepareSettings, overwrite: bool) -> None:
     Raises:
         DataError: if it is another's, or holds files that are no preparation's.
     """
-    mark = storage.join(settings.output, ".jobs/settings.json")
+    output = settings.output
+    mark = storage.join(output, MARK)
     if overwrite:
-        clear(settings.output)
-    if storage.exists(mark):
-        before = storage.read_bytes(mark).decode()
-        if before != settings.fingerprint():
-            raise DataError(
-                f"{settings.output} holds a preparation with other settings ({difference(before, settings)}); "
-                "name another --output, or --overwrite it"
-            )
-        return
-    if storage.exists(settings.output) and storage.files_below(settings.output):
-        raise DataError(f"{settings.output} holds files that are no preparation's: name another --output")
-    storage.write_bytes(mark, settings.fingerprint().encode())
+        clear(output)
+    before = storage.read_bytes(mark).decode() if storage.exists(mark) else None
+    files = [] if before == settings.fingerprint() else storage.files_below(output)
+    if before is not None and any(RESULT.search(file) for file in files):
+        raise DataError(
+            f"{output} holds a preparation with other settings ({difference(before, settings)}); "
+            "name another --output, or --overwrite it"
+        )
+    if before != settings.fingerprint():
+        storage.write_bytes(mark, settings.fingerprint().encode())
+    for unfinished in () if storage.is_remote(output) else Path(output, ".jobs").glob("*-*/"):
+        if unfinished.name.startswith(("shards-", "finish-")):  # of a run that was killed
+            shutil.rmtree(unfinished, ignore_errors=True)
 
 
 def difference(before: str, settings: PrepareSettings) -> str:
@@ -155,11 +239,14 @@ def difference(before: str, settings: PrepareSettings) -> str:
 
 
 def clear(output: str) -> None:
-    """Remove what a preparation left, and nothing else."""
-    if not storage.exists(storage.join(output, ".jobs/settings.json")):
+    """Remove what a preparation left, its mark last, and nothing else."""
+    if not storage.exists(storage.join(output, MARK)):
         return
     for file in storage.files_below(output):
-        storage.remove(file)
+        name = file[len(output.rstrip("/")) + 1 :]
+        if is_own(name) and name != MARK:
+            storage.remove(file)
+    storage.remove(storage.join(output, MARK))
 
 
 def finished_result(settings: PrepareSettings, job: Job) -> JobResult | None:
@@ -171,4 +258,5 @@ def finished_result(settings: PrepareSettings, job: Job) -> JobResult | None:
         result = JobResult.from_json(storage.read_bytes(file))
     except (ValueError, KeyError, TypeError):
         return None
-    return result if result.digest == job.rows.digest() else None
+    same = result.digest == job_digest(job) and is_whole(settings.output, result, settings.layout)
+    return result if same else None

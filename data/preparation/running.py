@@ -5,6 +5,7 @@ import concurrent.futures.process
 import contextlib
 import multiprocessing
 import os
+import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future
@@ -66,7 +67,11 @@ def executor(workers: int, cluster: str | None) -> Iterator[tuple[Executor | Non
 
 
 def end_with_parent() -> None:
-    """Let this worker end when the process that started it does, however that ends, and not wait for jobs for ever."""
+    """Let this worker end when the process that started it does, however that ends, and not wait for jobs for ever.
+
+    Ctrl-C goes to all processes of a terminal; it is the command's to stop its workers.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
     def wait() -> None:
         parent = multiprocessing.parent_process()

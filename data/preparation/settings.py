@@ -92,6 +92,5 @@ class PrepareSettings(Section):
         values = self.model_dump(mode="json")
         for free in ("output", "max_skipped_share"):
             del values[free]
-        for free in ("input", "cache"):  # the corpus may have grown, or moved
-            del values["corpus"][free]
+        del values["corpus"]["cache"]
         return json.dumps(values, sort_keys=True)

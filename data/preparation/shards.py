@@ -7,7 +7,7 @@ import os
 import re
 import tempfile
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Protocol
 
 from .. import storage
@@ -22,13 +22,19 @@ UNSAFE = re.compile(r"[^\w.-]+")
 
 @dataclass(frozen=True)
 class Shard:
-    """A written file: its name in the output, its split, and what it holds."""
+    """A written file: its name in the output, its split, and what it holds.
+
+    Attributes:
+        bytes: of audio.
+        size: of the file, by which one that is gone or cut off is found.
+    """
 
     file: str
     split: str
     clips: int
     seconds: float
     bytes: int
+    size: int = 0
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -130,9 +136,13 @@ class ParquetShards:
             self.flush(split)
         for split in list(self.writers):
             self.close_shard(split)
+        done = []
         for shard in self.closed:
-            place(os.path.join(self.scratch.name, shard.file), storage.join(self.output, shard.file))
-        return sorted(self.closed, key=lambda shard: shard.file)
+            path = os.path.join(self.scratch.name, shard.file)
+            done.append(replace(shard, size=os.path.getsize(path)))
+            storage.remove(original_of(self.output, shard.file))
+            place(path, storage.join(self.output, shard.file))
+        return sorted(done, key=lambda shard: shard.file)
 
     def close(self) -> None:
         for writer in self.writers.values():
@@ -176,14 +186,20 @@ class AudioFolderPieces:
         return f"{stem}{suffix}"
 
     def finish(self) -> list[Shard]:
-        for split, lines in self.lines.items():
-            storage.write_bytes(
-                storage.join(self.output, piece_name(split, self.job)), "".join(f"{line}\n" for line in lines).encode()
-            )
-        return [self.totals[split] for split in sorted(self.totals)]
+        done = []
+        for split, lines in sorted(self.lines.items()):
+            content = "".join(f"{line}\n" for line in lines).encode()
+            storage.write_bytes(storage.join(self.output, piece_name(split, self.job)), content)
+            done.append(replace(self.totals[split], size=len(content)))
+        return done
 
     def close(self) -> None:
         pass
+
+
+def original_of(output: str, file: str) -> str:
+    """Where a shard waits as it was before duplicates were taken out of it, or the audio of a duplicate."""
+    return storage.join(output, f".jobs/originals/{file}")
 
 
 def piece_name(split: str, job: int) -> str:
@@ -195,7 +211,7 @@ def scratch_folder(output: str) -> str | None:
     if storage.is_remote(output):
         return None
     folder = os.path.join(output, ".jobs")
-    os.makedirs(folder, exist_ok=True)
+    storage.retried(lambda: os.makedirs(folder, exist_ok=True), folder, "write")
     return folder
 
 

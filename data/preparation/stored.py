@@ -22,10 +22,10 @@ ROWS_AT_ONCE = 64  # clips of half a minute fill some 60 MB
 
 @dataclass(frozen=True)
 class ParquetRows:
-    """Row groups ``begin`` to ``end`` of a file of ``size`` bytes, of which at most ``limit`` rows."""
+    """Row groups ``begin`` to ``end`` of a file, of which at most ``limit`` rows; ``version``: see storage."""
 
     file: str
-    size: int
+    version: str
     begin: int
     end: int
     first: int
@@ -62,7 +62,7 @@ class ParquetRows:
                     yield from itertools.repeat(fault, parquet.metadata.row_group(group).num_rows - given)
 
     def digest(self) -> str:
-        described = repr((posixpath.basename(self.file), self.size, self.begin, self.end, self.limit))
+        described = repr((posixpath.basename(self.file), self.version, self.begin, self.end, self.limit))
         return hashlib.blake2b(described.encode(), digest_size=16).hexdigest()
 
 
@@ -104,7 +104,7 @@ def read_parquet(file: str, settings: CorpusSettings, split: str | None = None) 
     try:
         with storage.open_file(file) as content:
             metadata = pyarrow.parquet.read_metadata(content)
-            size = content.seek(0, 2)
+            version = storage.version(file)
         columns = metadata.schema.to_arrow_schema().names
     except (pyarrow.ArrowException, OSError) as error:
         raise DataError(f"{file} is not a whole Parquet file: {one_line(error)}") from error
@@ -114,7 +114,7 @@ def read_parquet(file: str, settings: CorpusSettings, split: str | None = None) 
     for group in range(metadata.num_row_groups):
         rows += metadata.row_group(group).num_rows
         if rows >= settings.job_rows or group == metadata.num_row_groups - 1:
-            yield ParquetRows(file, size, begin, group + 1, first + 1, rows, layout)
+            yield ParquetRows(file, version, begin, group + 1, first + 1, rows, layout)
             begin, first, rows = group + 1, first + rows, 0
 
 
@@ -127,6 +127,7 @@ class StreamedRows:
     shards: int
     limit: int | None
     layout: Layout
+    versions: tuple[str, ...] = ()
 
     def records(self) -> Iterator[Record]:
         from ..sources import Source
@@ -140,7 +141,8 @@ class StreamedRows:
             yield self.layout.record(row, f"{place}: row {number}")
 
     def digest(self) -> str:
-        described = json.dumps([self.source.model_dump(mode="json"), self.shard, self.shards, self.limit])
+        source = self.source.model_dump(mode="json")
+        described = json.dumps([source, self.shard, self.shards, self.limit, self.versions])
         return hashlib.blake2b(described.encode(), digest_size=16).hexdigest()
 
 
@@ -153,10 +155,11 @@ def read_streamed(origin: dict[str, Any], settings: CorpusSettings, split: str |
     layout = layout_for(source.config.described, settings, source.column_names, split, "")
     columns = ColumnNames(audio=str(layout.names["audio"]), text=str(layout.names["text"]))
     config = source.config.model_copy(update={"columns": columns})
+    versions = () if config.hub else tuple(map(storage.version, source.files))
     if settings.max_samples:  # counted, since what is left of the limit is for the next split or file
         count = sum(1 for _ in itertools.islice(source.read(source.lane(0, 1, None)), settings.max_samples))
-        yield StreamedRows(config, 0, 1, count, layout)
+        yield StreamedRows(config, 0, 1, count, layout, versions)
         return
     shards = max(1, source.stream.num_shards)
     for shard in range(shards):
-        yield StreamedRows(config, shard, shards, None, layout)
+        yield StreamedRows(config, shard, shards, None, layout, versions)

@@ -1,7 +1,9 @@
 """One job from its rows to what is written of them: done in any process of any machine, with the same outcome."""
 
+import hashlib
 import json
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -9,7 +11,7 @@ from .. import storage
 from .checking import ClipCheck, Dropped
 from .corpora import Job
 from .settings import PrepareSettings
-from .shards import AudioFolderPieces, ParquetShards, Shard, ShardWriter
+from .shards import AudioFolderPieces, ParquetShards, Shard, ShardWriter, original_of
 from .splits import HashSplit
 
 
@@ -46,6 +48,28 @@ class JobResult:
         return cls(**values)
 
 
+def is_whole(output: str, result: JobResult, layout: str) -> bool:
+    """Whether what a job wrote is still there, to the byte."""
+    for shard in result.shards:
+        places = (original_of(output, shard.file), storage.join(output, shard.file))
+        written = next((size for place in places if (size := storage.size(place)) is not None), None)
+        if written != shard.size:
+            return False
+        if layout == "audiofolder":
+            folder = f"{shard.split}/{result.number:05d}"
+            folders = (storage.join(output, folder), original_of(output, folder))
+            if sum(len(storage.files_below(place)) for place in folders) < shard.clips:
+                return False
+    return True
+
+
+def job_digest(job: Job) -> str:
+    """Changes when a job's rows change, or how they are read."""
+    layout = getattr(job.rows, "layout", None)
+    described = f"{job.rows.digest()}:{layout!r}"
+    return hashlib.blake2b(described.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+
+
 def result_file(output: str, number: int) -> str:
     return storage.join(output, f".jobs/{number:05d}.json")
 
@@ -64,6 +88,13 @@ def run_job(job: Job, settings: PrepareSettings) -> JobResult:
         def split_of(name: str, speaker: str | None) -> str:
             return split(speaker if by_speaker and speaker is not None else name)
 
+    try:
+        return do_job(job, settings, split_of)
+    except OSError as error:  # reading has errors of its own
+        raise storage.StorageError(f"cannot write {settings.output}: {storage.reason(error)}") from error
+
+
+def do_job(job: Job, settings: PrepareSettings, split_of: Callable[[str, str | None], str] | None) -> JobResult:
     check = ClipCheck(settings.clips, settings.embed_audio, split_of)
     kind = AudioFolderPieces if settings.layout == "audiofolder" else ParquetShards
     writer: ShardWriter = kind(settings.output, job.number, settings.corpus.carried)
@@ -81,7 +112,7 @@ def run_job(job: Job, settings: PrepareSettings) -> JobResult:
     finally:
         check.close()
         writer.close()
-    result = JobResult(job.number, job.rows.digest(), rows, tuple(shards), tuple(dropped), check.notices)
+    result = JobResult(job.number, job_digest(job), rows, tuple(shards), tuple(dropped), check.notices)
     storage.write_bytes(result_file(settings.output, job.number), result.to_json())
     return result
 
