@@ -12,8 +12,9 @@ def main(arguments: list[str]) -> int:
     add_arguments(parser)
     options = parser.parse_intermixed_args(arguments)
     if options.inspect:
-        from data.preparation.inspecting import inspect_corpus, tell_inspection
+        from data.preparation.inspecting import check_page, inspect_corpus, tell_inspection
 
+        check_page(options.report)
         inspection = inspect_corpus(*inspection_settings(options), options.workers, options.cluster)
         return tell_inspection(inspection, options.input, options.report)
     from data.preparation.prepare import prepare

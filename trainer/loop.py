@@ -162,7 +162,8 @@ class Trainer:
                 if fresh_epochs > 1:
                     self.journal.quarantine(skipped)
                     described = ", ".join(source.config.described for source in self.batches.sources)
-                    raise DataError(f"{described}: not one utterance can be trained on")
+                    first = f"; the first is {skipped[0].id}: {skipped[0].reason}" if skipped else ""
+                    raise DataError(f"{described}: not one utterance can be trained on{first}")
                 self.batches.next_epoch()
             group, verdict = self.batches.next_group(self.config.training.accumulation), None
 

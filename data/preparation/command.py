@@ -54,7 +54,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = running.add_argument
     add("--workers", type=int, default=os.cpu_count() or 1, help="processes; 0: this one alone")
     add("--cluster", metavar="tcp://HOST:PORT", help="a Dask scheduler whose workers do the jobs instead")
-    add("--job-rows", type=int, default=2000, metavar="N", help="rows of a job, and at most of a shard")
+    add(
+        "--job-rows",
+        type=int,
+        default=2000,
+        metavar="N",
+        help="rows of a job and of a shard; of Parquet whole row groups",
+    )
     add("--max-skipped-share", type=float, help=f"of broken rows, above which the preparation stops (default "
         f"{PrepareSettings.model_fields['max_skipped_share'].default:g}), or training would (--inspect; default "
         f"{InspectionSettings.max_skipped_share:g})")  # fmt: skip
@@ -139,8 +145,11 @@ def preparation_settings(options: argparse.Namespace) -> PrepareSettings:
 
 def inspection_settings(options: argparse.Namespace) -> tuple[CorpusSettings, InspectionSettings]:
     """What is inspected, and what training will ask of it."""
-    if options.output:
-        raise DataError("--inspect writes no shards: leave --output out, or --inspect")
+    writing = {"--output": options.output, "--split": options.split, "--paths-only": options.paths_only}
+    writing |= {"--overwrite": options.overwrite, "--reencode": options.reencode}
+    for name, given in writing.items():
+        if given:
+            raise DataError(f"--inspect writes no shards: leave {name} out, or --inspect")
     share = options.max_skipped_share
     return corpus_settings(options), InspectionSettings(
         min_seconds=options.min_seconds,
@@ -157,6 +166,11 @@ def checked(kind: Any, values: dict[str, Any]) -> Any:
         return kind(**values)
     except ValidationError as error:
         first = error.errors()[0]
-        place = "--" + "-".join(map(str, first["loc"])).replace("_", "-") if first["loc"] else "settings"
-        given = f" is {first['input']!r}" if first["loc"] else ""
-        raise DataError(f"{place}{given}: {first['msg'].removeprefix('Value error, ')}") from None
+        message = first["msg"].removeprefix("Value error, ")
+        if first["type"] == "string_pattern_mismatch":
+            message = "two or three small letters are right, such as az (ISO 639-1)"
+        if not first["loc"]:
+            raise DataError(message) from None
+        raise DataError(
+            f"--{'-'.join(map(str, first['loc'])).replace('_', '-')} is {first['input']!r}: {message}"
+        ) from None

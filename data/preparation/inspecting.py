@@ -4,6 +4,7 @@ import datetime
 import functools
 from dataclasses import dataclass
 
+from .. import storage
 from .corpora import Job, plan_jobs
 from .inspection import Inspection, inspect_records
 from .inspection_facts import InspectionSettings, open_tokenizer
@@ -48,6 +49,17 @@ def inspect_corpus(
     return whole
 
 
+def check_page(page: str) -> None:
+    """See that a page can be written there, before hours of looking at clips.
+
+    Raises:
+        StorageError: if it cannot.
+    """
+    if not storage.exists(page):
+        storage.write_bytes(page, b"")
+        storage.remove(page)
+
+
 def write_page(inspection: Inspection, address: str, page: str) -> None:
     """The page of an inspection made today, at any address."""
     write_inspection_page(inspection, address, page, datetime.datetime.now(datetime.UTC).date())
@@ -55,7 +67,7 @@ def write_page(inspection: Inspection, address: str, page: str) -> None:
 
 def tell_inspection(inspection: Inspection, address: str, page: str) -> int:
     """Print the table, write the page (any address), and return 1 if training would fail on something, else 0."""
-    write_page(inspection, address, page)
     print_inspection(inspection, address)
+    write_page(inspection, address, page)
     print(f"the same as a page, with plots: {page}")
     return int(would_fail(problems(inspection)))

@@ -62,6 +62,7 @@ class Kind(StrEnum):
 
 LEFT_OUT = (Kind.TOO_LONG, Kind.TOO_SHORT)
 TEXT_FAILURES = (Kind.NOT_UNICODE, Kind.EMPTY, Kind.LONG_LABEL)
+FAILURES = (*TEXT_FAILURES, Kind.OTHER_DURATION)
 
 
 @dataclass(frozen=True)
@@ -143,7 +144,7 @@ class ClipFacts:
     @property
     def is_broken(self) -> bool:
         """Whether training would skip the row as broken; rows outside its length limits are only left out."""
-        return self.audio is None or any(kind in self.shown for kind in TEXT_FAILURES)
+        return self.audio is None or any(kind in self.shown for kind in FAILURES)
 
     @property
     def is_left_out(self) -> bool:
@@ -174,7 +175,7 @@ def examine(record: Record, settings: InspectionSettings, recordings: RecordingR
             shown[Kind.UNDECODABLE] = (str(error), 0)
     if audio is not None:
         shown |= audio_kinds(audio, record, parts.get("sampling rate"), settings)
-    of_text = text_kinds(text, settings)
+    of_text = {} if Kind.FAULT in shown and not text else text_kinds(text, settings)
     if any(kind in shown for kind in LEFT_OUT):  # training sees the length first and never the text
         of_text = {kind: detail for kind, detail in of_text.items() if kind not in TEXT_FAILURES}
     shown |= of_text
@@ -199,7 +200,7 @@ def read_audio(record: Record, recordings: RecordingReader | None) -> tuple[dict
     if is_remote:
         with open_audio(value, None) as file:  # once, for header and samples
             value = file.read()
-    return audio_header(value), decode_audio(value)
+    return audio_header(value), decode_audio(value, whole=True)
 
 
 def audio_header(value: Any) -> dict[str, str]:
@@ -264,7 +265,7 @@ def audio_kinds(
     if abs(audio.offset) > OFFSET:
         shown[Kind.OFFSET] = (f"{audio.offset:+.3f}", abs(audio.offset))
     claimed = record.duration
-    if claimed is not None and abs(claimed - seconds) > max(0.1, 0.02 * seconds):
+    if claimed is not None and abs(claimed - seconds) > max(0.1, 0.05 * max(claimed, seconds)):
         shown[Kind.OTHER_DURATION] = (f"{seconds:.2f} s, not {claimed:.2f} s", abs(claimed - seconds))
     if rate is not None and record.sampling_rate is not None and int(rate) != record.sampling_rate:
         shown[Kind.OTHER_RATE] = (f"{int(rate):,} Hz, not {record.sampling_rate:,} Hz", 0)

@@ -60,7 +60,9 @@ class Finding:
 FAILING = {
     Kind.FAULT: "The row says nothing usable about its audio or text. Training skips it.",
     Kind.UNDECODABLE: "Training skips them as broken.",
-    Kind.NOT_UNICODE: "No tokenizer takes such text: training stops at the first.",
+    Kind.NOT_UNICODE: "No tokenizer takes such text. Training skips them as broken.",
+    Kind.OTHER_DURATION: "The corpus claims another length than the audio has: cut short, or the wrong file. "
+    "Preparation leaves them out, and so does training where columns.duration names the claim.",
     Kind.EMPTY: "Nothing to learn. Training skips them as broken.",
     Kind.LONG_LABEL: "Prompt and text do not fit the decoder's {max_tokens} positions. Training skips them as broken.",
 }
@@ -74,7 +76,6 @@ WORTH_A_LOOK = {
     Kind.QUIET: "Below −50 dBFS over the whole clip: little more than the microphone's own noise.",
     Kind.CLIPPED: "More than 0.1 % of the samples at full scale: recorded too loud.",
     Kind.OFFSET: "The samples' mean is more than 1 % of full scale off zero: a fault of the recording.",
-    Kind.OTHER_DURATION: "The corpus claims another length than the audio has: cut short, or the wrong file.",
     Kind.OTHER_RATE: "The corpus claims another rate than the file's header.",
     Kind.CONTROL: "Line breaks, tabs or worse. The model learns to write them.",
     Kind.INVISIBLE: "Characters without width, or that turn the direction of writing. The model learns to write them.",

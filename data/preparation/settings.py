@@ -6,6 +6,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from ..config import Section
+from ..errors import nearest
 
 FIELDS = ("audio", "text", "id", "language", "speaker", "duration", "split", "start", "end", "sampling_rate")
 SHARD_COLUMNS = ("id", "audio", "text", "language", "speaker", "duration")
@@ -39,7 +40,7 @@ class CorpusSettings(Section):
     def known_columns(self) -> "CorpusSettings":
         for name in self.columns:
             if name not in FIELDS:
-                raise ValueError(f"columns has {name!r}; our columns are {', '.join(FIELDS)}")
+                raise ValueError(f"--columns has {name!r}{nearest(name, FIELDS)}; ours are {', '.join(FIELDS)}")
         return self
 
 
@@ -60,9 +61,9 @@ class ClipSettings(Section):
     @model_validator(mode="after")
     def sensible(self) -> "ClipSettings":
         if self.min_seconds >= self.max_seconds:
-            raise ValueError(f"min_seconds ({self.min_seconds:g}) must be below max_seconds ({self.max_seconds:g})")
+            raise ValueError(f"--min-seconds ({self.min_seconds:g}) must be below --max-seconds ({self.max_seconds:g})")
         if self.check == "headers" and self.changes_audio:
-            raise ValueError("check is 'headers', but audio that is changed has to be decoded: leave it out")
+            raise ValueError("--check headers, but audio that is changed has to be decoded: leave it out")
         return self
 
 
@@ -82,9 +83,9 @@ class PrepareSettings(Section):
     @model_validator(mode="after")
     def fields_agree(self) -> "PrepareSettings":
         if self.layout == "audiofolder" and not self.embed_audio:
-            raise ValueError("an AudioFolder holds its audio; embed_audio=False belongs to Parquet")
+            raise ValueError("an AudioFolder holds its audio: leave --paths-only out")
         if not self.embed_audio and self.clips.changes_audio:
-            raise ValueError("audio that is changed has to be written: leave embed_audio on")
+            raise ValueError("audio that is changed has to be written: leave --paths-only out")
         return self
 
     def fingerprint(self) -> str:
