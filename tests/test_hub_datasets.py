@@ -93,6 +93,7 @@ def test_a_dataset_is_read_once_by_all_lanes_and_resumed_at_every_row(hub: Datas
     assert hub.elsewhere <= {VIEWER}
 
 
+@pytest.mark.slow
 def test_configuration_split_and_revision(hub: DatasetHub, files: dict[str, bytes], tmp_path: Path) -> None:
     before = hub.commit(DATASET, files)
     hub.commit(DATASET, swapped(files))
@@ -145,6 +146,7 @@ def is_group(number: int) -> bool:
     return True
 
 
+@pytest.mark.slow
 def test_killed_and_gone_on_with(hub: DatasetHub, undisturbed: Path, tmp_path: Path) -> None:
     """Two workers, which end with the process that started them; that is killed when only the last shard is left."""
     output, home = tmp_path / "out", tmp_path / "home"
@@ -182,12 +184,14 @@ def test_columns_are_found_by_their_usual_names(hub: DatasetHub, undisturbed: Pa
     assert content(tmp_path / "out") == content(undisturbed)
 
 
+@pytest.mark.slow
 def test_columns_without_usual_names(hub: DatasetHub, tmp_path: Path) -> None:
     hub.commit(DATASET, speech_dataset(text="words"))
     message = failing(hub, tmp_path / "home", *preparation(tmp_path / "out"))
     assert "no column for text by a usual name: say --columns text=NAME, one of id, audio, words, speaker" in message
 
 
+@pytest.mark.slow
 def test_a_new_commit_is_prepared_anew(hub: DatasetHub, files: dict[str, bytes], tmp_path: Path) -> None:
     output, home = tmp_path / "out", tmp_path / "home"
     train = preparation(output, splits=("train",))
@@ -234,6 +238,7 @@ def test_a_hub_that_fails_and_recovers(hub: DatasetHub, undisturbed: Path, tmp_p
     assert content(tmp_path / "out") == content(undisturbed)
 
 
+@pytest.mark.slow
 def test_a_hub_that_does_not_recover(hub: DatasetHub, tmp_path: Path) -> None:
     hub.failing = [("/api/datasets", 500)] * 50
     message = failing(hub, tmp_path / "home", *preparation(tmp_path / "out"))
@@ -241,6 +246,7 @@ def test_a_hub_that_does_not_recover(hub: DatasetHub, tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_a_hub_that_goes_away_in_the_middle_of_a_shard(hub: DatasetHub, undisturbed: Path, tmp_path: Path) -> None:
     output, home = tmp_path / "out", tmp_path / "home"
     hub.gone_at = ("az/train-00002", 1)
@@ -254,6 +260,7 @@ def test_a_hub_that_goes_away_in_the_middle_of_a_shard(hub: DatasetHub, undistur
     assert content(output) == content(undisturbed)
 
 
+@pytest.mark.slow
 def test_a_hub_that_goes_away_when_a_job_has_written_rows(hub: DatasetHub, tmp_path: Path) -> None:
     """Of --max-samples a split is one job; to know what is left for the next split, its rows are counted before."""
     output, home = tmp_path / "out", tmp_path / "home"
