@@ -252,7 +252,7 @@ def synthesize(config: DigitSpeech) -> list[str]:
         manifest = output / "manifest.json"
         if not manifest.exists() or manifest.stat().st_mtime < max(path.stat().st_mtime for path in spoken):
             corpus = CorpusSettings(input=str(folder / "spoken" / f"{config.split}-*.parquet"))
-            prepare(PrepareSettings(corpus=corpus, output=str(output), shares={config.split: 1.0}))
+            prepare(PrepareSettings(corpus=corpus, output=str(output), shares={config.split: 1.0}), overwrite=True)
     return storage.matching(str(output / f"{config.split}-*.parquet"))
 
 

@@ -66,7 +66,7 @@ def check_accounts(summary: Summary, output: Path) -> None:
     left_out = quarantine(output)
     assert summary.clips + len(left_out) == summary.rows == manifest["rows"]
     assert sum(manifest["dropped"].values()) == len(left_out)
-    assert manifest["put_right"] == dict(summary.notices)
+    assert manifest["notices"] == dict(summary.notices)
 
 
 # Recordings

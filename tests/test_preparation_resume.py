@@ -62,7 +62,7 @@ def start(corpus: Path, output: Path, workers: int) -> subprocess.Popen[str]:
     command = [sys.executable, "launch/prepare.py", str(corpus), "--output", str(output), "--workers", str(workers)]
     return subprocess.Popen(
         [*command, *ARGUMENTS], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        start_new_session=True, env=os.environ | {"OMP_NUM_THREADS": "1", "PREPARATION_TEST": "slow"},
+        start_new_session=True, env=os.environ | {"OMP_NUM_THREADS": "1"},
     )  # fmt: skip
 
 

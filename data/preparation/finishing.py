@@ -303,7 +303,7 @@ def manifest(settings: PrepareSettings, shards: Sequence[Shard], summary: "Summa
         "splits": splits,
         "rows": summary.rows,
         "dropped": dict(sorted(summary.dropped.items())),
-        "put_right": dict(sorted(summary.notices.items())),
+        "notices": dict(sorted(summary.notices.items())),
         "settings": json.loads(settings.fingerprint()),
     }
     return (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode()

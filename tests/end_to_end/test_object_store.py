@@ -14,7 +14,7 @@ from tests.end_to_end import run
 from tests.end_to_end.test_engines import Runs
 from tests.object_store import object_store
 
-CHILDREN = Path(__file__).resolve().parents[3] / "shared" / "data" / "children_speech"
+CHILDREN = Path(__file__).resolve().parents[2] / "recordings" / "children_speech"
 STEPS = 14
 
 
