@@ -156,6 +156,17 @@ def test_a_cluster_s_output_is_one_machine_s(corpus: Path, undisturbed: dict[str
     assert content(tmp_path / "out") == undisturbed
 
 
+def test_a_cluster_s_workers_get_whole_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They have working folders of their own."""
+    from data.preparation.prepare import with_absolute_paths
+
+    monkeypatch.chdir(tmp_path)
+    found = with_absolute_paths(settings("a.jsonl", Path("out"), audio_root="s3://b/audio"))
+    assert (found.corpus.input, found.output) == (str(tmp_path / "a.jsonl"), str(tmp_path / "out"))
+    assert found.corpus.audio_root == "s3://b/audio"
+    assert with_absolute_paths(settings("owner/name", Path("out"), kind="hub")).corpus.input == "owner/name"
+
+
 def test_a_cluster_that_does_not_answer(corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(running, "CLUSTER_ANSWERS_IN", 1)
     with pytest.raises(DataError, match="no Dask scheduler answers"):
