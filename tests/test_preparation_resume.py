@@ -282,9 +282,11 @@ def test_overwriting_removes_what_is_ours_alone(corpus: Path, tmp_path: Path) ->
     (output / "notes").mkdir()
     (output / "notes" / "precious.txt").touch()
     (output / ".jobs" / "shards-of-a-killed-run").mkdir()
+    (output / "train-00000.parquet.part-4711").touch()
     prepare(settings(corpus, output, job_rows=20), overwrite=True)
     assert (output / "notes" / "precious.txt").exists()
     assert not (output / ".jobs" / "shards-of-a-killed-run").exists()
+    assert not list(output.glob("*.part-*"))
     assert len(list(output.glob("*.parquet"))) == 3
 
 
@@ -341,6 +343,23 @@ def test_an_error_ends_all_workers_at_once() -> None:
         list(run_all(fail_or_wait, [1, 3, 2], workers=2))
     assert time.monotonic() - started < 60
     assert set(multiprocessing.active_children()) == before
+
+
+def test_a_cluster_that_is_lost_is_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    import contextlib
+    from concurrent.futures import ThreadPoolExecutor
+
+    def lost(number: int) -> int:
+        raise OSError("Stream is closed")
+
+    @contextlib.contextmanager
+    def threads(*arguments: object):
+        with ThreadPoolExecutor(1) as pool:
+            yield pool, 1
+
+    monkeypatch.setattr(running, "executor", threads)
+    with pytest.raises(WorkerDied, match=r"tcp://x:1 was lost: Stream is closed.*goes on"):
+        list(run_all(lost, range(3), cluster="tcp://x:1"))
 
 
 def test_jobs_are_planned_only_as_they_are_needed() -> None:

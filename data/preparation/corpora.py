@@ -2,14 +2,14 @@
 
 import posixpath
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from .. import storage
 from ..errors import DataError
 from .archives import is_archive, unpacked
 from .cut_rows import read_segmented
-from .folders import METADATA, metadata_files, read_common_voice, read_recordings, split_of_folder
+from .folders import metadata_files, read_common_voice, read_recordings, split_of_folder
 from .kaldi import read_kaldi
 from .record import Record
 from .segments import is_segmented
@@ -61,8 +61,6 @@ def plan_jobs(settings: CorpusSettings) -> Iterator[Job]:
 
 def limited(rows: Any, limit: int) -> tuple[Any, int]:
     """A piece with no more rows than a limit, and how many it has."""
-    from dataclasses import replace
-
     for name in ("lines", "rows"):
         if hasattr(rows, name):
             kept = getattr(rows, name)[:limit]
@@ -164,7 +162,7 @@ def read_found_folder(folder: str, kind: str, settings: CorpusSettings) -> Itera
             if file.endswith(f".{kind}") and not hidden(folder, file):
                 yield from read_file(file, kind, settings, True)
     else:
-        raise DataError(f"{folder} is a folder; a corpus of kind {kind} is a file{', such as ' + METADATA[0] if kind == 'json' else ''}")  # fmt: skip # noqa: E501
+        raise DataError(f"{folder} is a folder; a corpus of kind {kind} is a file")
 
 
 def hidden(folder: str, file: str) -> bool:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 IDS_AT_ONCE = 2**18
 ORIGINALS = ".jobs/originals/"
+UNFINISHED = re.compile(r"\.part-\d+$")
 OWN_SHARD = re.compile(r"\w+-(?P<number>\d{5})(-\d{3})?\.parquet")
 OWN_PIECE = re.compile(r"(\.jobs/(\w+-)?|\w+/)(?P<number>\d{5})(\.jsonl?|/.+)")
 
@@ -268,6 +269,9 @@ def remove_stale(output: str, shards: set[str], jobs: Sequence[int], everything:
     current = set(jobs)
     for file in storage.files_below(output):
         name = file[prefix:]
+        if UNFINISHED.search(name) and is_own(UNFINISHED.sub("", name)):  # a run was killed while it wrote
+            storage.remove(file)
+            continue
         is_original = name.startswith(ORIGINALS)
         name = name.removeprefix(ORIGINALS)
         shard, piece = OWN_SHARD.fullmatch(name), OWN_PIECE.fullmatch(name)

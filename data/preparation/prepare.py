@@ -38,7 +38,7 @@ class Summary:
         reused: rows of jobs that were done already.
         splits: clips and seconds of each split.
         dropped: rows left out, by kind.
-        notices: what was put right, how often.
+        notices: what was put right or deserves a word, how often.
         seconds: wall time of this run.
     """
 
@@ -204,7 +204,7 @@ def begin_output(settings: PrepareSettings, overwrite: bool) -> None:
     """Make the output this preparation's own.
 
     Raises:
-        DataError: if it is another's, or holds files that are no preparation's.
+        DataError: if it is another preparation's.
     """
     output = settings.output
     mark = storage.join(output, MARK)

@@ -88,7 +88,7 @@ def run_all(
     """``function`` of every job, in whatever order they end; no more jobs are planned than are about to be run.
 
     Raises:
-        WorkerDied: if a process was killed (most often for memory) or crashed.
+        WorkerDied: if a process was killed (most often for memory) or crashed, or the cluster is gone.
         Whatever ``function`` raises.
     """
     with executor(workers, cluster) as (pool, width):
@@ -111,6 +111,12 @@ def run_all(
             for future in done:
                 try:
                     yield future.result()
+                except OSError as error:  # a job's own failures have kinds of their own
+                    if cluster is None:
+                        raise
+                    raise WorkerDied(
+                        f"{cluster} was lost: {error}. What was finished is kept; the same command goes on"
+                    ) from error
                 except concurrent.futures.process.BrokenProcessPool as error:
                     raise WorkerDied(
                         "a worker process died: killed for lack of memory, or crashed on a file. What was finished is "
