@@ -69,7 +69,9 @@ def finish_output(settings: PrepareSettings, jobs: Sequence[int], summary: "Summ
     remove_stale(output, {shard.file for shard in shards}, jobs, everything)
     if not shards:
         kinds = ", ".join(f"{kind} ({count})" for kind, count in summary.dropped.most_common(3))
-        raise DataError(f"{settings.corpus.input}: not one of {summary.rows} rows can be used: {kinds}")
+        example = summary.example
+        first = f"; {example.place}: {example.reason}" if example else ""
+        raise DataError(f"{settings.corpus.input}: not one of {summary.rows} rows can be used: {kinds}{first}")
     storage.write_bytes(storage.join(output, "manifest.json"), manifest(settings, shards, summary))
 
 
