@@ -21,8 +21,9 @@ from data.audio import decode_audio
 from data.config import SourceConfig
 from data.sources import Source
 from trainer.command_line import CommandLine, number, run_command
-from trainer.error_rates import build_normalizer, error_rates
 from trainer.recordings import Recording
+from trainer.scoring.error_rates import error_rates
+from trainer.scoring.normalizers import build_normalizer
 from trainer.transcription import Transcriber
 from trainer.transcripts import Transcript
 

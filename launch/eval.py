@@ -1,4 +1,4 @@
-"""Evaluate: python launch/eval.py --checkpoint runs/medium/best --config configs/medium.yaml --split test"""
+"""Evaluate: python launch/eval.py --checkpoint runs/medium/best --split test evaluation.columns=[speaker]"""
 
 from trainer.command_line import CommandLine, run_command
 
@@ -8,16 +8,19 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--checkpoint", required=True, help="a folder or hub name, plain Whisper or dual-attention")
     parser.add_argument("--config", help="whose data and evaluation sections count; else the checkpoint's run's")
     parser.add_argument("--split", choices=("train", "validation", "test"), help="default: test, else validation")
-    parser.add_argument("--output", help="a folder for evaluation.json and predictions.jsonl")
+    parser.add_argument("--output", help="a folder for evaluation.json and predictions.jsonl; else in the run's folder")
+    parser.add_argument("--baseline", choices=("plain",), help="beside it, the Whisper that the run began from")
     parser.add_argument("overrides", nargs="*", metavar="key.path=value", help="values over those of the config")
     options = parser.parse_intermixed_args(arguments)
     from trainer.config_file import load_config
-    from trainer.evaluate_checkpoint import evaluate_checkpoint, print_evaluation, run_config_of
+    from trainer.evaluate_checkpoint import evaluate_beside, output_folder, run_config_of
+    from trainer.scoring.report import print_evaluation
 
     config = load_config(options.config or run_config_of(options.checkpoint), options.overrides)
-    evaluation = evaluate_checkpoint(config, options.checkpoint, options.split, options.output)
-    if evaluation is not None:
-        print_evaluation(options.checkpoint, evaluation)
+    asked = (config, options.checkpoint, options.split, options.output)
+    found = evaluate_beside(*asked, baseline=options.baseline == "plain")
+    if found is not None:
+        print_evaluation(options.checkpoint, *found, folder=output_folder(*asked))
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--max-shard-size", default="5GB", help="largest size of a weight file; default: 5GB")
     parser.add_argument("--push-to-hub", metavar="OWNER/NAME", help="then send the folder, with HF_TOKEN")
     parser.add_argument("--private", action="store_true", help="the repository is made private")
+    parser.add_argument("--as-whisper", action="store_true", help="as plain Whisper, if it has no second attentions")
     options = parser.parse_args(arguments)
     from trainer.errors import ExportError
     from trainer.export import ExportOptions, export
@@ -31,6 +32,7 @@ def main(arguments: list[str]) -> int:
                 options.max_shard_size,
                 options.push_to_hub,
                 options.private,
+                options.as_whisper,
             )
         )
     except ExportError as error:

@@ -2,9 +2,9 @@
 
 import difflib
 import os
-from typing import Any
+from typing import Any, cast
 
-from transformers import PretrainedConfig, WhisperForConditionalGeneration, WhisperProcessor
+from transformers import PretrainedConfig, WhisperConfig, WhisperForConditionalGeneration, WhisperProcessor
 
 from .dual_whisper import DualWhisperForConditionalGeneration
 
@@ -22,6 +22,8 @@ def checkpoint_kind(name: str, revision: str | None = None) -> str:
         CheckpointError: if there is no such checkpoint, or it is of another architecture.
     """
     check_name(name)
+    if os.path.exists(os.path.join(name, "adapter_config.json")):
+        return DUAL  # an adapter is opened as this project's own model
     if os.path.isdir(name) and not os.path.exists(os.path.join(name, "config.json")):
         raise CheckpointError(f"{name} has no config.json: it is not a checkpoint{_checkpoint_below(name)}")
     try:
@@ -59,7 +61,7 @@ def open_processor(name: str, revision: str | None = None) -> WhisperProcessor:
 
 
 def open_model(name: str, revision: str | None = None, lift: bool = False, **config: Any) -> Any:
-    """The checkpoint's model in float32.
+    """The checkpoint's model in float32; a LoRA adapter's folder gives its base with the adapter merged.
 
     Args:
         lift: open a plain Whisper as a dual-attention one, its second attention a copy of the first.
@@ -70,6 +72,8 @@ def open_model(name: str, revision: str | None = None, lift: bool = False, **con
     """
     import torch
 
+    if os.path.exists(os.path.join(name, "adapter_config.json")):
+        return _open_merged(name, lift, config)
     kind = checkpoint_kind(name, revision)
     model_class = DualWhisperForConditionalGeneration if lift or kind == DUAL else WhisperForConditionalGeneration
     try:
@@ -82,6 +86,59 @@ def open_model(name: str, revision: str | None = None, lift: bool = False, **con
     if missing:
         raise CheckpointError(f"the weights of {name} lack {len(missing)} tensors of the model, such as {missing[0]}")
     return model.to(torch.float32)
+
+
+def _open_merged(folder: str, lift: bool, values: dict[str, Any]) -> Any:
+    """An adapter's base with the adapter merged, and with second attentions if the config values ask for them."""
+    from pathlib import Path
+
+    from .adapters import merged, open_adapter
+
+    model = merged(open_adapter(Path(folder))[0], folder)
+    has_second = getattr(model.config, "dual_attention", False)
+    if lift and has_second and not values.get("dual_attention", True):
+        raise CheckpointError(f"{folder} has second attentions, which dual_attention=False would leave out")
+    for key, value in values.items():
+        setattr(model.config, key, value)
+    is_own = isinstance(model, DualWhisperForConditionalGeneration)
+    wants_second = lift and values.get("dual_attention", True) and not has_second
+    return lifted(model) if wants_second or (lift and not is_own) else model
+
+
+def lifted(model: Any) -> DualWhisperForConditionalGeneration:
+    """A model without second attentions as this project's own: with them where its config says so, as copies."""
+    from .configuration import DualWhisperConfig
+    from .decoder import DualWhisperDecoderLayer
+    from .linear import decode_faster
+
+    values = {key: value for key, value in model.config.to_dict().items() if key != "model_type"}
+    own = DualWhisperForConditionalGeneration(DualWhisperConfig(**{"dual_attention": True} | values))
+    left_out = own.load_state_dict(model.state_dict(), strict=False)
+    assert set(left_out.missing_keys) <= set(own.new_modules()), left_out
+    assert not left_out.unexpected_keys, left_out
+    for layer in own.model.decoder.layers if own.config.dual_attention else ():
+        cast(DualWhisperDecoderLayer, layer).copy_primary_to_secondary()
+    own.generation_config = model.generation_config
+    decode_faster(own)
+    return own.eval()
+
+
+def as_plain_whisper(model: Any, name: str) -> WhisperForConditionalGeneration:
+    """A model without second attentions as transformers' own Whisper, which faster runtimes convert; same weights.
+
+    Raises:
+        CheckpointError: if it has second attentions.
+    """
+    if not isinstance(model, DualWhisperForConditionalGeneration):
+        return model
+    if model.config.dual_attention:
+        raise CheckpointError(f"{name} has second attentions, which plain Whisper has not")
+    own = ("model_type", "auto_map", "architectures", "encoder_padding", "dual_attention")
+    values = {key: value for key, value in model.config.to_dict().items() if key not in own}
+    plain = WhisperForConditionalGeneration(WhisperConfig(**values))
+    plain.load_state_dict(model.state_dict())
+    plain.generation_config = model.generation_config
+    return plain.eval()
 
 
 def _first_line(error: Exception) -> str:
@@ -98,5 +155,6 @@ def _nearest_folder(name: str) -> str:
 def _checkpoint_below(name: str) -> str:
     if os.path.exists(os.path.join(name, "run_state.json")):
         return " (training goes on from it with --resume; to use it, take the run's best or final, or export it)"
-    below = [child for child in ("best", "final") if os.path.exists(os.path.join(name, child, "config.json"))]
+    kinds = ("config.json", "adapter_config.json")
+    below = [child for child in ("best", "final") if any(os.path.exists(os.path.join(name, child, k)) for k in kinds)]
     return f" (did you mean {os.path.join(name, below[0])}?)" if below else ""

@@ -1,4 +1,7 @@
-"""The dual-attention decoder: in every layer a second cross-attention, and a learned gate that mixes the two."""
+"""The dual-attention decoder: in every layer a second cross-attention, and a learned gate that mixes the two.
+
+With ``dual_attention: false`` it is plain Whisper's, in the same modules.
+"""
 
 import math
 from typing import Any
@@ -27,7 +30,7 @@ class AttentionGate(nn.Module):
 
 
 class DualWhisperDecoderLayer(FeedForward):
-    """Self-attention, the two cross-attentions and their gate, feed-forward; normalised before each."""
+    """Self-attention, the one or two cross-attentions and their gate, feed-forward; normalised before each."""
 
     def __init__(self, config: Any, index: int) -> None:
         super().__init__(config, config.decoder_ffn_dim)
@@ -37,9 +40,11 @@ class DualWhisperDecoderLayer(FeedForward):
         self.self_attn_layer_norm = nn.LayerNorm(width)
         self.encoder_attn = AttentionProjections(width, heads)
         self.encoder_attn_layer_norm = nn.LayerNorm(width)
-        self.secondary_attn = AttentionProjections(width, heads)
-        self.secondary_attn_layer_norm = nn.LayerNorm(width)
-        self.gate = AttentionGate(width)
+        self.is_dual = config.dual_attention
+        if self.is_dual:
+            self.secondary_attn = AttentionProjections(width, heads)
+            self.secondary_attn_layer_norm = nn.LayerNorm(width)
+            self.gate = AttentionGate(width)
 
     def forward(
         self,
@@ -59,30 +64,35 @@ class DualWhisperDecoderLayer(FeedForward):
         )
         hidden = hidden + self.residual_dropout(self.self_attn.output(attended))
 
-        # Both cross-attentions in one product, side by side on the head axis.
-        queries = torch.cat(
-            (
-                self.encoder_attn.queries(self.encoder_attn_layer_norm(hidden)),
-                self.secondary_attn.queries(self.secondary_attn_layer_norm(hidden)),
-            ),
-            dim=1,
-        )
-        keys, values = cache.cross_attention(self.index, lambda: self.both_keys_values(encoder_hidden_states))
+        queries = self.encoder_attn.queries(self.encoder_attn_layer_norm(hidden))
+        if self.is_dual:  # both in one product, side by side on the head axis
+            secondary_queries = self.secondary_attn.queries(self.secondary_attn_layer_norm(hidden))
+            queries = torch.cat((queries, secondary_queries), dim=1)
+        keys, values = cache.cross_attention(self.index, lambda: self.cross_keys_values(encoder_hidden_states))
         attended, weights = attend(
             queries, keys, values, encoder_mask, dropout=self.attention_dropout, with_weights=with_weights
         )
+        hidden = hidden + self.residual_dropout(self.mixed(hidden, attended))
+        if self.is_dual and weights is not None:
+            weights = weights.chunk(2, dim=1)[0]
+        return self.feed_forward(hidden), (self_weights, weights)
+
+    def mixed(self, hidden: torch.Tensor, attended: torch.Tensor) -> torch.Tensor:
+        """What the cross-attentions say, [B, L, width]: the one's, or both mixed by the gate."""
+        if not self.is_dual:
+            return self.encoder_attn.output(attended)
         attended_primary, attended_secondary = attended.chunk(2, dim=1)
         primary = self.encoder_attn.output(attended_primary)
         secondary = self.secondary_attn.output(attended_secondary)
         gate = self.gate(hidden, primary, secondary)
         # α p + (1 - α) s, written so that it is exactly p where the two are equal, whatever the gate.
-        hidden = hidden + self.residual_dropout(secondary + gate * (primary - secondary))
-        primary_weights = weights.chunk(2, dim=1)[0] if weights is not None else None
-        return self.feed_forward(hidden), (self_weights, primary_weights)
+        return secondary + gate * (primary - secondary)
 
-    def both_keys_values(self, encoder_hidden_states: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Keys and values [B, 2 heads, S, head size]: the primary attention's heads, then the secondary's."""
+    def cross_keys_values(self, encoder_hidden_states: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Keys and values [B, heads, S, head size]: the primary attention's heads, then the secondary's, if any."""
         primary_keys, primary_values = self.encoder_attn.keys_values(encoder_hidden_states)
+        if not self.is_dual:
+            return primary_keys, primary_values
         secondary_keys, secondary_values = self.secondary_attn.keys_values(encoder_hidden_states)
         keys = torch.cat((primary_keys, secondary_keys), dim=1)
         return keys, torch.cat((primary_values, secondary_values), dim=1)

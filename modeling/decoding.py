@@ -111,18 +111,19 @@ def greedy_decode(
     languages: Sequence[str | None],
     task: str,
     max_new_tokens: int,
+    beams: int = 1,
     synced_gpus: bool = False,
 ) -> torch.Tensor:
-    """Token ids int64 [B, L] of the likeliest next token at each step, padded with end-of-text, without the prompt.
+    """Token ids int64 [B, L], padded with end-of-text, without the prompt: greedily chosen unless ``beams`` are more.
 
     Args:
         features, feature_lengths: as :func:`encode` takes them.
         languages: ISO 639-1 codes; detected for those that are None.
-        max_new_tokens, synced_gpus: as :func:`generate_tokens` takes them.
+        max_new_tokens, beams, synced_gpus: as :func:`generate_tokens` takes them.
     """
     encoded = encode(model, features, feature_lengths)
     if is_multilingual(model) and not all(languages):
         detected = detect_languages(model, encoded)
         languages = [given or heard for given, heard in zip(languages, detected, strict=True)]
     given = [language or "en" for language in languages]  # English-only models ignore them
-    return generate_tokens(model, encoded, given, task, max_new_tokens, synced_gpus=synced_gpus)
+    return generate_tokens(model, encoded, given, task, max_new_tokens, beams=beams, synced_gpus=synced_gpus)

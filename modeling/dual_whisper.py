@@ -180,11 +180,13 @@ class DualWhisperForConditionalGeneration(OlderReleases, SinusoidalEncoderPositi
     def from_pretrained(cls, *args: Any, **kwargs: Any) -> Any:
         """As transformers' own, from safetensors only: nothing is unpickled unless ``use_safetensors=False`` is given.
 
-        A plain Whisper checkpoint is lifted: its second attention starts as the first's copy.
+        A checkpoint without second attentions, plain Whisper's for one, is lifted: they start as the first's copies.
+        With ``dual_attention=False`` it is opened as it is.
 
         Raises:
             OSError: if a folder holds no safetensors.
-            ValueError: if tensors are missing, but for the dual decoder's own of a plain Whisper.
+            ValueError: if tensors are missing, but for the dual decoder's own of a plain Whisper; if second attentions
+                would be left out.
         """
         name = args[0] if args else kwargs.get("pretrained_model_name_or_path", "")
         with_info = kwargs.pop("output_loading_info", False)
@@ -196,7 +198,9 @@ class DualWhisperForConditionalGeneration(OlderReleases, SinusoidalEncoderPositi
         model.model.encoder.embed_positions.requires_grad_(False)  # loading makes fixed parameters trainable
         decode_faster(model)
         missing, new = set(info["missing_keys"]) - {"proj_out.weight"}, set(model.new_modules())
-        is_plain = missing == new and cls.__name__ not in (model.config.architectures or ())
+        is_plain = bool(new) and missing == new and not (name and has_second_attentions(name, kwargs))
+        if any(".secondary_attn." in key for key in info["unexpected_keys"]):
+            raise ValueError(f"{name} has second attentions, which dual_attention=False would leave out")
         if missing and not is_plain:
             raise ValueError(
                 f"the checkpoint lacks {len(missing)} tensors of the model, such as {min(missing)}: "
@@ -213,6 +217,13 @@ class DualWhisperForConditionalGeneration(OlderReleases, SinusoidalEncoderPositi
                 name,
             )
         return (model, info) if with_info else model
+
+
+def has_second_attentions(name: str, options: dict[str, Any]) -> bool:
+    """Whether a checkpoint's own config says so; plain Whisper's does not."""
+    where = {key: options[key] for key in ("revision", "subfolder", "token", "cache_dir") if key in options}
+    stored = DualWhisperConfig.get_config_dict(name, **where)[0]
+    return stored.get("model_type") == DualWhisperConfig.model_type and stored.get("dual_attention", True)
 
 
 def shift_right(labels: torch.Tensor, pad_token_id: int, start_token_id: int) -> torch.Tensor:

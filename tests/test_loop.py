@@ -66,25 +66,6 @@ def test_a_checkpoint_is_trained_with_dropout_and_gradient_checkpointing(
     assert seen == [(True, True, 0.1)] * 2
 
 
-def test_new_modules_have_their_own_learning_rate(tiny_config: Path) -> None:
-    from trainer.optimizer import build_optimizer, set_learning_rate
-
-    config = load_config(tiny_config, ["optimizer.weight_decay=0.01"])
-    model, _ = build_model(config)
-    optimizer = build_optimizer(model, config.optimizer)
-    set_learning_rate(optimizer, 0.5)
-    names = {id(parameter): name for name, parameter in model.named_parameters()}
-    for group in optimizer.param_groups:
-        for parameter in group["params"]:
-            name = names[id(parameter)]
-            is_new = ".secondary_attn" in name or ".gate." in name
-            assert group["lr"] == pytest.approx(1e-3 if is_new else 5e-4), name
-            bare = any(part in name for part in ("norm", "bias", "embed_", ".gate."))
-            assert group["weight_decay"] == (0.0 if bare else 0.01), name
-    trained = {id(parameter) for parameter in model.parameters() if parameter.requires_grad}
-    assert {id(p) for group in optimizer.param_groups for p in group["params"]} == trained
-
-
 def test_a_mixture_trains_with_a_budget_and_goes_on_exactly(
     tiny_values: dict[str, Any], corpus: Path, tmp_path: Path
 ) -> None:
@@ -112,15 +93,3 @@ def test_a_mixture_trains_with_a_budget_and_goes_on_exactly(
     assert len(set(sizes)) > 1 and max(sizes) < 15, "the window of 30 would make batches of 20"
     state = json.loads((tmp_path / "run" / "checkpoints" / "step_00000009" / "run_state.json").read_text())
     assert len(state["data"]["positions"]["0"]["sources"]) == 2
-
-
-@pytest.mark.parametrize(
-    ("schedule", "expected"),
-    [("linear", [0.5, 1.0, 0.55, 0.1]), ("cosine", [0.5, 1.0, 0.55, 0.1]), ("constant", [0.5, 1.0, 1.0, 1.0])],
-)
-def test_learning_rate_warms_up_and_decays(schedule: str, expected: list[float]) -> None:
-    from trainer.config import OptimizerConfig
-    from trainer.optimizer import learning_rate_share
-
-    config = OptimizerConfig(schedule=schedule, warmup_steps=10, final_share=0.1)  # type: ignore[arg-type]
-    assert [learning_rate_share(step, 110, config) for step in (5, 10, 60, 110)] == pytest.approx(expected)

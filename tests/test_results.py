@@ -24,7 +24,8 @@ def test_both_sides_were_evaluated_on_the_same_utterances() -> None:
 
 
 def test_the_error_rates_follow_from_the_predictions() -> None:
-    from trainer.error_rates import build_normalizer, error_rates
+    from trainer.scoring.error_rates import error_rates
+    from trainer.scoring.normalizers import build_normalizer
 
     for side in ("plain", "trained"):
         rows = [json.loads(line) for line in (CHILDREN / f"{side}_predictions.jsonl").read_text("utf-8").splitlines()]

@@ -6,6 +6,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from modeling.adapters import has_adapter, save_adapter
+from modeling.strategies import trained_names
+
 from .config import CheckpointConfig
 from .engine import bare_model
 from .evaluation import gather_objects
@@ -20,8 +23,11 @@ class RunState:
     Attributes:
         step: updates done.
         data: where the data stands, over all ranks.
-        best: the lowest word error rate so far, None before the first evaluation; ``best_character_error_rate`` and
-            ``best_step`` belong to it.
+        best: the lowest ``evaluation.best_metric`` so far, None before the first evaluation;
+            ``best_word_error_rate``, ``best_character_error_rate`` and ``best_step`` belong to it.
+        patience_from: what ``evaluation.minimum_improvement`` is measured from: best_metric where it last got better
+            by so much; ``without_improvement`` are the evaluations since.
+        evaluation_rows: what the first evaluation of a budget of time got through; later ones take as many.
         seconds: training time so far, over all starts.
         utterances: trained on so far.
         rows, broken: rows read so far, and broken ones among them.
@@ -32,6 +38,7 @@ class RunState:
     step: int = 0
     data: dict[str, Any] = field(default_factory=dict)
     best: float | None = None
+    best_word_error_rate: float | None = None
     best_character_error_rate: float | None = None
     best_step: int | None = None
     seconds: float = 0.0
@@ -39,14 +46,30 @@ class RunState:
     rows: int = 0
     broken: int = 0
     evaluated_step: int = 0
+    patience_from: float | None = None
+    without_improvement: int = 0
+    evaluation_rows: int | None = None
     processes: int = 1
 
 
 class Checkpoints:
-    """The ``checkpoints/`` folder of a run; needs a file system that all ranks share."""
+    """The ``checkpoints/`` folder of a run; needs a file system that all ranks share.
 
-    def __init__(self, folder: Path, config: CheckpointConfig, accelerator: Any) -> None:
+    Of a model with an adapter only what is trained is kept: the base is opened again on a resume.
+    """
+
+    def __init__(self, folder: Path, config: CheckpointConfig, accelerator: Any, model: Any) -> None:
         self.folder, self.config, self.accelerator = folder / "checkpoints", config, accelerator
+        self.trained = set(trained_names(bare_model(model))) if has_adapter(bare_model(model)) else None
+        self.on_deepspeed = accelerator.distributed_type.name == "DEEPSPEED"
+        if self.trained is not None and not self.on_deepspeed:
+            accelerator.register_save_state_pre_hook(self.drop_base)
+
+    def drop_base(self, models: list[Any], weights: list[dict[str, Any]], folder: str) -> None:
+        """What Accelerate is about to write, without what is not trained."""
+        for state in weights:
+            for key in [key for key in state if key.removeprefix("module.") not in (self.trained or ())]:
+                del state[key]
 
     def save(self, state: RunState, data_state: dict[str, Any]) -> Path:
         """Write ``step_…`` whole or not at all; all ranks call it. ``data_state`` is this rank's."""
@@ -59,7 +82,8 @@ class Checkpoints:
             shutil.rmtree(partial, ignore_errors=True)
             partial.mkdir(parents=True)
         accelerator.wait_for_everyone()
-        accelerator.save_state(str(partial), safe_serialization=True)
+        without_base = {"exclude_frozen_parameters": True} if self.trained is not None and self.on_deepspeed else {}
+        accelerator.save_state(str(partial), safe_serialization=True, **without_base)
         state.data = join_states(gather_objects(accelerator, data_state))
         accelerator.wait_for_everyone()
         if accelerator.is_main_process:
@@ -72,7 +96,10 @@ class Checkpoints:
 
     def load(self, path: Path) -> RunState:
         """Put weights, optimizer and random states back; all ranks call it. Reads the run's own engine files."""
-        self.accelerator.load_state(str(path))
+        partly: dict[str, bool] = {}
+        if self.trained is not None:
+            partly = {"load_module_strict": False} if self.on_deepspeed else {"strict": False}
+        self.accelerator.load_state(str(path), **partly)
         return read_state(path)
 
 
@@ -91,16 +118,23 @@ def latest_checkpoint(run_folder: Path) -> Path | None:
 
 
 def save_pretrained(accelerator: Any, model: Any, processor: Any, folder: Path) -> None:
-    """Write a plain Hugging Face folder, weights as safetensors, with the processor; all ranks call it."""
+    """Write a plain Hugging Face folder, weights as safetensors, with the processor; all ranks call it.
+
+    Of a model with an adapter it is the adapter's folder, as peft writes them.
+    """
     from modeling.processors import save_processor
 
+    bare = bare_model(model)
     weights = accelerator.get_state_dict(model)  # collective: under ZeRO-3 the parameters are gathered
     if accelerator.is_main_process:
-        if bare_model(model).config.tie_word_embeddings:
-            weights.pop("proj_out.weight", None)  # DeepSpeed's copy no longer shares memory with the embeddings
         partial = folder.with_name(f".partial_{folder.name}")
         shutil.rmtree(partial, ignore_errors=True)
-        bare_model(model).save_pretrained(partial, state_dict=weights, safe_serialization=True)
+        if has_adapter(bare):
+            save_adapter(bare, weights, partial)
+        else:
+            if bare.config.tie_word_embeddings:
+                weights.pop("proj_out.weight", None)  # DeepSpeed's copy no longer shares memory with the embeddings
+            bare.save_pretrained(partial, state_dict=weights, safe_serialization=True)
         save_processor(processor, partial)
         put_in_place(partial, folder)
     accelerator.wait_for_everyone()
@@ -119,6 +153,11 @@ def save_blueprint(model: Any, processor: Any, folder: Path) -> None:
     partial = folder.with_name(f".partial_{folder.name}")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
+    if has_adapter(bare):
+        save_adapter(bare, None, partial)
+        save_processor(processor, partial)
+        put_in_place(partial, folder)
+        return
     bare.config.architectures = [type(bare).__name__]
     if type(bare)._auto_class is not None:  # code that is not transformers' own travels along
         custom_object_save(bare, partial, config=bare.config)

@@ -25,7 +25,7 @@ def run_command(command: Callable[[list[str]], int | None]) -> None:
             raise
         code = complain(error, 2)
     except RuntimeError as error:
-        if type(error).__name__ not in ("NonFiniteLoss", "WorkerDied"):
+        if type(error).__name__ not in ("NonFiniteLoss", "UntrainedParameters", "WorkerDied"):
             raise
         code = complain(error, 1)
     sys.stdout.flush()
@@ -38,7 +38,8 @@ def run_command(command: Callable[[list[str]], int | None]) -> None:
 
 def is_users_mistake(error: ValueError) -> bool:
     """Whether the message is meant for the user; other ValueErrors are our bugs and keep their traceback."""
-    return any(kind.__name__ in ("ConfigError", "DataError", "CheckpointError") for kind in type(error).__mro__)
+    told = ("ConfigError", "DataError", "CheckpointError", "QuantizationError")
+    return any(kind.__name__ in told for kind in type(error).__mro__)
 
 
 def complain(error: Exception, code: int) -> int:

@@ -1,10 +1,12 @@
 """A run's whole configuration: typed, frozen, checked across fields before anything is loaded."""
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
 from data.config import DataConfig, Section
+
+from .evaluation_config import EvaluationConfig
 
 
 class Architecture(Section):
@@ -23,6 +25,38 @@ class Architecture(Section):
         return self
 
 
+class SelectiveConfig(Section):
+    """Which layers ``strategy: selective`` trains; without this section, 35 % of Whisper's own parameters."""
+
+    encoder_layers: int = Field(ge=0, description="so many, those nearest the output")
+    decoder_layers: int = Field(ge=0, description="likewise")
+
+    @model_validator(mode="after")
+    def some_layer(self) -> "SelectiveConfig":
+        if self.encoder_layers == self.decoder_layers == 0:
+            raise ValueError("encoder_layers and decoder_layers are both 0: nothing of Whisper would be trained")
+        return self
+
+
+class LoraConfig(Section):
+    """The adapters of ``strategy: lora`` and ``qlora`` (Hu et al., arXiv 2106.09685; Dettmers et al., 2305.14314)."""
+
+    rank: int = Field(16, gt=0)
+    alpha: float = Field(32, gt=0, description="the adapter's output is scaled by alpha / rank")
+    dropout: float = Field(0.05, ge=0, lt=1, description="on the adapter's input")
+    targets: tuple[str, ...] = Field(
+        ("q_proj", "v_proj"),
+        min_length=1,
+        description="linear layers by the end of their names: q_proj, k_proj, v_proj, out_proj, fc1, fc2, or longer, "
+        "as encoder_attn.q_proj; the second attention has none",
+    )
+    where: tuple[Literal["encoder", "decoder"], ...] = Field(("encoder", "decoder"), min_length=1)
+    bits: Literal[4, 8] | None = Field(None, description="qlora only: of the frozen linear layers; 4 if not given")
+
+
+Strategy = Literal["full", "frozen_encoder", "frozen_primary", "selective", "lora", "qlora"]
+
+
 class ModelConfig(Section):
     """Exactly one of ``checkpoint`` and ``architecture``."""
 
@@ -31,6 +65,17 @@ class ModelConfig(Section):
     )
     revision: str | None = Field(None, description="the hub checkpoint's branch, tag or commit")
     architecture: Architecture | None = Field(None, description="train from nothing, in this shape")
+    dual_attention: bool = Field(
+        True, description="the second attentions and gates; false: plain Whisper's decoder, trained by the same loop"
+    )
+    strategy: Strategy = Field(
+        "full",
+        description="what is trained of Whisper's own; the second attentions and gates always are. full: everything; "
+        "frozen_encoder: the decoder; selective: the top layers; frozen_primary: nothing; lora, qlora: adapters beside "
+        "it, over weights as they are or in 4 or 8 bits",
+    )
+    selective: SelectiveConfig | None = Field(None, description="goes with strategy: selective")
+    lora: LoraConfig | None = Field(None, description="goes with strategy: lora and qlora")
     processor: str | None = Field(
         None, description="for a model from nothing: whose tokenizer to use; without it, a vocabulary of bytes"
     )
@@ -49,6 +94,33 @@ class ModelConfig(Section):
         if self.checkpoint is None and self.revision is not None:
             raise ValueError("revision goes with checkpoint")
         return self
+
+    @model_validator(mode="after")
+    def strategy_fits(self) -> "ModelConfig":
+        if self.strategy != "full" and self.checkpoint is None:
+            raise ValueError(f"strategy {self.strategy!r} is for a checkpoint; a new model has nothing to keep")
+        if self.strategy == "frozen_primary" and not self.dual_attention:
+            raise ValueError("strategy 'frozen_primary' trains second attentions, which dual_attention: false has not")
+        if self.selective is not None and self.strategy != "selective":
+            raise ValueError(f"selective does nothing under strategy {self.strategy!r}: take it out")
+        if self.lora is not None and self.strategy not in ("lora", "qlora"):
+            raise ValueError(f"lora does nothing under strategy {self.strategy!r}: take it out")
+        if self.lora is not None and self.lora.bits is not None and self.strategy == "lora":
+            raise ValueError("lora.bits does nothing under strategy 'lora', which quantises nothing; choose 'qlora'")
+        return self
+
+    @property
+    def adapter(self) -> LoraConfig | None:
+        """The adapters' options, where the strategy has adapters."""
+        return (self.lora or LoraConfig()) if self.strategy in ("lora", "qlora") else None
+
+    @property
+    def trains_encoder(self) -> bool:
+        if self.adapter is not None:
+            return "encoder" in self.adapter.where
+        if self.strategy == "selective" and self.selective is not None:
+            return self.selective.encoder_layers > 0
+        return self.strategy in ("full", "selective")
 
 
 class TrainingConfig(Section):
@@ -70,7 +142,15 @@ class TrainingConfig(Section):
 class OptimizerConfig(Section):
     """AdamW, and a learning rate that warms up linearly and then follows ``schedule``."""
 
-    learning_rate: float = Field(1e-5, gt=0)
+    name: Literal["auto", "adamw", "adamw_8bit", "paged_adamw", "paged_adamw_8bit", "cpu_adam"] = Field(
+        "auto",
+        description="auto: adamw, or cpu_adam under engine.cpu_offload; 8bit: bitsandbytes' states in 8 bits; paged: "
+        "states that move to CPU memory when the GPU's is full; cpu_adam: DeepSpeed's, for offloaded states",
+    )
+    learning_rate: float = Field(
+        1e-5, gt=0, description="without it or null, that of model.strategy; the default is that of full"
+    )
+    encoder_learning_rate: float | None = Field(None, gt=0, description="without it, learning_rate")
     new_modules_learning_rate: float | None = Field(
         None,
         gt=0,
@@ -79,7 +159,9 @@ class OptimizerConfig(Section):
     warmup_steps: int = Field(0, ge=0)
     schedule: Literal["linear", "cosine", "constant"] = "linear"
     final_share: float = Field(0.1, ge=0, le=1, description="share of the learning rate left at the last step")
-    weight_decay: float = Field(0.0, ge=0, description="not on norms, biases, embeddings and gates")
+    weight_decay: float = Field(
+        0.0, ge=0, description="on matrices, LoRA's too; not on norms, biases, embeddings and gates"
+    )
     betas: tuple[float, float] = (0.9, 0.999)
     epsilon: float = Field(1e-8, gt=0)
 
@@ -103,17 +185,6 @@ class EngineConfig(Section):
         return self
 
 
-class EvaluationConfig(Section):
-    """Greedy decoding of ``data.validation`` in training, and of any split by launch/eval.py."""
-
-    every_steps: int = Field(1000, gt=0)
-    batch_size: int = Field(16, gt=0)
-    max_new_tokens: int = Field(200, gt=0, lt=448)
-    normalizer: Literal["auto", "english", "basic", "none"] = Field(
-        "auto", description="applied to both sides before counting errors; auto: Whisper's English one, else basic"
-    )
-
-
 class CheckpointConfig(Section):
     """Resumable checkpoints; ``best/`` and ``final/`` are written whatever these say."""
 
@@ -128,6 +199,17 @@ class LoggingConfig(Section):
     record_batches: bool = Field(False, description="write the ids of every batch to batches_rank*.jsonl")
 
 
+# Where the config names no rate; the best of those tried on whisper-base, see docs/strategies.md.
+LEARNING_RATES: dict[str, float] = {
+    "full": 1e-5,
+    "frozen_encoder": 1e-5,
+    "frozen_primary": 5e-4,
+    "selective": 3e-5,
+    "lora": 1e-3,
+    "qlora": 1e-3,
+}
+
+
 class RunConfig(Section):
     """Everything that defines a run."""
 
@@ -140,6 +222,44 @@ class RunConfig(Section):
     evaluation: EvaluationConfig = EvaluationConfig()
     checkpoints: CheckpointConfig = CheckpointConfig()
     logging: LoggingConfig = LoggingConfig()
+
+    @model_validator(mode="before")
+    @classmethod
+    def rates_of_the_strategy(cls, values: Any) -> Any:
+        """Of rates that are given by strategy, this strategy's; the first also where none is given."""
+        if not isinstance(values, dict) or not isinstance(values.get("model"), dict):
+            return values
+        model, optimizer = values["model"], values.get("optimizer") or {}
+        strategy = model.get("strategy", "full")
+        if not isinstance(optimizer, dict) or strategy not in LEARNING_RATES:
+            return values  # told when the fields are looked at
+        rates = dict(optimizer)
+        for key in ("learning_rate", "encoder_learning_rate", "new_modules_learning_rate"):
+            if isinstance(rates.get(key), dict):
+                unknown = [name for name in rates[key] if name not in LEARNING_RATES]
+                if unknown:
+                    known = ", ".join(LEARNING_RATES)
+                    raise ValueError(f"optimizer.{key} has a rate for {unknown[0]!r}; the strategies are {known}")
+                rates[key] = rates[key].get(strategy)
+                if key == "new_modules_learning_rate" and model.get("dual_attention") is False:
+                    rates[key] = None
+        if rates.get("learning_rate") is None:
+            rates["learning_rate"] = LEARNING_RATES[strategy]
+        return values | {"optimizer": rates}
+
+    @model_validator(mode="after")
+    def strategy_agrees(self) -> "RunConfig":
+        model, optimizer = self.model, self.optimizer
+        if model.strategy == "qlora" and self.engine.zero_stage == 3:
+            raise ValueError(
+                "model.strategy is 'qlora' and engine.zero_stage is 3, which spreads quantised weights but not "
+                "their scales, and holds those in 8 bits whole on every rank: take zero_stage 2, or strategy lora"
+            )
+        if optimizer.new_modules_learning_rate is not None and not model.dual_attention:
+            raise ValueError(
+                "optimizer.new_modules_learning_rate does nothing where model.dual_attention is false: take it out"
+            )
+        return self
 
     @model_validator(mode="after")
     def fields_agree(self) -> "RunConfig":

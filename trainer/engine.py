@@ -142,6 +142,10 @@ def deepspeed_config(config: RunConfig, precision: str) -> dict[str, Any]:
         "steps_per_print": 10**9,
         "data_types": {"grad_accum_dtype": "fp32"},
     }
+    if offload != "none":
+        # Otherwise Accelerate puts a CPUAdam of its own in the optimizer's place, for all but torch's AdamW one whose
+        # weight decay is L2.
+        settings["zero_force_ds_cpu_optimizer"] = False
     if precision == "bf16":
         settings["bf16"] = {"enabled": True}
     if precision == "fp16":

@@ -1,16 +1,17 @@
-"""Word and character error rate of a checkpoint on a split of a config's data."""
+"""Word and character error rate of a checkpoint on a split of a config's data, alone or beside plain Whisper."""
 
-import json
-from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from data.sources import Source
 
 from .config import RunConfig
 from .config_file import ConfigError
 from .engine import build_accelerator
-from .evaluation import Evaluation
-from .journal import append
+from .evaluation import Evaluation, check_evaluation, check_positions
+from .scoring.report import write_evaluation
+
+BASELINE = "baseline_plain"  # the folder of plain Whisper's files, in that of the checkpoint's
 
 
 def run_config_of(checkpoint: str) -> Path:
@@ -31,6 +32,54 @@ def run_config_of(checkpoint: str) -> Path:
     return path
 
 
+def output_folder(config: RunConfig, checkpoint: str, split: str | None, output: str | None) -> Path | None:
+    """Where an evaluation is written: ``output``; without it, in the run's folder; None for a checkpoint of no run."""
+    if output is not None:
+        return Path(output)
+    folder = Path(checkpoint).resolve()
+    if not folder.is_dir() or not (folder.parent / "config.yaml").exists():
+        return None
+    return folder.parent / "evaluations" / f"{folder.name}_{chosen_split(config, split)}"
+
+
+def chosen_split(config: RunConfig, split: str | None) -> str:
+    return split or ("test" if config.data.test else "validation")
+
+
+def open_split(config: RunConfig, split: str) -> Source:
+    """The source of a split, columns checked.
+
+    Raises:
+        ConfigError, DataError: if there is none, or it cannot be evaluated on as the config says.
+    """
+    source_config = getattr(config.data, split)
+    if source_config is None:
+        there = [name for name in ("train", "validation", "test") if getattr(config.data, name)]
+        raise ConfigError(f"the config has no data.{split} to evaluate on; it has {', '.join(there)}")
+    if isinstance(source_config, tuple):
+        raise ConfigError(f"data.{split} is a list of sources, mixed without end: evaluate one of them as data.test")
+    source = Source(source_config, f"data.{split}")
+    source.check_columns()
+    check_evaluation(config, source)
+    return source
+
+
+def plain_checkpoint(config: RunConfig) -> tuple[str, str | None]:
+    """The unmodified Whisper that a run began from, and its revision.
+
+    Raises:
+        ConfigError: if it began from another model, or from none.
+    """
+    from modeling.checkpoints import PLAIN, checkpoint_kind
+
+    name, revision = config.model.checkpoint, config.model.revision
+    if name is None:
+        raise ConfigError("--baseline plain: the config has a model.architecture, trained from nothing, no checkpoint")
+    if (kind := checkpoint_kind(name, revision)) != PLAIN:
+        raise ConfigError(f"--baseline plain: model.checkpoint is {name!r}, a {kind!r} checkpoint, not a {PLAIN!r} one")
+    return name, revision
+
+
 def evaluate_checkpoint(
     config: RunConfig, checkpoint: str, split: str | None = None, output: str | None = None
 ) -> Evaluation | None:
@@ -41,67 +90,49 @@ def evaluate_checkpoint(
     Raises:
         ConfigError, DataError, CheckpointError: for what the user can put right.
     """
-    split = split or ("test" if config.data.test else "validation")
-    source_config = getattr(config.data, split)
-    if source_config is None:
-        there = [name for name in ("train", "validation", "test") if getattr(config.data, name)]
-        raise ConfigError(f"the config has no data.{split} to evaluate on; it has {', '.join(there)}")
-    if isinstance(source_config, tuple):
-        raise ConfigError(f"data.{split} is a list of sources, mixed without end: evaluate one of them as data.test")
-    if output is not None and any(path.is_file() for path in (Path(output), *Path(output).parents)):
-        raise ConfigError(f"--output is {output!r}, which is a file or lies in one: name a folder")
-    source = Source(source_config, f"data.{split}")
-    source.check_columns()
+    found = evaluate_beside(config, checkpoint, split, output, baseline=False)
+    return found[0] if found else None
+
+
+def evaluate_beside(
+    config: RunConfig, checkpoint: str, split: str | None, output: str | None, baseline: bool
+) -> tuple[Evaluation, Evaluation | None] | None:
+    """As :func:`evaluate_checkpoint`; with ``baseline`` the Whisper that the run began from as well."""
+    split, folder = chosen_split(config, split), output_folder(config, checkpoint, split, output)
+    if folder is not None and any(path.is_file() for path in (folder, *folder.parents)):
+        raise ConfigError(f"--output is {str(folder)!r}, which is a file or lies in one: name a folder")
+    source = open_split(config, split)
+    revision = config.model.revision if checkpoint == config.model.checkpoint else None
+    names: list[tuple[str, str | None]] = [(checkpoint, revision)]
+    if baseline:
+        names.append(plain_checkpoint(config))
+    if config.engine.zero_stage:  # nothing is trained: one copy a process is simplest
+        config = config.model_copy(
+            update={"engine": config.engine.model_copy(update={"zero_stage": 0, "cpu_offload": "none"})}
+        )
+    accelerator: Any = None
+    found: list[Evaluation] = []
+    for name, revision in names:
+        accelerator, evaluation = decode_split(config, accelerator, name, revision, source)
+        found.append(evaluation)
+        if accelerator.is_main_process and folder is not None:
+            write_evaluation(folder / BASELINE if len(found) > 1 else folder, name, split, evaluation)
+    accelerator.end_training()
+    return (found[0], found[1] if baseline else None) if accelerator.is_main_process else None
+
+
+def decode_split(
+    config: RunConfig, accelerator: Any, name: str, revision: str | None, source: Source
+) -> tuple[Any, Evaluation]:
+    """One checkpoint's evaluation; the accelerator is built once the first is known to open."""
     from modeling.checkpoints import open_model, open_processor
 
     from .languages import check_known
     from .run import build_evaluator
 
-    if config.engine.zero_stage:  # nothing is trained: one copy a process is simplest
-        config = config.model_copy(
-            update={"engine": config.engine.model_copy(update={"zero_stage": 0, "cpu_offload": "none"})}
-        )
-    model, processor = open_model(checkpoint), open_processor(checkpoint)
-    check_known({"data.language": config.data.language, f"data.{split}.language": source_config.language}, model)
-    accelerator = build_accelerator(config)
+    model, processor = open_model(name, revision), open_processor(name, revision)
+    check_known({"data.language": config.data.language, f"{source.name}.language": source.config.language}, model)
+    check_positions(config.evaluation, model)
+    accelerator = accelerator or build_accelerator(config)
     model.to(accelerator.device)
-    evaluation = build_evaluator(config, accelerator, processor, source).run(model)
-    accelerator.end_training()
-    if not accelerator.is_main_process:
-        return None
-    if output is not None:
-        write_evaluation(Path(output), checkpoint, split, evaluation)
-    return evaluation
-
-
-def write_evaluation(folder: Path, checkpoint: str, split: str, evaluation: Evaluation) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    figures = {
-        "checkpoint": checkpoint,
-        "split": split,
-        **asdict(evaluation.rates),
-        "seconds": evaluation.seconds,
-        "audio_seconds": evaluation.audio_seconds,
-        "real_time_factor": evaluation.real_time_factor,
-        "skipped": evaluation.skipped,
-    }
-    (folder / "evaluation.json").write_text(json.dumps(figures, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    predictions = folder / "predictions.jsonl"
-    predictions.unlink(missing_ok=True)
-    for row in evaluation.predictions:
-        append(predictions, row)
-
-
-def print_evaluation(checkpoint: str, evaluation: Evaluation) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    rates = evaluation.rates
-    table = Table(checkpoint, "", title=None)
-    table.add_row("word error rate", f"{rates.word_error_rate:.2%}")
-    table.add_row("character error rate", f"{rates.character_error_rate:.2%}")
-    edits = f"{rates.substitutions} substitutions, {rates.deletions} deletions, {rates.insertions} insertions"
-    table.add_row("word errors", f"{edits} of {rates.words} words")
-    table.add_row("utterances", f"{rates.utterances} ({len(evaluation.skipped)} skipped)")
-    table.add_row("decoding", f"{evaluation.seconds:.1f} s for {evaluation.audio_seconds:.1f} s of audio")
-    Console(soft_wrap=True).print(table)
+    return accelerator, build_evaluator(config, accelerator, processor, source, in_training=False).run(model)

@@ -1,23 +1,33 @@
 """Decode a source and count errors, shared out over ranks, under every engine, in training and from a checkpoint."""
 
+import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 import torch
 
 from data.errors import DataError
-from data.evaluation import evaluation_batches
+from data.evaluation import EvaluationRows, Turn, check_reported_columns, hash_of
 from data.features import LogMel
 from data.sources import Source
 from data.utterance import SAMPLING_RATE, AudioBatch, Skipped
-from modeling.decoding import encoder_padding, greedy_decode
+from modeling.decoding import encoder_padding, greedy_decode, is_multilingual
 
 from .agreement import agree
 from .batch import silent_batch, to_batch
+from .config import RunConfig
+from .config_file import ConfigError
 from .engine import bare_model
-from .error_rates import ErrorRates, build_normalizer, error_rates
+from .evaluation_config import EvaluationConfig
+from .languages import known_languages
+from .scoring.error_rates import ErrorRates, Prediction, ScoredUtterance, corpus_rates, score
+from .scoring.normalizers import build_normalizer
+
+PROMPT_TOKENS = 4  # start, language, task, no timestamps
+MOST_ROWS = 2048  # that a budget of time is spent on, where evaluation.utterances does not say
 
 
 class Interrupted(Exception):
@@ -26,37 +36,100 @@ class Interrupted(Exception):
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What an evaluation found.
+    """What an evaluation found; the same on all ranks.
 
     Attributes:
-        rates: error rates, each id counted once.
-        seconds, audio_seconds: decoding time, and the time of what was decoded.
-        predictions: id, reference and hypothesis of every utterance, sorted by id.
+        utterances: each id once, sorted by it, with its errors.
+        rates: of them all.
+        normalizer: ``english``, ``basic``, ``none``, or ``mixed`` where languages differ in it.
+        columns: what is reported by.
+        cluster: the column whose values are drawn for intervals; None for utterances.
+        seconds, audio_seconds: decoding time of the slowest rank, and the time of what was decoded.
+        real_time_factor: decoding time over audio time without each rank's first batch, which warms up; with it where
+            there is no other. Below 1 is faster than speech.
         skipped: id and reason of rows that could not be evaluated.
-        repeated: rows whose id another row bears.
+        repeated: rows left out since an earlier one bears their id.
+        rows: rows looked at.
     """
 
+    utterances: list[ScoredUtterance] = field(repr=False)
     rates: ErrorRates
+    normalizer: str
+    beams: int
+    columns: tuple[str, ...]
+    cluster: str | None
     seconds: float
     audio_seconds: float
-    predictions: list[dict[str, str]] = field(repr=False)
+    real_time_factor: float
     skipped: list[dict[str, str]] = field(default_factory=list)
     repeated: int = 0
+    rows: int = 0
 
-    @property
-    def real_time_factor(self) -> float:
-        """Decoding time over audio time; below 1 is faster than speech."""
-        return self.seconds / self.audio_seconds if self.audio_seconds else 0.0
+    def metrics(self) -> dict[str, float]:
+        """What metrics.jsonl holds of it."""
+        rates = self.rates
+        return {
+            "word_error_rate": rates.word_error_rate,
+            "character_error_rate": rates.character_error_rate,
+            "raw_word_error_rate": rates.raw_word_error_rate,
+            "raw_character_error_rate": rates.raw_character_error_rate,
+            "substitutions": rates.substitutions,
+            "deletions": rates.deletions,
+            "insertions": rates.insertions,
+            "seconds": self.seconds,
+            "real_time_factor": self.real_time_factor,
+            "utterances": rates.utterances,
+            "skipped": len(self.skipped),
+        }
+
+    def samples(self, number: int) -> list[ScoredUtterance]:
+        """Some utterances, the same of the same data."""
+        return sorted(self.utterances, key=lambda one: hash_of(one.id))[:number]
+
+
+@dataclass
+class Share:
+    """What one rank has decoded, and how long that took since its first batch."""
+
+    predictions: list[Prediction] = field(default_factory=list)
+    skipped: list[Skipped] = field(default_factory=list)
+    repeated: int = 0
+    seconds: float = 0.0
+    audio_seconds: float = 0.0
+    warm_up_seconds: float = 0.0
+    warm_up_audio_seconds: float = 0.0
+
+    def add(self, turn: Turn, texts: Sequence[str], language: str | None) -> None:
+        self.skipped += turn.skipped
+        self.repeated += turn.repeated
+        if turn.audio is None:
+            return
+        audio = turn.audio
+        lengths = [int(length) / SAMPLING_RATE for length in audio.audio_lengths]
+        columns = zip(audio.ids, audio.texts, texts, audio.languages, lengths, turn.columns, strict=True)
+        self.predictions += [
+            Prediction(name, said, heard, own or language, seconds, values)
+            for name, said, heard, own, seconds, values in columns
+        ]
+        self.audio_seconds += sum(lengths)
+
+
+def real_time_factor(shares: Sequence[Share]) -> float:
+    """Decoding time over audio time of all ranks, each rank's first batch left out unless there is no other."""
+    audio_seconds = sum(share.audio_seconds - share.warm_up_audio_seconds for share in shares)
+    if audio_seconds > 0:
+        return max(share.seconds - share.warm_up_seconds for share in shares) / audio_seconds
+    return max(share.seconds for share in shares) / sum(share.audio_seconds for share in shares)
 
 
 class Evaluator:
-    """Greedy decoding of a source.
+    """Decoding of a source, greedy or by beam search, and its errors.
 
     Args:
         accelerator: what :func:`trainer.engine.build_accelerator` gave.
         processor: the model's.
         language: for utterances that carry none.
-        normalizer: as in :class:`trainer.config.EvaluationConfig`.
+        config: of it ``utterances`` and ``max_seconds`` count where ``in_training``.
     """
 
     def __init__(
@@ -67,72 +140,102 @@ class Evaluator:
         *,
         language: str | None,
         task: str,
-        batch_size: int,
-        max_new_tokens: int,
-        normalizer: str,
+        config: EvaluationConfig,
+        in_training: bool,
     ) -> None:
         self.accelerator, self.processor, self.source = accelerator, processor, source
-        self.language, self.task = language, task
-        self.batch_size, self.max_new_tokens = batch_size, max_new_tokens
-        self.normalize = build_normalizer(normalizer, language)
+        self.language, self.task, self.config = language, task, config
+        self.normalizer_of = lru_cache(lambda own: build_normalizer(config.normalizer, own))
         self.log_mel = LogMel(processor.feature_extractor.feature_size, accelerator.device)
+        self.known: Sequence[str] = ()
+        self.budget = config.max_seconds if in_training else None
+        subset = config.utterances or (MOST_ROWS if config.max_seconds else None)
+        self.rows = EvaluationRows(
+            source,
+            config.batch_size,
+            columns=[*config.columns, *([config.cluster] if config.cluster else [])],
+            check=self.check_language,
+            subset=subset if in_training else None,
+            rank=accelerator.process_index,
+            world_size=accelerator.num_processes,
+        )
 
-    def run(self, model: Any, stop_asked: Callable[[], bool] = lambda: False) -> Evaluation:
+    def check_language(self, language: str | None) -> None:
+        """Raises: DataError for a row in a language that the model does not know; ConfigError as
+        :func:`trainer.scoring.normalizers.build_normalizer`."""
+        language = language or self.language
+        if language is not None and self.known and language not in self.known:
+            raise DataError(f"its language is {language!r}, which the checkpoint does not know")
+        self.normalizer_of(language)
+
+    def run(self, model: Any, stop_asked: Callable[[], bool] = lambda: False, rows: int | None = None) -> Evaluation:
         """Decode everything; all ranks must call it, and get the same result.
 
-        Ranks with fewer batches decode silence until all are done, since the parameters may be spread over ranks.
+        Ranks without a batch decode silence at parameters that are spread over ranks, since all must take part.
+
+        Args:
+            rows: of the subset only so many, as an earlier evaluation took (``Evaluation.rows``); the budget of time
+                then does not count.
 
         Raises:
             Interrupted: if a stop is asked for on any rank.
+            ConfigError: as :meth:`check_language`.
             DataError: if no utterance could be evaluated.
         """
-        accelerator = self.accelerator
-        bare = bare_model(model)
+        accelerator, bare = self.accelerator, bare_model(model)
         spread = parameters_are_spread(accelerator)
+        self.known = known_languages(bare)
+        language = self.language if is_multilingual(bare) else self.language or "en"
         was_training = bare.training
         bare.eval()
-        items = evaluation_batches(
-            self.source, self.batch_size, accelerator.process_index, accelerator.num_processes
-        )
+        rows = rows if self.budget is not None else None
+        share, taken, first = Share(), 0, True
         start = time.perf_counter()
-        found: list[dict[str, str]] = []
-        skipped: list[dict[str, str]] = []
-        audio_seconds = 0.0
         try:
-            while True:
-                audio = next_batch(items, skipped)
-                verdict = agree(accelerator, exhausted=audio is None, stop=stop_asked())
-                if verdict.stop:
+            for turn in self.rows.turns(rows):
+                if agree(accelerator, stop=stop_asked()).stop:
                     raise Interrupted
-                if verdict.exhausted:
-                    break
-                if audio is None:
-                    if spread:
-                        self.decode(bare, silent_batch([0]), spread)
-                else:
-                    texts = self.decode(bare, audio, spread)
-                    audio_seconds += float(audio.audio_lengths.sum()) / SAMPLING_RATE
-                    decoded = zip(audio.ids, audio.texts, texts, strict=True)
-                    found += [{"id": i, "reference": r, "hypothesis": h} for i, r, h in decoded]
+                texts: list[str] = []
+                if turn.audio is not None:
+                    texts = self.decode(bare, turn.audio, spread)
+                elif spread:
+                    self.decode(bare, silent_batch([0]), spread)
+                share.add(turn, texts, language)
+                if first:
+                    share.warm_up_seconds = time.perf_counter() - start
+                    share.warm_up_audio_seconds, first = share.audio_seconds, False
+                if turn.rows is not None:
+                    taken = turn.rows
+                    used_up = self.budget is not None and time.perf_counter() - start >= self.budget
+                    if rows is None and self.budget is not None and agree(accelerator, stop=used_up).stop:
+                        break
         finally:
             bare.train(was_training)
-        seconds = time.perf_counter() - start
-        parts = gather_objects(accelerator, (found, skipped, audio_seconds))
-        rows = [row for part, _, _ in parts for row in part]
-        rows_skipped = [row for _, part, _ in parts for row in part]
-        predictions = {row["id"]: row for row in rows}
+        share.seconds = time.perf_counter() - start
+        return self.join(gather_objects(accelerator, share), taken)
+
+    def join(self, shares: list[Share], taken: int) -> Evaluation:
+        """The evaluation that all ranks' shares make up."""
+        skipped = [{"id": row.id, "reason": row.reason} for share in shares for row in share.skipped]
+        predictions = {one.id: one for share in shares for one in share.predictions}
         if not predictions:
-            why = f"; the first: {rows_skipped[0]['id']}: {rows_skipped[0]['reason']}" if rows_skipped else ""
+            why = f"; the first: {skipped[0]['id']}: {skipped[0]['reason']}" if skipped else ""
             raise DataError(f"{self.source.name}: no utterance could be evaluated{why}")
-        references = {key: row["reference"] for key, row in predictions.items()}
-        hypotheses = {key: row["hypothesis"] for key, row in predictions.items()}
+        scored = score(predictions.values(), self.normalizer_of)
+        kinds = {one.normalizer.kind for one in scored}
         return Evaluation(
-            rates=error_rates(references, hypotheses, self.normalize),
-            seconds=seconds,
-            audio_seconds=sum(part for _, _, part in parts),
-            predictions=[predictions[key] for key in sorted(predictions)],
-            skipped=rows_skipped,
-            repeated=len(rows) - len(predictions),
+            utterances=scored,
+            rates=corpus_rates(scored),
+            normalizer=kinds.pop() if len(kinds) == 1 else "mixed",
+            beams=self.config.beams,
+            columns=self.config.columns,
+            cluster=self.config.cluster,
+            seconds=max(share.seconds for share in shares),
+            audio_seconds=math.fsum(one.prediction.seconds for one in scored),
+            real_time_factor=real_time_factor(shares),
+            skipped=sorted(skipped, key=lambda row: (row["id"], row["reason"])),
+            repeated=sum(share.repeated for share in shares),
+            rows=taken,
         )
 
     def decode(self, bare: Any, audio: AudioBatch, spread: bool = False) -> list[str]:
@@ -145,10 +248,35 @@ class Evaluator:
                 batch.length_list,
                 [language or self.language for language in audio.languages],
                 self.task,
-                self.max_new_tokens,
+                self.config.max_new_tokens,
+                beams=self.config.beams,
                 synced_gpus=spread,
             )
         return [text.strip() for text in self.processor.batch_decode(tokens, skip_special_tokens=True)]
+
+
+def check_evaluation(config: RunConfig, source: Source, columns_too: bool = True) -> None:
+    """Whether the evaluation section fits a source; without ``columns_too`` the source is not opened.
+
+    Raises:
+        ConfigError: if the normaliser does not fit the language.
+        DataError: if a column is missing.
+    """
+    build_normalizer(config.evaluation.normalizer, source.config.language or config.data.language)
+    if not columns_too:
+        return
+    cluster = config.evaluation.cluster
+    named = [("evaluation.columns", column) for column in config.evaluation.columns]
+    check_reported_columns(source, [*named, ("evaluation.cluster", cluster)] if cluster else named)
+
+
+def check_positions(config: EvaluationConfig, model: Any) -> None:
+    """Raises: ConfigError: if the model has not so many places for tokens."""
+    most = model.config.max_target_positions - PROMPT_TOKENS
+    if config.max_new_tokens > most:
+        raise ConfigError(
+            f"evaluation.max_new_tokens is {config.max_new_tokens}; the model has places for {most}, and for the prompt"
+        )
 
 
 def parameters_are_spread(accelerator: Any) -> bool:
@@ -156,14 +284,6 @@ def parameters_are_spread(accelerator: Any) -> bool:
     if accelerator.distributed_type.name != "DEEPSPEED" or accelerator.num_processes == 1:
         return False
     return accelerator.state.deepspeed_plugin.zero_stage == 3
-
-
-def next_batch(items: Any, skipped: list[dict[str, str]]) -> AudioBatch | None:
-    for item in items:
-        if not isinstance(item, Skipped):
-            return item
-        skipped.append({"id": item.id, "reason": item.reason})
-    return None
 
 
 def gather_objects(accelerator: Any, value: Any) -> list[Any]:

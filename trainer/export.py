@@ -28,6 +28,7 @@ class ExportOptions:
         dtype: one of :data:`DTYPES`.
         max_shard_size: a weight file's largest size, such as ``5GB``; a tensor is never cut.
         repository: OWNER/NAME to push to, or None.
+        as_whisper: write a model without second attentions as transformers' own Whisper, without code.
     """
 
     checkpoint: Path
@@ -36,6 +37,7 @@ class ExportOptions:
     max_shard_size: str = "5GB"
     repository: str | None = None
     private: bool = False
+    as_whisper: bool = False
 
     def check(self) -> None:
         """Raises ConfigError for an argument that cannot be right."""
@@ -69,17 +71,24 @@ def export(options: ExportOptions) -> None:
     options.check()
     import torch  # seconds to import, as is what follows
 
+    from modeling.adapters import merged
+    from modeling.checkpoints import as_plain_whisper
     from modeling.processors import save_processor
 
     from .checkpoints import put_in_place
     from .model_card import origin_of, write_card
     from .reload_check import check_logits, check_tensors, fresh_logits, logits_of, round_weights
-    from .trained_weights import merged, open_trained
+    from .trained_weights import open_trained
 
     dtype = getattr(torch, DTYPES[options.dtype])
     model, processor = open_trained(options.checkpoint)
     trained = logits_of(model)
     model = merged(model, str(options.checkpoint))
+    if options.as_whisper:
+        padding = getattr(model.config, "encoder_padding", "window")
+        model = as_plain_whisper(model, str(options.checkpoint))
+        if padding == "clip":
+            print("note: trained on input as long as the clips; as plain Whisper it will be given 30 s windows")
     check_range(model, options.dtype, dtype)
     check_space(options.output, sum(p.numel() for p in model.parameters()) * dtype.itemsize)
     target = options.output.resolve()

@@ -2,12 +2,14 @@
 
 import json
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from data.utterance import Skipped
+
+from .scoring.error_rates import ScoredUtterance
 
 
 class Journal:
@@ -43,6 +45,15 @@ class Journal:
             if isinstance(value, (int, float)):
                 self.tensorboard().add_scalar(f"{kind}/{name}", value, step)
         self.tensorboard().flush()
+
+    def texts(self, step: int, samples: Sequence[ScoredUtterance]) -> None:
+        """What was said and what was heard of some utterances, one below the other in TensorBoard."""
+        if self.is_main and samples:
+            for one in samples:
+                said, heard = one.prediction.reference, one.prediction.hypothesis
+                text = f"    reference:  {said}\n    hypothesis: {heard}"  # indented, as code: no sign means anything
+                self.tensorboard().add_text(f"validation/{one.id}", text, step)
+            self.tensorboard().flush()
 
     def tensorboard(self) -> Any:
         if self.writer is None:

@@ -20,9 +20,11 @@ from .checkpoints import Checkpoints, RunState, save_pretrained
 from .config import RunConfig
 from .engine import bare_model
 from .evaluation import Evaluation, Evaluator, Interrupted
+from .first_step import FirstStep
+from .improvement import describe_patience, note_evaluation, out_of_patience
 from .journal import Journal, append
 from .meter import Meter
-from .optimizer import learning_rate_share, set_learning_rate
+from .optimizer import learning_rate_share, logged_learning_rates, set_learning_rates
 from .stopping import StopRequest
 
 MIN_ROWS_TO_JUDGE = 100  # the share of broken rows is taken of at least so many
@@ -61,21 +63,30 @@ class Trainer:
         self.model.train()  # a checkpoint opens in evaluation mode, without dropout and gradient checkpointing
         stopped = self.evaluate_if_due(state.step)
         group, tokens = self.find_data(self.batches.next_group(config.training.accumulation))
-        while state.step < config.training.steps and not stopped:
+        proof: FirstStep | None = FirstStep(bare_model(self.model))
+        while not (stopped or self.finished):
             started = time.perf_counter()
             upcoming, verdict = self.train_step(group, tokens)
             seconds = time.perf_counter() - started
+            if proof is not None:
+                proof.check(self.accelerator)
+                proof = None
             state.seconds += seconds
             self.meter.end_step(seconds)
             self.log_step(verdict)
             self.check_quarantine(group.state)
             stopped = verdict.stop or self.evaluate_if_due(state.step)
-            last = state.step == config.training.steps
+            last = self.finished
             if stopped or last or state.step % config.checkpoints.every_steps == 0:
                 self.save_checkpoint(group.state)
             if not (stopped or last):
                 group, tokens = self.find_data(upcoming, verdict)
         return not stopped
+
+    @property
+    def finished(self) -> bool:
+        """All steps are done, or evaluations have stopped getting better for good."""
+        return self.state.step >= self.config.training.steps or out_of_patience(self.state, self.config.evaluation)
 
     def train_step(self, group: BatchGroup, tokens: int) -> tuple[BatchGroup, Verdict]:
         """One optimizer update on ``group``, whose target tokens on all ranks are ``tokens``.
@@ -87,7 +98,8 @@ class Trainer:
         """
         accelerator, training = self.accelerator, self.config.training
         step = self.state.step + 1
-        set_learning_rate(self.optimizer, learning_rate_share(step, training.steps, self.config.optimizer))
+        settings = self.config.optimizer
+        set_learning_rates(self.optimizer, settings, learning_rate_share(step, training.steps, settings))
         parts = accelerator.num_processes * training.accumulation  # what the engine divides the summed losses by
         for number, audio in enumerate(group.batches, start=1):
             with accelerator.accumulate(self.model):
@@ -192,11 +204,10 @@ class Trainer:
     def log_step(self, verdict: Verdict) -> None:
         if self.state.step % self.config.logging.every_steps == 0 or self.state.step == 1:
             values = self.meter.read()
-            rate = self.config.optimizer.learning_rate * learning_rate_share(
-                self.state.step, self.config.training.steps, self.config.optimizer
-            )
-            values |= {"learning_rate": rate, "epoch": self.batches.epoch}
+            rates = logged_learning_rates(self.optimizer)
+            values |= {**rates, "epoch": self.batches.epoch}
             self.journal.write(self.state.step, "train", values)
+            rate = rates["learning_rate"]
             shown = {"loss": values["loss"], "rate": rate, "utterances/s": values["utterances_per_second"]}
             self.journal.show(self.state.step, shown)
 
@@ -206,37 +217,31 @@ class Trainer:
         if self.evaluator is None or not due or self.state.evaluated_step == step:
             return False
         try:
-            evaluation = self.evaluator.run(self.model, self.stop)
+            evaluation = self.evaluator.run(self.model, self.stop, self.state.evaluation_rows)
         except Interrupted:
             return True
         self.state.evaluated_step = step
+        if self.config.evaluation.max_seconds is not None:
+            self.state.evaluation_rows = evaluation.rows
         self.keep_if_best(evaluation)
         return False
 
     def keep_if_best(self, evaluation: Evaluation) -> None:
-        rates, step = evaluation.rates, self.state.step
+        config, rates, step = self.config.evaluation, evaluation.rates, self.state.step
         self.journal.quarantine(Skipped(row["id"], row["reason"]) for row in evaluation.skipped)
         if evaluation.repeated:
             self.journal.say(f"data.validation: {evaluation.repeated} rows bear an id that others bear: counted once")
-        values = {
-            "word_error_rate": rates.word_error_rate,
-            "character_error_rate": rates.character_error_rate,
-            "seconds": evaluation.seconds,
-            "real_time_factor": evaluation.real_time_factor,
-            "utterances": rates.utterances,
-            "skipped": len(evaluation.skipped),
-        }
-        self.journal.write(step, "validation", values)
-        better = self.state.best is None or rates.word_error_rate < self.state.best
+        self.journal.write(step, "validation", evaluation.metrics())
+        self.journal.texts(step, evaluation.samples(config.samples))
+        better = note_evaluation(self.state, evaluation, config)
         self.journal.say(
             f"step {step}: word error rate {rates.word_error_rate:.2%}, character error rate "
             f"{rates.character_error_rate:.2%} of {rates.utterances} utterances{', the best so far' if better else ''}"
         )
         if better:
-            self.state.best = rates.word_error_rate
-            self.state.best_character_error_rate = rates.character_error_rate
-            self.state.best_step = step
             save_pretrained(self.accelerator, self.model, self.processor, self.journal.folder / "best")
+        if out_of_patience(self.state, config):
+            self.journal.say(describe_patience(self.state, config))
 
     def save_checkpoint(self, data_state: dict[str, Any]) -> None:
         self.state.processes = self.accelerator.num_processes

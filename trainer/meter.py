@@ -1,7 +1,10 @@
 """Figures of the steps since they were last read."""
 
+import platform
+import re
 import resource
 import sys
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -50,3 +53,14 @@ def peak_memory_bytes() -> int:
         return torch.cuda.max_memory_allocated()
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
+
+
+def hardware() -> str:
+    """The device in words: the GPU, or the CPU and the threads that torch uses of it."""
+    if torch.cuda.is_available():
+        return torch.cuda.get_device_name()
+    model = platform.processor() or platform.machine()
+    if Path("/proc/cpuinfo").exists():
+        named = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(encoding="utf-8"), re.MULTILINE)
+        model = named[1] if named else model
+    return f"{model}, {torch.get_num_threads()} threads"

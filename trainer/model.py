@@ -1,4 +1,7 @@
-"""The model and the processor that a config asks for: a checkpoint lifted, or a new model with its vocabulary."""
+"""The model and the processor that a config asks for: a checkpoint lifted, or a new model with its vocabulary.
+
+What is trained of it is decided here too, before any engine sees it.
+"""
 
 from typing import Any
 
@@ -6,17 +9,25 @@ import torch
 
 from data.byte_tokenizer import build_byte_processor, generation_config_for
 from modeling import DualWhisperConfig, DualWhisperForConditionalGeneration
+from modeling.adapters import Base, LoraSettings, add_lora, fingerprint, is_new
 from modeling.checkpoints import open_model, open_processor
 from modeling.linear import decode_faster
+from modeling.quantization import quantize_linear
+from modeling.strategies import choose_trained
 
 from .config import Architecture, RunConfig
+from .config_file import ConfigError
+from .engine import resolve_precision
 from .languages import languages_of
+
+COMPUTE_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def build_model(config: RunConfig) -> tuple[Any, Any]:
     """Model (float32, on the CPU, the same on every rank) and processor.
 
     Raises:
+        ConfigError: if the strategy does not fit the model.
         CheckpointError: if the checkpoint cannot be opened or is of another architecture.
     """
     settings = config.model
@@ -27,15 +38,51 @@ def build_model(config: RunConfig) -> tuple[Any, Any]:
             settings.checkpoint,
             settings.revision,
             lift=True,
+            dual_attention=settings.dual_attention,
             encoder_padding=settings.encoder_padding,
             dropout=settings.dropout,
         )
     else:
         model, processor = new_model(config)
     model.config.use_cache = True
+    apply_strategy(model, config)
     if settings.gradient_checkpointing:
         model.gradient_checkpointing_enable()
     return model, processor
+
+
+def apply_strategy(model: Any, config: RunConfig) -> None:
+    """Freeze, quantise and adapt, in place; also for a model on the meta device, which is quantised nowhere.
+
+    Raises:
+        ConfigError: naming the key that does not fit the model.
+    """
+    settings = config.model
+    top = (settings.selective.encoder_layers, settings.selective.decoder_layers) if settings.selective else None
+    try:
+        choose_trained(model, settings.strategy, top)
+    except ValueError as error:
+        raise ConfigError(f"model.selective.{error}") from None
+    options = settings.adapter
+    if options is None:
+        return
+    assert settings.checkpoint is not None  # the config has refused the strategy without one
+    on_meta = next(model.parameters()).is_meta
+    base = Base(
+        settings.checkpoint,
+        settings.revision,
+        settings.dual_attention,
+        settings.encoder_padding,
+        "" if on_meta else fingerprint(model),
+    )
+    if settings.strategy == "qlora" and not on_meta:
+        dtype = COMPUTE_DTYPES[resolve_precision(config.engine.precision)]
+        quantize_linear(model, options.bits or 4, keep=is_new, compute_dtype=dtype)
+    try:
+        lora = LoraSettings(options.rank, options.alpha, options.dropout, options.targets, options.where)
+        add_lora(model, lora, base)
+    except ValueError as error:
+        raise ConfigError(f"model.lora.targets: {error}") from None
 
 
 def new_model(config: RunConfig) -> tuple[Any, Any]:
@@ -53,6 +100,7 @@ def new_model(config: RunConfig) -> tuple[Any, Any]:
         DualWhisperConfig(
             **architecture_arguments(shape, len(processor.tokenizer)),
             encoder_padding=settings.encoder_padding,
+            dual_attention=settings.dual_attention,
             dropout=settings.dropout,
             decoder_start_token_id=generation.decoder_start_token_id,
             pad_token_id=generation.pad_token_id,

@@ -1,7 +1,11 @@
 """What a run would do, without doing it: the resolved config, parameter counts and the plan of batches."""
 
+from __future__ import annotations
+
 import os
 from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from data.config import SourceConfig
 from data.sources import Source
@@ -9,7 +13,13 @@ from data.sources import Source
 from .config import RunConfig
 from .config_file import dump_config
 from .engine import check_engine, launched_processes, resolve_precision
+from .evaluation import check_evaluation, check_positions
 from .languages import check_language, languages_of
+from .optimizer import check_optimizer
+from .parameter_table import parameter_table
+
+if TYPE_CHECKING:  # seconds to import
+    from modeling.strategies import Part
 
 NOT_LOOKED_AT = "on the hub, not looked at"
 
@@ -19,19 +29,29 @@ class Plan:
     """Figures of a run to be.
 
     Attributes:
-        parameters, new_parameters: of the model and of what plain Whisper has not; None where only the hub knows.
+        parts: of the model, what is trained of each; None where only the hub knows.
         processes: started by the launcher.
         lanes: of the training data.
         utterances_per_step: on all processes, where every microbatch is full.
         sources: the training data.
     """
 
-    parameters: int | None
-    new_parameters: int | None
+    parts: list[Part] | None
     processes: int
     lanes: int
     utterances_per_step: int
-    sources: tuple["PlannedSource", ...]
+    sources: tuple[PlannedSource, ...]
+
+    @property
+    def parameters(self) -> int | None:
+        return None if self.parts is None else sum(part.parameters for part in self.parts)
+
+    @property
+    def new_parameters(self) -> int | None:
+        """Those that plain Whisper has not, adapters not counted."""
+        from modeling.strategies import NEW_PARTS
+
+        return None if self.parts is None else sum(part.parameters for part in self.parts if part.name in NEW_PARTS)
 
     @property
     def training_rows(self) -> int | None:
@@ -67,8 +87,9 @@ def make_plan(config: RunConfig) -> Plan:
         ConfigError, DataError, CheckpointError: as training would, as far as this machine can tell.
     """
     check_engine(config)
+    check_optimizer(config)
     check_language(config)
-    parameters, new_parameters = plan_parameters(config)
+    model = planned_model(config)
     processes = launched_processes()
     data = config.data
     weights = sum(source.weight or 1.0 for source in data.training_sources)
@@ -79,10 +100,16 @@ def make_plan(config: RunConfig) -> Plan:
     for name, source in (("data.validation", data.validation), ("data.test", data.test)):
         if source is not None:
             planned_rows(source, name)
+    if data.validation is not None:
+        is_here = data.validation.hub is None and data.validation.digits is None
+        check_evaluation(config, Source(data.validation, "data.validation"), columns_too=is_here)
+        if model is not None:
+            check_positions(config.evaluation, model)
     training = config.training
+    from modeling.strategies import parameters_by_part
+
     return Plan(
-        parameters,
-        new_parameters,
+        None if model is None else parameters_by_part(model),
         processes,
         data.lanes or processes * max(1, data.workers),
         training.batch_size * training.accumulation * processes,
@@ -102,37 +129,45 @@ def planned_rows(source: SourceConfig, name: str) -> int | None:
     return opened.row_count()
 
 
-def plan_parameters(config: RunConfig) -> tuple[int | None, int | None]:
-    """All parameters, and those that plain Whisper has not."""
+def planned_model(config: RunConfig) -> Any:
+    """The model on the meta device, its strategy applied; None where only the hub knows its shape."""
+    from modeling.adapters import read_base
     from modeling.checkpoints import check_name, checkpoint_kind
-    from modeling.published import count_parameters, model_without_weights, published_shape
+    from modeling.published import model_without_weights, published_shape
 
     settings = config.model
+    checkpoint = settings.checkpoint or ""
     if settings.architecture is not None:
         from data.byte_tokenizer import build_byte_processor
 
         from .model import architecture_arguments
 
         if settings.processor is not None:
-            return None, None
+            return None
         vocabulary = len(build_byte_processor(languages_of(config)).tokenizer)
         shape = architecture_arguments(settings.architecture, vocabulary)
-    elif settings.checkpoint is not None and os.path.isdir(settings.checkpoint):
+    elif os.path.isdir(checkpoint):
         from transformers import WhisperConfig
 
-        checkpoint_kind(settings.checkpoint)
-        stored = WhisperConfig.from_pretrained(settings.checkpoint).to_dict()
-        shape = {name: stored[name] for name in published_shape("openai/whisper-tiny") or {}}
-        shape["num_mel_bins"] = stored["num_mel_bins"]
+        checkpoint_kind(checkpoint)
+        while (base := read_base(Path(checkpoint))) is not None:
+            checkpoint = base.checkpoint
+        if not os.path.isdir(checkpoint):
+            shape = published_shape(checkpoint) or {}
+        else:
+            stored = WhisperConfig.from_pretrained(checkpoint).to_dict()
+            shape = {name: stored[name] for name in published_shape("openai/whisper-tiny") or {}}
+            shape["num_mel_bins"] = stored["num_mel_bins"]
     else:
-        check_name(settings.checkpoint or "")
-        found = published_shape(settings.checkpoint or "")
-        if found is None:
-            return None, None
-        shape = found
-    model = model_without_weights(shape)
-    new = set(model.new_modules())
-    return count_parameters(model)[0], sum(p.numel() for name, p in model.named_parameters() if name in new)
+        check_name(checkpoint)
+        shape = published_shape(checkpoint) or {}
+    if not shape:
+        return None
+    from .model import apply_strategy
+
+    model = model_without_weights(shape, settings.dual_attention)
+    apply_strategy(model, config)
+    return model
 
 
 def print_plan(config: RunConfig) -> None:
@@ -147,6 +182,8 @@ def print_plan(config: RunConfig) -> None:
     table = Table("plan", "")
     count = "{:,}".format
     table.add_row("model", config.model.checkpoint or "from nothing")
+    attention = "with" if config.model.dual_attention else "without"
+    table.add_row("strategy", f"{config.model.strategy}, {attention} second attentions")
     table.add_row("parameters", NOT_LOOKED_AT if plan.parameters is None else count(plan.parameters))
     table.add_row("of them new", NOT_LOOKED_AT if plan.new_parameters is None else count(plan.new_parameters))
     zero = f"DeepSpeed ZeRO-{config.engine.zero_stage}" if config.engine.zero_stage else "one process or DDP"
@@ -176,4 +213,6 @@ def print_plan(config: RunConfig) -> None:
     table.add_row("evaluations", str(evaluations))
     checkpoint_steps = config.checkpoints.every_steps
     table.add_row("checkpoints", f"every {count(checkpoint_steps)} steps, the last {config.checkpoints.keep} kept")
+    if plan.parts is not None:
+        print(parameter_table(plan.parts) + "\n")
     Console(soft_wrap=True).print(table)

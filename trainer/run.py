@@ -10,10 +10,13 @@ from data.sources import Source
 from .checkpoints import BLUEPRINT, Checkpoints, RunState, read_state, save_blueprint, save_pretrained
 from .config import RunConfig
 from .config_file import ConfigError
-from .engine import build_accelerator, check_engine, describe_engine
-from .evaluation import Evaluator
+from .engine import bare_model, build_accelerator, check_engine, describe_engine
+from .evaluation import Evaluator, check_evaluation, check_positions
+from .improvement import describe_patience, out_of_patience
 from .journal import Journal
 from .languages import check_language, label_encoder
+from .optimizer import build_optimizer, check_optimizer
+from .parameter_table import parameter_table
 from .run_folder import changed_settings, check_output_dir, write_config, write_summary
 from .stopping import StopRequest
 
@@ -30,6 +33,7 @@ def train(config: RunConfig, resume: bool = False) -> dict[str, Any]:
     """
     with StopRequest() as stop:
         check_engine(config)
+        check_optimizer(config)
         check_language(config)
         checkpoint = check_output_dir(config, resume)
         changes = changed_settings(config) if resume else []
@@ -37,13 +41,19 @@ def train(config: RunConfig, resume: bool = False) -> dict[str, Any]:
         validation = Source(config.data.validation, "data.validation") if config.data.validation else None
         for opened in filter(None, (*sources, validation)):
             opened.check_columns()
+        if validation is not None:
+            check_evaluation(config, validation)
         from .model import build_model  # seconds to import
 
         model, processor = build_model(config)
+        if validation is not None:
+            check_positions(config.evaluation, model)
         labels = label_encoder(config, model, processor)
         accelerator = build_accelerator(config)
         trainer = assemble(config, accelerator, model, processor, labels, sources, validation, checkpoint, stop)
-        if trainer.state.step >= config.training.steps:
+        if out_of_patience(trainer.state, config.evaluation):
+            trainer.journal.say(f"finished already: {describe_patience(trainer.state, config.evaluation)}")
+        elif trainer.state.step >= config.training.steps:
             trainer.journal.say(f"finished already at step {trainer.state.step}; raise training.steps to go on")
         for change in changes:
             trainer.journal.say(f"changed since the run began: {change}")
@@ -56,9 +66,9 @@ def train(config: RunConfig, resume: bool = False) -> dict[str, Any]:
             trainer.journal.close()
         summary: dict[str, Any] = {}
         if accelerator.is_main_process:
-            from modeling.published import count_parameters
+            from modeling.strategies import parameters_by_part
 
-            summary = write_summary(config, trainer.state, describe_engine(accelerator), count_parameters(model))
+            summary = write_summary(config, trainer.state, describe_engine(accelerator), parameters_by_part(model))
         if not finished:
             trainer.journal.say(f"stopped at step {trainer.state.step}; go on with --resume")
         accelerator.end_training()
@@ -84,8 +94,9 @@ def assemble(
     """Everything a run needs, prepared for the engine and put back to where the checkpoint was."""
     import torch
 
+    from modeling.strategies import parameters_by_part
+
     from .loop import Trainer
-    from .optimizer import build_optimizer
 
     state = read_state(checkpoint) if checkpoint else RunState()
     if checkpoint and config.engine.zero_stage and state.processes != accelerator.num_processes:
@@ -95,12 +106,13 @@ def assemble(
         )
     folder = Path(config.output_dir)
     training = config.training
-    optimizer = build_optimizer(model, config.optimizer)
+    optimizer = build_optimizer(model, config, accelerator.device)
     model, optimizer = accelerator.prepare(model, optimizer)
     check_prepared(config, accelerator, model)
     torch.manual_seed(training.seed + accelerator.process_index)
-    checkpoints = Checkpoints(folder, config.checkpoints, accelerator)
+    checkpoints = Checkpoints(folder, config.checkpoints, accelerator, model)
     if checkpoint:
+        check_base(model, folder / BLUEPRINT)
         state = checkpoints.load(checkpoint)
     batches = TrainingBatches(
         sources,
@@ -128,6 +140,7 @@ def assemble(
     evaluator = build_evaluator(config, accelerator, processor, validation) if validation else None
     begun = f"from {checkpoint}, the run's own engine files (pickles)" if checkpoint else "from the beginning"
     journal.say(f"{describe_engine(accelerator)}; {begun}")
+    journal.say(parameter_table(parameters_by_part(bare_model(model))))
     if batches.lanes % accelerator.num_processes:
         journal.say(f"{batches.lanes} data lanes for {accelerator.num_processes} processes: some will wait for others")
     return Trainer(
@@ -135,17 +148,30 @@ def assemble(
     )
 
 
-def build_evaluator(config: RunConfig, accelerator: Any, processor: Any, source: Source) -> Evaluator:
+def build_evaluator(
+    config: RunConfig, accelerator: Any, processor: Any, source: Source, in_training: bool = True
+) -> Evaluator:
     return Evaluator(
         accelerator,
         processor,
         source,
         language=source.config.language or config.data.language,
         task=config.data.task,
-        batch_size=config.evaluation.batch_size,
-        max_new_tokens=config.evaluation.max_new_tokens,
-        normalizer=config.evaluation.normalizer,
+        config=config.evaluation,
+        in_training=in_training,
     )
+
+
+def check_base(model: Any, blueprint: Path) -> None:
+    """Refuse to go on with an adapter whose base is not what it was: its checkpoints hold no weight of it."""
+    from modeling.adapters import read_base
+
+    before, now = read_base(blueprint), getattr(bare_model(model), "adapter_base", None)
+    if before is not None and now is not None and before.fingerprint != now.fingerprint:
+        raise ConfigError(
+            f"model.checkpoint is {now.checkpoint!r}, whose weights are not those that the run was begun with: the "
+            "adapter fits those alone"
+        )
 
 
 def check_prepared(config: RunConfig, accelerator: Any, model: Any) -> None:

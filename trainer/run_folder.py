@@ -3,22 +3,34 @@
 import itertools
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from modeling.strategies import Part
+
 from .checkpoints import RunState, latest_checkpoint
 from .config import RunConfig
-from .config_file import ConfigError, dump_config, read_yaml
-from .meter import peak_memory_bytes
+from .config_file import ConfigError, dump_config, flatten, read_yaml
+from .improvement import out_of_patience
+from .meter import hardware, peak_memory_bytes
 
-# What a checkpoint is made for: the model, and the engine that wrote its files.
+# What a checkpoint is made for: the model, the optimizer whose states it holds, and the engine that wrote its files.
 FIXED = (
     "model.architecture",
     "model.checkpoint",
+    "model.dual_attention",
+    "model.lora",
     "model.processor",
     "model.revision",
+    "model.selective",
+    "model.strategy",
+    "optimizer.betas",
+    "optimizer.epsilon",
+    "optimizer.name",
+    "optimizer.weight_decay",
     "engine.zero_stage",
 )
 # What a lane plans its window's batches from.
@@ -87,34 +99,30 @@ def changed_settings(config: RunConfig) -> list[str]:
     return lines
 
 
-def flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested mappings as one, keys joined by dots."""
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        flat |= flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
-    return flat
-
-
 def write_config(config: RunConfig) -> None:
     folder = Path(config.output_dir)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.yaml").write_text(dump_config(config), encoding="utf-8")
 
 
-def write_summary(config: RunConfig, state: RunState, engine: str, parameters: tuple[int, int]) -> dict[str, Any]:
+def write_summary(config: RunConfig, state: RunState, engine: str, parts: Sequence[Part]) -> dict[str, Any]:
     """The run's final figures, as ``summary.json``; rates are fractions, those of the best checkpoint."""
     summary = {
-        "word_error_rate": state.best,
+        "word_error_rate": state.best_word_error_rate,
         "character_error_rate": state.best_character_error_rate,
         "best_step": state.best_step,
         "steps": state.step,
+        "stopped_early": state.step < config.training.steps and out_of_patience(state, config.evaluation),
         "seconds": round(state.seconds, 3),
         "utterances_per_second": state.utterances / max(state.seconds, 1e-9),
         "peak_memory_bytes": peak_memory_bytes(),
-        "parameters": parameters[0],
-        "trainable_parameters": parameters[1],
+        "parameters": sum(part.parameters for part in parts),
+        "trainable_parameters": sum(part.trained for part in parts),
         "rows_skipped": state.broken,
+        "strategy": config.model.strategy,
+        "dual_attention": config.model.dual_attention,
         "engine": engine,
+        "hardware": hardware(),
     }
     path = Path(config.output_dir) / "summary.json"
     path.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")

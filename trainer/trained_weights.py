@@ -7,8 +7,7 @@ this project's or transformers' own. Pickles are read in one case only, the run'
 import contextlib
 import io
 import json
-import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +16,12 @@ from safetensors.torch import load_file
 from transformers import GenerationConfig, WhisperConfig, WhisperForConditionalGeneration
 
 from modeling import DualWhisperConfig, DualWhisperForConditionalGeneration
+from modeling.adapters import adapter_weights, damage_told, first_line, is_adapter, open_adapter, refuse_names
 from modeling.checkpoints import DUAL, CheckpointError, check_name, checkpoint_kind, open_model, open_processor
 
 from .checkpoints import BLUEPRINT, list_checkpoints, read_state
 
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
-ADAPTER_CONFIG, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 
 
 def open_trained(folder: Path, say: Callable[[str], None] = print) -> tuple[Any, Any]:
@@ -42,7 +41,7 @@ def open_trained(folder: Path, say: Callable[[str], None] = print) -> tuple[Any,
         raise CheckpointError(f"no such folder: {name}")
     if (folder / "run_state.json").exists():
         model, processor = open_step(folder, say)
-    elif (folder / ADAPTER_CONFIG).exists():
+    elif is_adapter(folder):
         model, processor = open_adapter(folder)
     else:
         refuse_what_is_no_model(folder)
@@ -57,7 +56,7 @@ def open_trained(folder: Path, say: Callable[[str], None] = print) -> tuple[Any,
 def refuse_what_is_no_model(folder: Path) -> None:
     """Say which folders a run's folder has, and what to do about pickles, before transformers tries them."""
     if (folder / "config.yaml").exists():
-        plain = [folder / part for part in ("best", "final") if (folder / part / "config.json").exists()]
+        plain = [folder / part for part in ("best", "final") if is_saved_model(folder / part)]
         there = [str(path) for path in (*plain, *list_checkpoints(folder / "checkpoints"))]
         raise CheckpointError(
             f"{folder} is a run's folder; export " + (f"one of {', '.join(there)}" if there else "it once it has saved")
@@ -76,19 +75,25 @@ def refuse_what_is_no_model(folder: Path) -> None:
     raise CheckpointError(f"{folder} has no {WEIGHTS}")
 
 
+def is_saved_model(folder: Path) -> bool:
+    return is_adapter(folder) or (folder / "config.json").exists()
+
+
 # A resumable checkpoint
 
 
 def open_step(folder: Path, say: Callable[[str], None]) -> tuple[Any, Any]:
     """Model and processor of ``checkpoints/step_…``, from the run's blueprint and the engine's own files."""
     blueprint = folder.resolve().parent.parent / BLUEPRINT
-    if not (blueprint / "config.json").exists():
+    if not is_saved_model(blueprint):
         raise CheckpointError(
             f"{folder} has weights, but not what the model is: {blueprint} is missing. Put the checkpoint back into "
             "its run's folder; a run of an older version gets one when it goes on with --resume"
         )
-    model, processor = model_without_weights(blueprint), open_processor(str(blueprint))
     weights = read_zero_shards(folder, say) if (folder / "latest").exists() else read_safetensors(folder)
+    if is_adapter(blueprint):
+        return open_adapter(blueprint, adapter_weights(weights))
+    model, processor = model_without_weights(blueprint), open_processor(str(blueprint))
     load_strictly(model, weights, str(folder))
     return model, processor
 
@@ -188,58 +193,6 @@ def load_strictly(model: Any, weights: dict[str, torch.Tensor], name: str) -> No
     assert not any(t.is_meta for t in (*model.parameters(), *model.buffers())), "state that no checkpoint has"
 
 
-# A LoRA adapter
-
-
-def open_adapter(folder: Path) -> tuple[Any, Any]:
-    """peft's model of a LoRA adapter over its base in float32, and the processor, the adapter's own if it has one."""
-    from peft import PeftConfig, get_peft_model, set_peft_model_state_dict
-
-    file = folder / ADAPTER_WEIGHTS
-    if not file.exists():
-        pickle = folder / "adapter_model.bin"
-        why = f" ({pickle.name} is a pickle, which is not read)" if pickle.exists() else ""
-        raise CheckpointError(f"{folder} has no {ADAPTER_WEIGHTS}{why}; save the adapter as safetensors")
-    with damage_told(folder / ADAPTER_CONFIG):
-        config = PeftConfig.from_pretrained(str(folder))
-        kind = getattr(config.peft_type, "value", config.peft_type)
-    if kind != "LORA":
-        raise CheckpointError(f"{folder} is a {kind} adapter; only LORA ones can be merged here")
-    base = config.base_model_name_or_path
-    if not base:
-        raise CheckpointError(f"{folder / ADAPTER_CONFIG} names no base_model_name_or_path to merge into")
-    try:
-        model = open_model(base, config.revision)
-    except CheckpointError as error:
-        raise CheckpointError(f"the base model of {folder}: {error}") from None
-    has_processor = (folder / "tokenizer_config.json").exists()
-    processor = open_processor(str(folder)) if has_processor else open_processor(base, config.revision)
-    config.init_lora_weights = True  # others, such as pissa, would change the base on the way in
-    with damage_told(file):
-        model = get_peft_model(model, config)
-        own = {key for key, _ in model.named_parameters() if ".lora_" in key or ".modules_to_save." in key}
-        result: Any = set_peft_model_state_dict(model, load_file(file))
-    refuse_names(str(file), "has tensors that the adapted model has not", result.unexpected_keys)
-    refuse_names(str(file), "lacks tensors of the adapter", own & set(result.missing_keys))
-    return model, processor
-
-
-def merged(model: Any, name: str) -> Any:
-    """The model itself, an adapter merged into the weights it adapts.
-
-    Raises:
-        CheckpointError: if the adapter parts weights that the model has as one.
-    """
-    if not hasattr(model, "merge_and_unload"):
-        return model
-    model = model.merge_and_unload().eval()
-    if model.config.tie_word_embeddings:
-        if not torch.equal(model.get_output_embeddings().weight, model.get_input_embeddings().weight):
-            raise CheckpointError(f"{name} adapts only one of proj_out and the embeddings, which the model has as one")
-        model.tie_weights()
-    return model
-
-
 # Complaints
 
 
@@ -247,26 +200,3 @@ def refuse_what_is_not_finite(model: Any, name: str) -> None:
     for key, tensor in model.state_dict().items():
         if not torch.isfinite(tensor).all():
             raise CheckpointError(f"{name}: {key} holds values that are not finite numbers")
-
-
-def refuse_names(name: str, what: str, keys: Any) -> None:
-    if keys:
-        listed = sorted(keys)
-        more = f" and {len(listed) - 3} more" if len(listed) > 3 else ""
-        raise CheckpointError(f"{name} {what}: {', '.join(listed[:3])}{more}")
-
-
-@contextlib.contextmanager
-def damage_told(path: Path) -> Iterator[None]:
-    """Whatever a library raises on a damaged file becomes one line that names the file."""
-    try:
-        yield
-    except (CheckpointError, MemoryError):
-        raise
-    except Exception as error:  # safetensors, pickle, peft and DeepSpeed each raise their own
-        raise CheckpointError(f"cannot read {os.fspath(path)}: {first_line(error)}") from error
-
-
-def first_line(error: Exception) -> str:
-    lines = (line.strip() for line in str(error).splitlines())
-    return f"{type(error).__name__}: {next(filter(None, lines), 'no reason given')}"

@@ -110,7 +110,11 @@ def describe(run: trainer.loop.Trainer) -> dict[str, Any]:
     """What really runs."""
     is_deepspeed = isinstance(run.model, deepspeed.DeepSpeedEngine)
     bare = run.accelerator.unwrap_model(run.model)
+    optimizer = run.optimizer
+    while hasattr(optimizer, "optimizer"):
+        optimizer = optimizer.optimizer
     return {
+        "optimizer": type(optimizer).__name__,
         "engine": type(run.model).__name__,
         "stage": run.model.zero_optimization_stage() if is_deepspeed else 0,
         "processes": torch.distributed.get_world_size() if torch.distributed.is_initialized() else 1,

@@ -1,0 +1,71 @@
+"""The proof that a run trains what it means to: after the first step, what has a gradient and what has changed.
+
+Of every engine: gradients are seen as they come out of the backward pass, before DDP or ZeRO reduce and drop them; of
+frozen parameters that ZeRO-3 has spread, each rank looks at its own piece.
+"""
+
+from typing import Any
+
+import torch
+
+AS_INTEGERS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+NAMED = 8  # parameters that a message names
+
+
+class UntrainedParameters(RuntimeError):
+    """A parameter that should be trained has no gradient, or a frozen one has changed."""
+
+
+class FirstStep:
+    """Watches a model from before its first step to after it; :meth:`check` then says whether it trains.
+
+    Args:
+        model: the bare one, not the engine around it.
+    """
+
+    def __init__(self, model: Any) -> None:
+        parameters = dict(model.named_parameters())
+        self.frozen = {name: parameter for name, parameter in parameters.items() if not parameter.requires_grad}
+        self.without_gradient = {name for name in parameters if name not in self.frozen}
+        self.hooks = [parameters[name].register_hook(self.seen(name)) for name in self.without_gradient]
+        self.before = {name: checksum(parameter) for name, parameter in self.frozen.items()}
+
+    def seen(self, name: str) -> Any:
+        def has_gradient(gradient: torch.Tensor) -> None:
+            self.without_gradient.discard(name)
+
+        return has_gradient
+
+    def check(self, accelerator: Any) -> None:
+        """To be called once, by all ranks, after the optimizer's step.
+
+        Raises:
+            UntrainedParameters: on every rank, if any rank found something.
+        """
+        for hook in self.hooks:
+            hook.remove()
+        changed = [name for name, old in self.before.items() if checksum(self.frozen[name]) != old]
+        found = torch.tensor(float(len(changed) + len(self.without_gradient)), device=accelerator.device)
+        if accelerator.num_processes > 1:
+            torch.distributed.all_reduce(found)
+        if not found:
+            return
+        complaints = []
+        if self.without_gradient:
+            complaints.append(f"should be trained, but got no gradient: {named(sorted(self.without_gradient))}")
+        if changed:
+            complaints.append(f"are frozen, but changed: {named(sorted(changed))}")
+        what = "; ".join(complaints) or "another rank names the parameters"
+        raise UntrainedParameters(f"the first step did not train what it should; {what}. Nothing was saved")
+
+
+def checksum(parameter: torch.Tensor) -> int:
+    """The sum of a tensor's bits, read as integers; of what this rank holds of it."""
+    held = getattr(parameter, "ds_tensor", parameter).detach()
+    integers = held.contiguous().view(-1).view(AS_INTEGERS[held.element_size()])
+    return int(integers.sum(dtype=torch.int64))
+
+
+def named(names: list[str]) -> str:
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return ", ".join(names[:NAMED]) + more

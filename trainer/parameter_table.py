@@ -1,0 +1,25 @@
+"""What of a model is trained, part by part, as a table to read before a GPU is paid for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # seconds to import
+    from modeling.strategies import Part
+
+
+def parameter_table(parts: Sequence[Part]) -> str:
+    """Lines of text: each part's parameters, those trained, and their share of the part; last the whole model."""
+    counts = [(part.name, part.parameters, part.trained) for part in parts]
+    counts.append(("together", sum(part.parameters for part in parts), sum(part.trained for part in parts)))
+    rows = [("", "parameters", "trained", "")]
+    rows += [(name, f"{all_:,}", f"{trained:,}", share_in_words(all_, trained)) for name, all_, trained in counts]
+    name, number = max(len(row[0]) for row in rows), max(len(row[1]) for row in rows)
+    lines = (f"{row[0]:<{name}}  {row[1]:>{number}}  {row[2]:>{number}}  {row[3]:>7}" for row in rows)
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def share_in_words(parameters: int, trained: int) -> str:
+    """In per cent with two digits after the point; ``frozen`` where nothing is trained."""
+    return f"{trained / parameters:.2%}" if trained else "frozen"

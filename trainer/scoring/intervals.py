@@ -1,0 +1,111 @@
+"""How far an error rate would move with other utterances or speakers of the same kind: bootstrap intervals.
+
+Bisani and Ney, "Bootstrap estimates for confidence intervals in ASR performance evaluation", ICASSP 2004. Utterances of
+one speaker err alike; where that matters whole speakers are drawn (a cluster bootstrap).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from data.errors import DataError
+
+from .error_rates import ScoredUtterance, check_same, corpus_rates
+
+DRAWS = 2000
+SEED = 0
+LEVEL = 0.95
+AT_ONCE = 4_000_000  # numbers held at a time
+
+Interval = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A rate less another, of the same utterances.
+
+    Attributes:
+        interval: 95 %; None below two units. Where it holds 0, the difference may be chance.
+        improved: share of the draws in which it is below 0.
+    """
+
+    value: float
+    interval: Interval | None
+    improved: float | None
+
+
+def totals(scored: Sequence[ScoredUtterance], cluster: str | None = None) -> np.ndarray:
+    """What is drawn, float64 [units, 4]: word errors, words, character errors, characters of each.
+
+    Args:
+        cluster: the column whose values are the units; None for utterances.
+    """
+    rows = np.array(
+        [[one.words.errors, one.words.tokens, one.characters.errors, one.characters.tokens] for one in scored],
+        dtype=np.float64,
+    ).reshape(-1, 4)
+    if cluster is None:
+        return rows
+    values, units = np.unique([one.prediction.columns[cluster] for one in scored], return_inverse=True)
+    summed = np.zeros((len(values), 4))
+    np.add.at(summed, units, rows)
+    return summed
+
+
+def draw_sums(rows: np.ndarray, draws: int = DRAWS, seed: int = SEED) -> np.ndarray:
+    """Sums over units drawn with replacement: float64 [units, m] to [draws, m]. The same seed draws the same units."""
+    generator = np.random.default_rng(seed)
+    sums = np.empty((draws, rows.shape[1]))
+    step = max(1, AT_ONCE // rows.size)
+    for start in range(0, draws, step):
+        drawn = generator.integers(len(rows), size=(min(step, draws - start), len(rows)))
+        sums[start : start + step] = rows[drawn].sum(axis=1)
+    return sums
+
+
+def rates(errors: np.ndarray, tokens: np.ndarray) -> np.ndarray:
+    """Errors over tokens; without any token 0 or 1, as for a corpus."""
+    return np.where(tokens > 0, errors / np.maximum(tokens, 1), errors > 0)
+
+
+def percentiles(values: np.ndarray) -> Interval:
+    low, high = np.quantile(values, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return float(low), float(high)
+
+
+def rate_intervals(
+    scored: Sequence[ScoredUtterance], cluster: str | None = None
+) -> tuple[Interval | None, Interval | None]:
+    """95 % intervals of word and character error rate; None below two units."""
+    rows = totals(scored, cluster)
+    if len(rows) < 2:
+        return None, None
+    sums = draw_sums(rows)
+    return percentiles(rates(sums[:, 0], sums[:, 1])), percentiles(rates(sums[:, 2], sums[:, 3]))
+
+
+def paired_difference(
+    ours: Sequence[ScoredUtterance], theirs: Sequence[ScoredUtterance], cluster: str | None = None
+) -> Difference:
+    """Our word error rate less theirs, the same units drawn for both: what they have in common cancels.
+
+    Raises:
+        DataError: if the two are not of the same utterances with the same references.
+    """
+    other = {one.id: one for one in theirs}
+    check_same("the two evaluations", {one.id: one for one in ours}, other)
+    for one in ours:
+        if one.prediction.reference != other[one.id].prediction.reference:
+            raise DataError(
+                f"the two evaluations differ in what was said in {one.id!r}: {one.prediction.reference!r} and "
+                f"{other[one.id].prediction.reference!r}"
+            )
+    matched = [other[one.id] for one in ours]
+    value = corpus_rates(ours).word_error_rate - corpus_rates(theirs).word_error_rate
+    rows = np.hstack([totals(ours, cluster)[:, :2], totals(matched, cluster)[:, :2]])
+    if len(rows) < 2:
+        return Difference(value, None, None)
+    sums = draw_sums(rows)
+    drawn = rates(sums[:, 0], sums[:, 1]) - rates(sums[:, 2], sums[:, 3])
+    return Difference(value, percentiles(drawn), float((drawn < 0).mean()))
