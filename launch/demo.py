@@ -1,5 +1,5 @@
 """The whole way in five minutes on two CPU cores: make speech, prepare and inspect it, train on it, evaluate unseen
-voices, transcribe."""
+voices, transcribe, and compare two ways of adapting the model to those voices."""
 
 import argparse
 import time
@@ -7,34 +7,21 @@ from pathlib import Path
 
 from trainer.command_line import run_command
 
-CONFIG = Path(__file__).resolve().parents[1] / "configs" / "demo.yaml"
-
-
-def inspect_speech(files: list[str]) -> tuple[str, Path]:
-    """What an inspection of prepared Parquet files says in a line, and its page, which is written beside them."""
-    from data.preparation.inspecting import inspect_corpus, write_page
-    from data.preparation.inspection import InspectionSettings
-    from data.preparation.inspection_findings import problems
-    from data.preparation.inspection_table import verdict
-    from data.preparation.settings import CorpusSettings
-
-    folder = Path(files[0]).parent
-    inspection = inspect_corpus(CorpusSettings(input=str(folder), kind="parquet"), InspectionSettings(), workers=2)
-    page = folder.with_name("inspection.html")
-    write_page(inspection, str(folder), str(page))
-    return verdict(problems(inspection)), page
+CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 
 
 def main(arguments: list[str]) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("overrides", nargs="*", metavar="key.path=value", help="values over those of configs/demo.yaml")
+    parser.add_argument("--adapt", nargs="+", default=[], metavar="key.path=value", help="likewise of demo_adapt.yaml")
     options = parser.parse_args(arguments)
     started = time.perf_counter()
     from data.sources import Source
     from trainer.config_file import load_config
+    from trainer.demonstration import compare_strategies, inspect_speech
     from trainer.run_folder import next_free_folder
 
-    config = load_config(CONFIG, options.overrides)
+    config = load_config(CONFIGS / "demo.yaml", options.overrides)
     folder = next_free_folder(Path(config.output_dir))
     config = config.model_copy(update={"output_dir": str(folder)})
     speech = Source(config.data.training_sources[0], "data.train").files
@@ -48,10 +35,11 @@ def main(arguments: list[str]) -> None:
     from trainer.transcription import Transcriber
 
     best = folder / "best"
-    evaluation = evaluate_checkpoint(config, str(best), "test", str(folder / "test"))
+    evaluation = evaluate_checkpoint(config, str(best), "test")
     assert evaluation is not None  # one process
     clip, spoken = synthesize_clip(folder, voice=UNSEEN_VOICES[0], seed=7)
     heard = Transcriber(str(best), config.data.language).transcribe(clip).text
+    compared = compare_strategies(CONFIGS / "demo_adapt.yaml", config, options.adapt)
     rows = {
         "speech made, trained, evaluated in": f"{time.perf_counter() - started:.0f} s",
         "training": f"{summary['steps']} steps, {summary['utterances_per_second']:.0f} utterances a second",
@@ -63,6 +51,10 @@ def main(arguments: list[str]) -> None:
         "the clip": str(clip),
         "the model (Hugging Face folder)": str(best),
         "what is in the training data": str(page),
+        "adapted to the new voices": ", ".join(
+            f"{result.arm.name} {result.word_error_rate:.1%}" for result in compared.results[1:]
+        ),
+        "what that took, compared": str(folder / "comparison" / "comparison.html"),
         "curves": f"tensorboard --logdir {folder}",
         "your own recording": f"python launch/transcribe.py --checkpoint {best} FILE",
     }

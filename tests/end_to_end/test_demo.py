@@ -29,7 +29,12 @@ def small_demo(folder: Path) -> list[str]:
         for split, count, voices in (("train", 64, "training"), ("validation", 8, "training"), ("test", 8, "unseen"))
     ]
     steps = ["training.steps=6", "optimizer.warmup_steps=2", "evaluation.every_steps=3", "evaluation.max_new_tokens=4"]
-    return [f"output_dir={folder / 'run'}", "training.batch_size=8", *speech, *steps]
+    adapted = [
+        f"data.train.digits={{folder: {folder / 'speech'}, split: adaptation, utterances: 16, voices: unseen}}",
+        f"data.test.digits={{folder: {folder / 'speech'}, split: test, utterances: 8, voices: unseen}}",
+    ]
+    adapt = ["--adapt", "training.steps=2", "optimizer.warmup_steps=1", "evaluation.max_new_tokens=4", *adapted]
+    return [f"output_dir={folder / 'run'}", "training.batch_size=8", *speech, *steps, *adapt]
 
 
 def test_the_demo_goes_all_the_way(tmp_path: Path) -> None:
@@ -38,10 +43,15 @@ def test_the_demo_goes_all_the_way(tmp_path: Path) -> None:
     best = str(tmp_path / "run" / "best")
     for text in ("word error rate, unseen voices", "a new clip says", "the model hears", best):
         assert text in outcome.output
-    figures = json.loads((tmp_path / "run" / "test" / "evaluation.json").read_text())
+    figures = json.loads((tmp_path / "run" / "evaluations" / "best_test" / "evaluation.json").read_text())
     assert figures["utterances"] == 8
     assert (tmp_path / "run" / "new_clip.flac").exists()
     assert {path.name for path in (tmp_path / "run").iterdir()} >= {"best", "final", "summary.json", "tensorboard"}
+    page = (tmp_path / "run" / "comparison" / "comparison.html").read_text()
+    assert all(f">{strategy}<" in page for strategy in ("full", "lora"))
+    weights = sum(path.stat().st_size for path in (tmp_path / "run" / "best").glob("*.safetensors"))
+    adapter = (tmp_path / "run" / "adapted" / "lora" / "final" / "adapter_model.safetensors").stat().st_size
+    assert adapter < weights / 2  # the second attentions are in it
     # A second demo leaves the first alone.
     assert run(launch.demo.main, *small_demo(tmp_path)).code == 0
     assert (tmp_path / "run_2" / "summary.json").exists()
@@ -88,7 +98,7 @@ def test_the_demo_learns_in_five_minutes(tmp_path: Path) -> None:
     process = start(["launch/demo.py", f"output_dir={tmp_path / 'run'}"])
     process.communicate(timeout=500)
     seconds = time.monotonic() - began
-    figures = json.loads((tmp_path / "run" / "test" / "evaluation.json").read_text())
+    figures = json.loads((tmp_path / "run" / "evaluations" / "best_test" / "evaluation.json").read_text())
     print(f"{seconds:.0f} s, word error rate {figures['word_error_rate']:.2%}")
     assert figures["utterances"] == 200
     assert figures["word_error_rate"] <= WORD_ERROR_RATE

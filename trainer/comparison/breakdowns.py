@@ -1,0 +1,98 @@
+"""Error rates in parts of the data: by length of the clip and by each column that came with the predictions."""
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..scoring.intervals import Interval, percentiles, rates
+from .reading import Prediction
+from .significance import Counts, resampled_sums
+
+LENGTH_EDGES = (0, 1, 2, 3, 5, 8, 12, 20, 30)  # seconds
+MOST_LENGTH_BINS = 6
+MOST_VALUES = 12  # of a column, those with most words
+GROUP_RESAMPLES = 1000
+
+
+@dataclass(frozen=True)
+class Group:
+    """Utterances that share a column's value, or a length: each arm's word error rate and interval."""
+
+    value: str
+    utterances: int
+    words: int
+    rates: tuple[float, ...]
+    intervals: tuple[Interval | None, ...]
+
+
+@dataclass(frozen=True)
+class Breakdown:
+    """A column's groups; ``left_out`` more values have fewer words."""
+
+    title: str
+    groups: tuple[Group, ...]
+    left_out: int = 0
+
+
+def breakdowns(
+    columns: list[dict[str, str]], predictions: Sequence[Prediction], errors: Counts, words: Counts
+) -> list[Breakdown]:
+    """By length, then by each column that parts the utterances."""
+    found = [by_length([prediction.seconds for prediction in predictions], errors, words)]
+    for key in sorted({key for row in columns for key in row}):
+        members: dict[str, list[int]] = {}
+        for index, row in enumerate(columns):
+            if key in row:
+                members.setdefault(row[key], []).append(index)
+        if 2 <= len(members) < len(columns):
+            largest = sorted(members, key=lambda value: -int(words[members[value]].sum()))[:MOST_VALUES]
+            shown = [group(value, members[value], errors, words) for value in sorted(largest, key=natural)]
+            found.append(Breakdown(key, tuple(shown), len(members) - len(shown)))
+    return [breakdown for breakdown in found if len(breakdown.groups) > 1]
+
+
+def by_length(seconds: Sequence[float], errors: Counts, words: Counts) -> Breakdown:
+    """Bins of length between round edges; the sparsest are joined with a neighbour until few are left."""
+    edges = [*LENGTH_EDGES, float("inf")]
+    bins = [
+        (low, high, [index for index, value in enumerate(seconds) if low <= value < high])
+        for low, high in itertools.pairwise(edges)
+    ]
+    bins = [part for part in bins if part[2]]
+    while len(bins) > MOST_LENGTH_BINS:
+        least = min(range(len(bins)), key=lambda index: len(bins[index][2]))
+        at = (
+            least - 1
+            if least == len(bins) - 1 or (least and len(bins[least - 1][2]) < len(bins[least + 1][2]))
+            else least
+        )
+        (low, _, one), (_, high, two) = bins[at], bins[at + 1]
+        bins[at : at + 2] = [(low, high, one + two)]
+    named = [
+        group(f"{low:g} s and more" if high == float("inf") else f"{low:g}–{high:g} s", members, errors, words)
+        for low, high, members in bins
+    ]
+    return Breakdown("length of the clip", tuple(named))
+
+
+def group(value: str, members: list[int], errors: Counts, words: Counts) -> Group:
+    """A group's rates, with intervals over its utterances."""
+    counts = np.hstack([errors[members], words[members][:, None]])
+    sums = counts.sum(axis=0)
+    intervals: list[Interval | None] = [None] * errors.shape[1]
+    if len(members) > 1:
+        samples = resampled_sums(counts, GROUP_RESAMPLES)
+        drawn = rates(samples[:, :-1], samples[:, -1:])
+        intervals = [percentiles(drawn[:, index]) for index in range(errors.shape[1])]
+    whole = rates(sums[:-1], sums[-1])
+    return Group(value, len(members), int(sums[-1]), tuple(map(float, whole)), tuple(intervals))
+
+
+def natural(value: str) -> tuple[float, str]:
+    """Numbers by size, then names."""
+    try:
+        return float(value), value
+    except ValueError:
+        return float("inf"), value

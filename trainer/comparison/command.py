@@ -1,0 +1,90 @@
+"""What launch/compare.py does with its arguments: read, compute, write the page and the Markdown beside it."""
+
+import datetime
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from ..config_file import ConfigError
+from .comparison import Comparison, compare
+from .markdown import comparison_markdown
+from .page import comparison_page
+from .planning import Plan, check_plan, common_rate
+from .reading import read_arms
+from .running import Stopped, run_plan
+from .tables import against_baseline, verdict
+
+
+def write_comparison(
+    folders: Sequence[Path],
+    output: Path,
+    arguments: Sequence[str],
+    split: str | None = None,
+    cluster: str | None = None,
+    price_per_hour: float | None = None,
+    missing: Mapping[str, str] | None = None,
+) -> Comparison:
+    """Compare run folders; writes comparison.html and comparison.md into ``output``, over older ones.
+
+    Args:
+        arguments: of the command line, which the files repeat.
+
+    Raises:
+        ConfigError: for folders that cannot be compared, before anything is written.
+    """
+    check_output(output)
+    comparison = compare(read_arms(folders, split), cluster)
+    command = shlex.join(["python", "launch/compare.py", *arguments])
+    date = datetime.date.today()
+    output.mkdir(parents=True, exist_ok=True)
+    written = {
+        "comparison.html": comparison_page(comparison, command, date, price_per_hour, missing),
+        "comparison.md": comparison_markdown(comparison, command, date, price_per_hour, missing),
+    }
+    for name, text in written.items():
+        (output / name).write_text(text, encoding="utf-8", errors="replace")
+    return comparison
+
+
+def check_output(output: Path) -> None:
+    if any(path.is_file() for path in (output, *output.parents)):
+        raise ConfigError(f"--output is {str(output)!r}, which is a file or lies in one: name a folder")
+
+
+def print_comparison(comparison: Comparison, output: Path) -> None:
+    """The verdict, and where the page is."""
+    print(verdict(comparison))
+    for line in against_baseline(comparison):
+        print(f"  {line}")
+    print(f"{output / 'comparison.html'}\n{output / 'comparison.md'}")
+
+
+def run_and_write(
+    plan: Plan,
+    output: Path,
+    arguments: Sequence[str],
+    overrides: Sequence[str] = (),
+    launcher: str | None = None,
+    price_per_hour: float | None = None,
+) -> int:
+    """Run a plan's arms and write the comparison of those that have a result; the exit code.
+
+    Raises:
+        ConfigError: for a mistake in the plan or any arm's config, before anything is run.
+    """
+    check_output(output)
+    arms = check_plan(plan, overrides, output)
+    remark = common_rate(plan, arms)
+    if remark is not None:
+        print(f"note: {remark}", file=sys.stderr)
+    try:
+        missing = run_plan(arms, output, launcher)
+    except Stopped:
+        print("stopped; the same command goes on where it stood", file=sys.stderr)
+        return 130
+    folders = [arm.folder for arm in arms if arm.name not in missing]
+    if folders:
+        comparison = write_comparison(folders, output, arguments, arms[0].split, plan.cluster, price_per_hour, missing)
+        print_comparison(comparison, output)
+    return 1 if missing else 0

@@ -1,0 +1,244 @@
+"""The figures of a comparison, computed once from the arms' predictions; how they look is not known here."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..config_file import ConfigError
+from ..scoring.intervals import Interval, percentiles, rates
+from .breakdowns import Breakdown, breakdowns
+from .differences import Difference, config_differences
+from .reading import Arm
+from .significance import (
+    LEVEL,
+    Counts,
+    bootstrap_p,
+    draws_for,
+    holm,
+    matched_pairs_p,
+    randomisation_p,
+    resampled_sums,
+    sums_by_unit,
+)
+
+UTTERANCES = "utterances"
+FEW_UNITS = 20  # below it percentile intervals are too narrow
+
+
+@dataclass(frozen=True)
+class Result:
+    """An arm's figures; rates are fractions, shares those of the words spoken.
+
+    Attributes:
+        saved: word error rate (as a fraction) below the baseline's; None for the baseline itself.
+        seconds_per_point: training time for each percentage point saved; None where nothing was trained, or the
+            saving is not distinguishable from none.
+    """
+
+    arm: Arm
+    word_error_rate: float
+    interval: Interval | None
+    character_error_rate: float
+    character_interval: Interval | None
+    substitutions: float
+    deletions: float
+    insertions: float
+    saved: float | None
+    seconds_per_point: float | None
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two arms by their index; the difference is first minus second, so below 0 the first is better.
+
+    Attributes:
+        p_bootstrap, p_matched_pairs, p_randomisation: two-sided, not corrected.
+        p_adjusted: the randomisation test's after Holm's correction for all pairs; decides ``differs``.
+    """
+
+    first: int
+    second: int
+    difference: float
+    interval: Interval | None
+    p_bootstrap: float
+    p_matched_pairs: float | None
+    p_randomisation: float
+    p_adjusted: float
+
+    @property
+    def differs(self) -> bool:
+        return self.p_adjusted < LEVEL
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Arms on the same utterances.
+
+    Attributes:
+        units: what was resampled: "utterances" or a column.
+        baseline: index of the arm the others are set against.
+    """
+
+    split: str
+    normalizer: str
+    units: str
+    unit_count: int
+    utterances: int
+    words: int
+    baseline: int
+    results: tuple[Result, ...]
+    pairs: tuple[Pair, ...]
+    differences: tuple[Difference, ...]
+    breakdowns: tuple[Breakdown, ...]
+
+    @property
+    def arms(self) -> list[Arm]:
+        return [result.arm for result in self.results]
+
+    @property
+    def best(self) -> int:
+        return min(range(len(self.results)), key=lambda index: self.results[index].word_error_rate)
+
+    def pair(self, first: int, second: int) -> Pair:
+        return next(pair for pair in self.pairs if {pair.first, pair.second} == {first, second})
+
+
+def compare(arms: Sequence[Arm], cluster: str | None = None) -> Comparison:
+    """The figures of arms that :func:`trainer.comparison.reading.read_arms` found comparable.
+
+    Args:
+        cluster: a column whose values are resampled instead of utterances; without it, what the evaluations' own
+            intervals resampled, if that is the same in all.
+
+    Raises:
+        ConfigError: if the predictions lack the column.
+    """
+    columns = columns_of(arms)
+    units_name = cluster or agreed_units(arms)
+    units = unit_indices(arms, columns, units_name, cluster is not None)
+    errors = np.array([[p.errors for p in arm.predictions] for arm in arms], np.int64).T
+    characters = np.array([[p.character_errors for p in arm.predictions] for arm in arms], np.int64).T
+    first = arms[0].predictions
+    totals = np.array([[p.words, p.characters] for p in first], np.int64)
+    number = len(arms)
+    sums = sums_by_unit(np.hstack([errors, characters, totals]), units)
+    samples = resampled_sums(sums)
+    word_samples = rates(samples[:, :number], samples[:, -2:-1])
+    character_samples = rates(samples[:, number:-2], samples[:, -1:])
+    has_interval = len(sums) > 1
+    whole = rates(errors.sum(axis=0), totals[:, 0].sum())
+    baseline = next((index for index, arm in enumerate(arms) if not arm.is_trained), 0)
+    pairs = paired_tests(sums[:, :number], errors, word_samples, whole, has_interval)
+    results = [
+        result_of(
+            arm,
+            float(whole[index]),
+            percentiles(word_samples[:, index]) if has_interval else None,
+            percentiles(character_samples[:, index]) if has_interval else None,
+            None if index == baseline else float(whole[baseline] - whole[index]),
+            any(pair.differs for pair in pairs if {pair.first, pair.second} == {index, baseline}),
+        )
+        for index, arm in enumerate(arms)
+    ]
+    return Comparison(
+        split=arms[0].evaluation.split,
+        normalizer=arms[0].evaluation.normalizer,
+        units=units_name,
+        unit_count=len(sums),
+        utterances=len(first),
+        words=int(totals[:, 0].sum()),
+        baseline=baseline,
+        results=tuple(results),
+        pairs=tuple(pairs),
+        differences=tuple(config_differences(arms)),
+        breakdowns=tuple(breakdowns(columns, first, errors, totals[:, 0])),
+    )
+
+
+def paired_tests(
+    unit_errors: Counts, errors: Counts, samples: np.ndarray, whole: np.ndarray, has_interval: bool
+) -> list[Pair]:
+    """Every pair of arms tested on the same units and the same resamples."""
+    places = [(a, b) for a in range(len(whole)) for b in range(a + 1, len(whole))]
+    if not places:
+        return []
+    first, second = [a for a, _ in places], [b for _, b in places]
+    p_values = [
+        float(p) for p in randomisation_p(unit_errors[:, first] - unit_errors[:, second], draws_for(len(places)))
+    ]
+    adjusted = holm(p_values)
+    pairs = []
+    for (a, b), p, p_adjusted in zip(places, p_values, adjusted, strict=True):
+        differences = samples[:, a] - samples[:, b]
+        pairs.append(
+            Pair(
+                a,
+                b,
+                float(whole[a] - whole[b]),
+                percentiles(differences) if has_interval else None,
+                bootstrap_p(differences) if has_interval else 1.0,
+                matched_pairs_p(errors[:, a] - errors[:, b]),
+                p,
+                p_adjusted,
+            )
+        )
+    return pairs
+
+
+def result_of(
+    arm: Arm,
+    rate: float,
+    interval: Interval | None,
+    character_interval: Interval | None,
+    saved: float | None,
+    is_sure: bool,
+) -> Result:
+    words = max(sum(p.words for p in arm.predictions), 1)
+    characters = max(sum(p.characters for p in arm.predictions), 1)
+    spent = arm.summary.seconds if arm.summary else None
+    return Result(
+        arm,
+        rate,
+        interval,
+        sum(p.character_errors for p in arm.predictions) / characters,
+        character_interval,
+        sum(p.substitutions for p in arm.predictions) / words,
+        sum(p.deletions for p in arm.predictions) / words,
+        sum(p.insertions for p in arm.predictions) / words,
+        saved,
+        spent / (100 * saved) if is_sure and spent is not None and saved is not None and saved > 0 else None,
+    )
+
+
+def columns_of(arms: Sequence[Arm]) -> list[dict[str, str]]:
+    """What is known of each utterance, in order, from whichever arm was evaluated with the column."""
+    merged: list[dict[str, str]] = [{} for _ in arms[0].predictions]
+    for arm in arms:
+        for known, prediction in zip(merged, arm.predictions, strict=True):
+            for key, value in prediction.columns.items():
+                if value is not None:
+                    known.setdefault(key, value)
+    return merged
+
+
+def agreed_units(arms: Sequence[Arm]) -> str:
+    named = {arm.evaluation.interval_units for arm in arms}
+    return named.pop() if len(named) == 1 else UTTERANCES
+
+
+def unit_indices(arms: Sequence[Arm], columns: list[dict[str, str]], name: str, is_asked: bool) -> np.ndarray:
+    """The unit of each utterance; where its column is empty, one of its own."""
+    if name == UTTERANCES:
+        return np.arange(len(columns))
+    known = sorted({key for row in columns for key in row})
+    if name not in known:
+        evaluation = arms[0].evaluation
+        there = f"they hold {', '.join(known)}" if known else "they hold no columns"
+        asked = "--cluster" if is_asked else "evaluation.cluster"
+        raise ConfigError(
+            f"{asked} is {name!r}, which the predictions lack; {there}. Evaluate again with: python launch/eval.py "
+            f"--checkpoint {evaluation.checkpoint} --split {evaluation.split} 'evaluation.columns=[{name}]'"
+        )
+    numbers: dict[str | int, int] = {}
+    return np.array([numbers.setdefault(row.get(name, index), len(numbers)) for index, row in enumerate(columns)])

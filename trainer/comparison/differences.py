@@ -1,0 +1,38 @@
+"""What differs between the configs of runs, without what only says where and how often something is written."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+
+from .reading import Arm
+
+NOT_SHOWN = ("output_dir", "logging.", "checkpoints.", "extends")
+ABSENT = "–"
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A config key and its value in each trained arm, as text."""
+
+    key: str
+    values: tuple[str, ...]
+
+
+def config_differences(arms: Sequence[Arm]) -> list[Difference]:
+    """Keys whose values are not the same in all trained arms, in the order of the config."""
+    configs = [arm.config for arm in arms if arm.config is not None]
+    keys = dict.fromkeys(key for config in configs for key in config if not key.startswith(NOT_SHOWN))
+    rows = [Difference(key, tuple(shown(config.get(key)) for config in configs)) for key in keys]
+    return [row for row in rows if len(set(row.values)) > 1]
+
+
+def shown(value: Any) -> str:
+    """A config's value as YAML writes it in a line; nothing and null are the same, as a missing section is."""
+    if value is None or value == {}:
+        return ABSENT
+    if isinstance(value, float):
+        return f"{value:g}"
+    text: str = yaml.safe_dump(value, default_flow_style=True, width=10_000, allow_unicode=True)
+    return text.removesuffix("\n").removesuffix("\n...")

@@ -1,0 +1,286 @@
+"""Run folders and evaluations as they lie on disk; refuses what cannot be compared, computes nothing."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from ..config_file import ConfigError, flatten, read_yaml
+from ..journal import whole_rows
+
+CHECKPOINTS = ("best", "final")  # whose evaluation counts, the first that there is
+SPLITS = ("test", "validation")
+PLAIN = "plain Whisper"
+
+
+class Stored(BaseModel):
+    """What a file must hold; what else it holds is not read."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class Prediction(Stored):
+    """A line of predictions.jsonl; counts are of normalised words and characters."""
+
+    id: str
+    reference: str
+    normalized_reference: str
+    normalized_hypothesis: str
+    seconds: float
+    hits: int
+    substitutions: int
+    deletions: int
+    insertions: int
+    character_errors: int
+    characters: int
+    columns: dict[str, str | None] = {}
+    alignment: tuple[tuple[Literal["equal", "substitute", "delete", "insert"], str, str], ...] = ()
+
+    @property
+    def words(self) -> int:
+        return self.hits + self.substitutions + self.deletions
+
+    @property
+    def errors(self) -> int:
+        return self.substitutions + self.deletions + self.insertions
+
+
+class Evaluation(Stored):
+    """evaluation.json."""
+
+    checkpoint: str
+    split: str
+    normalizer: str
+    beams: int = 1
+    word_error_rate: float
+    character_error_rate: float
+    real_time_factor: float
+    interval_units: str = "utterances"
+    utterances: int
+
+
+class Summary(Stored):
+    """summary.json of a run; times in seconds, memory in bytes."""
+
+    steps: int
+    seconds: float
+    utterances_per_second: float
+    parameters: int
+    trainable_parameters: int
+    peak_memory_bytes: int | None = None
+    strategy: str | None = None
+    dual_attention: bool | None = None
+    stopped_early: bool = False
+    hardware: str | None = None
+    engine: str | None = None
+
+
+class Arm(Stored):
+    """A system of a comparison: a run, or an evaluation of something that was not trained here.
+
+    Attributes:
+        config: flattened; None without training.
+        metrics: lines of metrics.jsonl.
+        state: "finished", "stopped early", "unfinished: step 300 of 1000" or "not trained".
+    """
+
+    name: str
+    folder: Path
+    evaluation: Evaluation
+    predictions: tuple[Prediction, ...]
+    config: dict[str, Any] | None = None
+    summary: Summary | None = None
+    metrics: tuple[dict[str, Any], ...] = ()
+    state: str = "not trained"
+
+    @property
+    def is_trained(self) -> bool:
+        return self.config is not None
+
+    @property
+    def is_finished(self) -> bool:
+        return not self.state.startswith("unfinished")
+
+
+def read_arms(folders: Sequence[Path], split: str | None = None) -> list[Arm]:
+    """The arms of a comparison, in the order given; plain Whisper's evaluations beside runs come last, each once.
+
+    Raises:
+        ConfigError: for a folder without results, or arms that were not evaluated alike.
+    """
+    twice = [
+        folder for index, folder in enumerate(folders) if folder.resolve() in [f.resolve() for f in folders[:index]]
+    ]
+    if twice:
+        raise ConfigError(f"{twice[0]} is given twice")
+    places = {folder: evaluation_folder(folder, split or common_split(folders)) for folder in folders}
+    names = names_of(folders)
+    arms = [read_arm(names[folder], folder, place) for folder, place in places.items()]
+    bare = {arm.evaluation.checkpoint for arm in arms if not arm.is_trained}
+    plain: dict[str, Arm] = {}
+    for place in places.values():
+        beside = place / "baseline_plain"
+        if (beside / "evaluation.json").exists():
+            arm = read_arm(PLAIN, beside, beside)
+            plain.setdefault(arm.evaluation.checkpoint, arm)
+    added = [arm for checkpoint, arm in plain.items() if checkpoint not in bare]
+    if len(added) > 1:
+        added = [arm.model_copy(update={"name": f"{PLAIN} {Path(arm.evaluation.checkpoint).name}"}) for arm in added]
+    arms += added
+    check_comparable(arms)
+    return arms
+
+
+def names_of(folders: Sequence[Path]) -> dict[Path, str]:
+    """The folders' last parts, as many as tell them apart."""
+    whole = {folder: folder.resolve().parts for folder in folders}
+    for parts in range(1, max(map(len, whole.values()))):
+        names = {folder: "/".join(path[-parts:]) for folder, path in whole.items()}
+        if len(set(names.values())) == len(names):
+            return names
+    return {folder: str(folder) for folder in folders}
+
+
+def common_split(folders: Sequence[Path]) -> str:
+    """Test if any of the runs was evaluated on it, else validation."""
+    for split in SPLITS:
+        if any((folder / "evaluations" / f"{name}_{split}").is_dir() for folder in folders for name in CHECKPOINTS):
+            return split
+    return SPLITS[0]
+
+
+def evaluation_folder(folder: Path, split: str) -> Path:
+    """Where a run's evaluation of a split lies: that of ``best``, else of ``final``.
+
+    Raises:
+        ConfigError: naming what is missing and the command that makes it.
+    """
+    if not folder.is_dir():
+        raise ConfigError(f"{folder} is no folder; name a run's, such as runs/small")
+    if not (folder / "config.yaml").exists():
+        if (folder / "evaluation.json").exists():
+            return folder
+        raise ConfigError(
+            f"{folder} is neither a run (no config.yaml) nor an evaluation (no evaluation.json); make one with: python "
+            f"launch/train.py --config CONFIG.yaml output_dir={folder}"
+        )
+    for name in CHECKPOINTS:
+        place = folder / "evaluations" / f"{name}_{split}"
+        if (place / "evaluation.json").exists():
+            return place
+    made = [name for name in CHECKPOINTS if (folder / name).is_dir()]
+    if not made:
+        raise ConfigError(
+            f"{folder} has no best/ or final/ model yet; go on with: python launch/train.py --config "
+            f"{folder / 'config.yaml'} --resume"
+        )
+    raise ConfigError(
+        f"{folder} has no evaluation on {split}; make one with: python launch/eval.py --checkpoint {folder / made[0]} "
+        f"--split {split}"
+    )
+
+
+def read_arm(name: str, folder: Path, place: Path) -> Arm:
+    """A run's folder with the evaluation at ``place``; without a config.yaml, the evaluation alone."""
+    evaluation = stored(Evaluation, place / "evaluation.json")
+    predictions = read_predictions(place, evaluation)
+    if not (folder / "config.yaml").exists():
+        return Arm(name=name, folder=folder, evaluation=evaluation, predictions=predictions)
+    config = read_yaml(folder / "config.yaml")
+    summary = stored(Summary, folder / "summary.json") if (folder / "summary.json").exists() else None
+    metrics = tuple(row for row in whole_rows(folder / "metrics.jsonl") if isinstance(row.get("step"), int))
+    return Arm(
+        name=name,
+        folder=folder,
+        evaluation=evaluation,
+        predictions=predictions,
+        config=flatten(config),
+        summary=summary,
+        metrics=metrics,
+        state=state_of(config, summary, metrics),
+    )
+
+
+def state_of(config: dict[str, Any], summary: Summary | None, metrics: Sequence[dict[str, Any]]) -> str:
+    """Whether a run reached its end."""
+    wanted = (config.get("training") or {}).get("steps")
+    if summary is not None and summary.stopped_early:
+        return "stopped early"
+    if summary is not None and isinstance(wanted, int) and summary.steps >= wanted:
+        return "finished"
+    reached = max([row["step"] for row in metrics] + [summary.steps if summary else 0])
+    return f"unfinished: step {reached} of {wanted}"
+
+
+def read_predictions(place: Path, evaluation: Evaluation) -> tuple[Prediction, ...]:
+    """The lines of predictions.jsonl by id.
+
+    Raises:
+        ConfigError: if it is not whole, or not what evaluation.json was made from.
+    """
+    path = place / "predictions.jsonl"
+    again = (
+        f"evaluate again with: python launch/eval.py --checkpoint {evaluation.checkpoint} --split {evaluation.split}"
+    )
+    if not path.exists():
+        raise ConfigError(f"{path} is missing; {again}")
+    predictions = [parsed(Prediction, row, path, again) for row in whole_rows(path)]
+    if len(predictions) != evaluation.utterances:
+        found = f"{len(predictions)} predictions, but evaluation.json speaks of {evaluation.utterances}"
+        raise ConfigError(f"{path} holds {found}; {again}")
+    words = sum(prediction.words for prediction in predictions)
+    errors = sum(prediction.errors for prediction in predictions)
+    if words and abs(errors / words - evaluation.word_error_rate) > 1e-6:
+        found = f"a word error rate of {errors / words:.4f}, but evaluation.json says {evaluation.word_error_rate:.4f}"
+        raise ConfigError(f"{path} gives {found}; {again}")
+    return tuple(sorted(predictions, key=lambda prediction: prediction.id))
+
+
+Model = TypeVar("Model", bound=Stored)
+
+
+def stored(model: type[Model], path: Path) -> Model:
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{path} cannot be read as JSON: {error}") from None
+    return parsed(model, values, path, "write it anew")
+
+
+def parsed(model: type[Model], values: Any, path: Path, remedy: str) -> Model:
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(map(str, first["loc"])) or "the whole"
+        what = "is missing" if first["type"] == "missing" else f"is {first['input']!r}: {first['msg'].lower()}"
+        raise ConfigError(f"{path}: {field} {what}; {remedy}") from None
+
+
+def check_comparable(arms: Sequence[Arm]) -> None:
+    """The same utterances, references, split and normalisation in all.
+
+    Raises:
+        ConfigError: naming two arms, and an utterance where they differ.
+    """
+    first = arms[0]
+    texts = {prediction.id: prediction for prediction in first.predictions}
+    for arm in arms[1:]:
+        pair = f"{first.name} and {arm.name} cannot be compared"
+        for key in ("split", "normalizer"):
+            ours, theirs = getattr(first.evaluation, key), getattr(arm.evaluation, key)
+            if ours != theirs:
+                raise ConfigError(f"{pair}: evaluated with {key} {ours!r} and {theirs!r}; evaluate both alike")
+        others = {prediction.id: prediction for prediction in arm.predictions}
+        alone = sorted(texts.keys() ^ others.keys())
+        if alone:
+            of = first.name if alone[0] in texts else arm.name
+            found = f"{len(alone)} utterances are in one alone, such as {alone[0]!r} of {of}"
+            raise ConfigError(f"{pair}: {found}; evaluate both on the same data")
+        for key, prediction in texts.items():
+            other = others[key]
+            if (prediction.reference, prediction.normalized_reference) != (other.reference, other.normalized_reference):
+                found = f"utterance {key!r} has the references {prediction.reference!r} and {other.reference!r}"
+                raise ConfigError(f"{pair}: {found}; evaluate both on the same data")

@@ -1,0 +1,289 @@
+"""A comparison in words and in rows of text, the same for the page and for Markdown."""
+
+from collections.abc import Sequence
+
+from data.preparation.inspection_table import FigureTable
+
+from ..scoring.intervals import Interval
+from .comparison import FEW_UNITS, UTTERANCES, Comparison, Pair, Result
+from .significance import LEVEL, MOST_ENUMERATED, RESAMPLES, draws_for
+
+NONE = "–"
+NOT_DISTINGUISHABLE = "not distinguishable at 5 %"
+FEW_SEGMENTS = 50  # below it MAPSSWE's normal distribution is a rough guess
+
+
+def percent(rate: float, digits: int = 1) -> str:
+    return f"{100 * rate:.{digits}f}".replace("-", "−")
+
+
+def signed(rate: float, digits: int = 2) -> str:
+    """Points with their sign; what rounds to zero has none."""
+    text = f"{100 * rate:+.{digits}f}".replace("-", "−")
+    return text if text.strip("+−0.") else text[1:]
+
+
+def bracketed(interval: Interval | None, digits: int = 2, is_signed: bool = False) -> str:
+    if interval is None:
+        return ""
+    low, high = (signed(bound, digits) if is_signed else percent(bound, digits) for bound in interval)
+    return f" [{low}, {high}]"
+
+
+def probability(value: float | None) -> str:
+    if value is None:
+        return NONE
+    return "< 0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def duration(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
+def time_unit(longest: float) -> tuple[float, str]:
+    """The unit, in seconds, and its name, in which an axis up to ``longest`` seconds is read best."""
+    return next(
+        unit
+        for unit in ((86400.0, "days"), (3600.0, "hours"), (60.0, "minutes"), (1.0, "seconds"))
+        if longest >= 2 * unit[0] or unit[0] == 1.0
+    )
+
+
+def short_number(value: float) -> str:
+    for size, letter in ((1e9, "B"), (1e6, "M"), (1e3, "k")):
+        if value >= size:
+            return f"{value / size:.3g} {letter}"
+    return f"{value:.3g}"
+
+
+def listed(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def named(result: Result) -> str:
+    """The arm's name, with its state where that is not the usual one."""
+    return result.arm.name if result.arm.is_finished else f"{result.arm.name} ({result.arm.state})"
+
+
+def title(comparison: Comparison) -> str:
+    number = len(comparison.results)
+    return f"{number} {'run' if number == 1 else 'runs'} on {comparison.split}"
+
+
+def verdict(comparison: Comparison) -> str:
+    """The whole in a sentence or two."""
+    best = comparison.results[comparison.best]
+    rate = f"{percent(best.word_error_rate)} %{bracketed(best.interval, 1)}"
+    if not comparison.pairs:
+        return f"{named(best)}: word error rate {rate}."
+    ties = [
+        comparison.results[other].arm.name
+        for pair in comparison.pairs
+        if comparison.best in (pair.first, pair.second) and not pair.differs
+        for other in (pair.second if pair.first == comparison.best else pair.first,)
+    ]
+    lead = f"{named(best)} has the lowest word error rate, {rate}"
+    if not ties:
+        return f"{lead}, distinguishable at 5 % from every other."
+    return f"{lead}. {NOT_DISTINGUISHABLE.capitalize()} from it: {listed(ties)}."
+
+
+def against_baseline(comparison: Comparison) -> list[str]:
+    """A sentence for each arm that is not the baseline."""
+    baseline = comparison.results[comparison.baseline].arm.name
+    told = []
+    for index, result in enumerate(comparison.results):
+        if index == comparison.baseline:
+            continue
+        pair = comparison.pair(index, comparison.baseline)
+        difference, interval = turned(pair, index)
+        points = f"{percent(abs(difference), 2)} points"
+        where = f"{points} {'below' if difference < 0 else 'above'} {baseline}"
+        if difference == 0:
+            where = f"as many errors as {baseline}"
+        judged = f"p {spaced(pair.p_adjusted)}" if pair.differs else NOT_DISTINGUISHABLE
+        told.append(f"{result.arm.name}: {where}{bracketed(interval, 2, True)}, {judged}")
+    return told
+
+
+def spaced(value: float) -> str:
+    text = probability(value)
+    return text if text.startswith("<") else f"= {text}"
+
+
+def turned(pair: Pair, first: int) -> tuple[float, Interval | None]:
+    """A pair's difference and interval as ``first`` minus the other."""
+    if pair.first == first:
+        return pair.difference, pair.interval
+    return -pair.difference, None if pair.interval is None else (-pair.interval[1], -pair.interval[0])
+
+
+def notes(comparison: Comparison) -> list[str]:
+    """What a reader should know before believing the figures."""
+    arms = comparison.arms
+    found = [f"{arm.name} is {arm.state}; its figures are those so far." for arm in arms if not arm.is_finished]
+    if comparison.unit_count < FEW_UNITS:
+        found.append(
+            f"Only {comparison.unit_count} {plural(comparison.units)}: bootstrap intervals from so few are too narrow. "
+            f"Trust the randomisation test, which assumes no large sample."
+        )
+    if comparison.units != UTTERANCES:
+        found.append(
+            f"MAPSSWE takes every utterance for independent of the others; those of one {comparison.units} are not, so "
+            "its p-values are too small here. Intervals and the randomisation test keep them together."
+        )
+    elif len(comparison.pairs) and comparison.utterances < FEW_SEGMENTS:
+        found.append(f"{comparison.utterances} utterances are few for MAPSSWE, which wants about {FEW_SEGMENTS}.")
+    beams = {arm.evaluation.beams for arm in arms}
+    if len(beams) > 1:
+        found.append("The arms were decoded with different numbers of beams: part of the difference is the search.")
+    hardware = {arm.summary.hardware or arm.summary.engine for arm in arms if arm.summary}
+    if len(hardware) > 1:
+        found.append("The arms were trained on different hardware: their times and memory do not compare.")
+    if any(arm.is_trained for arm in arms):
+        found.append(
+            "One training each: the tests say whether two models differ on speech like this, not whether the strategy "
+            "would win again with another seed."
+        )
+    return found
+
+
+def plural(units: str) -> str:
+    return units if units == UTTERANCES else f"values of {units}"
+
+
+def error_table(comparison: Comparison) -> FigureTable:
+    """Error rates in percent, with 95 % intervals, and the difference from the baseline."""
+    baseline = comparison.results[comparison.baseline].arm.name
+    rows = []
+    for index, result in enumerate(comparison.results):
+        row = [
+            named(result),
+            percent(result.word_error_rate, 2) + bracketed(result.interval),
+            percent(result.character_error_rate, 2) + bracketed(result.character_interval),
+            percent(result.substitutions, 2),
+            percent(result.deletions, 2),
+            percent(result.insertions, 2),
+        ]
+        if len(comparison.results) > 1:
+            is_baseline = index == comparison.baseline
+            pair = None if is_baseline else comparison.pair(index, comparison.baseline)
+            row.append(NONE if result.saved is None else signed(-result.saved))
+            row.append(NONE if pair is None else probability(pair.p_adjusted))
+            row.append("" if pair is None or pair.differs else NOT_DISTINGUISHABLE)
+        rows.append(tuple(row))
+    columns = ["run", "WER % [95 %]", "CER % [95 %]", "substituted %", "deleted %", "inserted %"]
+    if len(comparison.results) > 1:
+        columns += [f"points against {baseline}", "p (Holm)", ""]
+    return FigureTable("Error rates", tuple(columns), rows, numbers=frozenset(range(1, 8)))
+
+
+def cost_table(comparison: Comparison, price_per_hour: float | None) -> FigureTable:
+    """What each arm took."""
+    rows = []
+    for result in comparison.results:
+        summary = result.arm.summary
+        row = [named(result)]
+        if summary is None:
+            row += [NONE] * 7
+        else:
+            memory = summary.peak_memory_bytes
+            row += [
+                short_number(summary.parameters),
+                short_number(summary.trainable_parameters),
+                f"{summary.trainable_parameters / summary.parameters:.2%}".replace("%", " %"),
+                f"{summary.steps:,}",
+                duration(summary.seconds),
+                f"{summary.utterances_per_second:.3g}",
+                f"{memory / 2**30:.1f} GiB" if memory else NONE,
+            ]
+        row.append(f"{result.arm.evaluation.real_time_factor:.3g}")
+        row.append(NONE if result.seconds_per_point is None else duration(result.seconds_per_point))
+        if price_per_hour is not None:
+            row.append(dollars(result.seconds_per_point, price_per_hour))
+            row.append(dollars(summary.seconds if summary else None, price_per_hour))
+        rows.append(tuple(row))
+    columns = ["run", "parameters", "trained", "share", "updates", "training", "utterances/s", "peak memory"]
+    columns += ["real-time factor", "time per point"]
+    if price_per_hour is not None:
+        columns += ["$ per point", "$ in all"]
+    return FigureTable("Cost", tuple(columns), rows, numbers=frozenset(range(1, len(columns))))
+
+
+def dollars(seconds: float | None, price_per_hour: float) -> str:
+    return NONE if seconds is None else f"{seconds / 3600 * price_per_hour:.2f}"
+
+
+def pair_table(comparison: Comparison) -> FigureTable:
+    """Every pair's difference and tests."""
+    rows = [
+        (
+            comparison.results[pair.first].arm.name,
+            comparison.results[pair.second].arm.name,
+            signed(pair.difference) + bracketed(pair.interval, 2, True),
+            probability(pair.p_bootstrap),
+            probability(pair.p_matched_pairs),
+            probability(pair.p_randomisation),
+            probability(pair.p_adjusted),
+            "differ" if pair.differs else NOT_DISTINGUISHABLE,
+        )
+        for pair in comparison.pairs
+    ]
+    columns = ("A", "B", "A − B, points [95 %]", "p bootstrap", "p MAPSSWE", "p randomisation", "p (Holm)", "verdict")
+    return FigureTable("Pairs", columns, rows, numbers=frozenset(range(2, 7)))
+
+
+def difference_table(comparison: Comparison) -> FigureTable:
+    """Config keys that are not the same in all trained arms."""
+    columns = ("key", *(arm.name for arm in comparison.arms if arm.is_trained))
+    rows = [(difference.key, *difference.values) for difference in comparison.differences]
+    return FigureTable("What differs in the configs", columns, rows)
+
+
+def definitions(comparison: Comparison, price_per_hour: float | None) -> list[tuple[str, str]]:
+    """What every figure means."""
+    baseline = comparison.results[comparison.baseline].arm.name
+    units = plural(comparison.units)
+    draws = draws_for(len(comparison.pairs))
+    drawn = "all exchanges are tried" if comparison.unit_count <= MOST_ENUMERATED else f"{draws:,} drawn exchanges"
+    price = "" if price_per_hour is None else f" Dollars take {price_per_hour:g} an hour for all machines of a run."
+    return [
+        (
+            "word error rate (WER)",
+            f"substituted, deleted and inserted words over the {comparison.words:,} words spoken, summed over the "
+            f"{comparison.utterances:,} utterances; texts normalised alike ({comparison.normalizer}). CER: the same of "
+            "characters.",
+        ),
+        (
+            "95 % interval",
+            f"percentile bootstrap: {RESAMPLES:,} draws of {comparison.unit_count:,} {units} with replacement, the "
+            "same draws for every run, so that differences are paired (Bisani & Ney 2004). Not corrected for the "
+            "number of pairs.",
+        ),
+        (
+            "p randomisation",
+            "two-sided paired randomisation test: if two runs are equally good, their outputs for a unit may be "
+            f"exchanged; p is the share of exchanges with a difference at least as large ({drawn}; Noreen 1989).",
+        ),
+        (
+            "p (Holm)",
+            f"the randomisation test's p corrected for {len(comparison.pairs)} pairs by Holm's method (1979). It "
+            f"decides: below {LEVEL:g} two runs differ, else they are {NOT_DISTINGUISHABLE}, which does not say that "
+            "they are equal.",
+        ),
+        (
+            "p bootstrap, p MAPSSWE",
+            "for comparison, uncorrected: twice the smaller share of resampled differences beyond 0; and the "
+            "matched-pairs sentence-segment test with every utterance a segment, normal distribution (Gillick & Cox "
+            "1989).",
+        ),
+        ("updates, training", "optimizer steps, and their wall time without evaluation and start."),
+        ("real-time factor", "decoding time over audio time in the evaluation; below 1 is faster than speech."),
+        (
+            "time per point",
+            f"training time over percentage points of word error rate below {baseline}; {NONE} where the difference is "
+            f"{NOT_DISTINGUISHABLE}.{price}",
+        ),
+    ]
