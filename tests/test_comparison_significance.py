@@ -13,10 +13,9 @@ from trainer.comparison.significance import (
     holm,
     matched_pairs_p,
     randomisation_p,
-    resampled_sums,
     sums_by_unit,
 )
-from trainer.scoring.intervals import percentiles
+from trainer.scoring.intervals import percentiles, resampled_sums
 
 
 def test_sums_keep_the_utterances_of_a_unit_together() -> None:
@@ -47,7 +46,7 @@ def test_the_bootstrap_agrees_with_a_loop(monkeypatch: pytest.MonkeyPatch) -> No
     ours = percentiles(samples[:, 0] / samples[:, 1])
     assert ours == pytest.approx(tuple(np.quantile(rates, [0.025, 0.975])), abs=0.006)
     # In portions that do not fit evenly, too
-    monkeypatch.setattr("trainer.comparison.significance.CHUNK_CELLS", 40 * 7)
+    monkeypatch.setattr("trainer.scoring.intervals.CHUNK_CELLS", 40 * 7)
     assert resampled_sums(counts, 100, seed=2).shape == (100, 2)
     assert resampled_sums(counts, 4000, seed=2)[:, 0].mean() == pytest.approx(counts[:, 0].sum(), rel=0.02)
 

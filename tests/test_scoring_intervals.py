@@ -7,7 +7,7 @@ import pytest
 
 from data.errors import DataError
 from trainer.scoring.error_rates import Prediction, ScoredUtterance, score
-from trainer.scoring.intervals import draw_sums, paired_difference, rate_intervals
+from trainer.scoring.intervals import paired_difference, rate_intervals, resampled_sums
 from trainer.scoring.normalizers import build_normalizer
 
 
@@ -38,8 +38,8 @@ def test_ninety_five_of_a_hundred_intervals_hold_the_truth() -> None:
     generator = np.random.default_rng(2)
     held = 0
     for _ in range(300):
-        errors = generator.binomial(10, 0.3, size=60).astype(float)
-        sums = draw_sums(np.stack([errors, np.full(60, 10.0)], axis=1), draws=400)
+        errors = generator.binomial(10, 0.3, size=60)
+        sums = resampled_sums(np.stack([errors, np.full(60, 10)], axis=1), 400)
         low, high = np.quantile(sums[:, 0] / sums[:, 1], [0.025, 0.975])
         held += low <= 0.3 <= high
     assert 0.90 <= held / 300 <= 0.98
@@ -97,7 +97,7 @@ def test_differences_are_of_the_same_utterances() -> None:
 
 
 def test_a_large_corpus_takes_seconds() -> None:
-    rows = np.random.default_rng(6).integers(0, 9, size=(20_000, 4)).astype(float)
+    rows = np.random.default_rng(6).integers(0, 9, size=(5_000, 4))
     start = time.perf_counter()
-    assert draw_sums(rows).shape == (2000, 4)
+    assert resampled_sums(rows).shape == (10_000, 4)
     assert time.perf_counter() - start < 10

@@ -6,9 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..scoring.intervals import Interval, percentiles, rates
+from ..scoring.intervals import Counts, Interval, percentiles, rates, resampled_sums
 from .reading import Prediction
-from .significance import Counts, resampled_sums
 
 LENGTH_EDGES = (0, 1, 2, 3, 5, 8, 12, 20, 30)  # seconds
 MOST_LENGTH_BINS = 6

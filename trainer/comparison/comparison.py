@@ -6,19 +6,17 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..config_file import ConfigError
-from ..scoring.intervals import Interval, percentiles, rates
+from ..scoring.intervals import Counts, Interval, percentiles, rates, resampled_sums
 from .breakdowns import Breakdown, breakdowns
 from .differences import Difference, config_differences
 from .reading import Arm
 from .significance import (
     LEVEL,
-    Counts,
     bootstrap_p,
     draws_for,
     holm,
     matched_pairs_p,
     randomisation_p,
-    resampled_sums,
     sums_by_unit,
 )
 

@@ -4,19 +4,17 @@ Knows nothing of runs, files or words: a unit (an utterance, or a speaker with a
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-Counts = NDArray[np.int64]
+from ..scoring.intervals import RESAMPLES, SEED, Counts, chunks
+
 Reals = NDArray[np.float64]
 
-RESAMPLES = 10_000
-SEED = 20_220_822
 LEVEL = 0.05  # of every test
 MOST_ENUMERATED = 13  # units of which all 2^n assignments are tried instead of drawn
-CHUNK_CELLS = 4_000_000  # units x resamples held at a time
 
 
 def sums_by_unit(counts: Counts, units: NDArray[np.intp]) -> Counts:
@@ -24,21 +22,6 @@ def sums_by_unit(counts: Counts, units: NDArray[np.intp]) -> Counts:
     summed = np.zeros((int(units.max()) + 1, counts.shape[1]), np.int64)
     np.add.at(summed, units, counts)
     return summed
-
-
-def resampled_sums(counts: Counts, resamples: int = RESAMPLES, seed: int = SEED) -> Counts:
-    """Column sums of ``resamples`` draws of units with replacement: [resamples, columns].
-
-    All columns are summed over the same draw, which is what makes comparisons between columns paired.
-    """
-    number = len(counts)
-    generator = np.random.default_rng(seed)
-    parts = []
-    for size in chunks(resamples, number):
-        drawn = generator.integers(0, number, (size, number)) + np.arange(size)[:, None] * number
-        times = np.bincount(drawn.ravel(), minlength=size * number).reshape(size, number)
-        parts.append((times.astype(np.float64) @ counts.astype(np.float64)).round().astype(np.int64))
-    return np.concatenate(parts)
 
 
 def bootstrap_p(differences: Reals) -> float:
@@ -96,10 +79,3 @@ def holm(p_values: Sequence[float]) -> list[float]:
         highest = max(highest, min(1.0, (len(p_values) - rank) * p_values[index]))
         adjusted[index] = highest
     return adjusted
-
-
-def chunks(total: int, width: int) -> Iterator[int]:
-    """``total`` rows in portions whose cells fit memory."""
-    size = max(1, CHUNK_CELLS // width)
-    for begin in range(0, total, size):
-        yield min(size, total - begin)

@@ -4,20 +4,22 @@ Bisani and Ney, "Bootstrap estimates for confidence intervals in ASR performance
 one speaker err alike; where that matters whole speakers are drawn (a cluster bootstrap).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from data.errors import DataError
 
 from .error_rates import ScoredUtterance, check_same, corpus_rates
 
-DRAWS = 2000
-SEED = 0
+RESAMPLES = 10_000
+SEED = 20_220_822
 LEVEL = 0.95
-AT_ONCE = 4_000_000  # numbers held at a time
+CHUNK_CELLS = 4_000_000  # units x resamples held at a time
 
+Counts = NDArray[np.int64]
 Interval = tuple[float, float]
 
 
@@ -35,33 +37,44 @@ class Difference:
     improved: float | None
 
 
-def totals(scored: Sequence[ScoredUtterance], cluster: str | None = None) -> np.ndarray:
-    """What is drawn, float64 [units, 4]: word errors, words, character errors, characters of each.
+def totals(scored: Sequence[ScoredUtterance], cluster: str | None = None) -> Counts:
+    """What is drawn, int64 [units, 4]: word errors, words, character errors, characters of each.
 
     Args:
         cluster: the column whose values are the units; None for utterances.
     """
     rows = np.array(
         [[one.words.errors, one.words.tokens, one.characters.errors, one.characters.tokens] for one in scored],
-        dtype=np.float64,
+        dtype=np.int64,
     ).reshape(-1, 4)
     if cluster is None:
         return rows
     values, units = np.unique([one.prediction.columns[cluster] for one in scored], return_inverse=True)
-    summed = np.zeros((len(values), 4))
+    summed = np.zeros((len(values), 4), np.int64)
     np.add.at(summed, units, rows)
     return summed
 
 
-def draw_sums(rows: np.ndarray, draws: int = DRAWS, seed: int = SEED) -> np.ndarray:
-    """Sums over units drawn with replacement: float64 [units, m] to [draws, m]. The same seed draws the same units."""
+def resampled_sums(counts: Counts, resamples: int = RESAMPLES, seed: int = SEED) -> Counts:
+    """Column sums of ``resamples`` draws of units with replacement: [resamples, columns].
+
+    All columns are summed over the same draw, which is what makes comparisons between columns paired.
+    """
+    number = len(counts)
     generator = np.random.default_rng(seed)
-    sums = np.empty((draws, rows.shape[1]))
-    step = max(1, AT_ONCE // rows.size)
-    for start in range(0, draws, step):
-        drawn = generator.integers(len(rows), size=(min(step, draws - start), len(rows)))
-        sums[start : start + step] = rows[drawn].sum(axis=1)
-    return sums
+    parts = []
+    for size in chunks(resamples, number):
+        drawn = generator.integers(0, number, (size, number)) + np.arange(size)[:, None] * number
+        times = np.bincount(drawn.ravel(), minlength=size * number).reshape(size, number)
+        parts.append((times.astype(np.float64) @ counts.astype(np.float64)).round().astype(np.int64))
+    return np.concatenate(parts)
+
+
+def chunks(total: int, width: int) -> Iterator[int]:
+    """``total`` rows in portions whose cells fit memory."""
+    size = max(1, CHUNK_CELLS // width)
+    for begin in range(0, total, size):
+        yield min(size, total - begin)
 
 
 def rates(errors: np.ndarray, tokens: np.ndarray) -> np.ndarray:
@@ -81,7 +94,7 @@ def rate_intervals(
     rows = totals(scored, cluster)
     if len(rows) < 2:
         return None, None
-    sums = draw_sums(rows)
+    sums = resampled_sums(rows)
     return percentiles(rates(sums[:, 0], sums[:, 1])), percentiles(rates(sums[:, 2], sums[:, 3]))
 
 
@@ -106,6 +119,6 @@ def paired_difference(
     rows = np.hstack([totals(ours, cluster)[:, :2], totals(matched, cluster)[:, :2]])
     if len(rows) < 2:
         return Difference(value, None, None)
-    sums = draw_sums(rows)
+    sums = resampled_sums(rows)
     drawn = rates(sums[:, 0], sums[:, 1]) - rates(sums[:, 2], sums[:, 3])
     return Difference(value, percentiles(drawn), float((drawn < 0).mean()))
