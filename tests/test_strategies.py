@@ -232,7 +232,7 @@ def test_a_learning_rate_for_each_strategy(base_file: Path) -> None:
     assert (full.learning_rate, full.new_modules_learning_rate) == (2e-5, 1e-4)
     lora = load_config(base_file, [*rates, "model.strategy=lora"]).optimizer
     assert (lora.learning_rate, lora.new_modules_learning_rate) == (5e-4, None)
-    assert load_config(base_file, [*rates, "model.strategy=selective"]).optimizer.learning_rate == 3e-5
+    assert load_config(base_file, [*rates, "model.strategy=selective"]).optimizer.learning_rate == 2e-5
     # A table of rates may stand in a config that also serves plain Whisper; a rate of its own there does nothing.
     assert load_config(base_file, [*rates, "model.dual_attention=false"]).optimizer.new_modules_learning_rate is None
     assert load_config(base_file, [*rates, "optimizer.learning_rate=7e-6"]).optimizer.learning_rate == 7e-6

@@ -148,13 +148,14 @@ class OptimizerConfig(Section):
         "states that move to CPU memory when the GPU's is full; cpu_adam: DeepSpeed's, for offloaded states",
     )
     learning_rate: float = Field(
-        1e-5, gt=0, description="without it or null, that of model.strategy; the default is that of full"
+        1e-5, gt=0, description="or a mapping from strategies to rates; without it, the strategy's own: 3e-4 for lora"
     )
-    encoder_learning_rate: float | None = Field(None, gt=0, description="without it, learning_rate")
+    encoder_learning_rate: float | None = Field(None, gt=0, description="likewise; without it, learning_rate")
     new_modules_learning_rate: float | None = Field(
         None,
         gt=0,
-        description="for the second attention and the gate, which start as a copy: a larger rate makes them differ",
+        description="likewise, for the second attention and the gate, which start as a copy: a larger rate makes them "
+        "differ",
     )
     warmup_steps: int = Field(0, ge=0)
     schedule: Literal["linear", "cosine", "constant"] = "linear"
@@ -199,14 +200,14 @@ class LoggingConfig(Section):
     record_batches: bool = Field(False, description="write the ids of every batch to batches_rank*.jsonl")
 
 
-# Where the config names no rate; the best of those tried on whisper-base, see docs/strategies.md.
+# Where the config names none: low enough for every size. The recipes have what suits each.
 LEARNING_RATES: dict[str, float] = {
     "full": 1e-5,
     "frozen_encoder": 1e-5,
-    "frozen_primary": 5e-4,
-    "selective": 3e-5,
-    "lora": 1e-3,
-    "qlora": 1e-3,
+    "frozen_primary": 1e-4,
+    "selective": 2e-5,
+    "lora": 3e-4,
+    "qlora": 3e-4,
 }
 
 
