@@ -10,7 +10,7 @@ import json
 import os
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,9 +32,10 @@ class Base:
     """What an adapter belongs to.
 
     Attributes:
-        checkpoint, revision: a hub name or folder.
+        checkpoint, revision: a hub name, or a folder's absolute path.
         dual_attention, encoder_padding: how it was opened; of a plain Whisper the second attentions are copies.
-        fingerprint: of its weights, see :func:`fingerprint`.
+        fingerprint: of its weights, see :func:`fingerprint_of`.
+        nearby: the folder as seen from the adapter's, for when both have moved; None for a hub name.
     """
 
     checkpoint: str
@@ -42,6 +43,7 @@ class Base:
     dual_attention: bool
     encoder_padding: str
     fingerprint: str
+    nearby: str | None = None
 
 
 @dataclass(frozen=True)
@@ -106,16 +108,18 @@ def target_pattern(model: Any, settings: LoraSettings) -> str:
         for name, module in model.named_modules()
         if isinstance(module, nn.Linear) and re.match(rf"model\.({stacks})\.layers\.", name) and not is_new(name)
     ]
+    def pattern(targets: Sequence[str]) -> str:
+        ends = "|".join(map(re.escape, targets))
+        return rf"model\.({stacks})\.layers\.\d+\.(?!({'|'.join(NEW_MODULES)})\.)(\w+\.)?({ends})"
+
     for target in settings.targets:
-        if not any(name.endswith(f".{target}") for name in linear):
+        if not any(re.fullmatch(pattern([target]), name) for name in linear):
             there = sorted({re.sub(r"^model\.\w+\.layers\.\d+\.", "", name) for name in linear})
             raise ValueError(
                 f"{target!r} is the end of no linear layer's name in the {' and '.join(settings.where)}; there are "
                 f"{', '.join(there)}"
             )
-    new = "|".join(NEW_MODULES)
-    targets = "|".join(map(re.escape, settings.targets))
-    return rf"model\.({stacks})\.layers\.\d+\.(?!({new})\.)(\w+\.)?({targets})"
+    return pattern(settings.targets)
 
 
 def is_new(name: str) -> bool:
@@ -129,6 +133,18 @@ def has_adapter(model: Any) -> bool:
 
 def is_adapter(folder: str | os.PathLike) -> bool:
     return os.path.exists(os.path.join(folder, ADAPTER_CONFIG))
+
+
+def fingerprint_of(checkpoint: str, model: Any) -> str:
+    """A digest of a base: of an adapter's own files, whose merged weights come out a little differently elsewhere."""
+    if not is_adapter(checkpoint):
+        return fingerprint(model)
+    files = [Path(checkpoint) / name for name in (ADAPTER_CONFIG, ADAPTER_WEIGHTS)]
+    base = read_base(Path(checkpoint))
+    digest = hashlib.sha256((base.fingerprint if base else "").encode())
+    for file in files:
+        digest.update(file.read_bytes())
+    return digest.hexdigest()
 
 
 def fingerprint(model: Any) -> str:
@@ -159,7 +175,10 @@ def save_adapter(model: Any, weights: dict[str, torch.Tensor] | None, folder: Pa
     config.inference_mode, before = True, config.inference_mode
     config.save_pretrained(str(folder))
     config.inference_mode = before
-    (folder / BASE).write_text(json.dumps(asdict(model.adapter_base), indent=2) + "\n", encoding="utf-8")
+    base = model.adapter_base
+    if os.path.isdir(base.checkpoint):
+        base = replace(base, nearby=os.path.relpath(base.checkpoint, folder))
+    (folder / BASE).write_text(json.dumps(asdict(base), indent=2) + "\n", encoding="utf-8")
     if weights is not None:
         tensors = {key: tensor.contiguous().cpu() for key, tensor in adapter_weights(weights).items()}
         save_file(tensors, folder / ADAPTER_WEIGHTS, metadata={"format": "pt"})
@@ -175,6 +194,25 @@ def read_base(folder: Path) -> Base | None:
         return None
     with damage_told(folder / BASE):
         return Base(**json.loads((folder / BASE).read_text(encoding="utf-8")))
+
+
+def adapted(folder: str | Path) -> tuple[str, str | None]:
+    """The checkpoint that an adapter's folder belongs to, and its revision.
+
+    Raises:
+        CheckpointError: if the folder names none.
+    """
+    folder = Path(folder)
+    with damage_told(folder / ADAPTER_CONFIG):
+        config = json.loads((folder / ADAPTER_CONFIG).read_text(encoding="utf-8"))
+        checkpoint, revision = config.get("base_model_name_or_path"), config.get("revision")
+    if not checkpoint:
+        raise CheckpointError(f"{folder / ADAPTER_CONFIG} names no base_model_name_or_path to merge into")
+    base = read_base(folder)
+    if base is not None and base.nearby is not None and not os.path.isdir(checkpoint):
+        nearby = os.path.normpath(folder / base.nearby)
+        checkpoint = nearby if os.path.isdir(nearby) else checkpoint
+    return checkpoint, revision
 
 
 def open_adapter(folder: Path, weights: dict[str, torch.Tensor] | None = None) -> tuple[Any, Any]:
@@ -199,21 +237,20 @@ def open_adapter(folder: Path, weights: dict[str, torch.Tensor] | None = None) -
         kind = getattr(config.peft_type, "value", config.peft_type)
     if kind != "LORA":
         raise CheckpointError(f"{folder} is a {kind} adapter; only LORA ones can be merged here")
-    checkpoint, base = config.base_model_name_or_path, read_base(folder)
-    if not checkpoint:
-        raise CheckpointError(f"{folder / ADAPTER_CONFIG} names no base_model_name_or_path to merge into")
+    checkpoint, revision = adapted(folder)
+    base = read_base(folder)
     try:
         if base is None:
-            model = open_model(checkpoint, config.revision)
+            model = open_model(checkpoint, revision)
         else:
             opened = {"dual_attention": base.dual_attention, "encoder_padding": base.encoder_padding}
-            model = open_model(checkpoint, config.revision, lift=True, **opened)
-        has_processor = (folder / "tokenizer_config.json").exists()
-        processor = open_processor(str(folder)) if has_processor else open_processor(checkpoint, config.revision)
+            model = open_model(checkpoint, revision, lift=True, **opened)
+        processor = open_processor(str(folder))
     except CheckpointError as error:
         raise CheckpointError(f"the base model of {folder}: {error}") from None
-    if base is not None and fingerprint(model) != base.fingerprint:
+    if base is not None and fingerprint_of(checkpoint, model) != base.fingerprint:
         raise CheckpointError(f"{folder} was trained on another base than {checkpoint} is now: its weights differ")
+    config.base_model_name_or_path = checkpoint
     config.init_lora_weights = True  # others, such as pissa, would change the base on the way in
     config.inference_mode = False
     with damage_told(file):

@@ -53,6 +53,10 @@ def open_processor(name: str, revision: str | None = None) -> WhisperProcessor:
     Raises:
         CheckpointError: as :func:`checkpoint_kind`, and if files of the processor are missing or damaged.
     """
+    from .adapters import adapted, is_adapter
+
+    if is_adapter(name) and not os.path.exists(os.path.join(name, "tokenizer_config.json")):
+        name, revision = adapted(name)  # peft writes none beside an adapter
     try:
         return WhisperProcessor.from_pretrained(name, revision=revision)
     except Exception as error:  # tokenizers raises the plainest kind
@@ -81,7 +85,7 @@ def open_model(name: str, revision: str | None = None, lift: bool = False, **con
         model, info = model_class.from_pretrained(name, **options)
     except Exception as error:  # safetensors, transformers and the hub each raise their own
         raise CheckpointError(f"cannot load the weights of {name}: {_first_line(error)}") from error
-    own = set() if kind == DUAL or not lift else set(model.new_modules())
+    own = set(model.new_modules()) if lift else set()  # a dual checkpoint that lacks them was refused
     missing = sorted(set(info["missing_keys"]) - own)  # transformers would have filled them with random numbers
     if missing:
         raise CheckpointError(f"the weights of {name} lack {len(missing)} tensors of the model, such as {missing[0]}")

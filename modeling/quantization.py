@@ -79,7 +79,13 @@ def quantize_one(library: Any, module: nn.Linear, bits: Literal[4, 8], compute_d
 
 
 def cast_input(layer: Any, inputs: tuple[torch.Tensor]) -> tuple[torch.Tensor]:
-    """Give an 8-bit layer one dtype always: it casts its bias, a frozen parameter, to whatever comes in."""
+    """Give an 8-bit layer one dtype always: it casts its bias, a frozen parameter, to whatever comes in.
+
+    And its scales where its weight is: moved as a part of a model, only the weight moves.
+    """
+    weight = layer.weight
+    if getattr(weight, "CB", None) is not None and weight.CB.device != weight.device:
+        weight.CB, weight.SCB = weight.data, weight.SCB.to(weight.device)
     return (inputs[0].to(layer.compute_dtype),)
 
 

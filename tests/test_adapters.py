@@ -15,13 +15,14 @@ import launch.train
 import launch.transcribe
 from modeling import DualWhisperForConditionalGeneration
 from modeling.adapters import Base, LoraSettings, add_lora, fingerprint, merged, open_adapter
-from modeling.checkpoints import CheckpointError, open_model
+from modeling.checkpoints import CheckpointError, open_model, open_processor
 from tests.end_to_end import run as run_command
 from tests.untrained import save_checkpoint
 from trainer.checkpoints import latest_checkpoint
 from trainer.config import RunConfig
 from trainer.config_file import ConfigError, dump_config
 from trainer.loop import Trainer
+from trainer.plan import planned_model
 from trainer.reload_check import logits_of
 from trainer.run import train
 from trainer.trained_weights import open_trained
@@ -239,3 +240,35 @@ def test_a_dual_model_is_not_written_as_plain_whisper(tmp_path: Path) -> None:
     outcome = run_command(launch.export.main, "--checkpoint", base, "--output", tmp_path / "out", "--as-whisper")
     assert (outcome.code, "has second attentions" in outcome.complaint) == (2, True)
     assert not (tmp_path / "out").exists()
+
+
+def test_run_and_base_may_move_together(adapter: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = logits_of(open_model(str(adapter)))
+    (tmp_path / "elsewhere").mkdir()
+    for name in ("run", "base"):
+        (tmp_path / name).rename(tmp_path / "elsewhere" / name)
+    monkeypatch.chdir("/")
+    assert torch.equal(logits_of(open_model(str(tmp_path / "elsewhere" / "run" / "final"))), expected)
+
+
+def test_a_base_named_by_a_relative_path_is_found_from_anywhere(
+    values: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    values["model"]["checkpoint"] = "base"
+    train(RunConfig.model_validate(values | {"training": {"steps": 1}, "optimizer": {}}))
+    monkeypatch.chdir("/")
+    open_model(str(tmp_path / "run" / "final"))
+
+
+def test_an_adapter_of_peft_alone_has_its_bases_processor_and_shape(tmp_path: Path) -> None:
+    from peft import LoraConfig, get_peft_model
+
+    base = save_checkpoint(tmp_path / "base", padding=None, positions=100)
+    model = get_peft_model(open_model(str(base)), LoraConfig(target_modules=["q_proj"]))
+    model.save_pretrained(tmp_path / "foreign")
+    assert len(open_processor(str(tmp_path / "foreign")).tokenizer) == len(open_processor(str(base)).tokenizer)
+    config = {"output_dir": "unused", "data": {"train": {"folder": "unused"}}, "training": {"steps": 1}}
+    settings = {"checkpoint": str(tmp_path / "foreign"), "dual_attention": False}
+    planned = planned_model(RunConfig.model_validate(config | {"model": settings}))
+    assert sum(p.numel() for p in planned.parameters()) == sum(p.numel() for p in open_model(str(base)).parameters())

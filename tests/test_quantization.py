@@ -1,5 +1,6 @@
 """Frozen layers in 8 and 4 bits: which become so, gradients through them, saving and loading, a missing library."""
 
+import copy
 import logging
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import nn
 
 from modeling import DualWhisperConfig, DualWhisperForConditionalGeneration
 from modeling.linear import FewRowsLinear, decode_faster
@@ -168,3 +170,14 @@ def test_the_import_says_nothing() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     assert logging.getLogger("bitsandbytes").level == logging.NOTSET, "its other warnings are heard"
+
+
+def test_scales_follow_a_weight_that_moved_as_a_part_of_its_model() -> None:
+    """Moving a model sets its parameters' data and leaves behind what else hangs on them; here left on no device."""
+    torch.manual_seed(0)
+    model = nn.ModuleDict({"stack": nn.ModuleDict({"layers": nn.ModuleList([nn.Linear(64, 64)])})})
+    assert quantize_linear(model, 8, lambda name: False) == 1
+    layer, states = model.get_submodule("stack.layers.0"), torch.randn(3, 64)
+    moved = copy.deepcopy(layer)
+    moved.weight.CB = torch.empty(64, 64, dtype=torch.int8, device="meta")
+    assert torch.equal(moved(states), layer(states))

@@ -144,7 +144,7 @@ def test_selective_layers_by_hand_and_too_many() -> None:
     apply_strategy(model, config_of("tiny", strategy="selective", selective={"encoder_layers": 0, "decoder_layers": 1}))
     trained = {name for name, p in model.named_parameters() if p.requires_grad} - set(model.new_modules())
     assert {name.split("layers.")[1][0] for name in trained} == {"3"}
-    with pytest.raises(ConfigError, match=r"model\.selective\.encoder_layers is 5; the model's encoder has 4"):
+    with pytest.raises(ConfigError, match=r"model\.selective: encoder_layers is 5; the model's encoder has 4"):
         apply_strategy(
             model, config_of("tiny", strategy="selective", selective={"encoder_layers": 5, "decoder_layers": 1})
         )
@@ -166,7 +166,7 @@ def test_lora_where_it_is_asked_for(options: dict[str, Any], adapted: int) -> No
     assert not any(".secondary_attn" in name for name in adapters)
 
 
-@pytest.mark.parametrize("target", ["q_prj", "secondary_attn.q_proj", "proj_out", "conv1"])
+@pytest.mark.parametrize("target", ["q_prj", "0.fc1", "secondary_attn.q_proj", "proj_out", "conv1"])
 def test_lora_targets_that_match_nothing(target: str) -> None:
     config = config_of("tiny", strategy="lora", lora={"targets": ["q_proj", target]})
     with pytest.raises(ConfigError, match=r"model\.lora\.targets") as error:
@@ -195,6 +195,7 @@ def base_file(tmp_path: Path) -> Path:
     ("overrides", "parts"),
     [
         (["model.strategy=lorra"], ("model.strategy", "lorra", "'lora'")),
+        (["model.strategy=[lora]"], ("model.strategy", "['lora']")),
         (["model.lora.rank=4"], ("lora does nothing", "'full'")),
         (["model.strategy=selective", "model.lora.rank=4"], ("lora does nothing", "'selective'")),
         (["model.strategy=lora", "model.selective={encoder_layers: 1, decoder_layers: 1}"], ("selective does",)),
@@ -311,9 +312,10 @@ def test_without_second_attentions_it_is_plain_whisper(
 
 
 def test_the_first_stage_starts_the_second(tiny_values: dict[str, Any], tmp_path: Path) -> None:
-    """Plain LoRA, then lifted with the primary frozen, then everything: each from what the one before left."""
+    """Plain Whisper in full, LoRA on it, lifted with the primary frozen, LoRA beside second attentions, everything."""
     values = run_values(tiny_values, tmp_path)
     stages = [
+        {"strategy": "full", "dual_attention": False},
         {"strategy": "lora", "dual_attention": False},
         {"strategy": "frozen_primary"},
         {"strategy": "lora"},
@@ -329,7 +331,18 @@ def test_the_first_stage_starts_the_second(tiny_values: dict[str, Any], tmp_path
         }
         train(RunConfig.model_validate(values | settings))
         before, after = weights_of(checkpoint), weights_of(folder / "final")
-        if number == 1:  # what the adapter learned is in the merged weights that the second stage froze
+        if number == 2:  # what the adapter learned is in the merged weights that the second stage froze
             assert all(torch.equal(before[name], after[name]) for name in before)
             assert len(after) > len(before)
         checkpoint = folder / "final"
+
+
+def test_a_full_first_stage_is_lifted(tiny_values: dict[str, Any], tmp_path: Path) -> None:
+    values = run_values(tiny_values, tmp_path)
+    values["training"] = values["training"] | {"steps": 1}
+    values["data"] = values["data"] | {"validation": None}
+    train(RunConfig.model_validate(values | {"model": values["model"] | {"dual_attention": False}, "optimizer": {}}))
+    second = {"model": {"checkpoint": str(tmp_path / "run" / "final")}, "output_dir": str(tmp_path / "second")}
+    summary = train(RunConfig.model_validate(values | second | {"optimizer": {}}))
+    assert summary["dual_attention"]
+    assert any(".secondary_attn" in name for name in weights_of(tmp_path / "second" / "final"))

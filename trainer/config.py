@@ -232,7 +232,7 @@ class RunConfig(Section):
             return values
         model, optimizer = values["model"], values.get("optimizer") or {}
         strategy = model.get("strategy", "full")
-        if not isinstance(optimizer, dict) or strategy not in LEARNING_RATES:
+        if not isinstance(optimizer, dict) or not isinstance(strategy, str) or strategy not in LEARNING_RATES:
             return values  # told when the fields are looked at
         rates = dict(optimizer)
         for key in ("learning_rate", "encoder_learning_rate", "new_modules_learning_rate"):

@@ -3,13 +3,14 @@
 What is trained of it is decided here too, before any engine sees it.
 """
 
+import os
 from typing import Any
 
 import torch
 
 from data.byte_tokenizer import build_byte_processor, generation_config_for
 from modeling import DualWhisperConfig, DualWhisperForConditionalGeneration
-from modeling.adapters import Base, LoraSettings, add_lora, fingerprint, is_new
+from modeling.adapters import Base, LoraSettings, add_lora, fingerprint_of, is_new
 from modeling.checkpoints import open_model, open_processor
 from modeling.linear import decode_faster
 from modeling.quantization import quantize_linear
@@ -62,18 +63,19 @@ def apply_strategy(model: Any, config: RunConfig) -> None:
     try:
         choose_trained(model, settings.strategy, top)
     except ValueError as error:
-        raise ConfigError(f"model.selective.{error}") from None
+        raise ConfigError(f"model.selective: {error}") from None
     options = settings.adapter
     if options is None:
         return
     assert settings.checkpoint is not None  # the config has refused the strategy without one
     on_meta = next(model.parameters()).is_meta
+    checkpoint = settings.checkpoint
     base = Base(
-        settings.checkpoint,
+        os.path.abspath(checkpoint) if os.path.isdir(checkpoint) else checkpoint,
         settings.revision,
         settings.dual_attention,
         settings.encoder_padding,
-        "" if on_meta else fingerprint(model),
+        "" if on_meta else fingerprint_of(checkpoint, model),
     )
     if settings.strategy == "qlora" and not on_meta:
         dtype = COMPUTE_DTYPES[resolve_precision(config.engine.precision)]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from data.config import SourceConfig
@@ -131,7 +130,7 @@ def planned_rows(source: SourceConfig, name: str) -> int | None:
 
 def planned_model(config: RunConfig) -> Any:
     """The model on the meta device, its strategy applied; None where only the hub knows its shape."""
-    from modeling.adapters import read_base
+    from modeling.adapters import adapted, is_adapter
     from modeling.checkpoints import check_name, checkpoint_kind
     from modeling.published import model_without_weights, published_shape
 
@@ -150,14 +149,15 @@ def planned_model(config: RunConfig) -> Any:
         from transformers import WhisperConfig
 
         checkpoint_kind(checkpoint)
-        while (base := read_base(Path(checkpoint))) is not None:
-            checkpoint = base.checkpoint
+        while is_adapter(checkpoint):
+            checkpoint, _ = adapted(checkpoint)
         if not os.path.isdir(checkpoint):
             shape = published_shape(checkpoint) or {}
         else:
             stored = WhisperConfig.from_pretrained(checkpoint).to_dict()
             shape = {name: stored[name] for name in published_shape("openai/whisper-tiny") or {}}
-            shape["num_mel_bins"] = stored["num_mel_bins"]
+            for name in ("num_mel_bins", "max_source_positions", "max_target_positions"):
+                shape[name] = stored[name]
     else:
         check_name(checkpoint)
         shape = published_shape(checkpoint) or {}

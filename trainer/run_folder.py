@@ -31,7 +31,9 @@ FIXED = (
     "optimizer.epsilon",
     "optimizer.name",
     "optimizer.weight_decay",
+    "engine.cpu_offload",
     "engine.zero_stage",
+    "evaluation.best_metric",
 )
 # What a lane plans its window's batches from.
 REPLANNED = (
@@ -89,6 +91,12 @@ def changed_settings(config: RunConfig) -> list[str]:
     fixed = [key for key in changed if key.startswith(FIXED)]
     if fixed:
         key = fixed[0]
+        kind = next(prefix for prefix in FIXED if key.startswith(prefix))
+        if not any(name.startswith(kind) for name in old):
+            raise ConfigError(
+                f"the run in {config.output_dir} was made by an older version, without {kind}: it cannot be resumed, "
+                "but its best/ can be model.checkpoint of a new run"
+            )
         raise ConfigError(
             f"{key} is {new.get(key)!r}, but the run in {config.output_dir} was made with {old.get(key)!r}: "
             "set it back, or choose another output_dir"
