@@ -8,6 +8,8 @@ LADDER = tests/ladder/noxfile.py
 # Tests and the demo share a machine with its user; the tokenizer's threads do not survive a fork.
 export OMP_NUM_THREADS ?= 2
 export TOKENIZERS_PARALLELISM = false
+# Files of tests that run side by side, each on one core with up to 2 GB.
+PYTEST_WORKERS ?= 2
 # DeepSpeed's operators are compiled when a run first needs them, never here.
 export DS_BUILD_OPS = 0
 
@@ -32,7 +34,7 @@ lint: install
 
 # The newest release of transformers here, the oldest in an environment of its own.
 test: lint
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist loadfile
 	$(BIN)/nox -f $(LADDER) -s "ladder(release='4.30.2')"
 
 # Every release in docs/versions.md; the first time it installs an environment for each (1 GB).

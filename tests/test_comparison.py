@@ -19,6 +19,7 @@ from trainer.comparison.page import comparison_page
 from trainer.comparison.reading import Prediction, read_arms
 from trainer.comparison.tables import against_baseline, notes, signed, verdict
 from trainer.config_file import ConfigError
+from trainer.scoring.breakdown import length_bin
 
 from .comparison_runs import misheard, sentences, write_evaluation, write_run, write_study
 from .end_to_end import run
@@ -103,6 +104,19 @@ def test_speakers_are_resampled_whole(study: list[Path], tmp_path: Path) -> None
     assert compare(read_arms([*own, runs[0]])).units == "utterances"
 
 
+def test_an_utterance_without_a_speaker_is_a_unit_of_its_own(tmp_path: Path) -> None:
+    """A missing value is written as no text."""
+    said = sentences(24)
+    for name in ("a", "b"):
+        folder = write_run(tmp_path / name, said, said, speakers=4)
+        path = folder / "evaluations" / "best_test" / "predictions.jsonl"
+        path.write_text(path.read_text().replace('"s00"', '""'))
+    arms = read_arms([tmp_path / "a", tmp_path / "b"])
+    assert compare(arms, "speaker").unit_count == 6 + 3
+    empty = [prediction.model_copy(update={"columns": {"speaker": ""}}) for prediction in arms[0].predictions]
+    assert compare([arm.model_copy(update={"predictions": tuple(empty)}) for arm in arms], "speaker").unit_count == 24
+
+
 def test_cost_is_told_where_something_was_saved(compared: Comparison) -> None:
     full, lora, *_, plain = compared.results
     assert full.saved == pytest.approx(plain.word_error_rate - full.word_error_rate)
@@ -153,6 +167,8 @@ def test_parts_of_the_data_sum_to_the_whole(compared: Comparison) -> None:
             errors = sum(group.rates[index] * group.words for group in groups)
             assert errors / compared.words == pytest.approx(result.word_error_rate)
     assert [group.value for group in titles["age"].groups] == ["6", "7", "8", "9", "10"]  # as numbers
+    lengths = {value.removesuffix("-") for value in map(length_bin, (p.seconds for p in compared.arms[0].predictions))}
+    assert {group.value.split(" ")[0].replace("–", "-") for group in titles["length of the clip"].groups} == lengths
     assert (len(titles["speaker"].groups), titles["speaker"].left_out) == (12, 8)
 
 

@@ -102,7 +102,8 @@ def test_overrides_may_follow_the_strategies(config: Path) -> None:
 
 
 def test_a_strategy_stands_once(config: Path) -> None:
-    assert "--strategies has 'dual:lora' twice" in refused(config, "dual:lora", "dual:lora")
+    for strategy in ("dual:lora", "frozen_encoder"):
+        assert refused(config, strategy, "full", strategy) == f"--strategies has {strategy!r} twice"
 
 
 def test_common_options_that_an_arm_has_no_use_for_are_left_out(config: Path) -> None:
@@ -329,16 +330,70 @@ def test_an_evaluation_counts_while_it_is_whole_and_not_older_than_its_model(tmp
     said = sentences(5)
     model = tmp_path / "best"
     model.mkdir()
-    place = write_evaluation(tmp_path / "evaluation", said, misheard(said, 0.3, seed=1))
-    assert is_evaluated(place, str(model))
+    place = write_evaluation(tmp_path / "evaluation", said, misheard(said, 0.3, seed=1), str(model))
+    assert is_evaluated(place, str(model), "test")
+    assert not is_evaluated(place, str(model), "validation")
+    assert not is_evaluated(place, str(tmp_path / "final"), "test")
     weights = model / "model.safetensors"
     weights.write_text("")
     later = time.time() + 60
     os.utime(weights, (later, later))
-    assert not is_evaluated(place, str(model))
+    assert not is_evaluated(place, str(model), "test")
     weights.unlink()
     (place / "predictions.jsonl").write_text("")
-    assert not is_evaluated(place, str(model))
+    assert not is_evaluated(place, str(model), "test")
+
+
+EVALUATES = """
+import sys
+from pathlib import Path
+from tests.comparison_runs import sentences, write_evaluation
+words = sys.argv[1:]
+said = {option: words[words.index(option) + 1] for option in ("--checkpoint", "--split", "--output")}
+write_evaluation(Path(said["--output"]), sentences(5), sentences(5), said["--checkpoint"], split=said["--split"])
+"""
+
+
+@pytest.mark.parametrize(
+    "change",
+    ["model.checkpoint=openai/whisper-base", "evaluation.beams=5", "evaluation.max_new_tokens=30", "data.language=az"],
+)
+def test_an_unmodified_checkpoint_is_evaluated_anew_where_it_would_be_otherwise(
+    config: Path, change: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(COMPARE.parents[1]))
+    output = config.parent / "out"
+    output.mkdir()
+    script = config.with_name("evaluates.py")
+    script.write_text(EVALUATES)
+
+    def evaluations(*overrides: str, ends: bool = True) -> int:
+        (arm,) = checked(config, "plain", overrides=overrides)
+        code = [str(script)] if ends else ["-c", "import sys; sys.exit(1)"]
+        assert (failure(arm, output, [sys.executable, *code]) is None) == ends
+        return (output / "plain.log").read_text().count("$ ")
+
+    assert evaluations() == evaluations("training.steps=7") == 1
+    assert evaluations(change, ends=False) == 2
+    assert evaluations(change) == 3, "what was killed left no evaluation of before"
+    assert evaluations(change) == 3
+
+
+@pytest.mark.parametrize(
+    ("launcher", "right"),
+    [
+        ("acelerate launch", "there is no command 'acelerate' (did you mean 'accelerate'?)"),
+        ('accelerate "launch', "no closing quotation"),
+        ("", "there is no command ''"),
+    ],
+)
+def test_a_launcher_that_is_not_there_is_refused_before_anything_runs(config: Path, launcher: str, right: str) -> None:
+    output = config.parent / "out"
+    arguments = ("--config", config, "--strategies", "plain", "--output", output, "--launcher", launcher)
+    outcome = run(launch.compare.main, *arguments)
+    assert outcome.code == 2
+    assert f"--launcher is {launcher!r}" in outcome.complaint and right in outcome.complaint
+    assert not output.exists()
 
 
 def test_an_arm_that_fails_says_how_its_log_ends(config: Path) -> None:

@@ -5,14 +5,22 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 import launch.train
+from data.sources import Source
+from modeling.checkpoints import open_model, open_processor
 from tests.end_to_end import Outcome, run
+from tests.untrained import save_checkpoint
 from trainer.checkpoints import RunState
+from trainer.config_file import load_config
+from trainer.engine import build_accelerator
 from trainer.evaluation import Evaluation
 from trainer.evaluation_config import EvaluationConfig
 from trainer.improvement import note_evaluation, out_of_patience
+from trainer.run import build_evaluator
 from trainer.scoring.error_rates import ErrorRates
 
 EVERY_STEP = ("training.steps=6", "optimizer.warmup_steps=1", "evaluation.every_steps=1", "evaluation.max_new_tokens=3")
@@ -136,6 +144,7 @@ def test_the_summary_holds_the_rates_of_the_best_checkpoint(train: Train, tmp_pa
         ("evaluation.utterances=0", ("evaluation.utterances is 0",)),
         ("evaluation.columns=[spekaer]", ("evaluation.columns is 'spekaer'", "'speaker'", "data.validation")),
         ("evaluation.normalizer=english", ("evaluation.normalizer is 'english'", "'az'")),
+        ("evaluation.columns=[seconds]", ("evaluation.columns", "'seconds' is what evaluation.json calls the length")),
     ],
 )
 def test_what_the_user_can_put_right(train: Train, tmp_path: Path, override: str, parts: tuple[str, ...]) -> None:
@@ -178,11 +187,22 @@ def test_a_budget_of_time_fixes_the_subset(train: Train, tmp_path: Path, monkeyp
     options = (*EVERY_STEP, "evaluation.batch_size=3", "checkpoints.every_steps=1", "evaluation.samples=9")
     train(*options, "training.steps=2", "evaluation.max_seconds=0.001")
     assert state(tmp_path / "run")["evaluation_rows"] == 3
-    train("--resume", *options, "training.steps=3", "evaluation.max_seconds=60")
+    train("--resume", *options, "training.steps=3", "evaluation.max_seconds=0.001")
     assert [row["utterances"] for row in evaluations(tmp_path / "run")] == [3, 3, 3]
     assert all(steps == [1, 2, 3] for steps in sample_ids(tmp_path / "run").values())
     train("--resume", *options, "training.steps=4")
     assert evaluations(tmp_path / "run")[-1]["utterances"] == 11, "without a budget, all"
+
+
+def test_another_budget_fixes_another_subset(train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("data.evaluation.ROUND", 1)
+    options = (*EVERY_STEP, "evaluation.batch_size=3", "checkpoints.every_steps=1")
+    train(*options, "training.steps=2", "evaluation.max_seconds=0.001", "evaluation.utterances=2")
+    train("--resume", *options, "training.steps=3", "evaluation.max_seconds=60", "evaluation.utterances=2")
+    train("--resume", *options, "training.steps=4", "evaluation.max_seconds=60", "evaluation.utterances=9")
+    assert [row["utterances"] for row in evaluations(tmp_path / "run")] == [2, 2, 2, 9]
+    train("--resume", *options, "training.steps=5", "evaluation.max_seconds=0.001", "evaluation.utterances=9")
+    assert evaluations(tmp_path / "run")[-1]["utterances"] == 3
 
 
 def test_a_budget_that_suffices_takes_all(train: Train, tmp_path: Path) -> None:
@@ -199,6 +219,58 @@ def test_what_an_evaluation_writes(train: Train, tmp_path: Path) -> None:
         "substitutions", "deletions", "insertions", "seconds", "real_time_factor", "utterances", "skipped",
     ]  # fmt: skip
     assert len(sample_ids(tmp_path / "run")) == 2
+
+
+@pytest.fixture
+def tongues(corpus: Path, tmp_path: Path) -> Callable[..., str]:
+    """A source whose rows but for some are in Azerbaijani, as an override of data.validation."""
+
+    def write(**others: str | None) -> str:
+        rows = pq.read_table(next(corpus.glob("validation-*.parquet"))).to_pylist()
+        mixed = [row | {"language": others.get(f"row{number}", "az")} for number, row in enumerate(rows)]
+        pq.write_table(pa.Table.from_pylist(mixed), tmp_path / "tongues.parquet")
+        return f"data.validation={{files: {tmp_path / 'tongues.parquet'}, columns: {{id: id, language: language}}}}"
+
+    return write
+
+
+def test_a_row_that_the_normalizer_does_not_fit_is_skipped(
+    train: Train, tongues: Callable[..., str], tmp_path: Path
+) -> None:
+    """It must not cost the steps since the last checkpoint."""
+    checkpoint = save_checkpoint(tmp_path / "whisper", ("az", "en"), positions=64)
+    model = (f"model.checkpoint={checkpoint}", "model.architecture=null", "evaluation.normalizer=english")
+    source = tongues(**{f"row{number}": "en" for number in range(8)}, row9="xx")
+    outcome = train(*EVERY_STEP, *model, source, "data.language=en", "training.steps=2")
+    assert outcome.code == 0, outcome.errors
+    assert [(row["utterances"], row["skipped"]) for row in evaluations(tmp_path / "run")] == [(8, 3)] * 2
+    quarantined = (tmp_path / "run" / "quarantine.jsonl").read_text()
+    for reason in ("would change words of the language 'az'", "its language is 'xx'"):
+        assert reason in quarantined
+
+
+def test_silence_asks_for_no_language_to_be_heard(
+    tiny_config: Path, tongues: Callable[..., str], tmp_path: Path
+) -> None:
+    """Hearing one takes a forward pass, which ranks with data do not make."""
+    checkpoint = save_checkpoint(tmp_path / "dual", ("az", "en"))
+    config = load_config(tiny_config, [tongues(row3=None), "data.language=null", "evaluation.max_new_tokens=3"])
+    assert config.data.validation is not None
+    source = Source(config.data.validation, "data.validation")
+    model = open_model(str(checkpoint))
+    evaluator = build_evaluator(config, build_accelerator(config), open_processor(str(checkpoint)), source)
+    heard = []
+
+    def note(module: Any, arguments: Any, options: dict[str, Any]) -> None:
+        heard.append(options.get("use_cache") is False)  # as detect_languages asks
+
+    model.register_forward_pre_hook(note, with_kwargs=True)
+    evaluator.run(model)
+    assert sum(heard) == 1, "of three batches the one with a row without a language"
+    heard.clear()
+    evaluator.decode(model, None)
+    assert heard and not any(heard)
+    assert evaluator.languages_of(None) == ["az"]
 
 
 def test_no_samples(train: Train, tmp_path: Path) -> None:

@@ -1,13 +1,14 @@
 """Bootstrap intervals: they hold the truth as often as they say, speakers widen them, pairs narrow them."""
 
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from data.errors import DataError
 from trainer.scoring.error_rates import Prediction, ScoredUtterance, score
-from trainer.scoring.intervals import paired_difference, rate_intervals, resampled_sums
+from trainer.scoring.intervals import paired_difference, rate_intervals, resampled_sums, totals
 from trainer.scoring.normalizers import build_normalizer
 
 
@@ -52,6 +53,15 @@ def test_speakers_who_differ_widen_it() -> None:
     assert utterances is not None and speakers is not None
     assert speakers[1] - speakers[0] > 3 * (utterances[1] - utterances[0])
     assert speakers[0] < 0.325 < speakers[1]
+
+
+def test_an_utterance_without_a_speaker_is_drawn_alone() -> None:
+    scored = corpus(np.array([0, 1, 4, 8, 2, 3]))
+    unknown = [
+        replace(one, prediction=replace(one.prediction, columns={"speaker": ""})) if n % 4 == 0 else one
+        for n, one in enumerate(scored)
+    ]
+    assert sorted(totals(unknown, "speaker")[:, :2].tolist()) == [[0, 10], [2, 10], [4, 10], [4, 20], [8, 10]]
 
 
 def test_the_same_seed_gives_the_same_interval() -> None:

@@ -28,6 +28,7 @@ class RunState:
         patience_from: what ``evaluation.minimum_improvement`` is measured from: best_metric where it last got better
             by so much; ``without_improvement`` are the evaluations since.
         evaluation_rows: what the first evaluation of a budget of time got through; later ones take as many.
+        evaluation_budget: the seconds and utterances of the config that those rows were taken by.
         seconds: training time so far, over all starts.
         utterances: trained on so far.
         rows, broken: rows read so far, and broken ones among them.
@@ -49,6 +50,7 @@ class RunState:
     patience_from: float | None = None
     without_improvement: int = 0
     evaluation_rows: int | None = None
+    evaluation_budget: list[float | None] | None = None
     processes: int = 1
 
 

@@ -9,9 +9,7 @@ from .config import RunConfig
 from .config_file import ConfigError
 from .engine import build_accelerator
 from .evaluation import Evaluation, check_evaluation, check_positions
-from .scoring.report import write_evaluation
-
-BASELINE = "baseline_plain"  # the folder of plain Whisper's files, in that of the checkpoint's
+from .scoring.report import BASELINE, write_evaluation
 
 
 def run_config_of(checkpoint: str) -> Path:

@@ -14,7 +14,7 @@ from data.evaluation import EvaluationRows, Turn, check_reported_columns, hash_o
 from data.features import LogMel
 from data.sources import Source
 from data.utterance import SAMPLING_RATE, AudioBatch, Skipped
-from modeling.decoding import encoder_padding, greedy_decode, is_multilingual
+from modeling.decoding import detect_languages, encode, encoder_padding, greedy_decode, is_multilingual
 
 from .agreement import agree
 from .batch import silent_batch, to_batch
@@ -148,6 +148,7 @@ class Evaluator:
         self.normalizer_of = lru_cache(lambda own: build_normalizer(config.normalizer, own))
         self.log_mel = LogMel(processor.feature_extractor.feature_size, accelerator.device)
         self.known: Sequence[str] = ()
+        self.in_training = in_training
         self.budget = config.max_seconds if in_training else None
         subset = config.utterances or (MOST_ROWS if config.max_seconds else None)
         self.rows = EvaluationRows(
@@ -161,12 +162,17 @@ class Evaluator:
         )
 
     def check_language(self, language: str | None) -> None:
-        """Raises: DataError for a row in a language that the model does not know; ConfigError as
-        :func:`trainer.scoring.normalizers.build_normalizer`."""
+        """Raises: DataError for a row in a language that the model does not know, in training also for one that the
+        normaliser does not fit; else ConfigError as :func:`trainer.scoring.normalizers.build_normalizer`."""
         language = language or self.language
         if language is not None and self.known and language not in self.known:
             raise DataError(f"its language is {language!r}, which the checkpoint does not know")
-        self.normalizer_of(language)
+        try:
+            self.normalizer_of(language)
+        except ConfigError as error:
+            if not self.in_training:
+                raise
+            raise DataError(str(error)) from None  # a row is no reason to lose the steps since the last checkpoint
 
     def run(self, model: Any, stop_asked: Callable[[], bool] = lambda: False, rows: int | None = None) -> Evaluation:
         """Decode everything; all ranks must call it, and get the same result.
@@ -196,10 +202,8 @@ class Evaluator:
                 if agree(accelerator, stop=stop_asked()).stop:
                     raise Interrupted
                 texts: list[str] = []
-                if turn.audio is not None:
+                if turn.audio is not None or spread:
                     texts = self.decode(bare, turn.audio, spread)
-                elif spread:
-                    self.decode(bare, silent_batch([0]), spread)
                 share.add(turn, texts, language)
                 if first:
                     share.warm_up_seconds = time.perf_counter() - start
@@ -238,21 +242,34 @@ class Evaluator:
             rows=taken,
         )
 
-    def decode(self, bare: Any, audio: AudioBatch, spread: bool = False) -> list[str]:
-        """The transcripts of a batch."""
-        batch = to_batch(audio, self.log_mel, encoder_padding(bare), self.accelerator.device)
+    def decode(self, bare: Any, audio: AudioBatch | None, spread: bool = False) -> list[str]:
+        """The transcripts of a batch; None for silence, whose transcript counts nowhere.
+
+        At parameters that are ``spread`` a language is heard on all ranks or on none: it takes forward passes.
+        """
+        languages = self.languages_of(audio)
+        batch = to_batch(audio or silent_batch([0]), self.log_mel, encoder_padding(bare), self.accelerator.device)
         with torch.no_grad(), self.accelerator.autocast():
+            if spread and is_multilingual(bare) and agree(self.accelerator, stop=not all(languages)).stop:
+                heard = detect_languages(bare, encode(bare, batch.features, batch.length_list))
+                languages = [given or one for given, one in zip(languages, heard, strict=True)]
             tokens = greedy_decode(
                 bare,
                 batch.features,
                 batch.length_list,
-                [language or self.language for language in audio.languages],
+                languages,
                 self.task,
                 self.config.max_new_tokens,
                 beams=self.config.beams,
                 synced_gpus=spread,
             )
         return [text.strip() for text in self.processor.batch_decode(tokens, skip_special_tokens=True)]
+
+    def languages_of(self, audio: AudioBatch | None) -> list[str | None]:
+        """The language of each utterance, None where it must be heard; silence (None) takes any."""
+        if audio is None:
+            return [self.language or next(iter(self.known), "en")]
+        return [own or self.language for own in audio.languages]
 
 
 def check_evaluation(config: RunConfig, source: Source, columns_too: bool = True) -> None:

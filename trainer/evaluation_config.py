@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from data.config import Section
 
@@ -45,6 +45,18 @@ class EvaluationConfig(Section):
         0.0, ge=0, description="the least that patience counts, in best_metric's own unit: 0.002 is 0.2 points of WER"
     )
     samples: int = Field(4, ge=0, description="utterances whose texts TensorBoard shows, the same at each evaluation")
+
+    @property
+    def budget(self) -> list[float | None]:
+        """What the subset of a budget of time is made from; where it changes, another is."""
+        return [self.max_seconds, self.utterances]
+
+    @field_validator("columns")
+    @classmethod
+    def lengths_have_their_name(cls, columns: tuple[str, ...]) -> tuple[str, ...]:
+        if "seconds" in columns:
+            raise ValueError("'seconds' is what evaluation.json calls the length, given always: rename the column")
+        return columns
 
     @model_validator(mode="after")
     def improvement_needs_patience(self) -> "EvaluationConfig":

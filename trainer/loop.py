@@ -216,13 +216,15 @@ class Trainer:
         due = step > 0 and (step % self.config.evaluation.every_steps == 0 or step == self.config.training.steps)
         if self.evaluator is None or not due or self.state.evaluated_step == step:
             return False
+        state, budget = self.state, self.config.evaluation.budget
+        rows = state.evaluation_rows if state.evaluation_budget in (None, budget) else None
         try:
-            evaluation = self.evaluator.run(self.model, self.stop, self.state.evaluation_rows)
+            evaluation = self.evaluator.run(self.model, self.stop, rows)
         except Interrupted:
             return True
-        self.state.evaluated_step = step
+        state.evaluated_step = step
         if self.config.evaluation.max_seconds is not None:
-            self.state.evaluation_rows = evaluation.rows
+            state.evaluation_rows, state.evaluation_budget = evaluation.rows, budget
         self.keep_if_best(evaluation)
         return False
 

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import jiwer
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import yaml
 
@@ -39,9 +41,6 @@ def evaluate(processes: int, output: Path, *arguments: object) -> tuple[dict[str
 
 def test_two_ranks_equal_one(corpus: Path, tiny_values: dict[str, Any], tmp_path: Path) -> None:
     """With a broken row, an id that stands twice, several windows' worth of columns and intervals over speakers."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     rows = pq.read_table(next(corpus.glob("validation-*.parquet"))).to_pylist()
     rows[4]["audio"] = {"bytes": b"garbage", "path": None}
     rows += [rows[0] | {"text": "another"}]
@@ -104,3 +103,25 @@ def test_two_ranks_agree_on_the_subset_and_on_stopping_early(
     assert [row["utterances"] for row in rows if row["kind"] == "validation"] == [8, 8, 8]
     (saved,) = (tmp_path / "run" / "checkpoints").glob("step_*/run_state.json")
     assert json.loads(saved.read_text())["evaluation_rows"] == 8
+
+
+@pytest.mark.slow
+def test_a_language_is_heard_on_all_ranks_or_on_none(corpus: Path, tiny_values: dict[str, Any], tmp_path: Path) -> None:
+    """Under ZeRO-3 every forward pass needs all ranks: one of seven rows has no language, and one turn is silence."""
+    for split, number in (("train", 120), ("validation", 7)):
+        tables = [pq.read_table(path) for path in sorted(corpus.glob(f"{split}-*.parquet"))]
+        rows = pa.concat_tables(tables).to_pylist()[:number]
+        spoken = [row | {"language": None if (split, n) == ("validation", 3) else "en"} for n, row in enumerate(rows)]
+        pq.write_table(pa.Table.from_pylist(spoken), tmp_path / f"{split}.parquet")
+        columns = {"id": "id", "language": "language"}
+        tiny_values["data"][split] = {"files": str(tmp_path / f"{split}.parquet"), "columns": columns}
+    del tiny_values["data"]["language"]
+    tiny_values["training"]["steps"] = 2
+    tiny_values["optimizer"]["warmup_steps"] = 1
+    tiny_values["engine"]["zero_stage"] = 3
+    tiny_values["evaluation"] |= {"every_steps": 1, "batch_size": 1, "max_new_tokens": 3}
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(tiny_values), encoding="utf-8")
+    ended = start(2, "launch/train.py", "--config", tmp_path / "config.yaml")
+    assert ended.returncode == 0, ended.stderr[-3000:]
+    rows = map(json.loads, (tmp_path / "run" / "metrics.jsonl").read_text().splitlines())
+    assert [row["utterances"] for row in rows if row["kind"] == "validation"] == [7, 7]

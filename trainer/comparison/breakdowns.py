@@ -1,16 +1,16 @@
 """Error rates in parts of the data: by length of the clip and by each column that came with the predictions."""
 
 import itertools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from ..scoring.breakdown import LENGTHS, natural_order
 from ..scoring.intervals import Counts, Interval, percentiles, rates, resampled_sums
 from .reading import Prediction
 
-LENGTH_EDGES = (0, 1, 2, 3, 5, 8, 12, 20, 30)  # seconds
-MOST_LENGTH_BINS = 6
 MOST_VALUES = 12  # of a column, those with most words
 GROUP_RESAMPLES = 1000
 
@@ -47,31 +47,21 @@ def breakdowns(
                 members.setdefault(row[key], []).append(index)
         if 2 <= len(members) < len(columns):
             largest = sorted(members, key=lambda value: -int(words[members[value]].sum()))[:MOST_VALUES]
-            shown = [group(value, members[value], errors, words) for value in sorted(largest, key=natural)]
+            shown = [group(value, members[value], errors, words) for value in sorted(largest, key=natural_order)]
             found.append(Breakdown(key, tuple(shown), len(members) - len(shown)))
     return [breakdown for breakdown in found if len(breakdown.groups) > 1]
 
 
 def by_length(seconds: Sequence[float], errors: Counts, words: Counts) -> Breakdown:
-    """Bins of length between round edges; the sparsest are joined with a neighbour until few are left."""
-    edges = [*LENGTH_EDGES, float("inf")]
+    """The bins of evaluation.json, those that are empty left out."""
     bins = [
         (low, high, [index for index, value in enumerate(seconds) if low <= value < high])
-        for low, high in itertools.pairwise(edges)
+        for low, high in itertools.pairwise(LENGTHS)
     ]
-    bins = [part for part in bins if part[2]]
-    while len(bins) > MOST_LENGTH_BINS:
-        least = min(range(len(bins)), key=lambda index: len(bins[index][2]))
-        at = (
-            least - 1
-            if least == len(bins) - 1 or (least and len(bins[least - 1][2]) < len(bins[least + 1][2]))
-            else least
-        )
-        (low, _, one), (_, high, two) = bins[at], bins[at + 1]
-        bins[at : at + 2] = [(low, high, one + two)]
     named = [
-        group(f"{low:g} s and more" if high == float("inf") else f"{low:g}–{high:g} s", members, errors, words)
+        group(f"{low:g} s and more" if math.isinf(high) else f"{low:g}–{high:g} s", members, errors, words)
         for low, high, members in bins
+        if members
     ]
     return Breakdown("length of the clip", tuple(named))
 
@@ -87,11 +77,3 @@ def group(value: str, members: list[int], errors: Counts, words: Counts) -> Grou
         intervals = [percentiles(drawn[:, index]) for index in range(errors.shape[1])]
     whole = rates(sums[:-1], sums[-1])
     return Group(value, len(members), int(sums[-1]), tuple(map(float, whole)), tuple(intervals))
-
-
-def natural(value: str) -> tuple[float, str]:
-    """Numbers by size, then names."""
-    try:
-        return float(value), value
-    except ValueError:
-        return float("inf"), value

@@ -215,7 +215,7 @@ def columns_of(arms: Sequence[Arm]) -> list[dict[str, str]]:
     for arm in arms:
         for known, prediction in zip(merged, arm.predictions, strict=True):
             for key, value in prediction.columns.items():
-                if value is not None:
+                if value:  # a missing value is written as no text
                     known.setdefault(key, value)
     return merged
 
@@ -229,7 +229,7 @@ def unit_indices(arms: Sequence[Arm], columns: list[dict[str, str]], name: str, 
     """The unit of each utterance; where its column is empty, one of its own."""
     if name == UTTERANCES:
         return np.arange(len(columns))
-    known = sorted({key for row in columns for key in row})
+    known = sorted({key for arm in arms for prediction in arm.predictions for key in prediction.columns})
     if name not in known:
         evaluation = arms[0].evaluation
         there = f"they hold {', '.join(known)}" if known else "they hold no columns"

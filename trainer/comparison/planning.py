@@ -58,9 +58,9 @@ def plan_of_strategies(config: Path, strategies: Sequence[str], split: str | Non
         ConfigError: for an unknown or repeated strategy.
     """
     names = [strategy.replace(":", "_") for strategy in strategies]
-    twice = {name for name in names if names.count(name) > 1}
+    twice = [strategy for strategy in strategies if strategies.count(strategy) > 1]
     if twice:
-        raise ConfigError(f"--strategies has {min(twice).replace('_', ':', 1)!r} twice")
+        raise ConfigError(f"--strategies has {twice[0]!r} twice")
     arms = {name: overrides_of(strategy, "--strategies") for name, strategy in zip(names, strategies, strict=True)}
     return Plan(config, arms, split, cluster)
 

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from ..config_file import ConfigError, flatten, read_yaml
 from ..journal import whole_rows
+from ..scoring.report import BASELINE
 
 CHECKPOINTS = ("best", "final")  # whose evaluation counts, the first that there is
 SPLITS = ("test", "validation")
@@ -121,7 +122,7 @@ def read_arms(folders: Sequence[Path], split: str | None = None) -> list[Arm]:
     bare = {arm.evaluation.checkpoint for arm in arms if not arm.is_trained}
     plain: dict[str, Arm] = {}
     for place in places.values():
-        beside = place / "baseline_plain"
+        beside = place / BASELINE
         if (beside / "evaluation.json").exists():
             arm = read_arm(PLAIN, beside, beside)
             plain.setdefault(arm.evaluation.checkpoint, arm)

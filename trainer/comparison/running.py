@@ -8,6 +8,7 @@ import ctypes
 import fcntl
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,12 +16,17 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from ..config_file import ConfigError, dump_config
+import yaml
+
+from data.errors import nearest
+
+from ..config_file import ConfigError, dump_config, flatten, read_yaml
 from ..stopping import StopRequest
 from .planning import PlannedArm
 from .reading import CHECKPOINTS, Evaluation, Summary, read_predictions, stored
 
 LAUNCH = Path(__file__).resolve().parents[2] / "launch"
+LAUNCHERS = ("accelerate", "torchrun", "deepspeed")
 LAST_LINES = 5  # of a failed arm's log
 GROUP_PATIENCE = 300.0  # seconds for the processes of a launcher to follow it
 
@@ -36,10 +42,10 @@ def run_plan(arms: Sequence[PlannedArm], output: Path, launcher: str | None = No
         launcher: what starts a command of launch/ instead of this Python, such as ``accelerate launch``.
 
     Raises:
-        ConfigError: if another plan is at work in ``output``.
+        ConfigError: if another plan is at work in ``output``, or there is no such launcher.
         Stopped: if a stop was asked for.
     """
-    start = shlex.split(launcher) if launcher else [sys.executable]
+    start = [sys.executable] if launcher is None else launcher_words(launcher)
     failed: dict[str, str] = {}
     output.mkdir(parents=True, exist_ok=True)
     with StopRequest() as stop, only_one(output) as lock:
@@ -51,9 +57,28 @@ def run_plan(arms: Sequence[PlannedArm], output: Path, launcher: str | None = No
     return failed
 
 
+def launcher_words(launcher: str) -> list[str]:
+    """A launcher's command line in words.
+
+    Raises:
+        ConfigError: if a quote is not closed, or there is no such command.
+    """
+    try:
+        words = shlex.split(launcher)
+    except ValueError as error:
+        raise ConfigError(f"--launcher is {launcher!r}: {str(error).lower()}") from None
+    if not words or shutil.which(words[0]) is None:
+        name = words[0] if words else ""
+        raise ConfigError(f"--launcher is {launcher!r}, but there is no command {name!r}{nearest(name, LAUNCHERS)}")
+    return words
+
+
 def run_arm(arm: PlannedArm, output: Path, start: Sequence[str], stop: StopRequest, lock: int) -> str | None:
     """None, or why the arm has no result."""
     config = output / f"{arm.name}.yaml"
+    checkpoint, place = evaluated(arm)
+    if not arm.is_trained and not evaluated_alike(arm, config):
+        (place / "evaluation.json").unlink(missing_ok=True)  # before the config that it was made by is lost
     config.write_text(dump_config(arm.config), encoding="utf-8")
     log = output / f"{arm.name}.log"
     if arm.is_trained and not is_finished(arm):
@@ -61,10 +86,10 @@ def run_arm(arm: PlannedArm, output: Path, start: Sequence[str], stop: StopReque
         if code != 0 or not is_finished(arm):
             return f"training ended with exit code {code}; {last_lines(log)}"
     checkpoint, place = evaluated(arm)
-    if not is_evaluated(place, checkpoint):
+    if not is_evaluated(place, checkpoint, arm.split):
         command = evaluation_command(start, config, checkpoint, arm.split, place)
         code = tell_and_run(f"{arm.name}: evaluating", command, log, stop, lock)
-        if code != 0 or not is_evaluated(place, checkpoint):
+        if code != 0 or not is_evaluated(place, checkpoint, arm.split):
             return f"evaluation ended with exit code {code}; {last_lines(log)}"
     return None
 
@@ -98,11 +123,24 @@ def is_finished(arm: PlannedArm) -> bool:
     return read.stopped_early or read.steps >= arm.config.training.steps
 
 
-def is_evaluated(place: Path, checkpoint: str) -> bool:
-    """Whether there is a whole evaluation, not older than the checkpoint."""
+def evaluated_alike(arm: PlannedArm, saved: Path) -> bool:
+    """Whether the config that an arm had before says the same of how its unmodified checkpoint is evaluated."""
+    sections = ("model.", "evaluation.", "data.language", "data.task", f"data.{arm.split}")
     try:
-        read_predictions(place, stored(Evaluation, place / "evaluation.json"))
+        old, new = flatten(read_yaml(saved)), flatten(yaml.safe_load(dump_config(arm.config)))
+    except ConfigError:  # there is none, or a kill cut it off
+        return False
+    return all(old.get(key) == new.get(key) for key in old.keys() | new.keys() if key.startswith(sections))
+
+
+def is_evaluated(place: Path, checkpoint: str, split: str) -> bool:
+    """Whether there is a whole evaluation of the checkpoint on the split, not older than the checkpoint."""
+    try:
+        evaluation = stored(Evaluation, place / "evaluation.json")
+        read_predictions(place, evaluation)
     except ConfigError:
+        return False
+    if Path(evaluation.checkpoint).resolve() != Path(checkpoint).resolve() or evaluation.split != split:
         return False
     written = max((path.stat().st_mtime for path in Path(checkpoint).glob("*.safetensors")), default=0.0)
     return (place / "evaluation.json").stat().st_mtime >= written

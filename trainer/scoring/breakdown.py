@@ -37,6 +37,7 @@ def groups(valued: Iterable[tuple[str, ScoredUtterance]]) -> dict[str, list[Scor
 
 
 def natural_order(value: str) -> tuple[float, str]:
+    """Numbers and ranges by size, then names."""
     try:
         number = float(value.split("-")[0])
     except ValueError:

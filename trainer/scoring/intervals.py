@@ -41,7 +41,7 @@ def totals(scored: Sequence[ScoredUtterance], cluster: str | None = None) -> Cou
     """What is drawn, int64 [units, 4]: word errors, words, character errors, characters of each.
 
     Args:
-        cluster: the column whose values are the units; None for utterances.
+        cluster: the column whose values are the units, an utterance without one being its own; None for utterances.
     """
     rows = np.array(
         [[one.words.errors, one.words.tokens, one.characters.errors, one.characters.tokens] for one in scored],
@@ -49,10 +49,12 @@ def totals(scored: Sequence[ScoredUtterance], cluster: str | None = None) -> Cou
     ).reshape(-1, 4)
     if cluster is None:
         return rows
-    values, units = np.unique([one.prediction.columns[cluster] for one in scored], return_inverse=True)
-    summed = np.zeros((len(values), 4), np.int64)
-    np.add.at(summed, units, rows)
-    return summed
+    values = np.array([one.prediction.columns[cluster] for one in scored], dtype=str)
+    known = values != ""
+    names, units = np.unique(values[known], return_inverse=True)
+    summed = np.zeros((len(names), 4), np.int64)
+    np.add.at(summed, units, rows[known])
+    return np.concatenate([summed, rows[~known]])
 
 
 def resampled_sums(counts: Counts, resamples: int = RESAMPLES, seed: int = SEED) -> Counts:

@@ -12,6 +12,7 @@ from .intervals import Difference, Interval, paired_difference, rate_intervals
 if TYPE_CHECKING:  # brings torch
     from ..evaluation import Evaluation
 
+BASELINE = "baseline_plain"  # the folder of plain Whisper's files, in that of the checkpoint's
 SHOWN_VALUES = 8  # of a column, on the console
 SHOWN_CONFUSIONS = 6
 
