@@ -51,10 +51,10 @@ def main(arguments: list[str]) -> None:
         "the clip": str(clip),
         "the model (Hugging Face folder)": str(best),
         "what is in the training data": str(page),
-        "adapted to the new voices": ", ".join(
-            f"{result.arm.name} {result.word_error_rate:.1%}" for result in compared.results[1:]
+        "word error rate, other throats": ", ".join(
+            f"{result.arm.name} {result.word_error_rate:.1%}" for result in compared.results
         ),
-        "what that took, compared": str(folder / "comparison" / "comparison.html"),
+        "what adapting to them took": str(folder / "comparison" / "comparison.html"),
         "curves": f"tensorboard --logdir {folder}",
         "your own recording": f"python launch/transcribe.py --checkpoint {best} FILE",
     }

@@ -26,11 +26,11 @@ def inspect_speech(files: list[str]) -> tuple[str, Path]:
 
 
 def compare_strategies(adaptation: Path, demo: RunConfig, overrides: Sequence[str] = ()) -> Comparison:
-    """Adapt the demo's best model with each of :data:`STRATEGIES`, evaluate each, and write the comparison.
+    """Adapt the demo's best model with each of :data:`STRATEGIES`, and compare what came out with what it was before.
 
     Args:
-        adaptation: a config for the demo's test voices; its checkpoint and output_dir are replaced.
-        demo: the demo's own config, its model evaluated before: what both are compared with.
+        adaptation: a config; its checkpoint and output_dir are replaced.
+        demo: the demo's own config.
         overrides: values over those of ``adaptation``.
     """
     from .comparison.command import write_comparison
@@ -38,18 +38,11 @@ def compare_strategies(adaptation: Path, demo: RunConfig, overrides: Sequence[st
     from .run import train
 
     folder = Path(demo.output_dir)
-    arms = [folder]
-    for strategy in STRATEGIES:
-        arms.append(folder / "adapted" / strategy)
-        config = load_config(
-            adaptation,
-            [
-                *overrides,
-                f"output_dir={arms[-1]}",
-                f"model.checkpoint={folder / 'best'}",
-                f"model.strategy={strategy}",
-            ],
-        )
+    begun_from = [*overrides, f"model.checkpoint={folder / 'best'}"]
+    arms = [folder / "adapted" / name for name in ("before", *STRATEGIES)]
+    evaluate_checkpoint(load_config(adaptation, begun_from), str(folder / "best"), "test", str(arms[0]))
+    for strategy, arm in zip(STRATEGIES, arms[1:], strict=True):
+        config = load_config(adaptation, [*begun_from, f"output_dir={arm}", f"model.strategy={strategy}"])
         train(config)
-        evaluate_checkpoint(config, str(arms[-1] / "final"), "test")
+        evaluate_checkpoint(config, str(arm / "final"), "test")
     return write_comparison(arms, folder / "comparison", list(map(str, arms)), "test")

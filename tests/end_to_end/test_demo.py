@@ -30,8 +30,8 @@ def small_demo(folder: Path) -> list[str]:
     ]
     steps = ["training.steps=6", "optimizer.warmup_steps=2", "evaluation.every_steps=3", "evaluation.max_new_tokens=4"]
     adapted = [
-        f"data.train.digits={{folder: {folder / 'speech'}, split: adaptation, utterances: 16, voices: unseen}}",
-        f"data.test.digits={{folder: {folder / 'speech'}, split: test, utterances: 8, voices: unseen}}",
+        f"data.train.digits={{folder: {folder / 'speech'}, split: throats, utterances: 16, warp: 0.45}}",
+        f"data.test.digits={{folder: {folder / 'speech'}, split: throats_test, utterances: 8, warp: 0.45}}",
     ]
     adapt = ["--adapt", "training.steps=2", "optimizer.warmup_steps=1", "evaluation.max_new_tokens=4", *adapted]
     return [f"output_dir={folder / 'run'}", "training.batch_size=8", *speech, *steps, *adapt]
@@ -48,7 +48,7 @@ def test_the_demo_goes_all_the_way(tmp_path: Path) -> None:
     assert (tmp_path / "run" / "new_clip.flac").exists()
     assert {path.name for path in (tmp_path / "run").iterdir()} >= {"best", "final", "summary.json", "tensorboard"}
     page = (tmp_path / "run" / "comparison" / "comparison.html").read_text()
-    assert all(f">{strategy}<" in page for strategy in ("full", "lora"))
+    assert all(f">{strategy}<" in page for strategy in ("before", "full", "lora"))
     weights = sum(path.stat().st_size for path in (tmp_path / "run" / "best").glob("*.safetensors"))
     adapter = (tmp_path / "run" / "adapted" / "lora" / "final" / "adapter_model.safetensors").stat().st_size
     assert adapter < weights / 2  # the second attentions are in it

@@ -171,6 +171,8 @@ def evaluation_folder(folder: Path, split: str) -> Path:
         place = folder / "evaluations" / f"{name}_{split}"
         if (place / "evaluation.json").exists():
             return place
+    if (folder / "evaluation.json").exists():  # what is kept of a run whose weights are not
+        return folder
     made = [name for name in CHECKPOINTS if (folder / name).is_dir()]
     if not made:
         raise ConfigError(
