@@ -251,6 +251,22 @@ def test_the_table_names_every_part_and_its_share() -> None:
     assert lines["together"].split()[1:] == [f"{whole:,}", f"{trained:,}", f"{trained / whole:.2%}"]
 
 
+def test_the_page_says_what_is_trained() -> None:
+    page = (Path(__file__).parent.parent / "docs" / "strategies.md").read_text(encoding="utf-8")
+    table = page[page.index("| `model.strategy`") : page.index("The second attentions")]
+    rows = {line.split("`")[1]: line.split("|")[-2].strip() for line in table.splitlines()[2:] if line}
+    assert rows.keys() == LEARNING_RATES.keys()
+    for strategy, shown in rows.items():
+        trained = []
+        for dual in (False, True):
+            if dual or strategy != "frozen_primary":
+                parts = parts_of("small", strategy=strategy, dual_attention=dual).values()
+                trained.append(f"{sum(part.trained for part in parts) / 1e6:.1f} M")
+            else:
+                trained.append("–")
+        assert shown == " / ".join(trained)
+
+
 # Runs
 
 
