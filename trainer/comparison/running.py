@@ -176,6 +176,7 @@ def run_logged(command: Sequence[str], log: Path, stop: StopRequest, lock: int) 
             stdin=subprocess.DEVNULL,
             stdout=file,
             stderr=subprocess.STDOUT,
+            env=os.environ | {"PYTHONUNBUFFERED": "1"},  # or what it says and complains of would be out of order
             start_new_session=True,
             pass_fds=(lock,),
             preexec_fn=END_WITH_PARENT,  # there are no threads that it could meet
