@@ -248,39 +248,6 @@ def test_another_architecture_is_named(tmp_path: Path) -> None:
         checkpoint_kind(str(tmp_path))
 
 
-# Without second attentions
-
-
-@pytest.fixture
-def undual(plain_folder: Path) -> DualWhisperForConditionalGeneration:
-    return open_model(str(plain_folder), lift=True, dual_attention=False).eval()
-
-
-@torch.no_grad()
-def test_without_second_attentions_it_is_plain_whisper(plain, undual) -> None:
-    assert not undual.new_modules()
-    assert undual.state_dict().keys() == plain.state_dict().keys()
-    features, ids = inputs()
-    ours, theirs = undual(features, decoder_input_ids=ids).logits, plain(features, decoder_input_ids=ids).logits
-    assert (ours - theirs).abs().max() < 1e-5 * theirs.abs().max()
-    tokens = [model.generate(features, language="en", max_new_tokens=12, num_beams=2) for model in (undual, plain)]
-    assert torch.equal(*tokens)
-
-
-@torch.no_grad()
-def test_without_second_attentions_it_is_saved_and_lifted_later(undual, lifted, tmp_path: Path) -> None:
-    undual.save_pretrained(tmp_path)
-    features, ids = inputs()
-    expected = lifted(features, decoder_input_ids=ids).logits
-    again = open_model(str(tmp_path))
-    assert not again.config.dual_attention
-    assert torch.allclose(again(features, decoder_input_ids=ids).logits, expected, atol=1e-5)
-    raised = open_model(str(tmp_path), lift=True, dual_attention=True)
-    assert raised.config.dual_attention
-    assert len(raised.new_modules()) == len(lifted.new_modules())
-    assert torch.allclose(raised(features, decoder_input_ids=ids).logits, expected, atol=1e-5)
-
-
 def test_second_attentions_are_not_left_out_without_a_word(trained, tmp_path: Path) -> None:
     trained.save_pretrained(tmp_path)
     with pytest.raises(CheckpointError, match="dual_attention=False would leave out"):

@@ -134,6 +134,27 @@ def test_a_plain_checkpoint_is_lifted_and_says_so(plain_folder: Path, caplog: py
             assert torch.equal(value, layer.secondary_attn.state_dict()[name])
 
 
+@torch.no_grad()
+def test_without_second_attentions_it_is_plain_whisper_and_lifted_later(
+    plain: Any, lifted: Any, plain_folder: Path, features: torch.Tensor, tmp_path: Path
+) -> None:
+    single = DualWhisperForConditionalGeneration.from_pretrained(plain_folder, dual_attention=False).eval()
+    assert not single.new_modules()
+    for options in ({}, {"num_beams": 3}):
+        said = [model.generate(features, language="en", max_new_tokens=12, **options) for model in (single, plain)]
+        assert torch.equal(*said)
+    single.save_pretrained(tmp_path / "single")
+    assert not DualWhisperForConditionalGeneration.from_pretrained(tmp_path / "single").new_modules()
+    raised = DualWhisperForConditionalGeneration.from_pretrained(tmp_path / "single", dual_attention=True).eval()
+    tokens = torch.tensor([[1, 2, 3]] * 2)
+    logits = [model(features, decoder_input_ids=tokens).logits for model in (raised, lifted, plain)]
+    assert all(torch.allclose(logits[0], other, atol=1e-5) for other in logits[1:])
+    lifted.save_pretrained(tmp_path / "dual")
+    with pytest.raises(ValueError, match="dual_attention=False would leave out"):
+        DualWhisperForConditionalGeneration.from_pretrained(tmp_path / "dual", dual_attention=False)
+
+
+
 @pytest.mark.promise("damaged checkpoints are refused")
 @pytest.mark.parametrize(
     "part",
