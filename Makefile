@@ -34,7 +34,8 @@ lint: install
 
 # The newest release of transformers here, the oldest in an environment of its own.
 test: lint
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist loadfile -m "not slow and not alone"
+	$(BIN)/python -m pytest -m alone
 	$(BIN)/nox -f $(LADDER) -s "ladder(release='4.30.2')"
 
 # Every release in docs/versions.md; the first time it installs an environment for each (1 GB).

@@ -62,6 +62,7 @@ def start(command: list[str]) -> subprocess.Popen:
     return subprocess.Popen([sys.executable, *command], cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True)
 
 
+@pytest.mark.alone
 def test_from_command_to_first_step(tmp_path: Path) -> None:
     """The demo's model, batch and data, made before the clock starts."""
     from data.config import DigitSpeech
