@@ -148,7 +148,8 @@ def test_without_second_attentions_it_is_plain_whisper_and_lifted_later(
     raised = DualWhisperForConditionalGeneration.from_pretrained(tmp_path / "single", dual_attention=True).eval()
     tokens = torch.tensor([[1, 2, 3]] * 2)
     logits = [model(features, decoder_input_ids=tokens).logits for model in (raised, lifted, plain)]
-    assert all(torch.allclose(logits[0], other, atol=1e-5) for other in logits[1:])
+    largest = logits[0].abs().max()
+    assert all((logits[0] - other).abs().max() < 1e-5 * largest for other in logits[1:])
     lifted.save_pretrained(tmp_path / "dual")
     with pytest.raises(ValueError, match="dual_attention=False would leave out"):
         DualWhisperForConditionalGeneration.from_pretrained(tmp_path / "dual", dual_attention=False)
