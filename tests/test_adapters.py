@@ -134,10 +134,20 @@ def test_a_resume_on_another_base_is_refused(values: dict[str, Any], adapter: Pa
 
 
 def test_other_options_are_refused_on_a_resume(values: dict[str, Any], adapter: Path) -> None:
-    for change in ({"strategy": "full"}, {"lora": {"rank": 4}}, {"dual_attention": False}):
+    for change, told in (
+        ({"strategy": "full"}, r"model\.strategy is 'full'"),
+        ({"lora": {"rank": 4}}, r"model\.lora is given, but the run in .* was made without it"),
+        ({"dual_attention": False}, r"model\.dual_attention is False"),
+    ):
         changed = values | {"model": values["model"] | change}
-        with pytest.raises(ConfigError, match=r"model\.(strategy|lora|dual_attention)"):
+        with pytest.raises(ConfigError, match=told):
             train(RunConfig.model_validate(changed), resume=True)
+
+
+def test_a_resume_that_has_nothing_to_do_leaves_the_config_as_it_was(values: dict[str, Any], adapter: Path) -> None:
+    before = (adapter.parent / "config.yaml").read_text()
+    train(RunConfig.model_validate(values | {"training": values["training"] | {"steps": 4}}), resume=True)
+    assert (adapter.parent / "config.yaml").read_text() == before
 
 
 def test_a_base_that_is_gone_or_damaged(adapter: Path, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet
 import pytest
 import yaml
 
@@ -36,7 +37,7 @@ COMPARE = Path(launch.compare.__file__)
 
 @pytest.fixture
 def config(tmp_path: Path) -> Path:
-    """A config whose data need not be there: nothing is opened before an arm is run."""
+    """A config whose data need not be there: only for its columns is it opened before an arm is run."""
     values = {
         "output_dir": str(tmp_path / "unused"),
         "model": {"checkpoint": "openai/whisper-tiny"},
@@ -154,6 +155,19 @@ def test_all_mistakes_are_told_together(config: Path) -> None:
     assert not (config.parent / "out").exists()
 
 
+def speech(folder: Path) -> Path:
+    """Test data with the columns speaker and age."""
+    row = {"audio": {"bytes": b"", "path": "a.wav"}, "text": "a", "speaker": "s1", "age": 7}
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist([row]), folder / "test.parquet")
+    return folder / "test.parquet"
+
+
+def test_a_misspelt_column_is_told_before_anything_is_trained(config: Path) -> None:
+    overrides = [f"data.test.files={speech(config.parent)}"]
+    complaint = refused(config, "full", "lora", overrides=overrides, cluster="spekaer")
+    assert complaint.count("has not (did you mean 'speaker'?)") == 1
+
+
 def test_a_plan_file_says_all(config: Path) -> None:
     values = {
         "split": "test",
@@ -165,7 +179,7 @@ def test_a_plan_file_says_all(config: Path) -> None:
             "as_it_is": None,
         },
     }
-    overrides = ["training.steps=9", "evaluation.columns=[age]"]
+    overrides = ["training.steps=9", "evaluation.columns=[age]", f"data.test.files={speech(config.parent)}"]
     arms = check_plan(read_plan(write_plan(config, values)), overrides, Path("out"))
     assert [(arm.name, arm.is_trained, arm.config.model.strategy) for arm in arms] == [
         ("whisper", False, "full"),

@@ -182,6 +182,13 @@ def test_plain_whisper_beside_it(evaluate: Evaluate, models: Path, tmp_path: Pat
     alone = evaluate("--output", tmp_path / "alone", checkpoint=models / "plain")
     assert alone.code == 0
     assert read(tmp_path / "alone")[1] == their_rows, "opened as it is, with windows of 30 s"
+    assert evaluate().code == 0
+    assert not (folder / "baseline_plain").exists(), "it may be of other data than what lies there now"
+
+
+def test_an_output_that_cannot_be_made_is_told_in_a_line(evaluate: Evaluate) -> None:
+    outcome = evaluate("--output", "/proc/nowhere")
+    assert (outcome.code, "/proc/nowhere: " in outcome.complaint) == (1, True)
 
 
 @pytest.mark.parametrize(

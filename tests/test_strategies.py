@@ -362,3 +362,10 @@ def test_a_full_first_stage_is_lifted(tiny_values: dict[str, Any], tmp_path: Pat
     summary = train(RunConfig.model_validate(values | second | {"optimizer": {}}))
     assert summary["dual_attention"]
     assert any(".secondary_attn" in name for name in weights_of(tmp_path / "second" / "final"))
+
+
+def test_a_plan_refuses_to_leave_second_attentions_out(base_file: Path, tmp_path: Path) -> None:
+    dual = save_checkpoint(tmp_path / "dual", padding="clip")
+    config = load_config(base_file, [f"model.checkpoint={dual}", "model.dual_attention=false"])
+    with pytest.raises(ConfigError, match=r"model\.dual_attention is false.*would be left out"):
+        make_plan(config)

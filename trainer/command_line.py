@@ -24,6 +24,10 @@ def run_command(command: Callable[[list[str]], int | None]) -> None:
         if not is_users_mistake(error):
             raise
         code = complain(error, 2)
+    except OSError as error:
+        if error.filename is None or error.strerror is None:
+            raise
+        code = complain(OSError(f"{error.filename}: {error.strerror}"), 1)
     except RuntimeError as error:
         if type(error).__name__ not in ("NonFiniteLoss", "UntrainedParameters", "WorkerDied"):
             raise

@@ -1,5 +1,6 @@
 """Word and character error rate of a checkpoint on a split of a config's data, alone or beside plain Whisper."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -114,6 +115,8 @@ def evaluate_beside(
         accelerator, evaluation = decode_split(config, accelerator, name, revision, source)
         found.append(evaluation)
         if accelerator.is_main_process and folder is not None:
+            if len(found) == 1:
+                shutil.rmtree(folder / BASELINE, ignore_errors=True)  # of an earlier evaluation, perhaps of other data
             write_evaluation(folder / BASELINE if len(found) > 1 else folder, name, split, evaluation)
     accelerator.end_training()
     return (found[0], found[1] if baseline else None) if accelerator.is_main_process else None

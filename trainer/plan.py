@@ -10,7 +10,7 @@ from data.config import SourceConfig
 from data.sources import Source
 
 from .config import RunConfig
-from .config_file import dump_config
+from .config_file import ConfigError, dump_config
 from .engine import check_engine, launched_processes, resolve_precision
 from .evaluation import check_evaluation, check_positions
 from .languages import check_language, languages_of
@@ -148,12 +148,19 @@ def planned_model(config: RunConfig) -> Any:
     elif os.path.isdir(checkpoint):
         from transformers import WhisperConfig
 
+        from modeling.dual_whisper import has_second_attentions
+
         checkpoint_kind(checkpoint)
         while is_adapter(checkpoint):
             checkpoint, _ = adapted(checkpoint)
         if not os.path.isdir(checkpoint):
             shape = published_shape(checkpoint) or {}
         else:
+            if has_second_attentions(checkpoint, {}) and not settings.dual_attention:
+                raise ConfigError(
+                    f"model.dual_attention is false, but model.checkpoint, {checkpoint!r}, has second attentions, "
+                    "which would be left out"
+                )
             stored = WhisperConfig.from_pretrained(checkpoint).to_dict()
             shape = {name: stored[name] for name in published_shape("openai/whisper-tiny") or {}}
             for name in ("num_mel_bins", "max_source_positions", "max_target_positions"):

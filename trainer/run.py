@@ -125,7 +125,8 @@ def assemble(
         state.data,
         training.batch_seconds,
     )
-    if accelerator.is_main_process:  # not sooner: whatever refuses the config must leave the folder as it was
+    if accelerator.is_main_process and (checkpoint is None or state.step < training.steps):
+        # Not sooner: whatever refuses the config must leave the folder as it was.
         write_config(config)
         save_blueprint(model, processor, folder / BLUEPRINT)
     accelerator.wait_for_everyone()

@@ -97,6 +97,11 @@ def changed_settings(config: RunConfig) -> list[str]:
                 f"the run in {config.output_dir} was made by an older version, without {kind}: it cannot be resumed, "
                 "but its best/ can be model.checkpoint of a new run"
             )
+        if key not in old and key not in FIXED:
+            raise ConfigError(
+                f"{kind} is given, but the run in {config.output_dir} was made without it: take it out, or choose "
+                "another output_dir"
+            )
         raise ConfigError(
             f"{key} is {new.get(key)!r}, but the run in {config.output_dir} was made with {old.get(key)!r}: "
             "set it back, or choose another output_dir"

@@ -10,8 +10,11 @@ from typing import Any, get_args
 
 import yaml
 
+from data.errors import DataError
+
 from ..config import RunConfig, Strategy
 from ..config_file import ConfigError, apply_overrides, dump_config, flatten, load_config, read_yaml
+from ..evaluate_checkpoint import open_split
 from .differences import NOT_SHOWN
 from .reading import SPLITS
 
@@ -126,6 +129,7 @@ def check_plan(plan: Plan, overrides: Sequence[str], output: Path) -> list[Plann
     common = apply_overrides(read_yaml(plan.config), overrides)
     arms: list[PlannedArm] = []
     problems: list[str] = []
+    seen: set[str] = set()
     for name, own in plan.arms.items():
         settings = [*overrides, *inert(common, own or {}), *written(own or {})]
         settings += [*cluster_settings(common, own or {}, plan.cluster), f"output_dir={json.dumps(str(output / name))}"]
@@ -133,7 +137,12 @@ def check_plan(plan: Plan, overrides: Sequence[str], output: Path) -> list[Plann
             config = fitting_rates(load_config(plan.config, settings), own or {})
             arms.append(PlannedArm(name, config, split_of(config, plan.split), own is not None))
             check_arm(arms[-1])
-        except ConfigError as error:
+            if config.evaluation.columns or config.evaluation.cluster:  # misspelt, they would be told after training
+                tested = getattr(config.data, arms[-1].split).model_dump_json() + config.evaluation.model_dump_json()
+                if tested not in seen:
+                    seen.add(tested)
+                    open_split(config, arms[-1].split)
+        except (ConfigError, DataError) as error:
             problems.append(f"arm {name}: {error}")
     if problems:
         raise ConfigError("; ".join(problems))

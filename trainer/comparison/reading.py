@@ -127,7 +127,8 @@ def read_arms(folders: Sequence[Path], split: str | None = None) -> list[Arm]:
             arm = read_arm(PLAIN, beside, beside)
             plain.setdefault(arm.evaluation.checkpoint, arm)
     added = [arm for checkpoint, arm in plain.items() if checkpoint not in bare]
-    if len(added) > 1:
+    begun_from = {flatten(arm.config).get("model.checkpoint") for arm in arms if arm.config is not None}
+    if len(added) > 1 or len(begun_from) > 1:  # or it would seem to be what each of them began from
         added = [arm.model_copy(update={"name": f"{PLAIN} {Path(arm.evaluation.checkpoint).name}"}) for arm in added]
     arms += added
     check_comparable(arms)
