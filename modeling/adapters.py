@@ -18,7 +18,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from .checkpoints import CheckpointError, open_model, open_processor
+from .checkpoints import CheckpointError, first_line, open_model, open_processor
 from .quantization import hush_bitsandbytes
 
 ADAPTER_CONFIG, ADAPTER_WEIGHTS, BASE = "adapter_config.json", "adapter_model.safetensors", "base.json"
@@ -108,6 +108,7 @@ def target_pattern(model: Any, settings: LoraSettings) -> str:
         for name, module in model.named_modules()
         if isinstance(module, nn.Linear) and re.match(rf"model\.({stacks})\.layers\.", name) and not is_new(name)
     ]
+
     def pattern(targets: Sequence[str]) -> str:
         ends = "|".join(map(re.escape, targets))
         return rf"model\.({stacks})\.layers\.\d+\.(?!({'|'.join(NEW_MODULES)})\.)(\w+\.)?({ends})"
@@ -294,9 +295,4 @@ def damage_told(path: Path) -> Iterator[None]:
     except (CheckpointError, MemoryError):
         raise
     except Exception as error:  # safetensors, pickle, peft and DeepSpeed each raise their own
-        raise CheckpointError(f"cannot read {os.fspath(path)}: {first_line(error)}") from error
-
-
-def first_line(error: Exception) -> str:
-    lines = (line.strip() for line in str(error).splitlines())
-    return f"{type(error).__name__}: {next(filter(None, lines), 'no reason given')}"
+        raise CheckpointError(f"cannot read {os.fspath(path)}: {type(error).__name__}: {first_line(error)}") from error

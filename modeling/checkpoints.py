@@ -30,7 +30,7 @@ def checkpoint_kind(name: str, revision: str | None = None) -> str:
         kind = PretrainedConfig.get_config_dict(name, revision=revision)[0].get("model_type")
     except Exception as error:  # JSON of another kind gives anything
         where = "" if os.path.isdir(name) else ", which is no folder here"
-        reason = f"{_first_line(error)}{_nearest_folder(name)}"
+        reason = f"{first_line(error)}{_nearest_folder(name)}"
         raise CheckpointError(f"cannot open checkpoint {name}{where}: {reason}") from None
     if kind not in (DUAL, PLAIN):
         raise CheckpointError(f"{name} is a {kind!r} checkpoint; it must be a {PLAIN!r} or {DUAL!r} one")
@@ -61,7 +61,7 @@ def open_processor(name: str, revision: str | None = None) -> WhisperProcessor:
         return WhisperProcessor.from_pretrained(name, revision=revision)
     except Exception as error:  # tokenizers raises the plainest kind
         checkpoint_kind(name, revision)  # what is wrong may not be the processor
-        raise CheckpointError(f"cannot open the processor of {name}: {_first_line(error)}") from None
+        raise CheckpointError(f"cannot open the processor of {name}: {first_line(error)}") from None
 
 
 def open_model(name: str, revision: str | None = None, lift: bool = False, **config: Any) -> Any:
@@ -84,7 +84,7 @@ def open_model(name: str, revision: str | None = None, lift: bool = False, **con
         options = {"revision": revision, "output_loading_info": True, "use_safetensors": True} | config  # no pickles
         model, info = model_class.from_pretrained(name, **options)
     except Exception as error:  # safetensors, transformers and the hub each raise their own
-        raise CheckpointError(f"cannot load the weights of {name}: {_first_line(error)}") from error
+        raise CheckpointError(f"cannot load the weights of {name}: {first_line(error)}") from error
     own = set(model.new_modules()) if lift else set()  # a dual checkpoint that lacks them was refused
     missing = sorted(set(info["missing_keys"]) - own)  # transformers would have filled them with random numbers
     if missing:
@@ -145,8 +145,10 @@ def as_plain_whisper(model: Any, name: str) -> WhisperForConditionalGeneration:
     return plain.eval()
 
 
-def _first_line(error: Exception) -> str:
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+def first_line(error: Exception) -> str:
+    """What a library's error says, in a line; its kind where it says nothing."""
+    lines = (line.strip() for line in str(error).splitlines())
+    return next(filter(None, lines), type(error).__name__)
 
 
 def _nearest_folder(name: str) -> str:

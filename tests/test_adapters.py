@@ -133,6 +133,22 @@ def test_a_resume_on_another_base_is_refused(values: dict[str, Any], adapter: Pa
         train(RunConfig.model_validate(values), resume=True)
 
 
+def test_a_resume_from_a_checkpoint_that_lacks_a_trained_tensor_is_refused(
+    values: dict[str, Any], adapter: Path, tmp_path: Path
+) -> None:
+    """The base is not in it, so it is not loaded strictly."""
+    step = latest_checkpoint(tmp_path / "run")
+    assert step is not None
+    weights = load_file(step / "model.safetensors")
+    lost = max(weights)
+    del weights[lost]
+    save_file(weights, step / "model.safetensors", metadata={"format": "pt"})
+    values["training"]["steps"] = 8
+    with pytest.raises(CheckpointError, match="lacks tensors that were trained") as refusal:
+        train(RunConfig.model_validate(values), resume=True)
+    assert lost in str(refusal.value)
+
+
 def test_other_options_are_refused_on_a_resume(values: dict[str, Any], adapter: Path) -> None:
     for change, told in (
         ({"strategy": "full"}, r"model\.strategy is 'full'"),

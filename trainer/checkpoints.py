@@ -6,7 +6,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from modeling.adapters import has_adapter, save_adapter
+from safetensors import safe_open
+
+from modeling.adapters import damage_told, has_adapter, refuse_names, save_adapter
 from modeling.strategies import trained_names
 
 from .config import CheckpointConfig
@@ -101,8 +103,19 @@ class Checkpoints:
         partly: dict[str, bool] = {}
         if self.trained is not None:
             partly = {"load_module_strict": False} if self.on_deepspeed else {"strict": False}
+            if not self.on_deepspeed:
+                refuse_names(str(path), "lacks tensors that were trained", self.trained - stored_names(path))
         self.accelerator.load_state(str(path), **partly)
         return read_state(path)
+
+
+def stored_names(path: Path) -> set[str]:
+    """The tensors that Accelerate wrote for one process or DDP."""
+    names: set[str] = set()
+    for file in path.glob("model*.safetensors"):
+        with damage_told(file), safe_open(file, framework="pt") as tensors:
+            names |= {name.removeprefix("module.") for name in tensors.keys()}  # noqa: SIM118 - not a dict
+    return names
 
 
 def read_state(path: Path) -> RunState:

@@ -16,8 +16,16 @@ from safetensors.torch import load_file
 from transformers import GenerationConfig, WhisperConfig, WhisperForConditionalGeneration
 
 from modeling import DualWhisperConfig, DualWhisperForConditionalGeneration
-from modeling.adapters import adapter_weights, damage_told, first_line, is_adapter, open_adapter, refuse_names
-from modeling.checkpoints import DUAL, CheckpointError, check_name, checkpoint_kind, open_model, open_processor
+from modeling.adapters import adapter_weights, damage_told, is_adapter, open_adapter, refuse_names
+from modeling.checkpoints import (
+    DUAL,
+    CheckpointError,
+    check_name,
+    checkpoint_kind,
+    first_line,
+    open_model,
+    open_processor,
+)
 
 from .checkpoints import BLUEPRINT, list_checkpoints, read_state
 
