@@ -121,6 +121,7 @@ class DualWhisperForConditionalGeneration(OlderReleases, SinusoidalEncoderPositi
         decoder_inputs_embeds: torch.Tensor | None = None,
         decoder_position_ids: torch.Tensor | None = None,
         labels: torch.Tensor | None = None,
+        target_positions: torch.Tensor | None = None,
         num_items_in_batch: float | torch.Tensor | None = None,
         loss_only: bool = False,
         use_cache: bool | None = None,
@@ -134,6 +135,7 @@ class DualWhisperForConditionalGeneration(OlderReleases, SinusoidalEncoderPositi
         Args:
             feature_lengths: see :meth:`DualWhisperEncoder.forward`.
             labels: int64 [B, L], -100 where there is no loss; alone, they are shifted to make the decoder's input.
+            target_positions: int64 [N], where in the flattened labels there is a loss; saves a wait for the GPU.
             num_items_in_batch: what the summed token loss is divided by; the number of target tokens if None.
             loss_only: leave the logits out, so that they never exist at once (training).
         """
@@ -158,7 +160,7 @@ class DualWhisperForConditionalGeneration(OlderReleases, SinusoidalEncoderPositi
         loss = None
         if labels is not None:
             tokens = (labels != IGNORED).sum() if num_items_in_batch is None else num_items_in_batch
-            loss = token_loss_sum(outputs.last_hidden_state, self.proj_out, labels) / tokens
+            loss = token_loss_sum(outputs.last_hidden_state, self.proj_out, labels, target_positions) / tokens
         output = Seq2SeqLMOutput(
             loss=loss,
             logits=None if loss_only else self.proj_out(outputs.last_hidden_state),

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch
 
 from data.features import WINDOW_FRAMES, LogMel, padded_frames, visible_frames
+from data.labels import IGNORED
 from data.utterance import SAMPLING_RATE, AudioBatch
 
 
@@ -16,6 +17,7 @@ class Batch:
         features: float32 [B, mel bins, T], T even and at most 3000, on the device.
         feature_lengths: int64 [B] on the CPU, since they decide shapes; None for 30 s windows, where nothing is masked.
         decoder_input_ids, labels: int64 [B, L] on the device, labels -100 where there is no loss; None without text.
+        target_positions: int64 [N] on the device, where in the flattened labels there is a loss; None without text.
         noise_target: float32 [B, T / 2], each frame's share of noise energy, or None.
         ids: one for each utterance.
     """
@@ -24,6 +26,7 @@ class Batch:
     feature_lengths: torch.Tensor | None
     decoder_input_ids: torch.Tensor | None
     labels: torch.Tensor | None
+    target_positions: torch.Tensor | None
     noise_target: torch.Tensor | None
     ids: list[str]
 
@@ -39,11 +42,15 @@ def to_batch(audio: AudioBatch, log_mel: LogMel, encoder_padding: str, device: t
     if encoder_padding == "clip":
         visible = [visible_frames(n) for n in audio.audio_lengths.tolist()]
         lengths, frames = torch.tensor(visible), padded_frames(visible)
+    positions = None
+    if audio.labels is not None:  # on the CPU, where looking for them keeps no GPU waiting
+        positions = (audio.labels.flatten() != IGNORED).nonzero().squeeze(1).to(device, non_blocking=True)
     return Batch(
         features=log_mel(audio.audio.to(device, non_blocking=True), frames),
         feature_lengths=lengths,
         decoder_input_ids=None if audio.decoder_input_ids is None else audio.decoder_input_ids.to(device),
         labels=None if audio.labels is None else audio.labels.to(device),
+        target_positions=positions,
         noise_target=None,
         ids=audio.ids,
     )

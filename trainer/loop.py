@@ -144,6 +144,7 @@ class Trainer:
             feature_lengths=batch.length_list,
             decoder_input_ids=batch.decoder_input_ids,
             labels=batch.labels,
+            target_positions=batch.target_positions,
             num_items_in_batch=divisor,
             loss_only=True,
         )
