@@ -12,7 +12,7 @@ from torch import nn
 from transformers.modeling_outputs import BaseModelOutputWithPastAndCrossAttentions
 
 from .attention import AttentionProjections, CausalMask, FeedForward, attend, frame_mask
-from .cache import DecoderCache, open_cache
+from .cache import DecoderCache, NoCache, open_cache
 from .stack import LayerStack
 
 
@@ -64,26 +64,42 @@ class DualWhisperDecoderLayer(FeedForward):
         )
         hidden = hidden + self.residual_dropout(self.self_attn.output(attended))
 
-        queries = self.encoder_attn.queries(self.encoder_attn_layer_norm(hidden))
-        if self.is_dual:  # both in one product, side by side on the head axis
-            secondary_queries = self.secondary_attn.queries(self.secondary_attn_layer_norm(hidden))
-            queries = torch.cat((queries, secondary_queries), dim=1)
-        keys, values = cache.cross_attention(self.index, lambda: self.cross_keys_values(encoder_hidden_states))
-        attended, weights = attend(
-            queries, keys, values, encoder_mask, dropout=self.attention_dropout, with_weights=with_weights
-        )
-        hidden = hidden + self.residual_dropout(self.mixed(hidden, attended))
-        if self.is_dual and weights is not None:
-            weights = weights.chunk(2, dim=1)[0]
+        heard, weights = self.cross_attended(hidden, encoder_hidden_states, cache, encoder_mask, with_weights)
+        hidden = hidden + self.residual_dropout(self.mixed(hidden, heard))
         return self.feed_forward(hidden), (self_weights, weights)
 
-    def mixed(self, hidden: torch.Tensor, attended: torch.Tensor) -> torch.Tensor:
+    def cross_attended(
+        self,
+        hidden: torch.Tensor,
+        encoder_hidden_states: torch.Tensor,
+        cache: DecoderCache,
+        mask: torch.Tensor | None,
+        with_weights: bool,
+    ) -> tuple[list[torch.Tensor], torch.Tensor | None]:
+        """What each cross-attention attends to, [B, heads, L, head size], and the weights of the primary one."""
+        pairs = [(self.encoder_attn, self.encoder_attn_layer_norm)]
+        if self.is_dual:
+            pairs.append((self.secondary_attn, self.secondary_attn_layer_norm))
+        queries = [attention.queries(norm(hidden)) for attention, norm in pairs]
+        dropout = self.attention_dropout
+        if isinstance(cache, NoCache):  # one after the other: in one product their keys and values would be copied
+            found = [
+                attend(asked, *attention.keys_values(encoder_hidden_states), mask, False, dropout, with_weights)
+                for asked, (attention, _) in zip(queries, pairs, strict=True)
+            ]
+            return [attended for attended, _ in found], found[0][1]
+        keys, values = cache.cross_attention(self.index, lambda: self.cross_keys_values(encoder_hidden_states))
+        together = torch.cat(queries, dim=1) if self.is_dual else queries[0]  # side by side on the head axis
+        attended, weights = attend(together, keys, values, mask, False, dropout, with_weights)
+        parts = len(pairs)
+        return list(attended.chunk(parts, dim=1)), None if weights is None else weights.chunk(parts, dim=1)[0]
+
+    def mixed(self, hidden: torch.Tensor, attended: list[torch.Tensor]) -> torch.Tensor:
         """What the cross-attentions say, [B, L, width]: the one's, or both mixed by the gate."""
+        primary = self.encoder_attn.output(attended[0])
         if not self.is_dual:
-            return self.encoder_attn.output(attended)
-        attended_primary, attended_secondary = attended.chunk(2, dim=1)
-        primary = self.encoder_attn.output(attended_primary)
-        secondary = self.secondary_attn.output(attended_secondary)
+            return primary
+        secondary = self.secondary_attn.output(attended[1])
         gate = self.gate(hidden, primary, secondary)
         # α p + (1 - α) s, written so that it is exactly p where the two are equal, whatever the gate.
         return secondary + gate * (primary - secondary)

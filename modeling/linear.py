@@ -1,8 +1,14 @@
-"""Linear layers that decode faster on CPUs; elsewhere, and in training, they are ``nn.Linear``."""
+"""Linear layers that are faster on CPUs: of few rows when decoding, of all others in training too.
+
+Weights, names and results, but for float rounding, are those of ``nn.Linear``; on other devices so is the computation.
+"""
 
 import functools
+import platform
+from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 FEW_ROWS = 8  # tokens computed at once; with more, one product of matrices is as fast
@@ -10,16 +16,25 @@ MOST_GROUPS = 64
 
 
 class FewRowsLinear(nn.Linear):
-    """``nn.Linear``; few rows on a CPU are computed as many small products instead of one thin one.
+    """``nn.Linear`` for float32 on CPUs: few rows as many small products, more of them through oneDNN.
 
     A step of decoding is bound by how fast weights are read, and for few rows the product of two matrices reads them
-    slowly in torch's CPU builds, batched products faster.
+    slowly in torch's CPU builds, batched products faster. For more rows torch asks MKL, which on AMD's processors
+    computes half as fast as oneDNN, which torch brings too.
+
+    ``onednn`` false leaves all but few rows to ``nn.Linear``.
     """
 
+    onednn = True
+
     def forward(self, states: torch.Tensor) -> torch.Tensor:
+        if not self.is_plain(states):
+            return super().forward(states)
         outputs, inputs = self.weight.shape
         rows = states.numel() // inputs
-        if rows > FEW_ROWS or not self.may_be_grouped(states):
+        if rows > FEW_ROWS or torch.is_grad_enabled():
+            if self.onednn and rows > FEW_ROWS and has_onednn():
+                return OneDnnLinear.apply(states, self.weight, self.bias)
             return super().forward(states)
         groups = most_groups(outputs)
         flat = states.reshape(rows, inputs)
@@ -34,16 +49,62 @@ class FewRowsLinear(nn.Linear):
             output = output + self.bias
         return output.reshape(*states.shape[:-1], outputs)
 
-    def may_be_grouped(self, states: torch.Tensor) -> bool:
-        """Whether these are plain float32 tensors on a CPU and nobody wants gradients or another dtype."""
+    def is_plain(self, states: torch.Tensor) -> bool:
+        """Whether these are plain float32 tensors on a CPU and nobody wants another dtype."""
         return (
             states.device.type == "cpu"
             and states.dtype == self.weight.dtype == torch.float32
+            and type(states) is torch.Tensor
             and type(self.weight) in (nn.Parameter, torch.Tensor)
             and self.weight.is_contiguous()
-            and not torch.is_grad_enabled()
+            and states.numel() > 0
             and not torch.is_autocast_enabled("cpu")
+            and not torch.compiler.is_compiling()
         )
+
+
+class OneDnnLinear(torch.autograd.Function):
+    """``F.linear`` through oneDNN, forward and backward; float32 on CPUs, once differentiable.
+
+    Takes states [..., inputs], weight [outputs, inputs], and bias [outputs] or None.
+    """
+
+    @staticmethod
+    def forward(context: Any, states: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
+        context.save_for_backward(states, weight)
+        context.has_bias = bias is not None
+        return product(states, weight, bias)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(
+        context: Any, gradient: torch.Tensor
+    ) -> tuple[torch.Tensor | None, torch.Tensor | None, torch.Tensor | None]:
+        states, weight = context.saved_tensors
+        of_states, of_weight, of_bias = context.needs_input_grad
+        flat = gradient.reshape(-1, gradient.shape[-1])
+        return (
+            product(flat, weight.t()).view(states.shape) if of_states else None,
+            product(flat.t(), states.reshape(-1, states.shape[-1]).t()) if of_weight else None,
+            flat.sum(0) if of_bias and context.has_bias else None,
+        )
+
+
+def product(states: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
+    """``F.linear``, computed by oneDNN."""
+    return torch.ops.mkldnn._linear_pointwise(states, weight, bias, "none", [], "")
+
+
+@functools.lru_cache
+def has_onednn() -> bool:
+    """Whether torch computes float32 linear layers with oneDNN here: its x86 builds do."""
+    if platform.machine().lower() not in ("x86_64", "amd64") or not torch.backends.mkldnn.is_available():
+        return False
+    try:
+        states, weight = torch.ones(2, 3), torch.ones(4, 3)
+        return torch.equal(product(states, weight), F.linear(states, weight))
+    except (AttributeError, RuntimeError, NotImplementedError):
+        return False
 
 
 @functools.lru_cache
@@ -61,3 +122,10 @@ def decode_faster(model: nn.Module) -> None:
     for module in model.modules():
         if type(module) is nn.Linear:
             module.__class__ = FewRowsLinear
+
+
+def choose_onednn(model: nn.Module, wanted: bool) -> None:
+    """Whether the model's linear layers go through oneDNN, where torch has it."""
+    for module in model.modules():
+        if isinstance(module, FewRowsLinear):
+            module.onednn = wanted

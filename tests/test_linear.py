@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from modeling.attention import attend
-from modeling.linear import FEW_ROWS, FewRowsLinear, decode_faster
+from modeling.linear import FEW_ROWS, FewRowsLinear, decode_faster, has_onednn
 
 
 @pytest.mark.parametrize(("wide", "narrow"), [(96, 64), (64, 96), (64, 51), (32, 1)], ids=str)
@@ -20,6 +20,47 @@ def test_equal_to_torch(wide: int, narrow: int, bias: bool, shape: tuple[int, in
         found = layer(states)
     assert found.shape == expected.shape
     torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.skipif(not has_onednn(), reason="torch's float32 products here are not oneDNN's")
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("shape", [(40,), (3, 20), (2, 3, 7)], ids=str)
+def test_through_onednn_outputs_and_gradients_are_torch_s(bias: bool, shape: tuple[int, ...]) -> None:
+    torch.manual_seed(0)
+    fast = FewRowsLinear(48, 96, bias)
+    plain = torch.nn.Linear(48, 96, bias)
+    plain.load_state_dict(fast.state_dict())
+    states = torch.randn(*shape, 48)
+    direction = torch.randn(*shape, 96)
+    found = []
+    for layer in (fast, plain):
+        given = states.clone().requires_grad_()
+        output = layer(given)
+        (output * direction).sum().backward()
+        found.append((output.detach(), given.grad, *(parameter.grad for parameter in layer.parameters())))
+        assert ("OneDnn" in type(output.grad_fn).__name__) == (layer is fast)
+    for ours, theirs in zip(*found, strict=True):
+        torch.testing.assert_close(ours, theirs)
+    assert all(parameter.grad.is_contiguous() for parameter in fast.parameters())
+
+
+@pytest.mark.skipif(not has_onednn(), reason="torch's float32 products here are not oneDNN's")
+def test_what_onednn_does_not_get(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Frozen weights get no gradient; other dtypes, autocast, fake tensors and ``onednn = False`` take torch's way."""
+    layer = FewRowsLinear(32, 64)
+    layer.weight.requires_grad_(False)
+    states = torch.randn(40, 32, requires_grad=True)
+    layer(states).sum().backward()
+    assert layer.weight.grad is None and states.grad is not None and layer.bias.grad is not None
+    monkeypatch.setattr("modeling.linear.product", None)  # whoever comes there now fails
+    with torch.autocast("cpu", torch.bfloat16):
+        assert layer(states).dtype == torch.bfloat16
+    layer.double()(states.double())
+    layer.float()
+    with torch._subclasses.FakeTensorMode(allow_non_fake_inputs=True) as mode:
+        layer(mode.from_tensor(states))
+    layer.onednn = False
+    layer(states)
 
 
 def test_few_rows_take_the_fast_way_and_training_does_not(monkeypatch: pytest.MonkeyPatch) -> None:

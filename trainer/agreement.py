@@ -12,6 +12,7 @@ class Verdict:
 
     Attributes:
         finite: every rank's loss is a finite number.
+        finite_gradient: so was the gradient of the step before.
         stop: some rank was asked to stop.
         next_tokens: target tokens that all ranks have ready for the next step.
         exhausted: every rank's data has run out.
@@ -21,6 +22,7 @@ class Verdict:
     """
 
     finite: bool
+    finite_gradient: bool
     stop: bool
     next_tokens: int
     exhausted: bool
@@ -35,6 +37,7 @@ def agree(
     accelerator: Any,
     *,
     loss: torch.Tensor | None = None,
+    gradient_norm: torch.Tensor | None = None,
     stop: bool = False,
     next_tokens: int = 0,
     exhausted: bool = False,
@@ -43,12 +46,15 @@ def agree(
     utterances: int = 0,
     audio_seconds: float = 0.0,
 ) -> Verdict:
-    """Sum this rank's figures over all ranks; every rank must call it, and gets the same verdict."""
+    """Sum this rank's figures over all ranks; every rank must call it, and gets the same verdict.
+
+    It is also where a step waits for the device, once: ``loss`` and ``gradient_norm`` are looked at here.
+    """
     device = accelerator.device
     # float64 counts exactly to 2^53; a GPU without it (MPS) is never distributed.
     kind = torch.float32 if device.type == "mps" else torch.float64
     figures = torch.tensor(
-        [0.0, 0.0, float(stop), next_tokens, float(not exhausted), rows, broken, utterances, audio_seconds],
+        [0.0, 0.0, float(stop), next_tokens, float(not exhausted), rows, broken, utterances, audio_seconds, 0.0],
         dtype=kind,
         device=device,
     )
@@ -57,11 +63,14 @@ def agree(
         finite = torch.isfinite(value)
         figures[0] = (~finite).to(kind)
         figures[1] = torch.where(finite, value, torch.zeros_like(value))
+    if gradient_norm is not None:
+        figures[-1] = (~torch.isfinite(gradient_norm.detach())).to(kind)
     if accelerator.num_processes > 1:
         torch.distributed.all_reduce(figures)
-    infinite, total, stops, tokens, live, rows_, broken_, utterances_, seconds = figures.tolist()
+    infinite, total, stops, tokens, live, rows_, broken_, utterances_, seconds, infinite_gradients = figures.tolist()
     return Verdict(
         finite=infinite == 0,
+        finite_gradient=infinite_gradients == 0,
         stop=stops > 0,
         next_tokens=int(tokens),
         exhausted=live == 0,

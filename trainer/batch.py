@@ -14,7 +14,8 @@ class Batch:
     """What the model takes.
 
     Attributes:
-        features: float32 [B, mel bins, T], T even and at most 3000, on the device.
+        features: float32 [B, mel bins, T], T even and at most 3000, on the device; empty where the encoder's output is
+            known.
         feature_lengths: int64 [B] on the CPU, since they decide shapes; None for 30 s windows, where nothing is masked.
         decoder_input_ids, labels: int64 [B, L] on the device, labels -100 where there is no loss; None without text.
         target_positions: int64 [N] on the device, where in the flattened labels there is a loss; None without text.
@@ -35,22 +36,37 @@ class Batch:
         return None if self.feature_lengths is None else self.feature_lengths.tolist()
 
 
-def to_batch(audio: AudioBatch, log_mel: LogMel, encoder_padding: str, device: torch.device) -> Batch:
-    """Move a batch to the device and compute its features there."""
+def features_of(
+    audio: torch.Tensor, audio_lengths: torch.Tensor, log_mel: LogMel, encoder_padding: str, device: torch.device
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Samples [B, N] on the CPU and their lengths [B] → features on the device, and their lengths, as in `Batch`."""
     lengths = None
     frames = WINDOW_FRAMES
     if encoder_padding == "clip":
-        visible = [visible_frames(n) for n in audio.audio_lengths.tolist()]
+        visible = [visible_frames(n) for n in audio_lengths.tolist()]
         lengths, frames = torch.tensor(visible), padded_frames(visible)
+    return log_mel(audio.to(device, non_blocking=True), frames), lengths
+
+
+def to_batch(audio: AudioBatch, log_mel: LogMel | None, encoder_padding: str, device: torch.device) -> Batch:
+    """Move a batch to the device and compute its features there; without ``log_mel`` it has none and is for a known
+    encoder output."""
+
+    def moved(tokens: torch.Tensor | None) -> torch.Tensor | None:
+        return None if tokens is None else tokens.to(device, non_blocking=True)
+
+    features, lengths = audio.audio.new_empty(0), None
+    if log_mel is not None:
+        features, lengths = features_of(audio.audio, audio.audio_lengths, log_mel, encoder_padding, device)
     positions = None
     if audio.labels is not None:  # on the CPU, where looking for them keeps no GPU waiting
-        positions = (audio.labels.flatten() != IGNORED).nonzero().squeeze(1).to(device, non_blocking=True)
+        positions = (audio.labels.flatten() != IGNORED).nonzero().squeeze(1)
     return Batch(
-        features=log_mel(audio.audio.to(device, non_blocking=True), frames),
+        features=features,
         feature_lengths=lengths,
-        decoder_input_ids=None if audio.decoder_input_ids is None else audio.decoder_input_ids.to(device),
-        labels=None if audio.labels is None else audio.labels.to(device),
-        target_positions=positions,
+        decoder_input_ids=moved(audio.decoder_input_ids),
+        labels=moved(audio.labels),
+        target_positions=moved(positions),
         noise_target=None,
         ids=audio.ids,
     )

@@ -2,11 +2,12 @@
 
 from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from data.config import DataConfig, Section
 
 from .evaluation_config import EvaluationConfig
+from .performance_config import PerformanceConfig
 
 
 class Architecture(Section):
@@ -83,7 +84,16 @@ class ModelConfig(Section):
         "clip", description="clip: input as long as the batch's longest clip, the rest masked; window: always 30 s"
     )
     dropout: float = Field(0.0, ge=0, lt=1)
-    gradient_checkpointing: bool = Field(False, description="less memory for about a third more time")
+    gradient_checkpointing: Literal["none", "encoder", "decoder", "all"] = Field(
+        "none",
+        description="whose layers' activations are thrown away and computed again in the backward pass: less memory "
+        "for about a third more of that part's time; true is all, false none",
+    )
+
+    @field_validator("gradient_checkpointing", mode="before")
+    @classmethod
+    def all_or_none(cls, value: Any) -> Any:
+        return {True: "all", False: "none"}[value] if isinstance(value, bool) else value
 
     @model_validator(mode="after")
     def one_beginning(self) -> "ModelConfig":
@@ -220,6 +230,7 @@ class RunConfig(Section):
     training: TrainingConfig
     optimizer: OptimizerConfig = OptimizerConfig()
     engine: EngineConfig = EngineConfig()
+    performance: PerformanceConfig = PerformanceConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     checkpoints: CheckpointConfig = CheckpointConfig()
     logging: LoggingConfig = LoggingConfig()
@@ -259,6 +270,27 @@ class RunConfig(Section):
         if optimizer.new_modules_learning_rate is not None and not model.dual_attention:
             raise ValueError(
                 "optimizer.new_modules_learning_rate does nothing where model.dual_attention is false: take it out"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def encoder_can_be_cached(self) -> "RunConfig":
+        if self.performance.cache_encoder is None:
+            return self
+        if self.model.trains_encoder:
+            raise ValueError(
+                f"performance.cache_encoder is given, but model.strategy {self.model.strategy!r} trains the encoder "
+                "here, whose output then changes: take it out, or choose frozen_encoder"
+            )
+        if self.model.dropout:
+            raise ValueError(
+                f"performance.cache_encoder is given and model.dropout is {self.model.dropout:g}: the encoder would "
+                "say something else each time; set dropout to 0, or take the cache out"
+            )
+        if self.engine.zero_stage == 3:
+            raise ValueError(
+                "performance.cache_encoder is given and engine.zero_stage is 3, under which all ranks must run the "
+                "encoder at the same time: take zero_stage 2, or the cache out"
             )
         return self
 

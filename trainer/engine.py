@@ -15,6 +15,11 @@ import torch
 from .config import RunConfig
 from .config_file import ConfigError
 
+# In numbers, not bytes. DeepSpeed's own are 5e8 and 1e9: buffers as large as a whole Whisper, whose parameters ZeRO-3
+# would then never let go. A layer of whisper-large has about 3e7 parameters, its embeddings have 7e7.
+BUCKET_NUMBERS = 50_000_000
+LIVE_PARAMETERS = 100_000_000
+
 
 def launched_processes() -> int:
     """How many processes the launcher started, as far as this one can tell."""
@@ -70,21 +75,25 @@ def build_accelerator(config: RunConfig) -> Any:
         ConfigError: as :func:`check_engine`.
     """
     from accelerate import Accelerator
-    from accelerate.utils import InitProcessGroupKwargs
+    from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwargs
 
     check_engine(config)
     on_gpu = torch.cuda.is_available()
     precision = resolve_precision(config.engine.precision)
+    torch.set_float32_matmul_precision("high" if config.performance.tf32 else "highest")
     if config.engine.zero_stage and "RANK" not in os.environ:
         pretend_launched()
     distributed = "LOCAL_RANK" in os.environ
     timeout = timedelta(minutes=config.engine.timeout_minutes)
+    handlers: list[Any] = []
+    if distributed:
+        handlers.append(InitProcessGroupKwargs(backend="nccl" if on_gpu else "gloo", timeout=timeout))
+        # Gradients lie in DDP's buckets and nowhere else: it saves a copy of them all.
+        handlers.append(DistributedDataParallelKwargs(gradient_as_bucket_view=True))
     options: dict[str, Any] = {
         "gradient_accumulation_steps": config.training.accumulation,
         "mixed_precision": "no" if precision == "fp32" else precision,
-        "kwargs_handlers": [InitProcessGroupKwargs(backend="nccl" if on_gpu else "gloo", timeout=timeout)]
-        if distributed
-        else [],
+        "kwargs_handlers": handlers,
     }
     if config.engine.zero_stage:
         options["deepspeed_plugin"] = deepspeed_plugin(config, precision, on_gpu)
@@ -125,7 +134,13 @@ def deepspeed_plugin(config: RunConfig, precision: str, on_gpu: bool) -> Any:
 def deepspeed_config(config: RunConfig, precision: str) -> dict[str, Any]:
     """DeepSpeed's settings for a run, complete: nothing is left to ``auto`` or to Accelerate's defaults."""
     stage, offload = config.engine.zero_stage, config.engine.cpu_offload
-    zero: dict[str, Any] = {"stage": stage, "overlap_comm": True, "contiguous_gradients": True}
+    zero: dict[str, Any] = {
+        "stage": stage,
+        "overlap_comm": True,
+        "contiguous_gradients": True,
+        "reduce_bucket_size": BUCKET_NUMBERS,
+        "allgather_bucket_size": BUCKET_NUMBERS,
+    }
     if offload != "none":
         zero["offload_optimizer"] = {"device": "cpu", "pin_memory": torch.cuda.is_available()}
     if offload == "parameters":
@@ -133,6 +148,9 @@ def deepspeed_config(config: RunConfig, precision: str) -> dict[str, Any]:
     if stage == 3:
         zero["stage3_gather_16bit_weights_on_model_save"] = True
         zero["stage3_param_persistence_threshold"] = 10_000
+        zero["stage3_prefetch_bucket_size"] = BUCKET_NUMBERS
+        zero["stage3_max_live_parameters"] = LIVE_PARAMETERS
+        zero["stage3_max_reuse_distance"] = LIVE_PARAMETERS
     settings: dict[str, Any] = {
         "train_micro_batch_size_per_gpu": config.training.batch_size,
         "gradient_accumulation_steps": config.training.accumulation,

@@ -3,8 +3,9 @@ backward pass."""
 
 import math
 import time
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -17,13 +18,16 @@ from modeling.decoding import encoder_padding
 from .agreement import Verdict, agree
 from .batch import silent_batch, to_batch
 from .checkpoints import Checkpoints, RunState, save_pretrained
+from .clipping import clip_in_step, fused_optimizer, gradient_norm
 from .config import RunConfig
+from .encoder_cache import open_encoder_cache
 from .engine import bare_model
 from .evaluation import Evaluation, Evaluator, Interrupted
 from .first_step import FirstStep
 from .improvement import describe_patience, note_evaluation, out_of_patience
 from .journal import Journal, append
 from .meter import Meter
+from .offload import OffloadedActivations
 from .optimizer import learning_rate_share, logged_learning_rates, set_learning_rates
 from .stopping import StopRequest
 
@@ -32,6 +36,14 @@ MIN_ROWS_TO_JUDGE = 100  # the share of broken rows is taken of at least so many
 
 class NonFiniteLoss(RuntimeError):
     """A rank's loss, or the gradient's norm, is not a finite number."""
+
+
+class Unchecked(NamedTuple):
+    """The gradient norm of a step that was taken, which nobody has waited for yet, and what it was taken on."""
+
+    step: int
+    norm: torch.Tensor
+    audio: AudioBatch | None
 
 
 @dataclass
@@ -56,6 +68,9 @@ class Trainer:
         self.log_mel = LogMel(bare.config.num_mel_bins, self.accelerator.device)
         self.silence = silent_batch([bare.config.decoder_start_token_id])
         self.meter = Meter()
+        self.fused = fused_optimizer(self.accelerator, self.optimizer)
+        self.unchecked: Unchecked | None = None
+        self.encoder_cache = open_encoder_cache(self.config, self.accelerator, bare, self.log_mel, self.padding)
 
     def train(self) -> bool:
         """Train to the last step, or until a stop is asked for; the state is then saved. False if it was stopped."""
@@ -94,7 +109,8 @@ class Trainer:
         Returns the group that comes next, and what was agreed of it in the last microbatch.
 
         Raises:
-            NonFiniteLoss: on every rank, before anything is updated.
+            NonFiniteLoss: on every rank, before anything is updated. Of a gradient it may come a step later: the
+                update was left out then, too.
         """
         accelerator, training = self.accelerator, self.config.training
         step = self.state.step + 1
@@ -109,6 +125,7 @@ class Trainer:
                 verdict = agree(
                     accelerator,
                     loss=loss,
+                    gradient_norm=self.unchecked.norm if self.unchecked else None,
                     stop=self.stop.asked,
                     next_tokens=upcoming.target_tokens,
                     exhausted=upcoming.exhausted,
@@ -117,14 +134,18 @@ class Trainer:
                     utterances=len(audio.ids) if audio else 0,
                     audio_seconds=float(audio.audio_lengths.sum()) / SAMPLING_RATE if audio else 0.0,
                 )
+                if not verdict.finite_gradient:
+                    self.check_gradient()
+                self.unchecked = None
                 if not verdict.finite:
                     self.refuse(step, "loss", loss.detach(), audio if not torch.isfinite(loss) else None)
                 accelerator.backward(loss)
                 if accelerator.sync_gradients:
                     self.meter.gradient_norm = norm = self.clip_gradients()
-                    # fp16's loss scaling skips such a step by itself
-                    if norm is not None and accelerator.mixed_precision != "fp16" and not math.isfinite(float(norm)):
-                        self.refuse(step, "gradient", norm, audio)
+                    if norm is not None and accelerator.mixed_precision != "fp16":  # whose scaling skips such a step
+                        self.unchecked = Unchecked(step, norm, audio)
+                    if self.fused is None:  # which leaves everything alone where the norm is not finite
+                        self.check_gradient()
                 self.optimizer.step()
                 self.optimizer.zero_grad()
             self.meter.add(verdict, parts)
@@ -138,16 +159,19 @@ class Trainer:
 
     def loss(self, audio: AudioBatch | None, divisor: float) -> torch.Tensor:
         """The summed token loss over ``divisor``; without data, that of silence at weight zero."""
-        batch = to_batch(audio or self.silence, self.log_mel, self.padding, self.accelerator.device)
-        output = self.model(
-            batch.features,
-            feature_lengths=batch.length_list,
-            decoder_input_ids=batch.decoder_input_ids,
-            labels=batch.labels,
-            target_positions=batch.target_positions,
-            num_items_in_batch=divisor,
-            loss_only=True,
-        )
+        log_mel = self.log_mel if self.encoder_cache is None else None
+        batch = to_batch(audio or self.silence, log_mel, self.padding, self.accelerator.device)
+        with OffloadedActivations() if self.config.performance.offload_activations else nullcontext():
+            output = self.model(
+                batch.features,
+                feature_lengths=batch.length_list,
+                encoder_outputs=self.encoder_cache.outputs(audio or self.silence) if self.encoder_cache else None,
+                decoder_input_ids=batch.decoder_input_ids,
+                labels=batch.labels,
+                target_positions=batch.target_positions,
+                num_items_in_batch=divisor,
+                loss_only=True,
+            )
         return output.loss if audio is not None else output.loss * 0.0
 
     def clip_gradients(self) -> Any:
@@ -155,7 +179,17 @@ class Trainer:
         if self.accelerator.distributed_type.name == "DEEPSPEED":
             return self.model.get_global_grad_norm()
         limit = self.config.training.max_gradient_norm
+        if self.fused is not None:
+            norm = gradient_norm(self.model.parameters())
+            clip_in_step(self.fused, norm, limit)
+            return norm
         return self.accelerator.clip_grad_norm_(self.model.parameters(), limit if limit > 0 else math.inf)
+
+    def check_gradient(self) -> None:
+        """Wait for the last step's gradient norm, and end the run on every rank if it is not a finite number."""
+        unchecked, self.unchecked = self.unchecked, None
+        if unchecked is not None and not math.isfinite(float(unchecked.norm)):
+            self.refuse(unchecked.step, "gradient", unchecked.norm, unchecked.audio)
 
     def find_data(self, group: BatchGroup, verdict: Verdict | None = None) -> tuple[BatchGroup, int]:
         """The next group with targets on any rank, and their number on all; a new epoch where all have run out.
@@ -204,6 +238,7 @@ class Trainer:
 
     def log_step(self, verdict: Verdict) -> None:
         if self.state.step % self.config.logging.every_steps == 0 or self.state.step == 1:
+            self.check_gradient()
             values = self.meter.read()
             rates = logged_learning_rates(self.optimizer)
             values |= {**rates, "epoch": self.batches.epoch}
@@ -217,6 +252,7 @@ class Trainer:
         due = step > 0 and (step % self.config.evaluation.every_steps == 0 or step == self.config.training.steps)
         if self.evaluator is None or not due or self.state.evaluated_step == step:
             return False
+        self.check_gradient()
         state, budget = self.state, self.config.evaluation.budget
         rows = state.evaluation_rows if state.evaluation_budget in (None, budget) else None
         try:
@@ -247,6 +283,7 @@ class Trainer:
             self.journal.say(describe_patience(self.state, config))
 
     def save_checkpoint(self, data_state: dict[str, Any]) -> None:
+        self.check_gradient()
         self.state.processes = self.accelerator.num_processes
         path = self.checkpoints.save(self.state, data_state)
         self.journal.say(f"step {self.state.step}: saved {path}")

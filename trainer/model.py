@@ -12,7 +12,7 @@ from data.byte_tokenizer import build_byte_processor, generation_config_for
 from modeling import DualWhisperConfig, DualWhisperForConditionalGeneration
 from modeling.adapters import Base, LoraSettings, add_lora, fingerprint_of, is_new
 from modeling.checkpoints import open_model, open_processor
-from modeling.linear import decode_faster
+from modeling.linear import choose_onednn, decode_faster
 from modeling.quantization import quantize_linear
 from modeling.strategies import choose_trained
 
@@ -45,11 +45,26 @@ def build_model(config: RunConfig) -> tuple[Any, Any]:
         )
     else:
         model, processor = new_model(config)
+    make_trainable(model, config)
+    return model, processor
+
+
+def make_trainable(model: Any, config: RunConfig) -> None:
+    """What a config asks of a model that is there, with whatever weights; in place.
+
+    Raises:
+        ConfigError: if the strategy does not fit the model.
+    """
     model.config.use_cache = True
     apply_strategy(model, config)
-    if settings.gradient_checkpointing:
-        model.gradient_checkpointing_enable()
-    return model, processor
+    checkpoint_gradients(model, config.model.gradient_checkpointing)
+    choose_onednn(model, config.performance.onednn)
+
+
+def checkpoint_gradients(model: Any, which: str) -> None:
+    """Have the layers of ``encoder``, ``decoder``, ``all`` or ``none`` computed again in the backward pass."""
+    model.model.encoder.gradient_checkpointing = which in ("encoder", "all")
+    model.model.decoder.gradient_checkpointing = which in ("decoder", "all")
 
 
 def apply_strategy(model: Any, config: RunConfig) -> None:

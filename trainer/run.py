@@ -80,6 +80,36 @@ def training_sources(config: RunConfig) -> list[Source]:
     return [Source(source, name) for source, name in named]
 
 
+def training_batches(
+    config: RunConfig, accelerator: Any, labels: LabelEncoder, sources: list[Source], state: dict[str, Any]
+) -> TrainingBatches:
+    """This rank's batches, from where ``state`` says."""
+    training = config.training
+    return TrainingBatches(
+        sources,
+        config.data,
+        labels,
+        training.batch_size,
+        training.seed,
+        accelerator.process_index,
+        accelerator.num_processes,
+        state,
+        training.batch_seconds,
+    )
+
+
+def prepare(config: RunConfig, accelerator: Any, model: Any) -> tuple[Any, Any]:
+    """The model and its optimizer, wrapped by the engine that the config asks for.
+
+    Raises:
+        ConfigError: if the optimizer cannot be had, or another engine was built.
+    """
+    optimizer = build_optimizer(model, config, accelerator.device)
+    model, optimizer = accelerator.prepare(model, optimizer)
+    check_prepared(config, accelerator, model)
+    return model, optimizer
+
+
 def assemble(
     config: RunConfig,
     accelerator: Any,
@@ -106,25 +136,13 @@ def assemble(
         )
     folder = Path(config.output_dir)
     training = config.training
-    optimizer = build_optimizer(model, config, accelerator.device)
-    model, optimizer = accelerator.prepare(model, optimizer)
-    check_prepared(config, accelerator, model)
+    model, optimizer = prepare(config, accelerator, model)
     torch.manual_seed(training.seed + accelerator.process_index)
     checkpoints = Checkpoints(folder, config.checkpoints, accelerator, model)
     if checkpoint:
         check_base(model, folder / BLUEPRINT)
         state = checkpoints.load(checkpoint)
-    batches = TrainingBatches(
-        sources,
-        config.data,
-        labels,
-        training.batch_size,
-        training.seed,
-        accelerator.process_index,
-        accelerator.num_processes,
-        state.data,
-        training.batch_seconds,
-    )
+    batches = training_batches(config, accelerator, labels, sources, state.data)
     if accelerator.is_main_process and (checkpoint is None or state.step < training.steps):
         # Not sooner: whatever refuses the config must leave the folder as it was.
         write_config(config)
