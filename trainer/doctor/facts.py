@@ -1,0 +1,146 @@
+"""What the checks look at, gathered once; a test puts together another machine by giving other values."""
+
+import importlib.metadata
+import os
+import platform
+import re
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from ..config import RunConfig
+
+PROJECT = "dual-attention-whisper"
+LIBRARIES = ("torch", "transformers", "accelerate", "deepspeed", "peft", "datasets", "bitsandbytes")
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """A GPU as torch sees it; ``free_bytes`` is what no program holds."""
+
+    name: str
+    memory_bytes: int
+    free_bytes: int
+    capability: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Facts:
+    """A machine, its software and what is asked of it.
+
+    Attributes:
+        config: whose needs count; None: what any run needs.
+        versions: of installed libraries, by their canonical name.
+        environment: variables.
+        driver: the NVIDIA driver's version, None where there is no driver.
+        driver_cuda: the CUDA version that the driver can run at most.
+        processes, local_processes: that the launcher started, in all and on this machine.
+        measure: time copies, products and writes.
+    """
+
+    config: RunConfig | None = None
+    python: tuple[int, ...] = tuple(sys.version_info[:3])
+    versions: Mapping[str, str] = field(default_factory=dict)
+    environment: Mapping[str, str] = field(default_factory=dict)
+    gpus: tuple[Gpu, ...] = ()
+    driver: str | None = None
+    driver_cuda: tuple[int, int] | None = None
+    processes: int = 1
+    local_processes: int = 1
+    measure: bool = True
+
+    @cached_property
+    def planned(self) -> tuple[Any, Exception | None]:
+        """The config's model on the meta device, or why there is none."""
+        if self.config is None:
+            return None, None
+        try:
+            from ..plan import planned_model
+
+            return planned_model(self.config), None
+        except Exception as error:  # the checkpoint's own check tells it
+            return None, error
+
+    @property
+    def model(self) -> Any:
+        """The config's model; None without a config, where only the hub knows its shape, or where it cannot be made."""
+        return self.planned[0]
+
+
+def gather_facts(config: RunConfig | None, measure: bool = True) -> Facts:
+    """The facts of this machine. What cannot be told is left at its default."""
+    environment = dict(os.environ)
+    return Facts(
+        config,
+        versions=installed_versions(),
+        environment=environment,
+        gpus=gpus_here(),
+        driver=nvidia_driver(),
+        driver_cuda=cuda_of_the_driver(),
+        processes=count(environment, "WORLD_SIZE"),
+        local_processes=count(environment, "LOCAL_WORLD_SIZE"),
+        measure=measure,
+    )
+
+
+def count(environment: Mapping[str, str], name: str) -> int:
+    value = environment.get(name, "")
+    return int(value) if value.isdigit() else 1
+
+
+def canonical(name: str) -> str:
+    """A library's name as package indexes compare them."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def installed_versions() -> dict[str, str]:
+    """Versions by canonical name."""
+    found: dict[str, str] = {}
+    for distribution in importlib.metadata.distributions():
+        name = distribution.metadata["Name"]
+        if name:  # a half-removed one has none
+            found.setdefault(canonical(name), distribution.version)
+    return found
+
+
+def gpus_here() -> tuple[Gpu, ...]:
+    """The GPUs that torch can use; none where one of them fails at being asked."""
+    try:
+        import torch
+
+        if not torch.cuda.is_available():
+            return ()
+        found = []
+        for index in range(torch.cuda.device_count()):
+            properties = torch.cuda.get_device_properties(index)
+            free, whole = torch.cuda.mem_get_info(index)
+            found.append(Gpu(properties.name, whole, free, (properties.major, properties.minor)))
+        return tuple(found)
+    except Exception:  # a driver that is broken; check_gpus tells what torch says of it
+        return ()
+
+
+def nvidia_driver() -> str | None:
+    """The kernel module's version."""
+    path = Path("/proc/driver/nvidia/version")
+    try:
+        match = re.search(r"Kernel Module.*?(\d+\.\d+(?:\.\d+)?)", path.read_text(encoding="utf-8"))
+    except OSError:
+        return None
+    return match[1] if match else "unknown"
+
+
+def cuda_of_the_driver() -> tuple[int, int] | None:
+    """Asked of the driver's library, without starting CUDA."""
+    import ctypes
+
+    try:
+        version = ctypes.c_int()
+        if platform.system() != "Linux" or ctypes.CDLL("libcuda.so.1").cuDriverGetVersion(ctypes.byref(version)):
+            return None
+    except (OSError, AttributeError):
+        return None
+    return version.value // 1000, version.value % 1000 // 10

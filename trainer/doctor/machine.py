@@ -1,0 +1,121 @@
+"""Memory, cores, shared memory and limits of the machine, beside what the config's processes want of them."""
+
+import os
+import resource
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from ..optimizer import BITSANDBYTES, optimizer_name
+from .facts import Facts
+from .findings import Finding
+
+GIGABYTE = 10**9
+FLOAT32 = 4
+OFFLOADED = 16  # bytes of a trained number in CPU memory: its weight, its gradient and Adam's two states in float32
+LIBRARIES_BYTES = 10**9  # what a process holds of torch, transformers and DeepSpeed before any weight
+SMALL_SHARED_MEMORY = 10**9
+FEW_OPEN_FILES = 4096
+
+
+def available_memory() -> int:
+    """Bytes that programs can still take, within the container's limit; 0 where that is not told."""
+    available = 0
+    lines = Path("/proc/meminfo").read_text(encoding="utf-8").splitlines()
+    for line in lines:
+        if line.startswith("MemAvailable:"):
+            available = int(line.split()[1]) * 1024
+    for limit, used in (
+        ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
+        ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"),
+    ):
+        if Path(limit).exists() and (text := Path(limit).read_text().strip()).isdigit():
+            available = min(available, int(text) - int(Path(used).read_text()))
+    return available
+
+
+def memory_wanted(facts: Facts) -> int | None:
+    """Bytes of CPU memory that this machine's processes need before the first step; None where that is not known.
+
+    Each opens the model in float32; offloaded states are spread over all processes.
+    """
+    config, model = facts.config, facts.model
+    if config is None or model is None:
+        return None
+    parameters = list(model.parameters())
+    whole = sum(parameter.numel() for parameter in parameters)
+    trained = sum(parameter.numel() for parameter in parameters if parameter.requires_grad)
+    each = LIBRARIES_BYTES + FLOAT32 * whole
+    if config.engine.cpu_offload != "none":
+        each += OFFLOADED * trained // facts.processes
+    elif not facts.gpus:
+        states = 2 if "8bit" in optimizer_name(config) and optimizer_name(config) in BITSANDBYTES else 8
+        shared_by = facts.processes if config.engine.zero_stage else 1
+        each += FLOAT32 * trained + states * trained // shared_by
+    return each * facts.local_processes
+
+
+def check_memory(facts: Facts) -> Iterator[Finding]:
+    available = available_memory()
+    there = f"{available / GIGABYTE:.1f} GB available"
+    wanted = memory_wanted(facts)
+    if wanted is None:
+        why = "" if facts.config is None else "; what the run takes is not known without the model's shape"
+        yield Finding("CPU memory", "good", there + why)
+        return
+    each = "the process takes" if facts.local_processes == 1 else f"{facts.local_processes} processes take"
+    found = f"{there}; {each} about {wanted / GIGABYTE:.1f} GB before the first step"
+    if wanted > available:
+        yield Finding("CPU memory", "lacks", found, "end other programs, start fewer processes, or a smaller model")
+    else:
+        yield Finding("CPU memory", "good", found)
+
+
+def cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def check_cores(facts: Facts) -> Iterator[Finding]:
+    """Cores beside the threads of all processes here."""
+    here, set_to = cores(), facts.environment.get("OMP_NUM_THREADS", "")
+    workers = facts.config.data.workers if facts.config is not None else 0
+    if facts.local_processes > 1 and not set_to:
+        found = f"{here}, but OMP_NUM_THREADS is not set: each of {facts.local_processes} processes would take them all"
+        remedy = f"OMP_NUM_THREADS={max(1, here // facts.local_processes)}"
+        yield Finding("cores", "note", found, remedy)
+        return
+    threads = int(set_to) if set_to.isdigit() else here
+    computing = facts.local_processes * threads if not facts.gpus else facts.local_processes
+    reading = facts.local_processes * workers
+    found = (
+        f"{here}; {facts.local_processes} x OMP_NUM_THREADS {set_to or 'not set'}, {reading} threads that read ahead"
+    )
+    if computing > here or (facts.gpus and facts.local_processes + reading > 2 * here):
+        yield Finding("cores", "note", found, "fewer OMP_NUM_THREADS or data.workers: they would wait for each other")
+    elif not facts.gpus and set_to.isdigit() and computing < here:
+        yield Finding("cores", "note", found, f"with OMP_NUM_THREADS={here // facts.local_processes} all would compute")
+    else:
+        yield Finding("cores", "good", found)
+
+
+def check_shared_memory(facts: Facts) -> Iterator[Finding]:
+    """What NCCL passes data through between GPUs of a machine; data.workers are threads and need none."""
+    if len(facts.gpus) < 2 and facts.local_processes < 2:
+        return
+    size = shutil.disk_usage("/dev/shm").total
+    found = f"/dev/shm has {size / GIGABYTE:.2f} GB"
+    if facts.gpus and size < SMALL_SHARED_MEMORY:
+        remedy = "start the container with --shm-size=8g or --ipc=host"
+        yield Finding("shared memory", "note", f"{found}: NCCL may fail when it starts", remedy)
+    else:
+        yield Finding("shared memory", "good", found)
+
+
+def check_open_files(facts: Facts) -> Iterator[Finding]:
+    """Several processes with many shards each run out of a low limit."""
+    limit, highest = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if limit == resource.RLIM_INFINITY or limit >= FEW_OPEN_FILES:
+        yield Finding("open files", "good", f"at most {'any number' if limit < 0 else limit}")
+    else:
+        most = "" if highest < 0 else f" (it may be raised to {highest})"
+        yield Finding("open files", "note", f"at most {limit}{most}", f"ulimit -n {FEW_OPEN_FILES}, or more")

@@ -1,0 +1,156 @@
+"""The disk of output_dir: whether the run's files fit, how fast they are written, and whether it is a network's."""
+
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..config import RunConfig
+from ..config_file import ConfigError
+from ..engine import resolve_precision
+from ..optimizer import optimizer_name
+from .facts import Facts
+from .findings import Finding, told
+
+GIGABYTE = 10**9
+WRITTEN_BYTES = 48 * 2**20
+SLOW_WRITE = 50e6  # bytes a second: a checkpoint of whisper-small takes more than a minute
+OTHER_FILES = 50 * 10**6  # metrics, TensorBoard, the processor
+STATE_BYTES = {"adamw_8bit": 2, "paged_adamw_8bit": 2}  # of a trained number; the others hold two in float32
+NETWORK = ("nfs", "nfs4", "cifs", "smb3", "fuse.sshfs", "fuse.s3fs", "fuse.gcsfuse", "9p")
+
+
+@dataclass(frozen=True)
+class RunFiles:
+    """Bytes of a run's large files."""
+
+    checkpoint: int
+    folder: int
+    kept: int
+
+    @property
+    def total(self) -> int:
+        """At the most: a checkpoint is written whole before the oldest goes; best/ and final/ stand beside."""
+        return (self.kept + 1) * self.checkpoint + 2 * self.folder + OTHER_FILES
+
+
+def files_of_a_run(config: RunConfig, model: object) -> RunFiles:
+    """What the engine writes for a model on the meta device.
+
+    One process and DDP write the weights in float32, of an adapter's model only the trained ones, and the optimizer's
+    states. ZeRO writes float32 masters of what is trained and the states, and the weights as it computes with them,
+    ZeRO-3 of those only the frozen ones.
+    """
+    from modeling.adapters import has_adapter  # seconds to import
+
+    parameters = list(model.parameters())  # type: ignore[attr-defined]
+    whole = sum(parameter.numel() for parameter in parameters)
+    trained = sum(parameter.numel() for parameter in parameters if parameter.requires_grad)
+    adapter = has_adapter(model)
+    stored = trained if adapter else whole
+    states = STATE_BYTES.get(optimizer_name(config), 8) * trained
+    try:
+        computing = 4 if resolve_precision(config.engine.precision) == "fp32" else 2
+    except ConfigError:
+        computing = 2
+    if config.engine.zero_stage == 0:
+        return RunFiles(4 * stored + states, 4 * stored, config.checkpoints.keep)
+    weights = computing * (stored - trained if config.engine.zero_stage == 3 else stored)
+    return RunFiles(weights + 4 * trained + states, computing * stored, config.checkpoints.keep)
+
+
+def existing(folder: Path) -> Path:
+    """The folder, or the nearest above that is there."""
+    return next(path for path in (folder, *folder.absolute().parents) if path.exists())
+
+
+def check_output_folder(facts: Facts) -> Iterator[Finding]:
+    """Whether a run may begin there; that it would have to go on is no fault."""
+    if facts.config is None:
+        return
+    from ..run_folder import check_output_dir  # seconds to import
+
+    folder = facts.config.output_dir
+    try:
+        check_output_dir(facts.config, resume=False)
+    except ConfigError as error:
+        yield told("output_dir", error, "note" if "--resume" in str(error) else "lacks")
+    else:
+        yield Finding("output_dir", "good", f"{folder}, free for a run")
+
+
+def check_disk(facts: Facts) -> Iterator[Finding]:
+    folder = existing(Path(facts.config.output_dir if facts.config is not None else "."))
+    free = shutil.disk_usage(folder).free
+    there = f"{free / GIGABYTE:.1f} GB free at {folder}"
+    if facts.config is None:
+        yield Finding("disk", "good", there)
+        return
+    if facts.model is None:
+        yield Finding("disk", "note", f"{there}; what checkpoints take is not known without the model's shape")
+        return
+    files = files_of_a_run(facts.config, facts.model)
+    found = (
+        f"{there}; the run takes up to {files.total / GIGABYTE:.1f} GB: {files.kept} + 1 checkpoints of "
+        f"{files.checkpoint / GIGABYTE:.2f} GB, best and final of {files.folder / GIGABYTE:.2f} GB each"
+    )
+    if files.total > free:
+        yield Finding("disk", "lacks", found, "another output_dir, a smaller checkpoints.keep, or free some")
+    else:
+        yield Finding("disk", "good", found)
+
+
+def check_file_system(facts: Facts) -> Iterator[Finding]:
+    """Network mounts and memory; several machines need the former, one is slowed by it."""
+    if facts.config is None:
+        return
+    folder = existing(Path(facts.config.output_dir)).resolve()
+    kind, place = mount_of(folder)
+    if kind in NETWORK:
+        found = f"{kind}, mounted at {place}: every checkpoint goes over the network"
+        remedy = "" if facts.processes > facts.local_processes else "a local output_dir is faster for one machine"
+        yield Finding("file system", "note", found, remedy)
+    elif kind in ("tmpfs", "ramfs"):
+        yield Finding("file system", "note", f"{kind} at {place}: gone with the machine", "another output_dir")
+    elif facts.processes > facts.local_processes:
+        found = f"{kind} at {place}: local, as far as can be told"
+        yield Finding("file system", "note", found, "output_dir must lie where all machines see it")
+    else:
+        yield Finding("file system", "good", f"{kind} at {place}")
+
+
+def mount_of(folder: Path) -> tuple[str, str]:
+    """Kind and place of the mount that a folder lies on."""
+    kind, place = "unknown", "/"
+    for line in Path("/proc/mounts").read_text(encoding="utf-8").splitlines():
+        _, at, of_kind, *_ = line.split()
+        at = at.replace("\\040", " ")
+        if folder.is_relative_to(at) and len(at) >= len(place):
+            kind, place = of_kind, at
+    return kind, place
+
+
+def check_write_speed(facts: Facts) -> Iterator[Finding]:
+    """A file of some dozen megabytes, onto the disk itself, and gone again."""
+    if not facts.measure:
+        return
+    folder = existing(Path(facts.config.output_dir if facts.config is not None else "."))
+    block = os.urandom(2**20)
+    if shutil.disk_usage(folder).free < 4 * WRITTEN_BYTES:
+        return
+    with tempfile.NamedTemporaryFile(dir=folder, prefix=".doctor_") as file:
+        started = time.perf_counter()
+        for _ in range(WRITTEN_BYTES // len(block)):
+            file.write(block)
+        file.flush()
+        os.fsync(file.fileno())
+        speed = WRITTEN_BYTES / (time.perf_counter() - started)
+    found = f"{speed / 1e6:.0f} MB/s"
+    if facts.config is not None and facts.model is not None:
+        found += f": a checkpoint takes {files_of_a_run(facts.config, facts.model).checkpoint / speed:.0f} s"
+    slow = speed < SLOW_WRITE
+    remedy = "raise checkpoints.every_steps, or another output_dir" if slow else ""
+    yield Finding("writing", "note" if slow else "good", found, remedy)
