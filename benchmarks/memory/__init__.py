@@ -1,0 +1,1 @@
+"""Which batch fits, and how fast it goes: predicted without a GPU, measured with one."""

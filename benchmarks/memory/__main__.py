@@ -1,0 +1,31 @@
+"""Memory and speed of training steps.
+
+python -m benchmarks.memory predict --config configs/medium_zero2.yaml --gpu "A100 40GB" --gpus 8
+python -m benchmarks.memory measure --config configs/medium_zero2.yaml
+python -m benchmarks.memory COMMAND --help
+"""
+
+import importlib
+
+from trainer.command_line import run_command
+
+COMMANDS = ("predict", "predictions", "measure", "check", "report", "bench")
+
+
+def main(arguments: list[str]) -> int | None:
+    """The command that the first argument names."""
+    name = arguments[0] if arguments else "--help"
+    if name in ("-h", "--help"):
+        print(__doc__)
+        return 0
+    if name not in COMMANDS:
+        from trainer.config_file import ConfigError
+
+        raise ConfigError(f"there is no command {name!r}; the commands are {', '.join(COMMANDS)}")
+    command = importlib.import_module(f"benchmarks.memory.{name}_command")
+    code: int | None = command.main(arguments[1:])
+    return code
+
+
+if __name__ == "__main__":
+    run_command(main)

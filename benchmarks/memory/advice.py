@@ -1,0 +1,104 @@
+"""Which batch fits a GPU, and what would make a batch fit that does not."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+from trainer.config import RunConfig
+from trainer.optimizer import optimizer_name
+
+from .cells import Cell
+from .gpus import Gpu
+from .prediction import Prediction, StepMemory
+
+HEADROOM = 0.05  # of the GPU's memory, left free
+MOST = 4096  # utterances; more are not looked for
+
+
+@dataclass(frozen=True)
+class Remedy:
+    """Settings, on top of those before, and what the step then takes at the wanted batch."""
+
+    settings: dict[str, Any]
+    cell: Cell
+    prediction: Prediction
+    fits: bool
+
+
+def fits(prediction: Prediction, gpu: Gpu, headroom: float = HEADROOM) -> bool:
+    """Whether the device has room for it and a share to spare."""
+    return (prediction.device_used_bytes or prediction.peak_bytes) <= gpu.memory_bytes * (1 - headroom)
+
+
+def largest_batch(memory: StepMemory, gpu: Gpu, headroom: float = HEADROOM) -> int:
+    """The largest batch size that fits; 0 if not even one utterance does."""
+    low, high = 0, 1
+    while high <= MOST and fits(memory.at(high), gpu, headroom):
+        low, high = high, high * 2
+    while high - low > 1:
+        middle = (low + high) // 2
+        if middle <= MOST and fits(memory.at(middle), gpu, headroom):
+            low = middle
+        else:
+            high = middle
+    return low
+
+
+def batch_to_paste(config: RunConfig, largest: int, processes: int) -> tuple[int, int]:
+    """Batch size and accumulation that keep a step's utterances, or come nearest above, with batches that fit."""
+    wanted = config.training.batch_size * config.training.accumulation
+    for batch in range(min(largest, wanted), 0, -1):
+        if wanted % batch == 0:
+            even, accumulation = batch, wanted // batch
+            break
+    # A batch much smaller than what fits wastes more than a few utterances more in a step.
+    if even * 2 > min(largest, wanted):
+        return even, accumulation
+    return largest, -(-wanted // largest)
+
+
+def changed(cell: Cell, settings: dict[str, Any]) -> Cell:
+    """The cell with these dotted keys of its config."""
+    config = cell.config
+    for key, value in settings.items():
+        section, name = key.split(".")
+        values = config.model_dump(mode="json")
+        values[section][name] = value
+        config = RunConfig.model_validate(values)
+    return replace(cell, config=config)
+
+
+def candidates(cell: Cell) -> Iterator[dict[str, Any]]:
+    """What makes a step smaller, the cheapest first."""
+    model, engine = cell.config.model, cell.config.engine
+    if model.gradient_checkpointing == "none":
+        yield {"model.gradient_checkpointing": "encoder" if model.trains_encoder else "all"}
+    if model.gradient_checkpointing in ("encoder", "decoder"):
+        yield {"model.gradient_checkpointing": "all"}
+    if cell.processes > 1 and engine.zero_stage < 2:
+        yield {"engine.zero_stage": 2}
+    if optimizer_name(cell.config) == "adamw" and engine.cpu_offload == "none":
+        yield {"optimizer.name": "adamw_8bit"}
+    if engine.cpu_offload == "none" and engine.zero_stage:
+        yield {"optimizer.name": "auto", "engine.cpu_offload": "optimizer"}
+    if model.strategy == "full" and model.checkpoint is not None:
+        yield {"model.strategy": "frozen_encoder"}
+    if model.strategy in ("full", "frozen_encoder", "selective") and model.checkpoint is not None:
+        yield {"model.strategy": "lora"}
+
+
+def remedies(cell: Cell, batch_size: int, gpu: Gpu, headroom: float = HEADROOM) -> Iterator[Remedy]:
+    """One setting after the other, each on top of those before, until the batch fits or nothing is left to try."""
+    settings: dict[str, Any] = {}
+    tried: set[tuple[tuple[str, Any], ...]] = set()
+    while True:
+        following = next((c for c in candidates(cell) if tuple(c.items()) not in tried), None)
+        if following is None:
+            return
+        tried.add(tuple(following.items()))
+        settings = settings | following
+        cell = changed(cell, following)
+        prediction = StepMemory(cell).at(batch_size)
+        yield Remedy(settings, cell, prediction, fits(prediction, gpu, headroom))
+        if fits(prediction, gpu, headroom):
+            return

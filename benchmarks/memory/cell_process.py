@@ -1,0 +1,245 @@
+"""One rank of one cell: `python -m benchmarks.memory.cell_process JOB RESULT`, started by :mod:`.measuring`.
+
+It builds model, optimizer and engine as a run does, takes the loop's own steps, and writes to RESULT what it saw.
+
+**Peaks** are of the whole process, warm-up included: a run that dies in its first step has died. On CUDA the most bytes
+in tensors (allocated), the most that the allocator held for them (reserved), and what is taken of the device after the
+steps (device_used: also the CUDA context, libraries' workspaces, and other processes, if there are any; reserved memory
+is not given back, so that after the steps is the peak). Everywhere the most resident memory of the process (VmHWM).
+
+**Times** exclude the warm-up. The device is waited for before and after the timed steps, not between them, where a run
+does not wait either.
+
+**Waiting for data.** A step asks for the next group after its forward pass is queued. On a GPU the host may wait long
+there while the device still has work, which costs nothing. So an event is put into the device's queue before the host
+asks and one after: the time between the two, by the device's own clock, is how long it had nothing to do. Moving a
+batch to the device and its log-mel are work, not waiting. On a CPU, which does both, the host's wait counts.
+"""
+
+import os
+import resource
+import sys
+import tempfile
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NoReturn
+
+import torch
+
+from benchmarks.machine import describe_machine
+from benchmarks.memory.cells import synthetic_group
+from benchmarks.memory.jobs import Job, is_out_of_memory, write_whole
+from benchmarks.memory.random_weights import model_for_shape
+from data.loader import BatchGroup
+from data.utterance import SAMPLING_RATE
+from trainer.checkpoints import RunState
+from trainer.config import RunConfig
+from trainer.engine import bare_model, build_accelerator, resolve_precision
+from trainer.journal import Journal
+from trainer.languages import check_language, label_encoder
+from trainer.loop import Trainer
+from trainer.model import build_model
+from trainer.optimizer import check_optimizer
+from trainer.run import prepare, training_batches, training_sources
+from trainer.stopping import StopRequest
+
+COULD_NOT = 3  # exit code: the result says why
+
+
+class WatchedBatches:
+    """A rank's batches, and how long the device had nothing to do while one was fetched."""
+
+    def __init__(self, batches: Any, device: torch.device) -> None:
+        self.batches, self.on_gpu = batches, device.type == "cuda"
+        self.waits: list[Any] = []
+
+    def next_group(self, microbatches: int) -> BatchGroup:
+        before = self.now()
+        group = self.batches.next_group(microbatches)
+        self.waits.append((before, self.now()))
+        return group
+
+    def now(self) -> Any:
+        if not self.on_gpu:
+            return time.perf_counter()
+        event = torch.cuda.Event(enable_timing=True)
+        event.record()
+        return event
+
+    def seconds_waited(self) -> float:
+        """Since ``waits`` was emptied; the device must have come to rest."""
+        if self.on_gpu:
+            return sum(before.elapsed_time(after) for before, after in self.waits) / 1000
+        return sum(after - before for before, after in self.waits)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.batches, name)
+
+
+class RepeatedGroup:
+    """The same group for ever: what is measured is the step, not its data."""
+
+    def __init__(self, group: BatchGroup) -> None:
+        self.group = group
+
+    def next_group(self, microbatches: int) -> BatchGroup:
+        return self.group
+
+    def close(self) -> None:
+        pass
+
+
+def build(job: Job, config: RunConfig, folder: Path, stop: StopRequest) -> Trainer:
+    """A trainer as a run has it, without what comes between steps: evaluations, checkpoints, metrics."""
+    check_optimizer(config)
+    streams = job.data == "stream"
+    if streams:
+        check_language(config)
+        model, processor = build_model(config)
+        labels = label_encoder(config, model, processor)
+    else:
+        model, processor = model_for_shape(config), None
+    accelerator = build_accelerator(config)
+    cell = job.cell(resolve_precision(config.engine.precision))
+    vocabulary = model.config.vocab_size
+    model, optimizer = prepare(config, accelerator, model)
+    torch.manual_seed(config.training.seed + accelerator.process_index)
+    if streams:
+        batches: Any = training_batches(config, accelerator, labels, training_sources(config), {})
+    else:
+        batches = RepeatedGroup(synthetic_group(cell, vocabulary, accelerator.process_index))
+    rank = accelerator.process_index
+    journal = Journal(folder, is_main=False, rank=rank, total_steps=0, from_step=0, record_batches=False)
+    watched: Any = WatchedBatches(batches, accelerator.device)
+    nothing: Any = None
+    trainer = Trainer(
+        config, accelerator, model, optimizer, processor, watched, None, nothing, journal, RunState(), stop
+    )
+    trainer.model.train()
+    return trainer
+
+
+def take_steps(trainer: Trainer, warmup: int, steps: int) -> dict[str, Any]:
+    """Optimizer steps; what this rank saw of the timed ones."""
+    watched: Any = trainer.batches
+    wait = torch.cuda.synchronize if trainer.accelerator.device.type == "cuda" else lambda: None
+    group, tokens = trainer.find_data(watched.next_group(trainer.config.training.accumulation))
+    seconds, seen = [], []
+    for number in range(warmup + steps):
+        if number == warmup:
+            wait()
+            watched.waits.clear()
+        started = time.perf_counter()
+        upcoming, verdict = trainer.train_step(group, tokens)
+        if number >= warmup:
+            seen += describe_batches(group)
+        group, tokens = trainer.find_data(upcoming, verdict)
+        if number == warmup + steps - 1:
+            wait()
+        if number >= warmup:
+            seconds.append(time.perf_counter() - started)
+    return {"step_seconds": seconds, "data_wait_seconds": watched.seconds_waited(), "batches": seen}
+
+
+def describe_batches(group: BatchGroup) -> list[dict[str, Any]]:
+    """Shapes of a group's microbatches: each utterance's seconds, decoder positions [B, L] and targets."""
+    return [
+        {
+            "seconds": [samples / SAMPLING_RATE for samples in batch.audio_lengths.tolist()],
+            "tokens": 0 if batch.labels is None else batch.labels.shape[1],
+            "targets": batch.target_tokens,
+        }
+        for batch in group.batches
+        if batch is not None
+    ]
+
+
+def peak_bytes(device: torch.device) -> dict[str, int | None]:
+    """This rank's peaks so far, as the module's docstring has them."""
+    peaks: dict[str, int | None] = {"allocated": None, "reserved": None, "device_used": None}
+    if device.type == "cuda":
+        free, total = torch.cuda.mem_get_info(device)
+        peaks = {
+            "allocated": torch.cuda.max_memory_allocated(device),
+            "reserved": torch.cuda.max_memory_reserved(device),
+            "device_used": total - free,
+        }
+    return peaks | {"resident": resident_peak()}
+
+
+def resident_peak() -> int | None:
+    """VmHWM, which begins with the process, unlike getrusage's; None where the system has no such file."""
+    status = Path("/proc/self/status")
+    lines = status.read_text(encoding="utf-8").splitlines() if status.exists() else []
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM")), None)
+
+
+def measure(job: Job, begun: dict[str, Any], result: Path) -> dict[str, Any]:
+    """The whole cell on this rank.
+
+    Args:
+        begun: what is known of it so far; put down in ``result`` as soon as the device is known, and added to here.
+    """
+    config = job.run_config()
+    begun["precision"] = resolve_precision(config.engine.precision)
+    on_gpu = torch.cuda.is_available()
+    local = int(os.environ.get("LOCAL_RANK", "0"))
+    begun["machine"] = describe_machine(torch.device("cuda", local) if on_gpu else None)
+    write_whole(result, begun)
+    with tempfile.TemporaryDirectory(prefix="cell-") as folder, StopRequest() as stop:
+        trainer = build(job, config, Path(folder), stop)
+        seen = take_steps(trainer, job.warmup, job.steps)
+        trainer.accelerator.wait_for_everyone()
+        peaks = peak_bytes(trainer.accelerator.device)
+        parameters = sum(parameter.numel() for parameter in bare_model(trainer.model).parameters())
+        trainer.batches.close()
+    return seen | {"status": "measured", "reason": None, "peak_bytes": peaks, "parameters": parameters}
+
+
+def attempt(measured: Callable[[Job, dict[str, Any], Path], dict[str, Any]], arguments: list[str]) -> int:
+    """Measure the job of a command line, ``JOB RESULT``; whatever happens is put down. The exit code."""
+    job, result = Job.read(Path(arguments[0])), Path(arguments[1])
+    if job.threads:
+        torch.set_num_threads(job.threads)
+    limit_memory(job)
+    threading.Thread(target=end_with, args=(os.getppid(),), daemon=True).start()
+    outcome: dict[str, Any] = {"status": "failed", "reason": "it ended without a word"}
+    code = COULD_NOT
+    try:
+        outcome |= measured(job, outcome, result)
+        code = 0
+    except Exception as error:
+        said = " ".join(str(error).split()) or type(error).__name__
+        lacking = is_out_of_memory(error, limited=job.limit_gib is not None)
+        outcome |= {"status": "out_of_memory" if lacking else "failed", "reason": said}
+        traceback.print_exc()
+    write_whole(result, outcome)
+    return code
+
+
+def end_with(parent: int) -> None:
+    """End this process when the one that measures is gone, however it was ended: nobody would read the result."""
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    os._exit(COULD_NOT)
+
+
+def limit_memory(job: Job) -> None:
+    """Let this process have no more memory than the job says."""
+    if job.limit_gib is not None:
+        limit = round(job.limit_gib * 2**30)
+        resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+
+
+def leave(code: int) -> NoReturn:
+    """End at once: neither threads that read ahead nor a process group without its other ranks may keep a process."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
+if __name__ == "__main__":
+    leave(attempt(measure, sys.argv[1:]))

@@ -1,0 +1,121 @@
+"""A cell of a benchmark: everything that a training step's memory and time depend on."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from data.features import WINDOW_FRAMES, padded_frames, visible_frames
+from data.labels import IGNORED
+from data.loader import BatchGroup
+from data.utterance import SAMPLING_RATE, AudioBatch
+from trainer.config import RunConfig
+from trainer.optimizer import optimizer_name
+
+DECODER_POSITIONS = 448
+PROMPT_TOKENS = 4  # start of transcript, language, task, no timestamps
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A config's step in one shape.
+
+    Attributes:
+        config: model, strategy, optimizer and engine.
+        batch_size: utterances of a microbatch on one process, all alike.
+        seconds: of audio in each.
+        tokens: decoder positions of each, the prompt included.
+        processes: one a GPU.
+        precision: fp32, bf16 or fp16; the config's own may be ``auto``.
+    """
+
+    config: RunConfig
+    batch_size: int
+    seconds: float
+    tokens: int
+    processes: int = 1
+    precision: str = "fp32"
+
+    @property
+    def samples(self) -> int:
+        """Audio samples of each utterance."""
+        return round(self.seconds * SAMPLING_RATE)
+
+    @property
+    def frames(self) -> int:
+        """Mel frames of the batch as the model gets it, padding included."""
+        if self.config.model.encoder_padding == "window":
+            return WINDOW_FRAMES
+        return padded_frames([visible_frames(self.samples)])
+
+    @property
+    def encoder_positions(self) -> int:
+        """What the encoder's layers and both cross-attentions work on, for each utterance."""
+        if self.config.model.encoder_padding == "window":
+            return WINDOW_FRAMES // 2
+        return visible_frames(self.samples) // 2
+
+    @property
+    def targets(self) -> int:
+        """Positions of each utterance that have a loss: all but the prompt's before its last."""
+        return self.tokens - (PROMPT_TOKENS - 1)
+
+    def describe(self) -> dict[str, Any]:
+        """Flat, fit for JSON; what two cells share is the same step."""
+        model, engine = self.config.model, self.config.engine
+        return {
+            "model": model.checkpoint or "own shape",
+            "dual_attention": model.dual_attention,
+            "strategy": model.strategy,
+            "optimizer": optimizer_name(self.config),
+            "zero_stage": engine.zero_stage,
+            "cpu_offload": engine.cpu_offload,
+            "precision": self.precision,
+            "processes": self.processes,
+            "gradient_checkpointing": model.gradient_checkpointing,
+            "encoder_padding": model.encoder_padding,
+            "batch_size": self.batch_size,
+            "accumulation": self.config.training.accumulation,
+            "seconds": self.seconds,
+            "tokens": self.tokens,
+        }
+
+
+def cell_of(
+    config: RunConfig,
+    *,
+    precision: str,
+    batch_size: int | None = None,
+    seconds: float | None = None,
+    tokens: int | None = None,
+    processes: int = 1,
+) -> Cell:
+    """The largest step that a config can come to, unless clips or labels are said to be shorter.
+
+    That is every clip ``data.max_seconds`` long, and labels that fill the decoder: a single long one makes all of its
+    batch as long.
+    """
+    return Cell(
+        config,
+        batch_size or config.training.batch_size,
+        config.data.max_seconds if seconds is None else seconds,
+        DECODER_POSITIONS if tokens is None else tokens,
+        processes,
+        precision,
+    )
+
+
+def synthetic_group(cell: Cell, vocabulary: int, seed: int = 0) -> BatchGroup:
+    """A step's microbatches of noise and random labels in the cell's shape, fit for ``Trainer.train_step``."""
+    generator = torch.Generator().manual_seed(seed)
+    batches: list[AudioBatch | None] = []
+    for number in range(cell.config.training.accumulation):
+        audio = torch.randn(cell.batch_size, cell.samples, generator=generator) * 0.1
+        ids = torch.randint(0, vocabulary, (cell.batch_size, cell.tokens), generator=generator)
+        labels = torch.randint(0, vocabulary, (cell.batch_size, cell.tokens), generator=generator)
+        labels[:, : cell.tokens - cell.targets] = IGNORED
+        names = [f"synthetic-{number}-{row}" for row in range(cell.batch_size)]
+        lengths = torch.full((cell.batch_size,), cell.samples)
+        texts = [""] * cell.batch_size
+        batches.append(AudioBatch(audio, lengths, None, ids, labels, names, texts, [None] * cell.batch_size))
+    return BatchGroup(batches, exhausted=False)

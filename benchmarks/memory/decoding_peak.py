@@ -1,0 +1,46 @@
+"""Peak memory of an evaluation in training: what lies there anyway, the encoder's pass, the decoder's caches."""
+
+import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+from data.features import WINDOW_FRAMES
+
+from .cells import PROMPT_TOKENS, Cell
+from .engines import DTYPES, fake_engine, parameter_dtype
+from .fake_model import fill_with_fakes, shaped_model
+from .prediction import autocast, linear_layers_of
+from .timeline import Recorder, Timeline
+
+LOGIT_COPIES = 4  # of [B, vocabulary] in float32: logits, processed, log-probabilities, a choice's scratch
+
+
+def evaluation_bytes(cell: Cell, on_gpu: bool = True) -> int:
+    """The most that tensors take while ``data.validation`` is decoded: clips of 30 s, as many tokens as are allowed."""
+    settings = cell.config.evaluation
+    rows = settings.batch_size * settings.beams
+    timeline = Timeline()
+    model = shaped_model(cell).eval()
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        recorder = Recorder(timeline, on_gpu=on_gpu)
+        fill_with_fakes(model, cell, recorder)
+        trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        shape = model.config
+        engine = fake_engine(cell, trained, recorder)
+        with recorder, linear_layers_of(on_gpu), torch.no_grad():
+            engine.prepare()
+            lasting = timeline.peak()[0]
+            features = torch.empty(settings.batch_size, shape.num_mel_bins, WINDOW_FRAMES)
+            with autocast(cell):
+                model.model.encoder(features.to(parameter_dtype(cell)))
+        encoding = timeline.peak()[0]
+    size = torch.tensor([], dtype=DTYPES[cell.precision]).element_size()
+    cast = 0
+    if cell.precision != "fp32" and parameter_dtype(cell) == torch.float32:  # autocast keeps copies of trained weights
+        cast = size * sum(parameter.numel() for parameter in trained)
+    states = rows * (WINDOW_FRAMES // 2) * shape.d_model
+    attentions = 2 if shape.dual_attention else 1
+    length = settings.max_new_tokens + PROMPT_TOKENS
+    cross = shape.decoder_layers * attentions * 2 * states * size
+    own = (shape.decoder_layers + 1) * 2 * rows * length * shape.d_model * size  # one layer's while it grows
+    logits = LOGIT_COPIES * 4 * rows * shape.vocab_size
+    return max(encoding, lasting + cast + 4 * states + cross + own + logits)

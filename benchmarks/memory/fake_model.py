@@ -1,0 +1,98 @@
+"""A config's model in fake tensors: shapes and dtypes, no numbers, no memory and no download."""
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from modeling.adapters import is_new
+from modeling.linear import decode_faster
+from trainer.config_file import ConfigError
+from trainer.model import checkpoint_gradients
+from trainer.plan import planned_model
+
+from .cells import Cell
+from .engines import DTYPES, parameter_dtype
+from .timeline import Recorder
+
+
+def shaped_model(cell: Cell) -> Any:
+    """The model on the meta device, its strategy applied; made before fake tensors come in, which peft cannot take.
+
+    Raises:
+        ConfigError: if only the hub knows the model's shape.
+    """
+    model = planned_model(cell.config)
+    if model is None:
+        raise ConfigError(
+            f"model.checkpoint is {cell.config.model.checkpoint!r}, whose shape only the hub knows: name a folder, or "
+            "the published Whisper of the same size, such as openai/whisper-small"
+        )
+    if cell.config.model.strategy == "qlora":
+        adapter = cell.config.model.adapter
+        quantize_in_name(model, (adapter.bits if adapter else None) or 4, DTYPES[cell.precision])
+    decode_faster(model)
+    checkpoint_gradients(model, cell.config.model.gradient_checkpointing)
+    return model.train()
+
+
+def fill_with_fakes(model: Any, cell: Cell, recorder: Recorder) -> None:
+    """Give a model of the meta device fake parameters; to be called with fake tensors active."""
+    dtype = parameter_dtype(cell)
+    made: dict[int, nn.Parameter] = {}
+    for module in model.modules():
+        for name, parameter in list(module._parameters.items()):
+            if parameter is None:
+                continue
+            if id(parameter) not in made:
+                kind = dtype if parameter.dtype.is_floating_point else parameter.dtype
+                numbers = torch.empty(parameter.shape, dtype=kind)
+                recorder.add(numbers, "parameters")
+                made[id(parameter)] = nn.Parameter(numbers, requires_grad=parameter.requires_grad)
+            module._parameters[name] = made[id(parameter)]
+
+
+def quantize_in_name(model: Any, bits: int, compute_dtype: torch.dtype) -> None:
+    """Put layers of the quantised ones' memory in the place of those that :mod:`modeling.quantization` replaces."""
+    for name, module in list(model.named_modules()):
+        if not isinstance(module, nn.Linear) or ".layers." not in name or is_new(name) or "lora_" in name:
+            continue
+        parent, _, own = name.rpartition(".")
+        setattr(model.get_submodule(parent), own, PackedLinear(module, bits, compute_dtype))
+
+
+class PackedLinear(nn.Module):
+    """A frozen linear layer in 4 or 8 bits: unpacked for each product, forward and backward."""
+
+    def __init__(self, module: nn.Linear, bits: int, compute_dtype: torch.dtype) -> None:
+        super().__init__()
+        self.in_features, self.out_features = module.in_features, module.out_features
+        self.compute_dtype = compute_dtype
+        numbers = module.weight.numel()
+        scales = numbers // 64 + 4 * (numbers // 64 // 256) if bits == 4 else 4 * module.out_features
+        self.weight = packed(numbers * bits // 8)
+        self.scales = packed(scales)
+        self.bias = None
+        if module.bias is not None:
+            self.bias = nn.Parameter(module.bias.detach().to(compute_dtype), requires_grad=False)
+
+    def forward(self, states: torch.Tensor) -> torch.Tensor:
+        product = UnpackedProduct.apply(states.to(self.compute_dtype), self.out_features)
+        return product if self.bias is None else product + self.bias.to(product.dtype)
+
+
+def packed(size: int) -> nn.Parameter:
+    return nn.Parameter(torch.empty(size, dtype=torch.uint8, device="meta"), requires_grad=False)
+
+
+class UnpackedProduct(torch.autograd.Function):
+    """states x a weight that exists during the product alone."""
+
+    @staticmethod
+    def forward(context: Any, states: torch.Tensor, outputs: int) -> torch.Tensor:  # type: ignore[override]
+        context.outputs, context.inputs = outputs, states.shape[-1]
+        return states @ states.new_empty(context.inputs, outputs)
+
+    @staticmethod
+    def backward(context: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None]:  # type: ignore[override]
+        return gradient @ gradient.new_empty(context.outputs, context.inputs), None

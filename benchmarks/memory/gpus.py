@@ -1,0 +1,81 @@
+"""Common GPUs: how much memory they have to give, and what they can compute."""
+
+import difflib
+import re
+from dataclasses import dataclass
+
+from trainer.config_file import ConfigError
+
+GIB = 2**30
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """A kind of GPU.
+
+    Attributes:
+        memory_bytes: all that a process can see of it (``torch.cuda.get_device_properties``), under its name's.
+        flops: dense half-precision operations a second at most, by the maker's data sheet (bf16, or fp16 where it has
+            no bf16; without sparsity); None where not known.
+        has_bf16: computes in bf16.
+    """
+
+    name: str
+    memory_bytes: int
+    flops: float | None = None
+    has_bf16: bool = True
+
+
+def _gpu(name: str, gib: float, tera: float, has_bf16: bool = True) -> Gpu:
+    return Gpu(name, int(gib * GIB), tera * 1e12, has_bf16)
+
+
+# Memory as drivers report it with error correction on, rounded down; it differs by some 100 MiB between drivers.
+GPUS = (
+    _gpu("T4 16GB", 14.5, 65, has_bf16=False),
+    _gpu("V100 16GB", 15.7, 125, has_bf16=False),
+    _gpu("V100 32GB", 31.7, 125, has_bf16=False),
+    _gpu("RTX 3060 12GB", 11.6, 51),
+    _gpu("RTX 3090 24GB", 23.5, 71),
+    _gpu("RTX 4090 24GB", 23.5, 165),
+    _gpu("RTX 5090 32GB", 31.3, 209),
+    _gpu("A10 24GB", 22.0, 125),
+    _gpu("A10G 24GB", 22.0, 70),
+    _gpu("L4 24GB", 22.0, 121),
+    _gpu("RTX A6000 48GB", 47.4, 155),
+    _gpu("L40S 48GB", 44.3, 362),
+    _gpu("A100 40GB", 39.3, 312),
+    _gpu("A100 80GB", 79.1, 312),
+    _gpu("H100 80GB", 79.1, 989),
+    _gpu("H200 141GB", 139.7, 989),
+    _gpu("B200 192GB", 178.0, 2250),
+)
+
+
+def find_gpu(text: str) -> Gpu:
+    """The GPU of that name ("A100 40GB", also "a100-40gb"), or one that has so much memory ("40 GiB", "24GB").
+
+    Raises:
+        ConfigError: listing the known ones.
+    """
+    wanted = plain(text)
+    size = re.fullmatch(r"(\d+(?:\.\d+)?)(gib|gb|g|)", wanted)
+    if size and 1 <= float(size[1]) <= 1024:
+        unit = 10**9 if size[2] == "gb" else GIB
+        return Gpu(f"{size[1]} {'GB' if size[2] == 'gb' else 'GiB'}", int(float(size[1]) * unit))
+    found = [gpu for gpu in GPUS if plain(gpu.name) == wanted] or [gpu for gpu in GPUS if wanted in plain(gpu.name)]
+    known = ", ".join(gpu.name for gpu in GPUS)
+    if len(found) == 1 and wanted:
+        return found[0]
+    if len(found) > 1 and wanted:
+        raise ConfigError(f"--gpu {text!r} may be {' or '.join(gpu.name for gpu in found)}: give its memory too")
+    near = difflib.get_close_matches(wanted, [plain(gpu.name) for gpu in GPUS], 1)
+    meant = next((f"; did you mean {gpu.name!r}?" for gpu in GPUS if near and plain(gpu.name) == near[0]), "")
+    raise ConfigError(
+        f"--gpu {text!r} is not known{meant}. Known are {known}; or give its memory, as in --gpu '40 GiB'"
+    )
+
+
+def plain(text: str) -> str:
+    """Lower case, without blanks, dashes and the maker's name."""
+    return re.sub(r"[\s_-]|nvidia|geforce|tesla", "", text.lower())

@@ -1,0 +1,103 @@
+"""What a process is told that measures one cell, and which errors mean that memory ran out."""
+
+import json
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from benchmarks.memory.cells import Cell, cell_of
+from trainer.config import RunConfig
+
+Data = Literal["synthetic", "stream"]
+
+# What torch, its allocators, cuBLAS, oneDNN and the system say when there is no memory left, where it is no
+# torch.OutOfMemoryError.
+OUT_OF_MEMORY = (
+    "out of memory",
+    "can't allocate memory",
+    "cannot allocate memory",
+    "not enough memory",
+    "cublas_status_alloc_failed",
+    "could not create a memory",
+    "std::bad_alloc",
+)
+
+
+@dataclass(frozen=True)
+class Job:
+    """A cell to be measured.
+
+    Attributes:
+        config: the run's config as plain values.
+        batch_size, seconds, tokens: in place of the config's worst case; None leaves it.
+        processes: ranks, one a GPU.
+        data: tensors of the worst case, or the config's own stream.
+        warmup, steps: optimizer steps that are not timed, and that are.
+        limit_gib: memory that each process may have, where the system can limit it; None for no limit.
+        threads: of torch in each process; None leaves it to torch.
+        on_cpu: GPUs are hidden from the processes.
+    """
+
+    config: dict[str, Any]
+    batch_size: int | None = None
+    seconds: float | None = None
+    tokens: int | None = None
+    processes: int = 1
+    data: Data = "synthetic"
+    warmup: int = 1
+    steps: int = 3
+    limit_gib: float | None = None
+    threads: int | None = None
+    on_cpu: bool = False
+
+    def run_config(self) -> RunConfig:
+        """The config with the job's batch size, by which engines decide on buffers too."""
+        config = RunConfig.model_validate(self.config)
+        if self.batch_size is None:
+            return config
+        return config.model_copy(
+            update={"training": config.training.model_copy(update={"batch_size": self.batch_size})}
+        )
+
+    def cell(self, precision: str) -> Cell:
+        return cell_of(
+            self.run_config(),
+            precision=precision,
+            seconds=self.seconds,
+            tokens=self.tokens,
+            processes=self.processes,
+        )
+
+    def write(self, path: Path) -> None:
+        path.write_text(json.dumps(asdict(self)), encoding="utf-8")
+
+    @classmethod
+    def read(cls, path: Path) -> "Job":
+        return cls(**json.loads(path.read_text(encoding="utf-8")))
+
+
+def is_out_of_memory(error: BaseException, limited: bool = False) -> bool:
+    """Whether an error says that memory ran out, on a GPU or on the CPU.
+
+    Args:
+        limited: the process was given a limit; oneDNN then fails to make its kernels, and says no more than that.
+    """
+    import torch
+
+    if limited and str(error).startswith("could not create a"):
+        return True
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+        return True
+    return isinstance(error, (RuntimeError, OSError)) and says_out_of_memory(str(error))
+
+
+def says_out_of_memory(text: str) -> bool:
+    return any(sign in text.lower() for sign in OUT_OF_MEMORY)
+
+
+def write_whole(path: Path, values: Any) -> None:
+    """JSON that is there whole or not at all, whenever its writer is killed."""
+    temporary = path.with_name(f"{path.name}.part")
+    temporary.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
+    os.replace(temporary, path)

@@ -1,0 +1,176 @@
+"""Memory and speed of a config's training steps, measured, each cell in fresh processes.
+
+    python -m benchmarks.memory measure --config configs/small.yaml --batch-sizes 16,32,64
+    python -m benchmarks.memory measure --config configs/small.yaml --data both --output small.json
+    python -m benchmarks.memory measure --config configs/medium_zero2.yaml --processes 8 --search
+    torchrun --nproc_per_node 8 -m benchmarks.memory measure --config configs/small_ddp.yaml --search
+    python -m benchmarks.memory measure --config configs/tiny.yaml --cpu --seconds 5 --tokens 32
+
+Without --seconds and --tokens synthetic steps are as large as the config allows: clips data.max_seconds long, labels
+that fill the decoder. They need no weights of a published Whisper; the stream needs the config's data and checkpoint.
+Cells that run out of memory, are killed or take too long are reported, and the others go on.
+"""
+
+import os
+import shlex
+import sys
+from argparse import Namespace
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from benchmarks.memory.batch_search import MOST, search
+from benchmarks.memory.jobs import Data, Job, write_whole
+from benchmarks.memory.measuring import FAILED, MEASURED, TABLE_HEAD, measure_cells, table_row
+from trainer.command_line import CommandLine, number
+from trainer.config_file import ConfigError, load_config
+from trainer.engine import launched_processes
+
+DATA: dict[str, tuple[Data, ...]] = {
+    "synthetic": ("synthetic",),
+    "stream": ("stream",),
+    "both": ("synthetic", "stream"),
+}
+
+
+class SearchFailed(Exception):
+    """A try ended in an error that says nothing of memory; its argument is the batch size."""
+
+
+def batch_sizes(text: str) -> list[int]:
+    """An argument's type: ``1,2,4``."""
+    return [int(number(int, 1, MOST)(part)) for part in text.split(",")]
+
+
+def parser() -> CommandLine:
+    own = CommandLine(__doc__)
+    own.prog = "python -m benchmarks.memory measure"
+    own.add_argument("--config", required=True, help="a run's config")
+    own.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="settings in place of the config's")
+    own.add_argument("--batch-sizes", type=batch_sizes, help="1,2,4: utterances of a microbatch; without, the config's")
+    own.add_argument("--seconds", type=number(float, 0.1, 30), help="of audio in each clip; without, data.max_seconds")
+    own.add_argument("--tokens", type=number(int, 5, 448), help="decoder positions; without, all 448")
+    own.add_argument("--steps", type=number(int, 1, 10_000), default=3, help="timed")
+    own.add_argument("--warmup", type=number(int, 0, 1000), default=1, help="steps before, not timed")
+    own.add_argument(
+        "--data", choices=DATA, default="synthetic", help="worst-case tensors, the config's stream, or both"
+    )
+    own.add_argument("--cpu", action="store_true", help="on the CPU, whose memory is the resident one")
+    own.add_argument("--processes", type=number(int, 1, 64), default=1, help="ranks on this machine, one a GPU")
+    own.add_argument(
+        "--timeout", type=number(float, 1, 86_400), default=900, help="seconds for a cell, loading included"
+    )
+    own.add_argument(
+        "--limit-gib", type=number(float, 0.1, 1e6), help="of memory for each process, with --cpu on Linux"
+    )
+    own.add_argument("--search", action="store_true", help="find the largest batch that trains, from the given one on")
+    own.add_argument("--output", type=Path, help="a JSON file, written after every cell")
+    return own
+
+
+def main(arguments: list[str]) -> int:
+    options = parser().parse_intermixed_args(arguments)
+    config = load_config(options.config, options.overrides)
+    check_device(options)
+    if options.search and options.data == "both":
+        raise ConfigError("--search tries one kind of data: --data synthetic (the worst case) or --data stream")
+    if options.output:  # now, not after minutes of measuring
+        options.output.parent.mkdir(parents=True, exist_ok=True)
+    base = Job(
+        config.model_dump(mode="json"),
+        seconds=options.seconds,
+        tokens=None if options.tokens is None else int(options.tokens),
+        processes=int(options.processes),
+        warmup=int(options.warmup),
+        steps=int(options.steps),
+        limit_gib=options.limit_gib,
+        on_cpu=options.cpu,
+    )
+    if launched_processes() > 1:
+        return search_under_launcher(base, (options.batch_sizes or [config.training.batch_size])[0], options)
+    sizes = options.batch_sizes or [config.training.batch_size]
+    command = shlex.join(["python", "-m", "benchmarks.memory", "measure", *arguments])
+    print(TABLE_HEAD, flush=True)
+    if options.search:
+        return search_largest(replace(base, data=DATA[options.data][0]), sizes[0], options, command)
+    found = measure_cells(jobs(base, sizes, options.data), options.timeout, command, options.output, show)
+    return 0 if any(cell["status"] == MEASURED for cell in found["cells"]) else 1
+
+
+def check_device(options: Namespace) -> None:
+    """Refuse to measure what is not here.
+
+    Raises:
+        ConfigError: without a GPU and without --cpu, or with fewer GPUs than processes.
+    """
+    import torch
+
+    if options.cpu:
+        return
+    if options.limit_gib is not None:
+        raise ConfigError("--limit-gib limits the memory of a CPU's processes: add --cpu, or leave it out")
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if gpus == 0:
+        raise ConfigError(
+            "no CUDA GPU is here to measure on; `python -m benchmarks.memory predict "
+            f"--config {shlex.quote(options.config)}` needs none, and --cpu measures this machine's CPU"
+        )
+    if options.processes > gpus:
+        raise ConfigError(f"--processes is {options.processes}, but torch sees {gpus} GPUs here")
+
+
+def search_under_launcher(base: Job, start: int, options: Namespace) -> int:
+    """``torchrun ... -m benchmarks.memory measure --search``: in the launcher's own processes, on all its nodes."""
+    if not options.search or options.data == "stream" or options.output or options.processes > 1:
+        raise ConfigError(
+            "under a launcher only --search of synthetic steps runs, without --output; everything else starts its own "
+            "processes: leave the launcher out and give --processes"
+        )
+    from benchmarks.memory.search_in_place import search_in_place
+
+    largest = search_in_place(base, start)
+    return told_largest(largest) if os.environ.get("RANK") == "0" else int(largest == 0)
+
+
+def told_largest(largest: int) -> int:
+    """Print what was found; the exit code."""
+    if largest == 0:
+        print("not even one utterance fits; `python -m benchmarks.memory predict` says what would make it fit")
+        return 1
+    print(f"the largest batch that trained here; in the config:\ntraining:\n  batch_size: {largest}")
+    return 0
+
+
+def jobs(base: Job, sizes: list[int], data: str) -> Iterator[Job]:
+    for size in sizes:
+        for kind in DATA[data]:
+            yield replace(base, batch_size=size, data=kind)
+
+
+def show(cell: dict[str, Any]) -> None:
+    print(table_row(cell), flush=True)
+
+
+def search_largest(base: Job, start: int, options: Namespace, command: str) -> int:
+    """Try sizes, each in fresh processes; print the largest and the line for the config."""
+    found: dict[str, Any] = {"cells": []}
+
+    def fits(size: int) -> bool:
+        tried = measure_cells([replace(base, batch_size=size)], options.timeout, command, None, show)
+        found.update(tried, cells=found["cells"] + tried["cells"])
+        if options.output:
+            write_whole(options.output, found)
+        cell = tried["cells"][0]
+        if cell["status"] == FAILED:
+            raise SearchFailed(size)
+        return bool(cell["status"] == MEASURED)
+
+    try:
+        largest = search(fits, start)
+    except SearchFailed as failed:
+        print(f"error: batch {failed} failed for another reason than memory, as the table says", file=sys.stderr)
+        return 1
+    if options.output:
+        write_whole(options.output, found | {"largest_batch": largest})
+    return told_largest(largest)

@@ -1,0 +1,312 @@
+"""Cells measured one after the other, each in fresh processes: what one leaves behind cannot touch the next, and one
+that the system kills is a line in the table."""
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import IO, Any
+
+from benchmarks.machine import describe_machine
+from benchmarks.memory.cells import PROMPT_TOKENS, Cell
+from benchmarks.memory.flops import step_flops
+from benchmarks.memory.gpus import GPUS
+from benchmarks.memory.jobs import Job, says_out_of_memory, write_whole
+from trainer.config_file import ConfigError
+
+MEASURED, OUT_OF_MEMORY, KILLED, FAILED = "measured", "out_of_memory", "killed", "failed"
+SECONDS_TO_LEAVE = 10.0  # for the other ranks, once one has given up
+SHELL_SIGNAL = 128  # a shell between adds it to a signal's number
+OTHER_BUILDS = {"laptop", "pcie", "nvl"}  # of a GPU's name, slower than what the list of GPUs has
+PEAKS = ("allocated", "reserved", "device_used", "resident")
+
+
+@dataclass(frozen=True)
+class Rank:
+    """How a rank ended: its exit code (None: it was ended here, having done nothing wrong), its result and its log."""
+
+    code: int | None
+    result: dict[str, Any]
+    log: str
+
+
+def measure_cell(
+    job: Job, timeout: float, module: str = "benchmarks.memory.cell_process", keep_batches: bool = False
+) -> dict[str, Any]:
+    """One cell's object for the JSON; whatever happens to its processes, it returns.
+
+    Args:
+        timeout: seconds; all ranks are ended then.
+        module: what each rank runs, ``python -m MODULE JOB RESULT``.
+        keep_batches: add the timed microbatches' shapes, ``batches``.
+    """
+    with tempfile.TemporaryDirectory(prefix="measuring-") as folder:
+        job.write(Path(folder) / "job.json")
+        ranks, timed_out = run_ranks(job, Path(folder), timeout, module)
+    status, reason = outcome_of(ranks, timeout if timed_out else None)
+    first = ranks[0].result
+    cell = job.cell(first.get("precision") or said_precision(job))
+    measured = {
+        **cell.describe(),
+        "data": job.data,
+        "status": status,
+        "reason": reason,
+        "machine": first.get("machine"),
+        "peak_bytes": most(ranks),
+        "warmup_steps": job.warmup,
+        "steps": job.steps,
+    }
+    if job.limit_gib is not None:
+        measured["limit_gib"] = job.limit_gib
+    if status == MEASURED:
+        measured |= figures(cell, job, ranks)
+        if keep_batches:
+            measured["batches"] = [batch for rank in ranks for batch in rank.result["batches"]]
+    return measured
+
+
+def run_ranks(job: Job, folder: Path, timeout: float, module: str) -> tuple[list[Rank], bool]:
+    """Start all ranks and wait for them; when one ends badly the others are ended, as launchers do."""
+    started, logs = [], []
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    for rank in range(job.processes):
+        log = (folder / f"log{rank}").open("w+", encoding="utf-8", errors="replace")
+        logs.append(log)
+        command = [sys.executable, "-m", module, str(folder / "job.json"), str(folder / f"result{rank}.json")]
+        started.append(subprocess.Popen(command, env=environment(job, rank, port), stdout=log, stderr=log))
+    try:
+        timed_out = not wait_for(started, timeout)
+    finally:  # also where the measuring itself is interrupted
+        own = [process.poll() for process in started]
+        for process in started:
+            if process.poll() is None:
+                process.kill()
+            process.wait()
+    ranks = []
+    for number, (code, log) in enumerate(zip(own, logs, strict=True)):
+        ranks.append(Rank(code, read_result(folder / f"result{number}.json"), read_log(log)))
+        log.close()
+    return ranks, timed_out
+
+
+def environment(job: Job, rank: int, port: int) -> dict[str, str]:
+    """What a launcher would give a rank."""
+    values = dict(os.environ) | {"TOKENIZERS_PARALLELISM": "false", "TRANSFORMERS_VERBOSITY": "error"}
+    if job.threads:
+        values["OMP_NUM_THREADS"] = str(job.threads)
+    if job.on_cpu:
+        values["CUDA_VISIBLE_DEVICES"] = ""
+    if job.processes > 1:
+        processes = str(job.processes)
+        values |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": processes, "LOCAL_WORLD_SIZE": processes}
+        values |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    return values
+
+
+def wait_for(processes: Sequence[subprocess.Popen], timeout: float) -> bool:
+    """Whether all ended in time, or one of them badly and the others soon or not."""
+    end = time.monotonic() + timeout
+    while None in (codes := [process.poll() for process in processes]):
+        if any(codes):
+            end = min(end, time.monotonic() + SECONDS_TO_LEAVE)
+        if time.monotonic() > end:
+            return any(codes)
+        time.sleep(0.05)
+    return True
+
+
+def read_result(path: Path) -> dict[str, Any]:
+    with suppress(OSError, ValueError):
+        result: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return result
+    return {}
+
+
+def read_log(log: IO[str]) -> str:
+    log.seek(0)
+    return log.read()
+
+
+def outcome_of(ranks: Sequence[Rank], timeout: float | None) -> tuple[str, str | None]:
+    """Status and reason of a cell; ``timeout`` in seconds where it came to that.
+
+    Memory that ran out on one rank counts before what the others then complained of, and a kill before a failure.
+    """
+    if timeout is not None:
+        return KILLED, f"not done after {timeout:g} s, and ended"
+    found = [outcome_of_rank(number, rank, len(ranks)) for number, rank in enumerate(ranks)]
+    for status in (OUT_OF_MEMORY, KILLED, FAILED):
+        for one in found:
+            if one[0] == status:
+                return one
+    return MEASURED, None
+
+
+def outcome_of_rank(number: int, rank: Rank, ranks: int) -> tuple[str, str | None]:
+    who = f"rank {number} of {ranks}: " if ranks > 1 else ""
+    if rank.code == 0 and rank.result.get("status") == MEASURED:
+        return MEASURED, None
+    if rank.code is None:
+        return "ended", None
+    told = rank.result.get("status")
+    if rank.code > 0 and told in (OUT_OF_MEMORY, FAILED) and "precision" in rank.result:
+        return told, who + shortened(rank.result["reason"])
+    name = signal_name(rank.code)
+    if name and says_out_of_memory(rank.log):  # what C++ throws where nobody catches it
+        return OUT_OF_MEMORY, f"{who}ended by {name}, out of memory"
+    if name:
+        guess = "; the system does that when memory runs out" if name == "SIGKILL" else ""
+        return KILLED, f"{who}ended by {name}{guess}"
+    last = next((line for line in reversed(rank.log.splitlines()) if line.strip()), "it ended without a word")
+    return FAILED, who + shortened(rank.result.get("reason") or last)
+
+
+def signal_name(code: int) -> str | None:
+    """The signal that an exit code tells of, also through a shell (137 is SIGKILL)."""
+    number = -code if code < 0 else code - SHELL_SIGNAL
+    with suppress(ValueError):
+        return signal.Signals(number).name
+    return None
+
+
+def shortened(text: str, most_letters: int = 300) -> str:
+    return text if len(text) <= most_letters else f"{text[: most_letters - 1]}…"
+
+
+def said_precision(job: Job) -> str:
+    """What the config asks for, where no process got as far as to find out."""
+    return job.run_config().engine.precision
+
+
+def most(ranks: Sequence[Rank]) -> dict[str, int | None]:
+    """The peaks of the rank that had the highest, kind by kind; None where no rank knows."""
+    found = [rank.result.get("peak_bytes") or {} for rank in ranks]
+    return {kind: max((peaks[kind] for peaks in found if peaks.get(kind)), default=None) for kind in PEAKS}
+
+
+def figures(cell: Cell, job: Job, ranks: Sequence[Rank]) -> dict[str, Any]:
+    """Speeds of a measured cell: utterances, audio and tokens are of all ranks, seconds those of the slowest."""
+    results = [rank.result for rank in ranks]
+    by_step = [max(step) for step in zip(*(one["step_seconds"] for one in results), strict=True)]
+    total = sum(by_step)
+    batches = [batch for one in results for batch in one["batches"]]
+    clips = [seconds for batch in batches for seconds in batch["seconds"]]
+    targets = sum(batch["targets"] for batch in batches)
+    operations = operations_per_step(cell, job, batches)
+    peak = device_flops(results[0])
+    utilisation = None
+    if operations is not None and peak is not None:
+        utilisation = operations * job.steps / total / (peak * job.processes)
+    return {
+        "step_seconds": by_step,
+        "steps_per_second": job.steps / total,
+        "utterances_per_second": len(clips) / total,
+        "audio_seconds_per_second": sum(clips) / total,
+        "target_tokens_per_second": targets / total,
+        "mean_clip_seconds": sum(clips) / max(1, len(clips)),
+        "mean_target_tokens": targets / max(1, len(clips)),
+        "model_flops_per_step": operations,
+        "flops_per_second": None if operations is None else operations * job.steps / total,
+        "utilisation": utilisation,
+        "data_wait_share": max(one["data_wait_seconds"] / sum(one["step_seconds"]) for one in results),
+    }
+
+
+def operations_per_step(cell: Cell, job: Job, batches: Iterable[dict[str, Any]]) -> int | None:
+    """Model operations of a step on all ranks, without recomputation: the mean over the timed steps.
+
+    Each utterance counts at its own length; what a batch adds in padding is no work that anyone wanted. None where only
+    the hub knows the model's shape.
+    """
+    training = cell.config.training.model_copy(update={"batch_size": 1, "accumulation": 1})
+    alone = replace(cell, config=cell.config.model_copy(update={"training": training}), batch_size=1, processes=1)
+    utterances: Counter[tuple[float, int]] = Counter()
+    for batch in batches:
+        tokens = round(batch["targets"] / len(batch["seconds"])) + PROMPT_TOKENS - 1
+        utterances.update((seconds, tokens) for seconds in batch["seconds"])
+    try:
+        operations = sum(
+            count * step_flops(replace(alone, seconds=seconds, tokens=tokens)).total
+            for (seconds, tokens), count in utterances.items()
+        )
+    except ConfigError:
+        return None
+    return round(operations / job.steps)
+
+
+def device_flops(result: dict[str, Any]) -> float | None:
+    """Peak dense half-precision operations a second of the GPU that a rank ran on; None where it is not known."""
+    if result["peak_bytes"]["device_used"] is None:
+        return None
+    words = set(re.split(r"[\s-]+", result["machine"]["device"].lower()))
+    if words & OTHER_BUILDS:
+        return None
+    named = (gpu for gpu in GPUS if set(gpu.name.lower().split()[:-1]) <= words)
+    return next((gpu.flops for gpu in named), None)
+
+
+def measure_cells(
+    jobs: Iterable[Job],
+    timeout: float,
+    command: str,
+    output: Path | None = None,
+    told: Callable[[dict[str, Any]], None] = lambda cell: None,
+) -> dict[str, Any]:
+    """All cells, as the object that is written to ``output`` after each of them.
+
+    Args:
+        timeout: seconds that each may take, loading included.
+        command: what was typed, kept in the file.
+        told: called with each cell when it is done.
+    """
+    found: dict[str, Any] = {"machine": describe_machine(), "command": command, "cells": []}
+    for job in jobs:
+        cell = measure_cell(job, timeout)
+        found["machine"] = cell.pop("machine") or found["machine"]  # only its processes touch the GPU
+        found["cells"].append(cell)
+        if output is not None:
+            write_whole(output, found)
+        told(cell)
+    return found
+
+
+def table_row(cell: dict[str, Any]) -> str:
+    """A cell as a row of the table under :data:`TABLE_HEAD`."""
+    shape = f"| {cell['model']} | {cell['strategy']} | {cell['data']} | {cell['batch_size']} | {cell['processes']} "
+    if cell["status"] != MEASURED:
+        return f"{shape}| {cell['status'].replace('_', ' ')}: {cell['reason']} | | | | | |"
+    peaks = " | ".join(gibibytes(cell["peak_bytes"][kind]) for kind in PEAKS)
+    used = f", {cell['utilisation']:.0%} of the device" if cell["utilisation"] is not None else ""
+    return (
+        f"{shape}| {peaks} | {cell['utterances_per_second']:.2f} ({cell['audio_seconds_per_second']:.1f} s of audio, "
+        f"{cell['target_tokens_per_second']:.0f} targets{used}) | {cell['data_wait_share']:.1%} |"
+    )
+
+
+COLUMNS = (
+    "model",
+    "strategy",
+    "data",
+    "batch",
+    "processes",
+    *(f"{kind.replace('_', ' ')}, GiB" for kind in PEAKS),
+    "utterances a second",
+    "waiting for data",
+)
+TABLE_HEAD = f"| {' | '.join(COLUMNS)} |\n|{'---|' * len(COLUMNS)}"
+
+
+def gibibytes(count: int | None) -> str:
+    return "" if count is None else f"{count / 2**30:.2f}"

@@ -1,0 +1,104 @@
+"""Which batch fits a GPU: a training step's peak memory, predicted from fake tensors, without a GPU and a download.
+
+python -m benchmarks.memory predict --config configs/medium_zero2.yaml --gpu "A100 40GB" --gpus 8
+python -m benchmarks.memory predict --config configs/small.yaml            (every common GPU)
+python -m benchmarks.memory predict --config configs/small.yaml --gpu "24 GB" training.batch_size=32
+"""
+
+import json
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from trainer.command_line import CommandLine, number
+from trainer.config import RunConfig
+from trainer.config_file import ConfigError, load_config
+
+from .cells import DECODER_POSITIONS, PROMPT_TOKENS, cell_of
+from .gpus import GIB, GPUS, Gpu, find_gpu
+
+
+def parse(arguments: list[str]) -> Any:
+    parser = CommandLine(__doc__)
+    parser.add_argument("--config", required=True, help="a run's config")
+    parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="settings in place of the config's")
+    parser.add_argument("--gpu", help="a GPU's name or memory, as 'A100 40GB' or '40 GiB'; without it, all known ones")
+    parser.add_argument("--gpus", type=number(int, 1, 65536), help="how many; 1, or 8 with DeepSpeed, if not given")
+    parser.add_argument("--seconds", type=number(float, 0.1, 30), help="of every clip; data.max_seconds if not given")
+    parser.add_argument(
+        "--tokens",
+        type=number(int, PROMPT_TOKENS + 1, DECODER_POSITIONS),
+        help="decoder positions of every utterance, prompt included; 448, all there are, if not given",
+    )
+    parser.add_argument("--headroom", type=number(float, 0, 0.9), default=0.05, help="share of the memory left free")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
+    return parser.parse_args(arguments)
+
+
+def precision_on(config: RunConfig, gpu: Gpu | None) -> str:
+    """What ``auto`` means there.
+
+    Raises:
+        ConfigError: if the GPU has not what the config asks for.
+    """
+    wanted, has_bf16 = config.engine.precision, gpu is None or gpu.has_bf16
+    if wanted == "bf16" and not has_bf16 and gpu is not None:
+        raise ConfigError(f"engine.precision is 'bf16', which the {gpu.name} has not: take fp16 or fp32")
+    return ("bf16" if has_bf16 else "fp32") if wanted == "auto" else wanted
+
+
+def main(arguments: list[str]) -> int:
+    """0 if the config's batch, or without ``--gpu`` any batch, fits; 1 if not."""
+    started = time.perf_counter()
+    options = parse(arguments)
+    gpu = find_gpu(options.gpu) if options.gpu else None
+    config = load_config(options.config, options.overrides)
+    processes = int(options.gpus or (8 if config.engine.zero_stage else 1))
+    cell = cell_of(
+        config,
+        precision=precision_on(config, gpu),
+        seconds=options.seconds,
+        tokens=options.tokens and int(options.tokens),
+        processes=processes,
+    )
+    from . import prediction_table  # torch and transformers: seconds to import
+    from .advice import fits, largest_batch
+    from .decoding_peak import evaluation_bytes
+    from .prediction import StepMemory
+
+    memory = StepMemory(cell)
+    evaluation = evaluation_bytes(cell) if config.data.validation else None
+    print(prediction_table.described(cell, gpu))
+    chosen = [gpu] if gpu else list(GPUS)
+    largest = {one.name: largest_batch(memory, one, options.headroom) for one in chosen}
+    best = largest[gpu.name] if gpu else config.training.batch_size
+    if gpu:
+        prediction_table.print_batches(memory, gpu, best, options.headroom)
+    prediction_table.print_parts(memory, max(1, best))
+    if evaluation is not None:
+        told = f"{evaluation / GIB:.2f} GiB in tensors"
+        print(f"\nAn evaluation of {config.evaluation.batch_size} utterances takes {told}.")
+    if options.json:
+        batches = {str(b): asdict(memory.at(b)) for b in sorted({*prediction_table.BATCHES, max(1, best)})}
+        figures = {
+            "cell": cell.describe(),
+            "evaluation_bytes": evaluation,
+            "largest_batch": largest,
+            "batches": batches,
+        }
+        options.json.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+    if gpu is None:
+        prediction_table.print_gpus(largest)
+    prediction_table.print_assumptions(cell, options.headroom, time.perf_counter() - started)
+    if gpu is None:
+        return 0 if any(largest.values()) else 1
+    wanted = config.training.batch_size if best else 1
+    if evaluation is not None and evaluation > gpu.memory_bytes * (1 - options.headroom):
+        print("The evaluation does not fit: lower evaluation.batch_size, beams or max_new_tokens.")
+    if best:
+        prediction_table.print_lines(config, cell, best)
+    if fits(memory.at(wanted), gpu, options.headroom):
+        return 0
+    prediction_table.print_remedies(memory, wanted, gpu, options.headroom)
+    return 1

@@ -1,0 +1,220 @@
+"""A training step's peak memory without a GPU: the step is run in fake tensors, and what it allocates is added up.
+
+The step is that of trainer/loop.py, through the model's own modules and torch's own autograd, so what is kept for the
+backward pass is what torch keeps. It is run at two batch sizes; every event's size is a line through both, which gives
+any other batch size at once.
+"""
+
+import contextlib
+import functools
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+import modeling.dual_whisper
+from data.features import LogMel
+from modeling.linear import FewRowsLinear, has_onednn
+from modeling.losses import CHUNK_TOKENS
+
+from .allocator import BLOCK, serve
+from .cells import Cell
+from .engines import DTYPES, FakeEngine, FakeZero3, fake_engine, parameter_dtype
+from .fake_model import fill_with_fakes, shaped_model
+from .timeline import Recorder, Timeline
+
+PROBES = (2, 3)  # batch sizes; with 1, some operations take other ways
+WORKSPACE_BYTES = 32 * 2**20  # of cuBLAS, as on an H100; 8 MiB before
+CONTEXT_BYTES = 560 * 2**20  # CUDA's own, with the kernels of torch loaded; 450 to 600 MiB
+COLLECTIVES_BYTES = 300 * 2**20  # NCCL's channels, several processes
+USUAL_BATCH = 8  # where its targets take several chunks, smaller batches are counted so too: a second run is saved
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """Bytes on one device.
+
+    Attributes:
+        peak_bytes: the most that tensors take at once, as ``torch.cuda.max_memory_allocated`` or a profiler counts.
+        parts: what it consists of.
+        reserved_bytes: what the caching allocator takes for it; None on a CPU.
+        device_used_bytes: with CUDA's context; None on a CPU.
+    """
+
+    peak_bytes: int
+    parts: dict[str, int]
+    reserved_bytes: int | None = None
+    device_used_bytes: int | None = None
+
+
+class StepMemory:
+    """The memory of a cell's step at any batch size.
+
+    Args:
+        on_gpu: count as CUDA's allocator does, and what its kernels take for themselves.
+
+    Raises:
+        ConfigError: if only the hub knows the model's shape.
+    """
+
+    def __init__(self, cell: Cell, on_gpu: bool = True) -> None:
+        self.cell, self.on_gpu = cell, on_gpu
+        self.lines: dict[bool, Lines] = {}
+
+    def at(self, batch_size: int) -> Prediction:
+        """The prediction for a batch size."""
+        tokens = batch_size * self.cell.targets
+        chunked = max(tokens, USUAL_BATCH * self.cell.targets) > CHUNK_TOKENS
+        if chunked not in self.lines:
+            self.lines[chunked] = self.measure_lines(chunked)
+        lines = self.lines[chunked]
+        sizes = np.where(lines.logits, lines.start * min(CHUNK_TOKENS, tokens), lines.start + lines.slope * batch_size)
+        sizes = np.rint(sizes).astype(np.int64)
+        if self.on_gpu:
+            sizes = -(-sizes // BLOCK) * BLOCK
+        changes = sizes[lines.numbers] * lines.signs
+        live = np.cumsum(changes)
+        when = int(live.argmax())
+        alive: dict[str, int] = {}
+        for number, size in zip(lines.numbers[: when + 1].tolist(), changes[: when + 1].tolist(), strict=True):
+            alive[lines.parts[number]] = alive.get(lines.parts[number], 0) + size
+        found = Prediction(int(live[when]), {part: size for part, size in alive.items() if size > 0})
+        if not self.on_gpu:
+            return found
+        reserved = serve(lines.numbers, changes).reserved
+        context = CONTEXT_BYTES + (COLLECTIVES_BYTES if self.cell.processes > 1 else 0)
+        return replace(found, reserved_bytes=reserved, device_used_bytes=reserved + context)
+
+    def measure_lines(self, chunked: bool) -> "Lines":
+        """From two runs; of a chunk's logits the size for one token."""
+        small, large = (record_step(replace(self.cell, batch_size=b), chunked, self.on_gpu) for b in PROBES)
+        if small.parts != large.parts:
+            raise RuntimeError(f"the step's operations differ between batch sizes {PROBES}: it cannot be predicted so")
+        first, second = np.array(small.sizes, dtype=np.float64), np.array(large.sizes, dtype=np.float64)
+        slope = (second - first) / (PROBES[1] - PROBES[0])
+        start = first - slope * PROBES[0]
+        logits = np.array([chunked and part == "logits" for part in small.parts])
+        if chunked:
+            start = np.where(logits, first / math.ceil(PROBES[0] * self.cell.targets / 2), start)
+        numbers, changes = np.array(small.events, dtype=np.int64).T
+        return Lines(numbers, np.sign(changes), small.parts, start, slope, logits)
+
+
+@dataclass(frozen=True)
+class Lines:
+    """A step's events, and the size of each storage by batch size.
+
+    Attributes:
+        numbers, signs: of the events: the storage, 1 where it is made and -1 where it is let go.
+        parts: of the storages.
+        start, slope: bytes at batch 0, and for each utterance more.
+        logits: storages that take ``start`` bytes for each target token of a chunk.
+    """
+
+    numbers: np.ndarray
+    signs: np.ndarray
+    parts: list[str]
+    start: np.ndarray
+    slope: np.ndarray
+    logits: np.ndarray
+
+
+def record_step(cell: Cell, chunked: bool, on_gpu: bool) -> Timeline:
+    """The events of a step in fake tensors; ``chunked``: its vocabulary projection in two chunks instead of one."""
+    timeline = Timeline()
+    has_onednn()  # asked for the first time among fake tensors, it would fail
+    model = shaped_model(cell)
+    log_mel = LogMel(model.config.num_mel_bins)
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        recorder = Recorder(timeline, on_gpu=on_gpu)
+        fill_with_fakes(model, cell, recorder)
+        recorder.vocabulary = model.config.vocab_size
+        trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        engine = fake_engine(cell, trained, recorder)
+        with recorder, linear_layers_of(on_gpu):
+            if on_gpu:
+                engine.keep(WORKSPACE_BYTES, "workspaces")
+            if isinstance(engine, FakeZero3):
+                spread_parameters(engine, model, timeline)
+            engine.prepare()
+            if cell.config.training.accumulation > 1 and type(engine) is FakeEngine:
+                for parameter in trained:  # of the microbatches before
+                    parameter.grad = torch.empty_like(parameter)
+                    recorder.rename(parameter.grad, "gradients")
+            chunk = math.ceil(cell.batch_size * cell.targets / 2) if chunked else cell.batch_size * cell.targets
+            with loss_in_chunks_of(chunk):
+                loss = step_loss(cell, model, log_mel)
+            engine.before_backward()
+            with recorder.naming("temporary"):
+                recorder.in_backward = True
+                loss.backward()
+                recorder.in_backward = False
+            del loss
+            engine.step()
+    return timeline
+
+
+def step_loss(cell: Cell, model: Any, log_mel: LogMel) -> torch.Tensor:
+    """The forward pass of trainer/loop.py, of a batch that is all alike."""
+    audio = torch.empty(cell.batch_size, cell.samples)
+    ids = torch.empty(cell.batch_size, cell.tokens, dtype=torch.int64)
+    labels = torch.empty_like(ids)
+    positions = torch.empty(cell.batch_size * cell.targets, dtype=torch.int64)
+    features = log_mel(audio, cell.frames)
+    is_window = cell.config.model.encoder_padding == "window"
+    with autocast(cell):
+        loss: torch.Tensor = model(
+            features,
+            feature_lengths=None if is_window else [2 * cell.encoder_positions] * cell.batch_size,
+            decoder_input_ids=ids,
+            labels=labels,
+            target_positions=positions,
+            num_items_in_batch=1.0,
+            loss_only=True,
+        ).loss
+    return loss
+
+
+def autocast(cell: Cell) -> Any:
+    """As Accelerate computes in half precision; DeepSpeed has its parameters in it."""
+    if cell.precision == "fp32" or parameter_dtype(cell) != torch.float32:
+        return contextlib.nullcontext()
+    return torch.autocast("cpu", dtype=DTYPES[cell.precision])
+
+
+@contextlib.contextmanager
+def linear_layers_of(on_gpu: bool) -> Iterator[None]:
+    """Fake tensors, which lie on the CPU, take the way of a GPU's tensors or of a CPU's plain ones."""
+    usual = FewRowsLinear.is_plain
+
+    def is_plain(layer: FewRowsLinear, states: torch.Tensor) -> bool:
+        return states.dtype == layer.weight.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
+
+    FewRowsLinear.is_plain = (lambda layer, states: False) if on_gpu else is_plain  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        FewRowsLinear.is_plain = usual  # type: ignore[method-assign]
+
+
+@contextlib.contextmanager
+def loss_in_chunks_of(tokens: int) -> Iterator[None]:
+    """The vocabulary projection in chunks of so many target tokens."""
+    usual = modeling.dual_whisper.token_loss_sum
+    modeling.dual_whisper.token_loss_sum = functools.partial(usual, chunk_tokens=tokens)
+    try:
+        yield
+    finally:
+        modeling.dual_whisper.token_loss_sum = usual
+
+
+def spread_parameters(engine: FakeZero3, model: Any, timeline: Timeline) -> None:
+    """Take what ZeRO-3 holds of the parameters in the place of the whole."""
+    parameters = list({id(parameter): parameter for parameter in model.parameters()}.values())
+    for parameter in parameters:
+        timeline.sizes[engine.recorder.known[parameter.untyped_storage()._cdata]] = 0
+    engine.gather(parameters)

@@ -1,0 +1,112 @@
+"""What ``predict`` prints: the table by batch size, the parts of a peak, the lines to paste, what would make it fit."""
+
+from dataclasses import replace
+
+from trainer.config import RunConfig
+
+from .advice import batch_to_paste, fits, remedies
+from .cells import Cell
+from .flops import step_flops
+from .gpus import GIB, Gpu
+from .prediction import COLLECTIVES_BYTES, CONTEXT_BYTES, WORKSPACE_BYTES, StepMemory
+
+BATCHES = (1, 2, 4, 8, 12, 16, 24, 28, 32, 48, 64, 96, 128)
+ASSUMED_UTILISATION = 0.4  # of a GPU's peak, for the times
+
+
+def gib(count: float | None) -> str:
+    return "" if count is None else f"{count / GIB:.2f}"
+
+
+def described(cell: Cell, gpu: Gpu | None) -> str:
+    """The cell in two lines."""
+    model, engine = cell.config.model, cell.config.engine
+    where = f"{gpu.name} ({gib(gpu.memory_bytes)} GiB)" if gpu else "GPU"
+    kind = f"ZeRO-{engine.zero_stage}" if engine.zero_stage else ("DDP" if cell.processes > 1 else "one process")
+    offload = "" if engine.cpu_offload == "none" else f", {engine.cpu_offload} offloaded"
+    attention = "dual attention" if model.dual_attention else "plain Whisper"
+    return (
+        f"{model.checkpoint or 'a model from nothing'}, {attention}, {model.strategy}, {cell.precision}, "
+        f"{kind}{offload}: {cell.processes} x {where}\nclips of {cell.seconds:g} s ({model.encoder_padding}), "
+        f"{cell.tokens} decoder positions, every utterance of the batch alike"
+    )
+
+
+def print_batches(memory: StepMemory, gpu: Gpu, best: int, headroom: float) -> None:
+    """The table by batch size."""
+    head = ("batch", "tensors, GiB", "reserved, GiB", "device used, GiB", "fits", "s a microbatch")
+    print(f"\n| {' | '.join(head)} |\n|{'---|' * len(head)}")
+    for batch in sorted({*BATCHES, best, memory.cell.batch_size} - {0}):
+        found = memory.at(batch)
+        sizes = " | ".join(gib(size) for size in (found.peak_bytes, found.reserved_bytes, found.device_used_bytes))
+        told = "yes" if fits(found, gpu, headroom) else "no"
+        print(f"| {batch} | {sizes} | {told} | {seconds_of(memory.cell, batch, gpu)} |")
+        if (found.device_used_bytes or 0) > 2 * gpu.memory_bytes:
+            break
+
+
+def seconds_of(cell: Cell, batch: int, gpu: Gpu) -> str:
+    """A microbatch's time at the assumed utilisation; empty where the GPU's peak is not known."""
+    if gpu.flops is None:
+        return ""
+    training = cell.config.training.model_copy(update={"accumulation": 1})
+    alone = replace(cell, config=cell.config.model_copy(update={"training": training}), batch_size=batch, processes=1)
+    return f"{step_flops(alone).total / (gpu.flops * ASSUMED_UTILISATION):.2f}"
+
+
+def print_parts(memory: StepMemory, batch: int) -> None:
+    """What the peak at a batch size consists of."""
+    found = memory.at(batch)
+    print(f"\n| at the peak, batch {batch} | GiB |\n|---|---|")
+    for part, size in sorted(found.parts.items(), key=lambda one: -one[1]):
+        print(f"| {part} | {gib(size)} |")
+    reserved, used = found.reserved_bytes or found.peak_bytes, found.device_used_bytes or found.peak_bytes
+    print(f"| allocator's rounding and gaps | {gib(reserved - found.peak_bytes)} |")
+    print(f"| CUDA context{', NCCL' if memory.cell.processes > 1 else ''} | {gib(used - reserved)} |")
+
+
+def print_gpus(largest: dict[str, int]) -> None:
+    """The largest batch for every known GPU."""
+    print("\n| GPU | largest batch |\n|---|---|")
+    for name, batch in largest.items():
+        print(f"| {name} | {batch or 'none fits'} |")
+
+
+def print_assumptions(cell: Cell, headroom: float, seconds: float) -> None:
+    """What the figures rest on, and how long they took."""
+    collectives = f", {COLLECTIVES_BYTES / 2**20:.0f} MiB of NCCL" if cell.processes > 1 else ""
+    print(
+        f"\nAssumed: the worst batch that the config lets through (--seconds, --tokens for another); {headroom:.0%} of "
+        f"the memory left free; {CONTEXT_BYTES / 2**20:.0f} MiB of CUDA context{collectives} and "
+        f"{WORKSPACE_BYTES / 2**20:.0f} MiB of cuBLAS workspace; flash attention; nothing else on the GPU; float32 "
+        "weights under autocast, or DeepSpeed's own half precision; times at "
+        f"{ASSUMED_UTILISATION:.0%} of the GPU's peak. Took {seconds:.1f} s."
+    )
+
+
+def print_lines(config: RunConfig, cell: Cell, best: int) -> None:
+    """The largest batch, and what to write into the config."""
+    batch, accumulation = batch_to_paste(config, best, cell.processes)
+    total = batch * accumulation * cell.processes
+    print(f"\nThe largest batch that fits is {best}. For the config:\n")
+    print(f"training:\n  batch_size: {batch}\n  accumulation: {accumulation}", end="")
+    print(f" # {cell.processes} x {batch} x {accumulation} = {total} utterances a step")
+
+
+def print_remedies(memory: StepMemory, wanted: int, gpu: Gpu, headroom: float) -> None:
+    """What would make a batch fit that does not."""
+    what = f"Batch {wanted} does not fit" if wanted > 1 else "Not even one utterance fits"
+    print(
+        f"\n{what}: it takes {gib(memory.at(wanted).device_used_bytes)} GiB. With these settings, each line's more:\n"
+    )
+    fitting = None
+    for remedy in remedies(memory.cell, wanted, gpu, headroom):
+        settings = " ".join(f"{key}={str(value).lower()}" for key, value in remedy.settings.items())
+        verdict = "fits" if remedy.fits else "does not fit yet"
+        print(f"  {settings}: {gib(remedy.prediction.device_used_bytes)} GiB, {verdict}", flush=True)
+        fitting = settings if remedy.fits else None
+    if fitting:
+        print(f"\nAdd to the command or the config: {fitting}")
+    else:
+        others = "shorter clips (data.max_seconds), more GPUs with ZeRO-3, or a smaller model"
+        print(f"\nThat is not enough for batch {wanted}: take {'a smaller one, ' if wanted > 1 else ''}{others}.")

@@ -1,0 +1,65 @@
+"""The peak of a real step's tensors as torch.profiler tells it, to hold the prediction against: CPU.
+
+`python -m benchmarks.memory.profiled JOB RESULT`, started by :mod:`.measuring`. The profiler is there before the model
+is made; every allocation and every free of torch's allocator is one of its memory events, and the running sum of their
+bytes is what is alive. Nothing of the predictor's own is used.
+"""
+
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from torch.profiler import ProfilerActivity, profile, record_function
+
+from benchmarks.machine import describe_machine
+from benchmarks.memory.cell_process import attempt, build, leave
+from benchmarks.memory.jobs import Job
+from trainer.engine import resolve_precision
+from trainer.stopping import StopRequest
+
+STEPS = 2  # the optimizer's states are made in the first
+MARK = "step under the profiler"
+
+
+def measure(job: Job, begun: dict[str, Any], result: Path) -> dict[str, Any]:
+    """The peak in the last of two steps, and at its beginning and end, in bytes."""
+    config = job.run_config()
+    begun["precision"] = resolve_precision(config.engine.precision)
+    begun["machine"] = describe_machine()
+    with (
+        tempfile.TemporaryDirectory(prefix="cell-") as folder,
+        StopRequest() as stop,
+        profile(activities=[ProfilerActivity.CPU], profile_memory=True, acc_events=True) as profiler,
+    ):
+        trainer = build(job, config, Path(folder), stop)
+        group, tokens = trainer.find_data(trainer.batches.next_group(config.training.accumulation))
+        for _ in range(STEPS):
+            with record_function(MARK):
+                upcoming, verdict = trainer.train_step(group, tokens)
+            group, tokens = trainer.find_data(upcoming, verdict)
+        trainer.accelerator.wait_for_everyone()
+    return {"status": "measured", "reason": None, "step_seconds": [], "batches": [], "data_wait_seconds": 0.0} | {
+        "profiled": peak_of_last_step(profiler)
+    }
+
+
+def peak_of_last_step(profiler: Any) -> dict[str, int]:
+    """From the profiler's own events, in the order of their times."""
+    events = profiler.profiler.kineto_results.events()
+    marks = [event for event in events if event.name() == MARK]
+    last = max(marks, key=lambda event: event.start_ns())
+    begin, end = last.start_ns(), last.start_ns() + last.duration_ns()
+    changes = sorted((event.start_ns(), event.nbytes()) for event in events if event.name() == "[memory]")
+    live = before = peak = after = 0
+    for time, size in changes:
+        live += size
+        if time < begin:
+            before = live
+        elif time <= end:
+            peak, after = max(peak, live), live
+    return {"peak_bytes": max(peak, before), "before_bytes": before, "after_bytes": after, "events": len(changes)}
+
+
+if __name__ == "__main__":
+    leave(attempt(measure, sys.argv[1:]))

@@ -1,0 +1,98 @@
+"""The files that a report is made of: where each lies, which command makes it, and what is wrong with one."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+FOLDER = Path("benchmarks/results/memory")
+SIDE_BY_SIDE_CONFIG = "benchmarks/results/strategies/base.yaml"
+
+# Of each input the file beside or above the others, and the command that writes it there.
+COMMANDS = {
+    "predictions": "python -m benchmarks.memory predictions --output {path}",
+    "check": "python -m benchmarks.memory check --output {path}",
+    "measured": "python -m benchmarks.memory measure --config configs/small.yaml --batch-sizes 8,16 --output {path}",
+    "growth": "python -m benchmarks.growth --output {path}",
+    "side_by_side": f"python -m benchmarks.side_by_side --config {SIDE_BY_SIDE_CONFIG} --output {{path}}",
+    "options": "python -m benchmarks.options --output {path}",
+    "communication": "python -m benchmarks.communication --output {path}",
+}
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What was found.
+
+    Attributes:
+        files: by kind, the contents by file name; several only of ``measured``.
+        problems: by kind, why there is nothing.
+    """
+
+    folder: Path
+    files: Mapping[str, Mapping[str, dict[str, Any]]]
+    problems: Mapping[str, str] = field(default_factory=dict)
+
+    def one(self, kind: str) -> dict[str, Any] | None:
+        """The only file of a kind."""
+        return next(iter(self.files.get(kind, {}).values()), None)
+
+    def command(self, kind: str) -> str:
+        """What writes a kind's file."""
+        return COMMANDS[kind].format(path=wanted_path(self.folder, kind).as_posix())
+
+
+def wanted_path(folder: Path, kind: str) -> Path:
+    """Where a kind's file is looked for: in the folder, or where it stands on its own."""
+    elsewhere = {
+        "communication": folder.parent / "communication" / "communication.json",
+        "options": folder.parent / "options.json",
+    }
+    inside = folder / f"{kind}.json"
+    return elsewhere[kind] if kind in elsewhere and not inside.exists() else inside
+
+
+def read_inputs(folder: Path) -> Inputs:
+    """All files of a folder that a report knows; one that cannot be read is told as a problem."""
+    files: dict[str, dict[str, dict[str, Any]]] = {}
+    problems: dict[str, str] = {}
+    for kind in COMMANDS:
+        path = wanted_path(folder, kind)
+        for one in sorted(folder.glob("measured*.json")) if kind == "measured" else [path]:
+            try:
+                content = json.loads(one.read_text(encoding="utf-8"))
+            except FileNotFoundError:
+                continue
+            except (OSError, ValueError) as error:
+                problems[kind] = f"{one.name} cannot be read: {error}"
+                continue
+            if not isinstance(content, dict):
+                problems[kind] = f"{one.name} is not a JSON object"
+                continue
+            files.setdefault(kind, {})[one.name] = content
+        if kind not in files and kind not in problems:
+            problems[kind] = f"{'measured*.json' if kind == 'measured' else path.name} is not there"
+    return Inputs(folder, files, problems)
+
+
+def provenance(content: Mapping[str, Any]) -> list[str]:
+    """Hardware, versions, date and command of a file, each a line."""
+    machine = content.get("machine") or {}
+    hardware = machine.get("device", "an unknown machine")
+    if "cores" in machine:
+        hardware += f", {machine['cores']} cores"
+    if "threads" in machine:
+        threads = machine["threads"]
+        hardware += f", {threads} thread{'s' * (threads != 1)} a process"
+    versions = ", ".join(f"{name} {version}" for name, version in (machine.get("versions") or {}).items())
+    python = f"Python {machine['python']}" if "python" in machine else ""
+    lines = [", ".join(filter(None, (hardware, python, versions))) + f"; {machine.get('date', 'date unknown')}"]
+    if content.get("command"):
+        lines.append(str(content["command"]))
+    return lines
+
+
+def has_gpu(content: Mapping[str, Any]) -> bool:
+    """Whether a file's cells were measured on a GPU."""
+    return any((cell.get("peak_bytes") or {}).get("allocated") for cell in content.get("cells", ()))
