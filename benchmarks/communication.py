@@ -17,6 +17,7 @@ import torch
 from benchmarks.machine import describe_machine
 from trainer.command_line import CommandLine, number, run_command
 from trainer.config import RunConfig
+from trainer.engine import LIVE_PARAMETERS
 
 GPUS = (8, 16, 64, 256, 1024)
 GPUS_OF_A_MACHINE = 8
@@ -27,7 +28,7 @@ ENGINES = ("DDP", "ZeRO-1", "ZeRO-2", "ZeRO-3")
 WITHIN = {"NVLink 450 GB/s": 450e9}
 BETWEEN = {"400 Gb/s": 50e9, "200 Gb/s": 25e9, "100 Gb/s": 12.5e9, "25 Gb/s": 3.125e9}
 PERSISTENT = 10_000  # numbers; trainer.engine's stage3_param_persistence_threshold
-REUSE_DISTANCE = 10**9  # numbers; DeepSpeed's stage3_max_reuse_distance, which the trainer leaves alone
+REUSE_DISTANCE = LIVE_PARAMETERS  # numbers; what the trainer sets stage3_max_reuse_distance to
 
 
 # The formula

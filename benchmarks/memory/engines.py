@@ -16,6 +16,7 @@ from .timeline import Recorder
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 LEAST_8BIT = 4096  # numbers of a tensor; bitsandbytes keeps the states of smaller ones in 32 bits
 BLOCK_8BIT = 256  # numbers that share a scale
+UNPACKED_8BIT = 5  # copies of a tensor in float32 that bitsandbytes works on where it has no kernel of its own: on CPUs
 REDUCE_BUCKET, LIVE_PARAMETERS, PREFETCH_BUCKET = 500_000_000, 1_000_000_000, 50_000_000  # DeepSpeed's defaults
 STATES, GRADIENTS, BUCKETS, PARAMETERS = "optimizer states", "gradients", "buckets", "parameters"
 
@@ -78,6 +79,9 @@ class FakeEngine:
         limit = self.cell.config.training.max_gradient_norm
         with self.recorder.naming("temporary"):
             torch.nn.utils.clip_grad_norm_(self.trained, limit if limit > 0 else math.inf)
+            if optimizer_name(self.cell.config) == "adamw_8bit" and not self.recorder.on_gpu:
+                largest = max(parameter.numel() for parameter in self.trained)
+                self.hold(4 * largest * UNPACKED_8BIT, "temporary")
         for parameter in self.trained:
             parameter.grad = None
 

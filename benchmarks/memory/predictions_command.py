@@ -10,6 +10,7 @@ minutes on two idle cores. The file is written after every cell, those that most
 
 import multiprocessing
 import shlex
+import signal
 import time
 from pathlib import Path
 from typing import Any
@@ -24,9 +25,10 @@ OUTPUT = Path("benchmarks/results/memory/predictions.json")
 
 
 def start_worker() -> None:
-    """One thread: fake tensors have nothing to compute in parallel."""
+    """One thread: fake tensors have nothing to compute in parallel. An interrupt is the parent's to answer."""
     import torch
 
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     torch.set_num_threads(1)
 
 

@@ -25,12 +25,12 @@ def growth_section(inputs: Inputs) -> Section:
     done = [cell for cell in cells if cell["status"] == "measured"]
     pictures = []
     for key, title in GROWING.items():
-        group = [cell for cell in done if key in cell["grows"]]
+        group = [cell for cell in done if key in cell.get("grows", ())]
         if group:
             pictures += growth_pictures(key, title, group)
     rows = []
     for cell in cells:
-        grows = ", ".join(GROWING.get(key, key) for key in cell["grows"])
+        grows = ", ".join(GROWING.get(key, key) for key in cell.get("grows", ()))
         shown = (grows, model_name(cell), shape_name(cell), str(cell["batch_size"]), engine_name(cell))
         told: tuple[str, ...] = (f"{cell['status'].replace('_', ' ')}: {cell['reason']}", "", "", "")
         if cell["status"] == "measured":

@@ -2,7 +2,7 @@
 
     python -m benchmarks.peers.seq2seq_trainer --config CONFIG --output FOLDER [KEY=VALUE ...]
 
-Model, data, batch size, steps, learning rate and precision are those of the run's config. Features are made once, before
+Model, data, batch size, steps, learning rate and precision are those of the config. Features are made once, before
 training, as in the tutorials that most people follow; labels are whole transcripts with their prompt. The trained model
 is written to FOLDER/final, which ``launch/eval.py --checkpoint FOLDER/final --config CONFIG`` scores.
 """
