@@ -94,3 +94,22 @@ def test_strategies_were_trained_on_the_same_utterances_as_their_configs_say() -
     configs = [yaml.safe_load((STRATEGIES / arm / "config.yaml").read_text("utf-8")) for arm in ARMS if arm != "plain"]
     assert all(config["data"] == configs[0]["data"] for config in configs)
     assert all(config["training"] == configs[0]["training"] for config in configs)
+
+
+def test_the_usual_recipe_was_scored_on_the_same_utterances_and_errs_no_less() -> None:
+    from trainer.scoring.error_rates import error_rates
+    from trainer.scoring.normalizers import build_normalizer
+
+    results = ROOT / "benchmarks" / "results"
+    rates, references = {}, {}
+    for name in ("peer", "strategies/full", "strategies/dual_full"):
+        rows = [json.loads(line) for line in (results / name / "predictions.jsonl").read_text("utf-8").splitlines()]
+        references[name] = {row["id"]: row["reference"] for row in rows}
+        hypotheses = {row["id"]: row["hypothesis"] for row in rows}
+        found = error_rates(references[name], hypotheses, build_normalizer("auto", "en")).word_error_rate
+        assert found == json.loads((results / name / "evaluation.json").read_text("utf-8"))["word_error_rate"]
+        rates[name] = found
+    assert references["peer"] == references["strategies/full"] == references["strategies/dual_full"]
+    assert rates["peer"] >= max(rates["strategies/full"], rates["strategies/dual_full"])
+    page = (results / "peer" / "README.md").read_text("utf-8")
+    assert all(f"{rate:.1%}".replace("%", " %") in page for rate in rates.values())
