@@ -3,7 +3,7 @@
 import queue
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from .config import DataConfig
@@ -39,9 +39,14 @@ class BatchGroup:
 
 
 class LaneReader:
-    """A lane read ahead in a thread; an error in the thread is raised where its item would have come."""
+    """A lane read ahead in a thread; an error in the thread is raised where its item would have come.
 
-    def __init__(self, lane: Lane, read_ahead: int) -> None:
+    Args:
+        pin_memory: put batches into page-locked memory there too; needs a GPU.
+    """
+
+    def __init__(self, lane: Lane, read_ahead: int, pin_memory: bool = False) -> None:
+        self.pin_memory = pin_memory
         self.items: queue.Queue[LaneItem | BaseException] = queue.Queue(max(read_ahead, 1))
         self.stopped = threading.Event()
         self.thread = threading.Thread(target=self.read, args=(lane,), daemon=True, name=f"lane-{lane.lane}")
@@ -50,6 +55,8 @@ class LaneReader:
     def read(self, lane: Lane) -> None:
         try:
             for item in lane:
+                if self.pin_memory and item.batch is not None:
+                    item = replace(item, batch=item.batch.pinned())
                 if not self.put(item):
                     return
         except BaseException as error:
@@ -85,6 +92,7 @@ class TrainingBatches:
     Args:
         sources: one, or several that are mixed.
         batch_size, batch_seconds: as :func:`data.lanes.plan_batches` takes them.
+        pin_memory: as :class:`LaneReader` takes it.
         state: the groups' states of all ranks, joined by :func:`join_states`; None for the beginning.
 
     Raises:
@@ -102,7 +110,9 @@ class TrainingBatches:
         world_size: int,
         state: dict[str, Any] | None = None,
         batch_seconds: float | None = None,
+        pin_memory: bool = False,
     ) -> None:
+        self.pin_memory = pin_memory
         self.sources, self.config, self.labels, self.seed = tuple(sources), config, labels, seed
         self.batch_size, self.batch_seconds = batch_size, batch_seconds
         self.rank, self.world_size = rank, world_size
@@ -139,7 +149,9 @@ class TrainingBatches:
                     self.sources, self.config, self.labels, self.batch_size, self.batch_seconds, self.seed, self.epoch,
                     lane, self.lanes, position,
                 )  # fmt: skip
-                self.readers[lane] = LaneReader(stream, READ_AHEAD) if self.config.workers else iter(stream)
+                self.readers[lane] = (
+                    LaneReader(stream, READ_AHEAD, self.pin_memory) if self.config.workers else iter(stream)
+                )
 
     def next_group(self, microbatches: int) -> BatchGroup:
         """The next step's microbatches."""

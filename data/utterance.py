@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -53,6 +53,11 @@ class AudioBatch:
     ids: list[str]
     texts: list[str]
     languages: list[str | None]
+
+    def pinned(self) -> AudioBatch:
+        """The same in page-locked memory, from which a GPU copies while it and the host do other things."""
+        pinned = {name: value.pin_memory() for name, value in vars(self).items() if hasattr(value, "pin_memory")}
+        return replace(self, **pinned)
 
     @property
     def target_tokens(self) -> int:

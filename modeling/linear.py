@@ -33,9 +33,12 @@ class FewRowsLinear(nn.Linear):
         outputs, inputs = self.weight.shape
         rows = states.numel() // inputs
         if rows > FEW_ROWS or torch.is_grad_enabled():
-            if self.onednn and rows > FEW_ROWS and has_onednn():
-                return OneDnnLinear.apply(states, self.weight, self.bias)
-            return super().forward(states)
+            if not (self.onednn and rows > FEW_ROWS and has_onednn()):
+                return super().forward(states)
+            given = (states, self.weight, self.bias)
+            if torch.is_grad_enabled() and any(tensor is not None and tensor.requires_grad for tensor in given):
+                return OneDnnLinear.apply(*given)
+            return product(*given)
         groups = most_groups(outputs)
         flat = states.reshape(rows, inputs)
         weight = self.weight.view(groups, -1, inputs)
@@ -50,16 +53,18 @@ class FewRowsLinear(nn.Linear):
         return output.reshape(*states.shape[:-1], outputs)
 
     def is_plain(self, states: torch.Tensor) -> bool:
-        """Whether these are plain float32 tensors on a CPU and nobody wants another dtype."""
+        """Whether these are plain float32 tensors on a CPU and nobody wants another dtype, a trace or a transform."""
         return (
-            states.device.type == "cpu"
+            not torch.compiler.is_compiling()
+            and not torch.jit.is_tracing()
+            and not transformed()
+            and states.device.type == "cpu"
             and states.dtype == self.weight.dtype == torch.float32
             and type(states) is torch.Tensor
             and type(self.weight) in (nn.Parameter, torch.Tensor)
             and self.weight.is_contiguous()
             and states.numel() > 0
             and not torch.is_autocast_enabled("cpu")
-            and not torch.compiler.is_compiling()
         )
 
 
@@ -93,6 +98,14 @@ class OneDnnLinear(torch.autograd.Function):
 def product(states: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
     """``F.linear``, computed by oneDNN."""
     return torch.ops.mkldnn._linear_pointwise(states, weight, bias, "none", [], "")
+
+
+def transformed() -> bool:
+    """Whether ``torch.func`` (grad, vmap, ...) or forward-mode differentiation is at work; F.linear knows both."""
+    # Both private, so they may be gone one day.
+    active = getattr(torch._C, "_are_functorch_transforms_active", None)
+    level: int = getattr(torch.autograd.forward_ad, "_current_level", -1)
+    return (active is not None and bool(active())) or level >= 0
 
 
 @functools.lru_cache

@@ -1,6 +1,10 @@
 """The encoder's cache: the same training with and without it, entries that are damaged, other weights, its limit."""
 
+import contextlib
 import json
+import os
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +12,12 @@ import pytest
 import torch
 from accelerate.state import AcceleratorState
 
+from data.features import LogMel
+from data.utterance import AudioBatch
+from trainer.config import RunConfig
 from trainer.config_file import ConfigError, load_config
+from trainer.encoder_cache import EncoderCache, bytes_held, fingerprint
+from trainer.model import build_model
 from trainer.run import train
 
 SHORT = ("training.steps=8", "data.validation=null", "checkpoints.every_steps=99", "logging.every_steps=1")
@@ -39,8 +48,9 @@ def run(tiny_config: Path, base: tuple[str, ...], folder: Path, *more: str, resu
 
 @pytest.mark.parametrize("padding", ["clip", "window"])
 def test_training_is_the_same_and_the_encoder_runs_once_a_clip(
-    tiny_config: Path, base: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, padding: str
-) -> None:
+    tiny_config: Path, base: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture, padding: str,
+) -> None:  # fmt: skip
     from modeling.encoder import DualWhisperEncoder
 
     original, clips = DualWhisperEncoder.forward, []
@@ -56,6 +66,8 @@ def test_training_is_the_same_and_the_encoder_runs_once_a_clip(
     cached = run(tiny_config, base, tmp_path / "cached", how, f"performance.cache_encoder={cache}")
     assert cached == pytest.approx(without, rel=1e-5)
     assert sum(clips) == len(entries(cache)) == 8
+    said = " ".join(capsys.readouterr().out.split())
+    assert "performance.cache_encoder: 24 of 32 clips' encoder outputs were read from" in said
 
     for path in entries(cache)[:2]:  # one cut short, one with a byte changed: computed again
         content = path.read_bytes()
@@ -135,3 +147,108 @@ def test_lora_on_the_decoder_alone_leaves_the_encoder_as_it_is(
     options = ("model.strategy=lora", "model.lora.where=[decoder]", "model.lora.dropout=0")
     cached = run(tiny_config, base, tmp_path / "cached", *options, f"performance.cache_encoder={tmp_path / 'cache'}")
     assert cached == pytest.approx(run(tiny_config, base, tmp_path / "without", *options), rel=1e-5)
+
+
+@pytest.fixture
+def model(tiny_values: dict[str, Any]) -> Any:
+    return build_model(RunConfig.model_validate(tiny_values))[0].train()
+
+
+def cache_of(model: Any, folder: Path) -> EncoderCache:
+    precise, device = contextlib.nullcontext, torch.device("cpu")
+    return EncoderCache(folder, 2**30, model, LogMel(80), "clip", device, precise, torch.float32)
+
+
+def clips(number: int) -> AudioBatch:
+    audio = torch.randn(number, 16_000, generator=torch.Generator().manual_seed(0))
+    names, nothing = [str(row) for row in range(number)], [None] * number
+    return AudioBatch(audio, torch.full((number,), 16_000), None, None, None, names, [""] * number, nothing)
+
+
+def test_what_is_kept_has_no_dropout_in_it(model: Any, tmp_path: Path) -> None:
+    """A checkpoint may bring its own; one draw would be kept for ever."""
+    encoder = model.model.encoder
+    encoder.config.activation_dropout = encoder.config.dropout = 0.5
+    encoder.layers[1].eval()
+    modes = [part.training for part in model.modules()]
+    kept = [cache_of(model, tmp_path / name).outputs(clips(2)).last_hidden_state for name in ("one", "two")]
+    torch.testing.assert_close(*kept, rtol=0, atol=0)
+    assert [part.training for part in model.modules()] == modes
+    assert True in modes and False in modes
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "same"),
+    [
+        ("activation_function", "relu", False),
+        ("encoder_attention_heads", 4, False),
+        ("encoder_padding", "window", False),
+        ("decoder_layers", 9, True),
+        ("dropout", 0.3, True),
+    ],
+)
+def test_entries_go_by_how_the_encoder_computes(model: Any, setting: str, value: Any, same: bool) -> None:
+    encoder, features = model.model.encoder, LogMel(80)
+    before = fingerprint(encoder, "clip", torch.float32, features)
+    setattr(encoder.config, setting, value)
+    assert (fingerprint(encoder, "clip", torch.float32, features) == before) is same
+
+
+@pytest.mark.parametrize("looks", [0, 1])
+def test_a_file_that_vanishes_while_the_folder_is_looked_at(
+    model: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, looks: int
+) -> None:
+    """Another run renames its partial files; ``looks``: how often this one is still seen."""
+    (tmp_path / "gone").write_bytes(b"1234")
+    (tmp_path / "entry").write_bytes(b"12345")
+    original, seen = Path.stat, []
+
+    def stat(self: Path, *, follow_symlinks: bool = True) -> os.stat_result:
+        if self.name == "gone":
+            seen.append(self)
+            if len(seen) > looks:
+                raise FileNotFoundError(self)
+        return original(self, follow_symlinks=follow_symlinks)
+
+    monkeypatch.setattr(Path, "stat", stat)
+    assert cache_of(model, tmp_path).held == 5 + 4 * looks
+
+
+def test_what_was_never_finished_is_removed(model: Any, tmp_path: Path) -> None:
+    """By a process that was killed; what is being written now is left, and takes room."""
+    old, young = tmp_path / "weights" / ".entry.17.ab", tmp_path / "weights" / ".entry.18.cd"
+    old.parent.mkdir()
+    for path in (old, young, old.parent / "entry"):
+        path.write_bytes(b"12345")
+    for path in (old, old.parent / "entry"):
+        os.utime(path, (time.time() - 7200,) * 2)
+    assert cache_of(model, tmp_path).held == bytes_held(tmp_path) == 10
+    assert not old.exists() and young.exists() and (old.parent / "entry").exists()
+
+
+def test_two_that_write_the_same_entry_at_once(model: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both have written all of it before either puts it in place, as ranks of two nodes with one process number do."""
+    both, original = threading.Barrier(2, timeout=20), Path.replace
+
+    def replace(self: Path, target: Path) -> Path:
+        both.wait()
+        return original(self, target)
+
+    monkeypatch.setattr(Path, "replace", replace)
+    caches = [cache_of(model, tmp_path) for _ in range(2)]
+    outputs: list[Any] = [None, None]
+
+    def fill(number: int) -> None:
+        outputs[number] = caches[number].outputs(clips(3)).last_hidden_state
+
+    threads = [threading.Thread(target=fill, args=(number,)) for number in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    torch.testing.assert_close(*outputs)
+    assert [path.name.startswith(".") for path in entries(tmp_path)] == [False] * 3
+    assert all(cache.held == sum(path.stat().st_size for path in entries(tmp_path)) for cache in caches)
+    third = cache_of(model, tmp_path)
+    torch.testing.assert_close(third.outputs(clips(3)).last_hidden_state, outputs[0], rtol=0, atol=0)
+    assert (third.hits, third.misses) == (3, 0)

@@ -63,6 +63,49 @@ def test_what_onednn_does_not_get(monkeypatch: pytest.MonkeyPatch) -> None:
     layer(states)
 
 
+@pytest.mark.parametrize("rows", [1, FEW_ROWS, 20])
+@pytest.mark.parametrize("with_gradient", [True, False])
+def test_a_trace_is_made_and_is_right_for_other_rows(rows: int, with_gradient: bool) -> None:
+    layer = FewRowsLinear(32, 64)
+    with torch.set_grad_enabled(with_gradient):
+        traced = torch.jit.trace(layer, torch.randn(rows, 32))
+        states = torch.randn(rows + 30, 32)
+        torch.testing.assert_close(traced(states), F.linear(states, layer.weight, layer.bias))
+
+
+@pytest.mark.parametrize("rows", [1, 20])
+def test_function_transforms(rows: int) -> None:
+    """torch.func's grad, vmap and jvp, and forward-mode differentiation as such."""
+    layer = FewRowsLinear(32, 64)
+    parameters = {name: parameter.detach() for name, parameter in layer.named_parameters()}
+    states, direction = torch.randn(rows, 32), torch.randn(rows, 32)
+
+    def total(own: dict[str, torch.Tensor], given: torch.Tensor) -> torch.Tensor:
+        return torch.func.functional_call(layer, own, given).square().sum()
+
+    found = torch.func.grad(total)(parameters, states)
+    total(dict(layer.named_parameters()), states).backward()
+    torch.testing.assert_close(found["weight"], layer.weight.grad)
+    with torch.no_grad():
+        each = torch.func.vmap(layer)(torch.stack((states, 2 * states)))
+        torch.testing.assert_close(each[1], F.linear(2 * states, layer.weight, layer.bias))
+        expected = F.linear(direction, layer.weight)
+        torch.testing.assert_close(torch.func.jvp(layer, (states,), (direction,))[1], expected)
+        with torch.autograd.forward_ad.dual_level():
+            output = layer(torch.autograd.forward_ad.make_dual(states, direction))
+            torch.testing.assert_close(torch.autograd.forward_ad.unpack_dual(output).tangent, expected)
+
+
+@pytest.mark.skipif(not has_onednn(), reason="torch's float32 products here are not oneDNN's")
+def test_without_gradients_there_is_nothing_of_autograd(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("modeling.linear.OneDnnLinear", None)
+    layer = FewRowsLinear(32, 64).requires_grad_(False)
+    states = torch.randn(20, 32)
+    torch.testing.assert_close(layer(states), F.linear(states, layer.weight, layer.bias))
+    with torch.no_grad():
+        layer.requires_grad_(True)(states)
+
+
 def test_few_rows_take_the_fast_way_and_training_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[int] = []
     product = torch.bmm

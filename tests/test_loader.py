@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import soundfile
+import torch
 
 from data.byte_tokenizer import build_byte_processor
 from data.config import DataConfig
@@ -135,6 +136,25 @@ def steps_of_epochs(run: Run, epochs: int) -> list[Step]:
 
 
 EVERY_ROW_ONCE = Counter({f"row{i}": 1 for i in range(ROWS)})
+
+
+def test_batches_are_pinned_where_they_are_read_ahead(clips: str, labels: LabelEncoder, monkeypatch: Any) -> None:
+    """By the reading thread, every tensor of a batch; the GPU that it takes is played here."""
+    pinned: list[tuple[str, int]] = []
+
+    def pin_memory(tensor: torch.Tensor) -> torch.Tensor:
+        pinned.append((threading.current_thread().name, tensor.ndim))
+        return tensor
+
+    monkeypatch.setattr(torch.Tensor, "pin_memory", pin_memory)
+    run = build_run(clips, labels, lanes=1, workers=1)
+    for wanted in (False, True):
+        batches = TrainingBatches(run.sources, run.config, labels, 3, 0, 0, 1, pin_memory=wanted)
+        group = batches.next_group(1)
+        batches.close()
+        assert group.batches[0] is not None and bool(pinned) == wanted
+    assert {name for name, _ in pinned} == {"lane-0"}
+    assert sorted(dimensions for _, dimensions in pinned[:4]) == [1, 2, 2, 2]  # lengths; audio, inputs, labels
 
 
 @pytest.mark.parametrize("lanes", [1, 2, 3, 4, 5])

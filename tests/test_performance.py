@@ -1,7 +1,9 @@
 """Options of speed and memory: the same training with and without them, and no waiting for the device within a step."""
 
+import functools
 import json
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +62,8 @@ def test_a_step_reads_nothing_back_but_what_is_agreed(
 
         return call
 
+    on_cpu = functools.partial(trainer.loop.OffloadedActivations, on_cpu=True)
+    monkeypatch.setattr("trainer.loop.OffloadedActivations", on_cpu)
     monkeypatch.setattr(Trainer, "train_step", train_step)
     # What is agreed, and what works on the CPU whatever the device.
     monkeypatch.setattr(trainer.loop, "agree", uncounted(trainer.loop.agree))
@@ -86,6 +90,8 @@ def test_a_step_reads_nothing_back_but_what_is_agreed(
 )
 def test_training_is_the_same(tiny_config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, option: str) -> None:
     monkeypatch.setattr("trainer.offload.SMALLEST", 16)
+    on_cpu = functools.partial(trainer.loop.OffloadedActivations, on_cpu=True)
+    monkeypatch.setattr("trainer.loop.OffloadedActivations", on_cpu)
     rows = []
     for name, more in (("without", ()), ("with", (option,))):
         train(load_config(tiny_config, [*STEPS, *more, f"output_dir={tmp_path / name}"]))
@@ -144,3 +150,21 @@ def test_an_infinite_gradient_is_told_a_step_later_and_was_not_stepped_on(
     assert all(torch.equal(one, other) for one, other in zip(*seen[1:], strict=True))
     row = json.loads((tmp_path / "run" / "non_finite_loss.jsonl").read_text())
     assert row["step"] == 2 and len(row["ids"]) > 0
+
+
+@pytest.mark.parametrize("where", ["in the next step", "before a line is logged"])
+def test_what_the_ranks_agree_on_a_gradient_ends_the_run_on_each(
+    tiny_config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    """Also where its own norm is finite, whose batch is then not to blame; else it would wait for the others."""
+    original, in_step = trainer.loop.agree, where == "in the next step"
+
+    def agree(*arguments: Any, **figures: Any) -> Any:
+        verdict = original(*arguments, **figures)
+        told = figures.get("gradient_norm") is not None and (figures.get("loss") is not None) is in_step
+        return replace(verdict, finite_gradient=not told)
+
+    monkeypatch.setattr(trainer.loop, "agree", agree)
+    with pytest.raises(NonFiniteLoss, match=f"step {1 if not in_step else 2}: the gradient is not a finite number"):
+        train(load_config(tiny_config, [*STEPS, "logging.every_steps=99"]))
+    assert not (tmp_path / "run" / "non_finite_loss.jsonl").exists()

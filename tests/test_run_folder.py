@@ -10,6 +10,7 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 import torch
+import yaml
 
 import launch.train
 from tests.end_to_end import Outcome, run
@@ -94,6 +95,30 @@ def test_a_run_resumed_with_more_steps_says_what_changed(train: Train, tmp_path:
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
     assert summary["steps"] == 2
     assert summary["parameters"] - summary["trainable_parameters"] == 1500 * 32  # the encoder's fixed positions
+
+
+def test_what_an_older_version_did_not_write_is_no_change(train: Train, tmp_path: Path) -> None:
+    train(*SHORT)
+    path = tmp_path / "run" / "config.yaml"
+    values = yaml.safe_load(path.read_text())
+    del values["performance"], values["data"]["workers"]
+    values["model"]["gradient_checkpointing"] = False
+    path.write_text(yaml.safe_dump(values))
+    outcome = train("--resume", *SHORT, "training.steps=2")
+    assert outcome.code == 0
+    changed = [line for line in outcome.output.splitlines() if line.startswith("changed since")]
+    assert [line.split(": ", 1)[1] for line in changed] == ["training.steps: 1 -> 2"]
+
+
+def test_what_a_checkpoint_is_made_for_is_not_taken_for_granted(train: Train, tmp_path: Path) -> None:
+    """An older version may have had another strategy than today's default."""
+    train(*SHORT)
+    path = tmp_path / "run" / "config.yaml"
+    values = yaml.safe_load(path.read_text())
+    del values["model"]["strategy"]
+    path.write_text(yaml.safe_dump(values))
+    outcome = train("--resume", *SHORT)
+    assert outcome.code == 2 and "made by an older version, without model.strategy" in outcome.complaint
 
 
 def test_resuming_a_run_that_is_done_says_so_and_ends_well(train: Train, tmp_path: Path) -> None:

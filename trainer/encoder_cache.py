@@ -2,12 +2,17 @@
 
 Entries go by the audio itself, so names that repeat, mixtures and changed files do no harm; they lie in a folder that
 is named for the encoder's weights and the way it computes. A clip's frames do not depend on the clips beside it, so
-each is kept by itself and padded again. Ranks share the folder: an entry comes into being whole.
+each is kept by itself and padded again. Ranks and runs share the folder: an entry comes into being whole.
+
+Entries are computed without dropout, whatever the model's config says: one draw of it would be kept for ever.
 """
 
 import hashlib
 import os
-from collections.abc import Callable
+import secrets
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +28,19 @@ from .config_file import ConfigError
 
 GIB = 2**30
 DIGEST_BYTES = 16
+STALE_SECONDS = 3600.0  # an entry takes less than one to write: whoever began it is gone
+# Of the model's config, what the encoder's output depends on. Not every version of transformers has all.
+OF_THE_ENCODER = (
+    "activation_function",
+    "d_model",
+    "encoder_attention_heads",
+    "encoder_ffn_dim",
+    "encoder_layers",
+    "encoder_padding",
+    "max_source_positions",
+    "num_mel_bins",
+    "scale_embedding",
+)
 
 
 class EncoderCache:
@@ -31,7 +49,7 @@ class EncoderCache:
     Args:
         folder: made if it is not there.
         limit: bytes of files in it; once it is full, what is not in it is computed each time.
-        model: the bare one; its encoder is frozen and without dropout.
+        model: the bare one; its encoder is frozen.
         autocast: gives the context that the model computes in.
         dtype: what entries are stored in. The precision that the decoder's products take them in loses nothing.
         writers: processes that fill the folder.
@@ -59,9 +77,9 @@ class EncoderCache:
         self.folder = folder / fingerprint(self.encoder, padding, dtype, log_mel)
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            self.held = sum(entry.stat().st_size for entry in folder.rglob("*") if entry.is_file())
         except OSError as error:
             raise ConfigError(f"performance.cache_encoder is {str(folder)!r}, which cannot be used: {error}") from None
+        self.held = bytes_held(folder)
 
     def outputs(self, audio: AudioBatch) -> EncoderOutput:
         """The encoder's output for a batch, as the model's own, without gradients."""
@@ -88,9 +106,13 @@ class EncoderCache:
     def encode(self, audio: torch.Tensor, audio_lengths: torch.Tensor) -> torch.Tensor:
         """[B, N] samples → [B, S, width] on the CPU."""
         features, lengths = features_of(audio, audio_lengths, self.log_mel, self.padding, self.device)
-        with self.autocast():
+        with self.autocast(), evaluating(self.encoder):
             output = self.encoder(features, feature_lengths=None if lengths is None else lengths.tolist())
         return output.last_hidden_state.cpu()
+
+    def describe(self) -> str:
+        """What was read and what computed so far, by this process, for a person."""
+        return f"{self.hits} of {self.hits + self.misses} clips' encoder outputs were read from {self.folder}"
 
     def read(self, name: str, frames: int) -> torch.Tensor | None:
         """An entry [frames, width]; None where there is none that is whole."""
@@ -109,14 +131,43 @@ class EncoderCache:
         size = (len(stored) + DIGEST_BYTES) * self.writers  # the others write as much
         if self.held + size > self.limit:
             return
-        partial = self.folder / f".{name}.{os.getpid()}"
+        # Nodes and containers number their processes alike, so the number alone is nobody's own.
+        partial = self.folder / f".{name}.{os.getpid()}.{secrets.token_hex(4)}"
         try:
             partial.write_bytes(stored + digest_of(stored))
             partial.replace(self.folder / name)
         except OSError:
-            partial.unlink(missing_ok=True)
+            with suppress(OSError):
+                partial.unlink()
             return
         self.held += size
+
+
+@contextmanager
+def evaluating(module: torch.nn.Module) -> Iterator[None]:
+    """Dropout and gradient checkpointing are off meanwhile; each part's mode is then what it was."""
+    training = [part for part in module.modules() if part.training]
+    module.eval()
+    try:
+        yield
+    finally:
+        for part in training:
+            part.training = True
+
+
+def bytes_held(folder: Path) -> int:
+    """Bytes of the files below a folder, in which others write and rename; what was never finished is removed."""
+    held, now = 0, time.time()
+    for place, _, names in os.walk(folder):
+        for name in names:
+            path = Path(place, name)
+            with suppress(OSError):  # it was a partial one, and is an entry now
+                found = path.stat()
+                if name.startswith(".") and now - found.st_mtime > STALE_SECONDS:
+                    path.unlink()
+                else:
+                    held += found.st_size
+    return held
 
 
 def digest_of(stored: bytes) -> bytes:
@@ -126,9 +177,8 @@ def digest_of(stored: bytes) -> bytes:
 def fingerprint(encoder: Any, padding: str, dtype: torch.dtype, log_mel: LogMel) -> str:
     """What an entry depends on beside the audio: the encoder's weights, their order of computation, the features."""
     digest = hashlib.blake2b(digest_size=12)
-    digest.update(
-        repr((padding, str(dtype), tuple(log_mel.filters.shape), encoder.config.encoder_attention_heads)).encode()
-    )
+    settings = {name: getattr(encoder.config, name, None) for name in OF_THE_ENCODER}
+    digest.update(repr((padding, str(dtype), tuple(log_mel.filters.shape), settings)).encode())
     for name, weight in sorted(encoder.state_dict().items()):
         digest.update(f"{name} {tuple(weight.shape)} {weight.dtype}".encode())
         digest.update(weight.detach().cpu().contiguous().view(torch.uint8).numpy())

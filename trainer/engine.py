@@ -88,7 +88,7 @@ def build_accelerator(config: RunConfig) -> Any:
     handlers: list[Any] = []
     if distributed:
         handlers.append(InitProcessGroupKwargs(backend="nccl" if on_gpu else "gloo", timeout=timeout))
-        # Gradients lie in DDP's buckets and nowhere else: it saves a copy of them all.
+        # Gradients lie in DDP's buckets once they are summed over ranks; only while accumulating also beside them.
         handlers.append(DistributedDataParallelKwargs(gradient_as_bucket_view=True))
     options: dict[str, Any] = {
         "gradient_accumulation_steps": config.training.accumulation,

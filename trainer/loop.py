@@ -70,6 +70,8 @@ class Trainer:
         self.meter = Meter()
         self.fused = fused_optimizer(self.accelerator, self.optimizer)
         self.unchecked: Unchecked | None = None
+        offload = self.config.performance.offload_activations
+        self.offload = OffloadedActivations(bare.parameters()) if offload else None
         self.encoder_cache = open_encoder_cache(self.config, self.accelerator, bare, self.log_mel, self.padding)
 
     def train(self) -> bool:
@@ -96,6 +98,8 @@ class Trainer:
                 self.save_checkpoint(group.state)
             if not (stopped or last):
                 group, tokens = self.find_data(upcoming, verdict)
+        if self.encoder_cache is not None:
+            self.journal.say(f"performance.cache_encoder: {self.encoder_cache.describe()}")
         return not stopped
 
     @property
@@ -134,9 +138,7 @@ class Trainer:
                     utterances=len(audio.ids) if audio else 0,
                     audio_seconds=float(audio.audio_lengths.sum()) / SAMPLING_RATE if audio else 0.0,
                 )
-                if not verdict.finite_gradient:
-                    self.check_gradient()
-                self.unchecked = None
+                self.refuse_gradient(verdict)
                 if not verdict.finite:
                     self.refuse(step, "loss", loss.detach(), audio if not torch.isfinite(loss) else None)
                 accelerator.backward(loss)
@@ -161,7 +163,7 @@ class Trainer:
         """The summed token loss over ``divisor``; without data, that of silence at weight zero."""
         log_mel = self.log_mel if self.encoder_cache is None else None
         batch = to_batch(audio or self.silence, log_mel, self.padding, self.accelerator.device)
-        with OffloadedActivations() if self.config.performance.offload_activations else nullcontext():
+        with self.offload or nullcontext():
             output = self.model(
                 batch.features,
                 feature_lengths=batch.length_list,
@@ -186,10 +188,21 @@ class Trainer:
         return self.accelerator.clip_grad_norm_(self.model.parameters(), limit if limit > 0 else math.inf)
 
     def check_gradient(self) -> None:
-        """Wait for the last step's gradient norm, and end the run on every rank if it is not a finite number."""
+        """Wait for the last step's gradient norm, and end the run on every rank if any rank's is not a finite number.
+
+        All ranks must call it after the same step.
+        """
+        if self.unchecked is not None:
+            norm = torch.as_tensor(self.unchecked.norm, device=self.accelerator.device)  # DeepSpeed's is a number
+            self.refuse_gradient(agree(self.accelerator, gradient_norm=norm))
+
+    def refuse_gradient(self, verdict: Verdict) -> None:
+        """End the run if the ranks have agreed that the last step's gradient is none, whatever this rank's norm is."""
         unchecked, self.unchecked = self.unchecked, None
-        if unchecked is not None and not math.isfinite(float(unchecked.norm)):
-            self.refuse(unchecked.step, "gradient", unchecked.norm, unchecked.audio)
+        if verdict.finite_gradient:
+            return
+        step, norm, audio = unchecked or (self.state.step, math.nan, None)
+        self.refuse(step, "gradient", norm, None if math.isfinite(float(norm)) else audio)
 
     def find_data(self, group: BatchGroup, verdict: Verdict | None = None) -> tuple[BatchGroup, int]:
         """The next group with targets on any rank, and their number on all; a new epoch where all have run out.

@@ -16,14 +16,19 @@ class PerformanceConfig(Section):
         description="float32 products on GPUs with 10 bits of mantissa: faster, coarser; bf16 does not need it. "
         "Unmeasured",
     )
+    pin_memory: bool = Field(
+        False,
+        description="the threads that read ahead (data.workers) put batches into memory from which a GPU copies by "
+        "itself. Unmeasured",
+    )
     offload_activations: bool = Field(
         False,
-        description="activations wait for the backward pass in CPU memory: less GPU memory, more time. Unmeasured; try "
-        "model.gradient_checkpointing first",
+        description="activations wait for the backward pass in CPU memory: less GPU memory, more time; does nothing on "
+        "a CPU. Unmeasured; try model.gradient_checkpointing first",
     )
     cache_encoder: str | None = Field(
         None,
         description="folder where a frozen encoder's output is kept, so that from the second epoch on it is read "
-        "and not computed; shared by ranks and runs",
+        "and not computed; shared by ranks and runs. It is computed without dropout",
     )
     cache_encoder_gib: float = Field(20.0, gt=0, description="size of the folder; what does not fit is computed")

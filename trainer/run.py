@@ -95,6 +95,7 @@ def training_batches(
         accelerator.num_processes,
         state,
         training.batch_seconds,
+        config.performance.pin_memory and accelerator.device.type == "cuda",
     )
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from pydantic import ValidationError
 
 from modeling.strategies import Part
 
@@ -85,7 +86,7 @@ def changed_settings(config: RunConfig) -> list[str]:
     saved = Path(config.output_dir) / "config.yaml"
     if not saved.exists():
         return []
-    old = flatten(read_yaml(saved))
+    old = settings_of(read_yaml(saved))
     new = flatten(yaml.safe_load(dump_config(config)))
     changed = [key for key in sorted(old.keys() | new.keys()) if old.get(key) != new.get(key)]
     fixed = [key for key in changed if key.startswith(FIXED)]
@@ -110,6 +111,20 @@ def changed_settings(config: RunConfig) -> list[str]:
     if any(key in REPLANNED for key in changed):
         lines.append("so the window being read is planned anew: of its utterances some may come twice or not at all")
     return lines
+
+
+def settings_of(saved: dict[str, Any]) -> dict[str, Any]:
+    """A run's saved config as :func:`flatten` has it, as this version reads it: what it did not know has its default.
+
+    But for :data:`FIXED`, of which the default may not be what the run had; and a config that this version would refuse
+    is as it was written.
+    """
+    raw = flatten(saved)
+    try:
+        read = flatten(yaml.safe_load(dump_config(RunConfig.model_validate(saved))))
+    except ValidationError:
+        return raw
+    return {key: value for key, value in read.items() if key in raw or not key.startswith(FIXED)}
 
 
 def write_config(config: RunConfig) -> None:
