@@ -12,8 +12,10 @@ export TOKENIZERS_PARALLELISM = false
 PYTEST_WORKERS ?= 2
 # DeepSpeed's operators are compiled when a run first needs them, never here.
 export DS_BUILD_OPS = 0
+# Where `make bench` writes its figures and the report.
+RESULTS ?= benchmarks/results/memory
 
-.PHONY: install demo test test-ladder test-slow lint clean
+.PHONY: install demo bench test test-ladder test-slow lint clean
 
 install: $(INSTALLED)
 
@@ -27,6 +29,12 @@ $(INSTALLED): setup.cfg constraints.txt pyproject.toml
 
 demo: install
 	$(BIN)/python launch/demo.py
+
+# Which batch fits and how fast it goes, as far as a machine without a GPU can tell: predictions for GPUs, training side
+# by side with the usual recipe, growth, predictions against torch.profiler; then $(RESULTS)/report.html and report.md.
+# At most 15 minutes on two idle cores, and nothing is fetched. With a GPU, `python -m benchmarks.memory measure` first.
+bench: install
+	$(BIN)/python -m benchmarks.memory bench --results $(RESULTS)
 
 lint: install
 	$(BIN)/ruff check .

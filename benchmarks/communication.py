@@ -64,8 +64,8 @@ def bytes_sent(
     - ZeRO-2: as ZeRO-1, but the all-reduce comes with each microbatch. (All ranks get all of it though each keeps a
       share: DeepSpeed's ``use_multi_rank_bucket_allreduce``.)
     - ZeRO-3: with each microbatch an all-gather of all weights of over 10,000 numbers, frozen ones too, again in the
-      backward pass for those next needed over 10^9 numbers later, and a reduce-scatter of e P; the small weights are
-      gathered once a step. Weights are padded to a multiple of N.
+      backward pass for those next needed more numbers later than ``reuse_distance``, and a reduce-scatter of e P; the
+      small weights are gathered once a step. Weights are padded to a multiple of N.
 
     What the ranks agree on besides, under 1 kB, is left out.
 

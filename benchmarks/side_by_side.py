@@ -8,8 +8,9 @@
 The usual recipe is transformers' Seq2SeqTrainer with plain Whisper, every clip padded to 30 s
 (benchmarks/peers/seq2seq_trainer.py); its features are made before the clock starts. Here the loop trains all of the
 same checkpoint with the dual decoder, from the stream, decoding and log-mel included. Data, precision, threads and,
-unless said otherwise, the batch are the same. Each side runs in fresh processes, in turn where there are several
-rounds, and warms up before it is timed. Where several batch sizes are given, each side is taken at its own fastest.
+unless said otherwise, the batch are the same; training.batch_seconds, which the usual recipe does not know, is left out
+on both sides. Each side runs in fresh processes, in turn where there are several rounds, and warms up before it is
+timed. Where several batch sizes are given, each side is taken at its own fastest.
 
 Utterances a second are all that were trained on in the timed steps over all their seconds: batches here differ in
 length, so that single steps say little, and --own-steps should be many. Beside the ratio of speeds stands that of the
@@ -47,7 +48,7 @@ NOT_OF_THE_PEER = (
 
 
 def side_configs(path: str, overrides: list[str], peer_workers: int) -> dict[str, RunConfig]:
-    """The config of each side.
+    """The config of each side, without training.batch_seconds, by which only one of them could make its batches.
 
     Raises:
         ConfigError: if the config trains from nothing, or is wrong.
@@ -55,6 +56,8 @@ def side_configs(path: str, overrides: list[str], peer_workers: int) -> dict[str
     config = load_config(path, overrides)
     if config.model.checkpoint is None:
         raise ConfigError(f"{path} has no model.checkpoint, and the usual recipe fine-tunes one")
+    training = config.training.model_copy(update={"batch_seconds": None})
+    config = config.model_copy(update={"training": training})
     model = {"dual_attention": True, "strategy": "full", "selective": None, "lora": None}
     own = config.model_copy(update={"model": config.model.model_copy(update=model)})
     data = config.data.model_copy(update={"workers": peer_workers, "lanes": None})
@@ -70,6 +73,8 @@ def fastest(cells: list[dict[str, Any]]) -> dict[str, Any] | None:
 def compare(jobs: dict[str, list[Job]], rounds: int, run: Callable[[str, Job], dict[str, Any]]) -> dict[str, Any]:
     """All cells of both sides, and from those of the fastest batch the figures of the comparison.
 
+    The ratio of a round is there where both sides were measured in it.
+
     Args:
         jobs: by side, one a batch size.
         run: measures a job of a side.
@@ -78,25 +83,24 @@ def compare(jobs: dict[str, list[Job]], rounds: int, run: Callable[[str, Job], d
         RuntimeError: if nothing of a side could be measured.
     """
     cells: dict[str, list[dict[str, Any]]] = {side: [] for side in jobs}
+    taken: dict[str, list[dict[str, Any]]] = {side: [] for side in jobs}  # one a round
     chosen: dict[str, Job] = {}
     for turn in range(rounds):
         for side, own in jobs.items():
-            for job in own if turn == 0 else [chosen[side]]:
-                cells[side].append(run(side, with_seed(job, turn)))
+            found = [run(side, with_seed(job, turn)) for job in (own if turn == 0 else [chosen[side]])]
+            cells[side] += found
             if turn == 0:
-                best = fastest(cells[side])
+                best = fastest(found)
                 if best is None:
-                    raise RuntimeError(f"{side}: {cells[side][-1]['status']}: {cells[side][-1]['reason']}")
+                    raise RuntimeError(f"{side}: {found[-1]['status']}: {found[-1]['reason']}")
                 chosen[side] = next(job for job in own if job.batch_size == best["batch_size"])
-    taken = {
-        side: [cell for cell in found if cell["batch_size"] == chosen[side].batch_size and cell["status"] == MEASURED]
-        for side, found in cells.items()
-    }
+            taken[side].append(found[-1] if turn else best)
     by_round = [
         own["utterances_per_second"] / peer["utterances_per_second"]
-        for own, peer in zip(taken["own"], taken["peer"], strict=False)
+        for own, peer in zip(taken["own"], taken["peer"], strict=True)
+        if own["status"] == peer["status"] == MEASURED
     ]
-    sides = {side: summary(found) for side, found in taken.items()}
+    sides = {side: summary([cell for cell in one if cell["status"] == MEASURED]) for side, one in taken.items()}
     return {
         **sides,
         "ratio": sides["own"]["utterances_per_second"] / sides["peer"]["utterances_per_second"],
@@ -193,6 +197,9 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--output", type=Path, help="a JSON file for the figures; the table goes beside it as .md")
     options = parser.parse_intermixed_args(arguments)
     configs = side_configs(options.config, options.overrides, int(options.peer_workers))
+    seconds = load_config(options.config, options.overrides).training.batch_seconds
+    if seconds is not None:
+        print(f"training.batch_seconds is {seconds:g}, which the usual recipe does not know: left out on both sides")
     if options.output:  # now, not after minutes of measuring
         options.output.parent.mkdir(parents=True, exist_ok=True)
     jobs = {}

@@ -22,6 +22,7 @@ from benchmarks.memory.timeline import Timeline
 from benchmarks.operations import own_operations
 from tests.end_to_end import run
 from trainer.config_file import ConfigError
+from trainer.optimizer import check_optimizer
 
 MIB = 2**20
 
@@ -124,12 +125,18 @@ def test_serving_a_timeline_counts_what_is_let_go() -> None:
 
 @pytest.mark.parametrize(
     "settings",
-    [{}, {"model.dual_attention": False}, {"model.strategy": "frozen_encoder"}, {"model.strategy": "selective"}],
+    [
+        {},
+        {"model.dual_attention": False},
+        {"model.strategy": "frozen_encoder"},
+        {"model.strategy": "frozen_primary"},
+        {"model.strategy": "selective"},
+    ],
 )
 def test_operations_equal_torch_own_count(settings: dict[str, Any]) -> None:
     cell = tiny_cell(tokens=20, seconds=3.0, **settings)
     batch = {"seconds": [3.0, 3.0], "tokens": 20, "targets": 2 * cell.targets}
-    assert step_flops(cell).total == pytest.approx(own_operations(cell.config, [batch]), rel=0.01)
+    assert step_flops(cell).total == pytest.approx(own_operations(cell.config, [batch]), rel=5e-3)
 
 
 @pytest.mark.parametrize("text", ["A100 40GB", "a100-40gb", "NVIDIA A100 40GB"])
@@ -185,7 +192,57 @@ def test_the_line_to_paste_keeps_the_utterances_of_a_step(
     batch: int, accumulation: int, largest: int, told: tuple[int, int]
 ) -> None:
     config = config_of({"training.batch_size": batch, "training.accumulation": accumulation})
-    assert advice.batch_to_paste(config, largest, 1) == told
+    assert advice.batch_to_paste(config, largest) == told
+
+
+def test_accumulating_takes_the_memory_of_all_gradients() -> None:
+    """On one process and under DDP, where they lie beside the buckets; ZeRO-2 keeps this rank's share."""
+
+    def gradients(stage: int, ranks: int, accumulation: int) -> int:
+        config = config_of({"engine.zero_stage": stage, "training.accumulation": accumulation})
+        cell = cell_of(config, precision="fp32", batch_size=2, seconds=2.0, tokens=12, processes=ranks)
+        return StepMemory(cell).at(2).peak_bytes
+
+    trained = 4 * 41_300_000
+    for stage, ranks in ((0, 1), (0, 2)):
+        assert gradients(stage, ranks, 3) > gradients(stage, ranks, 1) + 0.5 * trained
+    assert gradients(1, 2, 3) > gradients(1, 2, 1) + 0.4 * trained
+
+
+def test_the_lines_to_paste_fit_with_their_own_accumulation() -> None:
+    """Accumulation, which the config lacks, keeps gradients: what fits without it may not fit with it."""
+    config = config_of({"training.batch_size": 64})
+    memory = StepMemory(cell_of(config, precision="fp32", batch_size=64, seconds=10.0, tokens=100))
+    for size in (2.0, 2.4):
+        gpu = Gpu("small", int(size * GIB))
+        found = advice.advise(memory, gpu)
+        assert 0 < found.batch_size <= found.largest < 64 and found.accumulation > 1
+        pasted = advice.changed(memory.cell, {"training.accumulation": found.accumulation})
+        assert advice.fits(StepMemory(pasted).at(found.batch_size), gpu)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"model.strategy": "selective", "model.selective": {"encoder_layers": 1, "decoder_layers": 1}},
+        {"model.strategy": "frozen_encoder", "performance.cache_encoder": "somewhere"},
+        {"optimizer.encoder_learning_rate": 1e-6},
+    ],
+)
+def test_advice_is_always_a_config_that_training_takes(settings: dict[str, Any]) -> None:
+    cell = tiny_cell(**settings)
+    found = list(advice.remedies(cell, 2, Gpu("tiny", GIB // 4)))
+    assert found and not found[-1].fits
+    for remedy in found:
+        check_optimizer(remedy.cell.config)
+
+
+def test_dropout_keeps_masks() -> None:
+    plain, dropped = (
+        StepMemory(tiny_cell(tokens=100, seconds=20.0, **{"model.dropout": share})).at(8).peak_bytes
+        for share in (0.0, 0.1)
+    )
+    assert dropped > plain + 50 * MIB
 
 
 def test_the_command_says_what_fits_and_what_it_assumed(tmp_path: Any) -> None:

@@ -13,7 +13,7 @@ from benchmarks.memory.cells import Cell
 from benchmarks.memory.flops import step_flops
 from benchmarks.memory.jobs import Job
 from benchmarks.operations import own_operations, peer_operations
-from benchmarks.side_by_side import compare
+from benchmarks.side_by_side import compare, side_configs
 from tests.end_to_end import run
 from tests.untrained import save_checkpoint
 from trainer.config_file import load_config
@@ -55,6 +55,28 @@ def test_each_side_is_taken_at_its_fastest_batch_and_rounds_are_put_together() -
     assert found["own"]["timed_utterances"] == 16
     assert found["ratio_of_operations"] == pytest.approx((32_000 / 32) / (3200 / 16))
     assert [one["status"] for one in found["cells"]["own"]] == ["measured", "out_of_memory", "measured"]
+
+
+def test_rounds_are_compared_with_themselves() -> None:
+    """The middle one failed here; the peer's of it says nothing of a ratio, but counts for the peer's speed."""
+    seconds = {"peer": [10.0, 20.0, 40.0], "own": [1.0, None, 2.0]}
+
+    def measure(side: str, job: Job) -> dict[str, Any]:
+        taken = seconds[side].pop(0)
+        if taken is None:
+            return {"batch_size": 8, "status": "killed", "reason": "not done after 5 s, and ended"}
+        return cell(job, [taken], 100)
+
+    found = compare({side: [replace(JOB, batch_size=8)] for side in seconds}, 3, measure)
+    assert found["ratio_of_rounds"] == pytest.approx([10, 20])
+    assert found["peer"]["timed_steps"] == 3 and found["own"]["timed_steps"] == 2
+
+
+def test_both_sides_make_batches_alike(config_file: Path) -> None:
+    """By the number of utterances, the only way that the usual recipe has."""
+    configs = side_configs(str(config_file), ["training.batch_seconds=120", "training.batch_size=3"], 0)
+    assert {side: config.training.batch_seconds for side, config in configs.items()} == {"peer": None, "own": None}
+    assert all(config.training.batch_size == 3 for config in configs.values())
 
 
 def test_a_side_that_cannot_be_measured_ends_the_comparison() -> None:
@@ -103,11 +125,18 @@ def test_a_published_peer_is_counted_without_a_download(config_file: Path) -> No
         peer_operations("someone/some-whisper", [batch])
 
 
+def found_seconds(output: Path) -> Any:
+    return json.loads(output.read_text())["config"]["training"]["batch_seconds"]
+
+
 def test_side_by_side_as_a_whole(config_file: Path, tmp_path: Path) -> None:
     output = tmp_path / "figures" / "side.json"
     steps = ("--steps", 1, "--own-steps", 3, "--batch-sizes", "2", "--peer-batch-sizes", "3")
-    outcome = run(benchmarks.side_by_side.main, "--config", config_file, *steps, "--output", output)
+    by_seconds = "training.batch_seconds=120"
+    outcome = run(benchmarks.side_by_side.main, "--config", config_file, *steps, "--output", output, by_seconds)
     assert outcome.code == 0, outcome.errors
+    assert "training.batch_seconds is 120, which the usual recipe does not know" in outcome.output
+    assert found_seconds(output) is None
     found = json.loads(output.read_text())
     assert found["peer"]["timed_utterances"] == 3 and found["own"]["timed_utterances"] == 6
     assert found["config"]["model"]["dual_attention"] is True and found["config"]["model"]["strategy"] == "full"

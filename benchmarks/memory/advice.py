@@ -44,33 +44,62 @@ def largest_batch(memory: StepMemory, gpu: Gpu, headroom: float = HEADROOM) -> i
     return low
 
 
-def batch_to_paste(config: RunConfig, largest: int, processes: int) -> tuple[int, int]:
+@dataclass(frozen=True)
+class Advice:
+    """What to write into the config: batch size and accumulation, and the largest batch that fits; 0: none does."""
+
+    largest: int
+    batch_size: int
+    accumulation: int
+
+
+def advise(memory: StepMemory, gpu: Gpu, headroom: float = HEADROOM) -> Advice:
+    """The largest batch, and the batches that keep a step's utterances.
+
+    Accumulating keeps gradients between microbatches, which takes memory too: where the config does not accumulate
+    and the advice does, or the other way round, it is made for that.
+    """
+    config = memory.cell.config
+    largest = largest_batch(memory, gpu, headroom)
+    if not largest:
+        return Advice(0, 0, 0)
+    batch, accumulation = batch_to_paste(config, largest)
+    if (accumulation > 1) != (config.training.accumulation > 1):
+        other = StepMemory(changed(memory.cell, {"training.accumulation": accumulation}), memory.on_gpu)
+        most = largest_batch(other, gpu, headroom)
+        if not most:  # it fits without accumulation alone
+            return Advice(largest, largest, 1)
+        if accumulation > 1:
+            batch, accumulation = batch_to_paste(config, min(largest, most))
+    return Advice(largest, batch, accumulation)
+
+
+def batch_to_paste(config: RunConfig, largest: int) -> tuple[int, int]:
     """Batch size and accumulation that keep a step's utterances, or come nearest above, with batches that fit."""
     wanted = config.training.batch_size * config.training.accumulation
-    for batch in range(min(largest, wanted), 0, -1):
-        if wanted % batch == 0:
-            even, accumulation = batch, wanted // batch
-            break
+    even = next(batch for batch in range(min(largest, wanted), 0, -1) if wanted % batch == 0)
     # A batch much smaller than what fits wastes more than a few utterances more in a step.
     if even * 2 > min(largest, wanted):
-        return even, accumulation
+        return even, wanted // even
     return largest, -(-wanted // largest)
 
 
 def changed(cell: Cell, settings: dict[str, Any]) -> Cell:
-    """The cell with these dotted keys of its config."""
-    config = cell.config
+    """The cell with these dotted keys of its config.
+
+    Raises:
+        ValidationError: if they do not go with the rest of it.
+    """
+    values = cell.config.model_dump(mode="json")
     for key, value in settings.items():
         section, name = key.split(".")
-        values = config.model_dump(mode="json")
         values[section][name] = value
-        config = RunConfig.model_validate(values)
-    return replace(cell, config=config)
+    return replace(cell, config=RunConfig.model_validate(values))
 
 
 def candidates(cell: Cell) -> Iterator[dict[str, Any]]:
-    """What makes a step smaller, the cheapest first."""
-    model, engine = cell.config.model, cell.config.engine
+    """What makes a step smaller, the cheapest first; with it, what would then be refused is taken out."""
+    model, engine, optimizer = cell.config.model, cell.config.engine, cell.config.optimizer
     if model.gradient_checkpointing == "none":
         yield {"model.gradient_checkpointing": "encoder" if model.trains_encoder else "all"}
     if model.gradient_checkpointing in ("encoder", "decoder"):
@@ -79,12 +108,16 @@ def candidates(cell: Cell) -> Iterator[dict[str, Any]]:
         yield {"engine.zero_stage": 2}
     if optimizer_name(cell.config) == "adamw" and engine.cpu_offload == "none":
         yield {"optimizer.name": "adamw_8bit"}
-    if engine.cpu_offload == "none" and engine.zero_stage:
-        yield {"optimizer.name": "auto", "engine.cpu_offload": "optimizer"}
+    if engine.cpu_offload == "none" and (engine.zero_stage or cell.processes == 1):
+        yield {"optimizer.name": "auto", "engine.zero_stage": engine.zero_stage or 2, "engine.cpu_offload": "optimizer"}
+    cleared: dict[str, Any] = {"model.selective": None} if model.selective else {}
+    if optimizer.encoder_learning_rate is not None:
+        cleared["optimizer.encoder_learning_rate"] = None
     if model.strategy == "full" and model.checkpoint is not None:
-        yield {"model.strategy": "frozen_encoder"}
+        yield {"model.strategy": "frozen_encoder"} | cleared
     if model.strategy in ("full", "frozen_encoder", "selective") and model.checkpoint is not None:
-        yield {"model.strategy": "lora"}
+        cache = {} if cell.config.performance.cache_encoder is None else {"performance.cache_encoder": None}
+        yield {"model.strategy": "lora"} | cleared | cache
 
 
 def remedies(cell: Cell, batch_size: int, gpu: Gpu, headroom: float = HEADROOM) -> Iterator[Remedy]:

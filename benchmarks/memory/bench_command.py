@@ -52,7 +52,7 @@ def steps(folder: Path, scratch: Path) -> Iterator[Step]:
         scratch: a folder for weights and clips that stand in.
     """
     predictions = ("benchmarks.memory", "predictions", "--output", f"{folder}/predictions.json")
-    yield Step("predictions", predictions, 0.35)
+    yield Step("predictions", predictions, 0.4)
     yield from side_by_side(folder, scratch)
     yield Step("growth", ("benchmarks.growth", "--steps", "2", "--output", f"{folder}/growth.json"), 0.25)
     communication = wanted_path(folder, "communication")

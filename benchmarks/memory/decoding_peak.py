@@ -6,9 +6,9 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from data.features import WINDOW_FRAMES
 
 from .cells import PROMPT_TOKENS, Cell
-from .engines import DTYPES, fake_engine, parameter_dtype
+from .engines import DTYPES, FakeZero3, fake_engine, parameter_dtype
 from .fake_model import fill_with_fakes, shaped_model
-from .prediction import autocast, linear_layers_of
+from .prediction import autocast, linear_layers_of, spread_parameters
 from .timeline import Recorder, Timeline
 
 LOGIT_COPIES = 4  # of [B, vocabulary] in float32: logits, processed, log-probabilities, a choice's scratch
@@ -27,6 +27,8 @@ def evaluation_bytes(cell: Cell, on_gpu: bool = True) -> int:
         shape = model.config
         engine = fake_engine(cell, trained, recorder)
         with recorder, linear_layers_of(on_gpu), torch.no_grad():
+            if isinstance(engine, FakeZero3):
+                spread_parameters(engine, model, timeline)
             engine.prepare()
             lasting = timeline.peak()[0]
             features = torch.empty(settings.batch_size, shape.num_mel_bins, WINDOW_FRAMES)

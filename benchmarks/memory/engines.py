@@ -87,7 +87,7 @@ class FakeEngine:
 
 
 class FakeDDP(FakeEngine):
-    """DDP: flat buckets for all gradients, which are views of them (trainer/engine.py)."""
+    """DDP: flat buckets for all gradients, which are views of them once they have been summed over ranks."""
 
     def prepare(self) -> None:
         super().prepare()
@@ -108,6 +108,7 @@ class FakeZero(FakeEngine):
         self.bucket_numbers = int(self.settings.get("reduce_bucket_size", REDUCE_BUCKET))
         self.buffers: list[torch.Tensor | None] = []
         self.reduced: torch.Tensor | None = None
+        self.accumulates = cell.config.training.accumulation > 1
         self.filled = self.largest = 0  # numbers in the bucket, and of the largest gradient there
 
     @property
@@ -121,6 +122,8 @@ class FakeZero(FakeEngine):
         if self.offloads:
             self.keep(self.size * max(p.numel() for p in self.trained), BUCKETS)
         else:
+            if self.accumulates:  # of the microbatches before; ZeRO-1 sums over ranks at the step's end alone
+                self.keep(4 * (self.numbers if self.cell.config.engine.zero_stage == 1 else self.part), GRADIENTS)
             self.keep(4 * self.part, "master weights")
             self.keep(state_bytes(optimizer_name(self.cell.config), math.ceil(self.part)), STATES)
 
@@ -141,7 +144,7 @@ class FakeZero(FakeEngine):
     def reduce(self, numbers: int) -> None:
         """A flat copy is reduced, and what is this rank's of it is added to its gradients."""
         flat = self.hold(self.size * min(numbers, self.bucket_numbers), BUCKETS)
-        if self.reduced is None and not self.offloads:
+        if self.reduced is None and not self.offloads and not self.accumulates:
             self.reduced = self.hold(4 * self.part, GRADIENTS)
         if self.size < 4:  # what is added to them is float32 too
             self.hold(4 * self.largest / self.cell.processes, "temporary")
@@ -156,6 +159,7 @@ class FakeBF16Optimizer(FakeZero):
     """ZeRO-1 in bf16, a class of its own in DeepSpeed: every rank sums all gradients in float32."""
 
     def prepare(self) -> None:
+        self.accumulates = False  # what it always holds is enough
         super().prepare()
         self.keep(4 * self.numbers, GRADIENTS)
 
@@ -178,6 +182,7 @@ class FakeZero3(FakeZero):
     """DeepSpeed ZeRO-3: parameters are shared out too, and gathered while they are needed."""
 
     def prepare(self) -> None:
+        self.accumulates = False  # likewise
         super().prepare()
         self.keep(self.size * self.bucket_numbers, BUCKETS)
         if not self.offloads:

@@ -32,6 +32,7 @@ def shaped_model(cell: Cell) -> Any:
         adapter = cell.config.model.adapter
         quantize_in_name(model, (adapter.bits if adapter else None) or 4, DTYPES[cell.precision])
     decode_faster(model)
+    model.config.dropout = cell.config.model.dropout
     checkpoint_gradients(model, cell.config.model.gradient_checkpointing)
     return model.train()
 

@@ -90,7 +90,7 @@ def step_flops(cell: Cell) -> StepFlops:
 def add_encoder(total: Sum, trained: Trained, frames: int, positions: int) -> bool:
     """The encoder's operations; whether anything in it is trained."""
     shape = trained.shape
-    width, feed_forward, bins = shape.d_model, shape.encoder_ffn_dim, shape.num_mel_bins
+    width, bins = shape.d_model, shape.num_mel_bins
     root = "model.encoder"
     total.add(2 * CONVOLUTION_WIDTH * bins * width * frames, trained.weight(f"{root}.conv1"), False)
     below = trained.within(f"{root}.conv1")
@@ -98,41 +98,60 @@ def add_encoder(total: Sum, trained: Trained, frames: int, positions: int) -> bo
     below = trained.within(f"{root}.conv")
     for number in range(shape.encoder_layers):
         layer = f"{root}.layers.{number}"
-        own = trained.within(f"{layer}.")
-        for name in ("q_proj", "k_proj", "v_proj", "out_proj"):
-            passes = below or (own and name == "out_proj")
-            total.add(2 * width**2 * positions, trained.weight(f"{layer}.self_attn.{name}"), passes)
-        total.add_attention(4 * positions**2 * width, below or own)
-        for name in ("fc1", "fc2"):
-            total.add(2 * width * feed_forward * positions, trained.weight(f"{layer}.{name}"), below or own)
-        below = below or own
+        below = add_attention(total, trained, f"{layer}.self_attn", positions, positions, below, None)
+        below = add_feed_forward(total, trained, layer, shape.encoder_ffn_dim, positions, below)
     return below or trained.within(f"{root}.layer_norm")
 
 
 def add_decoder(total: Sum, trained: Trained, frames: int, tokens: int, targets: int, encoder: bool) -> None:
     """The decoder's operations and the vocabulary's; ``encoder``: a gradient goes on into the encoder."""
     shape = trained.shape
-    width, feed_forward = shape.d_model, shape.decoder_ffn_dim
+    width = shape.d_model
     root = "model.decoder"
     below = trained.within(f"{root}.embed_tokens", f"{root}.embed_positions", "proj_out")
     attentions = ("encoder_attn", "secondary_attn") if shape.dual_attention else ("encoder_attn",)
     for number in range(shape.decoder_layers):
         layer = f"{root}.layers.{number}"
-        own = below or trained.within(f"{layer}.")
-        for name in ("q_proj", "k_proj", "v_proj", "out_proj"):
-            passes = below or (own and name == "out_proj")
-            total.add(2 * width**2 * tokens, trained.weight(f"{layer}.self_attn.{name}"), passes)
-        total.add_attention(4 * tokens**2 * width, own)
-        for attention in attentions:
-            for name in ("q_proj", "out_proj"):
-                total.add(2 * width**2 * tokens, trained.weight(f"{layer}.{attention}.{name}"), own)
-            for name in ("k_proj", "v_proj"):
-                total.add(2 * width**2 * frames, trained.weight(f"{layer}.{attention}.{name}"), encoder)
-            total.add_attention(4 * tokens * frames * width, own)
+        below = add_attention(total, trained, f"{layer}.self_attn", tokens, tokens, below, None)
+        flows = [
+            add_attention(total, trained, f"{layer}.{name}", tokens, frames, below, encoder) for name in attentions
+        ]
+        below = below or any(flows)
         if shape.dual_attention:
-            total.add(2 * 3 * width**2 * tokens, trained.weight(f"{layer}.gate.hidden"), own)
-            total.add(2 * width * tokens, trained.weight(f"{layer}.gate.score"), own)
-        for name in ("fc1", "fc2"):
-            total.add(2 * width * feed_forward * tokens, trained.weight(f"{layer}.{name}"), own)
-        below = own
+            total.add(2 * 3 * width**2 * tokens, trained.weight(f"{layer}.gate.hidden"), below)
+            total.add(2 * width * tokens, trained.weight(f"{layer}.gate.score"), below)
+            below = below or trained.within(f"{layer}.gate")
+        below = add_feed_forward(total, trained, layer, shape.decoder_ffn_dim, tokens, below)
     total.add(2 * width * shape.vocab_size * targets, trained.weight(f"{root}.embed_tokens"), below or encoder)
+
+
+def add_attention(
+    total: Sum, trained: Trained, path: str, queries: int, keys: int, below: bool, encoder: bool | None
+) -> bool:
+    """One attention's projections and products; whether anything trained lies below its output.
+
+    Args:
+        queries, keys: positions.
+        below: whether anything trained lies below what it asks with.
+        encoder: likewise of what keys and values are made of; None where that is the same.
+    """
+    width = trained.shape.d_model
+    asks = below or trained.within(f"{path}_layer_norm.")
+    answers = asks if encoder is None else encoder
+    flows = asks or answers or trained.within(f"{path}.q_proj", f"{path}.k_proj", f"{path}.v_proj")
+    total.add(2 * width**2 * queries, trained.weight(f"{path}.q_proj"), asks)
+    for name in ("k_proj", "v_proj"):
+        total.add(2 * width**2 * keys, trained.weight(f"{path}.{name}"), answers)
+    total.add_attention(4 * queries * keys * width, flows)
+    total.add(2 * width**2 * queries, trained.weight(f"{path}.out_proj"), flows)
+    return below or flows or trained.within(f"{path}.")
+
+
+def add_feed_forward(total: Sum, trained: Trained, layer: str, inner_width: int, positions: int, below: bool) -> bool:
+    """Both linear layers; whether anything trained lies below their output."""
+    operations = 2 * trained.shape.d_model * inner_width * positions
+    inside = below or trained.within(f"{layer}.final_layer_norm.")
+    total.add(operations, trained.weight(f"{layer}.fc1"), inside)
+    inside = inside or trained.within(f"{layer}.fc1.")
+    total.add(operations, trained.weight(f"{layer}.fc2"), inside)
+    return inside or trained.within(f"{layer}.fc2.")

@@ -63,11 +63,13 @@ def find_gpu(text: str) -> Gpu:
     if size and 1 <= float(size[1]) <= 1024:
         unit = 10**9 if size[2] == "gb" else GIB
         return Gpu(f"{size[1]} {'GB' if size[2] == 'gb' else 'GiB'}", int(float(size[1]) * unit))
-    found = [gpu for gpu in GPUS if plain(gpu.name) == wanted] or [gpu for gpu in GPUS if wanted in plain(gpu.name)]
+    named = bool(re.match("[a-z]", wanted))
+    found = [gpu for gpu in GPUS if plain(gpu.name) == wanted]
+    found = found or [gpu for gpu in GPUS if named and wanted in plain(gpu.name)]
     known = ", ".join(gpu.name for gpu in GPUS)
-    if len(found) == 1 and wanted:
+    if len(found) == 1:
         return found[0]
-    if len(found) > 1 and wanted:
+    if len(found) > 1:
         raise ConfigError(f"--gpu {text!r} may be {' or '.join(gpu.name for gpu in found)}: give its memory too")
     near = difflib.get_close_matches(wanted, [plain(gpu.name) for gpu in GPUS], 1)
     meant = next((f"; did you mean {gpu.name!r}?" for gpu in GPUS if near and plain(gpu.name) == near[0]), "")

@@ -22,7 +22,15 @@ from typing import Any
 
 from benchmarks.memory.batch_search import MOST, search
 from benchmarks.memory.jobs import Data, Job, write_whole
-from benchmarks.memory.measuring import FAILED, MEASURED, TABLE_HEAD, measure_cells, table_row
+from benchmarks.memory.measuring import (
+    KILLED,
+    MEASURED,
+    OUT_OF_MEMORY,
+    SYSTEMS_KILL,
+    TABLE_HEAD,
+    measure_cells,
+    table_row,
+)
 from trainer.command_line import CommandLine, number
 from trainer.config_file import ConfigError, load_config
 from trainer.engine import launched_processes
@@ -35,7 +43,7 @@ DATA: dict[str, tuple[Data, ...]] = {
 
 
 class SearchFailed(Exception):
-    """A try ended in an error that says nothing of memory; its argument is the batch size."""
+    """A try ended in something that says nothing of memory; its argument says which batch and what."""
 
 
 def batch_sizes(text: str) -> list[int]:
@@ -152,6 +160,11 @@ def show(cell: dict[str, Any]) -> None:
     print(table_row(cell), flush=True)
 
 
+def lacked_memory(cell: dict[str, Any]) -> bool:
+    """Whether a cell was too large: it said so, or the system ended it; one that took too long says nothing of that."""
+    return cell["status"] == OUT_OF_MEMORY or (cell["status"] == KILLED and cell["reason"].endswith(SYSTEMS_KILL))
+
+
 def search_largest(base: Job, start: int, options: Namespace, command: str) -> int:
     """Try sizes, each in fresh processes; print the largest and the line for the config."""
     found: dict[str, Any] = {"cells": []}
@@ -162,14 +175,14 @@ def search_largest(base: Job, start: int, options: Namespace, command: str) -> i
         if options.output:
             write_whole(options.output, found)
         cell = tried["cells"][0]
-        if cell["status"] == FAILED:
-            raise SearchFailed(size)
+        if cell["status"] != MEASURED and not lacked_memory(cell):
+            raise SearchFailed(f"batch {size} ended for another reason than memory: {cell['reason']}")
         return bool(cell["status"] == MEASURED)
 
     try:
         largest = search(fits, start)
     except SearchFailed as failed:
-        print(f"error: batch {failed} failed for another reason than memory, as the table says", file=sys.stderr)
+        print(f"error: {failed}", file=sys.stderr)
         return 1
     if options.output:
         write_whole(options.output, found | {"largest_batch": largest})

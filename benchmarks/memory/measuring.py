@@ -12,7 +12,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any
@@ -25,6 +25,7 @@ from benchmarks.memory.jobs import Job, says_out_of_memory, write_whole
 from trainer.config_file import ConfigError
 
 MEASURED, OUT_OF_MEMORY, KILLED, FAILED = "measured", "out_of_memory", "killed", "failed"
+SYSTEMS_KILL = "SIGKILL; the system does that when memory runs out"
 SECONDS_TO_LEAVE = 10.0  # for the other ranks, once one has given up
 SHELL_SIGNAL = 128  # a shell between adds it to a signal's number
 OTHER_BUILDS = {"laptop", "pcie", "nvl"}  # of a GPU's name, slower than what the list of GPUs has
@@ -77,27 +78,26 @@ def measure_cell(
 
 def run_ranks(job: Job, folder: Path, timeout: float, module: str) -> tuple[list[Rank], bool]:
     """Start all ranks and wait for them; when one ends badly the others are ended, as launchers do."""
-    started, logs = [], []
+    started: list[subprocess.Popen] = []
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    for rank in range(job.processes):
-        log = (folder / f"log{rank}").open("w+", encoding="utf-8", errors="replace")
-        logs.append(log)
-        command = [sys.executable, "-m", module, str(folder / "job.json"), str(folder / f"result{rank}.json")]
-        started.append(subprocess.Popen(command, env=environment(job, rank, port), stdout=log, stderr=log))
-    try:
-        timed_out = not wait_for(started, timeout)
-    finally:  # also where the measuring itself is interrupted
-        own = [process.poll() for process in started]
-        for process in started:
-            if process.poll() is None:
-                process.kill()
-            process.wait()
-    ranks = []
-    for number, (code, log) in enumerate(zip(own, logs, strict=True)):
-        ranks.append(Rank(code, read_result(folder / f"result{number}.json"), read_log(log)))
-        log.close()
+    with ExitStack() as opened:
+        paths = [folder / f"log{rank}" for rank in range(job.processes)]
+        logs = [opened.enter_context(path.open("w+", encoding="utf-8", errors="replace")) for path in paths]
+        try:
+            for rank, log in enumerate(logs):
+                command = [sys.executable, "-m", module, str(folder / "job.json"), str(folder / f"result{rank}.json")]
+                started.append(subprocess.Popen(command, env=environment(job, rank, port), stdout=log, stderr=log))
+            timed_out = not wait_for(started, timeout)
+        finally:  # also where the measuring itself is interrupted, or a rank cannot be started
+            own = [process.poll() for process in started]
+            for process in started:
+                if process.poll() is None:
+                    process.kill()
+                process.wait()
+        results = [read_result(folder / f"result{rank}.json") for rank in range(job.processes)]
+        ranks = [Rank(code, result, read_log(log)) for code, result, log in zip(own, results, logs, strict=True)]
     return ranks, timed_out
 
 
@@ -167,8 +167,7 @@ def outcome_of_rank(number: int, rank: Rank, ranks: int) -> tuple[str, str | Non
     if name and says_out_of_memory(rank.log):  # what C++ throws where nobody catches it
         return OUT_OF_MEMORY, f"{who}ended by {name}, out of memory"
     if name:
-        guess = "; the system does that when memory runs out" if name == "SIGKILL" else ""
-        return KILLED, f"{who}ended by {name}{guess}"
+        return KILLED, f"{who}ended by {SYSTEMS_KILL if name == 'SIGKILL' else name}"
     last = next((line for line in reversed(rank.log.splitlines()) if line.strip()), "it ended without a word")
     return FAILED, who + shortened(rank.result.get("reason") or last)
 

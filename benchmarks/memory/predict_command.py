@@ -18,6 +18,8 @@ from trainer.config_file import ConfigError, load_config
 from .cells import DECODER_POSITIONS, PROMPT_TOKENS, cell_of
 from .gpus import GIB, GPUS, Gpu, find_gpu
 
+ALLOCATOR_MARGIN = 1.05  # of an evaluation, for rounding and gaps
+
 
 def parse(arguments: list[str]) -> Any:
     parser = CommandLine(__doc__)
@@ -63,7 +65,7 @@ def main(arguments: list[str]) -> int:
         processes=processes,
     )
     from . import prediction_table  # torch and transformers: seconds to import
-    from .advice import fits, largest_batch
+    from .advice import advise, fits, largest_batch
     from .decoding_peak import evaluation_bytes
     from .prediction import StepMemory
 
@@ -93,12 +95,21 @@ def main(arguments: list[str]) -> int:
     prediction_table.print_assumptions(cell, options.headroom, time.perf_counter() - started)
     if gpu is None:
         return 0 if any(largest.values()) else 1
-    wanted = config.training.batch_size if best else 1
-    if evaluation is not None and evaluation > gpu.memory_bytes * (1 - options.headroom):
-        print("The evaluation does not fit: lower evaluation.batch_size, beams or max_new_tokens.")
+    code = 0
+    if evaluation is not None and not evaluation_fits(evaluation, memory, gpu, options.headroom):
+        print("\nThe evaluation does not fit: lower evaluation.batch_size, beams or max_new_tokens.")
+        code = 1
     if best:
-        prediction_table.print_lines(config, cell, best)
+        prediction_table.print_lines(cell, advise(memory, gpu, options.headroom))
+    wanted = config.training.batch_size if best else 1
     if fits(memory.at(wanted), gpu, options.headroom):
-        return 0
+        return code
     prediction_table.print_remedies(memory, wanted, gpu, options.headroom)
     return 1
+
+
+def evaluation_fits(evaluation: int, memory: Any, gpu: Gpu, headroom: float) -> bool:
+    """With what the device takes beside tensors, as in a step."""
+    step = memory.at(1)
+    beside = step.device_used_bytes - step.reserved_bytes
+    return bool(evaluation * ALLOCATOR_MARGIN + beside <= gpu.memory_bytes * (1 - headroom))

@@ -23,7 +23,7 @@ from modeling.losses import CHUNK_TOKENS
 
 from .allocator import BLOCK, serve
 from .cells import Cell
-from .engines import DTYPES, FakeEngine, FakeZero3, fake_engine, parameter_dtype
+from .engines import DTYPES, FakeZero3, fake_engine, parameter_dtype
 from .fake_model import fill_with_fakes, shaped_model
 from .timeline import Recorder, Timeline
 
@@ -141,8 +141,8 @@ def record_step(cell: Cell, chunked: bool, on_gpu: bool) -> Timeline:
             if isinstance(engine, FakeZero3):
                 spread_parameters(engine, model, timeline)
             engine.prepare()
-            if cell.config.training.accumulation > 1 and type(engine) is FakeEngine:
-                for parameter in trained:  # of the microbatches before
+            if cell.config.training.accumulation > 1 and not cell.config.engine.zero_stage:
+                for parameter in trained:  # of the microbatches before; DDP's lie beside its buckets until they travel
                     parameter.grad = torch.empty_like(parameter)
                     recorder.rename(parameter.grad, "gradients")
             chunk = math.ceil(cell.batch_size * cell.targets / 2) if chunked else cell.batch_size * cell.targets

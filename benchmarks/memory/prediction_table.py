@@ -2,9 +2,7 @@
 
 from dataclasses import replace
 
-from trainer.config import RunConfig
-
-from .advice import batch_to_paste, fits, remedies
+from .advice import Advice, fits, remedies
 from .cells import Cell
 from .flops import step_flops
 from .gpus import GIB, Gpu
@@ -74,6 +72,11 @@ def print_gpus(largest: dict[str, int]) -> None:
 
 def print_assumptions(cell: Cell, headroom: float, seconds: float) -> None:
     """What the figures rest on, and how long they took."""
+    performance = cell.config.performance
+    options = {"offload_activations": performance.offload_activations, "cache_encoder": performance.cache_encoder}
+    for name, value in options.items():
+        if value:
+            print(f"\nNot counted: performance.{name}, with which a step takes less.")
     collectives = f", {COLLECTIVES_BYTES / 2**20:.0f} MiB of NCCL" if cell.processes > 1 else ""
     print(
         f"\nAssumed: the worst batch that the config lets through (--seconds, --tokens for another); {headroom:.0%} of "
@@ -84,13 +87,12 @@ def print_assumptions(cell: Cell, headroom: float, seconds: float) -> None:
     )
 
 
-def print_lines(config: RunConfig, cell: Cell, best: int) -> None:
+def print_lines(cell: Cell, advice: Advice) -> None:
     """The largest batch, and what to write into the config."""
-    batch, accumulation = batch_to_paste(config, best, cell.processes)
-    total = batch * accumulation * cell.processes
-    print(f"\nThe largest batch that fits is {best}. For the config:\n")
-    print(f"training:\n  batch_size: {batch}\n  accumulation: {accumulation}", end="")
-    print(f" # {cell.processes} x {batch} x {accumulation} = {total} utterances a step")
+    total = advice.batch_size * advice.accumulation * cell.processes
+    print(f"\nThe largest batch that fits is {advice.largest}. For the config:\n")
+    print(f"training:\n  batch_size: {advice.batch_size}\n  accumulation: {advice.accumulation}", end="")
+    print(f" # {cell.processes} x {advice.batch_size} x {advice.accumulation} = {total} utterances a step")
 
 
 def print_remedies(memory: StepMemory, wanted: int, gpu: Gpu, headroom: float) -> None:
@@ -101,7 +103,7 @@ def print_remedies(memory: StepMemory, wanted: int, gpu: Gpu, headroom: float) -
     )
     fitting = None
     for remedy in remedies(memory.cell, wanted, gpu, headroom):
-        settings = " ".join(f"{key}={str(value).lower()}" for key, value in remedy.settings.items())
+        settings = " ".join(f"{key}={'null' if value is None else value}" for key, value in remedy.settings.items())
         verdict = "fits" if remedy.fits else "does not fit yet"
         print(f"  {settings}: {gib(remedy.prediction.device_used_bytes)} GiB, {verdict}", flush=True)
         fitting = settings if remedy.fits else None

@@ -28,7 +28,7 @@ def measure(job: Job, begun: dict[str, Any], result: Path) -> dict[str, Any]:
     begun["precision"] = resolve_precision(config.engine.precision)
     begun["machine"] = describe_machine()
     with (
-        tempfile.TemporaryDirectory(prefix="cell-") as folder,
+        tempfile.TemporaryDirectory(prefix="cell-", dir=result.parent) as folder,
         StopRequest() as stop,
         profile(activities=[ProfilerActivity.CPU], profile_memory=True, acc_events=True) as profiler,
     ):

@@ -85,9 +85,8 @@ class Picture:
         x_axis, y_axis = self.axes()
         legend, legend_height = self.legend()
         height = TOP + PLOT_HEIGHT + 40 + legend_height
-        content = grid(x_axis, y_axis, self.categories)
-        content += "".join(self.drawn(one, x_axis, y_axis) for one in self.series)
-        content += self.references(x_axis, y_axis) + self.titles() + legend
+        content = grid(x_axis, y_axis, self.categories) + self.references(x_axis, y_axis)
+        content += "".join(self.drawn(one, x_axis, y_axis) for one in self.series) + self.titles() + legend
         return (
             f'<svg class="picture" viewBox="0 0 {WIDTH} {height}" role="img" '
             f'aria-label="{html.escape(self.title)}">{content}</svg>'

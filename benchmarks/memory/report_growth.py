@@ -105,7 +105,8 @@ def communication_section(inputs: Inputs) -> Section:
         "Gigabytes that each GPU sends at an optimizer step, by formula; gradients in float32 under DDP, bf16 under "
         "ZeRO. Overlap with computing and latencies are not in it; no network was measured.",
     )
-    return Section(COMMUNICATION, lines, communication_pictures(rows), tuple(tables), tuple(provenance(found)))
+    origin = provenance({"command": inputs.command("communication")} | found)  # it does not tell its command itself
+    return Section(COMMUNICATION, lines, communication_pictures(rows), tuple(tables), tuple(origin))
 
 
 def sent_table(rows: Sequence[Mapping[str, Any]]) -> FigureTable:
@@ -137,10 +138,12 @@ def communication_pictures(rows: Sequence[Mapping[str, Any]]) -> tuple[Picture, 
     pictures = []
     charted = [row for row in rows if row["strategy"] == CHARTED_STRATEGY]
     for size in dict.fromkeys(row["size"] for row in charted):
-        series = [
-            Series(row["engine"], [(float(gpus), one["bytes"] / 1e9) for gpus, one in row["gpus"].items()], colour)
-            for colour, row in enumerate(row for row in charted if row["size"] == size)
-        ]
+        curves: dict[tuple[tuple[float, float], ...], list[str]] = {}  # engines that send alike share one
+        for row in charted:
+            if row["size"] == size:
+                points = tuple((float(gpus), one["bytes"] / 1e9) for gpus, one in row["gpus"].items())
+                curves.setdefault(points, []).append(row["engine"])
+        series = [Series(" and ".join(names), points, colour) for colour, (points, names) in enumerate(curves.items())]
         name, title = f"sent_{size}", f"Sent at a step: {size}, full"
         pictures.append(Picture(name, title, series, "GPUs", "GB of each GPU", is_wide=True, log_x=True))
     return tuple(pictures)

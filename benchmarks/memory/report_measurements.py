@@ -104,10 +104,10 @@ def memory_table(
         if cell["status"] == "measured" and on_gpu:
             told = (
                 gib(peaks["allocated"]),
-                gib(one and one["peak_bytes"]),
+                gib(one["peak_bytes"] if one else None),
                 gib(peaks["reserved"]),
                 gib(peaks["device_used"]),
-                gib(one and one["device_used_bytes"]),
+                gib(one["device_used_bytes"] if one else None),
             )
         elif cell["status"] == "measured":
             told = (gib(peaks["resident"]),)

@@ -91,20 +91,21 @@ def public_tables(found: Mapping[str, Any]) -> tuple[FigureTable, ...]:
 
 
 def largest_table(rows: Sequence[Mapping[str, Any]]) -> FigureTable:
-    """A row for each step, a column for each GPU."""
-    gpus = list(rows[0]["largest_batch"]) if rows else []
-    told = [
-        (
-            model_name(row),
-            row["strategy"].replace("_", " ") + saver_name(row),
-            engine_name(row),
-            *(str(row["largest_batch"][gpu] or "none") for gpu in gpus),
-            f"{row['model_flops_per_utterance'] / 1e12:.2f}",
-        )
-        for row in ordered(rows)
+    """A row for each model and strategy, a column for each engine, in each cell the batches by GPU."""
+    engines = list(dict.fromkeys(engine_name(row) for row in ordered(rows)))
+    batches: dict[tuple[str, str, str], dict[str, str]] = {}
+    for row in ordered(rows):
+        strategy = row["strategy"].replace("_", " ") + saver_name(row)
+        key = (model_name(row), strategy, f"{row['model_flops_per_utterance'] / 1e12:.2f}")
+        told = " / ".join(str(batch or "none") for batch in row["largest_batch"].values())
+        batches.setdefault(key, {})[engine_name(row)] = told
+    told_rows = [
+        (model, strategy, *(found.get(engine, "") for engine in engines), operations)
+        for (model, strategy, operations), found in batches.items()
     ]
-    columns = ("model", "strategy", "engine", *gpus, "TFLOP an utterance")
-    return FigureTable("Largest batch", columns, told, numbers=frozenset(range(3, len(columns))))
+    columns = ("model", "strategy", *engines, "TFLOP an utterance")
+    gpus = " / ".join(rows[0]["largest_batch"]) if rows else "no GPU"
+    return FigureTable(f"Batches on {gpus}", columns, told_rows, numbers=frozenset(range(2, len(columns))))
 
 
 def ordered(cells: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:

@@ -28,8 +28,10 @@ def give_back_at_once() -> None:
 def search_in_place(job: Job, start: int, most: int = MOST) -> int:
     """The largest worst-case batch that trains on every rank; all ranks call it and get the same number.
 
-    One real step first, after which gradients, buckets and optimizer states are there. Then each try is a forward and a
-    backward pass without the other ranks, whose memory is that of a step under DDP.
+    One real step first, after which buckets and optimizer states are there. Then each try is a forward and a backward
+    pass without the other ranks, under DDP's ``no_sync``. Gradients are then tensors of their own beside DDP's buckets,
+    where in a real step they are views of them: a try takes more memory than a step, by at most the trained parameters'
+    size, and the answer errs on the safe side.
 
     Raises:
         ConfigError: under ZeRO, whose ranks need each other within a backward pass.

@@ -49,7 +49,7 @@ def measure(job: Job, begun: dict[str, Any], result: Path) -> dict[str, Any]:
     config = config.model_copy(update={"training": config.training.model_copy(update={"steps": steps})})
     rows = steps * config.training.batch_size * config.training.accumulation
     times = StepTimes()
-    with tempfile.TemporaryDirectory(prefix="peer-") as folder:
+    with tempfile.TemporaryDirectory(prefix="peer-", dir=result.parent) as folder:
         trainer = build_trainer(config, Path(folder), times, rows, config.data.workers)
         labels = watch_labels(trainer)
         trainer.train()
