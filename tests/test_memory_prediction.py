@@ -13,7 +13,7 @@ import benchmarks.memory.predict_command
 from benchmarks.memory import advice
 from benchmarks.memory.allocator import MIDDLE_SEGMENT, SMALL_SEGMENT, CachingAllocator, serve
 from benchmarks.memory.cells import Cell, cell_of
-from benchmarks.memory.check_command import CELLS, LIMIT, check_cell, config_of
+from benchmarks.memory.check_command import CELLS, LIMIT, check_cell, config_of, is_near
 from benchmarks.memory.engines import state_bytes
 from benchmarks.memory.flops import step_flops
 from benchmarks.memory.gpus import GIB, GPUS, Gpu, find_gpu
@@ -296,7 +296,7 @@ def test_a_real_step_takes_what_was_predicted() -> None:
 def test_every_cell_takes_what_was_predicted(cell: Any) -> None:
     found = check_cell(*cell[1:], timeout=300)
     assert found["status"] == "measured", found["reason"]
-    assert abs(found["off_by"]) < LIMIT
+    assert is_near(found), found["off_by"]
 
 
 @pytest.mark.alone

