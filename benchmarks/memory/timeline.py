@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from torch._subclasses.fake_tensor import FakeTensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-ATTENTION_BACKWARD = "aten::_scaled_dot_product_flash_attention_for_cpu_backward"
+ATTENTION_BACKWARD = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward.default
 
 
 @dataclass
@@ -81,13 +82,14 @@ class Recorder(TorchDispatchMode):
         self.part = before
 
     def __torch_dispatch__(self, operation: Any, types: Any, arguments: Any = (), options: Any = None) -> Any:
-        name = operation.name()
-        own = attention_scratch(arguments) if self.on_gpu and name == ATTENTION_BACKWARD else 0
+        if operation is torch.ops.prim.device.default and isinstance(arguments[0], FakeTensor):
+            return arguments[0].fake_device  # asked two times of three, and slow to answer
+        own = attention_scratch(arguments) if self.on_gpu and operation is ATTENTION_BACKWARD else 0
         number = self.timeline.allocate(own, "temporary") if own else None
         if operation is torch.ops.aten.add.Tensor and self.is_summed_in_place(*arguments):
             self.take_over(arguments[0])
         result = operation(*arguments, **(options or {}))
-        for tensor in tree_leaves(result):
+        for tensor in (result,) if isinstance(result, torch.Tensor) else tree_leaves(result):
             if isinstance(tensor, torch.Tensor):
                 self.add(tensor)
         if number is not None:
