@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import nn
 
 FEW_ROWS = 8  # tokens computed at once; with more, one product of matrices is as fast
+LARGE_WEIGHT = 2**17  # numbers. oneDNN prepares each new shape for some 8 ms; a small product never earns that back
 MOST_GROUPS = 64
 
 
@@ -33,7 +34,8 @@ class FewRowsLinear(nn.Linear):
         outputs, inputs = self.weight.shape
         rows = states.numel() // inputs
         if rows > FEW_ROWS or torch.is_grad_enabled():
-            if not (self.onednn and rows > FEW_ROWS and has_onednn()):
+            is_large = rows > FEW_ROWS and outputs * inputs >= LARGE_WEIGHT
+            if not (self.onednn and is_large and has_onednn()):
                 return super().forward(states)
             given = (states, self.weight, self.bias)
             if torch.is_grad_enabled() and any(tensor is not None and tensor.requires_grad for tensor in given):

@@ -22,6 +22,12 @@ def test_equal_to_torch(wide: int, narrow: int, bias: bool, shape: tuple[int, in
     torch.testing.assert_close(found, expected)
 
 
+@pytest.fixture(autouse=True)
+def small_weights_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Layers of these tests are small: let oneDNN have them all the same."""
+    monkeypatch.setattr("modeling.linear.LARGE_WEIGHT", 0)
+
+
 @pytest.mark.skipif(not has_onednn(), reason="torch's float32 products here are not oneDNN's")
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("shape", [(40,), (3, 20), (2, 3, 7)], ids=str)
@@ -42,6 +48,16 @@ def test_through_onednn_outputs_and_gradients_are_torch_s(bias: bool, shape: tup
     for ours, theirs in zip(*found, strict=True):
         torch.testing.assert_close(ours, theirs)
     assert all(parameter.grad.is_contiguous() for parameter in fast.parameters())
+
+
+@pytest.mark.skipif(not has_onednn(), reason="torch's float32 products here are not oneDNN's")
+def test_small_weights_are_left_to_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Batches of other lengths are other shapes, each of which oneDNN prepares anew."""
+    monkeypatch.setattr("modeling.linear.LARGE_WEIGHT", 2**17)
+    states = torch.randn(20, 256)
+    for outputs, through in ((511, False), (512, True)):
+        output = FewRowsLinear(256, outputs)(states)
+        assert ("OneDnn" in type(output.grad_fn).__name__) == through
 
 
 @pytest.mark.skipif(not has_onednn(), reason="torch's float32 products here are not oneDNN's")
