@@ -12,7 +12,9 @@ import torch.nn.functional as F
 from torch import nn
 
 FEW_ROWS = 8  # tokens computed at once; with more, one product of matrices is as fast
-LARGE_WEIGHT = 2**17  # numbers. oneDNN prepares each new shape for some 8 ms; a small product never earns that back
+# Numbers of a weight; whisper-base's smallest have so many. oneDNN prepares each new shape of a batch for some 8 ms, which
+# small products never earn back.
+LARGE_WEIGHT = 2**18
 MOST_GROUPS = 64
 
 

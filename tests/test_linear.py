@@ -53,10 +53,10 @@ def test_through_onednn_outputs_and_gradients_are_torch_s(bias: bool, shape: tup
 @pytest.mark.skipif(not has_onednn(), reason="torch's float32 products here are not oneDNN's")
 def test_small_weights_are_left_to_torch(monkeypatch: pytest.MonkeyPatch) -> None:
     """Batches of other lengths are other shapes, each of which oneDNN prepares anew."""
-    monkeypatch.setattr("modeling.linear.LARGE_WEIGHT", 2**17)
-    states = torch.randn(20, 256)
+    monkeypatch.setattr("modeling.linear.LARGE_WEIGHT", 2**18)
+    states = torch.randn(20, 512)
     for outputs, through in ((511, False), (512, True)):
-        output = FewRowsLinear(256, outputs)(states)
+        output = FewRowsLinear(512, outputs)(states)
         assert ("OneDnn" in type(output.grad_fn).__name__) == through
 
 
