@@ -12,8 +12,8 @@ import torch.nn.functional as F
 from torch import nn
 
 FEW_ROWS = 8  # tokens computed at once; with more, one product of matrices is as fast
-# Numbers of a weight; whisper-base's smallest have so many. oneDNN prepares each new shape of a batch for some 8 ms, which
-# small products never earn back.
+# Numbers of a weight; whisper-base's smallest have so many. oneDNN prepares each new shape of a batch for some 8 ms,
+# which small products never earn back.
 LARGE_WEIGHT = 2**18
 MOST_GROUPS = 64
 

@@ -20,6 +20,7 @@ from trainer.config import RunConfig
 from trainer.doctor import combinations, devices, inputs, machine, report, software, speed, storage
 from trainer.doctor.facts import Facts, Gpu, installed_versions
 from trainer.doctor.findings import Check, Finding, examine, told
+from trainer.gpu_peaks import peak_of
 
 ROOT = Path(__file__).resolve().parents[1]
 GIB = 2**30
@@ -368,12 +369,12 @@ def test_checkpoints(tiny_values: dict[str, Any], tmp_path: Path, monkeypatch: p
 
 
 def test_known_peaks() -> None:
-    assert speed.peak_of("NVIDIA H100 80GB HBM3", "bf16") == 989e12
-    assert speed.peak_of("NVIDIA H100 PCIe", "bf16") == 756e12
-    assert speed.peak_of("NVIDIA A100-SXM4-40GB", "fp32") == 19.5e12
-    assert speed.peak_of("NVIDIA L40S", "bf16") == 362e12
-    assert speed.peak_of("NVIDIA A100-SXM4-40GB MIG 3g.20gb", "bf16") is None
-    assert speed.peak_of("NVIDIA B9000", "bf16") is None
+    assert peak_of("NVIDIA H100 80GB HBM3", "bf16") == 989e12
+    assert peak_of("NVIDIA H100 PCIe", "bf16") == 756e12
+    assert peak_of("NVIDIA A100-SXM4-40GB", "fp32") == 19.5e12
+    assert peak_of("NVIDIA L40S", "bf16") == 362e12
+    assert peak_of("NVIDIA A100-SXM4-40GB MIG 3g.20gb", "bf16") is None
+    assert peak_of("NVIDIA B9000", "bf16") is None
 
 
 def test_products_and_copies_are_timed(tiny_values: dict[str, Any]) -> None:

@@ -240,7 +240,8 @@ def load_unknown(job: Job) -> Any:
         ("NVIDIA GeForce RTX 4090", 165e12),
         ("NVIDIA L40S", 362e12),
         ("NVIDIA L40", None),
-        ("NVIDIA H100 PCIe", None),
+        ("NVIDIA H100 PCIe", 756e12),
+        ("NVIDIA H100 NVL", None),
         ("Some new one", None),
     ],
 )

@@ -5,6 +5,7 @@ import re
 from dataclasses import dataclass
 
 from trainer.config_file import ConfigError
+from trainer.gpu_peaks import peak_of
 
 GIB = 2**30
 
@@ -26,29 +27,29 @@ class Gpu:
     has_bf16: bool = True
 
 
-def _gpu(name: str, gib: float, tera: float, has_bf16: bool = True) -> Gpu:
-    return Gpu(name, int(gib * GIB), tera * 1e12, has_bf16)
+def _gpu(name: str, gib: float, has_bf16: bool = True) -> Gpu:
+    return Gpu(name, int(gib * GIB), peak_of(name), has_bf16)
 
 
 # Memory as drivers report it with error correction on, rounded down; it differs by some 100 MiB between drivers.
 GPUS = (
-    _gpu("T4 16GB", 14.5, 65, has_bf16=False),
-    _gpu("V100 16GB", 15.7, 125, has_bf16=False),
-    _gpu("V100 32GB", 31.7, 125, has_bf16=False),
-    _gpu("RTX 3060 12GB", 11.6, 51),
-    _gpu("RTX 3090 24GB", 23.5, 71),
-    _gpu("RTX 4090 24GB", 23.5, 165),
-    _gpu("RTX 5090 32GB", 31.3, 209),
-    _gpu("A10 24GB", 22.0, 125),
-    _gpu("A10G 24GB", 22.0, 70),
-    _gpu("L4 24GB", 22.0, 121),
-    _gpu("RTX A6000 48GB", 47.4, 155),
-    _gpu("L40S 48GB", 44.3, 362),
-    _gpu("A100 40GB", 39.3, 312),
-    _gpu("A100 80GB", 79.1, 312),
-    _gpu("H100 80GB", 79.1, 989),
-    _gpu("H200 141GB", 139.7, 989),
-    _gpu("B200 192GB", 178.0, 2250),
+    _gpu("T4 16GB", 14.5, has_bf16=False),
+    _gpu("V100 16GB", 15.7, has_bf16=False),
+    _gpu("V100 32GB", 31.7, has_bf16=False),
+    _gpu("RTX 3060 12GB", 11.6),
+    _gpu("RTX 3090 24GB", 23.5),
+    _gpu("RTX 4090 24GB", 23.5),
+    _gpu("RTX 5090 32GB", 31.3),
+    _gpu("A10 24GB", 22.0),
+    _gpu("A10G 24GB", 22.0),
+    _gpu("L4 24GB", 22.0),
+    _gpu("RTX A6000 48GB", 47.4),
+    _gpu("L40S 48GB", 44.3),
+    _gpu("A100 40GB", 39.3),
+    _gpu("A100 80GB", 79.1),
+    _gpu("H100 80GB", 79.1),
+    _gpu("H200 141GB", 139.7),
+    _gpu("B200 192GB", 178.0),
 )
 
 

@@ -3,7 +3,6 @@ that the system kills is a line in the table."""
 
 import json
 import os
-import re
 import signal
 import socket
 import subprocess
@@ -20,15 +19,14 @@ from typing import IO, Any
 from benchmarks.machine import describe_machine
 from benchmarks.memory.cells import PROMPT_TOKENS, Cell
 from benchmarks.memory.flops import step_flops
-from benchmarks.memory.gpus import GPUS
 from benchmarks.memory.jobs import Job, says_out_of_memory, write_whole
 from trainer.config_file import ConfigError
+from trainer.gpu_peaks import peak_of
 
 MEASURED, OUT_OF_MEMORY, KILLED, FAILED = "measured", "out_of_memory", "killed", "failed"
 SYSTEMS_KILL = "SIGKILL; the system does that when memory runs out"
 SECONDS_TO_LEAVE = 10.0  # for the other ranks, once one has given up
 SHELL_SIGNAL = 128  # a shell between adds it to a signal's number
-OTHER_BUILDS = {"laptop", "pcie", "nvl"}  # of a GPU's name, slower than what the list of GPUs has
 PEAKS = ("allocated", "reserved", "device_used", "resident")
 
 
@@ -249,11 +247,7 @@ def device_flops(result: dict[str, Any]) -> float | None:
     """Peak dense half-precision operations a second of the GPU that a rank ran on; None where it is not known."""
     if result["peak_bytes"]["device_used"] is None:
         return None
-    words = set(re.split(r"[\s-]+", result["machine"]["device"].lower()))
-    if words & OTHER_BUILDS:
-        return None
-    named = (gpu for gpu in GPUS if set(gpu.name.lower().split()[:-1]) <= words)
-    return next((gpu.flops for gpu in named), None)
+    return peak_of(result["machine"]["device"])
 
 
 def measure_cells(

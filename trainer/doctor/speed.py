@@ -12,43 +12,18 @@ import torch
 
 from ..config_file import ConfigError
 from ..engine import resolve_precision
+from ..gpu_peaks import peak_of
 from .facts import Facts
 from .findings import Finding
 
 MEGABYTE = 2**20
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 SECONDS = 0.3  # of each measurement
-# Dense TFLOP/s of 16 bits, and of fp32 without TF32, by the data sheets; the first text that a name holds counts.
-PEAKS = (
-    ("H100 PCIe", 756, 51),
-    ("H100", 989, 67),
-    ("H200", 989, 67),
-    ("A100", 312, 19.5),
-    ("L40S", 362, 91.6),
-    ("L4", 121, 30.3),
-    ("A10G", 70, 31.2),
-    ("A10", 125, 31.2),
-    ("RTX A6000", 155, 38.7),
-    ("RTX 4090", 165, 82.6),
-    ("RTX 3090", 71, 35.6),
-    ("V100", 125, 15.7),
-    ("T4", 65, 8.1),
-)
 WHOLE_MATRIX, CPU_MATRIX = 8192, 1024
 COPIED, COPIED_ON_CPU, REDUCED = 256 * MEGABYTE, 64 * MEGABYTE, 64 * MEGABYTE  # bytes
 SLOW_COPY = 6e9  # bytes a second: half of PCIe 3 x16
 SLOW_BETWEEN_GPUS = 10e9
 SLOW_ALL_REDUCE = {"nccl": 5e9, "gloo": 0.1e9}
-
-
-def peak_of(name: str, precision: str) -> float | None:
-    """Operations a second that a GPU is known for; None for one that is not, or a slice of one (MIG)."""
-    if "MIG" in name:
-        return None
-    for text, half, single in PEAKS:
-        if text in name:
-            return (single if precision == "fp32" else half) * 1e12
-    return None
 
 
 def gpu(index: int) -> torch.device:
