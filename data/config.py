@@ -2,80 +2,12 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
+from pydantic import Discriminator, Field, Tag, model_validator
 
+from .augmentation_config import AugmentationConfig, SpecAugmentConfig
+from .source_config import ColumnNames, DigitSpeech, Section, SourceConfig
 
-class Section(BaseModel):
-    """Typed and frozen; unknown keys are refused."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class ColumnNames(Section):
-    """What the columns of a source are called."""
-
-    audio: str = Field("audio", description="bytes, a path, or samples with their rate, as `datasets` serves audio")
-    text: str = Field("text", description="the transcript")
-    id: str | None = Field(None, description="a unique name; without it, a digest of audio and text")
-    language: str | None = Field(None, description="ISO 639-1 code of each row; overrides the source's")
-    duration: str | None = Field(None, description="seconds; spares reading the audio's header")
-
-
-class DigitSpeech(Section):
-    """Azerbaijani digit strings, synthesised when first opened; see :mod:`data.synthesis`."""
-
-    folder: str = Field(description="where the Parquet files are kept")
-    split: str = Field(description="part of the files' names and of what is drawn from the seed")
-    utterances: int = Field(gt=0)
-    voices: Literal["training", "unseen"] = "training"
-    seed: int = 0
-    warp: float = Field(0.0, ge=0, lt=0.5, description="played faster or slower by up to this share: more throats")
-
-
-class SourceConfig(Section):
-    """One stream of rows: exactly one of ``hub``, ``files``, ``folder`` and ``digits``."""
-
-    hub: str | None = Field(None, description="a dataset's name on the Hugging Face hub")
-    name: str | None = Field(None, description="the hub dataset's configuration, often a language")
-    revision: str | None = Field(None, description="the hub dataset's branch, tag or commit")
-    split: str = Field("train", description="the hub dataset's split")
-    files: tuple[str, ...] | str | None = Field(
-        None, description="Parquet, Arrow or JSONL files, here or at an address such as s3://...; globs are fine"
-    )
-    folder: str | None = Field(
-        None, description="recordings with metadata.jsonl or .csv (file_name, text), or a .txt beside each recording"
-    )
-    digits: DigitSpeech | None = Field(None, description="synthetic speech, for trying things out without data")
-    audio_root: str | None = Field(
-        None, description="the folder or address that audio paths are relative to and lie in; else the files' folder"
-    )
-    language: str | None = Field(None, description="ISO 639-1 code of this source's rows; overrides data.language")
-    weight: float | None = Field(
-        None, gt=0, description="for the sources of a list in data.train: share of the utterances drawn, 1 if not given"
-    )
-    columns: ColumnNames = ColumnNames()
-    keep: dict[str, tuple[str | bool | int, ...]] = Field({}, description="only rows whose column has one of these")
-    drop: dict[str, tuple[str | bool | int, ...]] = Field({}, description="no rows whose column has one of these")
-    max_utterances: int | None = Field(None, gt=0, description="stop after so many rows")
-
-    @model_validator(mode="after")
-    def one_origin(self) -> "SourceConfig":
-        given = [key for key in ("hub", "files", "folder", "digits") if getattr(self, key)]
-        if len(given) != 1:
-            raise ValueError(f"give exactly one of hub, files, folder and digits; given: {', '.join(given) or 'none'}")
-        if self.hub is None and (self.name or self.revision):
-            raise ValueError("name and revision belong to a hub dataset; this source has no hub")
-        return self
-
-    @property
-    def described(self) -> str:
-        """The origin in a few words, for messages."""
-        if self.hub:
-            return f"hub dataset {self.hub}{f' ({self.name})' if self.name else ''}, split {self.split}"
-        if self.digits:
-            return f"synthetic speech in {self.digits.folder}"
-        return f"folder {self.folder}" if self.folder else f"files {self.files}"
-
+__all__ = ["ONE_SOURCE", "SEVERAL_SOURCES", "ColumnNames", "DataConfig", "DigitSpeech", "Section", "SourceConfig"]
 
 ONE_SOURCE, SEVERAL_SOURCES = "one source", "several sources"  # which of data.train's types is meant; in no key's path
 
@@ -110,6 +42,7 @@ class DataConfig(Section):
     max_skipped_share: float = Field(
         0.01, ge=0, le=1, description="share of unusable rows (of at least 100 read) above which the run stops"
     )
+    augmentation: AugmentationConfig | None = Field(None, description="what training clips are changed by")
 
     @model_validator(mode="after")
     def sensible_lengths(self) -> "DataConfig":
@@ -133,6 +66,11 @@ class DataConfig(Section):
     def training_sources(self) -> tuple[SourceConfig, ...]:
         """The sources of ``train``; more than one are a mixture."""
         return (self.train,) if isinstance(self.train, SourceConfig) else self.train
+
+    @property
+    def masks(self) -> SpecAugmentConfig | None:
+        """Of ``augmentation`` what is done to features."""
+        return self.augmentation.spec_augment if self.augmentation else None
 
     @property
     def is_mixture(self) -> bool:

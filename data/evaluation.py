@@ -13,7 +13,7 @@ from .audio import seconds_of
 from .errors import DataError, nearest
 from .lanes import collate, read_utterance, row_id
 from .sources import Source
-from .utterance import AudioBatch, Skipped
+from .utterance import AudioBatch, Skipped, Utterance
 
 WINDOW = 1024  # rows read ahead and sorted by length
 ROUND = 8  # batches; a subset is decoded in rounds, so that it can end after any of them
@@ -48,6 +48,10 @@ class EvaluationRows:
         check: told each utterance's language, None where it has none; raises DataError for a row to be skipped.
         subset: only so many rows, those whose ids' hashes come first; they are kept in memory.
         max_seconds: longer clips are skipped.
+
+    Attributes:
+        change: what is done to each utterance once it is read, such as putting it into noise; raises DataError for one
+            to be skipped. None for nothing.
     """
 
     def __init__(
@@ -64,6 +68,7 @@ class EvaluationRows:
     ) -> None:
         self.source, self.batch_size, self.columns, self.check = source, batch_size, tuple(columns), check
         self.subset, self.rank, self.world_size, self.max_seconds = subset, rank, world_size, max_seconds
+        self.change: Callable[[Utterance], Utterance] | None = None
 
     @cached_property
     def chosen(self) -> list[Row]:
@@ -136,7 +141,8 @@ class EvaluationRows:
         utterances, columns, skipped = [], [], []
         for row in batches[number] if number < len(batches) else []:
             try:
-                utterances.append(read_utterance(row, self.source))
+                utterance = read_utterance(row, self.source)
+                utterances.append(utterance if self.change is None else self.change(utterance))
                 columns.append({column: text_of_value(row.get(column)) for column in self.columns})
             except DataError as error:
                 skipped.append(Skipped(row_id(row, self.source), str(error)))

@@ -7,13 +7,14 @@ on how many processes or workers share the lanes out.
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
 from .audio import UndecodableAudio, decode_audio, digest_id, seconds_of
+from .augmentation import Augmenter, OtherSpeech
 from .config import DataConfig
 from .errors import DataError
 from .labels import LabelEncoder
@@ -107,34 +108,46 @@ def row_id(row: dict[str, Any], source: Source) -> str:
 
 
 def collate(
-    utterances: Sequence[Utterance], tokens: tuple[torch.Tensor, torch.Tensor] | tuple[None, None] = (None, None)
+    utterances: Sequence[Utterance],
+    tokens: tuple[torch.Tensor, torch.Tensor] | tuple[None, None] = (None, None),
+    seeds: Sequence[int] = (),
 ) -> AudioBatch:
-    """Pad utterances into one batch, with their decoder input ids and labels if there are any."""
+    """Pad utterances into one batch, with their noise, decoder input ids, labels and seeds if there are any."""
     lengths = torch.tensor([len(utterance.audio) for utterance in utterances])
     audio = torch.zeros(len(utterances), int(lengths.max()))
+    noise = torch.zeros_like(audio) if any(utterance.noise is not None for utterance in utterances) else None
     for row, utterance in enumerate(utterances):
         audio[row, : len(utterance.audio)] = torch.from_numpy(utterance.audio)
+        if noise is not None and utterance.noise is not None:
+            noise[row, : len(utterance.noise)] = torch.from_numpy(utterance.noise)
     return AudioBatch(
         audio=audio,
         audio_lengths=lengths,
-        noise=None,
+        noise=noise,
         decoder_input_ids=tokens[0],
         labels=tokens[1],
         ids=[utterance.id for utterance in utterances],
         texts=[utterance.text for utterance in utterances],
         languages=[utterance.language for utterance in utterances],
+        seeds=torch.tensor(seeds, dtype=torch.int64) if seeds else None,
     )
 
 
 def read_batch(
-    rows: Sequence[TimedRow], labels: LabelEncoder, max_seconds: float
+    rows: Sequence[TimedRow],
+    labels: LabelEncoder,
+    max_seconds: float,
+    augment: Callable[[Utterance], tuple[Utterance, int]] | None = None,
 ) -> tuple[AudioBatch | None, list[Skipped], set[int]]:
     """Decode rows into a batch; rows that cannot be used are left out and named.
+
+    Args:
+        augment: gives an utterance as it is trained on, and its seed.
 
     Returns:
         The batch, or None where no row could be used; what was left out; the origins of what is in the batch.
     """
-    utterances, encoded, skipped, origins = [], [], [], set()
+    utterances, encoded, skipped, origins, seeds = [], [], [], set(), []
     for timed in rows:
         try:
             utterance = read_utterance(timed.row, timed.source)
@@ -145,12 +158,16 @@ def read_batch(
                 reason = f"{seconds:.2f} s long; up to {max_seconds:g} s are kept"
                 skipped.append(Skipped(utterance.id, reason, broken=False))
                 continue
-            encoded.append(labels.encode(utterance.text, utterance.language))
+            tokens = labels.encode(utterance.text, utterance.language)
+            if augment is not None:
+                utterance, seed = augment(utterance)
+                seeds.append(seed)
+            encoded.append(tokens)
             utterances.append(utterance)
             origins.add(timed.origin)
         except DataError as error:
             skipped.append(Skipped(row_id(timed.row, timed.source), str(error)))
-    return (collate(utterances, labels.pad(encoded)) if utterances else None), skipped, origins
+    return (collate(utterances, labels.pad(encoded), seeds) if utterances else None), skipped, origins
 
 
 def differs(claimed: float, seconds: float) -> bool:
@@ -208,6 +225,7 @@ class Lane:
         sources: one, or several that are mixed.
         batch_size, batch_seconds: as :func:`plan_batches` takes them.
         position: where to go on, as an item of this lane carried it; empty for the beginning.
+        augmenter: changes the utterances.
 
     Raises:
         DataError: if the position is none of these sources.
@@ -225,7 +243,9 @@ class Lane:
         lane: int,
         lanes: int,
         position: dict[str, Any],
+        augmenter: Augmenter | None = None,
     ) -> None:
+        self.augmenter, self.epoch = augmenter, epoch
         self.sources, self.config, self.labels = sources, config, labels
         self.batch_size, self.batch_seconds, self.lane = batch_size, batch_seconds, lane
         self.seeds = (seed, epoch, lane)
@@ -250,10 +270,12 @@ class Lane:
                 yield LaneItem(self.lane, None, {}, read, tuple(skipped))
                 return
             generator = np.random.default_rng((*self.seeds, self.window))
-            plan = plan_batches([row.seconds for row in usable], self.batch_size, generator, self.batch_seconds)
+            seconds = [self.longest(row.seconds) for row in usable]
+            plan = plan_batches(seconds, self.batch_size, generator, self.batch_seconds)
+            augment = None if self.augmenter is None else self.augmentation(self.augmenter, usable)
             for given in range(self.given, len(plan)):
                 chosen = [usable[i] for i in plan[given]]
-                batch, broken, origins = read_batch(chosen, self.labels, self.config.max_seconds)
+                batch, broken, origins = read_batch(chosen, self.labels, self.config.max_seconds, augment)
                 skipped += broken
                 self.used |= origins
                 if batch is not None:
@@ -262,3 +284,23 @@ class Lane:
                     read, skipped = 0, []
             self.rows.end_window(self.used)
             self.window, self.given, self.used = self.window + 1, 0, set()
+
+    def longest(self, seconds: float) -> float:
+        """What a clip of so many seconds may become."""
+        return seconds if self.augmenter is None else self.augmenter.longest(seconds)
+
+    def augmentation(
+        self, augmenter: Augmenter, window: Sequence[TimedRow]
+    ) -> Callable[[Utterance], tuple[Utterance, int]]:
+        """What changes an utterance of a window, whose others may be laid over it."""
+        number = self.window if self.config.is_mixture else 0
+
+        def augment(utterance: Utterance) -> tuple[Utterance, int]:
+            def read(index: int) -> np.ndarray | None:
+                timed = window[index]
+                other = row_id(timed.row, timed.source)
+                return None if other == utterance.id else read_utterance(timed.row, timed.source).audio
+
+            return augmenter(utterance, self.epoch, number, OtherSpeech(len(window), read))
+
+        return augment

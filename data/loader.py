@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from .augmentation import Augmenter
 from .config import DataConfig
 from .labels import LabelEncoder
 from .lanes import Lane, check_usable
@@ -36,6 +37,11 @@ class BatchGroup:
     @property
     def target_tokens(self) -> int:
         return sum(batch.target_tokens for batch in self.batches if batch is not None)
+
+    @property
+    def noisy_tokens(self) -> int:
+        """Target tokens of utterances with noise in them."""
+        return sum(len(batch.noisy_targets) for batch in self.batches if batch is not None)
 
 
 class LaneReader:
@@ -124,6 +130,8 @@ class TrainingBatches:
         lanes = state.get("lanes", self.usual_lanes)
         if len(self.sources) > 1 and lanes < min(world_size, self.usual_lanes):
             state, lanes, self.epoch = {}, self.usual_lanes, self.epoch + 1
+        lengths = config.min_seconds, config.max_seconds
+        self.augmenter = None if config.augmentation is None else Augmenter(config.augmentation, seed, lengths)
         self.share_out(lanes, state.get("positions", {}))
         self.turn = state.get("turn", 0) // world_size
         self.open_lanes()
@@ -147,7 +155,7 @@ class TrainingBatches:
                 position = self.positions[str(lane)]
                 stream = Lane(
                     self.sources, self.config, self.labels, self.batch_size, self.batch_seconds, self.seed, self.epoch,
-                    lane, self.lanes, position,
+                    lane, self.lanes, position, self.augmenter,
                 )  # fmt: skip
                 self.readers[lane] = (
                     LaneReader(stream, READ_AHEAD, self.pin_memory) if self.config.workers else iter(stream)

@@ -18,9 +18,9 @@ import numpy as np
 
 from . import hub, storage
 from .audio import one_line
-from .config import DigitSpeech, SourceConfig
 from .errors import DataError, nearest
 from .parquet_rows import ParquetFiles, ParquetRows
+from .source_config import DigitSpeech, SourceConfig
 
 FILE_FORMATS = {".parquet": "parquet", ".arrow": "arrow", ".jsonl": "json", ".json": "json"}
 AUDIO_SUFFIXES = frozenset((".flac", ".wav", ".mp3", ".ogg", ".opus", ".aiff", ".aif", ".au", ".caf", ".w64"))

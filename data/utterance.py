@@ -43,6 +43,7 @@ class AudioBatch:
         decoder_input_ids: int64 [B, L], prompt and text, padded with end-of-text; None where only audio is wanted.
         labels: int64 [B, L], the next token, -100 where there is no loss; None likewise.
         ids, texts, languages: one for each utterance.
+        seeds: int64 [B], what is drawn for each utterance on the device is drawn from; None without augmentation.
     """
 
     audio: torch.Tensor
@@ -53,6 +54,7 @@ class AudioBatch:
     ids: list[str]
     texts: list[str]
     languages: list[str | None]
+    seeds: torch.Tensor | None = None
 
     def pinned(self) -> AudioBatch:
         """The same in page-locked memory, from which a GPU copies while it and the host do other things."""
@@ -62,6 +64,16 @@ class AudioBatch:
     @property
     def target_tokens(self) -> int:
         return 0 if self.labels is None else int((self.labels != -100).sum())
+
+    @property
+    def noisy_targets(self) -> torch.Tensor:
+        """Where in the flattened labels there are target tokens of utterances with noise in them; int64 [N]."""
+        import torch
+
+        if self.noise is None or self.labels is None:
+            return torch.empty(0, dtype=torch.int64)
+        is_noisy = (self.noise != 0).any(dim=1)
+        return ((self.labels != -100) & is_noisy[:, None]).flatten().nonzero().squeeze(1)
 
 
 @dataclass(frozen=True)

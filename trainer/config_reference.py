@@ -15,15 +15,17 @@ Written by `python -m trainer.config_reference`. On the command line a key is gi
 """
 
 
-def sections(model: type[BaseModel], path: str = "") -> Iterator[tuple[str, type[BaseModel]]]:
-    """A model and those within it, with their paths; a model that stands twice comes once."""
+def sections(
+    model: type[BaseModel], path: str = "", seen: set[type[BaseModel]] | None = None
+) -> Iterator[tuple[str, type[BaseModel]]]:
+    """A model and those within it, with their paths; a model that stands twice, or is in ``seen``, comes once."""
     yield path, model
-    seen: set[type[BaseModel]] = set()
+    seen = set() if seen is None else seen
     for name, field in model.model_fields.items():
         inner = inner_model(field.annotation)
         if inner is not None and inner not in seen:
             seen.add(inner)
-            yield from sections(inner, f"{path}.{name}".lstrip("."))
+            yield from sections(inner, f"{path}.{name}".lstrip("."), seen)
 
 
 def inner_model(annotation: Any) -> type[BaseModel] | None:

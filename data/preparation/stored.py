@@ -10,8 +10,8 @@ from typing import Any
 
 from .. import storage
 from ..audio import one_line
-from ..config import ColumnNames, SourceConfig
 from ..errors import DataError
+from ..source_config import ColumnNames, SourceConfig
 from .layout import Layout
 from .record import Record
 from .settings import CorpusSettings

@@ -65,7 +65,7 @@ def start(command: list[str]) -> subprocess.Popen:
 @pytest.mark.alone
 def test_from_command_to_first_step(tmp_path: Path) -> None:
     """The demo's model, batch and data, made before the clock starts."""
-    from data.config import DigitSpeech
+    from data.source_config import DigitSpeech
     from data.sources import synthesize
 
     speech = tmp_path / "speech"

@@ -1,0 +1,60 @@
+"""Where in a clip noise is, by energy, frame by frame of the encoder: what the second attentions are to look at."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from data.features import SAMPLES_PER_FRAME
+
+from .noise_config import NoiseConfig
+
+if TYPE_CHECKING:
+    from .batch import Batch  # which needs this module
+
+SAMPLES = 2 * SAMPLES_PER_FRAME  # of an encoder frame, 20 ms
+LEAST_ENERGY = 1e-9  # mean square, -90 dB of full scale: below it a frame is silent and holds no noise
+
+
+def noise_target(audio: torch.Tensor, noise: torch.Tensor, frames: int) -> torch.Tensor:
+    """Of each encoder frame's energy the share that is noise: noise / (noise + speech).
+
+    Frame *s* is the 20 ms around sample 320 s, where the convolutions are centred. Where nothing sounds it is 0.
+
+    Args:
+        audio: float32 [B, N], 16 kHz, speech and noise.
+        noise: float32 [B, N], the part of it that is noise.
+        frames: S.
+
+    Returns:
+        float32 [B, S], in [0, 1].
+    """
+    of_noise = frame_energy(noise, frames)
+    total = of_noise + frame_energy(audio - noise, frames)
+    return torch.where(total > LEAST_ENERGY, of_noise / total.clamp(min=LEAST_ENERGY), torch.zeros_like(total))
+
+
+def frame_energy(samples: torch.Tensor, frames: int) -> torch.Tensor:
+    """[B, N] to the mean square of each frame, [B, S]."""
+    before, wanted = SAMPLES // 2, frames * SAMPLES
+    padded = torch.nn.functional.pad(samples, (before, max(0, wanted - before - samples.shape[1])))[:, :wanted]
+    return padded.view(len(samples), frames, SAMPLES).square().mean(dim=2)
+
+
+def noise_arguments(config: NoiseConfig, batch: Batch, step: int, noisy: float) -> dict[str, Any]:
+    """What the model is told of noise at update ``step`` (1 the first); nothing where none is known.
+
+    Args:
+        noisy: what the summed noise loss is divided by.
+    """
+    if batch.noise_target is None:
+        return {}
+    share = min(1.0, step / config.loss_warmup_steps) if config.loss_warmup_steps else 1.0
+    return {
+        "noise_target": batch.noise_target,
+        "noise_positions": batch.noise_positions,
+        "noise_weight": config.loss_weight * share / max(noisy, 1.0),
+        "noise_layers": config.loss_layers,
+        "noise_loss_is_local": config.loss_reach == "attention",
+    }
