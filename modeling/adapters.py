@@ -22,7 +22,7 @@ from .checkpoints import CheckpointError, first_line, open_model, open_processor
 from .quantization import hush_bitsandbytes
 
 ADAPTER_CONFIG, ADAPTER_WEIGHTS, BASE = "adapter_config.json", "adapter_model.safetensors", "base.json"
-NEW_MODULES = ("secondary_attn", "secondary_attn_layer_norm", "gate")
+NEW_MODULES = ("secondary_attn", "secondary_attn_layer_norm", "secondary_layer_norm", "gate", "wider")
 PREFIX = "base_model.model."  # what peft's wrapper puts before every name
 SAMPLED = 256  # numbers of each tensor that go into a fingerprint
 

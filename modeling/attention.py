@@ -139,9 +139,11 @@ class FeedForward(nn.Module):
         self.activation = ACT2FN[config.activation_function]
 
     def feed_forward(self, hidden: torch.Tensor) -> torch.Tensor:
-        states = self.activation(self.fc1(self.final_layer_norm(hidden)))
-        states = self.fc2(F.dropout(states, self.config.activation_dropout, self.training))
-        return hidden + self.residual_dropout(states)
+        return hidden + self.residual_dropout(self.expanded(self.final_layer_norm(hidden), self.fc1, self.fc2))
+
+    def expanded(self, states: torch.Tensor, widen: nn.Module, narrow: nn.Module) -> torch.Tensor:
+        """[B, L, width] to the inner width, through the activation, and back."""
+        return narrow(F.dropout(self.activation(widen(states)), self.config.activation_dropout, self.training))
 
     def residual_dropout(self, states: torch.Tensor) -> torch.Tensor:
         return F.dropout(states, self.config.dropout, self.training)

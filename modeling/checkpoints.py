@@ -2,13 +2,15 @@
 
 import difflib
 import os
-from typing import Any, cast
+from typing import Any
 
 from transformers import PretrainedConfig, WhisperConfig, WhisperForConditionalGeneration, WhisperProcessor
 
 from .dual_whisper import DualWhisperForConditionalGeneration
 
 DUAL, PLAIN = "dual_whisper", "whisper"
+# Of the configuration, what plain Whisper's has not.
+OWN_VALUES = ("encoder_padding", "dual_attention", "secondary_layer", "gate_bias", "wider_feed_forward")
 
 
 class CheckpointError(ValueError):
@@ -112,7 +114,6 @@ def _open_merged(folder: str, lift: bool, values: dict[str, Any]) -> Any:
 def lifted(model: Any) -> DualWhisperForConditionalGeneration:
     """A model without second attentions as this project's own: with them where its config says so, as copies."""
     from .configuration import DualWhisperConfig
-    from .decoder import DualWhisperDecoderLayer
     from .linear import decode_faster
 
     values = {key: value for key, value in model.config.to_dict().items() if key != "model_type"}
@@ -120,8 +121,7 @@ def lifted(model: Any) -> DualWhisperForConditionalGeneration:
     left_out = own.load_state_dict(model.state_dict(), strict=False)
     assert set(left_out.missing_keys) <= set(own.new_modules()), left_out
     assert not left_out.unexpected_keys, left_out
-    for layer in own.model.decoder.layers if own.config.dual_attention else ():
-        cast(DualWhisperDecoderLayer, layer).copy_primary_to_secondary()
+    own.start_as_whisper()
     own.generation_config = model.generation_config
     decode_faster(own)
     return own.eval()
@@ -131,13 +131,15 @@ def as_plain_whisper(model: Any, name: str) -> WhisperForConditionalGeneration:
     """A model without second attentions as transformers' own Whisper, which faster runtimes convert; same weights.
 
     Raises:
-        CheckpointError: if it has second attentions.
+        CheckpointError: if it has second attentions, or wider feed-forward blocks.
     """
     if not isinstance(model, DualWhisperForConditionalGeneration):
         return model
     if model.config.dual_attention:
         raise CheckpointError(f"{name} has second attentions, which plain Whisper has not")
-    own = ("model_type", "auto_map", "architectures", "encoder_padding", "dual_attention")
+    if model.config.wider_feed_forward:
+        raise CheckpointError(f"{name} has wider feed-forward blocks, which plain Whisper has not")
+    own = {"model_type", "auto_map", "architectures", *OWN_VALUES}
     values = {key: value for key, value in model.config.to_dict().items() if key not in own}
     plain = WhisperForConditionalGeneration(WhisperConfig(**values))
     plain.load_state_dict(model.state_dict())

@@ -26,14 +26,28 @@ class DualWhisperConfig(WhisperConfig):
         encoder_padding: ``window``: every clip fills Whisper's 30 s window, nothing is masked; ``clip``: the input is
             as long as the longest clip and what lies beyond each clip is masked. Decoding follows it.
         dual_attention: whether the decoder has the second attentions and gates; without them it is plain Whisper's.
+        secondary_layer: the encoder layer (from 1) after which the second attentions read; None: its output, as the
+            first ones do. With it a lifted model is near plain Whisper, no longer equal to it.
+        gate_bias: what the gates' bias starts at when a plain Whisper is lifted: above 0 nearer the primary.
+        wider_feed_forward: in a decoder without second attentions as many parameters more, in its feed-forward blocks:
+            what second attentions are compared with.
 
     Raises:
-        ValueError: if ``encoder_padding`` is neither of the two, or if layers are to be dropped at random.
+        ValueError: if ``encoder_padding`` is neither of the two, if there is no such ``secondary_layer``, if second
+            attentions and wider feed-forward blocks are both asked for, or if layers are to be dropped at random.
     """
 
     model_type = "dual_whisper"
 
-    def __init__(self, encoder_padding: str = "window", dual_attention: bool = True, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        encoder_padding: str = "window",
+        dual_attention: bool = True,
+        secondary_layer: int | None = None,
+        gate_bias: float = 0.0,
+        wider_feed_forward: bool = False,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         if encoder_padding not in ENCODER_PADDINGS:
             raise ValueError(f"encoder_padding is {encoder_padding!r}; it must be one of {', '.join(ENCODER_PADDINGS)}")
@@ -41,7 +55,21 @@ class DualWhisperConfig(WhisperConfig):
             raise ValueError("encoder_layerdrop and decoder_layerdrop must be 0: dropped layers get no gradient")
         self.encoder_padding = encoder_padding
         self.dual_attention = dual_attention
+        self.secondary_layer = secondary_layer
+        self.gate_bias = gate_bias
+        self.wider_feed_forward = wider_feed_forward
         self.model_type = "whisper"
+        self.check_decoder()
+
+    def check_decoder(self) -> None:
+        """Raises ValueError for a decoder that cannot be; ``from_pretrained`` sets values after they were checked."""
+        if self.secondary_layer is not None and not 1 <= self.secondary_layer <= self.encoder_layers:
+            last = self.encoder_layers
+            raise ValueError(f"secondary_layer is {self.secondary_layer}; the encoder has layers 1 to {last}")
+        if self.wider_feed_forward and self.dual_attention:
+            raise ValueError(
+                "wider_feed_forward takes the second attentions' place: with dual_attention: false alone"
+            )
 
 
 DualWhisperConfig.register_for_auto_class()

@@ -4,7 +4,9 @@ With ``dual_attention: false`` it is plain Whisper's, in the same modules.
 """
 
 import math
-from typing import Any
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -13,7 +15,50 @@ from transformers.modeling_outputs import BaseModelOutputWithPastAndCrossAttenti
 
 from .attention import AttentionProjections, CausalMask, FeedForward, attend, frame_mask
 from .cache import DecoderCache, NoCache, open_cache
+from .losses import NoiseTarget
 from .stack import LayerStack
+
+
+class CrossAttended(NamedTuple):
+    """What the cross-attentions of a layer found, and what is known of how.
+
+    Attributes:
+        values: of each, [B, heads, L, head size].
+        weights: of each [B, heads, L, S], where they were asked for.
+        noise_share: of the second one's weights, what falls on noise, [B, heads, L]; None without a noise target.
+    """
+
+    values: list[torch.Tensor]
+    weights: list[torch.Tensor | None]
+    noise_share: torch.Tensor | None = None
+
+
+class LayerReport(NamedTuple):
+    """What a decoder layer tells beside its states: weights where they were asked for, and of a second attention the
+    gate [B, L] (the first one's share) and the share of its attention on noise [B, heads, L]."""
+
+    self_weights: torch.Tensor | None
+    primary_weights: torch.Tensor | None
+    secondary_weights: torch.Tensor | None
+    gate: torch.Tensor | None
+    noise_share: torch.Tensor | None
+
+
+@dataclass
+class DualDecoderOutput(BaseModelOutputWithPastAndCrossAttentions):
+    """Whisper's decoder output, and of each layer what second attentions add; None without them.
+
+    Attributes:
+        cross_attentions: the primary attentions' weights [B, heads, L, S].
+        secondary_attentions: likewise of the secondary ones.
+        gates: [B, L], the primary attention's share of what is heard.
+        noise_shares: [B, heads, L], of the secondary attention's weights what falls on noise; of the layers that a
+            noise target was given for.
+    """
+
+    secondary_attentions: tuple[torch.Tensor, ...] | None = None
+    gates: tuple[torch.Tensor, ...] | None = None
+    noise_shares: tuple[torch.Tensor, ...] | None = None
 
 
 class AttentionGate(nn.Module):
@@ -27,6 +72,16 @@ class AttentionGate(nn.Module):
     def forward(self, hidden: torch.Tensor, primary: torch.Tensor, secondary: torch.Tensor) -> torch.Tensor:
         """Three times [B, L, width] → [B, L, 1]."""
         return torch.sigmoid(self.score(torch.tanh(self.hidden(torch.cat((hidden, primary, secondary), dim=-1)))))
+
+
+class WiderFeedForward(nn.Module):
+    """As many parameters as a second attention and its gate, as more room in a feed-forward block."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        inner = 7 * width // 2
+        self.widen = nn.Linear(width, inner)
+        self.narrow = nn.Linear(inner, width)
 
 
 class DualWhisperDecoderLayer(FeedForward):
@@ -45,17 +100,26 @@ class DualWhisperDecoderLayer(FeedForward):
             self.secondary_attn = AttentionProjections(width, heads)
             self.secondary_attn_layer_norm = nn.LayerNorm(width)
             self.gate = AttentionGate(width)
+        self.is_wider = config.wider_feed_forward
+        if self.is_wider:
+            self.wider = WiderFeedForward(width)
 
     def forward(
         self,
         hidden: torch.Tensor,
-        encoder_hidden_states: torch.Tensor,
+        heard: list[torch.Tensor],
         cache: DecoderCache,
         causal_mask: CausalMask,
         encoder_mask: torch.Tensor | None = None,
         with_weights: bool = False,
-    ) -> tuple[torch.Tensor, tuple[torch.Tensor | None, torch.Tensor | None]]:
-        """Returns the hidden states [B, L, width] and the weights of self-attention and of the primary attention."""
+        noise: NoiseTarget | None = None,
+    ) -> tuple[torch.Tensor, LayerReport]:
+        """Returns the hidden states [B, L, width] and what else is known.
+
+        Args:
+            heard: what each cross-attention reads, [B, S, width].
+            noise: where noise is; without a cache the second attention's share on it is then told.
+        """
         states = self.self_attn_layer_norm(hidden)
         keys, values = cache.self_attention(self.index, *self.self_attn.keys_values(states))
         mask, causal = causal_mask(keys)
@@ -64,60 +128,88 @@ class DualWhisperDecoderLayer(FeedForward):
         )
         hidden = hidden + self.residual_dropout(self.self_attn.output(attended))
 
-        heard, weights = self.cross_attended(hidden, encoder_hidden_states, cache, encoder_mask, with_weights)
-        hidden = hidden + self.residual_dropout(self.mixed(hidden, heard))
-        return self.feed_forward(hidden), (self_weights, weights)
+        found = self.cross_attended(hidden, heard, cache, encoder_mask, with_weights, noise)
+        mixed, gate = self.mixed(hidden, found.values)
+        hidden = self.feed_forward(hidden + self.residual_dropout(mixed))
+        secondary_weights = found.weights[1] if self.is_dual else None
+        return hidden, LayerReport(self_weights, found.weights[0], secondary_weights, gate, found.noise_share)
+
+    def expanded(self, states: torch.Tensor, widen: nn.Module, narrow: nn.Module) -> torch.Tensor:
+        usual = super().expanded(states, widen, narrow)
+        return usual + super().expanded(states, self.wider.widen, self.wider.narrow) if self.is_wider else usual
+
+    @property
+    def cross_attentions(self) -> list[tuple[AttentionProjections, nn.LayerNorm]]:
+        """The one or two, each with the norm before it."""
+        pairs = [(self.encoder_attn, self.encoder_attn_layer_norm)]
+        return [*pairs, (self.secondary_attn, self.secondary_attn_layer_norm)] if self.is_dual else pairs
 
     def cross_attended(
         self,
         hidden: torch.Tensor,
-        encoder_hidden_states: torch.Tensor,
+        heard: list[torch.Tensor],
         cache: DecoderCache,
         mask: torch.Tensor | None,
         with_weights: bool,
-    ) -> tuple[list[torch.Tensor], torch.Tensor | None]:
-        """What each cross-attention attends to, [B, heads, L, head size], and the weights of the primary one."""
-        pairs = [(self.encoder_attn, self.encoder_attn_layer_norm)]
-        if self.is_dual:
-            pairs.append((self.secondary_attn, self.secondary_attn_layer_norm))
-        queries = [attention.queries(norm(hidden)) for attention, norm in pairs]
+        noise: NoiseTarget | None,
+    ) -> CrossAttended:
+        queries = [attention.queries(norm(hidden)) for attention, norm in self.cross_attentions]
         dropout = self.attention_dropout
         if isinstance(cache, NoCache):  # one after the other: in one product their keys and values would be copied
+            pairs = self.cross_keys_values(heard)
             found = [
-                attend(asked, *attention.keys_values(encoder_hidden_states), mask, False, dropout, with_weights)
-                for asked, (attention, _) in zip(queries, pairs, strict=True)
+                attend(asked, keys, values, mask, False, dropout, with_weights)
+                for asked, (keys, values) in zip(queries, pairs, strict=True)
             ]
-            return [attended for attended, _ in found], found[0][1]
-        keys, values = cache.cross_attention(self.index, lambda: self.cross_keys_values(encoder_hidden_states))
-        together = torch.cat(queries, dim=1) if self.is_dual else queries[0]  # side by side on the head axis
-        attended, weights = attend(together, keys, values, mask, False, dropout, with_weights)
-        parts = len(pairs)
-        return list(attended.chunk(parts, dim=1)), None if weights is None else weights.chunk(parts, dim=1)[0]
+            share = None
+            if noise is not None and self.is_dual and noise.is_for(self.index):
+                asked, keys = queries[1], pairs[1][0]
+                if noise.is_trained and noise.is_local:
+                    attention, norm = self.cross_attentions[1]
+                    asked = attention.queries(norm(hidden.detach()))
+                    keys = attention.split_heads(attention.k_proj(heard[1].detach()))
+                with torch.set_grad_enabled(torch.is_grad_enabled() and noise.is_trained):
+                    share = noise.share_of(asked, keys, mask)
+            return CrossAttended([values for values, _ in found], [weights for _, weights in found], share)
 
-    def mixed(self, hidden: torch.Tensor, attended: list[torch.Tensor]) -> torch.Tensor:
-        """What the cross-attentions say, [B, L, width]: the one's, or both mixed by the gate."""
+        def side_by_side() -> tuple[torch.Tensor, torch.Tensor]:  # on the head axis
+            keys, values = zip(*self.cross_keys_values(heard), strict=True)
+            return (torch.cat(keys, dim=1), torch.cat(values, dim=1)) if self.is_dual else (keys[0], values[0])
+
+        keys, values = cache.cross_attention(self.index, side_by_side)
+        together = torch.cat(queries, dim=1) if self.is_dual else queries[0]
+        attended, weights = attend(together, keys, values, mask, False, dropout, with_weights)
+        parts = len(queries)
+        shown: list[torch.Tensor | None] = [None] * parts if weights is None else list(weights.chunk(parts, dim=1))
+        return CrossAttended(list(attended.chunk(parts, dim=1)), shown)
+
+    def mixed(self, hidden: torch.Tensor, attended: list[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """What the cross-attentions say, [B, L, width]: the one's, or both mixed by the gate, which is told too."""
         primary = self.encoder_attn.output(attended[0])
         if not self.is_dual:
-            return primary
+            return primary, None
         secondary = self.secondary_attn.output(attended[1])
         gate = self.gate(hidden, primary, secondary)
         # α p + (1 - α) s, written so that it is exactly p where the two are equal, whatever the gate.
-        return secondary + gate * (primary - secondary)
+        return secondary + gate * (primary - secondary), gate.detach().squeeze(-1)
 
-    def cross_keys_values(self, encoder_hidden_states: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Keys and values [B, heads, S, head size]: the primary attention's heads, then the secondary's, if any."""
-        primary_keys, primary_values = self.encoder_attn.keys_values(encoder_hidden_states)
-        if not self.is_dual:
-            return primary_keys, primary_values
-        secondary_keys, secondary_values = self.secondary_attn.keys_values(encoder_hidden_states)
-        keys = torch.cat((primary_keys, secondary_keys), dim=1)
-        return keys, torch.cat((primary_values, secondary_values), dim=1)
+    def cross_keys_values(self, heard: list[torch.Tensor]) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        """Of each cross-attention keys and values [B, heads, S, head size] of what it reads."""
+        return [
+            attention.keys_values(states) for states, (attention, _) in zip(heard, self.cross_attentions, strict=True)
+        ]
 
     @torch.no_grad()
-    def copy_primary_to_secondary(self) -> None:
-        """Make the second attention equal the first, norm included: how a plain Whisper is lifted."""
-        self.secondary_attn.load_state_dict(self.encoder_attn.state_dict())
-        self.secondary_attn_layer_norm.load_state_dict(self.encoder_attn_layer_norm.state_dict())
+    def start_as_whisper(self) -> None:
+        """Begin what plain Whisper has not: the second attention equal to the first, norm included; the gate at its
+        bias; a wider feed-forward block that adds nothing."""
+        if self.is_dual:
+            self.secondary_attn.load_state_dict(self.encoder_attn.state_dict())
+            self.secondary_attn_layer_norm.load_state_dict(self.encoder_attn_layer_norm.state_dict())
+            self.gate.score.bias.fill_(self.config.gate_bias)
+        if self.is_wider:
+            self.wider.narrow.weight.zero_()
+            self.wider.narrow.bias.zero_()
 
 
 class DualWhisperDecoder(LayerStack):
@@ -141,6 +233,8 @@ class DualWhisperDecoder(LayerStack):
         attention_mask: torch.Tensor | None = None,
         encoder_hidden_states: torch.Tensor | None = None,
         encoder_frame_lengths: torch.Tensor | None = None,
+        secondary_hidden_states: torch.Tensor | None = None,
+        noise: NoiseTarget | None = None,
         past_key_values: Any = None,
         inputs_embeds: torch.Tensor | None = None,
         position_ids: torch.Tensor | None = None,
@@ -149,11 +243,12 @@ class DualWhisperDecoder(LayerStack):
         output_hidden_states: bool | None = None,
         return_dict: bool | None = None,
         **more: Any,
-    ) -> BaseModelOutputWithPastAndCrossAttentions | tuple:
+    ) -> DualDecoderOutput | tuple:
         """Decode token ids [B, L] against encoder states [B, S, width].
 
         ``encoder_frame_lengths`` (int64 [B]) masks the encoder frames beyond each clip in both cross-attentions;
-        ``cross_attentions`` in the output are the primary attention's. The rest is as in Whisper's decoder.
+        ``secondary_hidden_states`` [B, S, width] is what second attentions read, the encoder's states if None;
+        ``noise`` says where noise is (without a cache). The rest is as in Whisper's decoder.
 
         Raises:
             ValueError: if the sequence outgrows ``max_target_positions``.
@@ -185,17 +280,28 @@ class DualWhisperDecoder(LayerStack):
         if encoder_frame_lengths is not None and encoder_hidden_states is not None:
             encoder_mask = frame_mask(encoder_frame_lengths, encoder_hidden_states.shape[1])
         kept: list[torch.Tensor] | None = [] if with_hidden else None
-        all_weights = []
-        arguments = (encoder_hidden_states, cache, causal_mask, encoder_mask, with_weights)
-        for output, weights in self.run_layers(hidden, *arguments, kept=kept):
+        reports: list[LayerReport] = []
+        heard = [encoder_hidden_states]
+        if config.dual_attention:
+            heard.append(encoder_hidden_states if secondary_hidden_states is None else secondary_hidden_states)
+        arguments = (heard, cache, causal_mask, encoder_mask, with_weights, noise)
+        for output, report in self.run_layers(hidden, *arguments, kept=kept):
             hidden = output
-            all_weights.append(weights)
+            reports.append(report)
         hidden = self.layer_norm(hidden)
-        result = BaseModelOutputWithPastAndCrossAttentions(
+        result = DualDecoderOutput(
             last_hidden_state=hidden,
             past_key_values=cache.export(),
             hidden_states=None if kept is None else (*kept, hidden),
-            attentions=tuple(w for w, _ in all_weights) if with_weights else None,
-            cross_attentions=tuple(w for _, w in all_weights) if with_weights else None,
+            attentions=those_there(report.self_weights for report in reports),
+            cross_attentions=those_there(report.primary_weights for report in reports),
+            secondary_attentions=those_there(report.secondary_weights for report in reports),
+            gates=those_there(report.gate for report in reports),
+            noise_shares=those_there(report.noise_share for report in reports),
         )
         return result.to_tuple() if return_dict is False else result
+
+
+def those_there(by_layer: Iterable[torch.Tensor | None]) -> tuple[torch.Tensor, ...] | None:
+    """What layers told, without those that told nothing; None if none did."""
+    return tuple(tensor for tensor in by_layer if tensor is not None) or None

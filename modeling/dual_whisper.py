@@ -3,7 +3,8 @@
 import logging
 import os
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from dataclasses import dataclass
+from typing import Any, ClassVar, cast
 
 import torch
 from torch import nn
@@ -15,13 +16,33 @@ from .attention import AttentionProjections  # noqa: F401 - with a checkpoint's 
 from .cache import DecoderCache  # noqa: F401 - likewise
 from .compatibility import OlderReleases
 from .configuration import DualWhisperConfig
-from .decoder import DualWhisperDecoder
+from .decoder import DualWhisperDecoder, DualWhisperDecoderLayer
 from .encoder import DualWhisperEncoder, EncoderOutput, EncoderPositions
 from .linear import decode_faster
-from .losses import IGNORED, token_loss_sum
+from .losses import IGNORED, NoiseTarget, noise_loss_sum, token_loss_sum
 from .stack import LayerStack  # noqa: F401 - likewise
 
 logger = logging.getLogger(__name__)
+NEW_MODULES = ("secondary_", "gate.", "wider.")  # what the names of parameters that plain Whisper has not begin with
+
+
+@dataclass
+class DualModelOutput(Seq2SeqModelOutput):
+    """Whisper's, and what :class:`~modeling.decoder.DualDecoderOutput` has of the second attentions."""
+
+    secondary_attentions: tuple[torch.Tensor, ...] | None = None
+    gates: tuple[torch.Tensor, ...] | None = None
+    noise_shares: tuple[torch.Tensor, ...] | None = None
+
+
+@dataclass
+class DualLMOutput(Seq2SeqLMOutput):
+    """Likewise; ``noise_loss`` is the noise loss summed over its tokens, which ``loss`` holds a share of."""
+
+    secondary_attentions: tuple[torch.Tensor, ...] | None = None
+    gates: tuple[torch.Tensor, ...] | None = None
+    noise_shares: tuple[torch.Tensor, ...] | None = None
+    noise_loss: torch.Tensor | None = None
 
 
 class SinusoidalEncoderPositions:
@@ -42,6 +63,7 @@ class DualWhisperModel(SinusoidalEncoderPositions, WhisperModel):
     config_class = DualWhisperConfig
 
     def __init__(self, config: DualWhisperConfig) -> None:
+        config.check_decoder()
         super(WhisperModel, self).__init__(config)  # not WhisperModel's own: it would build the stock stacks
         self.encoder = DualWhisperEncoder(config)
         self.decoder = DualWhisperDecoder(config)
@@ -62,8 +84,9 @@ class DualWhisperModel(SinusoidalEncoderPositions, WhisperModel):
         output_attentions: bool | None = None,
         output_hidden_states: bool | None = None,
         return_dict: bool | None = None,
+        noise: NoiseTarget | None = None,
         **more: Any,
-    ) -> Seq2SeqModelOutput | tuple:
+    ) -> DualModelOutput | tuple:
         wanted = {"output_attentions": output_attentions, "output_hidden_states": output_hidden_states}
         if encoder_outputs is None:
             if input_features is None:
@@ -76,6 +99,8 @@ class DualWhisperModel(SinusoidalEncoderPositions, WhisperModel):
             attention_mask=decoder_attention_mask,
             encoder_hidden_states=encoder_outputs.last_hidden_state,
             encoder_frame_lengths=getattr(encoder_outputs, "frame_lengths", None),
+            secondary_hidden_states=getattr(encoder_outputs, "secondary_hidden_state", None),
+            noise=noise,
             past_key_values=past_key_values,
             inputs_embeds=decoder_inputs_embeds,
             position_ids=decoder_position_ids,
@@ -83,7 +108,7 @@ class DualWhisperModel(SinusoidalEncoderPositions, WhisperModel):
             cache_position=more.get("cache_position"),
             **wanted,
         )
-        output = Seq2SeqModelOutput(
+        output = DualModelOutput(
             last_hidden_state=decoded.last_hidden_state,
             past_key_values=decoded.past_key_values,
             decoder_hidden_states=decoded.hidden_states,
@@ -92,6 +117,9 @@ class DualWhisperModel(SinusoidalEncoderPositions, WhisperModel):
             encoder_last_hidden_state=encoder_outputs.last_hidden_state,
             encoder_hidden_states=encoder_outputs.hidden_states,
             encoder_attentions=encoder_outputs.attentions,
+            secondary_attentions=decoded.secondary_attentions,
+            gates=decoded.gates,
+            noise_shares=decoded.noise_shares,
         )
         return output.to_tuple() if return_dict is False else output
 
@@ -128,9 +156,14 @@ class DualWhisperForConditionalGeneration(OlderReleases, SinusoidalEncoderPositi
         output_attentions: bool | None = None,
         output_hidden_states: bool | None = None,
         return_dict: bool | None = None,
+        noise_target: torch.Tensor | None = None,
+        noise_positions: torch.Tensor | None = None,
+        noise_weight: float = 0.0,
+        noise_layers: Sequence[int] | None = None,
+        noise_loss_is_local: bool = True,
         **more: Any,
-    ) -> Seq2SeqLMOutput | tuple:
-        """Whisper's forward, and the clips' lengths and a loss that can be summed over microbatches.
+    ) -> DualLMOutput | tuple:
+        """Whisper's forward, the clips' lengths, and losses that can be summed over microbatches.
 
         Args:
             feature_lengths: see :meth:`DualWhisperEncoder.forward`.
@@ -138,7 +171,18 @@ class DualWhisperForConditionalGeneration(OlderReleases, SinusoidalEncoderPositi
             target_positions: int64 [N], where in the flattened labels there is a loss; saves a wait for the GPU.
             num_items_in_batch: what the summed token loss is divided by; the number of target tokens if None.
             loss_only: leave the logits out, so that they never exist at once (training).
+            noise_target: float32 [B, S], of each encoder frame's energy the share that is noise. The output then says
+                how much of the second attentions falls on it.
+            noise_positions: int64 [N], the target tokens of noisy utterances in the flattened labels.
+            noise_weight: what the noise loss, summed over them, is multiplied by in ``loss``.
+            noise_layers: the decoder layers it is of; all if None.
+            noise_loss_is_local: see :class:`~modeling.losses.NoiseTarget`.
         """
+        noise = None
+        if noise_target is not None and self.config.dual_attention:
+            layers = None if noise_layers is None else frozenset(noise_layers)
+            is_trained = noise_weight > 0 and noise_positions is not None
+            noise = NoiseTarget(noise_target, layers, is_trained, noise_loss_is_local)
         if labels is not None:
             use_cache = False  # nothing reads it
             if decoder_input_ids is None and decoder_inputs_embeds is None:
@@ -156,12 +200,16 @@ class DualWhisperForConditionalGeneration(OlderReleases, SinusoidalEncoderPositi
             output_attentions=output_attentions,
             output_hidden_states=output_hidden_states,
             cache_position=more.get("cache_position"),
+            noise=noise,
         )
-        loss = None
+        loss = noise_loss = None
         if labels is not None:
             tokens = (labels != IGNORED).sum() if num_items_in_batch is None else num_items_in_batch
             loss = token_loss_sum(outputs.last_hidden_state, self.proj_out, labels, target_positions) / tokens
-        output = Seq2SeqLMOutput(
+            if noise is not None and noise_positions is not None:
+                noise_loss = noise_loss_sum(outputs.noise_shares, noise_positions)
+                loss = loss + noise_weight * noise_loss if noise.is_trained else loss
+        output = DualLMOutput(
             loss=loss,
             logits=None if loss_only else self.proj_out(outputs.last_hidden_state),
             past_key_values=outputs.past_key_values,
@@ -171,12 +219,26 @@ class DualWhisperForConditionalGeneration(OlderReleases, SinusoidalEncoderPositi
             encoder_last_hidden_state=outputs.encoder_last_hidden_state,
             encoder_hidden_states=outputs.encoder_hidden_states,
             encoder_attentions=outputs.encoder_attentions,
+            secondary_attentions=outputs.secondary_attentions,
+            gates=outputs.gates,
+            noise_shares=detached(outputs.noise_shares),
+            noise_loss=None if noise_loss is None else noise_loss.detach(),
         )
         return output.to_tuple() if return_dict is False else output
 
     def new_modules(self) -> list[str]:
-        """Names of the parameters that plain Whisper has not: the second attentions, their norms and the gates."""
-        return [name for name, _ in self.named_parameters() if ".secondary_attn" in name or ".gate." in name]
+        """Names of the parameters that plain Whisper has not: of second attentions, their norms and gates, or of wider
+        feed-forward blocks."""
+        return [name for name, _ in self.named_parameters() if any(f".{part}" in name for part in NEW_MODULES)]
+
+    @torch.no_grad()
+    def start_as_whisper(self) -> None:
+        """Begin what plain Whisper has not where it changes nothing; with ``secondary_layer``, little."""
+        for layer in self.model.decoder.layers:
+            cast(DualWhisperDecoderLayer, layer).start_as_whisper()
+        encoder = self.model.encoder
+        if encoder.secondary_layer is not None:
+            encoder.secondary_layer_norm.load_state_dict(encoder.layer_norm.state_dict())
 
     @classmethod
     def from_pretrained(cls, *args: Any, **kwargs: Any) -> Any:
@@ -211,8 +273,7 @@ class DualWhisperForConditionalGeneration(OlderReleases, SinusoidalEncoderPositi
         if is_plain:
             if any(hasattr(parameter, "ds_id") for parameter in model.parameters()):
                 raise ValueError(f"{name} is a plain Whisper: lift and save it before ZeRO-3 spreads its parameters")
-            for layer in model.model.decoder.layers:
-                layer.copy_primary_to_secondary()
+            model.start_as_whisper()
             say = logger.warning if os.environ.get("RANK", "0") == "0" else logger.debug  # one process is enough
             say(
                 "%s is a plain Whisper, now lifted: the second attentions are copies of the first, the gates are new",
@@ -226,6 +287,10 @@ def has_second_attentions(name: str, options: dict[str, Any]) -> bool:
     where = {key: options[key] for key in ("revision", "subfolder", "token", "cache_dir") if key in options}
     stored = DualWhisperConfig.get_config_dict(name, **where)[0]
     return stored.get("model_type") == DualWhisperConfig.model_type and stored.get("dual_attention", True)
+
+
+def detached(tensors: tuple[torch.Tensor, ...] | None) -> tuple[torch.Tensor, ...] | None:
+    return None if tensors is None else tuple(tensor.detach() for tensor in tensors)
 
 
 def shift_right(labels: torch.Tensor, pad_token_id: int, start_token_id: int) -> torch.Tensor:

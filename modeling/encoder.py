@@ -22,21 +22,24 @@ class EncoderOutput(BaseModelOutput):
     """The encoder's output, and how many of its frames belong to each clip.
 
     ``frame_lengths`` (int64 [B], None where every frame may be seen) travels through ``generate()`` inside this
-    object, so cross-attention masks survive beams and caches. Frames are 20 ms.
+    object, so cross-attention masks survive beams and caches. Frames are 20 ms. So does ``secondary_hidden_state``
+    [B, S, width], what second attentions read where that is another layer than the last.
     """
 
     last_hidden_state: torch.Tensor | None = None
     hidden_states: tuple[torch.Tensor, ...] | None = None
     attentions: tuple[torch.Tensor, ...] | None = None
     frame_lengths: torch.Tensor | None = None
+    secondary_hidden_state: torch.Tensor | None = None
 
     @classmethod
     def from_tuple(cls, values: Sequence[Any]) -> "EncoderOutput":
-        """What ``to_tuple`` gave, which leaves out what is None: the lengths are the only tensor of one dimension."""
-        last = values[-1]
-        if len(values) > 1 and isinstance(last, torch.Tensor) and last.dim() == 1:
-            return cls(*values[:-1], frame_lengths=last)
-        return cls(*values)
+        """What ``to_tuple`` gave, which leaves out what is None: of the tensors after the first, the lengths have one
+        dimension, and what second attentions read has three."""
+        first, *others = values
+        tensors = {value.dim(): value for value in others if isinstance(value, torch.Tensor)}
+        rest = [value for value in others if not isinstance(value, torch.Tensor)]
+        return cls(first, *rest, frame_lengths=tensors.get(1), secondary_hidden_state=tensors.get(3))
 
 
 class DualWhisperEncoderLayer(FeedForward):
@@ -120,6 +123,9 @@ class DualWhisperEncoder(LayerStack):
         self.embed_positions = EncoderPositions(config.max_source_positions, width).requires_grad_(False)
         self.layers = nn.ModuleList(DualWhisperEncoderLayer(config) for _ in range(config.encoder_layers))
         self.layer_norm = nn.LayerNorm(width)
+        self.secondary_layer = config.secondary_layer if config.dual_attention else None
+        if self.secondary_layer is not None:
+            self.secondary_layer_norm = nn.LayerNorm(width)
 
     def forward(
         self,
@@ -174,15 +180,19 @@ class DualWhisperEncoder(LayerStack):
         mask = frame_mask(frame_lengths, hidden.shape[1])
         kept: list[torch.Tensor] | None = [] if with_hidden else None
         all_weights = []
+        secondary = None
         for output, weights in self.run_layers(hidden, mask, bool(with_weights), kept=kept):
             hidden = output
             all_weights.append(weights)
+            if len(all_weights) == self.secondary_layer:
+                secondary = self.secondary_layer_norm(hidden)
         hidden = self.layer_norm(hidden)
         result = EncoderOutput(
             last_hidden_state=hidden,
             hidden_states=None if kept is None else (*kept, hidden),
             attentions=tuple(all_weights) if with_weights else None,
             frame_lengths=frame_lengths,
+            secondary_hidden_state=secondary,
         )
         return result.to_tuple() if return_dict is False else result
 

@@ -1,12 +1,61 @@
-"""Losses on decoder states. The vocabulary projection is computed where there is a target, and in chunks."""
+"""Losses on decoder states: of the tokens, where the vocabulary projection is computed where there is a target, and in
+chunks; and of where the second attentions look."""
+
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
+from .attention import attend
+
 IGNORED = -100
 CHUNK_TOKENS = 1024
+LEAST_SHARE = 1e-6  # of attention on noise, below which the loss grows no more
+
+
+class NoiseTarget(NamedTuple):
+    """Where noise is, for the second attentions.
+
+    Attributes:
+        frames: float32 [B, S], of each encoder frame's energy the share that is noise.
+        layers: of the decoder, those that are looked at; None for all.
+        is_trained: the share is to carry gradients.
+        is_local: these stop at the second attentions: what they read is as it is, not made to suit them. Otherwise the
+            encoder and the layers below learn to show noise to every attention, the first ones too.
+    """
+
+    frames: torch.Tensor
+    layers: frozenset[int] | None = None
+    is_trained: bool = True
+    is_local: bool = True
+
+    def is_for(self, layer: int) -> bool:
+        return self.layers is None or layer in self.layers
+
+    def share_of(self, queries: torch.Tensor, keys: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+        """Σ_s a(s) n(s): how much of an attention falls on noise, [B, heads, L].
+
+        The noise target is attended to as if it were a value, so that the weights a never exist.
+
+        Args:
+            queries, keys: [B, heads, L or S, head size], queries scaled.
+            mask: as :func:`modeling.attention.attend` takes it.
+        """
+        values = F.pad(self.frames.to(keys.dtype)[:, None, :, None], (0, keys.shape[3] - 1))  # kernels want equal sizes
+        return attend(queries, keys, values.expand(-1, keys.shape[1], -1, -1), mask)[0][..., 0]
+
+
+def noise_loss_sum(shares: tuple[torch.Tensor, ...], positions: torch.Tensor) -> torch.Tensor:
+    """-log of the share of attention on noise, mean over heads and layers, summed over tokens.
+
+    Args:
+        shares: of each layer [B, heads, L].
+        positions: int64 [N], the tokens in the flattened [B, L].
+    """
+    surprise = -torch.stack(shares).float().clamp(min=LEAST_SHARE).log()
+    return surprise.mean(dim=(0, 2)).flatten().index_select(0, positions).sum()
 
 
 def token_loss_sum(

@@ -42,9 +42,11 @@ def _shape(width: int, layers: int, heads: int, vocabulary: int) -> dict[str, An
     }
 
 
-def model_without_weights(shape: dict[str, Any], dual_attention: bool = True) -> DualWhisperForConditionalGeneration:
-    """The model in a shape, on the meta device: parameters are counted, not held."""
-    config = DualWhisperConfig(**shape, dual_attention=dual_attention, pad_token_id=shape["vocab_size"] - 1)
+def model_without_weights(
+    shape: dict[str, Any], dual_attention: bool = True, **values: Any
+) -> DualWhisperForConditionalGeneration:
+    """The model in a shape, on the meta device: parameters are counted, not held; ``values`` of its configuration."""
+    config = DualWhisperConfig(**shape, dual_attention=dual_attention, **values, pad_token_id=shape["vocab_size"] - 1)
     with torch.device("meta"):
         return DualWhisperForConditionalGeneration(config)
 

@@ -13,11 +13,12 @@ WITH_ADAPTER = frozenset(("lora", "qlora"))
 SELECTIVE_SHARE = 0.35  # of Whisper's own parameters, which the default choice of layers comes nearest to
 IMBALANCE_COST = 0.1  # a share of the encoder's layers that differs from the decoder's by 0.1 weighs as much as 1 %
 ADAPTERS = "adapters"
-NEW_PARTS = ("secondary attention", "gates")  # what plain Whisper has not, and every strategy trains
+NEW_PARTS = ("secondary attention", "wider feed-forward", "gates")  # every strategy trains them
 PARTS = (  # in the order of the table; a parameter belongs to the first whose text its name holds
     (ADAPTERS, (".lora_",)),
     ("gates", (".gate.",)),
-    ("secondary attention", (".secondary_attn",)),
+    ("secondary attention", (".secondary_",)),
+    ("wider feed-forward", (".wider.",)),
     ("encoder positions, fixed", ("encoder.embed_positions",)),
     ("encoder convolutions and norm", ("encoder.conv", "encoder.layer_norm")),
     ("encoder layers", ("encoder.layers.",)),
@@ -27,7 +28,7 @@ PARTS = (  # in the order of the table; a parameter belongs to the first whose t
     ("primary attention", (".encoder_attn",)),
     ("decoder feed-forward", ("decoder.layers.",)),
 )
-IN_ORDER = (*(name for name, _ in PARTS[3:]), *(name for name, _ in reversed(PARTS[:3])))
+IN_ORDER = (*(name for name, _ in PARTS[4:]), *(name for name, _ in reversed(PARTS[:4])))
 
 
 @dataclass(frozen=True)

@@ -36,10 +36,11 @@ def rows(folder: Path, kind: str = "train") -> list[dict[str, Any]]:
 
 
 def test_each_group_has_its_learning_rate_and_weight_decay(tiny_config: Path) -> None:
-    config = load_config(tiny_config, ["optimizer.weight_decay=0.01", "optimizer.encoder_learning_rate=1e-4"])
+    overrides = ["optimizer.weight_decay=0.01", "optimizer.encoder_learning_rate=1e-4", "optimizer.warmup_steps=2"]
+    config = load_config(tiny_config, overrides)
     model, _ = build_model(config)
     optimizer = build_optimizer(model, config, CPU)
-    set_learning_rates(optimizer, config.optimizer, 0.5)
+    set_learning_rates(optimizer, config.optimizer, 1, 12)  # half of the rate: warm-up
     names = {id(parameter): name for name, parameter in model.named_parameters()}
     seen: Counter[str] = Counter()
     for group in optimizer.param_groups:
@@ -78,9 +79,9 @@ def test_adapters_decay_and_are_counted_with_what_they_adapt(tiny_config: Path) 
 
 
 def test_one_rate_for_all_is_logged_once(tiny_config: Path) -> None:
-    config = load_config(tiny_config, ["optimizer.new_modules_learning_rate=null"])
+    config = load_config(tiny_config, ["optimizer.new_modules_learning_rate=null", "optimizer.warmup_steps=4"])
     optimizer = build_optimizer(build_model(config)[0], config, CPU)
-    set_learning_rates(optimizer, config.optimizer, 0.25)
+    set_learning_rates(optimizer, config.optimizer, 1, 12)
     assert logged_learning_rates(optimizer) == {"learning_rate": pytest.approx(2.5e-4)}
 
 

@@ -15,6 +15,7 @@ class Verdict:
         finite_gradient: so was the gradient of the step before.
         stop: some rank was asked to stop.
         next_tokens: target tokens that all ranks have ready for the next step.
+        next_noisy: those of them that are of noisy utterances.
         exhausted: every rank's data has run out.
         loss: sum of the ranks' losses.
         rows, broken: rows read, and broken rows among them.
@@ -25,6 +26,7 @@ class Verdict:
     finite_gradient: bool
     stop: bool
     next_tokens: int
+    next_noisy: int
     exhausted: bool
     loss: float
     rows: int
@@ -40,6 +42,7 @@ def agree(
     gradient_norm: torch.Tensor | None = None,
     stop: bool = False,
     next_tokens: int = 0,
+    next_noisy: int = 0,
     exhausted: bool = False,
     rows: int = 0,
     broken: int = 0,
@@ -54,7 +57,19 @@ def agree(
     # float64 counts exactly to 2^53; a GPU without it (MPS) is never distributed.
     kind = torch.float32 if device.type == "mps" else torch.float64
     figures = torch.tensor(
-        [0.0, 0.0, float(stop), next_tokens, float(not exhausted), rows, broken, utterances, audio_seconds, 0.0],
+        [
+            0.0,
+            0.0,
+            float(stop),
+            next_tokens,
+            next_noisy,
+            float(not exhausted),
+            rows,
+            broken,
+            utterances,
+            audio_seconds,
+            0.0,
+        ],
         dtype=kind,
         device=device,
     )
@@ -67,12 +82,15 @@ def agree(
         figures[-1] = (~torch.isfinite(gradient_norm.detach())).to(kind)
     if accelerator.num_processes > 1:
         torch.distributed.all_reduce(figures)
-    infinite, total, stops, tokens, live, rows_, broken_, utterances_, seconds, infinite_gradients = figures.tolist()
+    infinite, total, stops, tokens, noisy, live, rows_, broken_, utterances_, seconds, infinite_gradients = (
+        figures.tolist()
+    )
     return Verdict(
         finite=infinite == 0,
         finite_gradient=infinite_gradients == 0,
         stop=stops > 0,
         next_tokens=int(tokens),
+        next_noisy=int(noisy),
         exhausted=live == 0,
         loss=total,
         rows=int(rows_),

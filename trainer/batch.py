@@ -4,9 +4,13 @@ from dataclasses import dataclass
 
 import torch
 
+from data.augmentation_config import SpecAugmentConfig
 from data.features import WINDOW_FRAMES, LogMel, padded_frames, visible_frames
 from data.labels import IGNORED
 from data.utterance import SAMPLING_RATE, AudioBatch
+
+from .noise_target import noise_target
+from .spec_augment import spec_augment
 
 
 @dataclass(frozen=True)
@@ -19,7 +23,9 @@ class Batch:
         feature_lengths: int64 [B] on the CPU, since they decide shapes; None for 30 s windows, where nothing is masked.
         decoder_input_ids, labels: int64 [B, L] on the device, labels -100 where there is no loss; None without text.
         target_positions: int64 [N] on the device, where in the flattened labels there is a loss; None without text.
-        noise_target: float32 [B, T / 2], each frame's share of noise energy, or None.
+        noise_target: float32 [B, S] on the device, of each encoder frame's energy the share that is noise, S as many as
+            the encoder gives; None where nothing is known to be noise.
+        noise_positions: int64 [N] on the device, targets of noisy utterances in the flattened labels; None likewise.
         ids: one for each utterance.
     """
 
@@ -29,6 +35,7 @@ class Batch:
     labels: torch.Tensor | None
     target_positions: torch.Tensor | None
     noise_target: torch.Tensor | None
+    noise_positions: torch.Tensor | None
     ids: list[str]
 
     @property
@@ -48,26 +55,39 @@ def features_of(
     return log_mel(audio.to(device, non_blocking=True), frames), lengths
 
 
-def to_batch(audio: AudioBatch, log_mel: LogMel | None, encoder_padding: str, device: torch.device) -> Batch:
-    """Move a batch to the device and compute its features there; without ``log_mel`` it has none and is for a known
-    encoder output."""
+def to_batch(
+    audio: AudioBatch,
+    log_mel: LogMel | None,
+    encoder_padding: str,
+    device: torch.device,
+    masks: SpecAugmentConfig | None = None,
+) -> Batch:
+    """Move a batch to the device and compute its features there, with ``masks`` if any; without ``log_mel`` it has none
+    and is for a known encoder output."""
 
     def moved(tokens: torch.Tensor | None) -> torch.Tensor | None:
         return None if tokens is None else tokens.to(device, non_blocking=True)
 
-    features, lengths = audio.audio.new_empty(0), None
+    features, lengths, target, noisy = audio.audio.new_empty(0), None, None, None
     if log_mel is not None:
         features, lengths = features_of(audio.audio, audio.audio_lengths, log_mel, encoder_padding, device)
+        if masks is not None and audio.seeds is not None:
+            features = spec_augment(features, None if lengths is None else lengths.tolist(), audio.seeds, masks)
     positions = None
     if audio.labels is not None:  # on the CPU, where looking for them keeps no GPU waiting
         positions = (audio.labels.flatten() != IGNORED).nonzero().squeeze(1)
+    if audio.noise is not None and log_mel is not None:
+        frames = features.shape[2] // 2 if lengths is None else int(lengths.max()) // 2
+        target = noise_target(audio.audio.to(device), audio.noise.to(device, non_blocking=True), frames)
+        noisy = audio.noisy_targets
     return Batch(
         features=features,
         feature_lengths=lengths,
         decoder_input_ids=moved(audio.decoder_input_ids),
         labels=moved(audio.labels),
         target_positions=moved(positions),
-        noise_target=None,
+        noise_target=target,
+        noise_positions=moved(noisy),
         ids=audio.ids,
     )
 

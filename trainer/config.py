@@ -2,135 +2,14 @@
 
 from typing import Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
 from data.config import DataConfig, Section
 
 from .evaluation_config import EvaluationConfig
+from .model_config import ModelConfig
+from .noise_config import NoiseConfig
 from .performance_config import PerformanceConfig
-
-
-class Architecture(Section):
-    """The shape of a model trained from nothing; the vocabulary is the processor's."""
-
-    d_model: int = Field(gt=0, description="width of the hidden states")
-    encoder_layers: int = Field(gt=0)
-    decoder_layers: int = Field(gt=0)
-    attention_heads: int = Field(gt=0)
-    num_mel_bins: Literal[80, 128] = 80
-
-    @model_validator(mode="after")
-    def whole_heads(self) -> "Architecture":
-        if self.d_model % self.attention_heads or self.d_model % 2:
-            raise ValueError(f"d_model ({self.d_model}) must be even and a multiple of attention_heads")
-        return self
-
-
-class SelectiveConfig(Section):
-    """Which layers ``strategy: selective`` trains; without this section, 35 % of Whisper's own parameters."""
-
-    encoder_layers: int = Field(ge=0, description="so many, those nearest the output")
-    decoder_layers: int = Field(ge=0, description="likewise")
-
-    @model_validator(mode="after")
-    def some_layer(self) -> "SelectiveConfig":
-        if self.encoder_layers == self.decoder_layers == 0:
-            raise ValueError("encoder_layers and decoder_layers are both 0: nothing of Whisper would be trained")
-        return self
-
-
-class LoraConfig(Section):
-    """The adapters of ``strategy: lora`` and ``qlora`` (Hu et al., arXiv 2106.09685; Dettmers et al., 2305.14314)."""
-
-    rank: int = Field(16, gt=0)
-    alpha: float = Field(32, gt=0, description="the adapter's output is scaled by alpha / rank")
-    dropout: float = Field(0.05, ge=0, lt=1, description="on the adapter's input")
-    targets: tuple[str, ...] = Field(
-        ("q_proj", "v_proj"),
-        min_length=1,
-        description="linear layers by the end of their names: q_proj, k_proj, v_proj, out_proj, fc1, fc2, or longer, "
-        "as encoder_attn.q_proj; the second attention has none",
-    )
-    where: tuple[Literal["encoder", "decoder"], ...] = Field(("encoder", "decoder"), min_length=1)
-    bits: Literal[4, 8] | None = Field(None, description="qlora only: of the frozen linear layers; 4 if not given")
-
-
-Strategy = Literal["full", "frozen_encoder", "frozen_primary", "selective", "lora", "qlora"]
-
-
-class ModelConfig(Section):
-    """Exactly one of ``checkpoint`` and ``architecture``."""
-
-    checkpoint: str | None = Field(
-        None, description="a Whisper or dual-attention checkpoint: a hub name or a folder; a plain Whisper is lifted"
-    )
-    revision: str | None = Field(None, description="the hub checkpoint's branch, tag or commit")
-    architecture: Architecture | None = Field(None, description="train from nothing, in this shape")
-    dual_attention: bool = Field(
-        True, description="the second attentions and gates; false: plain Whisper's decoder, trained by the same loop"
-    )
-    strategy: Strategy = Field(
-        "full",
-        description="what is trained of Whisper's own; the second attentions and gates always are. full: everything; "
-        "frozen_encoder: the decoder; selective: the top layers; frozen_primary: nothing; lora, qlora: adapters beside "
-        "it, over weights as they are or in 4 or 8 bits",
-    )
-    selective: SelectiveConfig | None = Field(None, description="goes with strategy: selective")
-    lora: LoraConfig | None = Field(None, description="goes with strategy: lora and qlora")
-    processor: str | None = Field(
-        None, description="for a model from nothing: whose tokenizer to use; without it, a vocabulary of bytes"
-    )
-    encoder_padding: Literal["clip", "window"] = Field(
-        "clip", description="clip: input as long as the batch's longest clip, the rest masked; window: always 30 s"
-    )
-    dropout: float = Field(0.0, ge=0, lt=1)
-    gradient_checkpointing: Literal["none", "encoder", "decoder", "all"] = Field(
-        "none",
-        description="whose layers' activations are thrown away and computed again in the backward pass: less memory "
-        "for about a third more of that part's time; true is all, false none",
-    )
-
-    @field_validator("gradient_checkpointing", mode="before")
-    @classmethod
-    def all_or_none(cls, value: Any) -> Any:
-        return {True: "all", False: "none"}[value] if isinstance(value, bool) else value
-
-    @model_validator(mode="after")
-    def one_beginning(self) -> "ModelConfig":
-        if (self.checkpoint is None) == (self.architecture is None):
-            raise ValueError("give exactly one of checkpoint and architecture")
-        if self.checkpoint is not None and self.processor is not None:
-            raise ValueError("processor goes with architecture; a checkpoint brings its own")
-        if self.checkpoint is None and self.revision is not None:
-            raise ValueError("revision goes with checkpoint")
-        return self
-
-    @model_validator(mode="after")
-    def strategy_fits(self) -> "ModelConfig":
-        if self.strategy != "full" and self.checkpoint is None:
-            raise ValueError(f"strategy {self.strategy!r} is for a checkpoint; a new model has nothing to keep")
-        if self.strategy == "frozen_primary" and not self.dual_attention:
-            raise ValueError("strategy 'frozen_primary' trains second attentions, which dual_attention: false has not")
-        if self.selective is not None and self.strategy != "selective":
-            raise ValueError(f"selective does nothing under strategy {self.strategy!r}: take it out")
-        if self.lora is not None and self.strategy not in ("lora", "qlora"):
-            raise ValueError(f"lora does nothing under strategy {self.strategy!r}: take it out")
-        if self.lora is not None and self.lora.bits is not None and self.strategy == "lora":
-            raise ValueError("lora.bits does nothing under strategy 'lora', which quantises nothing; choose 'qlora'")
-        return self
-
-    @property
-    def adapter(self) -> LoraConfig | None:
-        """The adapters' options, where the strategy has adapters."""
-        return (self.lora or LoraConfig()) if self.strategy in ("lora", "qlora") else None
-
-    @property
-    def trains_encoder(self) -> bool:
-        if self.adapter is not None:
-            return "encoder" in self.adapter.where
-        if self.strategy == "selective" and self.selective is not None:
-            return self.selective.encoder_layers > 0
-        return self.strategy in ("full", "selective")
 
 
 class TrainingConfig(Section):
@@ -166,6 +45,11 @@ class OptimizerConfig(Section):
         gt=0,
         description="likewise, for the second attention and the gate, which start as a copy: a larger rate makes them "
         "differ",
+    )
+    primary_frozen_steps: int = Field(
+        0,
+        ge=0,
+        description="a first stage of so many steps in which the second attention and the gate alone are trained",
     )
     warmup_steps: int = Field(0, ge=0)
     schedule: Literal["linear", "cosine", "constant"] = "linear"
@@ -229,6 +113,7 @@ class RunConfig(Section):
     data: DataConfig
     training: TrainingConfig
     optimizer: OptimizerConfig = OptimizerConfig()
+    noise: NoiseConfig = NoiseConfig()
     engine: EngineConfig = EngineConfig()
     performance: PerformanceConfig = PerformanceConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
@@ -267,9 +152,28 @@ class RunConfig(Section):
                 "model.strategy is 'qlora' and engine.zero_stage is 3, which spreads quantised weights but not "
                 "their scales, and holds those in 8 bits whole on every rank: take zero_stage 2, or strategy lora"
             )
-        if optimizer.new_modules_learning_rate is not None and not model.dual_attention:
+        without = not (model.dual_attention or model.wider_feed_forward)
+        for key in ("new_modules_learning_rate", "primary_frozen_steps"):
+            if getattr(optimizer, key) and without:
+                raise ValueError(f"optimizer.{key} does nothing where model.dual_attention is false: take it out")
+        if optimizer.primary_frozen_steps > self.training.steps:
             raise ValueError(
-                "optimizer.new_modules_learning_rate does nothing where model.dual_attention is false: take it out"
+                f"optimizer.primary_frozen_steps ({optimizer.primary_frozen_steps}) must not be above training.steps "
+                f"({self.training.steps}); to freeze it for good, choose model.strategy: frozen_primary"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def noise_loss_has_its_object(self) -> "RunConfig":
+        if self.noise.loss_weight and not self.model.dual_attention:
+            raise ValueError(
+                f"noise.loss_weight is {self.noise.loss_weight:g}, for second attentions, which model.dual_attention: "
+                "false has not: take it out"
+            )
+        if self.noise.loss_weight and self.data.augmentation is None:
+            raise ValueError(
+                f"noise.loss_weight is {self.noise.loss_weight:g}, but nothing adds noise that is known: give "
+                "data.augmentation, or take it out"
             )
         return self
 
@@ -286,6 +190,16 @@ class RunConfig(Section):
             raise ValueError(
                 f"performance.cache_encoder is given and model.dropout is {self.model.dropout:g}: the encoder would "
                 "say something else each time; set dropout to 0, or take the cache out"
+            )
+        if self.model.secondary_layer is not None:
+            raise ValueError(
+                "performance.cache_encoder is given, and keeps the encoder's output alone, but model.secondary_layer "
+                "reads another layer: take one of them out"
+            )
+        if self.data.augmentation is not None:
+            raise ValueError(
+                "performance.cache_encoder is given, but data.augmentation makes each utterance sound otherwise in "
+                "each epoch: take one of them out"
             )
         if self.engine.zero_stage == 3:
             raise ValueError(

@@ -46,6 +46,16 @@ class Journal:
                 self.tensorboard().add_scalar(f"{kind}/{name}", value, step)
         self.tensorboard().flush()
 
+    def by_layer(self, step: int, values: dict[str, list[float]]) -> None:
+        """Figures of each decoder layer: one line of metrics.jsonl, and in TensorBoard a scalar a layer."""
+        if not (self.is_main and values):
+            return
+        append(self.folder / "metrics.jsonl", {"step": step, "kind": "attention", **values})
+        for name, figures in values.items():
+            for layer, figure in enumerate(figures):
+                self.tensorboard().add_scalar(f"attention_{name}/layer_{layer:02d}", figure, step)
+        self.tensorboard().flush()
+
     def texts(self, step: int, samples: Sequence[ScoredUtterance]) -> None:
         """What was said and what was heard of some utterances, one below the other in TensorBoard."""
         if self.is_main and samples:

@@ -16,6 +16,7 @@ from data.utterance import SAMPLING_RATE, AudioBatch, Skipped
 from modeling.decoding import encoder_padding
 
 from .agreement import Verdict, agree
+from .attention_watch import AttentionWatch
 from .batch import silent_batch, to_batch
 from .checkpoints import Checkpoints, RunState, save_pretrained
 from .clipping import clip_in_step, fused_optimizer, gradient_norm
@@ -27,8 +28,9 @@ from .first_step import FirstStep
 from .improvement import describe_patience, note_evaluation, out_of_patience
 from .journal import Journal, append
 from .meter import Meter
+from .noise_target import noise_arguments
 from .offload import OffloadedActivations
-from .optimizer import learning_rate_share, logged_learning_rates, set_learning_rates
+from .optimizer import logged_learning_rates, set_learning_rates
 from .stopping import StopRequest
 
 MIN_ROWS_TO_JUDGE = 100  # the share of broken rows is taken of at least so many
@@ -36,6 +38,13 @@ MIN_ROWS_TO_JUDGE = 100  # the share of broken rows is taken of at least so many
 
 class NonFiniteLoss(RuntimeError):
     """A rank's loss, or the gradient's norm, is not a finite number."""
+
+
+class Targets(NamedTuple):
+    """Target tokens of a step on all ranks, and those of them that are of noisy utterances."""
+
+    tokens: int
+    noisy: int
 
 
 class Unchecked(NamedTuple):
@@ -67,7 +76,9 @@ class Trainer:
         self.padding = encoder_padding(bare)
         self.log_mel = LogMel(bare.config.num_mel_bins, self.accelerator.device)
         self.silence = silent_batch([bare.config.decoder_start_token_id])
+        self.parts = self.accelerator.num_processes * self.config.training.accumulation  # the engine divides by it
         self.meter = Meter()
+        self.watch = AttentionWatch(self.accelerator, self.model)
         self.fused = fused_optimizer(self.accelerator, self.optimizer)
         self.unchecked: Unchecked | None = None
         offload = self.config.performance.offload_activations
@@ -79,11 +90,11 @@ class Trainer:
         config, state = self.config, self.state
         self.model.train()  # a checkpoint opens in evaluation mode, without dropout and gradient checkpointing
         stopped = self.evaluate_if_due(state.step)
-        group, tokens = self.find_data(self.batches.next_group(config.training.accumulation))
+        group, targets = self.find_data(self.batches.next_group(config.training.accumulation))
         proof: FirstStep | None = FirstStep(bare_model(self.model))
         while not (stopped or self.finished):
             started = time.perf_counter()
-            upcoming, verdict = self.train_step(group, tokens)
+            upcoming, verdict = self.train_step(group, targets)
             seconds = time.perf_counter() - started
             if proof is not None:
                 proof.check(self.accelerator)
@@ -97,7 +108,7 @@ class Trainer:
             if stopped or last or state.step % config.checkpoints.every_steps == 0:
                 self.save_checkpoint(group.state)
             if not (stopped or last):
-                group, tokens = self.find_data(upcoming, verdict)
+                group, targets = self.find_data(upcoming, verdict)
         if self.encoder_cache is not None:
             self.journal.say(f"performance.cache_encoder: {self.encoder_cache.describe()}")
         return not stopped
@@ -107,8 +118,8 @@ class Trainer:
         """All steps are done, or evaluations have stopped getting better for good."""
         return self.state.step >= self.config.training.steps or out_of_patience(self.state, self.config.evaluation)
 
-    def train_step(self, group: BatchGroup, tokens: int) -> tuple[BatchGroup, Verdict]:
-        """One optimizer update on ``group``, whose target tokens on all ranks are ``tokens``.
+    def train_step(self, group: BatchGroup, targets: Targets) -> tuple[BatchGroup, Verdict]:
+        """One optimizer update on ``group``, which on all ranks has ``targets``.
 
         Returns the group that comes next, and what was agreed of it in the last microbatch.
 
@@ -118,12 +129,10 @@ class Trainer:
         """
         accelerator, training = self.accelerator, self.config.training
         step = self.state.step + 1
-        settings = self.config.optimizer
-        set_learning_rates(self.optimizer, settings, learning_rate_share(step, training.steps, settings))
-        parts = accelerator.num_processes * training.accumulation  # what the engine divides the summed losses by
+        set_learning_rates(self.optimizer, self.config.optimizer, step, training.steps)
         for number, audio in enumerate(group.batches, start=1):
             with accelerator.accumulate(self.model):
-                loss = self.loss(audio, tokens / parts)
+                loss = self.loss(audio, targets.tokens / self.parts, targets.noisy / self.parts)
                 reached_end = number == training.accumulation
                 upcoming = self.batches.next_group(training.accumulation) if reached_end else BatchGroup([], True)
                 verdict = agree(
@@ -132,6 +141,7 @@ class Trainer:
                     gradient_norm=self.unchecked.norm if self.unchecked else None,
                     stop=self.stop.asked,
                     next_tokens=upcoming.target_tokens,
+                    next_noisy=upcoming.noisy_tokens,
                     exhausted=upcoming.exhausted,
                     rows=group.rows if reached_end else 0,
                     broken=sum(row.broken for row in group.skipped) if reached_end else 0,
@@ -150,7 +160,7 @@ class Trainer:
                         self.check_gradient()
                 self.optimizer.step()
                 self.optimizer.zero_grad()
-            self.meter.add(verdict, parts)
+            self.meter.add(verdict, self.parts)
             self.state.utterances += verdict.utterances
         self.state.step = step
         self.state.rows += verdict.rows
@@ -159,10 +169,12 @@ class Trainer:
         self.journal.quarantine(group.skipped)
         return upcoming, verdict
 
-    def loss(self, audio: AudioBatch | None, divisor: float) -> torch.Tensor:
-        """The summed token loss over ``divisor``; without data, that of silence at weight zero."""
+    def loss(self, audio: AudioBatch | None, tokens: float, noisy: float) -> torch.Tensor:
+        """The summed token loss over ``tokens`` and the weighed noise loss over ``noisy``; without data, of silence and
+        at weight zero."""
         log_mel = self.log_mel if self.encoder_cache is None else None
-        batch = to_batch(audio or self.silence, log_mel, self.padding, self.accelerator.device)
+        batch = to_batch(audio or self.silence, log_mel, self.padding, self.accelerator.device, self.config.data.masks)
+        noise = noise_arguments(self.config.noise, batch, self.state.step + 1, noisy)
         with self.offload or nullcontext():
             output = self.model(
                 batch.features,
@@ -171,9 +183,11 @@ class Trainer:
                 decoder_input_ids=batch.decoder_input_ids,
                 labels=batch.labels,
                 target_positions=batch.target_positions,
-                num_items_in_batch=divisor,
+                num_items_in_batch=tokens,
                 loss_only=True,
+                **noise,
             )
+        self.watch.add(output, batch, noise.get("noise_weight", 0.0))
         return output.loss if audio is not None else output.loss * 0.0
 
     def clip_gradients(self) -> Any:
@@ -204,8 +218,8 @@ class Trainer:
         step, norm, audio = unchecked or (self.state.step, math.nan, None)
         self.refuse(step, "gradient", norm, None if math.isfinite(float(norm)) else audio)
 
-    def find_data(self, group: BatchGroup, verdict: Verdict | None = None) -> tuple[BatchGroup, int]:
-        """The next group with targets on any rank, and their number on all; a new epoch where all have run out.
+    def find_data(self, group: BatchGroup, verdict: Verdict | None = None) -> tuple[BatchGroup, Targets]:
+        """The next group with targets on any rank, and their numbers on all; a new epoch where all have run out.
 
         Rows that groups without targets skipped are counted with the group that is found.
         """
@@ -213,10 +227,11 @@ class Trainer:
         skipped: list[Skipped] = []
         while True:
             if verdict is None:
-                verdict = agree(self.accelerator, next_tokens=group.target_tokens, exhausted=group.exhausted)
+                ready, noisy = group.target_tokens, group.noisy_tokens
+                verdict = agree(self.accelerator, next_tokens=ready, next_noisy=noisy, exhausted=group.exhausted)
             rows, skipped = rows + group.rows, skipped + group.skipped
             if verdict.next_tokens:
-                return replace(group, rows=rows, skipped=skipped), verdict.next_tokens
+                return replace(group, rows=rows, skipped=skipped), Targets(verdict.next_tokens, verdict.next_noisy)
             if verdict.exhausted:
                 fresh_epochs += 1
                 if fresh_epochs > 1:
@@ -252,13 +267,16 @@ class Trainer:
     def log_step(self, verdict: Verdict) -> None:
         if self.state.step % self.config.logging.every_steps == 0 or self.state.step == 1:
             self.check_gradient()
-            values = self.meter.read()
+            steps, values = self.meter.steps, self.meter.read()
+            if self.config.noise.loss_weight:
+                values |= self.watch.read_losses(values["loss"], max(steps, 1) * self.parts)
             rates = logged_learning_rates(self.optimizer)
             values |= {**rates, "epoch": self.batches.epoch}
             self.journal.write(self.state.step, "train", values)
             rate = rates["learning_rate"]
             shown = {"loss": values["loss"], "rate": rate, "utterances/s": values["utterances_per_second"]}
             self.journal.show(self.state.step, shown)
+            self.watch.report(self.journal, self.state.step)
 
     def evaluate_if_due(self, step: int) -> bool:
         """Evaluate where the config says so and it was not done; true if a stop was asked for meanwhile."""

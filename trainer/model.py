@@ -16,10 +16,11 @@ from modeling.linear import choose_onednn, decode_faster
 from modeling.quantization import quantize_linear
 from modeling.strategies import choose_trained
 
-from .config import Architecture, RunConfig
+from .config import RunConfig
 from .config_file import ConfigError
 from .engine import resolve_precision
 from .languages import languages_of
+from .model_config import Architecture
 
 COMPUTE_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -39,9 +40,9 @@ def build_model(config: RunConfig) -> tuple[Any, Any]:
             settings.checkpoint,
             settings.revision,
             lift=True,
-            dual_attention=settings.dual_attention,
             encoder_padding=settings.encoder_padding,
             dropout=settings.dropout,
+            **settings.decoder_values,
         )
     else:
         model, processor = new_model(config)
@@ -56,6 +57,10 @@ def make_trainable(model: Any, config: RunConfig) -> None:
         ConfigError: if the strategy does not fit the model.
     """
     model.config.use_cache = True
+    layers, last = config.noise.loss_layers or (), model.config.decoder_layers - 1
+    for layer in layers:
+        if not 0 <= layer <= last:
+            raise ConfigError(f"noise.loss_layers holds {layer}; the decoder has layers 0 to {last}")
     apply_strategy(model, config)
     checkpoint_gradients(model, config.model.gradient_checkpointing)
     choose_onednn(model, config.performance.onednn)
@@ -117,8 +122,8 @@ def new_model(config: RunConfig) -> tuple[Any, Any]:
         DualWhisperConfig(
             **architecture_arguments(shape, len(processor.tokenizer)),
             encoder_padding=settings.encoder_padding,
-            dual_attention=settings.dual_attention,
             dropout=settings.dropout,
+            **settings.decoder_values,
             decoder_start_token_id=generation.decoder_start_token_id,
             pad_token_id=generation.pad_token_id,
             bos_token_id=generation.bos_token_id,

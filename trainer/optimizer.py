@@ -152,11 +152,13 @@ def learning_rate_share(step: int, steps: int, config: OptimizerConfig) -> float
     return config.final_share + (1.0 - config.final_share) * decayed
 
 
-def set_learning_rates(optimizer: Any, config: OptimizerConfig, share: float) -> None:
-    """Give each group its peak rate in the config of now, which a resumed run may have changed, times ``share``."""
-    rates = learning_rates(config)
+def set_learning_rates(optimizer: Any, config: OptimizerConfig, step: int, steps: int) -> None:
+    """Give each group its rate at update ``step`` (1 the first) by the config of now, which a resumed run may have
+    changed; in the first stage, none to what is Whisper's own."""
+    rates, share = learning_rates(config), learning_rate_share(step, steps, config)
     for group in optimizer.param_groups:
-        group["lr"] = rates[group["name"]] * share
+        waits = step <= config.primary_frozen_steps and group["name"] != "new_modules"
+        group["lr"] = 0.0 if waits else rates[group["name"]] * share
 
 
 def logged_learning_rates(optimizer: Any) -> dict[str, float]:

@@ -172,7 +172,7 @@ def planned_model(config: RunConfig) -> Any:
         return None
     from .model import apply_strategy
 
-    model = model_without_weights(shape, settings.dual_attention)
+    model = model_without_weights(shape, **settings.decoder_values)
     apply_strategy(model, config)
     return model
 

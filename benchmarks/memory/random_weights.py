@@ -29,8 +29,8 @@ def model_for_shape(config: RunConfig) -> Any:
         DualWhisperConfig(
             **shape,
             encoder_padding=settings.encoder_padding,
-            dual_attention=settings.dual_attention,
             dropout=settings.dropout,
+            **settings.decoder_values,
             pad_token_id=end,
             bos_token_id=end,
             eos_token_id=end,

@@ -12,9 +12,10 @@ import yaml
 
 from data.errors import DataError
 
-from ..config import RunConfig, Strategy
+from ..config import RunConfig
 from ..config_file import ConfigError, apply_overrides, dump_config, flatten, load_config, read_yaml
 from ..evaluate_checkpoint import open_split
+from ..model_config import Strategy
 from .differences import NOT_SHOWN
 from .reading import SPLITS
 

@@ -1,0 +1,169 @@
+"""The ``model`` section of a config: what is trained, and what of it."""
+
+from typing import Any, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from data.config import Section
+
+
+class Architecture(Section):
+    """The shape of a model trained from nothing; the vocabulary is the processor's."""
+
+    d_model: int = Field(gt=0, description="width of the hidden states")
+    encoder_layers: int = Field(gt=0)
+    decoder_layers: int = Field(gt=0)
+    attention_heads: int = Field(gt=0)
+    num_mel_bins: Literal[80, 128] = 80
+
+    @model_validator(mode="after")
+    def whole_heads(self) -> "Architecture":
+        if self.d_model % self.attention_heads or self.d_model % 2:
+            raise ValueError(f"d_model ({self.d_model}) must be even and a multiple of attention_heads")
+        return self
+
+
+class SelectiveConfig(Section):
+    """Which layers ``strategy: selective`` trains; without this section, 35 % of Whisper's own parameters."""
+
+    encoder_layers: int = Field(ge=0, description="so many, those nearest the output")
+    decoder_layers: int = Field(ge=0, description="likewise")
+
+    @model_validator(mode="after")
+    def some_layer(self) -> "SelectiveConfig":
+        if self.encoder_layers == self.decoder_layers == 0:
+            raise ValueError("encoder_layers and decoder_layers are both 0: nothing of Whisper would be trained")
+        return self
+
+
+class LoraConfig(Section):
+    """The adapters of ``strategy: lora`` and ``qlora`` (Hu et al., arXiv 2106.09685; Dettmers et al., 2305.14314)."""
+
+    rank: int = Field(16, gt=0)
+    alpha: float = Field(32, gt=0, description="the adapter's output is scaled by alpha / rank")
+    dropout: float = Field(0.05, ge=0, lt=1, description="on the adapter's input")
+    targets: tuple[str, ...] = Field(
+        ("q_proj", "v_proj"),
+        min_length=1,
+        description="linear layers by the end of their names: q_proj, k_proj, v_proj, out_proj, fc1, fc2, or longer, "
+        "as encoder_attn.q_proj; the second attention has none",
+    )
+    where: tuple[Literal["encoder", "decoder"], ...] = Field(("encoder", "decoder"), min_length=1)
+    bits: Literal[4, 8] | None = Field(None, description="qlora only: of the frozen linear layers; 4 if not given")
+
+
+Strategy = Literal["full", "frozen_encoder", "frozen_primary", "selective", "lora", "qlora"]
+
+
+class ModelConfig(Section):
+    """Exactly one of ``checkpoint`` and ``architecture``."""
+
+    checkpoint: str | None = Field(
+        None, description="a Whisper or dual-attention checkpoint: a hub name or a folder; a plain Whisper is lifted"
+    )
+    revision: str | None = Field(None, description="the hub checkpoint's branch, tag or commit")
+    architecture: Architecture | None = Field(None, description="train from nothing, in this shape")
+    dual_attention: bool = Field(
+        True, description="the second attentions and gates; false: plain Whisper's decoder, trained by the same loop"
+    )
+    secondary_layer: int | None = Field(
+        None,
+        gt=0,
+        description="the encoder layer after which the second attentions read; without it, its output. A plain Whisper "
+        "is then lifted to a model that is near it, not equal to it: choose a gate_bias of 2 or more",
+    )
+    gate_bias: float = Field(
+        0.0, description="where a plain Whisper's gates start: 0 is half and half, 2 is 88 % of the primary attention"
+    )
+    wider_feed_forward: bool = Field(
+        False,
+        description="with dual_attention: false, as many new parameters in wider feed-forward blocks: what a second "
+        "attention is compared with",
+    )
+    strategy: Strategy = Field(
+        "full",
+        description="what is trained of Whisper's own; the second attentions and gates always are. full: everything; "
+        "frozen_encoder: the decoder; selective: the top layers; frozen_primary: nothing; lora, qlora: adapters beside "
+        "it, over weights as they are or in 4 or 8 bits",
+    )
+    selective: SelectiveConfig | None = Field(None, description="goes with strategy: selective")
+    lora: LoraConfig | None = Field(None, description="goes with strategy: lora and qlora")
+    processor: str | None = Field(
+        None, description="for a model from nothing: whose tokenizer to use; without it, a vocabulary of bytes"
+    )
+    encoder_padding: Literal["clip", "window"] = Field(
+        "clip", description="clip: input as long as the batch's longest clip, the rest masked; window: always 30 s"
+    )
+    dropout: float = Field(0.0, ge=0, lt=1)
+    gradient_checkpointing: Literal["none", "encoder", "decoder", "all"] = Field(
+        "none",
+        description="whose layers' activations are thrown away and computed again in the backward pass: less memory "
+        "for about a third more of that part's time; true is all, false none",
+    )
+
+    @field_validator("gradient_checkpointing", mode="before")
+    @classmethod
+    def all_or_none(cls, value: Any) -> Any:
+        return {True: "all", False: "none"}[value] if isinstance(value, bool) else value
+
+    @model_validator(mode="after")
+    def one_beginning(self) -> "ModelConfig":
+        if (self.checkpoint is None) == (self.architecture is None):
+            raise ValueError("give exactly one of checkpoint and architecture")
+        if self.checkpoint is not None and self.processor is not None:
+            raise ValueError("processor goes with architecture; a checkpoint brings its own")
+        if self.checkpoint is None and self.revision is not None:
+            raise ValueError("revision goes with checkpoint")
+        return self
+
+    @model_validator(mode="after")
+    def strategy_fits(self) -> "ModelConfig":
+        if self.strategy != "full" and self.checkpoint is None:
+            raise ValueError(f"strategy {self.strategy!r} is for a checkpoint; a new model has nothing to keep")
+        if self.strategy == "frozen_primary" and not self.dual_attention:
+            raise ValueError("strategy 'frozen_primary' trains second attentions, which dual_attention: false has not")
+        if self.selective is not None and self.strategy != "selective":
+            raise ValueError(f"selective does nothing under strategy {self.strategy!r}: take it out")
+        if self.lora is not None and self.strategy not in ("lora", "qlora"):
+            raise ValueError(f"lora does nothing under strategy {self.strategy!r}: take it out")
+        if self.lora is not None and self.lora.bits is not None and self.strategy == "lora":
+            raise ValueError("lora.bits does nothing under strategy 'lora', which quantises nothing; choose 'qlora'")
+        return self
+
+    @model_validator(mode="after")
+    def new_modules_fit(self) -> "ModelConfig":
+        if self.wider_feed_forward and self.dual_attention:
+            raise ValueError("wider_feed_forward takes the second attentions' place: set dual_attention to false")
+        for key in ("secondary_layer", "gate_bias"):
+            if getattr(self, key) and not self.dual_attention:
+                raise ValueError(f"{key} does nothing where dual_attention is false: take it out")
+        if self.architecture is not None and (self.secondary_layer or 0) > self.architecture.encoder_layers:
+            last = self.architecture.encoder_layers
+            raise ValueError(f"secondary_layer is {self.secondary_layer}; the encoder has layers 1 to {last}")
+        if self.strategy in ("lora", "qlora"):
+            for key in ("secondary_layer", "gate_bias", "wider_feed_forward"):
+                if getattr(self, key):
+                    raise ValueError(
+                        f"{key} is not kept in an adapter (strategy {self.strategy!r}): take it out, or train a model "
+                        "with it first and adapt that"
+                    )
+        return self
+
+    @property
+    def decoder_values(self) -> dict[str, Any]:
+        """What the model's own configuration is told of its decoder; what is not given stays as a checkpoint has it."""
+        given = {key: getattr(self, key) for key in ("secondary_layer", "gate_bias", "wider_feed_forward")}
+        return {"dual_attention": self.dual_attention} | {key: value for key, value in given.items() if value}
+
+    @property
+    def adapter(self) -> LoraConfig | None:
+        """The adapters' options, where the strategy has adapters."""
+        return (self.lora or LoraConfig()) if self.strategy in ("lora", "qlora") else None
+
+    @property
+    def trains_encoder(self) -> bool:
+        if self.adapter is not None:
+            return "encoder" in self.adapter.where
+        if self.strategy == "selective" and self.selective is not None:
+            return self.selective.encoder_layers > 0
+        return self.strategy in ("full", "selective")
