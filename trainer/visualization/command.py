@@ -1,0 +1,101 @@
+"""From a recording and a checkpoint to a folder with the pictures and the page: what launch/visualize.py does."""
+
+import datetime
+import os
+import re
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..config_file import ConfigError
+from .excerpt import NoiseGiven, read_excerpt
+
+PAGE, OVERVIEW, LAYERS = "attention.html", "attention.png", "layers.png"
+
+
+def layer_numbers(text: str) -> tuple[int, ...]:
+    """``0,3-5`` → 0, 3, 4, 5.
+
+    Raises:
+        ConfigError: if it is written in another way.
+    """
+    found: list[int] = []
+    for part in text.split(","):
+        match = re.fullmatch(r"\s*(\d{1,4})(?:-(\d{1,4}))?\s*", part)
+        low, high = (int(match[1]), int(match[2] or match[1])) if match else (1, 0)
+        if high < low:
+            raise ConfigError(f"--layers is {text!r}; it must look like 0,3-5")
+        found += range(low, high + 1)
+    return tuple(dict.fromkeys(found))
+
+
+def visualize(
+    checkpoint: str,
+    file: Path,
+    output: Path,
+    language: str | None = None,
+    text: str | None = None,
+    *,
+    begin: float = 0.0,
+    seconds: float | None = None,
+    noise: NoiseGiven | None = None,
+    layers: Sequence[int] | None = None,
+    device: str = "auto",
+    command: Sequence[str] = (),
+) -> None:
+    """Write ``attention.html``, ``attention.png`` and ``layers.png`` into ``output``, and say what was heard.
+
+    Args:
+        text: what was said; without it, attention is shown for the tokens that the model says.
+        begin, seconds: which part of the recording, at most 30 s.
+        layers: numbers of decoder layers; all if None.
+        command: arguments of the command, for the page to name.
+
+    Raises:
+        UndecodableAudio: if a file is no audio, or there is only silence.
+        DataError, ConfigError, CheckpointError: for what was asked wrongly, before a model is opened where it can be.
+    """
+    excerpt = read_excerpt(file, begin, seconds, noise or NoiseGiven())
+    make_writable(output)
+    from .attention_maps import AttentionReader
+
+    reader = AttentionReader(checkpoint, language, layers, device)
+    maps = reader.read(excerpt, text)
+    if excerpt.note:
+        print(f"note: {excerpt.note}", file=sys.stderr)
+    if maps.repeats:
+        print(f"warning: {file}: parts of the text repeat themselves", file=sys.stderr)
+
+    from .page import attention_page
+    from .pictures import every_layer, features_picture, overview
+
+    name = os.fsencode(file.name).decode("utf-8", "replace")
+    title = name if excerpt.added is None else f"{name} with {excerpt.added}"
+    pictures = {
+        "features": features_picture(maps),
+        "overview": overview(maps, excerpt.begin, title),
+        "layers": every_layer(maps, excerpt.begin, title),
+    }
+    again = shlex.join(("python", "launch/visualize.py", *command))
+    page = attention_page(excerpt, maps, pictures, again, datetime.date.today())
+    (output / OVERVIEW).write_bytes(pictures["overview"])
+    (output / LAYERS).write_bytes(pictures["layers"])
+    (output / PAGE).write_text(page, encoding="utf-8", errors="replace")
+    print(maps.text)
+    print(f"{output / PAGE}, {OVERVIEW} and {LAYERS} written", file=sys.stderr)
+
+
+def make_writable(folder: Path) -> None:
+    """Make the folder and see that it can be written to, before minutes are spent.
+
+    Raises:
+        ConfigError: if it cannot.
+    """
+    probe = folder / f".visualize-{os.getpid()}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise ConfigError(f"--output is {str(folder)!r}, where nothing can be written: {error.strerror}") from None

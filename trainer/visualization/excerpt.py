@@ -1,0 +1,128 @@
+"""The part of a recording that is shown, with its noise where that is known. Knows no model.
+
+Noise is known where it was mixed in here, or where a recording of the noise alone is given beside the mixture.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from data.audio import UndecodableAudio, decode_audio
+from data.cutting import WINDOW_SECONDS, has_sound
+from data.errors import DataError
+from data.noise_mixing import fitted, mix
+from data.utterance import SAMPLING_RATE
+
+from ..config_file import ConfigError
+
+DEFAULT_RATIO = 0.0  # dB
+
+
+@dataclass(frozen=True)
+class NoiseGiven:
+    """Attributes:
+    file: what is mixed in at ``ratio`` dB, from its start and again where it ends; or None.
+    part: the recording's own noise, as long as the recording; or None.
+    """
+
+    file: Path | None = None
+    ratio: float | None = None
+    part: Path | None = None
+
+    def check(self) -> None:
+        """Refuse what contradicts itself, before anything is read.
+
+        Raises:
+            ConfigError: naming the argument.
+        """
+        if self.file is not None and self.part is not None:
+            raise ConfigError("--noise mixes noise in, --noise-part says what is in the recording already: give one")
+        if self.ratio is not None and self.file is None:
+            raise ConfigError(f"--ratio is {self.ratio:g}, but there is no --noise FILE to mix in")
+
+    @property
+    def decibel(self) -> float:
+        return DEFAULT_RATIO if self.ratio is None else self.ratio
+
+
+@dataclass(frozen=True)
+class Excerpt:
+    """At most 30 s of a recording.
+
+    Attributes:
+        name: the recording's file.
+        begin: where it begins, in seconds of the recording.
+        audio: float32 [samples], 16 kHz, what the model hears.
+        noise: float32 [samples], the part of ``audio`` that is noise, or None where nobody knows.
+        added: the noise that was mixed in, in words, or None.
+        note: what was left out, or None.
+    """
+
+    name: str
+    begin: float
+    audio: np.ndarray
+    noise: np.ndarray | None = None
+    added: str | None = None
+    note: str | None = None
+
+    @property
+    def seconds(self) -> float:
+        return len(self.audio) / SAMPLING_RATE
+
+
+def read_excerpt(file: Path, begin: float, seconds: float | None, noise: NoiseGiven) -> Excerpt:
+    """Decode, cut, mix.
+
+    Args:
+        begin: seconds of the recording.
+        seconds: how many; None for all that is left, at most 30, with a note where more was left out.
+
+    Raises:
+        UndecodableAudio: if a file is no audio, or the excerpt is silence.
+        DataError: if a file is missing, or noise and recording do not go together.
+        ConfigError: if the recording ends before ``begin``.
+    """
+    noise.check()
+    samples = read(file)
+    whole = len(samples) / SAMPLING_RATE
+    first = round(begin * SAMPLING_RATE)
+    if first >= len(samples):
+        raise ConfigError(f"--begin is {begin:g}, but {file} ends at {whole:.2f} s")
+    last = first + round((WINDOW_SECONDS if seconds is None else seconds) * SAMPLING_RATE)
+    audio, note = samples[first:last], None
+    if seconds is None and last < len(samples):
+        note = (
+            f"{file} has {whole:.1f} s; shown are {begin:g} to {begin + WINDOW_SECONDS:g} s, "
+            "and --begin and --seconds choose others"
+        )
+    if not has_sound(audio):
+        raise UndecodableAudio(f"{file}: silence from {begin:g} to {begin + len(audio) / SAMPLING_RATE:.2f} s")
+    if noise.part is not None:
+        part = read(noise.part)
+        if len(part) != len(samples):
+            raise DataError(
+                f"--noise-part {noise.part} has {len(part) / SAMPLING_RATE:.3f} s, {file} has {whole:.3f} s: "
+                "the noise in a recording is as long as the recording"
+            )
+        return Excerpt(str(file), begin, audio, part[first:last], note=note)
+    if noise.file is None:
+        return Excerpt(str(file), begin, audio, note=note)
+    sound = read(noise.file)
+    try:
+        mixture = mix(audio, fitted(sound, len(audio)), noise.decibel)
+    except DataError as error:
+        raise DataError(f"--noise {noise.file}: {error}") from None
+    added = f"{noise.file.name} at {noise.decibel:g} dB"
+    return Excerpt(str(file), begin, mixture.audio, mixture.noise, added, note)
+
+
+def read(file: Path) -> np.ndarray:
+    if not file.exists():
+        raise DataError(f"{file} does not exist")
+    if file.is_dir():
+        raise DataError(f"{file} is a folder; one recording is shown at a time")
+    try:
+        return decode_audio(str(file))
+    except UndecodableAudio as error:
+        raise UndecodableAudio(f"{file}: {error}") from None

@@ -1,0 +1,246 @@
+"""Attention maps as PNG pictures, drawn with matplotlib and without a display; knows no model and no file.
+
+Every picture is 1200 pixels wide. Time runs to the right in seconds of the recording, tokens run down.
+"""
+
+import io
+import warnings
+from typing import Any
+
+import numpy as np
+from matplotlib import font_manager
+from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap, PowerNorm
+from matplotlib.figure import Figure
+
+from .attention_maps import DOMINATED, FRAME_SECONDS, AttentionMaps, peak_weights
+
+WIDTH, DOTS = 12.0, 100  # inches, dots an inch
+TOKEN_INCHES = 0.165  # of a row whose name is printed
+LOWEST, HIGHEST = 1.6, 12.0  # inches of a panel
+ALL_LAYERS_INCHES = 70.0  # of the picture of every layer
+LONGEST_NAME = 18
+BAR_ASPECT = 18  # height over width of a colour bar, for each inch of its panel
+MOST_WRITTEN_GATES = 600  # cells whose value is written into them
+PRIMARY, SECONDARY, NOISE = "#0072b2", "#d55e00", "#7a3b16"
+MAPS = {"primary": "Blues", "secondary": "Oranges"}
+GATE_MAP = LinearSegmentedColormap.from_list("gate", [SECONDARY, "#f7f7f7", PRIMARY])  # as the attentions are drawn
+# Beyond what matplotlib brings, for scripts that it lacks; those that are installed are taken.
+FONTS = ("DejaVu Sans", "Noto Sans CJK JP", "Noto Sans CJK SC", "Noto Sans", "Noto Sans Devanagari", "Noto Sans Thai")
+
+
+class TokenAxis:
+    """Token names along an axis, thinned where rows are too low for each; a number where no font has the letters."""
+
+    def __init__(self, tokens: tuple[str, ...]) -> None:
+        known = {font.name: font.fname for font in font_manager.fontManager.ttflist}
+        self.fonts = [name for name in FONTS if name in known]
+        drawable = {code for name in self.fonts for code in font_manager.get_font(known[name]).get_charmap()}
+        self.names = [
+            short(name) if all(ord(letter) in drawable for letter in name) else f"#{number}"
+            for number, name in enumerate(tokens, 1)
+        ]
+
+    def label(self, axes: Axes, inches: float) -> None:
+        step = max(1, round(0.12 * len(self.names) / inches + 0.49))
+        places = range(0, len(self.names), step)
+        axes.set_yticks(list(places), [self.names[place] for place in places])
+        for text in axes.get_yticklabels():
+            text.set(fontsize=8 if step == 1 and inches / len(self.names) > 0.15 else 6.5, fontfamily=self.fonts)
+            text.set_parse_math(False)  # a $ is a dollar
+
+
+def short(name: str) -> str:
+    return name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}…"
+
+
+def panel_inches(tokens: int) -> float:
+    return min(max(TOKEN_INCHES * tokens, LOWEST), HIGHEST)
+
+
+def overview(maps: AttentionMaps, begin: float, title: str) -> bytes:
+    """Log-mel features, noise, both attentions as means over the layers, the gates, and what falls on noise.
+
+    Args:
+        begin: the excerpt's, in seconds of the recording.
+    """
+    height = panel_inches(len(maps.tokens))
+    heights = [1.5, *([0.7] if maps.noise is not None else []), height]
+    if maps.secondary is not None:
+        heights.append(height)
+    figure = Figure(figsize=(WIDTH, sum(heights) + 0.55 * len(heights) + 0.6), dpi=DOTS, layout="constrained")
+    figure.suptitle(title, fontsize=11).set_parse_math(False)
+    has_gates, shares = maps.gates is not None, maps.share_on_noise(maps.primary)
+    beside = has_gates or shares is not None
+    wide = min(0.55 + 0.03 * len(maps.layers), 0.9)
+    grid = figure.add_gridspec(
+        len(heights), 2 if beside else 1, height_ratios=heights, width_ratios=[3, wide][: 1 + beside]
+    )
+    names = TokenAxis(maps.tokens)
+    rows = iter(range(len(heights)))
+
+    first = figure.add_subplot(grid[next(rows), 0])
+    draw_features(first, maps, begin)
+    over_time = [first]
+    if maps.noise is not None:
+        axes = figure.add_subplot(grid[next(rows), 0], sharex=first)
+        draw_noise(axes, maps, begin)
+        over_time.append(axes)
+    for kind, weights in (("primary", maps.primary), ("secondary", maps.secondary)):
+        if weights is None:
+            continue
+        row = next(rows)
+        axes = figure.add_subplot(grid[row, 0], sharex=first)
+        over_time.append(axes)
+        image = draw_attention(axes, weights.mean(0), maps, begin, kind)
+        names.label(axes, height)
+        called = "Attention" if maps.secondary is None else f"{kind.capitalize()} attention"
+        axes.set_title(f"{called}, mean over heads and {layers_told(maps)}", loc="left", fontsize=10)
+        color_bar(figure, image, axes, height)
+        if kind == "primary":
+            axes.plot(begin + maps.peaks, range(len(maps.tokens)), ".", color="#111", markersize=3.5, label="peak")
+            axes.legend(loc="upper right", fontsize=7.5, framealpha=0.8, handlelength=0.8)
+            if has_gates:
+                draw_gates(figure, figure.add_subplot(grid[row, 1], sharey=axes), maps)
+        if shares is not None and (kind == "secondary" or maps.secondary is None):
+            draw_shares(figure.add_subplot(grid[row, 1], sharey=axes), maps)
+    for axes in over_time[:-1]:
+        axes.tick_params(labelbottom=False)
+    over_time[-1].set_xlabel("time in the recording, seconds")
+    return written(figure)
+
+
+def every_layer(maps: AttentionMaps, begin: float, title: str) -> bytes:
+    """Both attentions of each layer side by side."""
+    columns = 1 if maps.secondary is None else 2
+    count = len(maps.layers)
+    height = max(min(panel_inches(len(maps.tokens)), ALL_LAYERS_INCHES / count), LOWEST)
+    figure = Figure(figsize=(WIDTH, count * (height + 0.5) + 0.9), dpi=DOTS, layout="constrained")
+    figure.suptitle(title, fontsize=11).set_parse_math(False)
+    grid = figure.subplots(count, columns, squeeze=False, sharex=True, sharey=True)
+    names = TokenAxis(maps.tokens)
+    for row, layer in enumerate(maps.layers):
+        for column, (kind, weights) in enumerate((("primary", maps.primary), ("secondary", maps.secondary))):
+            if weights is None:
+                continue
+            axes = grid[row, column]
+            image = draw_attention(axes, weights[row], maps, begin, kind)
+            called = "" if columns == 1 else f", {kind}"
+            if kind == "secondary" and maps.gates is not None:
+                called += f" (mean gate {maps.gates[row].mean():.2f})"
+            axes.set_title(f"Layer {layer}{called}", loc="left", fontsize=9.5)
+            color_bar(figure, image, axes, height)
+            axes.tick_params(labelbottom=True)
+            if row == count - 1:
+                axes.set_xlabel("time in the recording, seconds")
+        names.label(grid[row, 0], height)
+    return written(figure)
+
+
+def features_picture(maps: AttentionMaps) -> bytes:
+    """The log-mel features without axes, for a page to lay its own over."""
+    from matplotlib.image import imsave
+
+    file = io.BytesIO()
+    imsave(file, maps.features[:, : 2 * maps.shown_frames], cmap="magma", origin="lower", format="png")
+    return file.getvalue()
+
+
+def layers_told(maps: AttentionMaps) -> str:
+    if len(maps.layers) == 1:
+        return f"layer {maps.layers[0]} alone"
+    return f"{len(maps.layers)} layers"
+
+
+def extent(maps: AttentionMaps, begin: float, rows: int) -> tuple[float, float, float, float]:
+    half = FRAME_SECONDS / 2
+    return begin - half, begin + maps.shown_frames * FRAME_SECONDS - half, rows - 0.5, -0.5
+
+
+def draw_features(axes: Axes, maps: AttentionMaps, begin: float) -> None:
+    shown = maps.features[:, : 2 * maps.shown_frames]
+    left, right, _, _ = extent(maps, begin, 1)
+    axes.imshow(shown, cmap="magma", origin="lower", aspect="auto", extent=(left, right, 0, len(shown)))
+    axes.set_ylabel("mel bin")
+    axes.set_title("Log-mel features, what the encoder hears", loc="left", fontsize=10)
+
+
+def draw_noise(axes: Axes, maps: AttentionMaps, begin: float) -> None:
+    assert maps.noise is not None
+    noise = maps.noise[: maps.shown_frames]
+    edges = begin + FRAME_SECONDS * (np.arange(len(noise) + 1) - 0.5)
+    axes.stairs(noise, edges, fill=True, color=NOISE, alpha=0.35)
+    axes.stairs(noise, edges, color=NOISE, linewidth=0.8)
+    axes.axhline(DOMINATED, color="#555", linewidth=0.8, linestyle="--")
+    axes.set(ylim=(0, 1), yticks=[0, 0.5, 1], ylabel="share")
+    axes.set_title("Noise, share of each frame's energy (dashed: above it, noise dominates)", loc="left", fontsize=10)
+
+
+def draw_attention(axes: Axes, weights: np.ndarray, maps: AttentionMaps, begin: float, kind: str) -> Any:
+    """Weights [L, S] as a heat map; the square root of a weight is its darkness, so that faint ones are seen.
+
+    Darkest is the largest weight at a peak, so that frames which every token looks at do not make all else pale.
+    """
+    shown = weights[:, : maps.shown_frames]
+    largest = float(peak_weights(shown).max()) or 1.0
+    image = axes.imshow(
+        shown,
+        cmap=MAPS[kind],
+        norm=PowerNorm(0.5, 0.0, largest, clip=True),
+        aspect="auto",
+        interpolation="nearest",
+        extent=extent(maps, begin, len(weights)),
+    )
+    return image
+
+
+def color_bar(figure: Figure, image: Any, axes: Axes, inches: float) -> None:
+    """``inches``: the panel's height, which the bar is as high as."""
+    aspect = BAR_ASPECT * inches
+    bar = figure.colorbar(image, ax=axes, pad=0.01, fraction=0.025, aspect=aspect, extend="max", extendfrac=0.03)
+    # Quarters of the bar's height: its scale is that of square roots.
+    places = [image.norm.vmax * share**2 for share in (0, 0.25, 0.5, 0.75, 1)]
+    bar.set_ticks(places, labels=[f"{place:.2g}" for place in places])
+    bar.set_label("share in 20 ms", fontsize=7.5)
+    bar.ax.tick_params(labelsize=7)
+
+
+def draw_gates(figure: Figure, axes: Axes, maps: AttentionMaps) -> None:
+    assert maps.gates is not None
+    gates = maps.gates.T
+    image = axes.imshow(gates, cmap=GATE_MAP, vmin=0, vmax=1, aspect="auto", interpolation="nearest")
+    step = -(-len(maps.layers) // 10)
+    axes.set_xticks(range(0, len(maps.layers), step), [str(layer) for layer in maps.layers[::step]], fontsize=8)
+    axes.tick_params(labelleft=False)
+    axes.set_xlabel("layer")
+    axes.set_title("Gate (1: primary)", loc="left", fontsize=10)
+    if gates.size <= MOST_WRITTEN_GATES and len(maps.layers) <= 8 and len(gates) * TOKEN_INCHES <= HIGHEST:
+        for (row, column), gate in np.ndenumerate(gates):
+            color = "white" if abs(gate - 0.5) > 0.32 else "#222"
+            axes.text(column, row, f"{gate:.2f}", ha="center", va="center", fontsize=6.5, color=color)
+    bar = figure.colorbar(image, ax=axes, pad=0.03, fraction=0.06, aspect=BAR_ASPECT * panel_inches(len(gates)))
+    bar.ax.tick_params(labelsize=7)
+
+
+def draw_shares(axes: Axes, maps: AttentionMaps) -> None:
+    """How much of each token's attention falls on frames that noise dominates."""
+    kinds = [(maps.primary, PRIMARY), (maps.secondary, SECONDARY)]
+    drawn = [(maps.share_on_noise(weights), color) for weights, color in kinds if weights is not None]
+    thick = 0.8 / len(drawn)
+    for number, (share, color) in enumerate(drawn):
+        assert share is not None
+        places = np.arange(len(share)) + thick * (number - (len(drawn) - 1) / 2)
+        axes.barh(places, share, thick, color=color)
+    axes.tick_params(labelleft=False)
+    axes.set(xlim=(0, 1), xticks=[0, 0.5, 1])
+    colors = "" if len(drawn) == 1 else "\n(blue primary, orange secondary)"
+    axes.set_xlabel(f"share on frames that\nnoise dominates{colors}", fontsize=8.5)
+    axes.set_title("Attention on noise", loc="left", fontsize=10)
+
+
+def written(figure: Figure) -> bytes:
+    file = io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing")  # in a file's name: it is drawn as a box
+        figure.savefig(file, format="png")
+    return file.getvalue()
