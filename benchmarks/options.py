@@ -46,6 +46,7 @@ class Option:
 
 
 FULL, FROZEN = ("model.strategy=full",), ("model.strategy=frozen_encoder",)
+NOISE = ("data.augmentation.noise.folder=recordings/noise", "data.augmentation.noise_share=1", "noise.loss_weight=0.1")
 OPTIONS = (
     Option("onednn", (*FULL, "performance.onednn=false"), FULL),
     Option("checkpointing_encoder", FULL, (*FULL, "model.gradient_checkpointing=encoder")),
@@ -53,6 +54,7 @@ OPTIONS = (
     Option("checkpointing_all", FULL, (*FULL, "model.gradient_checkpointing=all")),
     Option("frozen_encoder", FULL, FROZEN),
     Option("cache_encoder", FROZEN, (*FROZEN, "performance.cache_encoder={folder}/cache")),
+    Option("noise_loss", FULL, (*FULL, *NOISE)),
     Option("offload_activations", FULL, (*FULL, "performance.offload_activations=true"), on_gpu_only=True),
     Option("tf32", (*FULL, "engine.precision=fp32"), (*FULL, "engine.precision=fp32", "performance.tf32=true"), True),
 )

@@ -1,0 +1,52 @@
+"""What is kept of an arm: its figures by condition and speaker, from which every comparison can be made again."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from trainer.journal import whole_rows
+
+Row = dict[str, Any]
+KEPT_OF_SUITE = ("date", "hardware", "versions", "seconds")
+KEPT_OF_CONDITION = ("kind", "ratio", "word_error_rate", "character_error_rate", "substitutions", "deletions")
+
+
+def suite_figures(folder: Path) -> Row:
+    """Of a suite of one checkpoint: error rates by condition, errors and words by speaker, the attention odds.
+
+    Returns:
+        ``conditions`` by name, with ``speakers``: of each the word errors and the words.
+    """
+    suite = json.loads((folder / "noise_suite.json").read_text(encoding="utf-8"))
+    checkpoint = suite["checkpoints"][0]
+    conditions = {}
+    for name, figures in checkpoint["conditions"].items():
+        kept = {key: figures[key] for key in (*KEPT_OF_CONDITION, "insertions") if key in figures}
+        conditions[name] = kept | {
+            "speakers": by_speaker(folder / "predictions" / checkpoint["name"] / f"{name}.jsonl")
+        }
+    odds = checkpoint["attention_odds"]
+    return {key: suite[key] for key in KEPT_OF_SUITE} | {"conditions": conditions, "attention_odds": odds}
+
+
+def by_speaker(predictions: Path) -> dict[str, list[int]]:
+    """Word errors and words of each speaker."""
+    sums: dict[str, list[int]] = {}
+    for row in whole_rows(predictions):
+        counts = sums.setdefault(str(row["columns"].get("speaker", row["id"])), [0, 0])
+        counts[0] += row["substitutions"] + row["deletions"] + row["insertions"]
+        counts[1] += row["hits"] + row["substitutions"] + row["deletions"]
+    return dict(sorted(sums.items()))
+
+
+def training_figures(folder: Path) -> Row:
+    """The run's summary, and what it logged last: losses, gates, the distance of the two attentions."""
+    rows = whole_rows(folder / "metrics.jsonl")
+    last: Row = {}
+    for kind in ("train", "attention"):
+        of_kind = [row for row in rows if row["kind"] == kind]
+        last[kind] = of_kind[-1] if of_kind else None
+    seconds = [row["seconds_per_step"] for row in rows if row["kind"] == "train"]
+    summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+    middle = sorted(seconds)[len(seconds) // 2] if seconds else None
+    return {"summary": summary, "last_logged": last, "median_seconds_per_step": middle}

@@ -1,0 +1,59 @@
+"""Families of arms beside each other: error rates over seeds, and paired bootstrap intervals over speakers."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from trainer.scoring.intervals import Interval, percentiles, rates, resampled_sums
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Compared:
+    """A family under one condition.
+
+    Attributes:
+        rates: word error rate of each seed.
+        mean: of all seeds together, errors over words.
+        interval: 95 %, speakers drawn.
+        relative: less than the first family's, as a share of it, with its interval of paired draws; None for the first.
+        absolute: likewise, as a difference of rates.
+    """
+
+    rates: tuple[float, ...]
+    mean: float
+    interval: Interval
+    relative: tuple[float, Interval] | None
+    absolute: tuple[float, Interval] | None
+
+
+def counts(results: list[Row], suite: str, condition: str) -> np.ndarray:
+    """Word errors and words of each speaker over all seeds: int64 [speakers, 2], in the speakers' order.
+
+    Raises:
+        ValueError: if the seeds were not measured on the same words.
+    """
+    of_seeds = [result[suite]["conditions"][condition]["speakers"] for result in results]
+    speakers = sorted(of_seeds[0])
+    for other in of_seeds:
+        if [(name, other[name][1]) for name in sorted(other)] != [(name, of_seeds[0][name][1]) for name in speakers]:
+            raise ValueError(f"{results[0]['arm']} and another seed were not measured on the same words")
+    return np.array([[sum(seed[name][i] for seed in of_seeds) for i in (0, 1)] for name in speakers], dtype=np.int64)
+
+
+def compare(ours: list[Row], theirs: list[Row] | None, suite: str, condition: str) -> Compared:
+    """One family, and how it differs from another; each seed's rate, and all seeds together."""
+    own = counts(ours, suite, condition)
+    each = tuple(result[suite]["conditions"][condition]["word_error_rate"] for result in ours)
+    mean = own[:, 0].sum() / own[:, 1].sum()
+    if theirs is None:
+        sums = resampled_sums(own)
+        return Compared(each, mean, percentiles(rates(sums[:, 0], sums[:, 1])), None, None)
+    other = counts(theirs, suite, condition)
+    base = other[:, 0].sum() / other[:, 1].sum()
+    sums = resampled_sums(np.hstack([own, other]))
+    drawn, drawn_base = rates(sums[:, 0], sums[:, 1]), rates(sums[:, 2], sums[:, 3])
+    relative = 1 - mean / base, percentiles(1 - drawn / drawn_base)
+    return Compared(each, mean, percentiles(drawn), relative, (mean - base, percentiles(drawn - drawn_base)))

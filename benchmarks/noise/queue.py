@@ -1,0 +1,89 @@
+"""Arms one after the other, each training and suite in a process of its own; what was killed goes on where it stood."""
+
+import json
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+from trainer.comparison.planning import PlannedArm
+from trainer.comparison.running import LAUNCH, is_finished, only_one, tell_and_run, training_command
+from trainer.config import RunConfig
+from trainer.config_file import dump_config
+from trainer.scoring.report import put
+from trainer.stopping import StopRequest
+
+from .arm_result import suite_figures, training_figures
+from .plan import Plan, config_of
+
+DEVELOPMENT, REPORT = "development", "report"
+
+
+def result_path(results: Path, arm: str) -> Path:
+    return results / "arms" / f"{arm}.json"
+
+
+def wanted_suites(plan: Plan, arm: str) -> list[str]:
+    return [DEVELOPMENT, REPORT] if arm in plan.reported else [DEVELOPMENT]
+
+
+def is_done(plan: Plan, results: Path, arm: str) -> bool:
+    """Whether the arm's result is there, of what it sets now, with every suite that is wanted of it."""
+    try:
+        found = json.loads(result_path(results, arm).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return found["sets"] == plan.arms[arm] and all(suite in found for suite in wanted_suites(plan, arm))
+
+
+def run_queue(plan: Plan, folder: Path, output: Path) -> dict[str, str]:
+    """Run what is not done yet; results go beside the plan. Returns the arms that failed, and why.
+
+    Args:
+        folder: the plan's.
+        output: the runs'.
+
+    Raises:
+        ConfigError: for an arm whose config is wrong, before any is run.
+        Stopped: if a stop was asked for.
+    """
+    configs = {arm: config_of(plan, folder, arm, output) for arm in plan.arms}
+    output.mkdir(parents=True, exist_ok=True)
+    failed: dict[str, str] = {}
+    with StopRequest() as stop, only_one(output) as lock:
+        for arm, config in configs.items():
+            if is_done(plan, folder, arm):
+                continue
+            log = output / f"{arm}.log"
+            told = run_arm(plan, folder, arm, config, log, (stop, lock))
+            if told is not None:
+                failed[arm] = f"{told}; {log}"
+                print(f"arm {arm} failed: {failed[arm]}", file=sys.stderr, flush=True)
+    return failed
+
+
+def run_arm(plan: Plan, folder: Path, arm: str, config: RunConfig, log: Path, control: tuple[Any, int]) -> str | None:
+    """Train, measure and write down; None, or why there is no result."""
+    run, is_trained = Path(config.output_dir), plan.arms[arm] is not None
+    file = log.with_suffix(".yaml")
+    put(file, dump_config(config))
+    if is_trained and not is_finished(PlannedArm(arm, config, "validation", True)):
+        code = tell_and_run(f"{arm}: training", training_command([sys.executable], file), log, *control)
+        if code:
+            return f"training ended with exit code {code}"
+    shutil.rmtree(run / "checkpoints", ignore_errors=True)  # a gigabyte that nothing goes on from
+    result: dict[str, Any] = {"arm": arm, "sets": plan.arms[arm]}
+    if is_trained:
+        result["training"] = training_figures(run)
+    checkpoint = run / "final" if is_trained else config.model.checkpoint
+    for suite in wanted_suites(plan, arm):
+        command = [sys.executable, str(LAUNCH / "eval.py"), "--noise-suite", str(folder / getattr(plan, suite))]
+        command += ["--checkpoint", f"{arm}={checkpoint}", "--config", str(file), "--output", str(run / suite)]
+        code = tell_and_run(f"{arm}: {suite}", command, log, *control)
+        if code:
+            return f"the {suite} suite ended with exit code {code}"
+        result[suite] = suite_figures(run / suite)
+    path = result_path(folder, arm)
+    path.parent.mkdir(exist_ok=True)
+    put(path, json.dumps(result, indent=1, ensure_ascii=False) + "\n")
+    return None
