@@ -10,7 +10,8 @@ from trainer.config import RunConfig
 from trainer.config_file import load_config
 
 FOLDER = Path(__file__).parent.parent / "configs"
-RECIPES = sorted(path for path in FOLDER.glob("*.yaml") if path.name != "common.yaml")
+SUITES = ("noise_suite.yaml", "demo_noise_suite.yaml")  # of launch/eval.py, no runs
+RECIPES = sorted(path for path in FOLDER.glob("*.yaml") if path.name not in ("common.yaml", *SUITES))
 CHECKPOINTS = {
     "tiny": "openai/whisper-tiny",
     "base": "openai/whisper-base",

@@ -17,7 +17,8 @@ from trainer.config_file import ConfigError, load_config
 from trainer.plan import NOT_LOOKED_AT, make_plan, print_plan
 
 FOLDER = Path(__file__).parent.parent / "configs"
-RECIPES = sorted(path for path in FOLDER.glob("*.yaml") if path.name not in ("common.yaml", "demo_adapt.yaml"))
+NO_RUNS = ("common.yaml", "demo_adapt.yaml", "noise_suite.yaml", "demo_noise_suite.yaml")
+RECIPES = sorted(path for path in FOLDER.glob("*.yaml") if path.name not in NO_RUNS)
 
 
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.stem)

@@ -1,0 +1,173 @@
+"""Where the two attentions of a checkpoint look in noise: on the frames that noise dominates, or on the others.
+
+Of one mixture each, the reference text is fed to the decoder (teacher forcing), so that what is looked at does not
+depend on what was understood.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from data.errors import DataError
+from data.evaluation import EvaluationRows
+from data.labels import IGNORED, LabelEncoder
+from data.sources import Source
+from data.utterance import SAMPLING_RATE, AudioBatch
+from modeling.decoding import encoder_padding, is_multilingual
+
+from ..batch import features_of
+from ..evaluation import Evaluator, gather_objects
+from ..noise_target import noise_target
+from ..scoring.intervals import percentiles, resampled_sums
+from .conditions import Condition
+from .mixing import Mixer
+
+DOMINATED = 0.5  # share of a frame's energy from which it is the noise's
+BATCH_SIZE = 4  # mixtures whose attention weights are held at a time
+PARTS_OF_ONE = 1_000_000  # that shares are counted in for the bootstrap, which draws whole numbers
+FRAME = SAMPLING_RATE // 50  # samples
+
+
+def condition_for(conditions: Sequence[Condition]) -> Condition | None:
+    """Recorded noise, or else the first kind there is, at the ratio nearest to 0 dB."""
+    mixed = [one for one in conditions if one.ratio is not None]
+    kinds = [one for one in mixed if one.kind == "noise"] or [one for one in mixed if one.kind == mixed[0].kind]
+    return min(kinds, key=lambda one: (abs(one.ratio or 0.0), one.ratio), default=None)
+
+
+def attention_odds(
+    model: Any, evaluator: Evaluator, source: Source, mixer: Mixer, condition: Condition, utterances: int
+) -> dict[str, Any] | None:
+    """Shares of primary and secondary attention on noise-dominated frames, and their odds share / (1 - share).
+
+    Args:
+        model: with two attentions, on the evaluator's device.
+        evaluator: whose accelerator, features, language and task count.
+        utterances: so many, drawn by their ids' hashes.
+
+    Returns:
+        Means over heads and target tokens, over all layers and by layer; the same on all ranks. None where no
+        utterance has a text that can be fed.
+    """
+    accelerator = evaluator.accelerator
+    labels = label_encoder(model, evaluator)
+    rows = EvaluationRows(
+        source,
+        BATCH_SIZE,
+        check=evaluator.check_language,
+        subset=utterances,
+        rank=accelerator.process_index,
+        world_size=accelerator.num_processes,
+    )
+    rows.change = lambda utterance: mixer.mixed(utterance, condition)
+    figures: list[np.ndarray] = []
+    was_training = model.training
+    model.eval()
+    for turn in rows.turns():
+        batch = turn.audio
+        if batch is not None and batch.noise is not None:
+            figures += figures_of(model, evaluator, labels, batch)
+    model.train(was_training)
+    joined = [one for share in gather_objects(accelerator, figures) for one in share]
+    return report(np.stack(joined), condition) if joined else None
+
+
+def label_encoder(model: Any, evaluator: Evaluator) -> LabelEncoder:
+    tokenizer, most = evaluator.processor.tokenizer, model.config.max_target_positions
+    return LabelEncoder(tokenizer, is_multilingual(model), evaluator.language, evaluator.task, most)
+
+
+@torch.no_grad()
+def figures_of(model: Any, evaluator: Evaluator, labels: LabelEncoder, batch: AudioBatch) -> list[np.ndarray]:
+    """Of each mixture that has a text, float64 [4, layers], summed over its target tokens.
+
+    The rows: tokens; primary attention on noise, mean over heads; secondary likewise; the gate. A first column before
+    the layers' holds the tokens' number and, in its second row, the tokens times the share of frames that are noise.
+    """
+    encoded, chosen = [], []
+    for row, (text, language) in enumerate(zip(batch.texts, batch.languages, strict=True)):
+        try:
+            encoded.append(labels.encode(text, language))
+            chosen.append(row)
+        except DataError:
+            continue  # empty, too long, or in a language that must be heard first
+    if not chosen:
+        return []
+    assert batch.noise is not None
+    device = evaluator.accelerator.device
+    lengths = batch.audio_lengths[chosen]
+    audio, noise = (samples[chosen, : int(lengths.max())] for samples in (batch.audio, batch.noise))
+    features, visible = features_of(audio, lengths, evaluator.log_mel, encoder_padding(model), device)
+    ids, targets = (tokens.to(device) for tokens in labels.pad(encoded))
+    with evaluator.accelerator.autocast():
+        output = model(
+            features,
+            feature_lengths=None if visible is None else visible.tolist(),
+            decoder_input_ids=ids,
+            output_attentions=True,
+            use_cache=False,
+        )
+    frames = output.cross_attentions[0].shape[-1]
+    dominated = (noise_target(audio, noise, frames) > DOMINATED).to(device)
+    is_target = (targets != IGNORED).float()
+    own = (lengths.to(device) // FRAME).clamp(min=1)
+    tokens = is_target.sum(1)
+    columns = [torch.stack([tokens, tokens * dominated.sum(1) / own, tokens * 0, tokens * 0], dim=1)]
+    for primary, secondary, gate in zip(
+        output.cross_attentions, output.secondary_attentions, output.gates, strict=True
+    ):
+        shares = [(weights.float() * dominated[:, None, None]).sum(-1).mean(1) for weights in (primary, secondary)]
+        sums = [(share * is_target).sum(1) for share in (*shares, gate.float())]
+        columns.append(torch.stack([tokens, *sums], dim=1))
+    return list(torch.stack(columns, dim=2).cpu().double().numpy())
+
+
+def report(figures: np.ndarray, condition: Condition) -> dict[str, Any]:
+    """The figures of all mixtures [mixtures, 4, 1 + layers] as the suite writes them."""
+    sums = figures.sum(axis=0)
+    tokens = sums[0, 0]
+    primary, secondary, gates = sums[1:, 1:] / tokens
+    overall = figures[:, 1:3, 1:].mean(axis=2)  # [mixtures, 2], summed over tokens
+    counts = np.round(np.column_stack([figures[:, 0, 0:1], overall]) * PARTS_OF_ONE).astype(np.int64)
+    interval = None
+    if len(counts) > 1:
+        drawn = resampled_sums(counts).astype(np.float64)
+        interval = percentiles(ratios(drawn[:, 1] / drawn[:, 0], drawn[:, 2] / drawn[:, 0]))
+    return {
+        "condition": condition.name,
+        "utterances": len(figures),
+        "tokens": int(tokens),
+        "noise_dominated_frames": float(sums[1, 0] / tokens),
+        "primary_share": float(primary.mean()),
+        "secondary_share": float(secondary.mean()),
+        "primary_odds": odds(float(primary.mean())),
+        "secondary_odds": odds(float(secondary.mean())),
+        "odds_ratio": float(ratios(primary.mean(keepdims=True), secondary.mean(keepdims=True))[0]),
+        "odds_ratio_interval": interval,
+        "gate": float(gates.mean()),
+        "layers": [
+            {
+                "primary_share": float(one),
+                "secondary_share": float(other),
+                "primary_odds": odds(float(one)),
+                "secondary_odds": odds(float(other)),
+                "gate": float(gate),
+            }
+            for one, other, gate in zip(primary, secondary, gates, strict=True)
+        ],
+    }
+
+
+def odds(share: float) -> float:
+    """share / (1 - share), finite also where everything falls on noise."""
+    share = min(max(share, 0.0), 1.0)
+    return share / max(1.0 - share, 1.0 / PARTS_OF_ONE)
+
+
+def ratios(primary: np.ndarray, secondary: np.ndarray) -> np.ndarray:
+    """Secondary odds over primary odds; 1 where the two look alike."""
+    least = 1.0 / PARTS_OF_ONE
+    one, other = (np.clip(share, least, 1.0 - least) for share in (primary, secondary))
+    return (other / (1.0 - other)) / (one / (1.0 - one))

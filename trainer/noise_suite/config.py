@@ -1,0 +1,148 @@
+"""The suite's own config: what is mixed with what, how loud, how it is decoded; checked before any model is opened."""
+
+import difflib
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Discriminator, Field, Tag, ValidationError, field_validator, model_validator
+
+from data.augmentation_config import NoiseSourceConfig
+from data.config import Section, SourceConfig
+
+from ..config_file import ConfigError, apply_overrides, describe, read_yaml
+from ..config_reference import inner_model
+from ..evaluation_config import EvaluationConfig
+from .conditions import Condition, NoiseType, conditions_of
+
+SYNTHETIC = "synthetic"
+RECORDED, MADE = "recordings", "made"  # which of noise's types is meant; in no key's path
+LOUDEST, FAINTEST = -60.0, 60.0  # decibels; beyond them nothing is left of the one or the other
+MOST_TOLD = 3  # mistakes at a time: a run's config in a suite's place has nothing but mistakes
+DECODING = ("batch_size", "max_new_tokens", "beams", "normalizer", "cluster", "columns")
+NoiseOrigin = Annotated[
+    Annotated[NoiseSourceConfig, Tag(RECORDED)] | Annotated[Literal["synthetic"], Tag(MADE)],
+    Discriminator(lambda value: MADE if isinstance(value, str) else RECORDED),
+]
+
+
+class NonSpeechConfig(Section):
+    """Clips of noise without speech, in which every word is invented."""
+
+    clips: int = Field(100, gt=0)
+    seconds: float = Field(10.0, ge=0.1, le=30, description="of each clip")
+
+
+class NoiseSuiteConfig(Section):
+    """What launch/eval.py --noise-suite measures. Keys of decoding left out are the run's evaluation section's."""
+
+    speech: SourceConfig | None = Field(
+        None, description="clean recordings with transcripts; without it, the run's test split, else its validation"
+    )
+    noise: NoiseOrigin | None = Field(
+        None, description="recordings of noise; `synthetic`: noises made from the seed, for trying it out"
+    )
+    types: tuple[NoiseType, ...] | None = Field(
+        None,
+        description="noise: recordings of `noise`; babble: other utterances on top of each other; competing: one other "
+        "utterance; without it, all that there is something to mix for",
+    )
+    ratios: tuple[float, ...] = Field((20.0, 10.0, 5.0, 0.0, -5.0), description="decibels of speech over noise")
+    clean: bool = Field(True, description="the speech as it is, too")
+    non_speech: NonSpeechConfig | None = Field(None, description="clips of noise alone: how many words are invented")
+    babble_speakers: int = Field(6, ge=2, le=32, description="utterances that make up a babble")
+    utterances: int | None = Field(None, gt=0, description="only so many, drawn by their ids' hashes")
+    attention_utterances: int = Field(
+        32, ge=0, description="so many mixtures' attention is looked at, of checkpoints with two attentions; 0: none"
+    )
+    seed: int = Field(0, ge=0)
+    batch_size: int | None = Field(None, gt=0)
+    max_new_tokens: int | None = Field(None, gt=0, lt=448)
+    beams: int | None = Field(None, gt=0, le=64)
+    normalizer: Literal["auto", "english", "basic", "none"] | None = None
+    language: str | None = Field(None, description="ISO 639-1 code of the speech; else that of the source or the run")
+    cluster: str | None = Field(None, description="the column, such as speaker, whose values are drawn for intervals")
+    columns: tuple[str, ...] | None = Field(None, description="columns that predictions carry")
+
+    @field_validator("ratios")
+    @classmethod
+    def ratios_are_decibels(cls, ratios: tuple[float, ...]) -> tuple[float, ...]:
+        for ratio in ratios:
+            if not math.isfinite(ratio) or not LOUDEST <= ratio <= FAINTEST:
+                raise ValueError(f"a ratio is {ratio}; it must be a number of decibels, {LOUDEST:g} to {FAINTEST:g}")
+            if ratios.count(ratio) > 1:
+                raise ValueError(f"{ratio:g} stands twice")
+        return ratios
+
+    @field_validator("types")
+    @classmethod
+    def types_once(cls, types: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        for kind in types or ():
+            if (types or ()).count(kind) > 1:
+                raise ValueError(f"{kind!r} stands twice")
+        return types
+
+    @model_validator(mode="after")
+    def something_to_measure(self) -> "NoiseSuiteConfig":
+        if self.noise is None and "noise" in (self.types or ()):
+            raise ValueError(
+                "types has 'noise', but noise is missing: name a folder of recordings, or write noise: synthetic"
+            )
+        if self.noise is None and self.non_speech is not None:
+            raise ValueError("non_speech needs noise: name a folder of recordings, or write noise: synthetic")
+        if self.kinds and not self.ratios:
+            raise ValueError("ratios is empty: give some, in decibels, or types: [] for clean speech alone")
+        if not self.conditions:
+            raise ValueError("nothing is measured: clean is false, types is empty and non_speech is missing")
+        return self
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """The types that are mixed."""
+        if self.types is not None:
+            return self.types
+        return ("noise", "babble", "competing") if self.noise is not None else ("babble", "competing")
+
+    @property
+    def conditions(self) -> list[Condition]:
+        return conditions_of(self.kinds, self.ratios, self.clean, self.non_speech is not None)
+
+    def evaluation(self, below: EvaluationConfig) -> EvaluationConfig:
+        """An evaluation section with what is given here over it; columns go with the speech that they are of."""
+        if self.speech is not None:
+            below = below.model_copy(update={"columns": (), "cluster": None})
+        given = {key: value for key in DECODING if (value := getattr(self, key)) is not None}
+        return below.model_copy(update=given)
+
+
+def load_suite(path: str | Path, overrides: Sequence[str] = ()) -> NoiseSuiteConfig:
+    """The suite of a file, ``key.path=value`` overrides applied.
+
+    Raises:
+        ConfigError: as :func:`trainer.config_file.load_config`.
+    """
+    return suite_of(apply_overrides(read_yaml(Path(path)), overrides), str(path))
+
+
+def suite_of(values: dict[str, Any], named: str = "the suite") -> NoiseSuiteConfig:
+    """The suite that nested values describe; mistakes are told as of ``named``."""
+    try:
+        return NoiseSuiteConfig.model_validate(values)
+    except ValidationError as error:
+        problems = list(dict.fromkeys(told(problem) for problem in error.errors()))
+        more = f"; and {len(problems) - MOST_TOLD} more" if len(problems) > MOST_TOLD else ""
+        raise ConfigError(f"{named}: " + "; ".join(problems[:MOST_TOLD]) + more) from None
+
+
+def told(problem: Any) -> str:
+    """One of pydantic's findings in a line."""
+    location = tuple(part for part in problem["loc"] if part not in (RECORDED, MADE))
+    if problem["type"] != "extra_forbidden":
+        return describe({**problem, "loc": location})
+    model: Any = NoiseSuiteConfig
+    for part in location[:-1]:
+        model = inner_model(model.model_fields[part].annotation)
+    match = difflib.get_close_matches(str(location[-1]), model.model_fields, n=1, cutoff=0.5)
+    right = f"did you mean {match[0]!r}?" if match else f"known here: {', '.join(model.model_fields)}"
+    return f"unknown key {'.'.join(map(str, location))}; {right}"

@@ -1,0 +1,122 @@
+"""What every checkpoint of a suite shares: speech, noises, mixtures and the run's config; opened before any model."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from data.config import DataConfig
+from data.errors import nearest
+from data.sources import Source
+
+from ..config import ModelConfig, RunConfig, TrainingConfig
+from ..config_file import ConfigError, load_config
+from ..evaluate_checkpoint import chosen_split, open_split
+from ..evaluation_config import EvaluationConfig
+from ..scoring.normalizers import build_normalizer
+from .checkpoints import NamedCheckpoint
+from .config import NoiseSuiteConfig, load_suite, suite_of
+from .mixing import Mixer
+from .speech import HeldSource, Noises, Speech, check_columns, gather_speech, non_speech_source
+
+
+@dataclass(frozen=True)
+class Materials:
+    """What all checkpoints share.
+
+    Attributes:
+        run: the config whose engine, language and evaluation count where the suite says nothing.
+        non_speech: clips of noise alone, None where none are wanted.
+    """
+
+    suite: NoiseSuiteConfig
+    run: RunConfig
+    evaluation: EvaluationConfig
+    speech: Speech
+    noises: Noises | None
+    non_speech: HeldSource | None
+    mixer: Mixer
+
+    @property
+    def language(self) -> str | None:
+        return self.suite.language or self.speech.source.config.language or self.run.data.language
+
+
+def as_suite(suite: NoiseSuiteConfig | Mapping[str, Any] | str | Path) -> NoiseSuiteConfig:
+    if isinstance(suite, NoiseSuiteConfig):
+        return suite
+    return suite_of(dict(suite)) if isinstance(suite, Mapping) else load_suite(suite)
+
+
+def gather(
+    suite: NoiseSuiteConfig, named: Sequence[NamedCheckpoint], config: RunConfig | str | Path | None, split: str | None
+) -> Materials:
+    """Open everything but the models.
+
+    Raises:
+        ConfigError, DataError: where something is missing, or speech and suite do not fit each other.
+    """
+    check_language(suite.language)
+    run = run_config(suite, named, config)
+    if suite.speech is not None:
+        source = Source(suite.speech, "speech")
+        source.check_columns()
+    else:
+        source = open_split(run, chosen_split(run, split))
+    evaluation = suite.evaluation(run.evaluation)
+    language = suite.language or source.config.language or run.data.language
+    build_normalizer(evaluation.normalizer, language)
+    check_columns(source, evaluation.columns, evaluation.cluster)
+    noises = open_noises(suite)
+    speech = gather_speech(source, suite, evaluation.cluster)
+    alone = None
+    if suite.non_speech is not None:
+        assert noises is not None  # the config has seen to it
+        alone = non_speech_source(noises, suite.non_speech, suite.seed)
+    mixer = Mixer(suite.seed, noises, speech.talkers, speech.speakers, suite.babble_speakers)
+    return Materials(suite, run, evaluation, speech, noises, alone, mixer)
+
+
+def check_language(language: str | None) -> None:
+    """Raises: ConfigError: for a language that no Whisper knows."""
+    from transformers.models.whisper.tokenization_whisper import LANGUAGES
+
+    if language is not None and language not in LANGUAGES:
+        raise ConfigError(f"language is {language!r}, which Whisper does not know{nearest(language, LANGUAGES)}")
+
+
+def run_config(
+    suite: NoiseSuiteConfig, named: Sequence[NamedCheckpoint], given: RunConfig | str | Path | None
+) -> RunConfig:
+    """The run's config: given, of a checkpoint's run, or, where the suite has speech of its own, made up for it."""
+    path = next(filter(None, (checkpoint.run_config for checkpoint in named)), None) if given is None else None
+    if isinstance(given, RunConfig):
+        run = given
+    elif given is not None or path is not None:
+        run = load_config(given or path or "")
+    elif suite.speech is None:
+        raise ConfigError("speech is missing, and so is --config, and no checkpoint lies in a run's folder")
+    else:
+        run = RunConfig(
+            output_dir="",
+            model=ModelConfig(checkpoint=named[0].path),
+            data=DataConfig(train=suite.speech, language=suite.language),
+            training=TrainingConfig(steps=1),
+        )
+    if run.engine.zero_stage:  # nothing is trained: one copy a process is simplest
+        engine = run.engine.model_copy(update={"zero_stage": 0, "cpu_offload": "none"})
+        run = run.model_copy(update={"engine": engine})
+    return run
+
+
+def open_noises(suite: NoiseSuiteConfig) -> Noises | None:
+    """Raises: DataError: where there are none."""
+    if suite.noise is None:
+        return None
+    if isinstance(suite.noise, str):
+        from data.synthetic_noise import SyntheticNoises
+
+        return SyntheticNoises(suite.seed)
+    from data.noise_clips import NoiseClips
+
+    return NoiseClips(suite.noise, "noise")

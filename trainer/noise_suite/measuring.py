@@ -1,0 +1,171 @@
+"""One checkpoint under all conditions: decoded where that is not known yet, kept as soon as it is."""
+
+from collections.abc import Callable
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from ..evaluation import Evaluator, check_positions, gather_objects
+from ..languages import check_known
+from ..scoring.normalizers import build_normalizer
+from .attention_odds import attention_odds, condition_for
+from .checkpoints import NamedCheckpoint
+from .conditions import CLEAN, NON_SPEECH, Condition
+from .config import SYNTHETIC
+from .figures import condition_figures
+from .materials import Materials
+from .results import Measured, keep, keep_odds, kept, kept_odds, measured
+
+FORMAT = 1  # of what is kept; raise it when the same settings come to give other mixtures
+
+Say = Callable[[str], None]
+
+
+class Subject:
+    """A checkpoint that is measured; all ranks must do the same with it.
+
+    Args:
+        identity: of its weights.
+        place: the folder of its predictions.
+        tell: told how it goes on.
+    """
+
+    def __init__(
+        self,
+        accelerator: Any,
+        checkpoint: NamedCheckpoint,
+        identity: str,
+        materials: Materials,
+        place: Path,
+        tell: Say,
+    ) -> None:
+        self.accelerator, self.checkpoint, self.identity = accelerator, checkpoint, identity
+        self.materials, self.place, self.tell = materials, place, tell
+
+    @cached_property
+    def model(self) -> Any:
+        """On its device; opened only where something is not kept.
+
+        Raises:
+            CheckpointError: if it cannot be opened.
+            ConfigError: if it does not know the language, or has too few places for tokens.
+        """
+        from modeling.checkpoints import open_model
+
+        model = open_model(self.checkpoint.path)
+        check_known({"language": self.materials.language}, model)
+        check_positions(self.materials.evaluation, model)
+        return model.to(self.accelerator.device).eval()
+
+    @cached_property
+    def processor(self) -> Any:
+        from modeling.checkpoints import open_processor
+
+        return open_processor(self.checkpoint.path)
+
+    @cached_property
+    def of_speech(self) -> Evaluator:
+        return self.evaluator(self.materials.speech.source)
+
+    @cached_property
+    def of_noise_alone(self) -> Evaluator:
+        assert self.materials.non_speech is not None
+        return self.evaluator(self.materials.non_speech)
+
+    def evaluator(self, source: Any) -> Evaluator:
+        return Evaluator(
+            self.accelerator,
+            self.processor,
+            source,
+            language=self.materials.language,
+            task=self.materials.run.data.task,
+            config=self.materials.evaluation,
+            in_training=False,
+        )
+
+    def measured(self) -> dict[str, Measured]:
+        """By the conditions' names."""
+        return {condition.name: self.under(condition) for condition in self.materials.suite.conditions}
+
+    def under(self, condition: Condition) -> Measured:
+        normalizer, name = self.materials.evaluation.normalizer, f"{self.checkpoint.name}: {condition.name}"
+        settings = settings_of(condition, self.identity, self.materials, self.accelerator.mixed_precision)
+        old = None
+        if self.accelerator.is_main_process:
+            old = kept(self.place, condition.name, settings, lambda own: build_normalizer(normalizer, own))
+        old = gather_objects(self.accelerator, old)[0]  # the first process looks for all: they might not share a disk
+        if old is not None:
+            self.tell(f"{name}: {headline(condition, old)}, known already")
+            return old
+        evaluator = self.of_noise_alone if condition.kind == NON_SPEECH else self.of_speech
+        evaluator.rows.change = self.materials.mixer.change_for(condition)
+        found = measured(evaluator.run(self.model), settings)
+        if self.accelerator.is_main_process:
+            keep(self.place, condition.name, found)
+        self.tell(f"{name}: {headline(condition, found)} in {found.seconds:.1f} s")
+        return found
+
+    def attention_odds(self) -> dict[str, Any] | None:
+        """As :func:`.attention_odds.attention_odds`; None for a checkpoint of one attention, or without mixtures."""
+        from modeling.checkpoints import DUAL, checkpoint_kind
+
+        suite = self.materials.suite
+        condition = condition_for(suite.conditions)
+        if condition is None or not suite.attention_utterances or checkpoint_kind(self.checkpoint.path) != DUAL:
+            return None
+        settings = settings_of(condition, self.identity, self.materials, self.accelerator.mixed_precision)
+        settings["attention_utterances"] = suite.attention_utterances
+        is_known, found = False, None
+        if self.accelerator.is_main_process:
+            is_known, found = kept_odds(self.place, settings)
+        is_known, found = gather_objects(self.accelerator, (is_known, found))[0]
+        if is_known or not getattr(self.model.config, "dual_attention", False):
+            return found
+        source = self.materials.speech.source
+        found = attention_odds(
+            self.model, self.of_speech, source, self.materials.mixer, condition, suite.attention_utterances
+        )
+        if self.accelerator.is_main_process:
+            keep_odds(self.place, settings, found)
+        if found is not None:
+            shares = f"{found['primary_share']:.1%} of the primary and {found['secondary_share']:.1%} of the secondary"
+            self.tell(f"{self.checkpoint.name}: {condition.name}: {shares} attention falls on noise")
+        return found
+
+
+def headline(condition: Condition, found: Measured) -> str:
+    figures = condition_figures(condition, found, None, None, intervals=False)
+    if condition.kind == NON_SPEECH:
+        return f"words in {figures['hallucination_rate']:.1%} of clips"
+    skipped = f", {len(found.skipped)} skipped" if found.skipped else ""
+    return f"word error rate {figures['word_error_rate']:.2%}{skipped}"
+
+
+def settings_of(condition: Condition, identity: str, materials: Materials, precision: str) -> dict[str, Any]:
+    """All that decides what is heard under a condition, as JSON holds it."""
+    suite, evaluation = materials.suite, materials.evaluation
+    settings: dict[str, Any] = {
+        "format": FORMAT,
+        "weights": identity,
+        "condition": condition.name,
+        "language": materials.language,
+        "task": materials.run.data.task,
+        "precision": precision,
+        "max_new_tokens": evaluation.max_new_tokens,
+        "beams": evaluation.beams,
+        "normalizer": evaluation.normalizer,
+        "columns": sorted({*evaluation.columns, *([evaluation.cluster] if evaluation.cluster else [])}),
+    }
+    if condition.kind != CLEAN:
+        settings["seed"] = suite.seed
+    if condition.kind in ("noise", NON_SPEECH) and materials.noises is not None:
+        noise = suite.noise if suite.noise == SYNTHETIC else suite.model_dump(mode="json")["noise"]
+        settings["noise"] = {"source": noise, "names": materials.noises.names}
+    if condition.kind == NON_SPEECH:
+        return settings | {"non_speech": suite.model_dump(mode="json")["non_speech"]}
+    if condition.kind in ("babble", "competing"):
+        settings["talkers"] = [talker.id for talker in materials.speech.talkers]
+    if condition.kind == "babble":
+        settings["babble_speakers"] = suite.babble_speakers
+    source = materials.speech.source.config.model_dump(mode="json")
+    return settings | {"speech": source, "utterances": suite.utterances, "ids": materials.speech.ids}

@@ -1,0 +1,88 @@
+"""Utterances become mixtures: drawn from the suite's seed, the kind of noise and the utterance's id, nothing else.
+
+So every checkpoint hears the same mixture, at every ratio the same noise, whatever the batch size and the ranks.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+
+from data.errors import DataError
+from data.evaluation import hash_of
+from data.noise_mixing import SILENT_POWER, added, fitted, mix, power, speech_region
+from data.utterance import Utterance
+
+from .conditions import CLEAN, NON_SPEECH, Condition
+from .speech import Noises, Talker
+
+ATTEMPTS = 8  # draws of a noise, until one is not silent where the speech is
+
+
+class Mixer:
+    """Makes the mixtures of all conditions.
+
+    Args:
+        noises: for the kind ``noise``.
+        talkers, speakers: for ``babble`` and ``competing``: who may be heard, and who speaks in each utterance; nobody
+            is heard beside themselves, as long as there are enough others.
+        babble_speakers: talkers of a babble.
+    """
+
+    def __init__(
+        self,
+        seed: int,
+        noises: Noises | None,
+        talkers: list[Talker],
+        speakers: dict[str, str],
+        babble_speakers: int,
+    ) -> None:
+        self.seed, self.noises, self.talkers = seed, noises, talkers
+        self.speakers, self.babble_speakers = speakers, babble_speakers
+
+    def change_for(self, condition: Condition) -> Callable[[Utterance], Utterance] | None:
+        """What is done to each utterance to be decoded under a condition; None for nothing."""
+        if condition.kind == NON_SPEECH:
+            return None
+        return lambda utterance: replace(self.mixed(utterance, condition), noise=None)  # nothing is to be learned of it
+
+    def mixed(self, utterance: Utterance, condition: Condition) -> Utterance:
+        """The utterance in the condition's noise; a clean one is only looked at, so that all conditions have the same.
+
+        Raises:
+            DataError: if the utterance is silent, or no noise is found for it.
+        """
+        speech = utterance.audio
+        begin, end = speech_region(speech) if len(speech) else (0, 0)
+        if power(speech[begin:end]) < SILENT_POWER:
+            raise DataError("the speech is silence, to which no ratio can be had")
+        if condition.kind == CLEAN:
+            return utterance
+        assert condition.ratio is not None
+        name = int.from_bytes(hash_of(utterance.id))
+        generator = np.random.default_rng((self.seed, int.from_bytes(hash_of(condition.kind)), name))
+        for attempt in range(ATTEMPTS):
+            noise = self.drawn(condition.kind, utterance, generator)
+            if power(noise[begin:end]) >= SILENT_POWER or attempt == ATTEMPTS - 1:
+                break  # else mix() says what is wrong
+        mixture = mix(speech, noise, condition.ratio)
+        return replace(utterance, audio=mixture.audio, noise=mixture.noise)
+
+    def drawn(self, kind: str, utterance: Utterance, generator: np.random.Generator) -> np.ndarray:
+        """A noise as long as the utterance, of no particular loudness."""
+        samples = len(utterance.audio)
+        if kind == "noise":
+            assert self.noises is not None
+            return self.noises.excerpt(samples, generator)
+        number = self.babble_speakers if kind == "babble" else 1
+        others = self.others_than(utterance.id, number)
+        chosen = [others[index] for index in generator.permutation(len(others))[:number].tolist()]
+        parts = [fitted(one.speech, samples, int(generator.integers(len(one.speech)))) for one in chosen]
+        return added(parts)
+
+    def others_than(self, name: str, number: int) -> list[Talker]:
+        """Who may be heard beside an utterance: other speakers, or other utterances where those are too few."""
+        speaker = self.speakers.get(name)
+        others = [one for one in self.talkers if one.id != name]
+        strangers = [one for one in others if not speaker or one.speaker != speaker]
+        return strangers if len(strangers) >= number else others

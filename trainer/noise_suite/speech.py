@@ -1,0 +1,141 @@
+"""What the suite mixes from: speech with transcripts, other people's speech, noises, and clips of noise alone."""
+
+import heapq
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from data.config import ColumnNames, SourceConfig
+from data.errors import DataError
+from data.evaluation import Row, check_reported_columns, hash_of, text_of_value
+from data.lanes import read_utterance, row_id
+from data.noise_mixing import SHORTEST_NOISE, SILENT_POWER, power, speech_region
+from data.sources import Source
+from data.utterance import SAMPLING_RATE
+
+from ..config_file import ConfigError
+from .conditions import NON_SPEECH
+from .config import NoiseSuiteConfig, NonSpeechConfig
+
+TALKERS = 64  # other utterances that babble and competing speech are taken from
+
+
+class Noises(Protocol):
+    """Recordings or synthetic noises, :class:`data.noise_clips.NoiseClips` or :class:`SyntheticNoises`."""
+
+    names: list[str]
+
+    def excerpt(self, samples: int, generator: np.random.Generator) -> np.ndarray: ...
+
+
+@dataclass(frozen=True)
+class Talker:
+    """Somebody else's utterance, to be heard beside another: float32 [samples], quiet ends cut off."""
+
+    id: str
+    speaker: str
+    speech: np.ndarray
+
+
+class HeldSource(Source):
+    """Rows in memory, in place of those that a source's config would give."""
+
+    def __init__(self, config: SourceConfig, name: str, held: list[Row], audio_root: str = ".") -> None:
+        super().__init__(config, name)
+        self.held = held
+        self.audio_root = audio_root
+
+    def rows(self) -> Iterator[Row]:
+        return iter(self.held)
+
+
+@dataclass(frozen=True)
+class Speech:
+    """The suite's speech.
+
+    Attributes:
+        source: of all utterances that are measured.
+        talkers: others, drawn by their ids' hashes; none where no type wants them.
+        speakers: of each utterance by its id, where the suite has a cluster column.
+        ids: a digest of the ids of what is measured, where these are known beforehand.
+    """
+
+    source: Source
+    talkers: list[Talker]
+    speakers: dict[str, str]
+    ids: str | None
+
+
+def gather_speech(source: Source, suite: NoiseSuiteConfig, cluster: str | None) -> Speech:
+    """Read a source once for what must be known of all of it: the subset, and who else may speak.
+
+    Raises:
+        ConfigError: if babble or competing speech is asked for and too few utterances are there for it.
+        DataError: if the source cannot be read.
+    """
+    wanted = {"babble": suite.babble_speakers, "competing": 1}
+    needed = max([wanted.get(kind, 0) for kind in suite.kinds], default=0)
+    if not needed and suite.utterances is None:
+        return Speech(source, [], {}, None)
+    speakers: dict[str, str] = {}
+
+    def hashed() -> Iterator[tuple[bytes, int, Row]]:
+        seen: set[str] = set()
+        for number, row in enumerate(source.rows()):
+            name = row_id(row, source)
+            if name in seen:
+                continue
+            seen.add(name)
+            if cluster and needed:
+                speakers[name] = text_of_value(row.get(cluster))
+            yield hash_of(name), number, row  # the number: rows themselves have no order
+
+    first = heapq.nsmallest(max(suite.utterances or 0, 2 * TALKERS if needed else 0), hashed(), key=lambda one: one[:2])
+    rows = [row for _, _, row in first]
+    talkers = list(itertools.islice(talkers_among(rows, source, speakers), TALKERS)) if needed else []
+    if needed and len(talkers) <= needed:
+        raise ConfigError(
+            f"{source.name} has {len(talkers)} utterances that can be heard beside others; "
+            f"{' and '.join(kind for kind in suite.kinds if kind in wanted)} need at least {needed + 1}"
+        )
+    if suite.utterances is None:
+        return Speech(source, talkers, speakers, None)
+    rows = rows[: suite.utterances]
+    held = HeldSource(source.config, source.name, rows, source.audio_root)
+    names = "\0".join(row_id(row, source) for row in rows)
+    return Speech(held, talkers, speakers, hash_of(names).hex())
+
+
+def talkers_among(rows: list[Row], source: Source, speakers: dict[str, str]) -> Iterator[Talker]:
+    """The rows that can be read and hold sound."""
+    for row in rows:
+        try:
+            utterance = read_utterance(row, source)
+        except DataError:
+            continue  # named where it is measured
+        if len(utterance.audio) < SHORTEST_NOISE:
+            continue
+        begin, end = speech_region(utterance.audio)
+        speech = utterance.audio[begin:end]
+        if power(speech) >= SILENT_POWER and len(speech) >= SHORTEST_NOISE:
+            yield Talker(utterance.id, speakers.get(utterance.id, ""), speech)
+
+
+def check_columns(source: Source, columns: tuple[str, ...], cluster: str | None) -> None:
+    """Raises: DataError: if the source lacks a column that the suite names."""
+    named = [("columns", column) for column in columns]
+    check_reported_columns(source, [*named, ("cluster", cluster)] if cluster else named)
+
+
+def non_speech_source(noises: Noises, config: NonSpeechConfig, seed: int) -> HeldSource:
+    """Clips of noise with an empty transcript, the same for every checkpoint."""
+    rows: list[dict[str, Any]] = []
+    for number in range(config.clips):
+        generator = np.random.default_rng((seed, int.from_bytes(hash_of(NON_SPEECH)), number))
+        samples = noises.excerpt(int(config.seconds * SAMPLING_RATE), generator)
+        audio = {"array": samples, "sampling_rate": SAMPLING_RATE}
+        rows.append({"audio": audio, "text": "", "id": f"{NON_SPEECH}-{number:05d}"})
+    return HeldSource(SourceConfig(folder=NON_SPEECH, columns=ColumnNames(id="id")), NON_SPEECH, rows)

@@ -1,0 +1,140 @@
+"""The suite from end to end: every checkpoint under every condition, each kept as soon as it is measured."""
+
+import datetime
+import importlib.metadata
+import json
+import platform
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ..config import RunConfig
+from ..config_file import ConfigError
+from ..engine import build_accelerator, describe_engine
+from ..meter import hardware
+from ..scoring.report import put
+from .charts import write_picture
+from .checkpoints import NamedCheckpoint, named_checkpoints, overlap_with_training
+from .config import NoiseSuiteConfig
+from .figures import condition_figures, type_figures
+from .materials import Materials, as_suite, gather
+from .measuring import Say, Subject
+from .page import suite_page
+from .results import Measured
+from .speech import Noises
+from .tables import markdown
+
+LIBRARIES = ("torch", "transformers", "accelerate", "numpy", "soxr", "soundfile")
+
+
+def say_at_once(text: str) -> None:
+    print(text, flush=True)
+
+
+def run_suite(
+    suite: NoiseSuiteConfig | Mapping[str, Any] | str | Path,
+    checkpoints: Sequence[str | Path] | Mapping[str, str | Path],
+    output: str | Path,
+    *,
+    config: RunConfig | str | Path | None = None,
+    split: str | None = None,
+    say: Say = say_at_once,
+) -> dict[str, Any] | None:
+    """Measure checkpoints under the suite's conditions; all processes must call it.
+
+    What ``output`` already holds of the same weights under the same settings is not measured again.
+
+    Args:
+        suite: a config, its values, or its file.
+        checkpoints: paths or hub names, ``NAME=PATH``, or paths by their names; differences are to the first.
+        output: a folder; gets noise_suite.json, .md, .html, .png and predictions/.
+        config: whose data, engine and evaluation sections count; else those of the first checkpoint that lies in a run.
+        split: of that config; else test, or validation.
+        say: told how it goes on, by the first process alone.
+
+    Returns:
+        What noise_suite.json holds; None on all but the first process.
+
+    Raises:
+        ConfigError, DataError, CheckpointError: for what the user can put right.
+    """
+    suite = as_suite(suite)
+    named = named_checkpoints(checkpoints)
+    folder = Path(output)
+    if any(path.is_file() for path in (folder, *folder.parents)):
+        raise ConfigError(f"--output is {str(folder)!r}, which is a file or lies in one: name a folder")
+    materials = gather(suite, named, config, split)
+    accelerator = build_accelerator(materials.run)
+    is_first = accelerator.is_main_process
+    tell: Say = say if is_first else lambda text: None
+    begun = time.perf_counter()
+    found: dict[str, dict[str, Measured]] = {}
+    odds: dict[str, Any] = {}
+    remarks: dict[str, dict[str, Any]] = {}
+    for checkpoint in named:
+        remarks[checkpoint.name] = remarks_on(checkpoint, materials.noises)
+        for remark in remarks[checkpoint.name]["warnings"]:
+            tell(f"warning: {checkpoint.name}: {remark}")
+        place = folder / "predictions" / checkpoint.name
+        subject = Subject(accelerator, checkpoint, remarks[checkpoint.name]["weights"], materials, place, tell)
+        found[checkpoint.name] = subject.measured()
+        odds[checkpoint.name] = subject.attention_odds()
+    if not is_first:
+        return None
+    result = header(materials, accelerator, time.perf_counter() - begun)
+    first = named[0].name
+    cluster = materials.evaluation.cluster
+    by_name = {condition.name: condition for condition in suite.conditions}
+    for checkpoint in named:
+        one, base = found[checkpoint.name], None if checkpoint.name == first else found[first]
+        figures = {
+            name: condition_figures(condition, one[name], None if base is None else base[name], cluster)
+            for name, condition in by_name.items()
+        }
+        result["checkpoints"].append(
+            {"name": checkpoint.name, "path": checkpoint.path}
+            | remarks[checkpoint.name]
+            | {"conditions": figures, "types": type_figures(one, base, suite.conditions, cluster)}
+            | {"attention_odds": odds[checkpoint.name]}
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    written = json.dumps(result, indent=2, ensure_ascii=False, allow_nan=False)
+    put(folder / "noise_suite.json", written + "\n")
+    result = json.loads(written)  # what is returned is what stands there
+    put(folder / "noise_suite.md", markdown(result))
+    put(folder / "noise_suite.html", suite_page(result))
+    write_picture(folder / "noise_suite.png", result)
+    return result
+
+
+def remarks_on(checkpoint: NamedCheckpoint, noises: Noises | None) -> dict[str, Any]:
+    """What must be known of a checkpoint to read its figures."""
+    overlap, unknown = overlap_with_training(checkpoint, noises)
+    warnings = [unknown] if unknown else []
+    if overlap:
+        shown = ", ".join(overlap[:5]) + (f" and {len(overlap) - 5} more" if len(overlap) > 5 else "")
+        number = f"{len(overlap)} of the suite's {len(noises.names if noises else [])} noises"
+        warnings.append(f"was trained in {number}, so its figures are not of noises new to it: {shown}")
+    return {"weights": checkpoint.identity(), "trained_in": overlap, "warnings": warnings}
+
+
+def header(materials: Materials, accelerator: Any, seconds: float) -> dict[str, Any]:
+    """What the figures were measured with and on."""
+    source = materials.speech.source
+    return {
+        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "seconds": round(seconds, 3),
+        "hardware": hardware(),
+        "engine": describe_engine(accelerator),
+        "python": platform.python_version(),
+        "versions": {name: importlib.metadata.version(name) for name in LIBRARIES},
+        "suite": materials.suite.model_dump(mode="json"),
+        "decoding": {key: getattr(materials.evaluation, key) for key in ("beams", "max_new_tokens", "normalizer")},
+        "language": materials.language,
+        "speech": source.config.described,
+        "noises": [] if materials.noises is None else materials.noises.names,
+        "interval_units": materials.evaluation.cluster or "utterances",
+        "conditions": [condition.name for condition in materials.suite.conditions],
+        "checkpoints": [],
+    }

@@ -1,0 +1,176 @@
+"""The suite's figures as tables: for the console, for Markdown and for the page, the same in all."""
+
+from collections.abc import Callable
+from typing import Any
+
+from data.preparation.inspection_table import FigureTable
+
+from ..comparison.markdown import plain, table_lines
+from .conditions import DESCRIBED, NON_SPEECH
+
+Interval = list[float] | tuple[float, float] | None
+
+
+def percent(value: float) -> str:
+    return f"{100 * value:.1f}"
+
+
+def bracketed(interval: Interval, times: float = 100.0, digits: int = 1) -> str:
+    return "" if interval is None else f" [{times * interval[0]:.{digits}f}, {times * interval[1]:.{digits}f}]"
+
+
+def label_of(figures: dict[str, Any]) -> str:
+    """``babble, -5 dB``."""
+    kind = DESCRIBED[figures["kind"]]
+    return kind if figures["ratio"] is None else f"{kind}, {figures['ratio']:g} dB"
+
+
+def spoken(result: dict[str, Any]) -> list[str]:
+    """The names of the conditions in which somebody speaks."""
+    first = result["checkpoints"][0]["conditions"]
+    return [name for name in result["conditions"] if first[name]["kind"] != NON_SPEECH]
+
+
+def tables_of(result: dict[str, Any]) -> list[FigureTable]:
+    """All tables; those without a row are left out."""
+    tables = [
+        rate_table(result, "Word error rate, %", "word_error_rate"),
+        rate_table(result, "Character error rate, %", "character_error_rate"),
+        difference_table(result),
+        invented_table(result),
+        odds_table(result),
+    ]
+    return [table for table in tables if table.rows]
+
+
+def by_condition(
+    result: dict[str, Any], title: str, cell: Callable[[dict[str, Any]], str], checkpoints: list[dict[str, Any]]
+) -> FigureTable:
+    """A row for each condition and each kind over all its ratios, a column for each of the checkpoints."""
+    rows: list[tuple[str, ...]] = []
+    for name in spoken(result) if checkpoints else []:
+        figures = [checkpoint["conditions"][name] for checkpoint in checkpoints]
+        rows.append((label_of(figures[0]), *map(cell, figures)))
+    for kind in result["checkpoints"][0]["types"] if checkpoints else []:
+        parts = [checkpoint["types"][kind] for checkpoint in checkpoints]
+        if len(parts[0]["ratios"]) > 1:
+            rows.append((f"{DESCRIBED[kind]}, all ratios", *map(cell, parts)))
+    names = [checkpoint["name"] for checkpoint in checkpoints]
+    return FigureTable(title, ("condition", *names), rows, numbers=frozenset(range(1, 1 + len(names))))
+
+
+def rate_table(result: dict[str, Any], title: str, key: str) -> FigureTable:
+    return by_condition(
+        result, title, lambda one: percent(one[key]) + bracketed(one[f"{key}_interval"]), result["checkpoints"]
+    )
+
+
+def difference_table(result: dict[str, Any]) -> FigureTable:
+    first = result["checkpoints"][0]["name"]
+
+    def cell(figures: dict[str, Any]) -> str:
+        difference = figures["difference"]
+        if difference is None:
+            return "–"
+        return f"{100 * difference['value']:+.1f}{bracketed(difference['interval'])}"
+
+    return by_condition(result, f"Word error rate less that of {first}, points", cell, result["checkpoints"][1:])
+
+
+def invented_table(result: dict[str, Any]) -> FigureTable:
+    """Words heard where nobody speaks."""
+    rows = []
+    for checkpoint in result["checkpoints"]:
+        figures = checkpoint["conditions"].get(NON_SPEECH)
+        if figures is None:
+            continue
+        heard = figures["heard_most"]
+        rows.append(
+            (
+                checkpoint["name"],
+                f"{percent(figures['hallucination_rate'])}{bracketed(figures['hallucination_rate_interval'])}",
+                f"{figures['words_per_minute']:.1f}{bracketed(figures['words_per_minute_interval'], 1.0)}",
+                f"{heard[0][0][:60]!r}, {heard[0][1]} times" if heard else "nothing",
+            )
+        )
+    columns = ("checkpoint", "clips with words, %", "words a minute", "heard most")
+    return FigureTable("Noise without speech", columns, rows, numbers=frozenset((1, 2)))
+
+
+def odds_table(result: dict[str, Any]) -> FigureTable:
+    """Where the attentions look."""
+    rows, condition = [], ""
+    for checkpoint in result["checkpoints"]:
+        found = checkpoint["attention_odds"]
+        if found is None:
+            continue
+        condition = found["condition"]
+        rows.append(
+            (
+                checkpoint["name"],
+                f"{found['primary_odds']:.3f}",
+                f"{found['secondary_odds']:.3f}",
+                f"{found['odds_ratio']:.3f}{bracketed(found['odds_ratio_interval'], 1.0, 3)}",
+                f"{found['gate']:.3f}",
+                percent(found["noise_dominated_frames"]),
+            )
+        )
+    columns = ("checkpoint", "primary odds", "secondary odds", "their ratio", "gate", "frames of noise, %")
+    return FigureTable(f"Attention on noise ({condition})", columns, rows, numbers=frozenset(range(1, 6)))
+
+
+def remarks_of(result: dict[str, Any]) -> list[str]:
+    """What must be read beside the figures."""
+    remarks = [f"{one['name']} {warning}" for one in result["checkpoints"] for warning in one["warnings"]]
+    for checkpoint in result["checkpoints"]:
+        for name, figures in checkpoint["conditions"].items():
+            if figures["skipped"]:
+                first = figures["skipped"][0]
+                told = f"{len(figures['skipped'])} left out, the first {first['id']}: {first['reason']}"
+                remarks.append(f"{checkpoint['name']}, {name}: {told}")
+    return remarks
+
+
+def measured_with(result: dict[str, Any]) -> str:
+    """A line about how the figures came to be."""
+    versions = ", ".join(f"{name} {version}" for name, version in result["versions"].items())
+    return (
+        f"{result['speech']}; noises: {noises_of(result)}; 95 % intervals by a bootstrap over "
+        f"{result['interval_units']}; {result['engine']}; {result['hardware']}; {versions}; {result['date'][:10]}"
+    )
+
+
+def noises_of(result: dict[str, Any]) -> str:
+    noise = result["suite"]["noise"]
+    if noise is None:
+        return "none"
+    where = "synthetic" if isinstance(noise, str) else noise["folder"] or "a dataset"
+    return f"{where}, {len(result['noises'])}"
+
+
+def markdown(result: dict[str, Any]) -> str:
+    """noise_suite.md."""
+    lines = ["# Noise suite", ""]
+    lines += [f"- **{plain(one['name'])}**: {plain(one['path'])}" for one in result["checkpoints"]]
+    for table in tables_of(result):
+        lines += ["", f"## {plain(table.title)}", "", *table_lines(table)]
+    if remarks := remarks_of(result):
+        lines += ["", "## Read with care", "", *(f"- {plain(remark)}" for remark in remarks)]
+    return "\n".join([*lines, "", plain(measured_with(result))]) + "\n"
+
+
+def print_tables(result: dict[str, Any]) -> None:
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    console = Console(soft_wrap=True, highlight=False)
+    for one in tables_of(result):
+        table = Table(title=escape(one.title), title_justify="left")
+        for number, column in enumerate(one.columns):
+            table.add_column(escape(column), justify="right" if number in one.numbers else "left")
+        for row in one.rows:
+            table.add_row(*map(escape, row))
+        console.print(table)
+    for remark in remarks_of(result):
+        console.print(f"note: {remark}", markup=False)
