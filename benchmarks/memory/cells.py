@@ -56,6 +56,11 @@ class Cell:
         return visible_frames(self.samples) // 2
 
     @property
+    def has_noise(self) -> bool:
+        """Whether batches say what of them is noise, which the second attentions are then shown."""
+        return self.config.data.augmentation is not None
+
+    @property
     def targets(self) -> int:
         """Positions of each utterance that have a loss: all but the prompt's before its last."""
         return self.tokens - (PROMPT_TOKENS - 1)
@@ -73,6 +78,7 @@ class Cell:
             "precision": self.precision,
             "processes": self.processes,
             "gradient_checkpointing": model.gradient_checkpointing,
+            **({"noise_loss": self.config.noise.loss_weight} if self.config.noise.loss_weight else {}),
             "encoder_padding": model.encoder_padding,
             "batch_size": self.batch_size,
             "accumulation": self.config.training.accumulation,
@@ -111,11 +117,12 @@ def synthetic_group(cell: Cell, vocabulary: int, seed: int = 0) -> BatchGroup:
     batches: list[AudioBatch | None] = []
     for number in range(cell.config.training.accumulation):
         audio = torch.randn(cell.batch_size, cell.samples, generator=generator) * 0.1
+        noise = audio / 2 if cell.has_noise else None
         ids = torch.randint(0, vocabulary, (cell.batch_size, cell.tokens), generator=generator)
         labels = torch.randint(0, vocabulary, (cell.batch_size, cell.tokens), generator=generator)
         labels[:, : cell.tokens - cell.targets] = IGNORED
         names = [f"synthetic-{number}-{row}" for row in range(cell.batch_size)]
         lengths = torch.full((cell.batch_size,), cell.samples)
         texts = [""] * cell.batch_size
-        batches.append(AudioBatch(audio, lengths, None, ids, labels, names, texts, [None] * cell.batch_size))
+        batches.append(AudioBatch(audio, lengths, noise, ids, labels, names, texts, [None] * cell.batch_size))
     return BatchGroup(batches, exhausted=False)

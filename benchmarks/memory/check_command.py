@@ -30,6 +30,7 @@ ZERO3_LIMIT = 0.15
 SHORT, LONG = (3.4, 24), (30.0, 448)  # seconds, decoder positions
 ALL: dict[str, Any] = {"training.steps": 10, "data.train": {"files": "none.parquet"}, "output_dir": "runs/none"}
 BASE, SMALL = {"model.checkpoint": "openai/whisper-base"}, {"model.checkpoint": "openai/whisper-small"}
+NOISE = {"noise.loss_weight": 0.1, "data.augmentation": {"gain_share": 0.0}}
 # Name, settings, batch size, (seconds, tokens), processes.
 CELLS: tuple[tuple[str, dict[str, Any], int, tuple[float, int], int], ...] = (
     ("full, batch 1", {}, 1, SHORT, 1),
@@ -48,6 +49,9 @@ CELLS: tuple[tuple[str, dict[str, Any], int, tuple[float, int], int], ...] = (
     ("gradient checkpointing", {"model.gradient_checkpointing": True}, 4, LONG, 1),
     ("gradient checkpointing, short", {"model.gradient_checkpointing": True}, 8, SHORT, 1),
     ("dropout", {"model.dropout": 0.1}, 8, SHORT, 1),
+    ("noise loss", NOISE, 8, SHORT, 1),
+    ("noise loss, long clips", NOISE, 3, LONG, 1),
+    ("noise loss, gradient checkpointing", NOISE | {"model.gradient_checkpointing": True}, 4, LONG, 1),
     ("8-bit AdamW", {"optimizer.name": "adamw_8bit"}, 4, SHORT, 1),
     ("bf16", {"engine.precision": "bf16"}, 4, SHORT, 1),
     ("accumulation", {"training.accumulation": 2}, 4, SHORT, 1),

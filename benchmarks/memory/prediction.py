@@ -20,6 +20,7 @@ import modeling.dual_whisper
 from data.features import LogMel
 from modeling.linear import FewRowsLinear, has_onednn
 from modeling.losses import CHUNK_TOKENS
+from trainer.noise_target import noise_target
 
 from .allocator import BLOCK, serve
 from .cells import Cell
@@ -166,6 +167,12 @@ def step_loss(cell: Cell, model: Any, log_mel: LogMel) -> torch.Tensor:
     positions = torch.empty(cell.batch_size * cell.targets, dtype=torch.int64)
     features = log_mel(audio, cell.frames)
     is_window = cell.config.model.encoder_padding == "window"
+    noise: dict[str, Any] = {}
+    if cell.has_noise:
+        settings = cell.config.noise
+        target = noise_target(audio, torch.empty_like(audio), cell.encoder_positions)
+        noise = {"noise_target": target, "noise_positions": positions, "noise_weight": settings.loss_weight}
+        noise |= {"noise_layers": settings.loss_layers, "noise_loss_is_local": settings.loss_reach == "attention"}
     with autocast(cell):
         loss: torch.Tensor = model(
             features,
@@ -175,6 +182,7 @@ def step_loss(cell: Cell, model: Any, log_mel: LogMel) -> torch.Tensor:
             target_positions=positions,
             num_items_in_batch=1.0,
             loss_only=True,
+            **noise,
         ).loss
     return loss
 
