@@ -126,6 +126,11 @@ class AugmentationConfig(Section):
             raise ValueError(f"babble_speakers is [{low}, {high}]; two numbers from 1 to 64 are right, the lower first")
         return self
 
+    @property
+    def knows_noise(self) -> bool:
+        """Whether anything becomes a known part of the audio that is noise."""
+        return self.silence_is_noise or self.noise_share + self.babble_share + self.competing_share > 0
+
     @model_validator(mode="after")
     def sensible_bands(self) -> "AugmentationConfig":
         for low, high in self.bands:

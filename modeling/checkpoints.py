@@ -81,6 +81,7 @@ def open_model(name: str, revision: str | None = None, lift: bool = False, **con
     if os.path.exists(os.path.join(name, "adapter_config.json")):
         return _open_merged(name, lift, config)
     kind = checkpoint_kind(name, revision)
+    check_structure(name, PretrainedConfig.get_config_dict(name, revision=revision)[0], config)
     model_class = DualWhisperForConditionalGeneration if lift or kind == DUAL else WhisperForConditionalGeneration
     try:
         options = {"revision": revision, "output_loading_info": True, "use_safetensors": True} | config  # no pickles
@@ -94,6 +95,26 @@ def open_model(name: str, revision: str | None = None, lift: bool = False, **con
     return model.to(torch.float32)
 
 
+def check_structure(name: str, stored: dict[str, Any], asked: dict[str, Any]) -> None:
+    """Whether a checkpoint with a stored configuration can be opened as a run asks, without loading it.
+
+    Raises:
+        CheckpointError: for an encoder layer that there is not, or modules other than those that were trained.
+    """
+    layer, layers = asked.get("secondary_layer"), stored.get("encoder_layers")
+    if layer is not None and layers is not None and layer > layers:
+        raise CheckpointError(f"secondary_layer is {layer}; the encoder of {name} has layers 1 to {layers}")
+    is_own = stored.get("model_type") == DUAL
+    if is_own and stored.get("dual_attention", True) and layer is not None and layer != stored.get("secondary_layer"):
+        there = stored.get("secondary_layer")
+        where = "the encoder's output" if there is None else f"encoder layer {there}"
+        raise CheckpointError(
+            f"secondary_layer is {layer}, but the second attentions of {name} were trained to read {where}: take it out"
+        )
+    if stored.get("wider_feed_forward") and asked.get("dual_attention"):
+        raise CheckpointError(f"{name} has wider feed-forward blocks, which take no second attentions beside them")
+
+
 def _open_merged(folder: str, lift: bool, values: dict[str, Any]) -> Any:
     """An adapter's base with the adapter merged, and with second attentions if the config values ask for them."""
     from pathlib import Path
@@ -102,13 +123,16 @@ def _open_merged(folder: str, lift: bool, values: dict[str, Any]) -> Any:
 
     model = merged(open_adapter(Path(folder))[0], folder)
     has_second = getattr(model.config, "dual_attention", False)
+    check_structure(folder, model.config.to_dict() | ({"model_type": DUAL} if has_second else {}), values)
+    is_wider = getattr(model.config, "wider_feed_forward", False)
     if lift and has_second and not values.get("dual_attention", True):
         raise CheckpointError(f"{folder} has second attentions, which dual_attention=False would leave out")
     for key, value in values.items():
         setattr(model.config, key, value)
     is_own = isinstance(model, DualWhisperForConditionalGeneration)
     wants_second = lift and values.get("dual_attention", True) and not has_second
-    return lifted(model) if wants_second or (lift and not is_own) else model
+    wants_wider = lift and values.get("wider_feed_forward", False) and not is_wider
+    return lifted(model) if wants_second or wants_wider or (lift and not is_own) else model
 
 
 def lifted(model: Any) -> DualWhisperForConditionalGeneration:

@@ -67,9 +67,7 @@ class DualWhisperConfig(WhisperConfig):
             last = self.encoder_layers
             raise ValueError(f"secondary_layer is {self.secondary_layer}; the encoder has layers 1 to {last}")
         if self.wider_feed_forward and self.dual_attention:
-            raise ValueError(
-                "wider_feed_forward takes the second attentions' place: with dual_attention: false alone"
-            )
+            raise ValueError("wider_feed_forward takes the second attentions' place: with dual_attention: false alone")
 
 
 DualWhisperConfig.register_for_auto_class()

@@ -52,8 +52,7 @@ class DualDecoderOutput(BaseModelOutputWithPastAndCrossAttentions):
         cross_attentions: the primary attentions' weights [B, heads, L, S].
         secondary_attentions: likewise of the secondary ones.
         gates: [B, L], the primary attention's share of what is heard.
-        noise_shares: [B, heads, L], of the secondary attention's weights what falls on noise; of the layers that a
-            noise target was given for.
+        noise_shares: [B, heads, L], of the secondary attention's weights what falls on noise, if that is known.
     """
 
     secondary_attentions: tuple[torch.Tensor, ...] | None = None
@@ -153,7 +152,8 @@ class DualWhisperDecoderLayer(FeedForward):
         with_weights: bool,
         noise: NoiseTarget | None,
     ) -> CrossAttended:
-        queries = [attention.queries(norm(hidden)) for attention, norm in self.cross_attentions]
+        states = [norm(hidden) for _, norm in self.cross_attentions]
+        queries = [attention.queries(own) for own, (attention, _) in zip(states, self.cross_attentions, strict=True)]
         dropout = self.attention_dropout
         if isinstance(cache, NoCache):  # one after the other: in one product their keys and values would be copied
             pairs = self.cross_keys_values(heard)
@@ -162,13 +162,12 @@ class DualWhisperDecoderLayer(FeedForward):
                 for asked, (keys, values) in zip(queries, pairs, strict=True)
             ]
             share = None
-            if noise is not None and self.is_dual and noise.is_for(self.index):
-                asked, keys = queries[1], pairs[1][0]
-                if noise.is_trained and noise.is_local:
-                    attention, norm = self.cross_attentions[1]
-                    asked = attention.queries(norm(hidden.detach()))
-                    keys = attention.split_heads(attention.k_proj(heard[1].detach()))
-                with torch.set_grad_enabled(torch.is_grad_enabled() and noise.is_trained):
+            if noise is not None and self.is_dual:
+                is_trained, asked, keys = noise.trains(self.index), queries[1], pairs[1][0]
+                if is_trained and noise.is_local:
+                    asked = self.secondary_attn.queries(states[1].detach())
+                    keys = self.secondary_attn.split_heads(self.secondary_attn.k_proj(heard[1].detach()))
+                with torch.set_grad_enabled(torch.is_grad_enabled() and is_trained):
                     share = noise.share_of(asked, keys, mask)
             return CrossAttended([values for values, _ in found], [weights for _, weights in found], share)
 

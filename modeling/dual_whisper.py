@@ -207,7 +207,7 @@ class DualWhisperForConditionalGeneration(OlderReleases, SinusoidalEncoderPositi
             tokens = (labels != IGNORED).sum() if num_items_in_batch is None else num_items_in_batch
             loss = token_loss_sum(outputs.last_hidden_state, self.proj_out, labels, target_positions) / tokens
             if noise is not None and noise_positions is not None:
-                noise_loss = noise_loss_sum(outputs.noise_shares, noise_positions)
+                noise_loss = noise_loss_sum(noise.chosen(outputs.noise_shares), noise_positions)
                 loss = loss + noise_weight * noise_loss if noise.is_trained else loss
         output = DualLMOutput(
             loss=loss,

@@ -20,8 +20,8 @@ class NoiseTarget(NamedTuple):
 
     Attributes:
         frames: float32 [B, S], of each encoder frame's energy the share that is noise.
-        layers: of the decoder, those that are looked at; None for all.
-        is_trained: the share is to carry gradients.
+        layers: of the decoder, those whose shares carry gradients; None for all.
+        is_trained: any of them do.
         is_local: these stop at the second attentions: what they read is as it is, not made to suit them. Otherwise the
             encoder and the layers below learn to show noise to every attention, the first ones too.
     """
@@ -31,8 +31,12 @@ class NoiseTarget(NamedTuple):
     is_trained: bool = True
     is_local: bool = True
 
-    def is_for(self, layer: int) -> bool:
-        return self.layers is None or layer in self.layers
+    def trains(self, layer: int) -> bool:
+        return self.is_trained and (self.layers is None or layer in self.layers)
+
+    def chosen(self, by_layer: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+        """Of each layer's, those of the layers that the loss is of."""
+        return tuple(one for layer, one in enumerate(by_layer) if self.layers is None or layer in self.layers)
 
     def share_of(self, queries: torch.Tensor, keys: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
         """Σ_s a(s) n(s): how much of an attention falls on noise, [B, heads, L].

@@ -34,7 +34,8 @@ def base(tiny_config: Path, tmp_path: Path) -> tuple[str, ...]:
 
 
 def losses(folder: Path) -> list[float]:
-    return [json.loads(line)["loss"] for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    rows = map(json.loads, (folder / "metrics.jsonl").read_text().splitlines())
+    return [row["loss"] for row in rows if row["kind"] == "train"]
 
 
 def entries(folder: Path) -> list[Path]:

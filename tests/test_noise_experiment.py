@@ -15,7 +15,7 @@ import yaml
 from benchmarks.noise.arm_result import by_speaker
 from benchmarks.noise.comparing import compare, counts
 from benchmarks.noise.plan import Plan, config_of, read_plan
-from benchmarks.noise.queue import is_done, result_path
+from benchmarks.noise.queue import digest_of, is_done, result_path
 from benchmarks.noise.summary import write_summary
 from trainer.config_file import ConfigError
 
@@ -30,6 +30,14 @@ def result(arm: str, errors: tuple[int, ...], sets: dict[str, Any] | None = None
     clean = condition | {"ratio": None, "kind": "clean"}
     suite = {"conditions": {"clean": clean, "noise_0": condition}, "attention_odds": None}
     return {"arm": arm, "sets": sets, "development": suite, "report": suite}
+
+
+def write_result(plan: Plan, folder: Path, arm: str, errors: tuple[int, ...]) -> None:
+    """As the queue would, of the plan as it is."""
+    found = result(arm, errors, plan.arms[arm]) | {"made_from": digest_of(plan, folder, arm)}
+    for suite in ("development", "report"):
+        found[suite] = found[suite] | {"made_from": digest_of(plan, folder, arm, suite)}
+    result_path(folder, arm).write_text(json.dumps(found))
 
 
 def test_families_are_compared_on_the_same_speakers() -> None:
@@ -69,8 +77,10 @@ def test_the_summary_names_what_has_not_run(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no arm is done"):
         write_summary(plan, tmp_path)
     (tmp_path / "arms").mkdir()
+    for file in files.values():
+        (tmp_path / file).write_text("a: 1")
     for arm, errors in (("base", (40, 40, 40, 40)), ("plain", (20, 20, 20, 20)), ("other", (10, 10, 10, 10))):
-        result_path(tmp_path, arm).write_text(json.dumps(result(arm, errors, arms[arm])))
+        write_result(plan, tmp_path, arm, errors)
     text = write_summary(plan, tmp_path)
     assert (tmp_path / "summary.md").read_text() == text and (tmp_path / "summary.png").stat().st_size > 5000
     assert "have not run: later." in text
@@ -78,6 +88,11 @@ def test_the_summary_names_what_has_not_run(tmp_path: Path) -> None:
     # An arm that sets something else now is another arm.
     changed = plan.model_copy(update={"arms": arms | {"other": {"optimizer.learning_rate": 1e-5}}})
     assert is_done(plan, tmp_path, "other") and not is_done(changed, tmp_path, "other")
+    for file in files.values():  # and so is one of other data, or measured otherwise
+        (tmp_path / file).write_text("a: 2")
+        assert not is_done(plan, tmp_path, "other")
+        (tmp_path / file).write_text("a: 1")
+    assert is_done(plan, tmp_path, "other")
 
 
 def test_mistakes_in_a_plan_are_named(tmp_path: Path, tiny_config: Path) -> None:

@@ -15,6 +15,7 @@ from data.utterance import AudioBatch
 from modeling.decoder import DualDecoderOutput
 from trainer.attention_watch import STEPS_TO_DIFFER, AttentionWatch
 from trainer.batch import to_batch
+from trainer.config import RunConfig
 from trainer.config_file import ConfigError, load_config
 from trainer.engine import build_accelerator
 from trainer.model import build_model
@@ -79,6 +80,7 @@ def test_the_weight_warms_up_and_is_of_noisy_targets() -> None:
     assert half["noise_weight"] == pytest.approx(0.2 * 0.5 / 4)
     assert noise_arguments(config, batch, 20, 4.0)["noise_weight"] == pytest.approx(0.2 / 4)
     assert noise_arguments(config, batch, 20, 0.0)["noise_weight"] == pytest.approx(0.2)
+    assert noise_arguments(config, batch, 20, 0.1)["noise_weight"] == pytest.approx(2)  # 10 tokens on 100 ranks
     assert half["noise_layers"] == (1,) and half["noise_positions"].tolist() == [4]
     assert to_batch(audio, log_mel, "window", torch.device("cpu")).noise_target.shape == (2, 1500)  # type: ignore[arg-type]
 
@@ -168,10 +170,22 @@ def test_gates_and_shares_are_of_targets_alone(tiny_config: Path) -> None:
     assert "noise_share" not in watch.read()
 
 
+def test_a_rate_by_strategy_is_the_controls_too(tiny_values: dict[str, Any]) -> None:
+    tiny_values["model"] = {"checkpoint": "openai/whisper-tiny", "dual_attention": False, "wider_feed_forward": True}
+    tiny_values["optimizer"]["new_modules_learning_rate"] = {"full": 1e-4}
+    assert RunConfig(**tiny_values).optimizer.new_modules_learning_rate == 1e-4
+    tiny_values["model"]["wider_feed_forward"] = False
+    assert RunConfig(**tiny_values).optimizer.new_modules_learning_rate is None
+
+
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
         (["noise.loss_weight=0.1"], "data.augmentation"),
+        (["noise.loss_weight=0.1", "data.augmentation.gain_share=1"], "noise_share"),
+        (["noise.loss_weight=.inf"], "noise.loss_weight"),
+        (["model.gate_bias=.nan"], "model.gate_bias"),
+        (["noise.loss_layers=[-1]"], "noise.loss_layers"),
         (["noise.loss_weight=-1"], "noise.loss_weight"),
         (["noise.loss_weight=nan"], "noise.loss_weight"),
         (["noise.loss_layers=[7]", "noise.loss_weight=0.1"], "noise.loss_layers"),

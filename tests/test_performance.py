@@ -25,7 +25,8 @@ WAITS = ("_local_scalar_dense", "nonzero", "is_nonzero", "equal", "masked_select
 
 
 def metrics(folder: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    rows = map(json.loads, (folder / "metrics.jsonl").read_text().splitlines())
+    return [row for row in rows if row["kind"] != "attention"]
 
 
 class Operations(TorchDispatchMode):

@@ -1,9 +1,16 @@
 """What all ranks must agree on within a step, in one all-reduce."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
+
+
+class Targets(NamedTuple):
+    """Target tokens of a step on all ranks, and those of them that are of noisy utterances."""
+
+    tokens: int
+    noisy: int
 
 
 @dataclass(frozen=True)
@@ -33,6 +40,10 @@ class Verdict:
     broken: int
     utterances: int
     audio_seconds: float
+
+    @property
+    def next_targets(self) -> Targets:
+        return Targets(self.next_tokens, self.next_noisy)
 
 
 def agree(

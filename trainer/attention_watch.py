@@ -42,7 +42,8 @@ class AttentionWatch:
             return
         if noise_weight and output.noise_loss is not None and batch.noise_positions is not None:
             loss = output.noise_loss.float()
-            losses = torch.stack((loss, loss.new_tensor(len(batch.noise_positions)), noise_weight * loss))
+            targets = loss.new_full((), len(batch.noise_positions))  # a tensor made from a number would wait for a GPU
+            losses = torch.stack((loss, targets, noise_weight * loss))
             self.losses = losses if self.losses is None else self.losses + losses
         gates = at(output.gates, batch.target_positions)
         figures = gates.new_zeros(FIGURES, len(gates))
@@ -50,8 +51,7 @@ class AttentionWatch:
         figures[1], figures[2] = gates.sum(1), gates.square().sum(1)
         if output.noise_shares is not None and batch.noise_positions is not None:
             shares = at(tuple(share.mean(1) for share in output.noise_shares), batch.noise_positions)
-            if len(shares) == len(gates):
-                figures[3], figures[4] = shares.shape[1], shares.sum(1)
+            figures[3], figures[4] = shares.shape[1], shares.sum(1)
         self.sums = figures if self.sums is None else self.sums + figures
 
     def read(self) -> dict[str, list[float]]:

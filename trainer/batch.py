@@ -61,9 +61,16 @@ def to_batch(
     encoder_padding: str,
     device: torch.device,
     masks: SpecAugmentConfig | None = None,
+    needs_noise: bool = False,
 ) -> Batch:
-    """Move a batch to the device and compute its features there, with ``masks`` if any; without ``log_mel`` it has none
-    and is for a known encoder output."""
+    """Move a batch to the device and compute its features there.
+
+    Args:
+        log_mel: without it the batch has no features and is for a known encoder output.
+        masks: what is laid over the features.
+        needs_noise: have a noise target where there is no noise, too: where parameters are spread over ranks, all must
+            run the same modules, whatever their utterances.
+    """
 
     def moved(tokens: torch.Tensor | None) -> torch.Tensor | None:
         return None if tokens is None else tokens.to(device, non_blocking=True)
@@ -76,9 +83,10 @@ def to_batch(
     positions = None
     if audio.labels is not None:  # on the CPU, where looking for them keeps no GPU waiting
         positions = (audio.labels.flatten() != IGNORED).nonzero().squeeze(1)
-    if audio.noise is not None and log_mel is not None:
+    if (audio.noise is not None or needs_noise) and log_mel is not None:
         frames = features.shape[2] // 2 if lengths is None else int(lengths.max()) // 2
-        target = noise_target(audio.audio.to(device), audio.noise.to(device, non_blocking=True), frames)
+        known = audio.audio.new_zeros(audio.audio.shape) if audio.noise is None else audio.noise
+        target = noise_target(audio.audio.to(device), known.to(device, non_blocking=True), frames)
         noisy = audio.noisy_targets
     return Batch(
         features=features,

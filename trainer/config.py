@@ -49,7 +49,8 @@ class OptimizerConfig(Section):
     primary_frozen_steps: int = Field(
         0,
         ge=0,
-        description="a first stage of so many steps in which the second attention and the gate alone are trained",
+        description="a first stage of so many steps in which the second attention and the gate alone are trained: the "
+        "rates of all else are 0. It takes no less time or memory",
     )
     warmup_steps: int = Field(0, ge=0)
     schedule: Literal["linear", "cosine", "constant"] = "linear"
@@ -138,7 +139,8 @@ class RunConfig(Section):
                     known = ", ".join(LEARNING_RATES)
                     raise ValueError(f"optimizer.{key} has a rate for {unknown[0]!r}; the strategies are {known}")
                 rates[key] = rates[key].get(strategy)
-                if key == "new_modules_learning_rate" and model.get("dual_attention") is False:
+                has_none = model.get("dual_attention") is False and not model.get("wider_feed_forward")
+                if key == "new_modules_learning_rate" and has_none:
                     rates[key] = None
         if rates.get("learning_rate") is None:
             rates["learning_rate"] = LEARNING_RATES[strategy]
@@ -170,10 +172,11 @@ class RunConfig(Section):
                 f"noise.loss_weight is {self.noise.loss_weight:g}, for second attentions, which model.dual_attention: "
                 "false has not: take it out"
             )
-        if self.noise.loss_weight and self.data.augmentation is None:
+        augmentation = self.data.augmentation
+        if self.noise.loss_weight and not (augmentation and augmentation.knows_noise):
             raise ValueError(
                 f"noise.loss_weight is {self.noise.loss_weight:g}, but nothing adds noise that is known: give "
-                "data.augmentation, or take it out"
+                "data.augmentation a noise_share, babble_share, competing_share or silence_is_noise, or take it out"
             )
         return self
 

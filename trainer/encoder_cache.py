@@ -196,6 +196,11 @@ def open_encoder_cache(
     settings = config.performance
     if settings.cache_encoder is None:
         return None
+    if getattr(model.config, "secondary_layer", None) is not None:
+        raise ConfigError(
+            "performance.cache_encoder keeps the encoder's output alone, but the second attentions of "
+            f"{config.model.checkpoint} read another layer: take it out"
+        )
     return EncoderCache(
         Path(settings.cache_encoder),
         settings.cache_encoder_gib * GIB,

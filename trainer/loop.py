@@ -15,7 +15,7 @@ from data.loader import BatchGroup, TrainingBatches
 from data.utterance import SAMPLING_RATE, AudioBatch, Skipped
 from modeling.decoding import encoder_padding
 
-from .agreement import Verdict, agree
+from .agreement import Targets, Verdict, agree
 from .attention_watch import AttentionWatch
 from .batch import silent_batch, to_batch
 from .checkpoints import Checkpoints, RunState, save_pretrained
@@ -38,13 +38,6 @@ MIN_ROWS_TO_JUDGE = 100  # the share of broken rows is taken of at least so many
 
 class NonFiniteLoss(RuntimeError):
     """A rank's loss, or the gradient's norm, is not a finite number."""
-
-
-class Targets(NamedTuple):
-    """Target tokens of a step on all ranks, and those of them that are of noisy utterances."""
-
-    tokens: int
-    noisy: int
 
 
 class Unchecked(NamedTuple):
@@ -173,7 +166,8 @@ class Trainer:
         """The summed token loss over ``tokens`` and the weighed noise loss over ``noisy``; without data, of silence and
         at weight zero."""
         log_mel = self.log_mel if self.encoder_cache is None else None
-        batch = to_batch(audio or self.silence, log_mel, self.padding, self.accelerator.device, self.config.data.masks)
+        options = (self.config.data.masks, self.config.noise.loss_weight > 0)
+        batch = to_batch(audio or self.silence, log_mel, self.padding, self.accelerator.device, *options)
         noise = noise_arguments(self.config.noise, batch, self.state.step + 1, noisy)
         with self.offload or nullcontext():
             output = self.model(
@@ -187,8 +181,10 @@ class Trainer:
                 loss_only=True,
                 **noise,
             )
+        if audio is None:
+            return output.loss * 0.0
         self.watch.add(output, batch, noise.get("noise_weight", 0.0))
-        return output.loss if audio is not None else output.loss * 0.0
+        return output.loss
 
     def clip_gradients(self) -> Any:
         """Clip, and return the norm before. DeepSpeed clips by itself, and knows the norm after its step."""
@@ -231,7 +227,7 @@ class Trainer:
                 verdict = agree(self.accelerator, next_tokens=ready, next_noisy=noisy, exhausted=group.exhausted)
             rows, skipped = rows + group.rows, skipped + group.skipped
             if verdict.next_tokens:
-                return replace(group, rows=rows, skipped=skipped), Targets(verdict.next_tokens, verdict.next_noisy)
+                return replace(group, rows=rows, skipped=skipped), verdict.next_targets
             if verdict.exhausted:
                 fresh_epochs += 1
                 if fresh_epochs > 1:

@@ -57,10 +57,6 @@ def make_trainable(model: Any, config: RunConfig) -> None:
         ConfigError: if the strategy does not fit the model.
     """
     model.config.use_cache = True
-    layers, last = config.noise.loss_layers or (), model.config.decoder_layers - 1
-    for layer in layers:
-        if not 0 <= layer <= last:
-            raise ConfigError(f"noise.loss_layers holds {layer}; the decoder has layers 0 to {last}")
     apply_strategy(model, config)
     checkpoint_gradients(model, config.model.gradient_checkpointing)
     choose_onednn(model, config.performance.onednn)
@@ -78,7 +74,10 @@ def apply_strategy(model: Any, config: RunConfig) -> None:
     Raises:
         ConfigError: naming the key that does not fit the model.
     """
-    settings = config.model
+    settings, last = config.model, model.config.decoder_layers - 1
+    for layer in config.noise.loss_layers or ():
+        if layer > last:
+            raise ConfigError(f"noise.loss_layers holds {layer}; the decoder has layers 0 to {last}")
     top = (settings.selective.encoder_layers, settings.selective.decoder_layers) if settings.selective else None
     try:
         choose_trained(model, settings.strategy, top)

@@ -73,7 +73,10 @@ class ModelConfig(Section):
         "is then lifted to a model that is near it, not equal to it: choose a gate_bias of 2 or more",
     )
     gate_bias: float = Field(
-        0.0, description="where a plain Whisper's gates start: 0 is half and half, 2 is 88 % of the primary attention"
+        0.0,
+        ge=-20,
+        le=20,
+        description="where a plain Whisper's gates start: 0 is half and half, 2 is 88 % of the primary attention",
     )
     wider_feed_forward: bool = Field(
         False,

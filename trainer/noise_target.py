@@ -54,7 +54,7 @@ def noise_arguments(config: NoiseConfig, batch: Batch, step: int, noisy: float) 
     return {
         "noise_target": batch.noise_target,
         "noise_positions": batch.noise_positions,
-        "noise_weight": config.loss_weight * share / max(noisy, 1.0),
+        "noise_weight": config.loss_weight * share / (noisy or 1.0),
         "noise_layers": config.loss_layers,
         "noise_loss_is_local": config.loss_reach == "attention",
     }

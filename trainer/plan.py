@@ -131,11 +131,13 @@ def planned_rows(source: SourceConfig, name: str) -> int | None:
 def planned_model(config: RunConfig) -> Any:
     """The model on the meta device, its strategy applied; None where only the hub knows its shape."""
     from modeling.adapters import adapted, is_adapter
-    from modeling.checkpoints import check_name, checkpoint_kind
+    from modeling.checkpoints import check_name, check_structure, checkpoint_kind
     from modeling.published import model_without_weights, published_shape
 
     settings = config.model
     checkpoint = settings.checkpoint or ""
+    own: dict[str, Any] = {}
+    kind, is_dual = "whisper", False  # unless a folder says otherwise
     if settings.architecture is not None:
         from data.byte_tokenizer import build_byte_processor
 
@@ -156,7 +158,8 @@ def planned_model(config: RunConfig) -> Any:
         if not os.path.isdir(checkpoint):
             shape = published_shape(checkpoint) or {}
         else:
-            if has_second_attentions(checkpoint, {}) and not settings.dual_attention:
+            kind, is_dual = checkpoint_kind(checkpoint), has_second_attentions(checkpoint, {})
+            if is_dual and not settings.dual_attention:
                 raise ConfigError(
                     f"model.dual_attention is false, but model.checkpoint, {checkpoint!r}, has second attentions, "
                     "which would be left out"
@@ -165,6 +168,7 @@ def planned_model(config: RunConfig) -> Any:
             shape = {name: stored[name] for name in published_shape("openai/whisper-tiny") or {}}
             for name in ("num_mel_bins", "max_source_positions", "max_target_positions"):
                 shape[name] = stored[name]
+            own = {name: stored[name] for name in ("secondary_layer", "wider_feed_forward") if stored.get(name)}
     else:
         check_name(checkpoint)
         shape = published_shape(checkpoint) or {}
@@ -172,7 +176,9 @@ def planned_model(config: RunConfig) -> Any:
         return None
     from .model import apply_strategy
 
-    model = model_without_weights(shape, **settings.decoder_values)
+    as_stored = own | {"encoder_layers": shape["encoder_layers"], "model_type": kind, "dual_attention": is_dual}
+    check_structure(checkpoint or "model.architecture", as_stored, settings.decoder_values)
+    model = model_without_weights(shape, **own | settings.decoder_values)
     apply_strategy(model, config)
     return model
 

@@ -16,13 +16,21 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("action", choices=("run", "summary"), help="run: what is not done yet; then the summary")
     parser.add_argument("--plan", required=True, help="results are written beside it")
     parser.add_argument("--output", default="runs/noise", help="where runs are kept (runs/noise)")
+    parser.add_argument(
+        "--share", default="1/1", metavar="I/N", help="of N queues at once, each with its own arms, this one"
+    )
     options = parser.parse_args(arguments)
+    share = options.share.split("/")
+    if len(share) != 2 or not all(part.isdecimal() for part in share) or not 1 <= int(share[0]) <= int(share[1]):
+        parser.error(f"--share is {options.share!r}; write it like 1/2")
     path = Path(options.plan)
     plan = read_plan(path)
     from .queue import run_queue
     from .summary import write_summary
 
-    failed = run_queue(plan, path.parent, Path(options.output)) if options.action == "run" else {}
+    failed = {}
+    if options.action == "run":
+        failed = run_queue(plan, path.parent, Path(options.output), (int(share[0]), int(share[1])))
     print(write_summary(plan, path.parent))
     return 1 if failed else 0
 

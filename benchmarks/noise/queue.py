@@ -1,15 +1,18 @@
 """Arms one after the other, each training and suite in a process of its own; what was killed goes on where it stood."""
 
+import hashlib
 import json
 import shutil
 import sys
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from trainer.comparison.planning import PlannedArm
 from trainer.comparison.running import LAUNCH, is_finished, only_one, tell_and_run, training_command
 from trainer.config import RunConfig
-from trainer.config_file import dump_config
+from trainer.config_file import dump_config, read_yaml
 from trainer.scoring.report import put
 from trainer.stopping import StopRequest
 
@@ -27,21 +30,32 @@ def wanted_suites(plan: Plan, arm: str) -> list[str]:
     return [DEVELOPMENT, REPORT] if arm in plan.reported else [DEVELOPMENT]
 
 
-def is_done(plan: Plan, results: Path, arm: str) -> bool:
-    """Whether the arm's result is there, of what it sets now, with every suite that is wanted of it."""
+def digest_of(plan: Plan, folder: Path, arm: str, suite: str | None = None) -> str:
+    """Of all that an arm's training, or its ``suite``, is made from; where that changes, a result counts no more."""
+    file = folder / (plan.config if suite is None else getattr(plan, suite))
+    content = json.dumps(plan.arms[arm], sort_keys=True) + file.read_text(encoding="utf-8")
+    return hashlib.blake2b(content.encode(), digest_size=8).hexdigest()
+
+
+def is_done(plan: Plan, folder: Path, arm: str) -> bool:
+    """Whether the arm's result is there, of the plan and its files as they are now, with every suite wanted of it."""
     try:
-        found = json.loads(result_path(results, arm).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        found = json.loads(result_path(folder, arm).read_text(encoding="utf-8"))
+        suites = wanted_suites(plan, arm)
+        return found["made_from"] == digest_of(plan, folder, arm) and all(
+            found[suite]["made_from"] == digest_of(plan, folder, arm, suite) for suite in suites
+        )
+    except (OSError, ValueError, KeyError):
         return False
-    return found["sets"] == plan.arms[arm] and all(suite in found for suite in wanted_suites(plan, arm))
 
 
-def run_queue(plan: Plan, folder: Path, output: Path) -> dict[str, str]:
+def run_queue(plan: Plan, folder: Path, output: Path, share: tuple[int, int] = (1, 1)) -> dict[str, str]:
     """Run what is not done yet; results go beside the plan. Returns the arms that failed, and why.
 
     Args:
         folder: the plan's.
         output: the runs'.
+        share: this queue and the number of queues at work, from 1: of 2, the first takes every other arm.
 
     Raises:
         ConfigError: for an arm whose config is wrong, before any is run.
@@ -50,8 +64,11 @@ def run_queue(plan: Plan, folder: Path, output: Path) -> dict[str, str]:
     configs = {arm: config_of(plan, folder, arm, output) for arm in plan.arms}
     output.mkdir(parents=True, exist_ok=True)
     failed: dict[str, str] = {}
-    with StopRequest() as stop, only_one(output) as lock:
-        for arm, config in configs.items():
+    number, queues = share
+    own = output / f"queue_{number}_of_{queues}"
+    own.mkdir(exist_ok=True)
+    with StopRequest() as stop, only_one(own) as lock:
+        for arm, config in list(configs.items())[number - 1 :: queues]:
             if is_done(plan, folder, arm):
                 continue
             log = output / f"{arm}.log"
@@ -67,12 +84,15 @@ def run_arm(plan: Plan, folder: Path, arm: str, config: RunConfig, log: Path, co
     run, is_trained = Path(config.output_dir), plan.arms[arm] is not None
     file = log.with_suffix(".yaml")
     put(file, dump_config(config))
+    saved = run / "config.yaml"
+    if is_trained and saved.exists() and read_yaml(saved) != yaml.safe_load(dump_config(config)):
+        return f"{run} holds a run of another config: move it away"
     if is_trained and not is_finished(PlannedArm(arm, config, "validation", True)):
         code = tell_and_run(f"{arm}: training", training_command([sys.executable], file), log, *control)
         if code:
             return f"training ended with exit code {code}"
     shutil.rmtree(run / "checkpoints", ignore_errors=True)  # a gigabyte that nothing goes on from
-    result: dict[str, Any] = {"arm": arm, "sets": plan.arms[arm]}
+    result: dict[str, Any] = {"arm": arm, "sets": plan.arms[arm], "made_from": digest_of(plan, folder, arm)}
     if is_trained:
         result["training"] = training_figures(run)
     checkpoint = run / "final" if is_trained else config.model.checkpoint
@@ -82,7 +102,7 @@ def run_arm(plan: Plan, folder: Path, arm: str, config: RunConfig, log: Path, co
         code = tell_and_run(f"{arm}: {suite}", command, log, *control)
         if code:
             return f"the {suite} suite ended with exit code {code}"
-        result[suite] = suite_figures(run / suite)
+        result[suite] = {"made_from": digest_of(plan, folder, arm, suite)} | suite_figures(run / suite)
     path = result_path(folder, arm)
     path.parent.mkdir(exist_ok=True)
     put(path, json.dumps(result, indent=1, ensure_ascii=False) + "\n")

@@ -10,6 +10,8 @@ import soundfile
 from tests.end_to_end.test_engines import ENGINES, Runs
 
 STEPS = 8
+# One utterance in three noisy, two a microbatch, 17 for two ranks: some have noise, some none, and one runs out.
+RARE = ("training.batch_size=2", "data.augmentation.noise_share=0.3", "data.train.max_utterances=17")
 
 
 @pytest.fixture(scope="module")
@@ -49,6 +51,9 @@ def noisy(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Runs:
     runs.add("checkpointed", "zero2", ("model.gradient_checkpointing=all",))
     runs.add("middle", "zero3", ("model.secondary_layer=1", "model.gate_bias=1"))
     runs.add("middle_alone", "one", ("model.secondary_layer=1", "model.gate_bias=1"))
+    for engine in ("one", "zero3"):
+        runs.add(f"rare_{engine}", engine, RARE)
+        runs.add(f"rare_everything_{engine}", engine, (*RARE, "noise.loss_reach=everything"))
     runs.run()
     return runs
 
@@ -60,7 +65,13 @@ def test_every_engine_finishes(noisy: Runs) -> None:
 
 @pytest.mark.parametrize(
     ("name", "alone"),
-    [(name, "one") for name in ENGINES if name != "one"] + [("checkpointed", "one"), ("middle", "middle_alone")],
+    [
+        *((name, "one") for name in ENGINES if name != "one"),
+        ("checkpointed", "one"),
+        ("middle", "middle_alone"),
+        ("rare_zero3", "rare_one"),
+        ("rare_everything_zero3", "rare_everything_one"),
+    ],
 )
 def test_losses_and_figures_equal_one_process(noisy: Runs, name: str, alone: str) -> None:
     assert noisy.losses(name) == pytest.approx(noisy.losses(alone), abs=2e-5)
@@ -71,6 +82,12 @@ def test_losses_and_figures_equal_one_process(noisy: Runs, name: str, alone: str
         for figure in ("gate_mean", "gate_spread", "noise_share", "distance"):
             assert mine.get(figure) == pytest.approx(other.get(figure), abs=1e-4), (mine["step"], figure)
     assert any("noise_share" in row for row in ours)
+
+
+def test_ranks_differed_in_whether_they_had_data(noisy: Runs) -> None:
+    """Or the runs with little noise, where a lane ends before the other, would show nothing."""
+    steps = [noisy.batches("rare_zero3", rank) for rank in (0, 1)]
+    assert any(bool(first["ids"][0]) != bool(second["ids"][0]) for first, second in zip(*steps, strict=True))
 
 
 def test_the_loss_is_not_the_token_loss_alone(noisy: Runs) -> None:
