@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from .augmentation_config import AugmentationConfig
-from .channels import at_rate_of, band_limited, check_codecs, through_codec
+from .channels import at_rate_of, band_limited, check_codecs, noise_of_coded, through_codec
 from .errors import DataError
 from .noise_clips import NoiseClips
 from .noise_mixing import LOUDEST, Mixture, mix
@@ -108,7 +108,7 @@ class Augmenter:
     def through_a_channel(
         self, audio: np.ndarray, noise: np.ndarray | None, generator: np.random.Generator
     ) -> tuple[np.ndarray, np.ndarray | None]:
-        """Audio and its noise through one filter; through a codec audio alone goes, which adds it no noise."""
+        """Audio and its noise through one filter; of a codec's output, noise has the share it had of what went in."""
         config = self.config
         if generator.random() < config.band_share:
             low, high = config.bands[generator.integers(len(config.bands))]
@@ -119,8 +119,10 @@ class Augmenter:
             if loudest > LOUDEST:  # a codec clips
                 gain = np.float32(LOUDEST / loudest)
                 audio, noise = audio * gain, None if noise is None else noise * gain
-            audio = through_codec(audio, codec, generator)
-            noise = None if noise is None else at_rate_of(noise, codec)
+            coded = through_codec(audio, codec, generator)
+            if noise is not None:  # of what the codec's rate lets through
+                noise = noise_of_coded(coded, at_rate_of(audio, codec), at_rate_of(noise, codec))
+            audio = coded
         return audio, noise
 
     def at_a_level(

@@ -12,6 +12,8 @@ from .errors import DataError
 from .utterance import SAMPLING_RATE
 
 FILTER_ORDER = 6
+FRAME = SAMPLING_RATE // 50  # samples that share their energy out together: 20 ms, an encoder frame
+LEAST_ENERGY = 1e-9  # mean square of a frame, as of trainer/noise_target.py: below it nothing is noise
 DELAY_SECONDS = 0.5  # of the noise that a codec's delay is measured with
 
 
@@ -99,6 +101,28 @@ def through_codec(samples: np.ndarray, codec: Codec, generator: np.random.Genera
     level = None if encoding.levels is None else float(generator.uniform(*encoding.levels))
     heard = decoded(resampled(samples, encoding.rate), encoding, level)[delay_of(codec) :]
     return same_length(resampled(heard, encoding.rate, back=True), samples)
+
+
+def noise_of_coded(coded: np.ndarray, audio: np.ndarray, noise: np.ndarray) -> np.ndarray:
+    """The part of coded audio that counts as noise: in each encoder frame, 20 ms around sample 320 s, the share of the
+    energy that it had before.
+
+    What a codec makes of a sum is no sum of speech and noise: less the old noise it would hold the codec's error, too.
+
+    Args:
+        audio, noise: float32 [samples], what was coded and the part of it that was noise.
+    """
+
+    def energy(samples: np.ndarray) -> np.ndarray:
+        padded = np.pad(samples, (FRAME // 2, -(len(samples) + FRAME // 2) % FRAME)).astype(np.float64)
+        return np.square(padded).reshape(-1, FRAME).mean(axis=1)
+
+    of_noise = energy(noise)
+    total = of_noise + energy(audio - noise)
+    share = np.where(total > LEAST_ENERGY, of_noise / np.maximum(total, LEAST_ENERGY), 0.0)
+    # Of the samples x, noise w x and speech (1 - w) x have these shares of their energies' sum.
+    weights = np.sqrt(share) / (np.sqrt(share) + np.sqrt(1.0 - share))
+    return coded * np.repeat(weights, FRAME)[FRAME // 2 :][: len(coded)].astype(np.float32)
 
 
 @functools.cache

@@ -54,8 +54,14 @@ def has_sound(audio: np.ndarray) -> bool:
 
 def sound_bounds(audio: np.ndarray) -> tuple[int, int]:
     """First and last sample of a piece that is not quiet beside its loudest, with a margin; all of it if none is."""
+    begin, end = loud_bounds(audio)
+    return max(0, begin - QUIET_MARGIN), min(len(audio), end + QUIET_MARGIN)
+
+
+def loud_bounds(audio: np.ndarray) -> tuple[int, int]:
+    """As :func:`sound_bounds`, without the margin, to 20 ms."""
     frame = SAMPLING_RATE // 50
     whole = np.pad(audio, (0, -len(audio) % frame)).reshape(-1, frame)
     energy = np.square(whole).mean(axis=1)
     loud = np.flatnonzero(energy >= energy.max() * 10 ** (-QUIET_DECIBEL / 10))
-    return max(0, int(loud[0]) * frame - QUIET_MARGIN), min(len(audio), int(loud[-1] + 1) * frame + QUIET_MARGIN)
+    return int(loud[0]) * frame, min(len(audio), int(loud[-1] + 1) * frame)

@@ -46,7 +46,9 @@ class NoiseClips:
 
     Attributes:
         names: of files their paths below the folder, of a dataset's rows their ids; sorted, and so the same always.
-        skipped: what cannot be used, and why.
+        skipped: what cannot be used, and why: first what its header tells of, which is in no draw, then what turned out
+            so when it was decoded, which stays in the draw and is passed over, since what is drawn may not depend on
+            what was drawn before.
 
     Raises:
         DataError: where nothing that sounds is left.
@@ -58,6 +60,7 @@ class NoiseClips:
         self.root: str | None = None
         self.confined = False
         self.kept: OrderedDict[int, np.ndarray] = OrderedDict()
+        self.undecodable: set[int] = set()
         self.lock = threading.Lock()
         values = self.folder_clips() if config.dataset is None else self.dataset_clips(config.dataset)
         self.values: list[Any] = []  # what decode_audio takes
@@ -76,12 +79,12 @@ class NoiseClips:
             self.seconds.append(seconds)
         if not self.names:
             raise DataError(f"{self.place}: no recording can be used{self.first_fault}")
-        if not any(self.sounds(index) for index in range(len(self))):
-            raise DataError(f"{self.place}: all {len(self)} recordings are silent or unreadable{self.first_fault}")
         if self.skipped:
             warnings.warn(
                 f"{self.place}: {len(self.skipped)} recordings left out{self.first_fault}", RuntimeWarning, stacklevel=2
             )
+        if not any(self.sounds(index) for index in range(len(self))):
+            raise DataError(f"{self.place}: all {len(self)} recordings are silent or unreadable{self.first_fault}")
 
     @property
     def place(self) -> str:
@@ -155,15 +158,29 @@ class NoiseClips:
             if index in self.kept:
                 self.kept.move_to_end(index)
                 return self.kept[index]
-        samples = decode_audio(self.values[index], self.root, self.confined)
+        try:
+            samples = decode_audio(self.values[index], self.root, self.confined)
+        except UndecodableAudio as error:
+            self.note(index, error)
+            raise
         with self.lock:
             self.kept[index] = samples
             while len(self.kept) > 1 and sum(map(len, self.kept.values())) > KEPT_SAMPLES:
                 self.kept.popitem(last=False)
         return samples
 
+    def note(self, index: int, fault: DataError) -> None:
+        """Warn, once for each clip, that what its header promises cannot be decoded."""
+        with self.lock:
+            if index in self.undecodable:
+                return
+            self.undecodable.add(index)
+            self.skipped.append(Skipped(self.names[index], str(fault)))
+        told = f"{self.place}: {self.names[index]} cannot be decoded and is passed over where it is drawn: {fault}"
+        warnings.warn(told, RuntimeWarning, stacklevel=2)
+
     def sounds(self, index: int) -> bool:
-        """Whether a clip is anything but silence; one that cannot be decoded is noted as left out."""
+        """Whether a clip is anything but silence."""
         try:
             if self.seconds[index] > LONG_SECONDS:  # sooner than by decoding hours of it
                 parts = (self.cut_long(index, SAMPLING_RATE, place) for place in np.linspace(0, 1, TRIES))
@@ -171,7 +188,7 @@ class NoiseClips:
                     return True
             return is_heard(self.audio(index))
         except UndecodableAudio as error:
-            self.skipped.append(Skipped(self.names[index], str(error)))
+            self.note(index, error)
             return False
 
     def excerpt(self, samples: int, generator: np.random.Generator) -> np.ndarray:
@@ -211,7 +228,8 @@ class NoiseClips:
             if not is_heard(part) and len(heard := np.flatnonzero(np.abs(clip) >= DIGITAL_SILENCE)):
                 offset = int(heard[int(place * len(heard))]) - samples // 2
                 part = fitted(clip, samples, max(0, min(offset, len(clip) - samples)))
-        except DataError:  # its header was right, and what follows is not
+        except DataError as error:  # its header was right, and what follows is not
+            self.note(index, error)
             return None
         return part if is_heard(part) else None
 

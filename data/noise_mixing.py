@@ -7,14 +7,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .cutting import sound_bounds
+from .cutting import loud_bounds
 from .errors import DataError
 from .utterance import SAMPLING_RATE
 
 LOUDEST = 0.999  # a mixture's peak, at most
 SILENT_POWER = 1e-12  # mean square below which there is nothing to scale: -120 dB of full scale
 SHORTEST_NOISE = SAMPLING_RATE // 1000  # samples; a millisecond, looped, would be a tone
-MARGIN = int(0.1 * SAMPLING_RATE)  # that sound_bounds adds on both sides
+QUIETEST_GAIN = 0.1  # -20 dB: a mixture whose peak asks for less would leave next to nothing of the speech
 
 
 class Mixture(NamedTuple):
@@ -29,9 +29,7 @@ class Mixture(NamedTuple):
 
 def speech_region(speech: np.ndarray) -> tuple[int, int]:
     """First and last sample of what is said: quiet before and after it is no speech, pauses within it are."""
-    begin, end = sound_bounds(speech)
-    begin = begin + MARGIN if begin else 0
-    return begin, (end - MARGIN if end < len(speech) else end)
+    return loud_bounds(speech)
 
 
 def power(samples: np.ndarray) -> float:
@@ -48,13 +46,16 @@ def ratio_in_decibel(speech: np.ndarray, noise: np.ndarray) -> float:
 def mix(speech: np.ndarray, noise: np.ndarray, ratio: float) -> Mixture:
     """Add noise so that the speech has ``ratio`` dB more power than it, over the speech region.
 
-    Where the sum would clip, speech and noise are both made quieter, which leaves the ratio as it is.
+    Where the sum would clip, speech and noise are both made quieter, which leaves the ratio as it is. By 20 dB at most,
+    and what the ratio itself asks for below 0 dB: a noise that is faint under the speech and loud elsewhere, as a dog
+    that barks after the words, would leave nothing to be heard. What can be mixed at 0 dB can be mixed at every ratio.
 
     Args:
         speech, noise: float32 [samples], equally long.
 
     Raises:
-        DataError: if the ratio is not a finite number, or speech or noise are silent where the speech is.
+        DataError: if the ratio is not a finite number, speech or noise are silent where the speech is, or the noise is
+            too much louder elsewhere.
     """
     if not np.isfinite(ratio):
         raise DataError(f"the ratio of speech to noise is {ratio}; it must be a number of decibels")
@@ -71,6 +72,13 @@ def mix(speech: np.ndarray, noise: np.ndarray, ratio: float) -> Mixture:
     together = speech.astype(np.float64) + scaled
     peak = max(float(np.abs(together).max()), float(np.abs(scaled).max()))
     gain = min(1.0, LOUDEST / peak)
+    # The sum at a higher ratio lies between that at 0 dB and the speech alone; at a lower one, scaled as the limit is,
+    # between that at 0 dB and the noise alone, which counts in the peak: so none asks for more than the one at 0 dB.
+    if gain < QUIETEST_GAIN * min(1.0, 10.0 ** (ratio / 20.0)):
+        raise DataError(
+            f"the noise is faint where the speech is and loud elsewhere: at {ratio:g} dB of speech over noise its peak "
+            f"would make the speech {-20.0 * np.log10(gain):.0f} dB quieter"
+        )
     return Mixture((gain * together).astype(np.float32), (gain * scaled).astype(np.float32))
 
 

@@ -16,6 +16,7 @@ from data.augmentation import Augmenter
 from data.augmentation_config import AugmentationConfig, NoiseSourceConfig
 from data.errors import DataError
 from data.noise_clips import NoiseClips, overlapping
+from data.reverberation import recorded_response
 
 
 def hiss(seconds: float, rate: int = 16_000, seed: int = 0) -> np.ndarray:
@@ -193,9 +194,48 @@ def test_what_cannot_be_used_is_left_out_and_named(folder: Path) -> None:
 def test_a_clip_whose_samples_cannot_be_read_is_passed_over(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "good.wav", hiss(0.5), 16_000)
     soundfile.write(tmp_path / "nan.wav", np.full(8000, np.nan, np.float32), 16_000, subtype="FLOAT")
-    clips = clips_of(tmp_path)
-    for seed in range(10):
-        assert np.isfinite(clips.excerpt(4000, np.random.default_rng(seed))).all()
+    clips = clips_of(tmp_path)  # sorted first, "good" is all that is decoded at the start
+    with pytest.warns(RuntimeWarning) as told:
+        for seed in range(10):
+            assert np.isfinite(clips.excerpt(4000, np.random.default_rng(seed))).all()
+    message = "nan.wav cannot be decoded and is passed over where it is drawn: samples that are not finite"
+    assert [str(warning.message) for warning in told] == [f"data.augmentation.noise: folder {tmp_path}: {message}"]
+    assert [skipped.id for skipped in clips.skipped] == ["nan.wav"] and clips.names == ["good.wav", "nan.wav"]
+
+
+def test_what_is_drawn_does_not_depend_on_what_failed_before(tmp_path: Path) -> None:
+    for number in range(3):
+        soundfile.write(tmp_path / f"good{number}.wav", hiss(0.5, seed=number), 16_000)
+    soundfile.write(tmp_path / "nan.wav", np.full(8000, np.nan, np.float32), 16_000, subtype="FLOAT")
+
+    def drawn(clips: NoiseClips, seeds: range) -> list[bytes]:
+        return [clips.excerpt(4000, np.random.default_rng(seed)).tobytes() for seed in seeds]
+
+    with pytest.warns(RuntimeWarning, match="nan.wav cannot be decoded"):
+        whole = drawn(clips_of(tmp_path), range(20))
+    with pytest.warns(RuntimeWarning, match="nan.wav cannot be decoded"):
+        assert drawn(clips_of(tmp_path), range(10, 20)) == whole[10:]  # as after a resume
+
+
+@pytest.mark.parametrize("broken", ["a.wav", "b.wav"])
+def test_each_clip_that_cannot_be_decoded_is_named_once_wherever_it_sorts(tmp_path: Path, broken: str) -> None:
+    for name in ("a.wav", "b.wav", "c.wav"):
+        samples = np.full(8000, np.nan, np.float32) if name == broken else hiss(0.5)
+        soundfile.write(tmp_path / name, samples, 16_000, subtype="FLOAT")
+    with pytest.warns(RuntimeWarning) as told:
+        clips = clips_of(tmp_path)
+        for seed in range(10):
+            clips.excerpt(4000, np.random.default_rng(seed))
+    assert [broken in str(warning.message) for warning in told] == [True]
+
+
+def test_a_response_that_cannot_be_decoded_is_named(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "a.wav", hiss(0.1), 16_000)
+    soundfile.write(tmp_path / "b.wav", np.full(800, np.nan, np.float32), 16_000, subtype="FLOAT")
+    clips = NoiseClips(NoiseSourceConfig(folder=str(tmp_path)), "reverberation_responses")
+    with pytest.warns(RuntimeWarning, match=r"reverberation_responses: .*: b\.wav cannot be decoded"):
+        for seed in range(8):
+            recorded_response(clips, np.random.default_rng(seed))
 
 
 def write_silence(folder: Path) -> None:

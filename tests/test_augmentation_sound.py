@@ -6,16 +6,26 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
+import torch
 
 from data import channels
 from data.augmentation import Augmenter, OtherSpeech
 from data.augmentation_config import AugmentationConfig
-from data.channels import ENCODINGS, at_rate_of, band_limited, check_codecs, delay_of, through_codec
+from data.channels import (
+    ENCODINGS,
+    at_rate_of,
+    band_limited,
+    check_codecs,
+    delay_of,
+    noise_of_coded,
+    through_codec,
+)
 from data.errors import DataError
-from data.noise_mixing import power, ratio_in_decibel
+from data.noise_mixing import power
 from data.reverberation import reverberated, synthetic_response
 from data.utterance import Utterance
 from data.voice_activity import FRAME, speech_frames, without_speech
+from trainer.noise_target import noise_target
 
 RATE = 16_000
 
@@ -145,14 +155,47 @@ def test_a_late_codec_is_put_right(monkeypatch: pytest.MonkeyPatch) -> None:
     assert lag(heard, speech) == 0 and len(heard) == len(speech)
 
 
-def test_the_noise_of_a_coded_clip_stays_where_it_was() -> None:
-    config = {"babble_share": 1.0, "babble_ratio": (0, 0), "babble_speakers": (1, 1)}
-    before = augmented(config, words())
-    for codec in ("adpcm", "ulaw"):
-        after = augmented(config | {"codec_share": 1.0, "codecs": [codec]}, words())
-        assert before.noise is not None and after.noise is not None
-        assert after.noise == pytest.approx(at_rate_of(before.noise, codec), abs=1e-6)
-        assert ratio_in_decibel(after.audio - after.noise, after.noise) == pytest.approx(0, abs=0.5)
+def target_of(utterance: Utterance) -> np.ndarray:
+    """The share of noise that the noise loss is told of each encoder frame."""
+    assert utterance.noise is not None
+    audio, noise = (torch.from_numpy(part)[None] for part in (utterance.audio, utterance.noise))
+    return noise_target(audio, noise, -(-len(utterance.audio) // FRAME))[0].numpy()
+
+
+@pytest.mark.parametrize("codec", sorted(ENCODINGS))
+def test_a_codec_leaves_noise_its_share_of_every_frame(codec: Any) -> None:
+    gap = np.zeros(RATE // 2, np.float32)
+    clip = np.concatenate([gap, words(1.0), gap, words(0.7, seed=9), gap])[:-77]  # no whole frame at the end
+    config = {"babble_share": 1.0, "babble_ratio": (0, 0), "babble_speakers": (2, 2)}
+    before = augmented(config, clip)
+    after = augmented(config | {"codec_share": 1.0, "codecs": [codec]}, clip)
+    assert after.noise is not None and after.noise.dtype == np.float32 and after.noise.shape == after.audio.shape
+    assert not np.array_equal(after.audio, before.audio)
+    expected, found = target_of(before), target_of(after)
+    assert found == pytest.approx(expected, abs=1e-3 if ENCODINGS[codec].rate == RATE else 0.1)
+    assert np.abs(found - expected).mean() < 0.05
+    alone = np.array([not clip[max(0, 320 * s - 640) : 320 * s + 640].any() for s in range(len(found))])
+    assert alone.sum() > 50 and found[alone].min() > 0.95
+
+
+def test_a_clip_without_noise_has_none_after_a_codec_and_one_of_noise_alone_nothing_else() -> None:
+    speech, nothing = words(), np.zeros(RATE, np.float32)
+    coded = through_codec(speech, "gsm", np.random.default_rng(0))
+    assert not noise_of_coded(coded, speech, nothing).any()
+    whole = noise_of_coded(coded, speech, speech)
+    loud = np.repeat(np.square(speech).reshape(-1, FRAME).mean(axis=1) > 1e-4, FRAME)
+    assert np.array_equal(whole[loud][FRAME:-FRAME], coded[loud][FRAME:-FRAME])
+    assert not noise_of_coded(coded, nothing, nothing).any()  # where nothing sounded, a codec's hiss is no noise
+
+
+def test_noise_above_a_telephone_codecs_band_is_none_in_what_comes_out() -> None:
+    speech, bird = words(), sine(6000)
+    heard = noise_of_coded(
+        through_codec(speech + bird, "ulaw", np.random.default_rng(0)),
+        at_rate_of(speech + bird, "ulaw"),
+        at_rate_of(bird, "ulaw"),
+    )
+    assert power(bird) > 10 * power(speech) and power(heard) < 0.01 * power(speech)
 
 
 def test_a_codec_that_this_libsndfile_has_not_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,7 +17,7 @@ from trainer.config_file import ConfigError
 from trainer.noise_suite.conditions import Condition
 from trainer.noise_suite.config import NonSpeechConfig, suite_of
 from trainer.noise_suite.mixing import Mixer
-from trainer.noise_suite.speech import Speech, Talker, gather_speech, non_speech_source
+from trainer.noise_suite.speech import HeldSource, Speech, Talker, gather_speech, non_speech_source
 
 
 def source_of(corpus: Path) -> Source:
@@ -174,6 +174,66 @@ def test_a_noise_that_is_silent_under_the_speech_is_drawn_again() -> None:
     noises = MostlySilent()
     found = Mixer(0, noises, [], {}, 2).mixed(tone("a", 300.0), Condition("noise", 0.0))
     assert noises.draws == 8 and found.noise is not None and np.abs(found.noise).max() > 0
+
+
+class Barks:
+    """Hiss under the first half and so many times as loud in the second, one of ``louder`` at each draw."""
+
+    names = ("dog",)
+
+    def __init__(self, louder: tuple[float, ...]) -> None:
+        self.louder = louder
+
+    def excerpt(self, samples: int, generator: np.random.Generator) -> np.ndarray:
+        noise = 0.01 * generator.standard_normal(samples)
+        noise[samples // 2 :] *= self.louder[int(generator.integers(len(self.louder)))]
+        return noise.astype(np.float32)
+
+
+def spoken_first(name: str) -> Utterance:
+    """Half a second of a tone, and as much silence."""
+    voice = tone(name, 300.0)
+    voice.audio[SAMPLING_RATE // 2 :] = 0
+    return voice
+
+
+def test_a_noise_that_would_drown_the_speech_at_one_ratio_is_taken_at_none() -> None:
+    # 30 times as loud, at 20 dB it would fit; at 0 dB it would not.
+    mixer = Mixer(0, Barks((30.0, 2.0)), [], {}, 2)
+    for number in range(10):
+        voice = spoken_first(str(number))
+        shapes = []
+        for ratio in (20.0, 10.0, 0.0, -5.0, -40.0):
+            found = mixer.mixed(voice, Condition("noise", ratio))
+            assert found.noise is not None
+            half = SAMPLING_RATE // 2
+            speech = (found.audio - found.noise)[:half]
+            gain = np.linalg.norm(speech) / np.linalg.norm(voice.audio)
+            assert gain > 0.1 * min(1.0, 10 ** (ratio / 20))
+            assert np.std(found.noise[half:]) < 3 * np.std(found.noise[:half])
+            shapes.append(found.noise / np.abs(found.noise).max())
+        for shape in shapes[1:]:
+            np.testing.assert_allclose(shape, shapes[0], atol=1e-4)
+
+
+def test_an_utterance_without_a_noise_is_left_out_at_every_ratio_and_named() -> None:
+    audio = [{"array": spoken_first(str(number)).audio, "sampling_rate": SAMPLING_RATE} for number in range(3)]
+    rows = [{"audio": one, "text": "a", "id": f"u{number}"} for number, one in enumerate(audio)]
+    config = SourceConfig(folder="held", columns=ColumnNames(id="id"))
+    reader = EvaluationRows(HeldSource(config, "held", rows), 2)
+    mixer = Mixer(0, Barks((30.0,)), [], {}, 2)
+    for ratio in (20.0, 0.0, -5.0):
+        reader.change = mixer.change_for(Condition("noise", ratio))
+        turns = list(reader.turns())
+        assert all(turn.audio is None for turn in turns)
+        skipped = {one.id: one.reason for turn in turns for one in turn.skipped}
+        assert sorted(skipped) == ["u0", "u1", "u2"]
+        assert all(
+            "8 draws of noise, none of which can be mixed; the last: the noise is faint" in one
+            for one in skipped.values()
+        )
+    reader.change = mixer.change_for(Condition("clean"))
+    assert sum(len(turn.audio.ids) for turn in reader.turns() if turn.audio is not None) == 3
 
 
 def test_too_few_others_for_a_babble(corpus: Path) -> None:

@@ -16,7 +16,7 @@ from .figures import condition_figures
 from .materials import Materials
 from .results import Measured, keep, keep_odds, kept, kept_odds, measured
 
-FORMAT = 1  # of what is kept; raise it when the same settings come to give other mixtures
+FORMAT = 2  # of what is kept; raise it when the same settings come to give other mixtures
 
 Say = Callable[[str], None]
 

@@ -16,7 +16,8 @@ from data.utterance import Utterance
 from .conditions import CLEAN, NON_SPEECH, Condition
 from .speech import Noises, Talker
 
-ATTEMPTS = 8  # draws of a noise, until one is not silent where the speech is
+ATTEMPTS = 8  # draws of a noise, until one can be mixed: is neither silent where the speech is nor far louder elsewhere
+COMMON_RATIO = 0.0  # whether a noise can be mixed is asked at this ratio for all, so that all have the same
 
 
 class Mixer:
@@ -50,7 +51,7 @@ class Mixer:
         """The utterance in the condition's noise; a clean one is only looked at, so that all conditions have the same.
 
         Raises:
-            DataError: if the utterance is silent, or no noise is found for it.
+            DataError: if the utterance is silent, or no noise is found for it; then at every ratio.
         """
         speech = utterance.audio
         begin, end = speech_region(speech) if len(speech) else (0, 0)
@@ -61,12 +62,17 @@ class Mixer:
         assert condition.ratio is not None
         name = int.from_bytes(hash_of(utterance.id))
         generator = np.random.default_rng((self.seed, int.from_bytes(hash_of(condition.kind)), name))
-        for attempt in range(ATTEMPTS):
+        fault: DataError | None = None
+        for _ in range(ATTEMPTS):
             noise = self.drawn(condition.kind, utterance, generator)
-            if power(noise[begin:end]) >= SILENT_POWER or attempt == ATTEMPTS - 1:
-                break  # else mix() says what is wrong
-        mixture = mix(speech, noise, condition.ratio)
-        return replace(utterance, audio=mixture.audio, noise=mixture.noise)
+            try:
+                mix(speech, noise, COMMON_RATIO)
+            except DataError as error:
+                fault = error
+                continue
+            mixture = mix(speech, noise, condition.ratio)
+            return replace(utterance, audio=mixture.audio, noise=mixture.noise)
+        raise DataError(f"{ATTEMPTS} draws of {condition.kind}, none of which can be mixed; the last: {fault}")
 
     def drawn(self, kind: str, utterance: Utterance, generator: np.random.Generator) -> np.ndarray:
         """A noise as long as the utterance, of no particular loudness."""
