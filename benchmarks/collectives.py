@@ -101,6 +101,7 @@ def count_step(case: Case) -> dict[str, Any]:
     import trainer.engine
     from benchmarks.memory.cells import cell_of, synthetic_group
     from modeling.strategies import choose_trained
+    from trainer.agreement import Targets
     from trainer.checkpoints import RunState
     from trainer.loop import Trainer
     from trainer.model import build_model
@@ -132,12 +133,13 @@ def count_step(case: Case) -> dict[str, Any]:
         config, accelerator, model, optimizer, processor, stand_in, None, stand_in, stand_in, RunState(), StopRequest()
     )
     model.train()
+    targets = Targets(2 * group.target_tokens, 0)
     for _ in range(WARM_STEPS):
-        run.train_step(group, 2 * group.target_tokens)
+        run.train_step(group, targets)
     torch.distributed.barrier()
     on_wire = loopback_bytes()
     with CountedCollectives() as counted:
-        run.train_step(group, 2 * group.target_tokens)
+        run.train_step(group, targets)
     torch.distributed.barrier()
     return {
         "case": case.name,

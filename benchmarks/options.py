@@ -84,8 +84,8 @@ def measure_side(config: RunConfig, steps: int) -> dict[str, float]:
         if device.type == "cuda":
             torch.cuda.synchronize(device)
 
-    for group, tokens in groups:  # the optimizer's states are made, the cache is filled
-        trainer.train_step(group, tokens)
+    for group, targets in groups:  # the optimizer's states are made, the cache is filled
+        trainer.train_step(group, targets)
     wait()
     started, worked = time.perf_counter(), time.process_time()
     for number_ in range(steps):

@@ -105,7 +105,10 @@ def check_structure(name: str, stored: dict[str, Any], asked: dict[str, Any]) ->
     if layer is not None and layers is not None and layer > layers:
         raise CheckpointError(f"secondary_layer is {layer}; the encoder of {name} has layers 1 to {layers}")
     is_own = stored.get("model_type") == DUAL
-    if is_own and stored.get("dual_attention", True) and layer is not None and layer != stored.get("secondary_layer"):
+    has_second = is_own and stored.get("dual_attention", True)
+    if has_second and asked.get("gate_bias"):
+        raise CheckpointError(f"gate_bias is for gates that are new, and {name} has gates already: take it out")
+    if has_second and layer is not None and layer != stored.get("secondary_layer"):
         there = stored.get("secondary_layer")
         where = "the encoder's output" if there is None else f"encoder layer {there}"
         raise CheckpointError(

@@ -199,13 +199,17 @@ class DualWhisperDecoderLayer(FeedForward):
         ]
 
     @torch.no_grad()
+    def start_gate(self) -> None:
+        self.gate.score.bias.fill_(self.config.gate_bias)
+
+    @torch.no_grad()
     def start_as_whisper(self) -> None:
         """Begin what plain Whisper has not: the second attention equal to the first, norm included; the gate at its
         bias; a wider feed-forward block that adds nothing."""
         if self.is_dual:
             self.secondary_attn.load_state_dict(self.encoder_attn.state_dict())
             self.secondary_attn_layer_norm.load_state_dict(self.encoder_attn_layer_norm.state_dict())
-            self.gate.score.bias.fill_(self.config.gate_bias)
+            self.start_gate()
         if self.is_wider:
             self.wider.narrow.weight.zero_()
             self.wider.narrow.bias.zero_()

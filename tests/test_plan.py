@@ -5,7 +5,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import soundfile
 import yaml
 
 import launch.train
@@ -26,13 +28,16 @@ def test_check_passes_for_every_recipe(
     recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    if (augmentation := load_config(recipe).data.augmentation) is not None:  # the user's own recordings
+        (noises := tmp_path / augmentation.noise.folder).mkdir(parents=True)
+        soundfile.write(noises / "noise.wav", np.random.default_rng(0).normal(0, 0.1, 800), 16_000)
     monkeypatch.setattr(sys, "argv", ["train", "--config", str(recipe), "--check"])
     with pytest.raises(SystemExit) as left:
         run_command(launch.train.main)
     shown = capsys.readouterr()
     assert left.value.code == 0
     assert "error" not in shown.err
-    assert not list(tmp_path.iterdir())
+    assert [path.name for path in tmp_path.iterdir()] == ([] if augmentation is None else ["recordings"])
     assert re.search(r"│ parameters +│ [\d,]+ ", shown.out)
     config = load_config(recipe)
     assert f"output_dir: {config.output_dir}" in shown.out

@@ -28,7 +28,7 @@ class AttentionWatch:
     def __init__(self, accelerator: Any, model: Any) -> None:
         self.accelerator = accelerator
         self.layers = bare_model(model).model.decoder.layers if bare_model(model).config.dual_attention else ()
-        self.has_warned = False
+        self.has_warned = self.has_missed_noise = self.has_heard_noise = False
         self.clear()
 
     def clear(self) -> None:
@@ -97,6 +97,7 @@ class AttentionWatch:
         if self.accelerator.num_processes > 1:
             torch.distributed.all_reduce(losses)
         summed, targets, part = losses.tolist()
+        self.has_heard_noise = self.has_heard_noise or targets > 0
         return {"token_loss": loss - part / divisor, "noise_loss": summed / targets} if targets else {}
 
     @torch.no_grad()
@@ -117,12 +118,21 @@ class AttentionWatch:
             torch.distributed.all_reduce(squares)
         return (squares[0] / squares[1].clamp(min=1e-30)).sqrt().tolist()
 
-    def report(self, journal: Journal, step: int) -> None:
-        """Write the figures down, and say so where they show a copy. All ranks must call it."""
+    def report(self, journal: Journal, step: int, expects_noise: bool = False) -> None:
+        """Write the figures down; say so where they show a copy, or where the noise loss has had nothing to go by.
+
+        All ranks must call it.
+        """
         figures = self.read()
         journal.by_layer(step, figures)
         if told := self.warning(step, figures):
             journal.say(told)
+        if expects_noise and step >= STEPS_TO_DIFFER and not (self.has_heard_noise or self.has_missed_noise):
+            self.has_missed_noise = True
+            journal.say(
+                f"warning: in {step} steps no utterance had noise laid over it, so the noise loss did nothing: look "
+                "at data.augmentation, and whether the speech is silent or has no other utterances to lay over it"
+            )
 
     def warning(self, step: int, figures: dict[str, list[float]]) -> str | None:
         """Once, in plain words, if every second attention is still a copy of the first."""

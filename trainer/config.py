@@ -158,6 +158,10 @@ class RunConfig(Section):
         for key in ("new_modules_learning_rate", "primary_frozen_steps"):
             if getattr(optimizer, key) and without:
                 raise ValueError(f"optimizer.{key} does nothing where model.dual_attention is false: take it out")
+        if optimizer.primary_frozen_steps and model.strategy == "frozen_primary":
+            raise ValueError(
+                "optimizer.primary_frozen_steps does nothing where model.strategy is 'frozen_primary': take it out"
+            )
         if optimizer.primary_frozen_steps > self.training.steps:
             raise ValueError(
                 f"optimizer.primary_frozen_steps ({optimizer.primary_frozen_steps}) must not be above training.steps "
@@ -172,6 +176,14 @@ class RunConfig(Section):
                 f"noise.loss_weight is {self.noise.loss_weight:g}, for second attentions, which model.dual_attention: "
                 "false has not: take it out"
             )
+        if self.noise.loss_warmup_steps and self.noise.loss_warmup_steps >= self.training.steps:
+            raise ValueError(
+                f"noise.loss_warmup_steps ({self.noise.loss_warmup_steps}) must be below training.steps "
+                f"({self.training.steps})"
+            )
+        for key in ("loss_warmup_steps", "loss_layers"):
+            if getattr(self.noise, key) and not self.noise.loss_weight:
+                raise ValueError(f"noise.{key} does nothing where noise.loss_weight is 0: take it out")
         augmentation = self.data.augmentation
         if self.noise.loss_weight and not (augmentation and augmentation.knows_noise):
             raise ValueError(

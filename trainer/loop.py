@@ -272,7 +272,7 @@ class Trainer:
             rate = rates["learning_rate"]
             shown = {"loss": values["loss"], "rate": rate, "utterances/s": values["utterances_per_second"]}
             self.journal.show(self.state.step, shown)
-            self.watch.report(self.journal, self.state.step)
+            self.watch.report(self.journal, self.state.step, self.config.noise.loss_weight > 0)
 
     def evaluate_if_due(self, step: int) -> bool:
         """Evaluate where the config says so and it was not done; true if a stop was asked for meanwhile."""

@@ -4,7 +4,7 @@ What is trained of it is decided here too, before any engine sees it.
 """
 
 import os
-from typing import Any
+from typing import Any, cast
 
 import torch
 
@@ -12,6 +12,7 @@ from data.byte_tokenizer import build_byte_processor, generation_config_for
 from modeling import DualWhisperConfig, DualWhisperForConditionalGeneration
 from modeling.adapters import Base, LoraSettings, add_lora, fingerprint_of, is_new
 from modeling.checkpoints import open_model, open_processor
+from modeling.decoder import DualWhisperDecoderLayer
 from modeling.linear import choose_onednn, decode_faster
 from modeling.quantization import quantize_linear
 from modeling.strategies import choose_trained
@@ -131,6 +132,9 @@ def new_model(config: RunConfig) -> tuple[Any, Any]:
         )
     )
     model.generation_config = generation
+    if settings.dual_attention:
+        for layer in model.model.decoder.layers:
+            cast(DualWhisperDecoderLayer, layer).start_gate()
     decode_faster(model)
     return model, processor
 

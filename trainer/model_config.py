@@ -76,7 +76,7 @@ class ModelConfig(Section):
         0.0,
         ge=-20,
         le=20,
-        description="where a plain Whisper's gates start: 0 is half and half, 2 is 88 % of the primary attention",
+        description="where new gates start: 0 is half and half, 2 is 88 % of the primary attention",
     )
     wider_feed_forward: bool = Field(
         False,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from data.config import SourceConfig
 from data.sources import Source
 
+from .augmentation_check import check_augmentation
 from .config import RunConfig
 from .config_file import ConfigError, dump_config
 from .engine import check_engine, launched_processes, resolve_precision
@@ -99,6 +100,7 @@ def make_plan(config: RunConfig) -> Plan:
     for name, source in (("data.validation", data.validation), ("data.test", data.test)):
         if source is not None:
             planned_rows(source, name)
+    check_augmentation(data)
     if data.validation is not None:
         is_here = data.validation.hub is None and data.validation.digits is None
         check_evaluation(config, Source(data.validation, "data.validation"), columns_too=is_here)

@@ -7,6 +7,7 @@ from data.labels import LabelEncoder
 from data.loader import TrainingBatches
 from data.sources import Source
 
+from .augmentation_check import check_augmentation
 from .checkpoints import BLUEPRINT, Checkpoints, RunState, read_state, save_blueprint, save_pretrained
 from .config import RunConfig
 from .config_file import ConfigError
@@ -43,6 +44,7 @@ def train(config: RunConfig, resume: bool = False) -> dict[str, Any]:
             opened.check_columns()
         if validation is not None:
             check_evaluation(config, validation)
+        check_augmentation(config.data)
         from .model import build_model  # seconds to import
 
         model, processor = build_model(config)

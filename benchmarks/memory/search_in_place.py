@@ -47,8 +47,8 @@ def search_in_place(job: Job, start: int, most: int = MOST) -> int:
     smallest = replace(job, batch_size=1, data="synthetic")
     with tempfile.TemporaryDirectory(prefix="search-") as folder, StopRequest() as stop:
         trainer = build(smallest, smallest.run_config(), Path(folder), stop)
-        group, tokens = trainer.find_data(trainer.batches.next_group(trainer.config.training.accumulation))
-        trainer.train_step(group, tokens)
+        group, targets = trainer.find_data(trainer.batches.next_group(trainer.config.training.accumulation))
+        trainer.train_step(group, targets)
         cell = smallest.cell(trainer.accelerator.mixed_precision)
         vocabulary = bare_model(trainer.model).config.vocab_size
 

@@ -127,8 +127,8 @@ def poison_loss() -> None:
     """Make the loss not a number at the third step."""
     original = trainer.loop.Trainer.loss
 
-    def loss(self: trainer.loop.Trainer, audio: Any, divisor: float) -> torch.Tensor:
-        value = original(self, audio, divisor)
+    def loss(self: trainer.loop.Trainer, audio: Any, *divisors: float) -> torch.Tensor:
+        value = original(self, audio, *divisors)
         return value * float("nan") if self.state.step == 2 else value
 
     trainer.loop.Trainer.loss = loss  # type: ignore[method-assign]
