@@ -31,6 +31,14 @@ Decibels = Annotated[Range, within(-100, 100)]
 Codec = Literal["mp3", "vorbis", "opus", "gsm", "ulaw", "alaw", "adpcm"]
 WHOLE_BAND = 0.0, 8000.0  # hertz, at 16 kHz
 NARROWEST_BAND = 100.0  # hertz
+OF_SHARES = {  # what nothing is done with while the share is 0
+    "noise_share": ("noise", "noise_ratio"),
+    "babble_share": ("babble_speakers", "babble_ratio"),
+    "competing_share": ("competing_ratio",),
+    "reverberation_share": ("reverberation_responses", "reverberation_seconds"),
+    "band_share": ("bands",),
+    "codec_share": ("codecs",),
+}
 
 
 class NoiseSourceConfig(Section):
@@ -124,6 +132,16 @@ class AugmentationConfig(Section):
         low, high = self.babble_speakers
         if not 1 <= low <= high <= 64:
             raise ValueError(f"babble_speakers is [{low}, {high}]; two numbers from 1 to 64 are right, the lower first")
+        return self
+
+    @model_validator(mode="after")
+    def nothing_for_a_share_of_0(self) -> "AugmentationConfig":
+        """A run's own config.yaml names every key, so one that is as it would be anyway says nothing."""
+        for share, keys in OF_SHARES.items():
+            for key in keys if not getattr(self, share) else ():
+                given = getattr(self, key)
+                if key in self.model_fields_set and given != type(self).model_fields[key].default:
+                    raise ValueError(f"{key} is given, but {share} is 0: set it, or take {key} out")
         return self
 
     @property

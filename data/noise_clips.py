@@ -8,7 +8,6 @@ import hashlib
 import itertools
 import os
 import threading
-import warnings
 from collections import OrderedDict
 from pathlib import Path
 from typing import Any
@@ -31,11 +30,14 @@ from .errors import DataError
 from .noise_mixing import SHORTEST_NOISE, SILENT_POWER, fitted, power
 from .sources import AUDIO_SUFFIXES, Source
 from .utterance import SAMPLING_RATE, Skipped
+from .warning import warn_once
 
 KEPT_SAMPLES = 32 * 2**20  # of decoded clips, 128 MiB; those used longest ago go first
 LONG_SECONDS = 60.0  # of a longer local file only what is wanted is decoded, where its format lets one begin anywhere
 ENCODED_BYTES = 512 * 2**20  # of a dataset's clips, kept in memory as they are encoded
 TRIES = 8  # excerpts drawn at random before all clips are gone through
+PASSED_OVER = "cannot be decoded and will be passed over where drawn"
+MOST_NAMED = 5  # clips that turn out undecodable while they are drawn, a line each
 
 
 class NoiseClips:
@@ -61,6 +63,7 @@ class NoiseClips:
         self.confined = False
         self.kept: OrderedDict[int, np.ndarray] = OrderedDict()
         self.undecodable: set[int] = set()
+        self.is_open, self.named = False, 0
         self.lock = threading.Lock()
         values = self.folder_clips() if config.dataset is None else self.dataset_clips(config.dataset)
         self.values: list[Any] = []  # what decode_audio takes
@@ -80,11 +83,17 @@ class NoiseClips:
         if not self.names:
             raise DataError(f"{self.place}: no recording can be used{self.first_fault}")
         if self.skipped:
-            warnings.warn(
-                f"{self.place}: {len(self.skipped)} recordings left out{self.first_fault}", RuntimeWarning, stacklevel=2
-            )
+            number = f"{len(self.skipped)} recording{'s' if len(self.skipped) > 1 else ''}"
+            told = f"{self.place}: {number} left out{self.first_fault}"
+            warn_once(told, known_to_all=True)
+        left_out = len(self.skipped)
         if not any(self.sounds(index) for index in range(len(self))):
             raise DataError(f"{self.place}: all {len(self)} recordings are silent or unreadable{self.first_fault}")
+        if found := self.skipped[left_out:]:
+            which = found[0].id if len(found) == 1 else f"{len(found)} recordings"
+            more = found[0].reason if len(found) == 1 else f"the first: {found[0].id}: {found[0].reason}"
+            warn_once(f"{self.place}: {which} {PASSED_OVER}: {more}", known_to_all=True)
+        self.is_open = True
 
     @property
     def place(self) -> str:
@@ -170,14 +179,18 @@ class NoiseClips:
         return samples
 
     def note(self, index: int, fault: DataError) -> None:
-        """Warn, once for each clip, that what its header promises cannot be decoded."""
+        """Warn, once for each of the first clips, that what its header promises cannot be decoded."""
         with self.lock:
             if index in self.undecodable:
                 return
             self.undecodable.add(index)
             self.skipped.append(Skipped(self.names[index], str(fault)))
-        told = f"{self.place}: {self.names[index]} cannot be decoded and is passed over where it is drawn: {fault}"
-        warnings.warn(told, RuntimeWarning, stacklevel=2)
+            self.named += self.is_open  # those found while it is opened are told together
+            number = self.named
+        if 0 < number <= MOST_NAMED:
+            warn_once(f"{self.place}: {self.names[index]} {PASSED_OVER}: {fault}")
+        elif number == MOST_NAMED + 1:
+            warn_once(f"{self.place}: more recordings cannot be decoded; further ones are not named")
 
     def sounds(self, index: int) -> bool:
         """Whether a clip is anything but silence."""

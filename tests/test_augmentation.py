@@ -10,7 +10,6 @@ import pyarrow.parquet as pq
 import pytest
 import soundfile
 import torch
-from pydantic import ValidationError
 
 from data.augmentation import Augmenter, OtherSpeech, number_of
 from data.augmentation_config import AugmentationConfig
@@ -136,7 +135,8 @@ OVERLAYS: dict[str, dict[str, Any]] = {
 def test_every_utterance_has_an_overlay_at_the_asked_ratio(
     kind: str, clips: str, noises: str, labels: LabelEncoder
 ) -> None:
-    config = data_config(clips, OVERLAYS[kind] | {"noise": {"folder": noises}}, shuffle_window=4)  # few others to draw
+    values = OVERLAYS[kind] | ({"noise": {"folder": noises}} if kind == "noise" else {})
+    config = data_config(clips, values, shuffle_window=4)  # few others to draw
     found = epoch_of(open_batches(config, labels))
     names = [name for batch in found for name in batch.ids]
     assert sorted(names) == sorted(f"row{i}" for i in range(ROWS) if i != BROKEN)
@@ -291,29 +291,3 @@ def test_clean_and_noisy_utterances_share_a_batch(clips: str, noises: str, label
     assert batch is not None and batch.noise is not None and batch.seeds is not None
     assert not batch.noise[0].any() and torch.equal(batch.noise[1], 0.5 * batch.audio[1])
     assert batch.seeds.tolist() == [number_of("row0") >> 1, number_of("row1") >> 1]
-
-
-@pytest.mark.parametrize(
-    ("values", "told"),
-    [
-        ({"noise_share": 0.5}, "noise_share is 0.5 without noise"),
-        ({"babble_share": 0.6, "competing_share": 0.5}, "babble_share 0.6, competing_share 0.5: at most one"),
-        ({"babble_share": 1.5}, "less than or equal to 1"),
-        ({"babble_share": float("nan")}, "less than or equal to 1|greater than or equal to 0"),
-        ({"noise_ratio": (5, float("nan"))}, r"\[5, nan\] must be two numbers, the lower first"),
-        ({"noise_ratio": (0, float("inf"))}, r"\[0, inf\] must"),
-        ({"competing_ratio": (10, 0)}, r"\[10, 0\] must"),
-        ({"babble_ratio": (-500, 0)}, "within -100 and 100"),
-        ({"babble_speakers": (0, 3)}, r"babble_speakers is \[0, 3\]"),
-        ({"speed": (0.1, 1.0)}, "within 0.5 and 2"),
-        ({"bands": [(3400, 300)]}, r"bands has \[3400, 300\]"),
-        ({"bands": [(0, 8000)]}, r"bands has \[0, 8000\]"),
-        ({"bands": [(float("nan"), 4000)]}, r"bands has \[nan, 4000\]"),
-        ({"codecs": ["aac"]}, "mp3"),
-        ({"noise": {}}, "exactly one of folder and dataset"),
-        ({"noise": {"folder": "a", "dataset": {"files": "b"}}}, "exactly one of folder and dataset"),
-    ],
-)
-def test_a_config_that_cannot_be_right_is_refused(values: dict[str, Any], told: str) -> None:
-    with pytest.raises(ValidationError, match=told):
-        AugmentationConfig.model_validate(values)

@@ -1,15 +1,15 @@
-"""The checkpoints that a suite measures: their names, which weights they are, and what they were trained in."""
+"""The checkpoints that a suite measures: their names, and which weights they are."""
 
 import hashlib
+import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from data.errors import DataError
+from safetensors import SafetensorError, safe_open
 
-from ..config_file import ConfigError, load_config
+from ..config_file import ConfigError
 
 WEIGHTS = ("*.safetensors", "*.json")  # of a checkpoint's folder, what decides what it says
 NAME = re.compile(r"[\w+.-]+")
@@ -87,26 +87,49 @@ def long_name(path: str) -> str:
     return re.sub(r"[^\w+.-]", "_", "_".join(parts[-2:]))
 
 
-def trained_in(checkpoint: NamedCheckpoint) -> Any:
-    """The noise section that a checkpoint's run was augmented from; None where there is no such run or noise."""
-    if checkpoint.run_config is None:
-        return None
+def check_weights(checkpoint: NamedCheckpoint) -> None:
+    """Whether a folder's weights are all there, by their headers; of a hub name nothing is asked.
+
+    Raises:
+        CheckpointError: if a file is missing, damaged or cut short.
+    """
+    from modeling.adapters import adapted, is_adapter
+    from modeling.checkpoints import CheckpointError, first_line
+
+    folder = Path(checkpoint.path)
+    if not folder.is_dir():
+        return
+    if is_adapter(checkpoint.path):
+        files = [folder / "adapter_model.safetensors"]
+        base = adapted(folder)[0]
+        if Path(base).is_dir():
+            check_weights(NamedCheckpoint(checkpoint.name, base))
+    else:
+        files = weight_files(folder)
+    for file in files:
+        if not file.is_file():
+            raise CheckpointError(f"cannot load the weights of {folder}: {file.name} is missing")
+        try:
+            with safe_open(str(file), "np") as opened:
+                names = list(opened.keys())
+        except (SafetensorError, OSError) as error:
+            raise CheckpointError(f"cannot load the weights of {folder}: {file.name}: {first_line(error)}") from None
+        if not names:
+            raise CheckpointError(f"cannot load the weights of {folder}: {file.name} holds no tensor")
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """One file, or those that an index names.
+
+    Raises:
+        CheckpointError: if the index cannot be read.
+    """
+    from modeling.checkpoints import CheckpointError, first_line
+
+    whole, index = folder / "model.safetensors", folder / "model.safetensors.index.json"
+    if whole.exists() or not index.exists():
+        return [whole]
     try:
-        config = load_config(checkpoint.run_config)
-    except ConfigError:
-        return None  # of another version; it is not this suite's config
-    augmentation = getattr(config.data, "augmentation", None)
-    return None if augmentation is None else augmentation.noise
-
-
-def overlap_with_training(checkpoint: NamedCheckpoint, noises: Any) -> tuple[list[str], str | None]:
-    """Names of the suite's noises that a checkpoint was trained in, and why that cannot be told, if so."""
-    from data.noise_clips import NoiseClips, overlapping
-
-    section = trained_in(checkpoint)
-    if section is None or not isinstance(noises, NoiseClips):
-        return [], None
-    try:
-        return overlapping(noises, NoiseClips(section)), None
-    except DataError as error:
-        return [], f"whether it was trained in these noises cannot be told: {error}"
+        return [folder / name for name in sorted(set(json.loads(index.read_text("utf-8"))["weight_map"].values()))]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise CheckpointError(f"cannot load the weights of {folder}: {index.name}: {first_line(error)}") from None

@@ -17,7 +17,7 @@ from ..scoring.normalizers import build_normalizer
 from .checkpoints import NamedCheckpoint
 from .config import NoiseSuiteConfig, load_suite, suite_of
 from .mixing import Mixer
-from .speech import HeldSource, Noises, Speech, check_columns, gather_speech, non_speech_source
+from .speech import HeldSource, Noises, Speech, check_columns, gather_speech, measured_ids, non_speech_source
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,7 @@ class Materials:
     Attributes:
         run: the config whose engine, language and evaluation count where the suite says nothing.
         non_speech: clips of noise alone, None where none are wanted.
+        warnings: what must be known of the mixtures to read any figure.
     """
 
     suite: NoiseSuiteConfig
@@ -36,6 +37,7 @@ class Materials:
     noises: Noises | None
     non_speech: HeldSource | None
     mixer: Mixer
+    warnings: list[str]
 
     @property
     def language(self) -> str | None:
@@ -74,7 +76,22 @@ def gather(
         assert noises is not None  # the config has seen to it
         alone = non_speech_source(noises, suite.non_speech, suite.seed)
     mixer = Mixer(suite.seed, noises, speech.talkers, speech.speakers, suite.babble_speakers)
-    return Materials(suite, run, evaluation, speech, noises, alone, mixer)
+    warnings = own_voices(mixer, suite, speech) if evaluation.cluster else []
+    return Materials(suite, run, evaluation, speech, noises, alone, mixer, warnings)
+
+
+def own_voices(mixer: Mixer, suite: NoiseSuiteConfig, speech: Speech) -> list[str]:
+    """A warning for each type in which some are heard beside themselves."""
+    warnings = []
+    for kind in (one for one in suite.kinds if one != "noise"):
+        names = measured_ids(speech)
+        alone = sum(mixer.lacks_strangers(name, kind) for name in names)
+        if alone:
+            warnings.append(
+                f"{kind}: too few other speakers for {alone} of {len(names)} utterances, which the speaker's own "
+                "other utterances may be laid over"
+            )
+    return warnings
 
 
 def check_language(language: str | None) -> None:

@@ -99,11 +99,18 @@ class Subject:
             return old
         evaluator = self.of_noise_alone if condition.kind == NON_SPEECH else self.of_speech
         evaluator.rows.change = self.materials.mixer.change_for(condition)
-        found = measured(evaluator.run(self.model), settings)
+        outcome = evaluator.run(self.model)
+        found = measured(outcome, settings, self.unreadable(condition))
         if self.accelerator.is_main_process:
             keep(self.place, condition.name, found)
         self.tell(f"{name}: {headline(condition, found)} in {found.seconds:.1f} s")
         return found
+
+    def unreadable(self, condition: Condition) -> list[dict[str, str]]:
+        """Recordings of noise that any process has found unusable so far, for a condition that takes from them."""
+        skipped = getattr(self.materials.noises, "skipped", []) if condition.kind in ("noise", NON_SPEECH) else []
+        shares = gather_objects(self.accelerator, [{"id": one.id, "reason": one.reason} for one in skipped])
+        return sorted({one["id"]: one for share in shares for one in share}.values(), key=lambda one: one["id"])
 
     def attention_odds(self) -> dict[str, Any] | None:
         """As :func:`.attention_odds.attention_odds`; None for a checkpoint of one attention, or without mixtures."""

@@ -3,6 +3,7 @@
 So every checkpoint hears the same mixture, at every ratio the same noise, whatever the batch size and the ranks.
 """
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -40,6 +41,7 @@ class Mixer:
     ) -> None:
         self.seed, self.noises, self.talkers = seed, noises, talkers
         self.speakers, self.babble_speakers = speakers, babble_speakers
+        self.of_speakers = Counter(one.speaker for one in talkers)
 
     def change_for(self, condition: Condition) -> Callable[[Utterance], Utterance] | None:
         """What is done to each utterance to be decoded under a condition; None for nothing."""
@@ -80,7 +82,7 @@ class Mixer:
         if kind == "noise":
             assert self.noises is not None
             return self.noises.excerpt(samples, generator)
-        number = self.babble_speakers if kind == "babble" else 1
+        number = self.voices(kind)
         others = self.others_than(utterance.id, number)
         chosen = [others[index] for index in generator.permutation(len(others))[:number].tolist()]
         parts = [fitted(one.speech, samples, int(generator.integers(len(one.speech)))) for one in chosen]
@@ -92,3 +94,12 @@ class Mixer:
         others = [one for one in self.talkers if one.id != name]
         strangers = [one for one in others if not speaker or one.speaker != speaker]
         return strangers if len(strangers) >= number else others
+
+    def voices(self, kind: str) -> int:
+        """How many are heard beside an utterance."""
+        return self.babble_speakers if kind == "babble" else 1
+
+    def lacks_strangers(self, name: str, kind: str) -> bool:
+        """Whether an utterance's own speaker may be heard beside it, since there are too few others."""
+        speaker = self.speakers.get(name, "")
+        return bool(speaker) and len(self.talkers) - self.of_speakers[speaker] < self.voices(kind)

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ class Measured:
         skipped: id and reason of rows that could not be measured.
         seconds: of decoding, on the slowest rank.
         settings: all that the texts depend on.
+        noises_unreadable: id and reason of recordings of noise that could not be used, as far as was known by then.
     """
 
     scored: list[ScoredUtterance]
@@ -31,9 +32,10 @@ class Measured:
     seconds: float
     real_time_factor: float
     settings: dict[str, Any]
+    noises_unreadable: list[dict[str, str]] = field(default_factory=list)
 
 
-def measured(evaluation: Evaluation, settings: dict[str, Any]) -> Measured:
+def measured(evaluation: Evaluation, settings: dict[str, Any], noises_unreadable: list[dict[str, str]]) -> Measured:
     return Measured(
         evaluation.utterances,
         evaluation.normalizer,
@@ -41,6 +43,7 @@ def measured(evaluation: Evaluation, settings: dict[str, Any]) -> Measured:
         evaluation.seconds,
         evaluation.real_time_factor,
         settings,
+        noises_unreadable,
     )
 
 
@@ -55,6 +58,7 @@ def keep(folder: Path, name: str, found: Measured) -> None:
         "utterances": len(found.scored),
         "normalizer": found.normalizer,
         "skipped": found.skipped,
+        "noises_unreadable": found.noises_unreadable,
         "seconds": found.seconds,
         "real_time_factor": found.real_time_factor,
     }
@@ -73,10 +77,11 @@ def kept(
         predictions = [prediction_of(json.loads(line)) for line in lines]
         if len(predictions) != about["utterances"]:
             return None
+        unreadable = list(about.get("noises_unreadable", []))
         figures = (about["normalizer"], about["skipped"], about["seconds"], about["real_time_factor"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return Measured(score(predictions, normalizer_of), *figures, settings)
+    return Measured(score(predictions, normalizer_of), *figures, settings, unreadable)
 
 
 def keep_odds(folder: Path, settings: dict[str, Any], figures: dict[str, Any] | None) -> None:

@@ -109,6 +109,13 @@ def gather_speech(source: Source, suite: NoiseSuiteConfig, cluster: str | None) 
     return Speech(held, talkers, speakers, hash_of(names).hex())
 
 
+def measured_ids(speech: Speech) -> list[str]:
+    """Of the utterances that are measured, where their speakers are known."""
+    if isinstance(speech.source, HeldSource):
+        return [row_id(row, speech.source) for row in speech.source.rows()]
+    return list(speech.speakers)
+
+
 def talkers_among(rows: list[Row], source: Source, speakers: dict[str, str]) -> Iterator[Talker]:
     """The rows that can be read and hold sound."""
     for row in rows:

@@ -5,7 +5,7 @@ import importlib.metadata
 import json
 import platform
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from ..engine import build_accelerator, describe_engine
 from ..meter import hardware
 from ..scoring.report import put
 from .charts import write_picture
-from .checkpoints import NamedCheckpoint, named_checkpoints, overlap_with_training
+from .checkpoints import NamedCheckpoint, check_weights, named_checkpoints
 from .config import NoiseSuiteConfig
 from .figures import condition_figures, type_figures
 from .materials import Materials, as_suite, gather
@@ -24,6 +24,7 @@ from .page import suite_page
 from .results import Measured
 from .speech import Noises
 from .tables import markdown
+from .trained_noises import overlap_with_training
 
 LIBRARIES = ("torch", "transformers", "accelerate", "numpy", "soxr", "soundfile")
 
@@ -64,6 +65,8 @@ def run_suite(
     folder = Path(output)
     if any(path.is_file() for path in (folder, *folder.parents)):
         raise ConfigError(f"--output is {str(folder)!r}, which is a file or lies in one: name a folder")
+    for checkpoint in named:
+        check_weights(checkpoint)
     materials = gather(suite, named, config, split)
     accelerator = build_accelerator(materials.run)
     is_first = accelerator.is_main_process
@@ -71,11 +74,13 @@ def run_suite(
     begun = time.perf_counter()
     found: dict[str, dict[str, Measured]] = {}
     odds: dict[str, Any] = {}
-    remarks: dict[str, dict[str, Any]] = {}
+    for remark in materials.warnings:
+        tell(f"warning: {remark}")
+    remarks = {checkpoint.name: remarks_on(checkpoint, materials.noises) for checkpoint in named}
+    for name, about in remarks.items():
+        for remark in about["warnings"]:
+            tell(f"warning: {name}: {remark}")
     for checkpoint in named:
-        remarks[checkpoint.name] = remarks_on(checkpoint, materials.noises)
-        for remark in remarks[checkpoint.name]["warnings"]:
-            tell(f"warning: {checkpoint.name}: {remark}")
         place = folder / "predictions" / checkpoint.name
         subject = Subject(accelerator, checkpoint, remarks[checkpoint.name]["weights"], materials, place, tell)
         found[checkpoint.name] = subject.measured()
@@ -83,6 +88,7 @@ def run_suite(
     if not is_first:
         return None
     result = header(materials, accelerator, time.perf_counter() - begun)
+    result["noises_unreadable"] = unreadable_in(found.values(), materials.noises)
     first = named[0].name
     cluster = materials.evaluation.cluster
     by_name = {condition.name: condition for condition in suite.conditions}
@@ -110,13 +116,19 @@ def run_suite(
 
 def remarks_on(checkpoint: NamedCheckpoint, noises: Noises | None) -> dict[str, Any]:
     """What must be known of a checkpoint to read its figures."""
-    overlap, unknown = overlap_with_training(checkpoint, noises)
-    warnings = [unknown] if unknown else []
+    overlap, warnings = overlap_with_training(checkpoint, noises)
     if overlap:
         shown = ", ".join(overlap[:5]) + (f" and {len(overlap) - 5} more" if len(overlap) > 5 else "")
         number = f"{len(overlap)} of the suite's {len(noises.names if noises else [])} noises"
         warnings.append(f"was trained in {number}, so its figures are not of noises new to it: {shown}")
     return {"weights": checkpoint.identity(), "trained_in": overlap, "warnings": warnings}
+
+
+def unreadable_in(found: Iterable[Mapping[str, Measured]], noises: Noises | None) -> list[dict[str, str]]:
+    """Noises that could not be used, now or when what is known already was measured, with the reason."""
+    every = [{"id": one.id, "reason": one.reason} for one in getattr(noises, "skipped", [])]
+    every += [fault for one in found for measured in one.values() for fault in measured.noises_unreadable]
+    return sorted({fault["id"]: fault for fault in every}.values(), key=lambda fault: fault["id"])
 
 
 def header(materials: Materials, accelerator: Any, seconds: float) -> dict[str, Any]:
@@ -134,6 +146,8 @@ def header(materials: Materials, accelerator: Any, seconds: float) -> dict[str, 
         "language": materials.language,
         "speech": source.config.described,
         "noises": [] if materials.noises is None else materials.noises.names,
+        "noises_unreadable": [],
+        "warnings": materials.warnings,
         "interval_units": materials.evaluation.cluster or "utterances",
         "conditions": [condition.name for condition in materials.suite.conditions],
         "checkpoints": [],

@@ -8,6 +8,8 @@ from data.preparation.inspection_table import FigureTable
 from ..comparison.markdown import plain, table_lines
 from .conditions import DESCRIBED, NON_SPEECH
 
+MOST_NAMED = 20  # recordings in a remark; all are in noise_suite.json
+
 Interval = list[float] | tuple[float, float] | None
 
 
@@ -121,7 +123,8 @@ def odds_table(result: dict[str, Any]) -> FigureTable:
 
 def remarks_of(result: dict[str, Any]) -> list[str]:
     """What must be read beside the figures."""
-    remarks = [f"{one['name']} {warning}" for one in result["checkpoints"] for warning in one["warnings"]]
+    remarks = [*result["warnings"], *unreadable_noises(result)]
+    remarks += [f"{one['name']} {warning}" for one in result["checkpoints"] for warning in one["warnings"]]
     for checkpoint in result["checkpoints"]:
         for name, figures in checkpoint["conditions"].items():
             if figures["skipped"]:
@@ -129,6 +132,14 @@ def remarks_of(result: dict[str, Any]) -> list[str]:
                 told = f"{len(figures['skipped'])} left out, the first {first['id']}: {first['reason']}"
                 remarks.append(f"{checkpoint['name']}, {name}: {told}")
     return remarks
+
+
+def unreadable_noises(result: dict[str, Any]) -> list[str]:
+    """A remark on the recordings of noise that were passed over, if there are any."""
+    names = [one["id"] for one in result["noises_unreadable"]]
+    more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
+    many = f"{len(names)} recordings of noise" if len(names) > 1 else "1 recording of noise"
+    return [f"{many} could not be used: {', '.join(names[:MOST_NAMED])}{more}"] if names else []
 
 
 def measured_with(result: dict[str, Any]) -> str:
