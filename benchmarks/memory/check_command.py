@@ -30,7 +30,7 @@ ZERO3_LIMIT = 0.15
 SHORT, LONG = (3.4, 24), (30.0, 448)  # seconds, decoder positions
 ALL: dict[str, Any] = {"training.steps": 10, "data.train": {"files": "none.parquet"}, "output_dir": "runs/none"}
 BASE, SMALL = {"model.checkpoint": "openai/whisper-base"}, {"model.checkpoint": "openai/whisper-small"}
-NOISE = {"noise.loss_weight": 0.1, "data.augmentation": {"gain_share": 0.0}}
+NOISE = {"noise.loss_weight": 0.1, "data.augmentation": {"silence_is_noise": True}}
 # Name, settings, batch size, (seconds, tokens), processes.
 CELLS: tuple[tuple[str, dict[str, Any], int, tuple[float, int], int], ...] = (
     ("full, batch 1", {}, 1, SHORT, 1),
