@@ -73,7 +73,10 @@ def test_unknown_key_unlike_any_lists_the_known_ones(minimal: Path) -> None:
         ("engine.zero_stage=4", ("engine.zero_stage", "4", "0, 1, 2 or 3")),
         ("engine.precision=bf61", ("engine.precision", "'bf61'", "'bf16'")),
         ("evaluation.max_new_tokens=448", ("evaluation.max_new_tokens", "448", "less than 448")),
-        ("training=5", ("training", "5")),
+        ("training=5", ("training", "5", "keys with values")),
+        ("noise.loss_layers=1", ("noise.loss_layers", "1", "a list, written like [a, b]")),
+        ("data.augmentation.noise_ratio=[5]", ("data.augmentation.noise_ratio", "too short")),
+        ("data.augmentation.spec_augment=true", ("data.augmentation.spec_augment", "keys with values")),
     ],
 )
 def test_wrong_value_is_named_with_what_would_be_right(minimal: Path, override: str, parts: tuple[str, ...]) -> None:

@@ -346,6 +346,9 @@ def test_data_that_is_not_there(tiny_values: dict[str, Any]) -> None:
     found = {finding.name: finding for finding in inputs.check_data(Facts(config_of(tiny_values | {"data": missing})))}
     assert found["data.train"].state == "lacks" and "nowhere-*.parquet" in found["data.train"].found
     assert found["data.validation"].state == "good"
+    noisy = tiny_values["data"] | {"augmentation": {"noise": {"folder": "nowhere"}, "noise_share": 0.5}}
+    found = {finding.name: finding for finding in inputs.check_data(Facts(config_of(tiny_values | {"data": noisy})))}
+    assert found["data.augmentation"].state == "lacks" and "nowhere" in found["data.augmentation"].found
 
 
 def test_checkpoints(tiny_values: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -111,6 +111,14 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
         raise ConfigError(f"{path}: " + "; ".join(dict.fromkeys(problems))) from None
 
 
+SHAPES = {  # what pydantic calls by Python's names
+    "tuple_type": "a list, written like [a, b]",
+    "dict_type": "keys with values",
+    "model_type": "keys with values",
+    "model_attributes_type": "keys with values",
+}
+
+
 def describe(problem: Any) -> str:
     """One of pydantic's findings in a line: the key's path, its value, what would be right."""
     types = (ONE_SOURCE, SEVERAL_SOURCES)
@@ -123,8 +131,12 @@ def describe(problem: Any) -> str:
         match = difflib.get_close_matches(location[-1], known, n=1, cutoff=0.5)
         right = f"did you mean {match[0]!r}?" if match else f"known here: {', '.join(known)}"
         return f"unknown key {path}; {right}"
+    if problem["type"] == "missing" and location[-1].isdigit():
+        return f"{'.'.join(location[:-1])} is too short: value {int(location[-1]) + 1} is missing"
     if problem["type"] == "missing":
         return f"{path} is missing"
+    if problem["type"] in SHAPES:
+        return f"{path} is {problem['input']!r}: it must be {SHAPES[problem['type']]}"
     message = problem["msg"].removeprefix("Value error, ")
     if problem["type"] == "value_error":
         return f"{path}: {message}" if path else message

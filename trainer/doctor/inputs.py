@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 from data.errors import DataError
 
+from ..augmentation_check import check_augmentation
 from ..config_file import ConfigError
 from ..languages import check_language
 from .facts import Facts
@@ -63,6 +64,10 @@ def check_data(facts: Facts) -> Iterator[Finding]:
         check_language(facts.config)
     except ConfigError as error:
         yield told("language", error)
+    try:
+        check_augmentation(data)
+    except DataError as error:
+        yield told("data.augmentation", error)
     sources = list(zip(data.train_names, data.training_sources, strict=True))
     sources += [
         (name, source) for name, source in (("data.validation", data.validation), ("data.test", data.test)) if source
