@@ -7,7 +7,6 @@ Clips and noises are made by :mod:`benchmarks.speech_like_clips`, 3.4 s of 16-bi
 ``--noise`` bring others. Time is the processor time of all threads, so that others on the machine count for little.
 """
 
-import json
 import tempfile
 import time
 from pathlib import Path
@@ -17,6 +16,7 @@ import torch
 
 from benchmarks.machine import describe_machine
 from benchmarks.speech_like_clips import clip, encoded, write_parquet
+from benchmarks.written import write_result
 from data.byte_tokenizer import build_byte_processor
 from data.channels import ENCODINGS
 from data.config import DataConfig
@@ -108,15 +108,10 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--quick", action="store_true", help="small: to see that it runs")
     parser.add_argument("--output", help="a JSON file for the figures; the table goes beside it as .md")
     options = parser.parse_args(arguments)
-    if options.output:
-        Path(options.output).parent.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory(prefix="augmentation-") as folder:
         result = measure(options.data, options.noise, options.quick, Path(folder))
-    print(table(result))
-    if options.output:
-        Path(options.output).write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-        Path(options.output).with_suffix(".md").write_text(table(result), encoding="utf-8")
+    write_result(options.output, result, table(result))
 
 
 if __name__ == "__main__":

@@ -27,6 +27,7 @@ import torch
 
 from benchmarks.machine import describe_machine
 from benchmarks.speech_like_clips import RATE, clip, encoded, write_parquet
+from benchmarks.written import write_result
 from data.byte_tokenizer import build_byte_processor
 from data.config import DataConfig
 from data.features import LogMel, padded_frames, visible_frames
@@ -251,10 +252,7 @@ def main(arguments: list[str]) -> None:
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory(prefix="streaming-") as folder:
         result = measure(options.data, options.quick, Path(folder))
-    print(table(result))
-    if options.output:
-        Path(options.output).write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-        Path(options.output).with_suffix(".md").write_text(table(result), encoding="utf-8")
+    write_result(options.output, result, table(result))
 
 
 if __name__ == "__main__":

@@ -5,41 +5,20 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import AutoModelForSpeechSeq2Seq, WhisperConfig, WhisperForConditionalGeneration
+from transformers import AutoModelForSpeechSeq2Seq, WhisperForConditionalGeneration
 
-from data.byte_tokenizer import build_byte_processor, generation_config_for
 from modeling import DualWhisperConfig, DualWhisperForConditionalGeneration
 from modeling.checkpoints import CheckpointError, checkpoint_kind, open_model
 from modeling.decoding import encoder_padding, greedy_decode
 from modeling.published import count_parameters, model_without_weights, published_shape
-from tests.ladder.tiny_whisper import SHAPE as SMALL
-
-# With 30 s windows.
-SHAPE = {name: value for name, value in SMALL.items() if "positions" not in name}
+from tests.plain_whisper import SHAPE, save_plain
 
 
 @pytest.fixture(scope="module")
 def plain_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small plain Whisper, saved with transformers' own class and everything generate() needs."""
     folder = tmp_path_factory.mktemp("plain")
-    processor = build_byte_processor(["az", "en"])
-    generation = generation_config_for(processor.tokenizer, ["az", "en"])
-    torch.manual_seed(0)
-    model = WhisperForConditionalGeneration(
-        WhisperConfig(
-            **SHAPE,
-            vocab_size=len(processor.tokenizer),
-            pad_token_id=generation.pad_token_id,
-            bos_token_id=generation.bos_token_id,
-            eos_token_id=generation.eos_token_id,
-            decoder_start_token_id=generation.decoder_start_token_id,
-            begin_suppress_tokens=None,
-        )
-    )
-    model.generation_config = generation
-    model.save_pretrained(folder)
-    processor.save_pretrained(folder)
-    return folder
+    return save_plain(folder, ["az", "en"])
 
 
 @pytest.fixture

@@ -5,41 +5,22 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import AutoModelForSpeechSeq2Seq, WhisperConfig, WhisperForConditionalGeneration
+from transformers import AutoModelForSpeechSeq2Seq
 
-from data.byte_tokenizer import build_byte_processor, generation_config_for
 from modeling import DualWhisperForConditionalGeneration
 from modeling.adapters import Base, LoraSettings, add_lora, fingerprint_of, save_adapter
 from modeling.checkpoints import CheckpointError, as_plain_whisper, open_model
 from modeling.encoder import EncoderOutput
 from modeling.losses import LEAST_SHARE, NoiseTarget, noise_loss_sum
 from modeling.strategies import NEW_PARTS, parameters_by_part
-from tests.ladder.tiny_whisper import SHAPE as SMALL
+from tests.plain_whisper import save_plain
 
-SHAPE = {name: value for name, value in SMALL.items() if "positions" not in name}
 LENGTHS = [120, 96]
 
 
 @pytest.fixture(scope="module")
 def plain_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("plain")
-    processor = build_byte_processor(["en"])
-    generation = generation_config_for(processor.tokenizer, ["en"])
-    torch.manual_seed(0)
-    special = {name: getattr(generation, name) for name in ("pad_token_id", "bos_token_id", "eos_token_id")}
-    model = WhisperForConditionalGeneration(
-        WhisperConfig(
-            **SHAPE,
-            **special,
-            vocab_size=len(processor.tokenizer),
-            decoder_start_token_id=generation.decoder_start_token_id,
-            begin_suppress_tokens=None,
-        )
-    )
-    model.generation_config = generation
-    model.save_pretrained(folder)
-    processor.save_pretrained(folder)
-    return folder
+    return save_plain(tmp_path_factory.mktemp("plain"), ["en"])
 
 
 def opened(folder: Path, **values: Any) -> DualWhisperForConditionalGeneration:

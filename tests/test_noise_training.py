@@ -76,11 +76,12 @@ def test_the_weight_warms_up_and_is_of_noisy_targets() -> None:
 
     batch = to_batch(audio, log_mel, "clip", torch.device("cpu"))  # type: ignore[arg-type]
     assert batch.noise_target.shape == (2, 30)  # 10 frames of sound and 50 of margin, two to an encoder frame
-    half = noise_arguments(config, batch, 5, 4.0)
+    known = (batch.noise_target, batch.noise_positions)
+    half = noise_arguments(config, *known, 5, 4.0)
     assert half["noise_weight"] == pytest.approx(0.2 * 0.5 / 4)
-    assert noise_arguments(config, batch, 20, 4.0)["noise_weight"] == pytest.approx(0.2 / 4)
-    assert noise_arguments(config, batch, 20, 0.0)["noise_weight"] == pytest.approx(0.2)
-    assert noise_arguments(config, batch, 20, 0.1)["noise_weight"] == pytest.approx(2)  # 10 tokens on 100 ranks
+    assert noise_arguments(config, *known, 20, 4.0)["noise_weight"] == pytest.approx(0.2 / 4)
+    assert noise_arguments(config, *known, 20, 0.0)["noise_weight"] == pytest.approx(0.2)
+    assert noise_arguments(config, *known, 20, 0.1)["noise_weight"] == pytest.approx(2)  # 10 tokens on 100 ranks
     assert half["noise_layers"] == (1,) and half["noise_positions"].tolist() == [4]
     assert to_batch(audio, log_mel, "window", torch.device("cpu")).noise_target.shape == (2, 1500)  # type: ignore[arg-type]
 

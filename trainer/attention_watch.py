@@ -29,9 +29,6 @@ class AttentionWatch:
         self.accelerator = accelerator
         self.layers = bare_model(model).model.decoder.layers if bare_model(model).config.dual_attention else ()
         self.has_warned = self.has_missed_noise = self.has_heard_noise = False
-        self.clear()
-
-    def clear(self) -> None:
         self.sums: torch.Tensor | None = None
         self.losses: torch.Tensor | None = None
 

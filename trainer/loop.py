@@ -168,7 +168,8 @@ class Trainer:
         log_mel = self.log_mel if self.encoder_cache is None else None
         options = (self.config.data.masks, self.config.noise.loss_weight > 0)
         batch = to_batch(audio or self.silence, log_mel, self.padding, self.accelerator.device, *options)
-        noise = noise_arguments(self.config.noise, batch, self.state.step + 1, noisy)
+        known = (batch.noise_target, batch.noise_positions)
+        noise = noise_arguments(self.config.noise, *known, self.state.step + 1, noisy)
         with self.offload or nullcontext():
             output = self.model(
                 batch.features,

@@ -1,17 +1,12 @@
 """Where in a clip noise is, by energy, frame by frame of the encoder: what the second attentions are to look at."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
 from data.features import SAMPLES_PER_FRAME
 
 from .noise_config import NoiseConfig
-
-if TYPE_CHECKING:
-    from .batch import Batch  # which needs this module
 
 SAMPLES = 2 * SAMPLES_PER_FRAME  # of an encoder frame, 20 ms
 LEAST_ENERGY = 1e-9  # mean square, -90 dB of full scale: below it a frame is silent and holds no noise
@@ -42,18 +37,21 @@ def frame_energy(samples: torch.Tensor, frames: int) -> torch.Tensor:
     return padded.view(len(samples), frames, SAMPLES).square().mean(dim=2)
 
 
-def noise_arguments(config: NoiseConfig, batch: Batch, step: int, noisy: float) -> dict[str, Any]:
+def noise_arguments(
+    config: NoiseConfig, target: torch.Tensor | None, positions: torch.Tensor | None, step: int, noisy: float
+) -> dict[str, Any]:
     """What the model is told of noise at update ``step`` (1 the first); nothing where none is known.
 
     Args:
+        target, positions: as in :class:`~trainer.batch.Batch`.
         noisy: what the summed noise loss is divided by.
     """
-    if batch.noise_target is None:
+    if target is None:
         return {}
     share = min(1.0, step / config.loss_warmup_steps) if config.loss_warmup_steps else 1.0
     return {
-        "noise_target": batch.noise_target,
-        "noise_positions": batch.noise_positions,
+        "noise_target": target,
+        "noise_positions": positions,
         "noise_weight": config.loss_weight * share / (noisy or 1.0),
         "noise_layers": config.loss_layers,
         "noise_loss_is_local": config.loss_reach == "attention",

@@ -73,6 +73,7 @@ def train(config: RunConfig, resume: bool = False) -> dict[str, Any]:
             summary = write_summary(config, trainer.state, describe_engine(accelerator), parameters_by_part(model))
         if not finished:
             trainer.journal.say(f"stopped at step {trainer.state.step}; go on with --resume")
+        accelerator.wait_for_everyone()  # no rank takes its end of the connections away while another still uses them
         accelerator.end_training()
         return summary
 

@@ -20,7 +20,7 @@ import modeling.dual_whisper
 from data.features import LogMel
 from modeling.linear import FewRowsLinear, has_onednn
 from modeling.losses import CHUNK_TOKENS
-from trainer.noise_target import noise_target
+from trainer.noise_target import noise_arguments, noise_target
 
 from .allocator import BLOCK, serve
 from .cells import Cell
@@ -169,10 +169,8 @@ def step_loss(cell: Cell, model: Any, log_mel: LogMel) -> torch.Tensor:
     is_window = cell.config.model.encoder_padding == "window"
     noise: dict[str, Any] = {}
     if cell.has_noise:
-        settings = cell.config.noise
         target = noise_target(audio, torch.empty_like(audio), cell.encoder_positions)
-        noise = {"noise_target": target, "noise_positions": positions, "noise_weight": settings.loss_weight}
-        noise |= {"noise_layers": settings.loss_layers, "noise_loss_is_local": settings.loss_reach == "attention"}
+        noise = noise_arguments(cell.config.noise, target, positions, cell.config.training.steps, 1.0)
     with autocast(cell):
         loss: torch.Tensor = model(
             features,
