@@ -10,7 +10,14 @@ from .dual_whisper import DualWhisperForConditionalGeneration
 
 DUAL, PLAIN = "dual_whisper", "whisper"
 # Of the configuration, what plain Whisper's has not.
-OWN_VALUES = ("encoder_padding", "dual_attention", "secondary_layer", "gate_bias", "wider_feed_forward")
+OWN_VALUES = (
+    "encoder_padding",
+    "dual_attention",
+    "secondary_layer",
+    "secondary_added",
+    "gate_bias",
+    "wider_feed_forward",
+)
 
 
 class CheckpointError(ValueError):
@@ -113,6 +120,11 @@ def check_structure(name: str, stored: dict[str, Any], asked: dict[str, Any]) ->
         where = "the encoder's output" if there is None else f"encoder layer {there}"
         raise CheckpointError(
             f"secondary_layer is {layer}, but the second attentions of {name} were trained to read {where}: take it out"
+        )
+    if has_second and asked.get("secondary_added") and not stored.get("secondary_added"):
+        raise CheckpointError(
+            f"secondary_added is asked for, but the second attentions of {name} were trained to take the first ones' "
+            "place: take it out"
         )
     if stored.get("wider_feed_forward") and asked.get("dual_attention"):
         raise CheckpointError(f"{name} has wider feed-forward blocks, which take no second attentions beside them")

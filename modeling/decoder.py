@@ -99,6 +99,7 @@ class DualWhisperDecoderLayer(FeedForward):
             self.secondary_attn = AttentionProjections(width, heads)
             self.secondary_attn_layer_norm = nn.LayerNorm(width)
             self.gate = AttentionGate(width)
+        self.is_added = config.secondary_added
         self.is_wider = config.wider_feed_forward
         if self.is_wider:
             self.wider = WiderFeedForward(width)
@@ -183,14 +184,15 @@ class DualWhisperDecoderLayer(FeedForward):
         return CrossAttended(list(attended.chunk(parts, dim=1)), shown)
 
     def mixed(self, hidden: torch.Tensor, attended: list[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """What the cross-attentions say, [B, L, width]: the one's, or both mixed by the gate, which is told too."""
+        """What the cross-attentions say, [B, L, width]: the one's, or both under the gate, which is told too."""
         primary = self.encoder_attn.output(attended[0])
         if not self.is_dual:
             return primary, None
         secondary = self.secondary_attn.output(attended[1])
         gate = self.gate(hidden, primary, secondary)
         # α p + (1 - α) s, written so that it is exactly p where the two are equal, whatever the gate.
-        return secondary + gate * (primary - secondary), gate.detach().squeeze(-1)
+        both = primary + (1 - gate) * secondary if self.is_added else secondary + gate * (primary - secondary)
+        return both, gate.detach().squeeze(-1)
 
     def cross_keys_values(self, heard: list[torch.Tensor]) -> list[tuple[torch.Tensor, torch.Tensor]]:
         """Of each cross-attention keys and values [B, heads, S, head size] of what it reads."""
@@ -204,15 +206,16 @@ class DualWhisperDecoderLayer(FeedForward):
 
     @torch.no_grad()
     def start_as_whisper(self) -> None:
-        """Begin what plain Whisper has not: the second attention equal to the first, norm included; the gate at its
-        bias; a wider feed-forward block that adds nothing."""
+        """Begin what plain Whisper has not: the second attention equal to the first, norm included, or adding nothing;
+        the gate at its bias; a wider feed-forward block that adds nothing."""
         if self.is_dual:
             self.secondary_attn.load_state_dict(self.encoder_attn.state_dict())
             self.secondary_attn_layer_norm.load_state_dict(self.encoder_attn_layer_norm.state_dict())
             self.start_gate()
-        if self.is_wider:
-            self.wider.narrow.weight.zero_()
-            self.wider.narrow.bias.zero_()
+        silent = [self.secondary_attn.out_proj] if self.is_added else []
+        for projection in [*silent, self.wider.narrow] if self.is_wider else silent:
+            projection.weight.zero_()
+            projection.bias.zero_()
 
 
 class DualWhisperDecoder(LayerStack):

@@ -275,10 +275,8 @@ class DualWhisperForConditionalGeneration(OlderReleases, SinusoidalEncoderPositi
                 raise ValueError(f"{name} is a plain Whisper: lift and save it before ZeRO-3 spreads its parameters")
             model.start_as_whisper()
             say = logger.warning if os.environ.get("RANK", "0") == "0" else logger.debug  # one process is enough
-            say(
-                "%s is a plain Whisper, now lifted: the second attentions are copies of the first, the gates are new",
-                name,
-            )
+            start = "add nothing yet" if model.config.secondary_added else "are copies of the first"
+            say("%s is a plain Whisper, now lifted: the second attentions %s, the gates are new", name, start)
         return (model, info) if with_info else model
 
 

@@ -223,6 +223,33 @@ def test_the_control_has_as_many_parameters_and_starts_as_whisper(plain_folder: 
         as_plain_whisper(control, "it")
 
 
+def test_an_added_second_attention_starts_as_whisper_and_learns(plain_folder: Path, tmp_path: Path) -> None:
+    values = batch()
+    added, plain = opened(plain_folder, secondary_added=True), opened(plain_folder, dual_attention=False)
+    layer = added.model.decoder.layers[0]
+    with torch.no_grad():
+        assert torch.equal(added(**values, noise_weight=0.0).loss, plain(**values).loss)
+        width, heads = added.config.d_model, added.config.decoder_attention_heads
+        states, attended = torch.randn(2, 3, width), list(torch.randn(2, 2, heads, 3, width // heads))
+        layer.secondary_attn.out_proj.weight.normal_()
+        primary, secondary = layer.encoder_attn.output(attended[0]), layer.secondary_attn.output(attended[1])
+        mixed, gate = layer.mixed(states, attended)
+        torch.testing.assert_close(mixed, primary + (1 - gate[..., None]) * secondary)
+        layer.secondary_attn.out_proj.weight.zero_()
+    added(**values, noise_weight=0.0).loss.backward()
+    assert layer.secondary_attn.out_proj.weight.grad.abs().max() > 0
+    scattered(added).save_pretrained(tmp_path)
+    again = open_model(str(tmp_path), lift=True)
+    assert again.config.secondary_added
+    with torch.no_grad():
+        assert torch.equal(again.eval()(**values).loss, added.eval()(**values).loss)
+    opened(plain_folder).save_pretrained(tmp_path / "usual")
+    with pytest.raises(CheckpointError, match="secondary_added"):
+        open_model(str(tmp_path / "usual"), lift=True, secondary_added=True)
+    with pytest.raises(CheckpointError, match="dual_attention"):
+        open_model(str(plain_folder), lift=True, dual_attention=False, secondary_added=True)
+
+
 def test_what_cannot_be_is_refused(plain_folder: Path) -> None:
     with pytest.raises(CheckpointError, match="secondary_layer is 9"):
         open_model(str(plain_folder), lift=True, secondary_layer=9)

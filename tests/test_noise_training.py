@@ -60,6 +60,19 @@ def test_the_target_is_the_share_of_energy() -> None:
     assert noise_target(speech[:1], torch.zeros(1, samples), 3).tolist() == [[0, 0, 0]]
 
 
+def test_a_target_within_speech_is_0_in_pauses() -> None:
+    speech, noise = torch.zeros(2, 1600), torch.full((2, 1600), 0.1)
+    speech[0, 640:1600] = 0.5  # frames 2 to 4; frame 2 begins half a frame earlier
+    speech[1, 640:960] = 0.005  # 40 dB below the clip's loudest
+    speech[1, 1120:] = 0.5
+    everywhere = noise_target(speech + noise, noise, 5)
+    inside = noise_target(speech + noise, noise, 5, only_in_speech=True)
+    assert everywhere[0, :2].tolist() == [1, 1] and (inside[0, :2] == 0).all() and (inside[1, :3] == 0).all()
+    assert torch.equal(inside[0, 2:], everywhere[0, 2:]) and torch.equal(inside[1, 4], everywhere[1, 4])
+    silent = torch.zeros(1, 1600)
+    assert noise_target(silent, silent, 5, only_in_speech=True).tolist() == [[0] * 5]
+
+
 def test_the_weight_warms_up_and_is_of_noisy_targets() -> None:
     config = NoiseConfig(loss_weight=0.2, loss_warmup_steps=10, loss_layers=(1,))
     labels = torch.tensor([[IGNORED, 5, 6], [IGNORED, 7, IGNORED]])
@@ -84,6 +97,8 @@ def test_the_weight_warms_up_and_is_of_noisy_targets() -> None:
     assert noise_arguments(config, *known, 20, 0.1)["noise_weight"] == pytest.approx(2)  # 10 tokens on 100 ranks
     assert half["noise_layers"] == (1,) and half["noise_positions"].tolist() == [4]
     assert to_batch(audio, log_mel, "window", torch.device("cpu")).noise_target.shape == (2, 1500)  # type: ignore[arg-type]
+    assert batch.noise_target[1].any()  # of noise alone, the clip's speech being silence ...
+    assert to_batch(audio, log_mel, "clip", torch.device("cpu"), None, True, True).noise_target[1].sum() <= 1  # type: ignore[arg-type]
 
 
 def test_training_looks_at_noise(tiny_config: Path, tmp_path: Path, noises: Path) -> None:
@@ -194,6 +209,12 @@ def test_a_rate_by_strategy_is_the_controls_too(tiny_values: dict[str, Any]) -> 
         (["optimizer.primary_frozen_steps=13"], "training.steps"),
         (["model.wider_feed_forward=true"], "dual_attention to false"),
         (["model.secondary_layer=5"], "secondary_layer is 5"),
+        (["model.secondary_added=true", "model.dual_attention=false"], "secondary_added does nothing"),
+        (["noise.loss_frames=speech"], "noise.loss_frames does nothing"),
+        (
+            ["noise.loss_frames=speech", "noise.loss_weight=1", "data.augmentation.silence_is_noise=true"],
+            "silence_is_noise says nothing",
+        ),
     ],
 )
 def test_what_cannot_be_is_refused(tiny_config: Path, noises: Path, overrides: list[str], message: str) -> None:

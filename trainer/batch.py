@@ -62,6 +62,7 @@ def to_batch(
     device: torch.device,
     masks: SpecAugmentConfig | None = None,
     needs_noise: bool = False,
+    noise_in_speech: bool = False,
 ) -> Batch:
     """Move a batch to the device and compute its features there.
 
@@ -70,6 +71,7 @@ def to_batch(
         masks: what is laid over the features.
         needs_noise: have a noise target where there is no noise, too: where parameters are spread over ranks, all must
             run the same modules, whatever their utterances.
+        noise_in_speech: have it 0 in pauses.
     """
 
     def moved(tokens: torch.Tensor | None) -> torch.Tensor | None:
@@ -86,7 +88,7 @@ def to_batch(
     if (audio.noise is not None or needs_noise) and log_mel is not None:
         frames = features.shape[2] // 2 if lengths is None else int(lengths.max()) // 2
         known = audio.audio.new_zeros(audio.audio.shape) if audio.noise is None else audio.noise
-        target = noise_target(audio.audio.to(device), known.to(device, non_blocking=True), frames)
+        target = noise_target(audio.audio.to(device), known.to(device, non_blocking=True), frames, noise_in_speech)
         noisy = audio.noisy_targets
     return Batch(
         features=features,

@@ -181,14 +181,18 @@ class RunConfig(Section):
                 f"noise.loss_warmup_steps ({self.noise.loss_warmup_steps}) must be below training.steps "
                 f"({self.training.steps})"
             )
-        for key in ("loss_warmup_steps", "loss_layers"):
-            if getattr(self.noise, key) and not self.noise.loss_weight:
+        for key in ("loss_warmup_steps", "loss_frames", "loss_layers"):
+            if getattr(self.noise, key) != type(self.noise).model_fields[key].default and not self.noise.loss_weight:
                 raise ValueError(f"noise.{key} does nothing where noise.loss_weight is 0: take it out")
         augmentation = self.data.augmentation
         if self.noise.loss_weight and not (augmentation and augmentation.knows_noise):
             raise ValueError(
                 f"noise.loss_weight is {self.noise.loss_weight:g}, but nothing adds noise that is known: give "
                 "data.augmentation a noise_share, babble_share, competing_share or silence_is_noise, or take it out"
+            )
+        if self.noise.loss_frames == "speech" and augmentation and augmentation.silence_is_noise:
+            raise ValueError(
+                "noise.loss_frames is 'speech', where data.augmentation.silence_is_noise says nothing: take one out"
             )
         return self
 

@@ -166,10 +166,11 @@ class Trainer:
         """The summed token loss over ``tokens`` and the weighed noise loss over ``noisy``; without data, of silence and
         at weight zero."""
         log_mel = self.log_mel if self.encoder_cache is None else None
-        options = (self.config.data.masks, self.config.noise.loss_weight > 0)
+        settings = self.config.noise
+        options = (self.config.data.masks, settings.loss_weight > 0, settings.loss_frames == "speech")
         batch = to_batch(audio or self.silence, log_mel, self.padding, self.accelerator.device, *options)
         known = (batch.noise_target, batch.noise_positions)
-        noise = noise_arguments(self.config.noise, *known, self.state.step + 1, noisy)
+        noise = noise_arguments(settings, *known, self.state.step + 1, noisy)
         with self.offload or nullcontext():
             output = self.model(
                 batch.features,

@@ -54,6 +54,8 @@ class LoraConfig(Section):
 
 Strategy = Literal["full", "frozen_encoder", "frozen_primary", "selective", "lora", "qlora"]
 
+NEW_SHAPE = "secondary_layer", "secondary_added", "gate_bias", "wider_feed_forward"  # what plain Whisper has not
+
 
 class ModelConfig(Section):
     """Exactly one of ``checkpoint`` and ``architecture``."""
@@ -70,7 +72,12 @@ class ModelConfig(Section):
         None,
         gt=0,
         description="the encoder layer after which the second attentions read; without it, its output. A plain Whisper "
-        "is then lifted to a model that is near it, not equal to it: choose a gate_bias of 2 or more",
+        "is then lifted to a model that is near it, not equal: choose a gate_bias of 2 or more, or secondary_added",
+    )
+    secondary_added: bool = Field(
+        False,
+        description="what the second attentions find is added to what the first ones do, p + (1 - gate) s, instead of "
+        "taking its place; of a lifted Whisper they begin as nothing",
     )
     gate_bias: float = Field(
         0.0,
@@ -137,14 +144,14 @@ class ModelConfig(Section):
     def new_modules_fit(self) -> "ModelConfig":
         if self.wider_feed_forward and self.dual_attention:
             raise ValueError("wider_feed_forward takes the second attentions' place: set dual_attention to false")
-        for key in ("secondary_layer", "gate_bias"):
+        for key in ("secondary_layer", "secondary_added", "gate_bias"):
             if getattr(self, key) and not self.dual_attention:
                 raise ValueError(f"{key} does nothing where dual_attention is false: take it out")
         if self.architecture is not None and (self.secondary_layer or 0) > self.architecture.encoder_layers:
             last = self.architecture.encoder_layers
             raise ValueError(f"secondary_layer is {self.secondary_layer}; the encoder has layers 1 to {last}")
         if self.strategy in ("lora", "qlora"):
-            for key in ("secondary_layer", "gate_bias", "wider_feed_forward"):
+            for key in NEW_SHAPE:
                 if getattr(self, key):
                     raise ValueError(
                         f"{key} is not kept in an adapter (strategy {self.strategy!r}): take it out, or train a model "
@@ -155,7 +162,7 @@ class ModelConfig(Section):
     @property
     def decoder_values(self) -> dict[str, Any]:
         """What the model's own configuration is told of its decoder; what is not given stays as a checkpoint has it."""
-        given = {key: getattr(self, key) for key in ("secondary_layer", "gate_bias", "wider_feed_forward")}
+        given = {key: getattr(self, key) for key in NEW_SHAPE}
         return {"dual_attention": self.dual_attention} | {key: value for key, value in given.items() if value}
 
     @property

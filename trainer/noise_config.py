@@ -17,6 +17,9 @@ class NoiseConfig(Section):
         description="what it trains: where the second attentions look, alone; or all that this depends on, the encoder "
         "too, which then shows noise to the first attentions as well",
     )
+    loss_frames: Literal["all", "speech"] = Field(
+        "all", description="where noise counts: wherever it is, or only where there is speech, by the speech's level"
+    )
     loss_layers: tuple[Annotated[int, Field(ge=0)], ...] | None = Field(
         None, min_length=1, description="decoder layers, from 0, that it is of; without it, all"
     )

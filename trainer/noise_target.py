@@ -10,9 +10,10 @@ from .noise_config import NoiseConfig
 
 SAMPLES = 2 * SAMPLES_PER_FRAME  # of an encoder frame, 20 ms
 LEAST_ENERGY = 1e-9  # mean square, -90 dB of full scale: below it a frame is silent and holds no noise
+SPEECH_DECIBEL = 25.0  # below its loudest frame, what of speech still counts as spoken: the sounds, not the pauses
 
 
-def noise_target(audio: torch.Tensor, noise: torch.Tensor, frames: int) -> torch.Tensor:
+def noise_target(audio: torch.Tensor, noise: torch.Tensor, frames: int, only_in_speech: bool = False) -> torch.Tensor:
     """Of each encoder frame's energy the share that is noise: noise / (noise + speech).
 
     Frame *s* is the 20 ms around sample 320 s, where the convolutions are centred. Where nothing sounds it is 0.
@@ -21,13 +22,19 @@ def noise_target(audio: torch.Tensor, noise: torch.Tensor, frames: int) -> torch
         audio: float32 [B, N], 16 kHz, speech and noise.
         noise: float32 [B, N], the part of it that is noise.
         frames: S.
+        only_in_speech: 0 too where the speech is more than 25 dB below its loudest frame: in pauses noise is surest,
+            and says least about the words.
 
     Returns:
         float32 [B, S], in [0, 1].
     """
     of_noise = frame_energy(noise, frames)
-    total = of_noise + frame_energy(audio - noise, frames)
-    return torch.where(total > LEAST_ENERGY, of_noise / total.clamp(min=LEAST_ENERGY), torch.zeros_like(total))
+    of_speech = frame_energy(audio - noise, frames)
+    total = of_noise + of_speech
+    counts = total > LEAST_ENERGY
+    if only_in_speech:
+        counts &= of_speech >= of_speech.amax(dim=1, keepdim=True) * 10 ** (-SPEECH_DECIBEL / 10)
+    return torch.where(counts, of_noise / total.clamp(min=LEAST_ENERGY), torch.zeros_like(total))
 
 
 def frame_energy(samples: torch.Tensor, frames: int) -> torch.Tensor:

@@ -15,6 +15,7 @@ from .config_file import ConfigError, dump_config
 from .engine import check_engine, launched_processes, resolve_precision
 from .evaluation import check_evaluation, check_positions
 from .languages import check_language, languages_of
+from .model_config import NEW_SHAPE
 from .optimizer import check_optimizer
 from .parameter_table import parameter_table
 
@@ -170,7 +171,7 @@ def planned_model(config: RunConfig) -> Any:
             shape = {name: stored[name] for name in published_shape("openai/whisper-tiny") or {}}
             for name in ("num_mel_bins", "max_source_positions", "max_target_positions"):
                 shape[name] = stored[name]
-            own = {name: stored[name] for name in ("secondary_layer", "wider_feed_forward") if stored.get(name)}
+            own = {name: stored[name] for name in NEW_SHAPE if name != "gate_bias" and stored.get(name)}
     else:
         check_name(checkpoint)
         shape = published_shape(checkpoint) or {}

@@ -27,6 +27,7 @@ FIXED = (
     "model.lora",
     "model.processor",
     "model.revision",
+    "model.secondary_added",
     "model.secondary_layer",
     "model.selective",
     "model.strategy",
