@@ -133,3 +133,15 @@ def test_an_arm_from_training_to_its_result(tmp_path: Path, tiny_values: dict[st
     assert not (tmp_path / "runs" / "short" / "checkpoints").exists()
     again = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60)
     assert again.returncode == 0 and "training" not in again.stdout.split("## Speakers")[0]
+    # In a family it is measured by the report too, and neither trained nor measured again otherwise; the run's own
+    # config may be of a time that knew fewer keys.
+    (tmp_path / "plan.yaml").write_text(yaml.safe_dump(plan | {"families": {"all": ["short"]}}))
+    saved = tmp_path / "runs" / "short" / "config.yaml"
+    values = yaml.safe_load(saved.read_text())
+    del values["noise"]["loss_frames"]
+    saved.write_text(yaml.safe_dump(values))
+    reported = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120)
+    assert reported.returncode == 0, reported.stdout + reported.stderr
+    told = reported.stdout.split("## Speakers")[0]
+    assert "short: report" in told and "short: training" not in told and "short: development" not in told
+    assert json.loads(result_path(tmp_path, "short").read_text()).keys() > found.keys()

@@ -7,12 +7,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from trainer.comparison.planning import PlannedArm
+from trainer.comparison.planning import PlannedArm, check_arm
 from trainer.comparison.running import LAUNCH, is_finished, only_one, tell_and_run, training_command
 from trainer.config import RunConfig
-from trainer.config_file import dump_config, read_yaml
+from trainer.config_file import ConfigError, dump_config
 from trainer.scoring.report import put
 from trainer.stopping import StopRequest
 
@@ -37,15 +35,22 @@ def digest_of(plan: Plan, folder: Path, arm: str, suite: str | None = None) -> s
     return hashlib.blake2b(content.encode(), digest_size=8).hexdigest()
 
 
+def measured_before(plan: Plan, folder: Path, arm: str, made_from: str) -> dict[str, Any]:
+    """The arm's result as it stands, of the same training; its suites need not be run again."""
+    try:
+        found: dict[str, Any] = json.loads(result_path(folder, arm).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if found.get("made_from") == made_from else {}
+
+
 def is_done(plan: Plan, folder: Path, arm: str) -> bool:
     """Whether the arm's result is there, of the plan and its files as they are now, with every suite wanted of it."""
     try:
-        found = json.loads(result_path(folder, arm).read_text(encoding="utf-8"))
+        found = measured_before(plan, folder, arm, digest_of(plan, folder, arm))
         suites = wanted_suites(plan, arm)
-        return found["made_from"] == digest_of(plan, folder, arm) and all(
-            found[suite]["made_from"] == digest_of(plan, folder, arm, suite) for suite in suites
-        )
-    except (OSError, ValueError, KeyError):
+        return bool(found) and all(found[suite]["made_from"] == digest_of(plan, folder, arm, suite) for suite in suites)
+    except (OSError, KeyError):
         return False
 
 
@@ -84,10 +89,12 @@ def run_arm(plan: Plan, folder: Path, arm: str, config: RunConfig, log: Path, co
     run, is_trained = Path(config.output_dir), plan.arms[arm] is not None
     file = log.with_suffix(".yaml")
     put(file, dump_config(config))
-    saved = run / "config.yaml"
-    if is_trained and saved.exists() and read_yaml(saved) != yaml.safe_load(dump_config(config)):
-        return f"{run} holds a run of another config: move it away"
-    if is_trained and not is_finished(PlannedArm(arm, config, "validation", True)):
+    planned = PlannedArm(arm, config, "validation", is_trained)
+    try:
+        check_arm(planned)
+    except ConfigError as error:
+        return str(error)
+    if is_trained and not is_finished(planned):
         code = tell_and_run(f"{arm}: training", training_command([sys.executable], file), log, *control)
         if code:
             return f"training ended with exit code {code}"
@@ -95,14 +102,19 @@ def run_arm(plan: Plan, folder: Path, arm: str, config: RunConfig, log: Path, co
     result: dict[str, Any] = {"arm": arm, "sets": plan.arms[arm], "made_from": digest_of(plan, folder, arm)}
     if is_trained:
         result["training"] = training_figures(run)
+    before = measured_before(plan, folder, arm, result["made_from"])
     checkpoint = run / "final" if is_trained else config.model.checkpoint
     for suite in wanted_suites(plan, arm):
+        digest = digest_of(plan, folder, arm, suite)
+        if before.get(suite, {}).get("made_from") == digest:
+            result[suite] = before[suite]
+            continue
         command = [sys.executable, str(LAUNCH / "eval.py"), "--noise-suite", str(folder / getattr(plan, suite))]
         command += ["--checkpoint", f"{arm}={checkpoint}", "--config", str(file), "--output", str(run / suite)]
         code = tell_and_run(f"{arm}: {suite}", command, log, *control)
         if code:
             return f"the {suite} suite ended with exit code {code}"
-        result[suite] = {"made_from": digest_of(plan, folder, arm, suite)} | suite_figures(run / suite)
+        result[suite] = {"made_from": digest} | suite_figures(run / suite)
     path = result_path(folder, arm)
     path.parent.mkdir(exist_ok=True)
     put(path, json.dumps(result, indent=1, ensure_ascii=False) + "\n")
