@@ -93,6 +93,9 @@ def test_the_summary_names_what_has_not_run(tmp_path: Path) -> None:
         assert not is_done(plan, tmp_path, "other")
         (tmp_path / file).write_text("a: 1")
     assert is_done(plan, tmp_path, "other")
+    (tmp_path / "r.yaml").write_text("a: 2")  # what was measured otherwise chooses still, and is not reported
+    text = write_summary(plan, tmp_path)
+    assert "| other |" in text and "the report is still to be measured of: base, plain, other." in text
 
 
 def test_mistakes_in_a_plan_are_named(tmp_path: Path, tiny_config: Path) -> None:

@@ -35,23 +35,24 @@ def digest_of(plan: Plan, folder: Path, arm: str, suite: str | None = None) -> s
     return hashlib.blake2b(content.encode(), digest_size=8).hexdigest()
 
 
-def measured_before(plan: Plan, folder: Path, arm: str, made_from: str) -> dict[str, Any]:
-    """The arm's result as it stands, of the same training; its suites need not be run again."""
+def measured(plan: Plan, folder: Path, arm: str) -> dict[str, Any]:
+    """The arm's result with those suites that are of the plan and its files as they are now; {} without one."""
     try:
-        found: dict[str, Any] = json.loads(result_path(folder, arm).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        found = json.loads(result_path(folder, arm).read_text(encoding="utf-8"))
+        is_current = found["made_from"] == digest_of(plan, folder, arm)
+        old = [
+            suite
+            for suite in (DEVELOPMENT, REPORT)
+            if suite in found and found[suite]["made_from"] != digest_of(plan, folder, arm, suite)
+        ]
+    except (OSError, ValueError, KeyError):
         return {}
-    return found if found.get("made_from") == made_from else {}
+    return {key: value for key, value in found.items() if key not in old} if is_current else {}
 
 
 def is_done(plan: Plan, folder: Path, arm: str) -> bool:
-    """Whether the arm's result is there, of the plan and its files as they are now, with every suite wanted of it."""
-    try:
-        found = measured_before(plan, folder, arm, digest_of(plan, folder, arm))
-        suites = wanted_suites(plan, arm)
-        return bool(found) and all(found[suite]["made_from"] == digest_of(plan, folder, arm, suite) for suite in suites)
-    except (OSError, KeyError):
-        return False
+    """Whether the arm's result is there with every suite that is wanted of it."""
+    return set(wanted_suites(plan, arm)) <= measured(plan, folder, arm).keys()
 
 
 def run_queue(plan: Plan, folder: Path, output: Path, share: tuple[int, int] = (1, 1)) -> dict[str, str]:
@@ -102,11 +103,10 @@ def run_arm(plan: Plan, folder: Path, arm: str, config: RunConfig, log: Path, co
     result: dict[str, Any] = {"arm": arm, "sets": plan.arms[arm], "made_from": digest_of(plan, folder, arm)}
     if is_trained:
         result["training"] = training_figures(run)
-    before = measured_before(plan, folder, arm, result["made_from"])
+    before = measured(plan, folder, arm)
     checkpoint = run / "final" if is_trained else config.model.checkpoint
     for suite in wanted_suites(plan, arm):
-        digest = digest_of(plan, folder, arm, suite)
-        if before.get(suite, {}).get("made_from") == digest:
+        if suite in before:
             result[suite] = before[suite]
             continue
         command = [sys.executable, str(LAUNCH / "eval.py"), "--noise-suite", str(folder / getattr(plan, suite))]
@@ -114,7 +114,7 @@ def run_arm(plan: Plan, folder: Path, arm: str, config: RunConfig, log: Path, co
         code = tell_and_run(f"{arm}: {suite}", command, log, *control)
         if code:
             return f"the {suite} suite ended with exit code {code}"
-        result[suite] = {"made_from": digest} | suite_figures(run / suite)
+        result[suite] = {"made_from": digest_of(plan, folder, arm, suite)} | suite_figures(run / suite)
     path = result_path(folder, arm)
     path.parent.mkdir(exist_ok=True)
     put(path, json.dumps(result, indent=1, ensure_ascii=False) + "\n")

@@ -1,6 +1,5 @@
 """The experiment in tables and a picture, from the arms' results alone."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -10,15 +9,15 @@ from trainer.scoring.report import put
 
 from .comparing import Compared, compare
 from .plan import Plan
-from .queue import DEVELOPMENT, REPORT, is_done, result_path
+from .queue import DEVELOPMENT, REPORT, measured, wanted_suites
 
 Row = dict[str, Any]
 
 
 def read_results(plan: Plan, folder: Path) -> dict[str, Row]:
-    """Of the arms that are done their results; the others are left out."""
-    done = (arm for arm in plan.arms if is_done(plan, folder, arm))
-    return {arm: json.loads(result_path(folder, arm).read_text(encoding="utf-8")) for arm in done}
+    """Of the arms that chose, or could have, their results; the others are left out."""
+    found = {arm: measured(plan, folder, arm) for arm in plan.arms}
+    return {arm: result for arm, result in found.items() if DEVELOPMENT in result}
 
 
 def write_summary(plan: Plan, folder: Path) -> str:
@@ -31,15 +30,22 @@ def write_summary(plan: Plan, folder: Path) -> str:
     if not results:
         raise ConfigError(f"{folder}: no arm is done yet; begin with: python -m benchmarks.noise run --plan ...")
     missing = [arm for arm in plan.arms if arm not in results]
+    unreported = [
+        arm for arm in plan.arms if arm in results and REPORT in {*wanted_suites(plan, arm)} - {*results[arm]}
+    ]
     parts = ["# Does a second attention help in noise? The figures", development_table(plan, results)]
-    families = {family: [results[arm] for arm in arms if arm in results] for family, arms in plan.families.items()}
+    families = {
+        family: [results[arm] for arm in arms if REPORT in results.get(arm, {})]
+        for family, arms in plan.families.items()
+    }
     families = {family: found for family, found in families.items() if found}
     if families:
         parts.append(report_table(families))
         draw(families, folder / "summary.png")
         parts.append("![word error rate by ratio](summary.png)")
-    told = ", ".join(missing) if missing else "none"
-    parts.append(f"Arms of the plan that have not run: {told}.")
+    parts.append(f"Arms of the plan that have not run: {', '.join(missing) or 'none'}.")
+    if unreported:
+        parts.append(f"Arms that the report is still to be measured of: {', '.join(unreported)}.")
     text = "\n\n".join(parts) + "\n"
     put(folder / "summary.md", text)
     return text
