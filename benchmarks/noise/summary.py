@@ -9,7 +9,7 @@ from trainer.scoring.report import put
 
 from .comparing import Compared, compare
 from .plan import Plan
-from .queue import DEVELOPMENT, REPORT, measured, wanted_suites
+from .queue import DEVELOPMENT, REPORT, measured
 
 Row = dict[str, Any]
 
@@ -30,14 +30,10 @@ def write_summary(plan: Plan, folder: Path) -> str:
     if not results:
         raise ConfigError(f"{folder}: no arm is done yet; begin with: python -m benchmarks.noise run --plan ...")
     missing = [arm for arm in plan.arms if arm not in results]
-    unreported = [
-        arm for arm in plan.arms if arm in results and REPORT in {*wanted_suites(plan, arm)} - {*results[arm]}
-    ]
+    unreported = [arm for arm in results if arm in plan.reported and REPORT not in results[arm]]
     parts = ["# Does a second attention help in noise? The figures", development_table(plan, results)]
-    families = {
-        family: [results[arm] for arm in arms if REPORT in results.get(arm, {})]
-        for family, arms in plan.families.items()
-    }
+    reported = {arm: result for arm, result in results.items() if REPORT in result}
+    families = {family: [reported[arm] for arm in arms if arm in reported] for family, arms in plan.families.items()}
     families = {family: found for family, found in families.items() if found}
     if families:
         parts.append(report_table(families))
@@ -55,7 +51,7 @@ def development_table(plan: Plan, results: dict[str, Row]) -> str:
     """Every arm on the speakers set aside, with what its attentions look at."""
     names = list(next(iter(results.values()))[DEVELOPMENT]["conditions"])
     noisy = [name for name in names if name != "clean"]
-    head = ["arm", "sets", *names, "mean in noise", "odds on noise, secondary / primary", "distance", "s a step"]
+    head = ["arm", "sets", *names, "mean in noise", "odds on noise, secondary / primary", "distance"]
     lines = [
         "## Speakers set aside: what chose",
         "Word error rate in %.",
@@ -67,7 +63,7 @@ def development_table(plan: Plan, results: dict[str, Row]) -> str:
         mean = sum(conditions[name]["word_error_rate"] for name in noisy) / len(noisy)
         cells = [arm, described(plan.arms[arm])]
         cells += [f"{conditions[name]['word_error_rate']:.1%}"[:-1] for name in names]
-        cells += [f"{mean:.1%}"[:-1], told_odds(result[DEVELOPMENT]["attention_odds"]), *told_training(result)]
+        cells += [f"{mean:.1%}"[:-1], told_odds(result[DEVELOPMENT]["attention_odds"]), told_distance(result)]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join([lines[0], "", lines[1], "", *lines[2:]])
 
@@ -84,13 +80,9 @@ def told_odds(odds: Row | None) -> str:
     return f"{odds['secondary_odds']:.2f} / {odds['primary_odds']:.2f} = {odds['odds_ratio']:.2f}"
 
 
-def told_training(result: Row) -> list[str]:
-    training = result.get("training")
-    if training is None:
-        return ["", ""]
-    attention = training["last_logged"]["attention"]
-    distance = f"{sum(attention['distance']) / len(attention['distance']):.3f}" if attention else ""
-    return [distance, f"{training['median_seconds_per_step']:.2f}"]
+def told_distance(result: Row) -> str:
+    attention = result["training"]["last_logged"]["attention"] if "training" in result else None
+    return f"{sum(attention['distance']) / len(attention['distance']):.3f}" if attention else ""
 
 
 def report_table(families: dict[str, list[Row]]) -> str:
