@@ -25,7 +25,9 @@ def result_path(results: Path, arm: str) -> Path:
 
 
 def wanted_suites(plan: Plan, arm: str) -> list[str]:
-    return [DEVELOPMENT, REPORT] if arm in plan.reported else [DEVELOPMENT]
+    """Which suites measure it; a checkpoint as it is has nothing to choose."""
+    chooses = [] if plan.arms[arm] is None else [DEVELOPMENT]
+    return [*chooses, REPORT] if arm in plan.reported else chooses
 
 
 def digest_of(plan: Plan, folder: Path, arm: str, suite: str | None = None) -> str:

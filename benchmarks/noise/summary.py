@@ -15,9 +15,9 @@ Row = dict[str, Any]
 
 
 def read_results(plan: Plan, folder: Path) -> dict[str, Row]:
-    """Of the arms that chose, or could have, their results; the others are left out."""
+    """Of the arms that were measured by a suite their results; the others are left out."""
     found = {arm: measured(plan, folder, arm) for arm in plan.arms}
-    return {arm: result for arm, result in found.items() if DEVELOPMENT in result}
+    return {arm: result for arm, result in found.items() if result.keys() & {DEVELOPMENT, REPORT}}
 
 
 def write_summary(plan: Plan, folder: Path) -> str:
@@ -31,7 +31,10 @@ def write_summary(plan: Plan, folder: Path) -> str:
         raise ConfigError(f"{folder}: no arm is done yet; begin with: python -m benchmarks.noise run --plan ...")
     missing = [arm for arm in plan.arms if arm not in results]
     unreported = [arm for arm in results if arm in plan.reported and REPORT not in results[arm]]
-    parts = ["# Does a second attention help in noise? The figures", development_table(plan, results)]
+    parts = ["# Does a second attention help in noise? The figures"]
+    chose = {arm: result for arm, result in results.items() if DEVELOPMENT in result}
+    if chose:
+        parts.append(development_table(plan, chose))
     reported = {arm: result for arm, result in results.items() if REPORT in result}
     families = {family: [reported[arm] for arm in arms if arm in reported] for family, arms in plan.families.items()}
     families = {family: found for family, found in families.items() if found}
