@@ -24,7 +24,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 def result(arm: str, errors: tuple[int, ...], sets: dict[str, Any] | None = None) -> dict[str, Any]:
     """An arm measured on four speakers of 100 words each."""
-    speakers = {f"s{number}": [wrong, 100] for number, wrong in enumerate(errors)}
+    speakers = {f"s{number}": [wrong, 100, min(wrong, 5)] for number, wrong in enumerate(errors)}
     rate = sum(errors) / (100 * len(errors))
     condition = {"word_error_rate": rate, "ratio": 0.0, "kind": "noise", "speakers": speakers}
     clean = condition | {"ratio": None, "kind": "clean"}
@@ -51,6 +51,7 @@ def test_families_are_compared_on_the_same_speakers() -> None:
     assert found.absolute[0] == pytest.approx(-110 / 800)
     assert found.absolute[1][0] < -110 / 800 < found.absolute[1][1] < 0
     assert compare(plain, None, "report", "noise_0").relative is None
+    assert compare(plain, None, "report", "noise_0", capped=True).rates == pytest.approx((0.05, 0.05))
 
 
 def test_seeds_of_other_words_are_refused() -> None:
@@ -63,11 +64,11 @@ def test_seeds_of_other_words_are_refused() -> None:
 def test_errors_are_summed_by_speaker(tmp_path: Path) -> None:
     path = tmp_path / "noise_0.jsonl"
     rows = [
-        {"id": str(n), "columns": {"speaker": who}, "hits": 3, "substitutions": 1, "deletions": 1, "insertions": 2}
-        for n, who in enumerate(("x", "y", "x"))
+        {"id": str(n), "columns": {"speaker": who}, "hits": 3, "substitutions": 1, "deletions": 1, "insertions": more}
+        for n, (who, more) in enumerate((("x", 2), ("y", 2), ("x", 14)))
     ]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    assert by_speaker(path) == {"x": [8, 10], "y": [4, 5]}
+    assert by_speaker(path) == {"x": [4 + 16, 10, 4 + 5], "y": [4, 5, 4]}
 
 
 def test_the_summary_names_what_has_not_run(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ def suite_figures(folder: Path) -> Row:
     """Of a suite of one checkpoint: error rates by condition, errors and words by speaker, the attention odds.
 
     Returns:
-        ``conditions`` by name, with ``speakers``: of each the word errors and the words.
+        ``conditions`` by name, with ``speakers``, as :func:`by_speaker` has them.
     """
     suite = json.loads((folder / "noise_suite.json").read_text(encoding="utf-8"))
     checkpoint = suite["checkpoints"][0]
@@ -30,12 +30,17 @@ def suite_figures(folder: Path) -> Row:
 
 
 def by_speaker(predictions: Path) -> dict[str, list[int]]:
-    """Word errors and words of each speaker."""
+    """Of each speaker the word errors, the words, and the errors if an utterance has no more than its words.
+
+    A word repeated to the last token is otherwise as many errors as ten utterances hold.
+    """
     sums: dict[str, list[int]] = {}
     for row in whole_rows(predictions):
-        counts = sums.setdefault(str(row["columns"].get("speaker", row["id"])), [0, 0])
-        counts[0] += row["substitutions"] + row["deletions"] + row["insertions"]
-        counts[1] += row["hits"] + row["substitutions"] + row["deletions"]
+        errors = row["substitutions"] + row["deletions"] + row["insertions"]
+        words = row["hits"] + row["substitutions"] + row["deletions"]
+        counts = sums.setdefault(str(row["columns"].get("speaker", row["id"])), [0, 0, 0])
+        for place, count in enumerate((errors, words, min(errors, words))):
+            counts[place] += count
     return dict(sorted(sums.items()))
 
 

@@ -29,8 +29,11 @@ class Compared:
     absolute: tuple[float, Interval] | None
 
 
-def counts(results: list[Row], suite: str, condition: str) -> np.ndarray:
+def counts(results: list[Row], suite: str, condition: str, capped: bool = False) -> np.ndarray:
     """Word errors and words of each speaker over all seeds: int64 [speakers, 2], in the speakers' order.
+
+    Args:
+        capped: an utterance has no more errors than words.
 
     Raises:
         ValueError: if the seeds were not measured on the same words.
@@ -40,18 +43,22 @@ def counts(results: list[Row], suite: str, condition: str) -> np.ndarray:
     for other in of_seeds:
         if [(name, other[name][1]) for name in sorted(other)] != [(name, of_seeds[0][name][1]) for name in speakers]:
             raise ValueError(f"{results[0]['arm']} and another seed were not measured on the same words")
-    return np.array([[sum(seed[name][i] for seed in of_seeds) for i in (0, 1)] for name in speakers], dtype=np.int64)
+    return np.array(
+        [[sum(seed[name][i] for seed in of_seeds) for i in (2 if capped else 0, 1)] for name in speakers],
+        dtype=np.int64,
+    )
 
 
-def compare(ours: list[Row], theirs: list[Row] | None, suite: str, condition: str) -> Compared:
+def compare(ours: list[Row], theirs: list[Row] | None, suite: str, condition: str, capped: bool = False) -> Compared:
     """One family, and how it differs from another; each seed's rate, and all seeds together."""
-    own = counts(ours, suite, condition)
-    each = tuple(result[suite]["conditions"][condition]["word_error_rate"] for result in ours)
+    own = counts(ours, suite, condition, capped)
+    of_each = (counts([result], suite, condition, capped).sum(axis=0) for result in ours)
+    each = tuple(float(errors / words) for errors, words in of_each)
     mean = own[:, 0].sum() / own[:, 1].sum()
     if theirs is None:
         sums = resampled_sums(own)
         return Compared(each, mean, percentiles(rates(sums[:, 0], sums[:, 1])), None, None)
-    other = counts(theirs, suite, condition)
+    other = counts(theirs, suite, condition, capped)
     base = other[:, 0].sum() / other[:, 1].sum()
     sums = resampled_sums(np.hstack([own, other]))
     drawn, drawn_base = rates(sums[:, 0], sums[:, 1]), rates(sums[:, 2], sums[:, 3])

@@ -12,6 +12,10 @@ from .plan import Plan
 from .queue import DEVELOPMENT, REPORT, measured
 
 Row = dict[str, Any]
+CAPPED = (
+    "The same, an utterance's errors counted up to the number of its words: a word repeated to the last token is "
+    "otherwise as many errors as ten utterances hold."
+)
 
 
 def read_results(plan: Plan, folder: Path) -> dict[str, Row]:
@@ -97,13 +101,15 @@ def report_table(families: dict[str, list[Row]]) -> str:
         "",
         f"Word error rate in %, all seeds together with a 95 % interval over speakers; below it how much lower than "
         f"{first}'s, relative, with the interval of paired draws; last the seeds' own rates.",
-        "",
-        f"| | {' | '.join(names)} |",
-        f"|{'---|' * (len(names) + 1)}",
     ]
-    for family, found in families.items():
-        compared = [compare(found, None if family == first else families[first], REPORT, name) for name in names]
-        lines.append(f"| {family} | {' | '.join(cell(one) for one in compared)} |")
+    for capped in (False, True):
+        if capped:
+            lines += ["", CAPPED]
+        lines += ["", f"| | {' | '.join(names)} |", f"|{'---|' * (len(names) + 1)}"]
+        for family, found in families.items():
+            base = None if family == first else families[first]
+            compared = [compare(found, base, REPORT, name, capped) for name in names]
+            lines.append(f"| {family} | {' | '.join(cell(one) for one in compared)} |")
     return "\n".join(lines)
 
 
