@@ -17,6 +17,7 @@ from data.utterance import SAMPLING_RATE
 from modeling.published import published_shape
 from trainer.config import RunConfig
 from trainer.model import checkpoint_gradients
+from trainer.noise_target import noise_arguments
 from trainer.plan import planned_model
 
 META = torch.device("meta")
@@ -46,14 +47,20 @@ def own_operations(config: RunConfig, batches: list[dict[str, Any]]) -> int:
         visible = [visible_frames(round(seconds * SAMPLING_RATE)) for seconds in batch["seconds"]]
         frames = padded_frames(visible) if clip else WINDOW_FRAMES
         rows, tokens = len(visible), batch["tokens"]
+        positions = torch.arange(batch["targets"], device=META)
+        noise = {}
+        if config.noise.loss_weight:
+            target = torch.empty(rows, (max(visible) if clip else frames) // 2, device=META)
+            noise = noise_arguments(config.noise, target, positions, config.training.steps, 1.0)
         output = model(
             torch.empty(rows, model.config.num_mel_bins, frames, device=META),
             feature_lengths=visible if clip else None,
             decoder_input_ids=torch.zeros(rows, tokens, dtype=torch.long, device=META),
             labels=torch.zeros(rows, tokens, dtype=torch.long, device=META),
-            target_positions=torch.arange(batch["targets"], device=META),
+            target_positions=positions,
             num_items_in_batch=1.0,
             loss_only=True,
+            **noise,
         )
         value: torch.Tensor = output.loss
         return value

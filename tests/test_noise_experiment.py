@@ -15,7 +15,7 @@ import yaml
 from benchmarks.noise.arm_result import by_speaker
 from benchmarks.noise.comparing import compare, counts
 from benchmarks.noise.plan import Plan, config_of, read_plan
-from benchmarks.noise.queue import digest_of, is_done, result_path
+from benchmarks.noise.queue import digest_of, is_done, result_path, wanted_suites
 from benchmarks.noise.summary import write_summary
 from trainer.config_file import ConfigError
 
@@ -85,6 +85,7 @@ def test_the_summary_names_what_has_not_run(tmp_path: Path) -> None:
     text = write_summary(plan, tmp_path)
     assert (tmp_path / "summary.md").read_text() == text and (tmp_path / "summary.png").stat().st_size > 5000
     assert "have not run: later." in text
+    assert wanted_suites(plan, "base") == ["report"] and wanted_suites(plan, "later") == ["development"]
     assert "**10.0** (10.0 to 10.0)<br>+50.0% (50.0% to 50.0%)" in text
     # An arm that sets something else now is another arm.
     changed = plan.model_copy(update={"arms": arms | {"other": {"optimizer.learning_rate": 1e-5}}})

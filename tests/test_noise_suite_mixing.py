@@ -73,7 +73,7 @@ def test_a_mixture_has_the_ratio_and_the_same_noise_at_every_ratio(kind: str, co
     for ratio in (20.0, 0.0, -5.0):
         found = mixer.mixed(clean, Condition(kind, ratio))
         assert found.noise is not None and found.audio.shape == clean.audio.shape
-        assert ratio_in_decibel(found.audio - found.noise, found.noise) == pytest.approx(ratio, abs=0.1)
+        assert ratio_in_decibel(found.audio - found.noise, found.noise) == pytest.approx(ratio, abs=0.05)
         assert np.abs(found.audio).max() <= 1
         noises.append(found.noise / np.abs(found.noise).max())
     for one in noises[1:]:

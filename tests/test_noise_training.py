@@ -1,6 +1,7 @@
 """Noise in training: its target by energy, the loss's weight, two stages, and what is watched of second attentions."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -97,8 +98,24 @@ def test_the_weight_warms_up_and_is_of_noisy_targets() -> None:
     assert noise_arguments(config, *known, 20, 0.1)["noise_weight"] == pytest.approx(2)  # 10 tokens on 100 ranks
     assert half["noise_layers"] == (1,) and half["noise_positions"].tolist() == [4]
     assert to_batch(audio, log_mel, "window", torch.device("cpu")).noise_target.shape == (2, 1500)  # type: ignore[arg-type]
-    assert batch.noise_target[1].any()  # of noise alone, the clip's speech being silence ...
-    assert to_batch(audio, log_mel, "clip", torch.device("cpu"), None, True, True).noise_target[1].sum() <= 1  # type: ignore[arg-type]
+    hiss = torch.full((2, 1600), 0.1)
+    said = replace(audio, audio=hiss.index_fill(1, torch.arange(640, 960), 0.6), noise=hiss)
+    everywhere, in_speech = (
+        to_batch(said, log_mel, "clip", torch.device("cpu"), None, True, only).noise_target[0]  # type: ignore[arg-type,index]
+        for only in (False, True)
+    )
+    assert everywhere[:5].all() and in_speech.nonzero().flatten().tolist() == [2, 3]
+
+
+def test_training_counts_noise_where_it_is_told_to(tiny_config: Path, tmp_path: Path, noises: Path) -> None:
+    """Within speech there is less of it, so the first step's noise loss is larger."""
+    losses = []
+    for frames in ("all", "speech"):
+        folder = tmp_path / frames
+        more = ["noise.loss_weight=1", f"noise.loss_frames={frames}", "training.steps=4", f"output_dir={folder}"]
+        train(load_config(tiny_config, [*noisy(noises), *more]))
+        losses.append(rows(folder, "train")[0]["noise_loss"])
+    assert losses[1] > 1.05 * losses[0]
 
 
 def test_training_looks_at_noise(tiny_config: Path, tmp_path: Path, noises: Path) -> None:

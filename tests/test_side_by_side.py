@@ -116,6 +116,22 @@ def test_operations_are_those_of_the_formulas(config_file: Path, plain: Path) ->
     assert peer > 5 * own_operations(load_config(config_file), [batch])
 
 
+def test_the_noise_loss_is_under_5_percent_of_a_steps_operations(tmp_path: Path) -> None:
+    values = {
+        "output_dir": "runs/it",
+        "model": {"checkpoint": "openai/whisper-base"},
+        "data": {"train": {"files": "none.parquet"}, "augmentation": {"silence_is_noise": True}},
+        "training": {"steps": 10},
+    }
+    (tmp_path / "run.yaml").write_text(yaml.safe_dump(values))
+    batch = {"seconds": [3.5] * 8, "tokens": 14, "targets": 8 * 14}
+    without, with_loss = (
+        own_operations(load_config(tmp_path / "run.yaml", [f"noise.loss_weight={weight}"]), [batch])
+        for weight in (0, 0.1)
+    )
+    assert 0.03 < with_loss / without - 1 < 0.05
+
+
 def test_a_published_peer_is_counted_without_a_download(config_file: Path) -> None:
     batch = {"seconds": [30.0], "tokens": 10, "targets": 10}
     published = ["model.checkpoint=openai/whisper-tiny", "model.encoder_padding=window"]
