@@ -26,7 +26,6 @@ from transformers.modeling_outputs import BaseModelOutput
 from benchmarks.live_bytes import peak_live_bytes
 from benchmarks.machine import describe_machine
 from modeling import DualWhisperConfig, DualWhisperForConditionalGeneration
-from modeling.linear import decode_faster
 from modeling.published import published_shape
 from trainer.command_line import CommandLine, number, run_command
 from trainer.device import find_device, find_dtype
@@ -50,7 +49,6 @@ def build(size: str, device: torch.device, dtype: torch.dtype) -> tuple[Any, Any
     for model in models:
         model.generation_config = GenerationConfig(**special, is_multilingual=False, max_length=448)
         model.to(device, dtype).eval()
-    decode_faster(models[1])  # as from_pretrained does
     return models
 
 

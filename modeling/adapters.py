@@ -19,6 +19,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from .checkpoints import CheckpointError, first_line, open_model, open_processor
+from .linear import quicken
 from .quantization import hush_bitsandbytes
 
 ADAPTER_CONFIG, ADAPTER_WEIGHTS, BASE = "adapter_config.json", "adapter_model.safetensors", "base.json"
@@ -89,6 +90,9 @@ def add_lora(model: Any, settings: LoraSettings, base: Base) -> None:
     saved, config.modules_to_save = config.modules_to_save, None  # trained in place, without peft's second copy
     inject_adapter_in_model(config, model)
     config.modules_to_save = saved
+    for name, module in model.named_modules():
+        if name.endswith(".base_layer") and type(module) is nn.Linear:  # which peft calls, not this project's attention
+            quicken(module)
     model.adapter_base = base
     new = set(model.new_modules())
     for name, parameter in model.named_parameters():

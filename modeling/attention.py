@@ -7,6 +7,8 @@ import torch.nn.functional as F
 from torch import nn
 from transformers.activations import ACT2FN
 
+from .linear import linear
+
 
 class AttentionProjections(nn.Module):
     """The query, key, value and output projections of one attention; splits into heads and nothing else."""
@@ -26,14 +28,17 @@ class AttentionProjections(nn.Module):
 
     def queries(self, states: torch.Tensor) -> torch.Tensor:
         """Scaled queries [B, heads, L, head size]."""
-        return self.split_heads(self.q_proj(states) * self.scale)
+        return self.split_heads(linear(self.q_proj, states) * self.scale)
+
+    def keys(self, states: torch.Tensor) -> torch.Tensor:
+        return self.split_heads(linear(self.k_proj, states))
 
     def keys_values(self, states: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        return self.split_heads(self.k_proj(states)), self.split_heads(self.v_proj(states))
+        return self.keys(states), self.split_heads(linear(self.v_proj, states))
 
     def output(self, attended: torch.Tensor) -> torch.Tensor:
         """[B, heads, L, head size] → [B, L, width]."""
-        return self.out_proj(attended.transpose(1, 2).flatten(2))
+        return linear(self.out_proj, attended.transpose(1, 2).flatten(2))
 
 
 def attend(
@@ -143,7 +148,8 @@ class FeedForward(nn.Module):
 
     def expanded(self, states: torch.Tensor, widen: nn.Module, narrow: nn.Module) -> torch.Tensor:
         """[B, L, width] to the inner width, through the activation, and back."""
-        return narrow(F.dropout(self.activation(widen(states)), self.config.activation_dropout, self.training))
+        inner = F.dropout(self.activation(linear(widen, states)), self.config.activation_dropout, self.training)
+        return linear(narrow, inner)
 
     def residual_dropout(self, states: torch.Tensor) -> torch.Tensor:
         return F.dropout(states, self.config.dropout, self.training)

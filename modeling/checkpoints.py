@@ -153,7 +153,6 @@ def _open_merged(folder: str, lift: bool, values: dict[str, Any]) -> Any:
 def lifted(model: Any) -> DualWhisperForConditionalGeneration:
     """A model without second attentions as this project's own: with them where its config says so, as copies."""
     from .configuration import DualWhisperConfig
-    from .linear import decode_faster
 
     values = {key: value for key, value in model.config.to_dict().items() if key != "model_type"}
     own = DualWhisperForConditionalGeneration(DualWhisperConfig(**{"dual_attention": True} | values))
@@ -162,7 +161,6 @@ def lifted(model: Any) -> DualWhisperForConditionalGeneration:
     assert not left_out.unexpected_keys, left_out
     own.start_as_whisper()
     own.generation_config = model.generation_config
-    decode_faster(own)
     return own.eval()
 
 

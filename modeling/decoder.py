@@ -15,6 +15,7 @@ from transformers.modeling_outputs import BaseModelOutputWithPastAndCrossAttenti
 
 from .attention import AttentionProjections, CausalMask, FeedForward, attend, frame_mask
 from .cache import DecoderCache, NoCache, open_cache
+from .linear import linear
 from .losses import NoiseTarget
 from .stack import LayerStack
 
@@ -70,7 +71,8 @@ class AttentionGate(nn.Module):
 
     def forward(self, hidden: torch.Tensor, primary: torch.Tensor, secondary: torch.Tensor) -> torch.Tensor:
         """Three times [B, L, width] → [B, L, 1]."""
-        return torch.sigmoid(self.score(torch.tanh(self.hidden(torch.cat((hidden, primary, secondary), dim=-1)))))
+        inner = torch.tanh(linear(self.hidden, torch.cat((hidden, primary, secondary), dim=-1)))
+        return torch.sigmoid(linear(self.score, inner))
 
 
 class WiderFeedForward(nn.Module):
@@ -167,7 +169,7 @@ class DualWhisperDecoderLayer(FeedForward):
                 is_trained, asked, keys = noise.trains(self.index), queries[1], pairs[1][0]
                 if is_trained and noise.is_local:
                     asked = self.secondary_attn.queries(states[1].detach())
-                    keys = self.secondary_attn.split_heads(self.secondary_attn.k_proj(heard[1].detach()))
+                    keys = self.secondary_attn.keys(heard[1].detach())
                 with torch.set_grad_enabled(torch.is_grad_enabled() and is_trained):
                     share = noise.share_of(asked, keys, mask)
             return CrossAttended([values for values, _ in found], [weights for _, weights in found], share)

@@ -18,7 +18,7 @@ from .compatibility import OlderReleases
 from .configuration import DualWhisperConfig
 from .decoder import DualWhisperDecoder, DualWhisperDecoderLayer
 from .encoder import DualWhisperEncoder, EncoderOutput, EncoderPositions
-from .linear import decode_faster
+from .linear import linear
 from .losses import IGNORED, NoiseTarget, noise_loss_sum, token_loss_sum
 from .stack import LayerStack  # noqa: F401 - likewise
 
@@ -211,7 +211,7 @@ class DualWhisperForConditionalGeneration(OlderReleases, SinusoidalEncoderPositi
                 loss = loss + noise_weight * noise_loss if noise.is_trained else loss
         output = DualLMOutput(
             loss=loss,
-            logits=None if loss_only else self.proj_out(outputs.last_hidden_state),
+            logits=None if loss_only else linear(self.proj_out, outputs.last_hidden_state),
             past_key_values=outputs.past_key_values,
             decoder_hidden_states=outputs.decoder_hidden_states,
             decoder_attentions=outputs.decoder_attentions,
@@ -260,7 +260,6 @@ class DualWhisperForConditionalGeneration(OlderReleases, SinusoidalEncoderPositi
                 raise OSError(f"{folder} holds no weights as safetensors, and pickled ones are not opened")
         model, info = super().from_pretrained(*args, output_loading_info=True, **kwargs)
         model.model.encoder.embed_positions.requires_grad_(False)  # loading makes fixed parameters trainable
-        decode_faster(model)
         missing, new = set(info["missing_keys"]) - {"proj_out.weight"}, set(model.new_modules())
         is_plain = bool(new) and missing == new and not (name and has_second_attentions(name, kwargs))
         if any(".secondary_attn." in key for key in info["unexpected_keys"]):

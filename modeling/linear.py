@@ -1,6 +1,6 @@
-"""Linear layers that are faster on CPUs: of few rows when decoding, of all others in training too.
+"""Products of linear layers that are faster on CPUs: of few rows when decoding, of all others in training too.
 
-Weights, names and results, but for float rounding, are those of ``nn.Linear``; on other devices so is the computation.
+The layers are ``nn.Linear``, and so are the results but for float rounding; on other devices so is the computation.
 """
 
 import functools
@@ -16,60 +16,89 @@ FEW_ROWS = 8  # tokens computed at once; with more, one product of matrices is a
 # which small products never earn back.
 LARGE_WEIGHT = 2**18
 MOST_GROUPS = 64
+ONEDNN = "goes_through_onednn"  # on a layer, false where oneDNN is not wanted
 
 
-class FewRowsLinear(nn.Linear):
-    """``nn.Linear`` for float32 on CPUs: few rows as many small products, more of them through oneDNN.
+def linear(layer: Any, states: torch.Tensor) -> torch.Tensor:
+    """``layer(states)``, computed faster where the layer is an ``nn.Linear`` and nothing else.
+
+    The layers stay exactly ``nn.Linear``, which quantisers, adapters and tensor parallelism look for by type. What any
+    of them has put in a layer's place, wrapped or hooked is called as it wants to be called.
+    """
+    if torch.compiler.is_compiling() or not is_untouched(layer) or not is_plain(states, layer.weight):
+        return layer(states)
+    return fast_product(layer, states)
+
+
+def quicken(layer: nn.Linear) -> None:
+    """Let a layer compute faster that other code calls, as peft does with those it adapts; its type stays.
+
+    For a model that is trained on one device: torch's DataParallel would take the forward for its copies' own.
+    """
+    layer.forward = functools.partial(fast_forward, layer)  # type: ignore[method-assign]
+
+
+def fast_forward(layer: nn.Linear, states: torch.Tensor) -> torch.Tensor:
+    if torch.compiler.is_compiling() or not is_plain(states, layer.weight):
+        return F.linear(states, layer.weight, layer.bias)
+    return fast_product(layer, states)
+
+
+def is_untouched(layer: Any) -> bool:
+    """Whether calling the layer would do no more than its product: no hooks, and no forward put on it from outside."""
+    return (
+        type(layer) is nn.Linear
+        and "forward" not in layer.__dict__
+        and not (layer._forward_hooks or layer._forward_pre_hooks)
+        and not (layer._backward_hooks or layer._backward_pre_hooks)
+        and not torch.nn.modules.module._has_any_global_hook()
+    )
+
+
+def is_plain(states: torch.Tensor, weight: torch.Tensor) -> bool:
+    """Whether these are plain float32 tensors on a CPU and nobody wants another dtype, a trace or a transform."""
+    return (
+        not torch.jit.is_tracing()
+        and not transformed()
+        and states.device.type == "cpu"
+        and states.dtype == weight.dtype == torch.float32
+        and type(states) is torch.Tensor
+        and type(weight) in (nn.Parameter, torch.Tensor)
+        and weight.is_contiguous()
+        and states.numel() > 0
+        and not torch.is_autocast_enabled("cpu")
+    )
+
+
+def fast_product(layer: nn.Linear, states: torch.Tensor) -> torch.Tensor:
+    """``F.linear`` of float32 tensors on a CPU: few rows as many small products, more of them through oneDNN.
 
     A step of decoding is bound by how fast weights are read, and for few rows the product of two matrices reads them
     slowly in torch's CPU builds, batched products faster. For more rows torch asks MKL, which on AMD's processors
-    computes half as fast as oneDNN, which torch brings too.
-
-    ``onednn`` false leaves all but few rows to ``nn.Linear``.
+    computes half as fast as oneDNN, which torch brings too; :func:`choose_onednn` can leave those to torch.
     """
-
-    onednn = True
-
-    def forward(self, states: torch.Tensor) -> torch.Tensor:
-        if not self.is_plain(states):
-            return super().forward(states)
-        outputs, inputs = self.weight.shape
-        rows = states.numel() // inputs
-        if rows > FEW_ROWS or torch.is_grad_enabled():
-            is_large = rows > FEW_ROWS and outputs * inputs >= LARGE_WEIGHT
-            if not (self.onednn and is_large and has_onednn()):
-                return super().forward(states)
-            given = (states, self.weight, self.bias)
-            if torch.is_grad_enabled() and any(tensor is not None and tensor.requires_grad for tensor in given):
-                return OneDnnLinear.apply(*given)
-            return product(*given)
-        groups = most_groups(outputs)
-        flat = states.reshape(rows, inputs)
-        weight = self.weight.view(groups, -1, inputs)
-        if rows == 1 or inputs <= outputs:
-            columns = torch.bmm(weight, flat.t().expand(groups, -1, -1))  # [groups, outputs / groups, rows]
-            output = columns.view(outputs, rows).t()
-        else:
-            parts = torch.bmm(flat.expand(groups, -1, -1), weight.transpose(1, 2))  # [groups, rows, outputs / groups]
-            output = parts.transpose(0, 1).reshape(rows, outputs)
-        if self.bias is not None:
-            output = output + self.bias
-        return output.reshape(*states.shape[:-1], outputs)
-
-    def is_plain(self, states: torch.Tensor) -> bool:
-        """Whether these are plain float32 tensors on a CPU and nobody wants another dtype, a trace or a transform."""
-        return (
-            not torch.compiler.is_compiling()
-            and not torch.jit.is_tracing()
-            and not transformed()
-            and states.device.type == "cpu"
-            and states.dtype == self.weight.dtype == torch.float32
-            and type(states) is torch.Tensor
-            and type(self.weight) in (nn.Parameter, torch.Tensor)
-            and self.weight.is_contiguous()
-            and states.numel() > 0
-            and not torch.is_autocast_enabled("cpu")
-        )
+    given = states, layer.weight, layer.bias
+    outputs, inputs = layer.weight.shape
+    rows = states.numel() // inputs
+    if rows > FEW_ROWS or torch.is_grad_enabled():
+        is_large = rows > FEW_ROWS and outputs * inputs >= LARGE_WEIGHT
+        if not (is_large and layer.__dict__.get(ONEDNN, True) and has_onednn()):
+            return F.linear(*given)
+        if torch.is_grad_enabled() and any(tensor is not None and tensor.requires_grad for tensor in given):
+            return OneDnnLinear.apply(*given)
+        return product(*given)
+    groups = most_groups(outputs)
+    flat = states.reshape(rows, inputs)
+    weight = layer.weight.view(groups, -1, inputs)
+    if rows == 1 or inputs <= outputs:
+        columns = torch.bmm(weight, flat.t().expand(groups, -1, -1))  # [groups, outputs / groups, rows]
+        output = columns.view(outputs, rows).t()
+    else:
+        parts = torch.bmm(flat.expand(groups, -1, -1), weight.transpose(1, 2))  # [groups, rows, outputs / groups]
+        output = parts.transpose(0, 1).reshape(rows, outputs)
+    if layer.bias is not None:
+        output = output + layer.bias
+    return output.reshape(*states.shape[:-1], outputs)
 
 
 class OneDnnLinear(torch.autograd.Function):
@@ -130,19 +159,8 @@ def most_groups(outputs: int) -> int:
     return max(number for number in range(1, MOST_GROUPS + 1) if outputs % number == 0)
 
 
-def decode_faster(model: nn.Module) -> None:
-    """Make every plain ``nn.Linear`` in a model a :class:`FewRowsLinear`, its weight and its name as they were.
-
-    For a model that is loaded: what quantises while loading looks for ``nn.Linear`` itself, and what it has put in its
-    place is left alone.
-    """
-    for module in model.modules():
-        if type(module) is nn.Linear:
-            module.__class__ = FewRowsLinear
-
-
 def choose_onednn(model: nn.Module, wanted: bool) -> None:
     """Whether the model's linear layers go through oneDNN, where torch has it."""
     for module in model.modules():
-        if isinstance(module, FewRowsLinear):
-            module.onednn = wanted
+        if isinstance(module, nn.Linear):
+            module.__dict__[ONEDNN] = wanted

@@ -9,6 +9,7 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from .attention import attend
+from .linear import linear
 
 IGNORED = -100
 CHUNK_TOKENS = 1024
@@ -82,7 +83,7 @@ def token_loss_sum(
     """
 
     def chunk_loss(states: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        return F.cross_entropy(projection(states).float(), targets, reduction="sum")
+        return F.cross_entropy(linear(projection, states).float(), targets, reduction="sum")
 
     if positions is None:
         positions = (labels.flatten() != IGNORED).nonzero().squeeze(1)

@@ -10,8 +10,6 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from .linear import FewRowsLinear
-
 
 class QuantizationError(ValueError):
     """A model cannot be quantised here."""
@@ -45,7 +43,7 @@ def quantize_linear(
     chosen = [
         (name, module)
         for name, module in model.named_modules()
-        if type(module) in (nn.Linear, FewRowsLinear) and ".layers." in name and not keep(name)
+        if type(module) is nn.Linear and ".layers." in name and not keep(name)
     ]
     for name, module in chosen:
         parent, _, own = name.rpartition(".")

@@ -13,7 +13,6 @@ import torch.nn.functional as F
 from torch import nn
 
 from modeling import DualWhisperConfig, DualWhisperForConditionalGeneration
-from modeling.linear import FewRowsLinear, decode_faster
 from modeling.quantization import QuantizationError, hush_bitsandbytes, quantize_linear
 
 hush_bitsandbytes()
@@ -42,7 +41,6 @@ def build(bits: Any = None, compute_dtype: torch.dtype = torch.float32) -> Any:
             **shape, **heads, **tokens, vocab_size=300, max_target_positions=24, encoder_padding="window", init_std=0.1
         )
     )
-    decode_faster(model)
     model.requires_grad_(False)
     if bits:
         quantize_linear(model, bits, is_new, compute_dtype)
@@ -89,10 +87,7 @@ def test_only_what_is_not_held_back_in_the_layers_is_quantised(bits: Any, kind: 
         assert not any(parameter.requires_grad for parameter in layer.parameters())
         before = plain.get_submodule(name).weight
         assert layer.weight.numel() * layer.weight.element_size() == before.numel() * bits // 8
-    assert (
-        not isinstance(model.proj_out, FewRowsLinear)
-        or model.proj_out.weight is model.model.decoder.embed_tokens.weight
-    )
+    assert model.proj_out.weight is model.model.decoder.embed_tokens.weight
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

@@ -13,7 +13,7 @@ from modeling import DualWhisperConfig, DualWhisperForConditionalGeneration
 from modeling.adapters import Base, LoraSettings, add_lora, fingerprint_of, is_new
 from modeling.checkpoints import open_model, open_processor
 from modeling.decoder import DualWhisperDecoderLayer
-from modeling.linear import choose_onednn, decode_faster
+from modeling.linear import choose_onednn
 from modeling.quantization import quantize_linear
 from modeling.strategies import choose_trained
 
@@ -135,7 +135,6 @@ def new_model(config: RunConfig) -> tuple[Any, Any]:
     if settings.dual_attention:
         for layer in model.model.decoder.layers:
             cast(DualWhisperDecoderLayer, layer).start_gate()
-    decode_faster(model)
     return model, processor
 
 

@@ -6,7 +6,6 @@ import torch
 from torch import nn
 
 from modeling.adapters import is_new
-from modeling.linear import decode_faster
 from trainer.config_file import ConfigError
 from trainer.model import checkpoint_gradients
 from trainer.plan import planned_model
@@ -31,7 +30,6 @@ def shaped_model(cell: Cell) -> Any:
     if cell.config.model.strategy == "qlora":
         adapter = cell.config.model.adapter
         quantize_in_name(model, (adapter.bits if adapter else None) or 4, DTYPES[cell.precision])
-    decode_faster(model)
     model.config.dropout = cell.config.model.dropout
     checkpoint_gradients(model, cell.config.model.gradient_checkpointing)
     return model.train()

@@ -17,8 +17,9 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 import modeling.dual_whisper
+import modeling.linear
 from data.features import LogMel
-from modeling.linear import FewRowsLinear, has_onednn
+from modeling.linear import has_onednn
 from modeling.losses import CHUNK_TOKENS
 from trainer.noise_target import noise_arguments, noise_target
 
@@ -195,16 +196,16 @@ def autocast(cell: Cell) -> Any:
 @contextlib.contextmanager
 def linear_layers_of(on_gpu: bool) -> Iterator[None]:
     """Fake tensors, which lie on the CPU, take the way of a GPU's tensors or of a CPU's plain ones."""
-    usual = FewRowsLinear.is_plain
+    usual = modeling.linear.is_plain
 
-    def is_plain(layer: FewRowsLinear, states: torch.Tensor) -> bool:
-        return states.dtype == layer.weight.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
+    def is_plain(states: torch.Tensor, weight: torch.Tensor) -> bool:
+        return not on_gpu and states.dtype == weight.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
 
-    FewRowsLinear.is_plain = (lambda layer, states: False) if on_gpu else is_plain  # type: ignore[method-assign]
+    modeling.linear.is_plain = is_plain
     try:
         yield
     finally:
-        FewRowsLinear.is_plain = usual  # type: ignore[method-assign]
+        modeling.linear.is_plain = usual
 
 
 @contextlib.contextmanager

@@ -7,7 +7,6 @@ from typing import Any
 import torch
 
 from modeling import DualWhisperConfig, DualWhisperForConditionalGeneration
-from modeling.linear import decode_faster
 from modeling.published import published_shape
 from trainer.config import RunConfig
 from trainer.model import build_model, make_trainable
@@ -38,6 +37,5 @@ def model_for_shape(config: RunConfig) -> Any:
             begin_suppress_tokens=None,
         )
     )
-    decode_faster(model)  # as a checkpoint's model has it
     make_trainable(model, config)
     return model
