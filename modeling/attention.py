@@ -7,7 +7,22 @@ import torch.nn.functional as F
 from torch import nn
 from transformers.activations import ACT2FN
 
+from .compatibility import GradientCheckpointingLayer
 from .linear import linear
+
+IMPLEMENTATIONS = ("sdpa", "eager")
+
+
+def is_eager(config: Any) -> bool:
+    """Whether attention is to be computed openly, as ``attn_implementation="eager"`` asks, not by torch's kernels.
+
+    Raises:
+        ValueError: for an implementation that there is not.
+    """
+    wanted = getattr(config, "_attn_implementation", None)  # before 4.36 there is no choice
+    if wanted not in (None, *IMPLEMENTATIONS):
+        raise ValueError(f"attn_implementation is {wanted!r}; this model has {' and '.join(IMPLEMENTATIONS)}")
+    return wanted == "eager"
 
 
 class AttentionProjections(nn.Module):
@@ -15,6 +30,8 @@ class AttentionProjections(nn.Module):
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
+        if width % heads:
+            raise ValueError(f"d_model is {width}, which {heads} attention heads do not divide")
         self.heads = heads
         self.scale = (width // heads) ** -0.5
         self.q_proj = nn.Linear(width, width)
@@ -48,7 +65,7 @@ def attend(
     mask: torch.Tensor | None = None,
     causal: bool = False,
     dropout: float = 0.0,
-    with_weights: bool = False,
+    openly: bool = False,
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
     """Scaled-dot-product attention with queries already scaled.
 
@@ -56,14 +73,15 @@ def attend(
         queries, keys, values: [B, heads, L or S, head size].
         mask: bool, true where a query may look, broadcastable to [B, heads, L, S].
         causal: position i looks at keys up to i; only where L = S and without ``mask``.
-        with_weights: compute the probabilities openly and return them.
+        openly: compute the probabilities, and return them.
 
     Returns:
-        The attended values [B, heads, L, head size], and the probabilities [B, heads, L, S] before dropout or None.
+        The attended values [B, heads, L, head size], and the probabilities [B, heads, L, S] before dropout, or None
+        where they were never computed.
     """
     if queries.shape[2] == 1 and queries.device.type == "cpu" and not dropout:
         return attend_once(queries, keys, values, mask)
-    if not with_weights:
+    if not openly:
         attended = F.scaled_dot_product_attention(queries, keys, values, mask, dropout, causal, scale=1.0)
         return attended, None
     scores = queries @ keys.transpose(2, 3)
@@ -132,7 +150,7 @@ class CausalMask:
         return self.mask, False
 
 
-class FeedForward(nn.Module):
+class FeedForward(GradientCheckpointingLayer):
     """What an encoder and a decoder layer share: the feed-forward block, residual dropout, attention dropout."""
 
     def __init__(self, config: Any, feed_forward_width: int) -> None:

@@ -2,15 +2,33 @@
 
 import inspect
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
+from torch.utils.checkpoint import checkpoint
 from transformers.models.whisper.modeling_whisper import WhisperModel
 
 try:  # from 4.43 on; before, generate() carries tuples
     from transformers.cache_utils import DynamicCache, EncoderDecoderCache
 except ImportError:
     DynamicCache = EncoderDecoderCache = None
+
+try:  # from 4.52 on
+    from transformers.modeling_layers import GradientCheckpointingLayer
+except ImportError:
+
+    class GradientCheckpointingLayer(torch.nn.Module):  # type: ignore[no-redef]
+        """A layer that is computed again in the backward pass where transformers switches that on for it."""
+
+        gradient_checkpointing = False
+        _gradient_checkpointing_func = staticmethod(partial(checkpoint, use_reentrant=False))  # 4.35 on: the caller's
+
+        def __call__(self, *args: Any) -> Any:
+            if self.gradient_checkpointing and self.training:
+                return self._gradient_checkpointing_func(super().__call__, *args)
+            return super().__call__(*args)
+
 
 KeysValues = tuple[torch.Tensor, torch.Tensor]
 
@@ -56,6 +74,15 @@ class OlderReleases:
         def save_pretrained(self, *args: Any, **kwargs: Any) -> None:
             kwargs.setdefault("safe_serialization", True)  # pickle was the default before 4.35
             super().save_pretrained(*args, **kwargs)  # type: ignore[misc]
+
+    _enable = inspect.signature(WhisperModel.gradient_checkpointing_enable).parameters
+    if "gradient_checkpointing_kwargs" in _enable and not hasattr(WhisperModel, "activation_checkpointing_enable"):
+
+        def gradient_checkpointing_enable(self, gradient_checkpointing_kwargs: dict | None = None, **more: Any) -> None:
+            """Reentrant, as 4.35 to 4.57 do it unless told otherwise, adapters in a frozen encoder get no gradients."""
+            if gradient_checkpointing_kwargs is None:
+                gradient_checkpointing_kwargs = {"use_reentrant": False}
+            super().gradient_checkpointing_enable(gradient_checkpointing_kwargs, **more)  # type: ignore[misc]
 
     if "value" in inspect.signature(WhisperModel._set_gradient_checkpointing).parameters:  # before 4.35
 

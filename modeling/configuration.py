@@ -53,10 +53,6 @@ class DualWhisperConfig(WhisperConfig):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        if encoder_padding not in ENCODER_PADDINGS:
-            raise ValueError(f"encoder_padding is {encoder_padding!r}; it must be one of {', '.join(ENCODER_PADDINGS)}")
-        if self.encoder_layerdrop or self.decoder_layerdrop:
-            raise ValueError("encoder_layerdrop and decoder_layerdrop must be 0: dropped layers get no gradient")
         self.encoder_padding = encoder_padding
         self.dual_attention = dual_attention
         self.secondary_layer = secondary_layer
@@ -64,10 +60,16 @@ class DualWhisperConfig(WhisperConfig):
         self.gate_bias = gate_bias
         self.wider_feed_forward = wider_feed_forward
         self.model_type = "whisper"
-        self.check_decoder()
+        self.check()
 
-    def check_decoder(self) -> None:
-        """Raises ValueError for a decoder that cannot be; ``from_pretrained`` sets values after they were checked."""
+    def check(self) -> None:
+        """Raises ValueError for a model that cannot be; ``from_pretrained`` sets values after they were checked."""
+        if self.encoder_padding not in ENCODER_PADDINGS:
+            known = ", ".join(ENCODER_PADDINGS)
+            raise ValueError(f"encoder_padding is {self.encoder_padding!r}; it must be one of {known}")
+        for name in ("encoder_layerdrop", "decoder_layerdrop"):
+            if getattr(self, name):
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be 0: dropped layers get no gradient")
         if self.secondary_layer is not None and not 1 <= self.secondary_layer <= self.encoder_layers:
             last = self.encoder_layers
             raise ValueError(f"secondary_layer is {self.secondary_layer}; the encoder has layers 1 to {last}")

@@ -1,10 +1,8 @@
 """Dual-attention Whisper as transformers sees it: own stacks under Whisper's parameter names, stock ``generate()``."""
 
-import logging
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, cast
+from typing import Any
 
 import torch
 from torch import nn
@@ -14,16 +12,17 @@ from transformers.models.whisper.modeling_whisper import WhisperModel
 
 from .attention import AttentionProjections  # noqa: F401 - with a checkpoint's code travels only what is imported here
 from .cache import DecoderCache  # noqa: F401 - likewise
-from .compatibility import OlderReleases
+from .compatibility import GradientCheckpointingLayer  # noqa: F401 - likewise
 from .configuration import DualWhisperConfig
-from .decoder import DualWhisperDecoder, DualWhisperDecoderLayer
-from .encoder import DualWhisperEncoder, EncoderOutput, EncoderPositions
+from .decoder import DualWhisperDecoder
+from .decoder_layer import DualWhisperDecoderLayer  # noqa: F401 - likewise
+from .encoder import DualWhisperEncoder, EncoderOutput, fit_to_clips
 from .linear import linear
-from .losses import IGNORED, NoiseTarget, noise_loss_sum, token_loss_sum
+from .losses import IGNORED, NoiseTarget, logits_loss_sum, noise_loss_sum, token_loss_sum
+from .pretrained import DualWhisperPreTrained, refuse_head_masks, wants_dict
 from .stack import LayerStack  # noqa: F401 - likewise
 
-logger = logging.getLogger(__name__)
-NEW_MODULES = ("secondary_", "gate.", "wider.")  # what the names of parameters that plain Whisper has not begin with
+BARE_MODEL = "dual_whisper.DualWhisperModel"  # as a checkpoint's config names it
 
 
 @dataclass
@@ -45,25 +44,11 @@ class DualLMOutput(Seq2SeqLMOutput):
     noise_loss: torch.Tensor | None = None
 
 
-class SinusoidalEncoderPositions:
-    """Whisper's initialisation, and the encoder's fixed positions in a model from nothing.
-
-    Both model classes need it: each initialises what it built, and no other does so again.
-    """
-
-    def _init_weights(self, module: nn.Module) -> None:
-        super()._init_weights(module)  # type: ignore[misc]
-        if isinstance(module, EncoderPositions) and not getattr(module.weight, "_is_hf_initialized", False):
-            module.fill()  # not where a checkpoint has filled it
-
-
-class DualWhisperModel(SinusoidalEncoderPositions, WhisperModel):
+class DualWhisperModel(DualWhisperPreTrained, WhisperModel):
     """Encoder and dual-attention decoder."""
 
-    config_class = DualWhisperConfig
-
     def __init__(self, config: DualWhisperConfig) -> None:
-        config.check_decoder()
+        config.check()
         super(WhisperModel, self).__init__(config)  # not WhisperModel's own: it would build the stock stacks
         self.encoder = DualWhisperEncoder(config)
         self.decoder = DualWhisperDecoder(config)
@@ -73,7 +58,6 @@ class DualWhisperModel(SinusoidalEncoderPositions, WhisperModel):
         self,
         input_features: torch.Tensor | None = None,
         attention_mask: torch.Tensor | None = None,
-        feature_lengths: Sequence[int] | torch.Tensor | None = None,
         decoder_input_ids: torch.Tensor | None = None,
         decoder_attention_mask: torch.Tensor | None = None,
         encoder_outputs: Any = None,
@@ -84,14 +68,22 @@ class DualWhisperModel(SinusoidalEncoderPositions, WhisperModel):
         output_attentions: bool | None = None,
         output_hidden_states: bool | None = None,
         return_dict: bool | None = None,
-        noise: NoiseTarget | None = None,
+        feature_lengths: Sequence[int] | torch.Tensor | None = None,
+        noise_target: NoiseTarget | None = None,
         **more: Any,
     ) -> DualModelOutput | tuple:
+        """Whisper's forward, and the clips' lengths as :meth:`DualWhisperEncoder.forward` takes them.
+
+        In training, features are masked as the configuration's ``apply_spec_augment`` asks, within each clip.
+        """
+        refuse_head_masks(more)
         wanted = {"output_attentions": output_attentions, "output_hidden_states": output_hidden_states}
         if encoder_outputs is None:
             if input_features is None:
                 raise ValueError("give input_features or encoder_outputs")
-            encoder_outputs = self.encoder(input_features, feature_lengths=feature_lengths, **wanted)
+            if self.training and self.config.apply_spec_augment:
+                input_features, feature_lengths = self.augmented(input_features, attention_mask, feature_lengths)
+            encoder_outputs = self.encoder(input_features, return_dict=True, feature_lengths=feature_lengths, **wanted)
         elif not isinstance(encoder_outputs, BaseModelOutput):
             encoder_outputs = EncoderOutput.from_tuple(encoder_outputs)
         decoded = self.decoder(
@@ -100,12 +92,13 @@ class DualWhisperModel(SinusoidalEncoderPositions, WhisperModel):
             encoder_hidden_states=encoder_outputs.last_hidden_state,
             encoder_frame_lengths=getattr(encoder_outputs, "frame_lengths", None),
             secondary_hidden_states=getattr(encoder_outputs, "secondary_hidden_state", None),
-            noise=noise,
+            noise=noise_target,
             past_key_values=past_key_values,
             inputs_embeds=decoder_inputs_embeds,
             position_ids=decoder_position_ids,
             use_cache=use_cache,
             cache_position=more.get("cache_position"),
+            return_dict=True,
             **wanted,
         )
         output = DualModelOutput(
@@ -121,14 +114,26 @@ class DualWhisperModel(SinusoidalEncoderPositions, WhisperModel):
             gates=decoded.gates,
             noise_shares=decoded.noise_shares,
         )
-        return output.to_tuple() if return_dict is False else output
+        return output if wants_dict(self.config, return_dict) else output.to_tuple()
+
+    def augmented(
+        self,
+        features: torch.Tensor,
+        attention_mask: torch.Tensor | None,
+        lengths: Sequence[int] | torch.Tensor | None,
+    ) -> tuple[torch.Tensor, Sequence[int] | torch.Tensor | None]:
+        """Features with spans of time and mel bins set to 0 by Whisper's own function, and the clips' lengths: they
+        are found first, since a masked span looks like padding."""
+        if lengths is None and self.config.encoder_padding == "clip":
+            features, lengths = fit_to_clips(features, 2 * self.config.max_source_positions)
+        if lengths is not None:
+            own = torch.as_tensor(lengths)[:, None]
+            attention_mask = (torch.arange(features.shape[2], device=own.device) < own).long()
+        return self._mask_input_features(features.clone(), attention_mask), lengths
 
 
-class DualWhisperForConditionalGeneration(OlderReleases, SinusoidalEncoderPositions, WhisperForConditionalGeneration):
+class DualWhisperForConditionalGeneration(DualWhisperPreTrained, WhisperForConditionalGeneration):
     """Dual-attention Whisper with its tied vocabulary projection."""
-
-    config_class = DualWhisperConfig
-    _no_split_modules: ClassVar[list[str]] = ["DualWhisperEncoderLayer", "DualWhisperDecoderLayer"]
 
     def __init__(self, config: DualWhisperConfig) -> None:
         super(WhisperForConditionalGeneration, self).__init__(config)  # as above
@@ -141,7 +146,6 @@ class DualWhisperForConditionalGeneration(OlderReleases, SinusoidalEncoderPositi
         self,
         input_features: torch.Tensor | None = None,
         attention_mask: torch.Tensor | None = None,
-        feature_lengths: Sequence[int] | torch.Tensor | None = None,
         decoder_input_ids: torch.Tensor | None = None,
         decoder_attention_mask: torch.Tensor | None = None,
         encoder_outputs: Any = None,
@@ -149,13 +153,14 @@ class DualWhisperForConditionalGeneration(OlderReleases, SinusoidalEncoderPositi
         decoder_inputs_embeds: torch.Tensor | None = None,
         decoder_position_ids: torch.Tensor | None = None,
         labels: torch.Tensor | None = None,
-        target_positions: torch.Tensor | None = None,
-        num_items_in_batch: float | torch.Tensor | None = None,
-        loss_only: bool = False,
         use_cache: bool | None = None,
         output_attentions: bool | None = None,
         output_hidden_states: bool | None = None,
         return_dict: bool | None = None,
+        feature_lengths: Sequence[int] | torch.Tensor | None = None,
+        target_positions: torch.Tensor | None = None,
+        num_items_in_batch: float | torch.Tensor | None = None,
+        loss_only: bool = False,
         noise_target: torch.Tensor | None = None,
         noise_positions: torch.Tensor | None = None,
         noise_weight: float = 0.0,
@@ -187,8 +192,10 @@ class DualWhisperForConditionalGeneration(OlderReleases, SinusoidalEncoderPositi
             use_cache = False  # nothing reads it
             if decoder_input_ids is None and decoder_inputs_embeds is None:
                 decoder_input_ids = shift_right(labels, self.config.pad_token_id, self.config.decoder_start_token_id)
+        refuse_head_masks(more)
         outputs = self.model(
             input_features,
+            attention_mask=attention_mask,
             feature_lengths=feature_lengths,
             decoder_input_ids=decoder_input_ids,
             decoder_attention_mask=decoder_attention_mask,
@@ -200,18 +207,24 @@ class DualWhisperForConditionalGeneration(OlderReleases, SinusoidalEncoderPositi
             output_attentions=output_attentions,
             output_hidden_states=output_hidden_states,
             cache_position=more.get("cache_position"),
-            noise=noise,
+            return_dict=True,
+            noise_target=noise,
         )
         loss = noise_loss = None
+        logits = None if loss_only else linear(self.proj_out, outputs.last_hidden_state)
         if labels is not None:
             tokens = (labels != IGNORED).sum() if num_items_in_batch is None else num_items_in_batch
-            loss = token_loss_sum(outputs.last_hidden_state, self.proj_out, labels, target_positions) / tokens
+            if logits is None:
+                summed = token_loss_sum(outputs.last_hidden_state, self.proj_out, labels, target_positions)
+            else:  # so that the loss comes of the logits that are returned
+                summed = logits_loss_sum(logits, labels)
+            loss = summed / tokens
             if noise is not None and noise_positions is not None:
                 noise_loss = noise_loss_sum(noise.chosen(outputs.noise_shares), noise_positions)
                 loss = loss + noise_weight * noise_loss if noise.is_trained else loss
         output = DualLMOutput(
             loss=loss,
-            logits=None if loss_only else linear(self.proj_out, outputs.last_hidden_state),
+            logits=logits,
             past_key_values=outputs.past_key_values,
             decoder_hidden_states=outputs.decoder_hidden_states,
             decoder_attentions=outputs.decoder_attentions,
@@ -224,76 +237,25 @@ class DualWhisperForConditionalGeneration(OlderReleases, SinusoidalEncoderPositi
             noise_shares=detached(outputs.noise_shares),
             noise_loss=None if noise_loss is None else noise_loss.detach(),
         )
-        return output.to_tuple() if return_dict is False else output
+        return output if wants_dict(self.config, return_dict) else output.to_tuple()
 
-    def new_modules(self) -> list[str]:
-        """Names of the parameters that plain Whisper has not: of second attentions, their norms and gates, or of wider
-        feed-forward blocks."""
-        return [name for name, _ in self.named_parameters() if any(f".{part}" in name for part in NEW_MODULES)]
-
-    @torch.no_grad()
-    def start_as_whisper(self) -> None:
-        """Begin what plain Whisper has not where it changes nothing; with ``secondary_layer``, little."""
-        for layer in self.model.decoder.layers:
-            cast(DualWhisperDecoderLayer, layer).start_as_whisper()
-        encoder = self.model.encoder
-        if encoder.secondary_layer is not None:
-            encoder.secondary_layer_norm.load_state_dict(encoder.layer_norm.state_dict())
-
-    @classmethod
-    def from_pretrained(cls, *args: Any, **kwargs: Any) -> Any:
-        """As transformers' own, from safetensors only: nothing is unpickled unless ``use_safetensors=False`` is given.
-
-        A checkpoint without second attentions, plain Whisper's for one, is lifted: they start as the first's copies.
-        With ``dual_attention=False`` it is opened as it is.
-
-        Raises:
-            OSError: if a folder holds no safetensors.
-            ValueError: if tensors are missing, but for the dual decoder's own of a plain Whisper; if second attentions
-                would be left out.
-        """
-        name = args[0] if args else kwargs.get("pretrained_model_name_or_path", "")
-        with_info = kwargs.pop("output_loading_info", False)
-        if kwargs.setdefault("use_safetensors", True) and os.path.isdir(name or ""):
-            folder = os.path.join(name, kwargs.get("subfolder") or "")
-            if not any(file.endswith((".safetensors", ".safetensors.index.json")) for file in os.listdir(folder)):
-                raise OSError(f"{folder} holds no weights as safetensors, and pickled ones are not opened")
-        model, info = super().from_pretrained(*args, output_loading_info=True, **kwargs)
-        model.model.encoder.embed_positions.requires_grad_(False)  # loading makes fixed parameters trainable
-        missing, new = set(info["missing_keys"]) - {"proj_out.weight"}, set(model.new_modules())
-        is_plain = bool(new) and missing == new and not (name and has_second_attentions(name, kwargs))
-        if any(".secondary_attn." in key for key in info["unexpected_keys"]):
-            raise ValueError(f"{name} has second attentions, which dual_attention=False would leave out")
-        if missing and not is_plain:
-            raise ValueError(
-                f"the checkpoint lacks {len(missing)} tensors of the model, such as {min(missing)}: "
-                "it is damaged, or of another architecture"
-            )
-        if is_plain:
-            if any(hasattr(parameter, "ds_id") for parameter in model.parameters()):
-                raise ValueError(f"{name} is a plain Whisper: lift and save it before ZeRO-3 spreads its parameters")
-            model.start_as_whisper()
-            say = logger.warning if os.environ.get("RANK", "0") == "0" else logger.debug  # one process is enough
-            start = "add nothing yet" if model.config.secondary_added else "are copies of the first"
-            say("%s is a plain Whisper, now lifted: the second attentions %s, the gates are new", name, start)
-        return (model, info) if with_info else model
-
-
-def has_second_attentions(name: str, options: dict[str, Any]) -> bool:
-    """Whether a checkpoint's own config says so; plain Whisper's does not."""
-    where = {key: options[key] for key in ("revision", "subfolder", "token", "cache_dir") if key in options}
-    stored = DualWhisperConfig.get_config_dict(name, **where)[0]
-    return stored.get("model_type") == DualWhisperConfig.model_type and stored.get("dual_attention", True)
+    def save_pretrained(self, *args: Any, **kwargs: Any) -> None:
+        """As transformers' own; ``AutoModel`` finds the model without its head in the folder too."""
+        self.config.auto_map = (getattr(self.config, "auto_map", None) or {}) | {"AutoModel": BARE_MODEL}
+        super().save_pretrained(*args, **kwargs)
 
 
 def detached(tensors: tuple[torch.Tensor, ...] | None) -> tuple[torch.Tensor, ...] | None:
     return None if tensors is None else tuple(tensor.detach() for tensor in tensors)
 
 
-def shift_right(labels: torch.Tensor, pad_token_id: int, start_token_id: int) -> torch.Tensor:
+def shift_right(labels: torch.Tensor, pad_token_id: int | None, start_token_id: int) -> torch.Tensor:
     """The decoder's input for labels [B, L]: the start token, then the labels but the last; -100 becomes padding."""
+    if pad_token_id is None:
+        raise ValueError("pad_token_id is None in the model's config; labels of different lengths need it")
     start = torch.full_like(labels[:, :1], start_token_id)
     return torch.cat((start, labels[:, :-1].masked_fill(labels[:, :-1] == IGNORED, pad_token_id)), dim=1)
 
 
 DualWhisperForConditionalGeneration.register_for_auto_class("AutoModelForSpeechSeq2Seq")
+DualWhisperModel.register_for_auto_class("AutoModel")

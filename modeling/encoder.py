@@ -1,6 +1,5 @@
 """Whisper's encoder for input of any length, with what lies beyond each clip masked where the caller gives lengths."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +9,8 @@ import torch.nn.functional as F
 from torch import nn
 from transformers.modeling_outputs import BaseModelOutput
 
-from .attention import AttentionProjections, FeedForward, attend, frame_mask
+from .attention import AttentionProjections, FeedForward, attend, frame_mask, is_eager
+from .pretrained import EncoderPositions, refuse_head_masks, wants_dict
 from .stack import LayerStack
 
 MARGIN_FRAMES = 50  # 0.5 s of silence that the model may see after each clip
@@ -51,7 +51,7 @@ class DualWhisperEncoderLayer(FeedForward):
         self.self_attn_layer_norm = nn.LayerNorm(config.d_model)
 
     def forward(
-        self, hidden: torch.Tensor, mask: torch.Tensor | None = None, with_weights: bool = False
+        self, hidden: torch.Tensor, mask: torch.Tensor | None = None, openly: bool = False
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         states = self.self_attn_layer_norm(hidden)
         attended, weights = attend(
@@ -59,27 +59,13 @@ class DualWhisperEncoderLayer(FeedForward):
             *self.self_attn.keys_values(states),
             mask=mask,
             dropout=self.attention_dropout,
-            with_weights=with_weights,
+            openly=openly,
         )
         hidden = self.feed_forward(hidden + self.residual_dropout(self.self_attn.output(attended)))
         if hidden.dtype == torch.float16:
             limit = torch.finfo(torch.float16).max - 1000
             hidden = hidden.clamp(-limit, limit)
         return hidden, weights
-
-
-class EncoderPositions(nn.Embedding):
-    """Whisper's fixed encoder positions [positions, width]: sines, then cosines, wavelengths to 10,000 · 2π.
-
-    A class of its own, since transformers initialises custom code only where a module itself holds parameters.
-    """
-
-    @torch.no_grad()
-    def fill(self) -> None:
-        half = self.embedding_dim // 2
-        wavelengths = torch.exp(-math.log(10_000) / (half - 1) * torch.arange(half))
-        angles = torch.arange(self.num_embeddings)[:, None] * wavelengths
-        self.weight.copy_(torch.cat((angles.sin(), angles.cos()), dim=1))
 
 
 def fit_to_clips(features: torch.Tensor, window: int) -> tuple[torch.Tensor, list[int]]:
@@ -115,8 +101,8 @@ class DualWhisperEncoder(LayerStack):
     main_input_name = "input_features"
 
     def __init__(self, config: Any) -> None:
-        super().__init__()
-        self.config = config
+        super().__init__(config)
+        is_eager(config)  # refuses others
         width = config.d_model
         self.conv1 = nn.Conv1d(config.num_mel_bins, width, kernel_size=3, padding=1)
         self.conv2 = nn.Conv1d(width, width, kernel_size=3, stride=2, padding=1)
@@ -126,16 +112,17 @@ class DualWhisperEncoder(LayerStack):
         self.secondary_layer = config.secondary_layer if config.dual_attention else None
         if self.secondary_layer is not None:
             self.secondary_layer_norm = nn.LayerNorm(width)
+        self.post_init()
 
     def forward(
         self,
         input_features: torch.Tensor,
         attention_mask: torch.Tensor | None = None,
-        feature_lengths: Sequence[int] | torch.Tensor | None = None,
         output_attentions: bool | None = None,
         output_hidden_states: bool | None = None,
         return_dict: bool | None = None,
-        **ignored: Any,
+        feature_lengths: Sequence[int] | torch.Tensor | None = None,
+        **more: Any,
     ) -> EncoderOutput | tuple:
         """Encode log-mel features.
 
@@ -151,6 +138,7 @@ class DualWhisperEncoder(LayerStack):
         Raises:
             ValueError: if T is too long, the mel bins are not the model's, or a length is odd or beyond T.
         """
+        refuse_head_masks(more)
         config = self.config
         with_weights = config.output_attentions if output_attentions is None else output_attentions
         with_hidden = config.output_hidden_states if output_hidden_states is None else output_hidden_states
@@ -181,7 +169,7 @@ class DualWhisperEncoder(LayerStack):
         kept: list[torch.Tensor] | None = [] if with_hidden else None
         all_weights = []
         secondary = None
-        for output, weights in self.run_layers(hidden, mask, bool(with_weights), kept=kept):
+        for output, (weights,) in self.run_layers(hidden, mask, with_weights or is_eager(config), kept=kept):
             hidden = output
             all_weights.append(weights)
             if len(all_weights) == self.secondary_layer:
@@ -194,7 +182,13 @@ class DualWhisperEncoder(LayerStack):
             frame_lengths=frame_lengths,
             secondary_hidden_state=secondary,
         )
-        return result.to_tuple() if return_dict is False else result
+        return result if wants_dict(config, return_dict) else result.to_tuple()
+
+    @torch.no_grad()
+    def start_new_modules(self) -> None:
+        """What second attentions read of a middle layer goes through a copy of the last norm."""
+        if self.secondary_layer is not None:
+            self.secondary_layer_norm.load_state_dict(self.layer_norm.state_dict())
 
     def _freeze_parameters(self) -> None:
         """Called by ``WhisperForConditionalGeneration.freeze_encoder``."""

@@ -63,6 +63,12 @@ def noise_loss_sum(shares: tuple[torch.Tensor, ...], positions: torch.Tensor) ->
     return surprise.mean(dim=(0, 2)).flatten().index_select(0, positions).sum()
 
 
+def logits_loss_sum(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Cross-entropy in nats of logits [B, L, vocabulary], summed over the labels [B, L] that are not -100."""
+    targets = labels.to(logits.device).flatten()
+    return F.cross_entropy(logits.float().flatten(0, 1), targets, ignore_index=IGNORED, reduction="sum")
+
+
 def token_loss_sum(
     hidden: torch.Tensor,
     projection: nn.Module,

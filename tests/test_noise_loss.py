@@ -85,7 +85,7 @@ def test_only_what_decides_where_the_second_attention_looks_is_trained_by_it(dua
         feature_lengths=LENGTHS,
         decoder_input_ids=values["decoder_input_ids"],
         use_cache=False,
-        noise=NoiseTarget(values["noise_target"], is_local=is_local),
+        noise_target=NoiseTarget(values["noise_target"], is_local=is_local),
     )
     noise_loss_sum(output.noise_shares[-1:], values["noise_positions"]).backward()
     last = dual.model.decoder.layers[-1]

@@ -22,10 +22,12 @@ TRAVELLING = {
     "compatibility",
     "configuration",
     "decoder",
+    "decoder_layer",
     "dual_whisper",
     "encoder",
     "linear",
     "losses",
+    "pretrained",
     "stack",
 }
 

@@ -12,7 +12,7 @@ from data.byte_tokenizer import build_byte_processor, generation_config_for
 from modeling import DualWhisperConfig, DualWhisperForConditionalGeneration
 from modeling.adapters import Base, LoraSettings, add_lora, fingerprint_of, is_new
 from modeling.checkpoints import open_model, open_processor
-from modeling.decoder import DualWhisperDecoderLayer
+from modeling.decoder_layer import DualWhisperDecoderLayer
 from modeling.linear import choose_onednn
 from modeling.quantization import quantize_linear
 from modeling.strategies import choose_trained
@@ -65,8 +65,8 @@ def make_trainable(model: Any, config: RunConfig) -> None:
 
 def checkpoint_gradients(model: Any, which: str) -> None:
     """Have the layers of ``encoder``, ``decoder``, ``all`` or ``none`` computed again in the backward pass."""
-    model.model.encoder.gradient_checkpointing = which in ("encoder", "all")
-    model.model.decoder.gradient_checkpointing = which in ("decoder", "all")
+    model.model.encoder.checkpoint_layers(which in ("encoder", "all"))
+    model.model.decoder.checkpoint_layers(which in ("decoder", "all"))
 
 
 def apply_strategy(model: Any, config: RunConfig) -> None:

@@ -153,7 +153,7 @@ def planned_model(config: RunConfig) -> Any:
     elif os.path.isdir(checkpoint):
         from transformers import WhisperConfig
 
-        from modeling.dual_whisper import has_second_attentions
+        from modeling.pretrained import has_second_attentions
 
         checkpoint_kind(checkpoint)
         while is_adapter(checkpoint):

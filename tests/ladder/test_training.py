@@ -1,5 +1,8 @@
 """Training: lifting, losses and gradients, with gradient checkpointing, PEFT and transformers' own trainer."""
 
+import contextlib
+import inspect
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -48,30 +51,104 @@ def test_every_parameter_gets_a_gradient(trained: Any, features: torch.Tensor) -
     }
 
 
-@pytest.mark.promise("gradient checkpointing")
-def test_gradient_checkpointing_gives_the_same_gradients(
-    trained: Any, features: torch.Tensor, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    import modeling.stack
+def forwards_of_layers(model: Any, features: torch.Tensor) -> tuple[list[int], dict[str, torch.Tensor]]:
+    """How often each layer of encoder and decoder is computed in a training step; and the gradients."""
+    layers = [*model.model.encoder.layers, *model.model.decoder.layers]
+    counts = [0] * len(layers)
 
-    expected, layers = gradients(trained, features), []
+    def counted(index: int) -> Any:
+        def note(*_: Any) -> None:
+            counts[index] += 1
 
-    def counted(layer: Any, *arguments: Any, **options: Any) -> Any:
-        layers.append(layer)
-        return torch.utils.checkpoint.checkpoint(layer, *arguments, **options)
+        return note
 
-    monkeypatch.setattr(modeling.stack, "checkpoint", counted)
-    trained.gradient_checkpointing_enable()
-    assert trained.is_gradient_checkpointing
-    found = gradients(trained, features)
-    assert len(layers) == 4
+    handles = [layer.final_layer_norm.register_forward_hook(counted(i)) for i, layer in enumerate(layers)]
+    found = gradients(model, features)
+    for handle in handles:
+        handle.remove()
+    return counts, found
+
+
+def assert_equal_gradients(found: dict[str, torch.Tensor], expected: dict[str, torch.Tensor]) -> None:
     assert found.keys() == expected.keys()
     for name, gradient in found.items():
         torch.testing.assert_close(gradient, expected[name], atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.promise("gradient checkpointing")
+def test_gradient_checkpointing_gives_the_same_gradients(trained: Any, features: torch.Tensor) -> None:
+    expected = gradients(trained, features)
+    trained.gradient_checkpointing_enable()
+    assert trained.is_gradient_checkpointing
+    counts, found = forwards_of_layers(trained, features)
+    assert counts == [2] * 4
+    assert_equal_gradients(found, expected)
     trained.gradient_checkpointing_disable()
     assert not trained.is_gradient_checkpointing
-    gradients(trained, features)
-    assert len(layers) == 4
+    assert forwards_of_layers(trained, features)[0] == [1] * 4
+
+
+@pytest.mark.promise("gradient checkpointing")
+def test_checkpointing_one_stack(trained: Any, features: torch.Tensor) -> None:
+    expected = gradients(trained, features)
+    trained.model.decoder.checkpoint_layers(True)
+    counts, found = forwards_of_layers(trained, features)
+    assert counts == [1, 1, 2, 2]
+    assert_equal_gradients(found, expected)
+    trained.model.decoder.checkpoint_layers(False)
+    assert forwards_of_layers(trained, features)[0] == [1] * 4
+
+
+@pytest.mark.promise("gradient checkpointing")
+@pytest.mark.parametrize("use_reentrant", [True, False])
+def test_options_of_gradient_checkpointing(trained: Any, features: torch.Tensor, use_reentrant: bool) -> None:
+    """transformers' own function is what computes the layers again, with whatever options it was given."""
+    if "gradient_checkpointing_kwargs" not in inspect.signature(trained.gradient_checkpointing_enable).parameters:
+        return  # before 4.35 there are none
+    expected, contexts = gradients(trained, features), []
+
+    def two_contexts() -> tuple[Any, Any]:
+        contexts.append(1)
+        return contextlib.nullcontext(), contextlib.nullcontext()
+
+    options: dict[str, Any] = {"use_reentrant": use_reentrant}
+    if not use_reentrant:
+        options["context_fn"] = two_contexts
+    trained.gradient_checkpointing_enable(gradient_checkpointing_kwargs=options)
+    counts, found = forwards_of_layers(trained, features)
+    assert counts == [2] * 4 and len(contexts) == (0 if use_reentrant else 4)
+    assert_equal_gradients(found, expected)
+
+
+@pytest.mark.promise("gradient checkpointing")
+def test_every_second_layer_is_computed_again(trained: Any, features: torch.Tensor) -> None:
+    if "every_n_layers" not in inspect.signature(trained._set_gradient_checkpointing).parameters:
+        return  # only the newest releases choose layers
+    expected = gradients(trained, features)
+    trained.gradient_checkpointing_enable(every_n_layers=2)
+    counts, found = forwards_of_layers(trained, features)
+    assert counts == [2, 1, 2, 1]
+    assert_equal_gradients(found, expected)
+
+
+@pytest.mark.promise("gradient checkpointing")
+@pytest.mark.parametrize("use_reentrant", [True, False])
+def test_the_noise_loss_under_checkpointing(trained: Any, features: torch.Tensor, use_reentrant: bool) -> None:
+    """Its shares come out of the layers beside their states, and carry gradients too."""
+    frames = torch.rand(2, 100, generator=torch.Generator().manual_seed(3))
+    noise = {"noise_target": frames, "noise_positions": torch.arange(6), "noise_weight": 0.5}
+
+    def found() -> dict[str, torch.Tensor]:
+        trained.train().zero_grad()
+        trained(input_features=features, labels=labels(), **noise).loss.backward()
+        return {name: p.grad.clone() for name, p in trained.named_parameters() if p.grad is not None}
+
+    expected = found()
+    for stack in (trained.model.encoder, trained.model.decoder):
+        stack.checkpoint_layers(True)
+        for layer in stack.layers:
+            layer._gradient_checkpointing_func = partial(torch.utils.checkpoint.checkpoint, use_reentrant=use_reentrant)
+    assert_equal_gradients(found(), expected)
 
 
 @pytest.mark.promise("peft")
@@ -109,8 +186,6 @@ def test_lora(trained: Any, features: torch.Tensor, tmp_path: Path) -> None:
 @pytest.mark.promise("Seq2SeqTrainer")
 def test_transformers_own_trainer(trained: Any, plain_folder: Path, features: torch.Tensor, tmp_path: Path) -> None:
     """One step of SGD moves the weights by the gradients; evaluation with ``generate()`` and reloading work."""
-    import inspect
-
     from transformers import Seq2SeqTrainer, Seq2SeqTrainingArguments
 
     expected = gradients(trained, features)
