@@ -136,6 +136,19 @@ def test_what_cannot_be_cached_is_refused(
         load_config(tiny_config, [*base, f"performance.cache_encoder={tmp_path}", *overrides])
 
 
+def test_whispers_own_spec_augment_is_seeded_and_not_cached(
+    tiny_config: Path, base: tuple[str, ...], tmp_path: Path
+) -> None:
+    """A checkpoint's config can ask for it; the encoder's output is then another each time."""
+    file = tmp_path / "base" / "final" / "config.json"
+    usual = run(tiny_config, base, tmp_path / "usual")
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"apply_spec_augment": True, "mask_time_prob": 0.5}))
+    masked = [run(tiny_config, base, tmp_path / name) for name in ("once", "again")]
+    assert masked[0] == masked[1] != usual
+    with pytest.raises(ConfigError, match=r"performance\.cache_encoder .* has apply_spec_augment"):
+        run(tiny_config, base, tmp_path / "cached", f"performance.cache_encoder={tmp_path / 'cache'}")
+
+
 def test_a_folder_that_cannot_be_made(tiny_config: Path, base: tuple[str, ...], tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigError, match=r"performance\.cache_encoder is '.*file/cache', which cannot be used"):

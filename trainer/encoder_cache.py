@@ -201,6 +201,11 @@ def open_encoder_cache(
             "performance.cache_encoder keeps the encoder's output alone, but the second attentions of "
             f"{config.model.checkpoint} read another layer: take it out"
         )
+    if model.config.apply_spec_augment:
+        raise ConfigError(
+            "performance.cache_encoder keeps what the encoder makes of a clip, but the config of "
+            f"{config.model.checkpoint} has apply_spec_augment, which masks it anew each time: take one of the two out"
+        )
     return EncoderCache(
         Path(settings.cache_encoder),
         settings.cache_encoder_gib * GIB,

@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from data.labels import LabelEncoder
 from data.loader import TrainingBatches
 from data.sources import Source
@@ -142,6 +144,7 @@ def assemble(
     training = config.training
     model, optimizer = prepare(config, accelerator, model)
     torch.manual_seed(training.seed + accelerator.process_index)
+    np.random.seed((training.seed + accelerator.process_index) % 2**32)  # Whisper's apply_spec_augment draws from it
     checkpoints = Checkpoints(folder, config.checkpoints, accelerator, model)
     if checkpoint:
         check_base(model, folder / BLUEPRINT)
