@@ -155,7 +155,6 @@ def test_without_second_attentions_it_is_plain_whisper_and_lifted_later(
         DualWhisperForConditionalGeneration.from_pretrained(tmp_path / "dual", dual_attention=False)
 
 
-
 @pytest.mark.promise("damaged checkpoints are refused")
 @pytest.mark.parametrize(
     "part",
