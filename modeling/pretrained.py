@@ -114,7 +114,9 @@ def has_second_attentions(name: str, options: dict[str, Any]) -> bool:
 
 def wants_dict(config: Any, asked: bool | None) -> bool:
     """Whether a forward gives its output by name, or as a tuple."""
-    return bool(getattr(config, "return_dict", True)) if asked is None else asked
+    if asked is not None:
+        return asked
+    return bool(getattr(config, "return_dict", True)) and not getattr(config, "torchscript", False)
 
 
 def refuse_head_masks(arguments: dict[str, Any]) -> None:
