@@ -1,6 +1,6 @@
 """Opens a checkpoint as somebody does who has torch and transformers and not this project; prints JSON.
 
-python -I stranger.py FOLDER {model,pipeline,chunks,untrusted} [RECORDING.wav]
+python -I stranger.py FOLDER {model,bare,pipeline,chunks,untrusted} [RECORDING.wav]
 """
 
 import json
@@ -36,8 +36,18 @@ def main(folder: str, what: str, recording: str = "") -> dict:
         else:
             audio = audio[:window]
         return {"module": type(transcribe.model).__module__, "text": transcribe(audio, **options)["text"]}
+    if what == "bare":
+        model = transformers.AutoModel.from_pretrained(folder, trust_remote_code=True).eval()
+        return {"module": type(model).__module__, "states": states(model)}
     model = transformers.AutoModelForSpeechSeq2Seq.from_pretrained(folder, trust_remote_code=True).eval()
     return {"module": type(model).__module__, **outputs(model)}
+
+
+@torch.no_grad()
+def states(model: Any) -> list:
+    """What a model without its head makes of one input."""
+    features = torch.randn(1, 80, 200, generator=torch.Generator().manual_seed(2))
+    return model(features, decoder_input_ids=torch.arange(9)[None]).last_hidden_state.tolist()
 
 
 @torch.no_grad()

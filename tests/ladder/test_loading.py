@@ -54,6 +54,14 @@ def test_a_checkpoint_opens_where_this_project_is_not(trained: Any, checkpoint: 
 
 
 @pytest.mark.promise("opens with its own code")
+def test_without_its_head_too(trained: Any, checkpoint: Path, tmp_path: Path) -> None:
+    found = ask_stranger(tmp_path, checkpoint, "bare")
+    assert found["module"].startswith("transformers_modules.")
+    expected = torch.tensor(stranger.states(trained.model))
+    torch.testing.assert_close(torch.tensor(found["states"]), expected, atol=1e-3, rtol=1e-4)
+
+
+@pytest.mark.promise("opens with its own code")
 def test_code_runs_only_where_it_is_trusted(checkpoint: Path, tmp_path: Path) -> None:
     """The code in the folder would leave a file behind."""
     mark = tmp_path / "it_ran"
