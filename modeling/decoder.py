@@ -40,8 +40,8 @@ class DualWhisperDecoder(LayerStack):
 
     main_input_name = "input_ids"
 
-    def __init__(self, config: Any) -> None:
-        super().__init__(config)
+    def __init__(self, config: Any, is_part: bool = False) -> None:
+        super().__init__(config, is_part)
         is_eager(config)  # refuses others
         width = config.d_model
         self.embed_tokens = nn.Embedding(config.vocab_size, width, config.pad_token_id)

@@ -50,8 +50,8 @@ class DualWhisperModel(DualWhisperPreTrained, WhisperModel):
     def __init__(self, config: DualWhisperConfig) -> None:
         config.check()
         super(WhisperModel, self).__init__(config)  # not WhisperModel's own: it would build the stock stacks
-        self.encoder = DualWhisperEncoder(config)
-        self.decoder = DualWhisperDecoder(config)
+        self.encoder = DualWhisperEncoder(config, is_part=True)
+        self.decoder = DualWhisperDecoder(config, is_part=True)
         self.post_init()
 
     def forward(  # type: ignore[override]

@@ -100,8 +100,8 @@ class DualWhisperEncoder(LayerStack):
 
     main_input_name = "input_features"
 
-    def __init__(self, config: Any) -> None:
-        super().__init__(config)
+    def __init__(self, config: Any, is_part: bool = False) -> None:
+        super().__init__(config, is_part)
         is_eager(config)  # refuses others
         width = config.d_model
         self.conv1 = nn.Conv1d(config.num_mel_bins, width, kernel_size=3, padding=1)

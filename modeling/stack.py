@@ -22,6 +22,15 @@ class LayerStack(DualWhisperPreTrained, WhisperPreTrainedModel):
     layers: nn.ModuleList
     gradient_checkpointing = False
 
+    def __init__(self, config: Any, is_part: bool = False) -> None:
+        super().__init__(config)
+        self.is_part = is_part  # of a model, which initialises all of it
+
+    def init_weights(self) -> None:
+        """Not in a part: the numbers that a seed gives then do not depend on which parts are models of their own."""
+        if not self.is_part:
+            super().init_weights()
+
     def checkpoint_layers(self, wanted: bool) -> None:
         """Compute all layers of this stack again in the backward pass, or none."""
         for module in (self, *self.layers):

@@ -291,9 +291,9 @@ def test_code_that_computes_something_else_is_found(
     trained: Path, refused: Callable[..., str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def spoil(folder: Path) -> None:
-        code = (folder / "decoder.py").read_text()
+        code = (folder / "decoder_layer.py").read_text()
         assert "gate * (primary - secondary)" in code
-        (folder / "decoder.py").write_text(code.replace("gate * (primary - secondary)", "gate * primary"))
+        (folder / "decoder_layer.py").write_text(code.replace("gate * (primary - secondary)", "gate * primary"))
 
     spoil_what_is_written(monkeypatch, spoil)
     assert "reloaded, the logits differ by" in refused(trained / "final", code=1)
