@@ -1,4 +1,4 @@
-"""Which of transformers' tests of a model cannot hold, and why: each must fail, so that the lists stay true."""
+"""Which of transformers' tests of a model cannot hold, and why. None of them may pass, so that the lists stay true."""
 
 # Of transformers' own Whisper as well, whose own test file, which is not distributed, puts others in their place.
 OF_ANY_WHISPER = {
