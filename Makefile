@@ -46,7 +46,7 @@ test: lint
 	$(BIN)/python -m pytest -m alone
 	$(BIN)/nox -f $(LADDER) -s "ladder(release='4.30.2')"
 
-# Every release in docs/versions.md; the first time it installs an environment for each (1 GB).
+# Every release in docs/versions.md, and transformers' own tests; the first time it installs an environment for each (1 GB).
 test-ladder: install
 	$(BIN)/nox -f $(LADDER)
 
