@@ -29,7 +29,7 @@ def run_command(command: Callable[[list[str]], int | None]) -> None:
             raise
         code = complain(OSError(f"{error.filename}: {error.strerror}"), 1)
     except RuntimeError as error:
-        if type(error).__name__ not in ("NonFiniteLoss", "UntrainedParameters", "WorkerDied"):
+        if type(error).__name__ not in ("NonFiniteLoss", "SaveError", "UntrainedParameters", "WorkerDied"):
             raise
         code = complain(error, 1)
     sys.stdout.flush()

@@ -23,15 +23,15 @@ from .clipping import clip_in_step, fused_optimizer, gradient_norm
 from .config import RunConfig
 from .encoder_cache import open_encoder_cache
 from .engine import bare_model
-from .evaluation import Evaluation, Evaluator, Interrupted
 from .first_step import FirstStep
-from .improvement import describe_patience, note_evaluation, out_of_patience
+from .improvement import out_of_patience
 from .journal import Journal, append
 from .meter import Meter
 from .noise_target import noise_arguments
 from .offload import OffloadedActivations
 from .optimizer import logged_learning_rates, set_learning_rates
 from .stopping import StopRequest
+from .validation import Validation
 
 MIN_ROWS_TO_JUDGE = 100  # the share of broken rows is taken of at least so many
 
@@ -58,7 +58,7 @@ class Trainer:
     optimizer: Any
     processor: Any
     batches: TrainingBatches
-    evaluator: Evaluator | None
+    validation: Validation | None
     checkpoints: Checkpoints
     journal: Journal
     state: RunState
@@ -74,6 +74,7 @@ class Trainer:
         self.watch = AttentionWatch(self.accelerator, self.model)
         self.fused = fused_optimizer(self.accelerator, self.optimizer)
         self.unchecked: Unchecked | None = None
+        self.final_step: int | None = None  # whose weights final/ holds, as far as this start wrote it
         offload = self.config.performance.offload_activations
         self.offload = OffloadedActivations(bare.parameters()) if offload else None
         self.encoder_cache = open_encoder_cache(self.config, self.accelerator, bare, self.log_mel, self.padding)
@@ -82,7 +83,7 @@ class Trainer:
         """Train to the last step, or until a stop is asked for; the state is then saved. False if it was stopped."""
         config, state = self.config, self.state
         self.model.train()  # a checkpoint opens in evaluation mode, without dropout and gradient checkpointing
-        stopped = self.evaluate_if_due(state.step)
+        stopped = self.begin()
         group, targets = self.find_data(self.batches.next_group(config.training.accumulation))
         proof: FirstStep | None = FirstStep(bare_model(self.model))
         while not (stopped or self.finished):
@@ -96,15 +97,44 @@ class Trainer:
             self.meter.end_step(seconds)
             self.log_step(verdict)
             self.check_quarantine(group.state)
-            stopped = verdict.stop or self.evaluate_if_due(state.step)
-            last = self.finished
-            if stopped or last or state.step % config.checkpoints.every_steps == 0:
-                self.save_checkpoint(group.state)
-            if not (stopped or last):
+            stopped = self.end_step(group.state, verdict.stop)
+            if not (stopped or self.finished):
                 group, targets = self.find_data(upcoming, verdict)
         if self.encoder_cache is not None:
             self.journal.say(f"performance.cache_encoder: {self.encoder_cache.describe()}")
+        if not stopped:
+            self.save_final()
         return not stopped
+
+    def begin(self) -> bool:
+        """Evaluate what a resumed run has not evaluated yet, else one batch; true if a stop was asked for meanwhile."""
+        if self.validation is None or self.validation.is_due or self.finished:
+            return self.evaluate_if_due()
+        return self.validation.rehearse()
+
+    def end_step(self, data_state: dict[str, Any], stop: bool) -> bool:
+        """Save what is due and only then evaluate, which may fail; true if the run is to stop.
+
+        A checkpoint that is due only because of the evaluation, or of a stop meanwhile, is saved after it.
+        """
+        state, config = self.state, self.config
+        is_last = state.step >= config.training.steps
+        saved = stop or is_last or state.step % config.checkpoints.every_steps == 0
+        if saved:
+            self.save_checkpoint(data_state)
+        if is_last and not stop:
+            self.save_final()
+        stopped = stop or self.evaluate_if_due()
+        if saved:
+            self.checkpoints.note_evaluation(state)
+        elif stopped or self.finished:
+            self.save_checkpoint(data_state)
+        return stopped
+
+    def save_final(self) -> None:
+        if self.final_step != self.state.step:
+            save_pretrained(self.accelerator, self.model, self.processor, self.journal.folder / "final")
+            self.final_step = self.state.step
 
     @property
     def finished(self) -> bool:
@@ -276,40 +306,12 @@ class Trainer:
             self.journal.show(self.state.step, shown)
             self.watch.report(self.journal, self.state.step, self.config.noise.loss_weight > 0)
 
-    def evaluate_if_due(self, step: int) -> bool:
+    def evaluate_if_due(self) -> bool:
         """Evaluate where the config says so and it was not done; true if a stop was asked for meanwhile."""
-        due = step > 0 and (step % self.config.evaluation.every_steps == 0 or step == self.config.training.steps)
-        if self.evaluator is None or not due or self.state.evaluated_step == step:
+        if self.validation is None or not self.validation.is_due:
             return False
         self.check_gradient()
-        state, budget = self.state, self.config.evaluation.budget
-        rows = state.evaluation_rows if state.evaluation_budget in (None, budget) else None
-        try:
-            evaluation = self.evaluator.run(self.model, self.stop, rows)
-        except Interrupted:
-            return True
-        state.evaluated_step = step
-        if self.config.evaluation.max_seconds is not None:
-            state.evaluation_rows, state.evaluation_budget = evaluation.rows, budget
-        self.keep_if_best(evaluation)
-        return False
-
-    def keep_if_best(self, evaluation: Evaluation) -> None:
-        config, rates, step = self.config.evaluation, evaluation.rates, self.state.step
-        self.journal.quarantine(Skipped(row["id"], row["reason"]) for row in evaluation.skipped)
-        if evaluation.repeated:
-            self.journal.say(f"data.validation: {evaluation.repeated} rows bear an id that others bear: counted once")
-        self.journal.write(step, "validation", evaluation.metrics())
-        self.journal.texts(step, evaluation.samples(config.samples))
-        better = note_evaluation(self.state, evaluation, config)
-        self.journal.say(
-            f"step {step}: word error rate {rates.word_error_rate:.2%}, character error rate "
-            f"{rates.character_error_rate:.2%} of {rates.utterances} utterances{', the best so far' if better else ''}"
-        )
-        if better:
-            save_pretrained(self.accelerator, self.model, self.processor, self.journal.folder / "best")
-        if out_of_patience(self.state, config):
-            self.journal.say(describe_patience(self.state, config))
+        return self.validation.evaluate()
 
     def save_checkpoint(self, data_state: dict[str, Any]) -> None:
         self.check_gradient()

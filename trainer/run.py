@@ -1,5 +1,6 @@
 """A run from its config to its summary: checks first, then everything built, trained and written."""
 
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ from data.loader import TrainingBatches
 from data.sources import Source
 
 from .augmentation_check import check_augmentation
-from .checkpoints import BLUEPRINT, Checkpoints, RunState, read_state, save_blueprint, save_pretrained
+from .checkpoints import BLUEPRINT, Checkpoints, RunState, read_state, save_blueprint
 from .config import RunConfig
 from .config_file import ConfigError
 from .engine import bare_model, build_accelerator, check_engine, describe_engine
@@ -18,8 +19,14 @@ from .journal import Journal
 from .languages import check_language, label_encoder
 from .optimizer import build_optimizer, check_optimizer
 from .parameter_table import parameter_table
+from .record.best import recall_best
+from .record.disk import files_of_a_run, full_disk_told
+from .record.lock import holds_something
+from .record.resuming import checkpoints_to_resume, whole_checkpoint
+from .record.run_lock import RunLock
 from .run_folder import changed_settings, check_output_dir, write_config, write_summary
 from .stopping import StopRequest
+from .validation import Validation
 
 
 def train(config: RunConfig, resume: bool = False) -> dict[str, Any]:
@@ -36,8 +43,7 @@ def train(config: RunConfig, resume: bool = False) -> dict[str, Any]:
         check_engine(config)
         check_optimizer(config)
         check_language(config)
-        checkpoint = check_output_dir(config, resume)
-        changes = changed_settings(config) if resume else []
+        start = look_at_folder(config, resume)
         sources = training_sources(config)
         validation = Source(config.data.validation, "data.validation") if config.data.validation else None
         for opened in filter(None, (*sources, validation)):
@@ -52,30 +58,65 @@ def train(config: RunConfig, resume: bool = False) -> dict[str, Any]:
             check_positions(config.evaluation, model)
         labels = label_encoder(config, model, processor)
         accelerator = build_accelerator(config)
-        trainer = assemble(config, accelerator, model, processor, labels, sources, validation, checkpoint, stop)
-        if out_of_patience(trainer.state, config.evaluation):
-            trainer.journal.say(f"finished already: {describe_patience(trainer.state, config.evaluation)}")
-        elif trainer.state.step >= config.training.steps:
-            trainer.journal.say(f"finished already at step {trainer.state.step}; raise training.steps to go on")
-        for change in changes:
-            trainer.journal.say(f"changed since the run began: {change}")
-        try:
-            finished = trainer.train()
-            if finished:
-                save_pretrained(accelerator, trainer.model, processor, Path(config.output_dir) / "final")
-        finally:
-            trainer.batches.close()
-            trainer.journal.close()
-        summary: dict[str, Any] = {}
-        if accelerator.is_main_process:
-            from modeling.strategies import parameters_by_part
+        folder = Path(config.output_dir)
+        with full_disk_told(folder), RunLock(folder, start.was_empty) as lock:
+            trainer = assemble(config, accelerator, model, processor, labels, sources, validation, start, stop, lock)
+            return train_to_the_end(trainer, model)
 
-            summary = write_summary(config, trainer.state, describe_engine(accelerator), parameters_by_part(model))
-        if not finished:
-            trainer.journal.say(f"stopped at step {trainer.state.step}; go on with --resume")
-        accelerator.wait_for_everyone()  # no rank takes its end of the connections away while another still uses them
-        accelerator.end_training()
-        return summary
+
+def train_to_the_end(trainer: Any, model: Any) -> dict[str, Any]:
+    """Run a trainer that is ready; returns the summary, on the main process.
+
+    Args:
+        model: as it was before the engine prepared it: under ZeRO-3 its parameters can be counted no other way.
+    """
+    config, accelerator, state = trainer.config, trainer.accelerator, trainer.state
+    if out_of_patience(state, config.evaluation):
+        trainer.journal.say(f"finished already: {describe_patience(state, config.evaluation)}")
+    elif state.step >= config.training.steps:
+        trainer.journal.say(f"finished already at step {state.step}; raise training.steps to go on")
+    try:
+        finished = trainer.train()
+    finally:
+        trainer.batches.close()
+        trainer.journal.close()
+    summary: dict[str, Any] = {}
+    if accelerator.is_main_process:
+        from modeling.strategies import parameters_by_part
+
+        summary = write_summary(config, trainer.state, describe_engine(accelerator), parameters_by_part(model))
+    if not finished:
+        trainer.journal.say(f"stopped at step {trainer.state.step}; go on with --resume")
+    accelerator.wait_for_everyone()  # no rank takes its end of the connections away while another still uses them
+    accelerator.end_training()
+    return summary
+
+
+@dataclass(frozen=True)
+class Start:
+    """What the output folder held before the run began to write.
+
+    Attributes:
+        was_empty: nothing.
+        checkpoints: to go on from, newest first.
+        lines: for the user, on checkpoints that cannot be used.
+        changes: in the config since the run began, likewise.
+    """
+
+    was_empty: bool
+    checkpoints: list[Path] = field(default_factory=list)
+    lines: list[str] = field(default_factory=list)
+    changes: list[str] = field(default_factory=list)
+
+
+def look_at_folder(config: RunConfig, resume: bool) -> Start:
+    """Raises: ConfigError, CheckpointError: if the run can neither begin nor go on there; nothing is written."""
+    check_output_dir(config, resume)
+    folder = Path(config.output_dir)
+    if not holds_something(folder):
+        return Start(True, lines=[f"--resume: there is no run in {folder} yet; it begins at step 0"] if resume else [])
+    changes = changed_settings(config)
+    return Start(False, *checkpoints_to_resume(folder), changes)
 
 
 def training_sources(config: RunConfig) -> list[Source]:
@@ -122,35 +163,42 @@ def assemble(
     labels: LabelEncoder,
     sources: list[Source],
     validation: Source | None,
-    checkpoint: Path | None,
+    start: Start,
     stop: StopRequest,
+    lock: RunLock,
 ) -> Any:
-    """Everything a run needs, prepared for the engine and put back to where the checkpoint was."""
+    """Everything a run needs, prepared for the engine and put back to where the newest whole checkpoint was."""
     import torch
 
     from modeling.strategies import parameters_by_part
 
     from .loop import Trainer
 
+    folder, training = Path(config.output_dir), config.training
+    checkpoint, damaged = whole_checkpoint(accelerator, folder, start.checkpoints)
     state = read_state(checkpoint) if checkpoint else RunState()
     if checkpoint and config.engine.zero_stage and state.processes != accelerator.num_processes:
         raise ConfigError(
             f"{checkpoint} was written by {state.processes} processes, and ZeRO's shards fit no other number; there "
             f"are {accelerator.num_processes} now"
         )
-    folder = Path(config.output_dir)
-    training = config.training
+    expected = files_of_a_run(config, model)
     model, optimizer = prepare(config, accelerator, model)
     torch.manual_seed(training.seed + accelerator.process_index)
-    checkpoints = Checkpoints(folder, config.checkpoints, accelerator, model)
+    checkpoints = Checkpoints(folder, config.checkpoints, accelerator, model, expected)
+    lines = [*start.lines, *damaged]
     if checkpoint:
         check_base(model, folder / BLUEPRINT)
         state = checkpoints.load(checkpoint)
+        lines += checkpoints.not_restored(checkpoint)
     batches = training_batches(config, accelerator, labels, sources, state.data)
-    if accelerator.is_main_process and (checkpoint is None or state.step < training.steps):
-        # Not sooner: whatever refuses the config must leave the folder as it was.
-        write_config(config)
-        save_blueprint(model, processor, folder / BLUEPRINT)
+    # Not sooner: whatever refuses the config must leave the folder as it was.
+    lock.take(accelerator)
+    best, lost = recall_best(accelerator, state, config)
+    if checkpoint is None or state.step < training.steps or lost:
+        save_blueprint(accelerator, model, processor, folder / BLUEPRINT)
+        if accelerator.is_main_process:
+            write_config(config)
     accelerator.wait_for_everyone()
     journal = Journal(
         folder,
@@ -160,14 +208,23 @@ def assemble(
         from_step=state.step,
         record_batches=config.logging.record_batches,
     )
-    evaluator = build_evaluator(config, accelerator, processor, validation) if validation else None
+    evaluations: Validation | None = None
+    if validation is not None:
+        evaluator = build_evaluator(config, accelerator, processor, validation)
+        evaluations = Validation(config, evaluator, model, processor, journal, state, stop, best)
     begun = f"from {checkpoint}, the run's own engine files (pickles)" if checkpoint else "from the beginning"
+    for line in lines:
+        journal.say(line)
     journal.say(f"{describe_engine(accelerator)}; {begun}")
+    for change in start.changes:
+        journal.say(f"changed since the run began: {change}")
+    if lost:
+        journal.say(lost)
     journal.say(parameter_table(parameters_by_part(bare_model(model))))
     if batches.lanes % accelerator.num_processes:
         journal.say(f"{batches.lanes} data lanes for {accelerator.num_processes} processes: some will wait for others")
     return Trainer(
-        config, accelerator, model, optimizer, processor, batches, evaluator, checkpoints, journal, state, stop
+        config, accelerator, model, optimizer, processor, batches, evaluations, checkpoints, journal, state, stop
     )
 
 

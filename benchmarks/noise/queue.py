@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from trainer.comparison.planning import PlannedArm, check_arm
-from trainer.comparison.running import LAUNCH, is_finished, only_one, tell_and_run, training_command
+from trainer.comparison.running import LAUNCH, clear_unfinished, is_finished, tell_and_run, training_command
 from trainer.config import RunConfig
 from trainer.config_file import ConfigError, dump_config
+from trainer.record.lock import only_one
 from trainer.scoring.report import put
 from trainer.stopping import StopRequest
 
@@ -98,6 +99,7 @@ def run_arm(plan: Plan, folder: Path, arm: str, config: RunConfig, log: Path, co
     except ConfigError as error:
         return str(error)
     if is_trained and not is_finished(planned):
+        clear_unfinished(planned)
         code = tell_and_run(f"{arm}: training", training_command([sys.executable], file), log, *control)
         if code:
             return f"training ended with exit code {code}"
