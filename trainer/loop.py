@@ -5,7 +5,8 @@ import math
 import time
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from pathlib import Path
+from typing import Any, NoReturn
 
 import torch
 
@@ -25,27 +26,16 @@ from .encoder_cache import open_encoder_cache
 from .engine import bare_model
 from .first_step import FirstStep
 from .improvement import out_of_patience
-from .journal import Journal, append
+from .journal import Journal
 from .meter import Meter
 from .noise_target import noise_arguments
+from .non_finite import FiniteCheck
 from .offload import OffloadedActivations
 from .optimizer import logged_learning_rates, set_learning_rates
 from .stopping import StopRequest
 from .validation import Validation
 
 MIN_ROWS_TO_JUDGE = 100  # the share of broken rows is taken of at least so many
-
-
-class NonFiniteLoss(RuntimeError):
-    """A rank's loss, or the gradient's norm, is not a finite number."""
-
-
-class Unchecked(NamedTuple):
-    """The gradient norm of a step that was taken, which nobody has waited for yet, and what it was taken on."""
-
-    step: int
-    norm: torch.Tensor
-    audio: AudioBatch | None
 
 
 @dataclass
@@ -73,7 +63,10 @@ class Trainer:
         self.meter = Meter()
         self.watch = AttentionWatch(self.accelerator, self.model)
         self.fused = fused_optimizer(self.accelerator, self.optimizer)
-        self.unchecked: Unchecked | None = None
+        self.finite = FiniteCheck(self.accelerator, Path(self.config.output_dir))
+        self.failure: Exception | None = None  # why this rank has no more data
+        self.trained: dict[str, Any] | None = None  # where the data stood after the last step
+        self.saved_step = self.state.step
         self.final_step: int | None = None  # whose weights final/ holds, as far as this start wrote it
         offload = self.config.performance.offload_activations
         self.offload = OffloadedActivations(bare.parameters()) if offload else None
@@ -81,10 +74,10 @@ class Trainer:
 
     def train(self) -> bool:
         """Train to the last step, or until a stop is asked for; the state is then saved. False if it was stopped."""
-        config, state = self.config, self.state
+        state = self.state
         self.model.train()  # a checkpoint opens in evaluation mode, without dropout and gradient checkpointing
         stopped = self.begin()
-        group, targets = self.find_data(self.batches.next_group(config.training.accumulation))
+        group, targets = self.find_data(self.next_group())
         proof: FirstStep | None = FirstStep(bare_model(self.model))
         while not (stopped or self.finished):
             started = time.perf_counter()
@@ -97,6 +90,7 @@ class Trainer:
             self.meter.end_step(seconds)
             self.log_step(verdict)
             self.check_quarantine(group.state)
+            self.trained = group.state
             stopped = self.end_step(group.state, verdict.stop)
             if not (stopped or self.finished):
                 group, targets = self.find_data(upcoming, verdict)
@@ -157,11 +151,12 @@ class Trainer:
             with accelerator.accumulate(self.model):
                 loss = self.loss(audio, targets.tokens / self.parts, targets.noisy / self.parts)
                 reached_end = number == training.accumulation
-                upcoming = self.batches.next_group(training.accumulation) if reached_end else BatchGroup([], True)
+                upcoming = self.next_group() if reached_end else BatchGroup([], True)
                 verdict = agree(
                     accelerator,
                     loss=loss,
-                    gradient_norm=self.unchecked.norm if self.unchecked else None,
+                    failed=self.failure is not None,
+                    gradient_norm=self.finite.norm,
                     stop=self.stop.asked,
                     next_tokens=upcoming.target_tokens,
                     next_noisy=upcoming.noisy_tokens,
@@ -171,16 +166,16 @@ class Trainer:
                     utterances=len(audio.ids) if audio else 0,
                     audio_seconds=float(audio.audio_lengths.sum()) / SAMPLING_RATE if audio else 0.0,
                 )
-                self.refuse_gradient(verdict)
+                self.finite.heed(verdict, self.state.step)
                 if not verdict.finite:
-                    self.refuse(step, "loss", loss.detach(), audio if not torch.isfinite(loss) else None)
+                    self.finite.refuse(step, "loss", loss.detach(), audio if not torch.isfinite(loss) else None)
                 accelerator.backward(loss)
                 if accelerator.sync_gradients:
                     self.meter.gradient_norm = norm = self.clip_gradients()
                     if norm is not None and accelerator.mixed_precision != "fp16":  # whose scaling skips such a step
-                        self.unchecked = Unchecked(step, norm, audio)
+                        self.finite.note(step, norm, audio)
                     if self.fused is None:  # which leaves everything alone where the norm is not finite
-                        self.check_gradient()
+                        self.finite.check()
                 self.optimizer.step()
                 self.optimizer.zero_grad()
             self.meter.add(verdict, self.parts)
@@ -229,23 +224,6 @@ class Trainer:
             return norm
         return self.accelerator.clip_grad_norm_(self.model.parameters(), limit if limit > 0 else math.inf)
 
-    def check_gradient(self) -> None:
-        """Wait for the last step's gradient norm, and end the run on every rank if any rank's is not a finite number.
-
-        All ranks must call it after the same step.
-        """
-        if self.unchecked is not None:
-            norm = torch.as_tensor(self.unchecked.norm, device=self.accelerator.device)  # DeepSpeed's is a number
-            self.refuse_gradient(agree(self.accelerator, gradient_norm=norm))
-
-    def refuse_gradient(self, verdict: Verdict) -> None:
-        """End the run if the ranks have agreed that the last step's gradient is none, whatever this rank's norm is."""
-        unchecked, self.unchecked = self.unchecked, None
-        if verdict.finite_gradient:
-            return
-        step, norm, audio = unchecked or (self.state.step, math.nan, None)
-        self.refuse(step, "gradient", norm, None if math.isfinite(float(norm)) else audio)
-
     def find_data(self, group: BatchGroup, verdict: Verdict | None = None) -> tuple[BatchGroup, Targets]:
         """The next group with targets on any rank, and their numbers on all; a new epoch where all have run out.
 
@@ -256,7 +234,12 @@ class Trainer:
         while True:
             if verdict is None:
                 ready, noisy = group.target_tokens, group.noisy_tokens
-                verdict = agree(self.accelerator, next_tokens=ready, next_noisy=noisy, exhausted=group.exhausted)
+                failed, exhausted = self.failure is not None, group.exhausted
+                verdict = agree(
+                    self.accelerator, failed=failed, next_tokens=ready, next_noisy=noisy, exhausted=exhausted
+                )
+            if verdict.failed:
+                self.give_up()
             rows, skipped = rows + group.rows, skipped + group.skipped
             if verdict.next_tokens:
                 return replace(group, rows=rows, skipped=skipped), verdict.next_targets
@@ -268,19 +251,21 @@ class Trainer:
                     first = f"; the first is {skipped[0].id}: {skipped[0].reason}" if skipped else ""
                     raise DataError(f"{described}: not one utterance can be trained on{first}")
                 self.batches.next_epoch()
-            group, verdict = self.batches.next_group(self.config.training.accumulation), None
+            group, verdict = self.next_group(), None
 
-    def refuse(self, step: int, what: str, value: Any, audio: AudioBatch | None) -> None:
-        """End the run on every rank, this rank's batch written down if it is to blame; nothing is saved."""
-        path = self.journal.folder / "non_finite_loss.jsonl"
-        if audio is not None:
-            rank = self.accelerator.process_index
-            append(path, {"step": step, "rank": rank, what: str(float(value)), "ids": audio.ids})
-        self.accelerator.wait_for_everyone()
-        raise NonFiniteLoss(
-            f"step {step}: the {what} is not a finite number; the step is not part of any checkpoint. The batch's ids "
-            f"are in {path}; --resume goes on from the last checkpoint"
-        )
+    def next_group(self) -> BatchGroup:
+        """This rank's microbatches of the next step; none where they cannot be had, and why is in ``failure``."""
+        try:
+            return self.batches.next_group(self.config.training.accumulation)
+        except (DataError, OSError, RuntimeError) as error:  # a worker that died is a RuntimeError
+            self.failure = error
+            return BatchGroup([], True)
+
+    def give_up(self) -> NoReturn:
+        """End the run on all ranks since one could not read its data; what was trained is saved."""
+        if self.trained is not None and self.saved_step != self.state.step:
+            self.save_checkpoint(self.trained)
+        raise self.failure or DataError("another rank could not read its data; its message says why")
 
     def check_quarantine(self, data_state: dict[str, Any]) -> None:
         """Stop, with everything saved, where too many rows are broken."""
@@ -294,7 +279,7 @@ class Trainer:
 
     def log_step(self, verdict: Verdict) -> None:
         if self.state.step % self.config.logging.every_steps == 0 or self.state.step == 1:
-            self.check_gradient()
+            self.finite.check()
             steps, values = self.meter.steps, self.meter.read()
             if self.config.noise.loss_weight:
                 values |= self.watch.read_losses(values["loss"], max(steps, 1) * self.parts)
@@ -310,11 +295,12 @@ class Trainer:
         """Evaluate where the config says so and it was not done; true if a stop was asked for meanwhile."""
         if self.validation is None or not self.validation.is_due:
             return False
-        self.check_gradient()
+        self.finite.check()
         return self.validation.evaluate()
 
     def save_checkpoint(self, data_state: dict[str, Any]) -> None:
-        self.check_gradient()
+        self.finite.check()
         self.state.processes = self.accelerator.num_processes
         path = self.checkpoints.save(self.state, data_state)
+        self.saved_step = self.state.step
         self.journal.say(f"step {self.state.step}: saved {path}")
