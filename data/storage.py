@@ -131,10 +131,23 @@ def written_whole(address: str) -> Iterator[str]:
     try:
         retried(lambda: os.makedirs(os.path.dirname(address) or ".", exist_ok=True), address, "write")
         yield path
-        retried(lambda: os.replace(path, address), address, "write")
+        retried(lambda: rename(path, address), address, "write")
     finally:
         with contextlib.suppress(FileNotFoundError, NotADirectoryError):
             os.unlink(path)
+
+
+def rename(source: str, target: str) -> None:
+    """Give a finished local file its name, over whatever bears it, once its content is on the disk.
+
+    Otherwise a machine that loses power could leave an empty file under that name.
+    """
+    file = os.open(source, os.O_RDONLY)
+    try:
+        os.fsync(file)
+    finally:
+        os.close(file)
+    os.replace(source, target)
 
 
 def write_bytes(address: str, content: bytes) -> None:
@@ -214,7 +227,7 @@ def move(source: str, target: str) -> None:
         remove(source)
         return
     os.makedirs(os.path.dirname(target) or ".", exist_ok=True)
-    retried(lambda: os.replace(source, target), target, "write")
+    retried(lambda: rename(source, target), target, "write")
 
 
 def remove(address: str) -> None:

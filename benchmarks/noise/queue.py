@@ -11,8 +11,8 @@ from trainer.comparison.planning import PlannedArm, check_arm
 from trainer.comparison.running import LAUNCH, clear_unfinished, is_finished, tell_and_run, training_command
 from trainer.config import RunConfig
 from trainer.config_file import ConfigError, dump_config
+from trainer.record.durable import write_text
 from trainer.record.lock import only_one
-from trainer.scoring.report import put
 from trainer.stopping import StopRequest
 
 from .arm_result import suite_figures, training_figures
@@ -92,7 +92,7 @@ def run_arm(plan: Plan, folder: Path, arm: str, config: RunConfig, log: Path, co
     """Train, measure and write down; None, or why there is no result."""
     run, is_trained = Path(config.output_dir), plan.arms[arm] is not None
     file = log.with_suffix(".yaml")
-    put(file, dump_config(config))
+    write_text(file, dump_config(config))
     planned = PlannedArm(arm, config, "validation", is_trained)
     try:
         check_arm(planned)
@@ -121,5 +121,5 @@ def run_arm(plan: Plan, folder: Path, arm: str, config: RunConfig, log: Path, co
         result[suite] = {"made_from": digest_of(plan, folder, arm, suite)} | suite_figures(run / suite)
     path = result_path(folder, arm)
     path.parent.mkdir(exist_ok=True)
-    put(path, json.dumps(result, indent=1, ensure_ascii=False) + "\n")
+    write_text(path, json.dumps(result, indent=1, ensure_ascii=False) + "\n")
     return None

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..record.durable import write_text
 from .breakdown import breakdowns, confusions, worst
 from .intervals import Difference, Interval, paired_difference, rate_intervals
 
@@ -54,15 +55,9 @@ def write_evaluation(folder: Path, checkpoint: str, split: str, evaluation: Eval
     folder.mkdir(parents=True, exist_ok=True)
     found = figures(checkpoint, split, evaluation)
     lines = (json.dumps(one.row(), ensure_ascii=False) + "\n" for one in evaluation.utterances)
-    put(folder / "predictions.jsonl", "".join(lines))
-    put(folder / "evaluation.json", json.dumps(found, indent=2, ensure_ascii=False) + "\n")
+    write_text(folder / "predictions.jsonl", "".join(lines))
+    write_text(folder / "evaluation.json", json.dumps(found, indent=2, ensure_ascii=False) + "\n")
     return found
-
-
-def put(path: Path, text: str) -> None:
-    partial = path.with_name(f".partial_{path.name}")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)
 
 
 def print_evaluation(
