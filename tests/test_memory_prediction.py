@@ -9,26 +9,26 @@ from typing import Any
 import numpy as np
 import pytest
 
-import benchmarks.memory.predict_command
-from benchmarks.memory import advice
-from benchmarks.memory.allocator import MIDDLE_SEGMENT, SMALL_SEGMENT, CachingAllocator, serve
-from benchmarks.memory.cells import Cell, cell_of
+import trainer.memory.command
 from benchmarks.memory.check_command import CELLS, LIMIT, check_cell, config_of, is_near
-from benchmarks.memory.engines import state_bytes
-from benchmarks.memory.flops import step_flops
-from benchmarks.memory.gpus import GIB, GPUS, Gpu, find_gpu
-from benchmarks.memory.prediction import StepMemory, record_step
-from benchmarks.memory.timeline import Timeline
 from benchmarks.operations import own_operations
 from tests.end_to_end import run
 from trainer.config_file import ConfigError
+from trainer.memory import advice
+from trainer.memory.allocator import MIDDLE_SEGMENT, SMALL_SEGMENT, CachingAllocator, serve
+from trainer.memory.cells import Cell, cell_of
+from trainer.memory.engines import state_bytes
+from trainer.memory.flops import step_flops
+from trainer.memory.gpus import GIB, GPUS, Gpu, find_gpu
+from trainer.memory.prediction import StepMemory, record_step
+from trainer.memory.timeline import Timeline
 from trainer.optimizer import check_optimizer
 
 MIB = 2**20
 
 
 def predict(*arguments: object) -> Any:
-    return run(benchmarks.memory.predict_command.main, *arguments)
+    return run(trainer.memory.command.main, *arguments)
 
 
 def tiny_cell(tokens: int = 12, seconds: float = 2.0, **settings: Any) -> Cell:

@@ -33,7 +33,6 @@ from typing import Any, NoReturn
 import torch
 
 from benchmarks.machine import describe_machine
-from benchmarks.memory.cells import synthetic_group
 from benchmarks.memory.jobs import Job, is_out_of_memory, write_whole
 from benchmarks.memory.random_weights import model_for_shape
 from data.loader import BatchGroup
@@ -44,6 +43,7 @@ from trainer.engine import bare_model, build_accelerator, resolve_precision
 from trainer.journal import Journal
 from trainer.languages import check_language, label_encoder
 from trainer.loop import Trainer
+from trainer.memory.cells import synthetic_group
 from trainer.model import build_model
 from trainer.optimizer import check_optimizer
 from trainer.run import prepare, training_batches, training_sources

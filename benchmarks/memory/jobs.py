@@ -6,8 +6,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from benchmarks.memory.cells import Cell, cell_of
 from trainer.config import RunConfig
+from trainer.memory.cells import Cell, cell_of
 
 Data = Literal["synthetic", "stream"]
 

@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from data.preparation.inspection_table import FigureTable
+from trainer.memory.gpus import GIB, GPUS
 
-from .gpus import GIB, GPUS
 from .report_drawing import Picture, Series
 from .report_inputs import Inputs, provenance
 from .report_sections import Section, absent, by_step, engine_name, gib, model_name, saver_name, shape_name, step_name

@@ -4,9 +4,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-from trainer.config import RunConfig
-from trainer.optimizer import optimizer_name
-
+from ..config import RunConfig
+from ..optimizer import optimizer_name
 from .cells import Cell
 from .gpus import Gpu
 from .prediction import Prediction, StepMemory
