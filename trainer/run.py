@@ -31,6 +31,7 @@ def train(config: RunConfig, resume: bool = False) -> dict[str, Any]:
     Raises:
         ConfigError, DataError, CheckpointError: for what the user can put right; nothing was written then.
         NonFiniteLoss: if training diverged.
+        OutOfMemory: told where, and with what takes less.
     """
     with StopRequest() as stop:
         check_engine(config)
@@ -46,13 +47,15 @@ def train(config: RunConfig, resume: bool = False) -> dict[str, Any]:
             check_evaluation(config, validation)
         check_augmentation(config.data)
         from .model import build_model  # seconds to import
+        from .out_of_memory import MemoryTold
 
         model, processor = build_model(config)
         if validation is not None:
             check_positions(config.evaluation, model)
         labels = label_encoder(config, model, processor)
         accelerator = build_accelerator(config)
-        trainer = assemble(config, accelerator, model, processor, labels, sources, validation, checkpoint, stop)
+        with MemoryTold(config, accelerator):
+            trainer = assemble(config, accelerator, model, processor, labels, sources, validation, checkpoint, stop)
         if out_of_patience(trainer.state, config.evaluation):
             trainer.journal.say(f"finished already: {describe_patience(trainer.state, config.evaluation)}")
         elif trainer.state.step >= config.training.steps:
@@ -60,7 +63,8 @@ def train(config: RunConfig, resume: bool = False) -> dict[str, Any]:
         for change in changes:
             trainer.journal.say(f"changed since the run began: {change}")
         try:
-            finished = trainer.train()
+            with MemoryTold(config, accelerator, trainer.state):
+                finished = trainer.train()
             if finished:
                 save_pretrained(accelerator, trainer.model, processor, Path(config.output_dir) / "final")
         finally:

@@ -33,7 +33,7 @@ from typing import Any, NoReturn
 import torch
 
 from benchmarks.machine import describe_machine
-from benchmarks.memory.jobs import Job, is_out_of_memory, write_whole
+from benchmarks.memory.jobs import Job, write_whole
 from benchmarks.memory.random_weights import model_for_shape
 from data.loader import BatchGroup
 from data.utterance import SAMPLING_RATE
@@ -44,6 +44,7 @@ from trainer.journal import Journal
 from trainer.languages import check_language, label_encoder
 from trainer.loop import Trainer
 from trainer.memory.cells import synthetic_group
+from trainer.memory.running_out import is_out_of_memory
 from trainer.model import build_model
 from trainer.optimizer import check_optimizer
 from trainer.run import prepare, training_batches, training_sources
