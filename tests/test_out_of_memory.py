@@ -150,7 +150,8 @@ def test_an_evaluation_in_training_lies_beside_the_optimizers_states(tiny_config
     for in_training, keys in ((True, 3), (False, 2)):
         question = savings.Question(values, "decoding", 4, 10.0, 0, 1, "fp32", on_gpu=True, in_training=in_training)
         tried = savings.settings_to_try(question)
-        assert [list(one)[0].split(".")[0] for one in tried[:keys]] == ["evaluation", "evaluation", "optimizer"][:keys]
+        sections = [next(iter(one)).split(".")[0] for one in tried[:keys]]
+        assert sections == ["evaluation", "evaluation", "optimizer"][:keys]
         assert in_training or len(tried) == keys
 
 
