@@ -62,6 +62,8 @@ def train(config: RunConfig, resume: bool = False) -> dict[str, Any]:
             trainer.journal.say(f"finished already at step {trainer.state.step}; raise training.steps to go on")
         for change in changes:
             trainer.journal.say(f"changed since the run began: {change}")
+        if changes:
+            trainer.journal.write(trainer.state.step, "resumed", {"changed": changes})
         try:
             with MemoryTold(config, accelerator, trainer.state):
                 finished = trainer.train()

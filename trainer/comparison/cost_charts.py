@@ -7,7 +7,7 @@ from data.preparation.inspection_page import escaped
 from .charts import PANEL, WIDE_RANGE, colours, plain_number, share
 from .comparison import Comparison
 from .drawing import Axis, axis_over, label, marker, panel, upright
-from .tables import percent, time_unit
+from .figures import percent, time_unit
 
 LONGEST_LABEL = 30  # characters
 

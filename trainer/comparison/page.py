@@ -24,6 +24,7 @@ from .charts import (
 from .comparison import Comparison
 from .cost_charts import cost_against_rate
 from .examples import example_cards, setbacks, widest
+from .figures import percent, probability, signed
 from .style import COMPARISON_STYLE
 from .tables import (
     NOT_DISTINGUISHABLE,
@@ -33,9 +34,6 @@ from .tables import (
     error_table,
     notes,
     pair_table,
-    percent,
-    probability,
-    signed,
     title,
     turned,
     verdict,
@@ -136,7 +134,10 @@ def rates_section(comparison: Comparison) -> str:
 
 def pairs_section(comparison: Comparison) -> str:
     told = hint(
-        "Each row against each column: points of word error rate, and the paired test's p after Holm's correction. "
+        "Each row against each column: points of word error rate, and p of the paired test that decides, corrected "
+        f"for {len(comparison.pairs)} {'pair' if len(comparison.pairs) == 1 else 'pairs'} (Holm). A pair's interval "
+        "comes from the same test, so it leaves out 0 exactly where two runs differ. Intervals of single runs may "
+        "overlap all the same: what is hard for both cancels in a pair. "
         "Blue: the row has fewer errors; orange: more; grey: " + NOT_DISTINGUISHABLE + "."
     )
     content = card(told + matrix(comparison))
