@@ -11,7 +11,7 @@ import pytest
 import launch.compare
 from trainer.comparison.charts import colours, seconds_at, thinned
 from trainer.comparison.comparison import Comparison, compare
-from trainer.comparison.cost_charts import label_sides
+from trainer.comparison.cost_charts import cost_against_rate
 from trainer.comparison.drawing import Axis, axis_over
 from trainer.comparison.examples import marked, setbacks, widest
 from trainer.comparison.figures import signed
@@ -368,12 +368,11 @@ def test_axes_hold_their_values_and_have_ticks() -> None:
     assert Axis(0.0, 1.0).place(7) == 1.0
 
 
-def test_names_keep_off_each_other() -> None:
-    places = [(0.5, 100.0), (0.52, 104.0)]
-    (first, first_left), (second, second_left) = label_sides(
-        places, [(0.5, 110, 90), (0.52, 114, 94)], ["full", "lora"]
-    )
-    assert first_left != second_left or abs(100 + first - 104 - second) >= 12
+def test_names_stand_in_a_legend_and_not_among_the_markers(compared: Comparison) -> None:
+    """Beside them they covered each other, the axis and the bars."""
+    drawn = cost_against_rate(compared)
+    assert drawn.startswith('<ul class="legend">') and "<text" not in drawn
+    assert drawn.count("plain Whisper, ") == 3  # in a note under each chart
 
 
 def test_points_have_a_sign_unless_they_are_none() -> None:
