@@ -1,5 +1,6 @@
 """Running out of memory: told in a message with the keys that help, wherever in a run it happens, on every rank."""
 
+import json
 import os
 import subprocess
 import sys
@@ -118,6 +119,9 @@ def test_an_evaluation_says_what_makes_it_smaller_by_how_much(tiny_config: Path)
     assert "step_00000002 is whole. --resume goes on from it" in rest[-1]
     outcome = run(launch.train.main, "--config", tiny_config, *settings, "--resume", "evaluation.batch_size=2")
     assert outcome.code == 0, outcome.errors
+    rows = [json.loads(line) for line in (tiny_config.parent / "run/metrics.jsonl").read_text().splitlines()]
+    (resumed,) = [row for row in rows if row["kind"] == "resumed"]  # which launch/compare.py shows
+    assert (resumed["step"], resumed["changed"]) == (2, ["evaluation.batch_size: 4 -> 2"])
 
 
 def test_a_checkpoints_evaluation_says_it_too(tiny_config: Path, tmp_path: Path, monkeypatch: Any) -> None:
