@@ -8,6 +8,11 @@ import warnings
 from collections.abc import Callable
 from typing import NoReturn
 
+from .lost_rank import LostRank, lost_rank, note_end, says_lost
+
+# Failures at work whose message is meant for the user.
+TOLD = ("LostRank", "NonFiniteLoss", "OutOfMemory", "SaveError", "UntrainedParameters", "WorkerDied")
+
 
 def run_command(command: Callable[[list[str]], int | None]) -> None:
     """Call ``command`` with the command line's arguments and leave with its exit code."""
@@ -25,13 +30,12 @@ def run_command(command: Callable[[list[str]], int | None]) -> None:
             raise
         code = complain(error, 2)
     except OSError as error:
-        if error.filename is None or error.strerror is None:
-            raise
-        code = complain(OSError(f"{error.filename}: {error.strerror}"), 1)
+        named = error.filename is not None and error.strerror is not None
+        code = complain(OSError(f"{error.filename}: {error.strerror}") if named else told_error(error), 1)
     except RuntimeError as error:
-        if type(error).__name__ not in ("NonFiniteLoss", "SaveError", "UntrainedParameters", "WorkerDied"):
-            raise
-        code = complain(error, 1)
+        code = complain(told_error(error), 1)
+    except MemoryError as error:
+        code = complain(told_error(error), 1)
     sys.stdout.flush()
     sys.stderr.flush()
     if command.__module__ == "__main__":
@@ -46,10 +50,28 @@ def is_users_mistake(error: ValueError) -> bool:
     return any(kind.__name__ in told for kind in type(error).__mro__)
 
 
+def told_error(error: Exception) -> Exception:
+    """What to say of an error at work; one that only a bug can cause is raised again, with its traceback."""
+    if type(error).__name__ in TOLD:
+        return error
+    if says_lost(error):
+        return lost_rank()
+    from .memory.running_out import is_out_of_memory
+
+    if not is_out_of_memory(error):
+        raise error
+    why = str(error).splitlines()[0] if str(error) else type(error).__name__
+    return RuntimeError(f"memory ran out: {why}; take a smaller batch, shorter clips or a smaller model")
+
+
 def complain(error: Exception, code: int) -> int:
     rank = os.environ.get("RANK")
     who = f"[rank {rank}] " if rank not in (None, "0") else ""
-    print(f"{who}error: {' '.join(str(error).splitlines())}", file=sys.stderr)
+    lines = str(error).splitlines()
+    told = "\n".join(lines) if getattr(error, "in_lines", False) else " ".join(lines)
+    print(f"{who}error: {told}", file=sys.stderr)
+    if not isinstance(error, LostRank):
+        note_end()
     return code
 
 

@@ -129,6 +129,7 @@ def decode_split(
     from modeling.checkpoints import open_model, open_processor
 
     from .languages import check_known
+    from .out_of_memory import MemoryTold, evaluation_of
     from .run import build_evaluator
 
     model, processor = open_model(name, revision), open_processor(name, revision)
@@ -136,4 +137,6 @@ def decode_split(
     check_positions(config.evaluation, model)
     accelerator = accelerator or build_accelerator(config)
     model.to(accelerator.device)
-    return accelerator, build_evaluator(config, accelerator, processor, source, in_training=False).run(model)
+    evaluator = build_evaluator(config, accelerator, processor, source, in_training=False)
+    with MemoryTold(evaluation_of(config, name, model), accelerator):
+        return accelerator, evaluator.run(model)

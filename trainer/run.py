@@ -12,12 +12,12 @@ from .augmentation_check import check_augmentation
 from .checkpoints import BLUEPRINT, Checkpoints, RunState, read_state, save_blueprint
 from .config import RunConfig
 from .config_file import ConfigError
-from .engine import bare_model, build_accelerator, check_engine, describe_engine
+from .engine import bare_model, build_accelerator, check_engine, describe_engine, prepare
 from .evaluation import Evaluator, check_evaluation, check_positions
 from .improvement import describe_patience, out_of_patience
 from .journal import Journal
 from .languages import check_language, label_encoder
-from .optimizer import build_optimizer, check_optimizer
+from .optimizer import check_optimizer
 from .parameter_table import parameter_table
 from .record.best import recall_best
 from .record.disk import files_of_a_run, full_disk_told
@@ -38,6 +38,7 @@ def train(config: RunConfig, resume: bool = False) -> dict[str, Any]:
     Raises:
         ConfigError, DataError, CheckpointError: for what the user can put right; nothing was written then.
         NonFiniteLoss: if training diverged.
+        OutOfMemory: told where, and with what takes less.
     """
     with StopRequest() as stop:
         check_engine(config)
@@ -52,6 +53,7 @@ def train(config: RunConfig, resume: bool = False) -> dict[str, Any]:
             check_evaluation(config, validation)
         check_augmentation(config.data)
         from .model import build_model  # seconds to import
+        from .out_of_memory import MemoryTold
 
         model, processor = build_model(config)
         if validation is not None:
@@ -60,7 +62,10 @@ def train(config: RunConfig, resume: bool = False) -> dict[str, Any]:
         accelerator = build_accelerator(config)
         folder = Path(config.output_dir)
         with full_disk_told(folder), RunLock(folder, start.was_empty) as lock:
-            trainer = assemble(config, accelerator, model, processor, labels, sources, validation, start, stop, lock)
+            with MemoryTold(config, accelerator):
+                trainer = assemble(
+                    config, accelerator, model, processor, labels, sources, validation, start, stop, lock
+                )
             return train_to_the_end(trainer, model)
 
 
@@ -75,8 +80,11 @@ def train_to_the_end(trainer: Any, model: Any) -> dict[str, Any]:
         trainer.journal.say(f"finished already: {describe_patience(state, config.evaluation)}")
     elif state.step >= config.training.steps:
         trainer.journal.say(f"finished already at step {state.step}; raise training.steps to go on")
+    from .out_of_memory import MemoryTold
+
     try:
-        finished = trainer.train()
+        with MemoryTold(config, accelerator, state):
+            finished = trainer.train()
     finally:
         trainer.batches.close()
         trainer.journal.close()
@@ -143,18 +151,6 @@ def training_batches(
     )
 
 
-def prepare(config: RunConfig, accelerator: Any, model: Any) -> tuple[Any, Any]:
-    """The model and its optimizer, wrapped by the engine that the config asks for.
-
-    Raises:
-        ConfigError: if the optimizer cannot be had, or another engine was built.
-    """
-    optimizer = build_optimizer(model, config, accelerator.device)
-    model, optimizer = accelerator.prepare(model, optimizer)
-    check_prepared(config, accelerator, model)
-    return model, optimizer
-
-
 def assemble(
     config: RunConfig,
     accelerator: Any,
@@ -218,6 +214,8 @@ def assemble(
     journal.say(f"{describe_engine(accelerator)}; {begun}")
     for change in start.changes:
         journal.say(f"changed since the run began: {change}")
+    if start.changes:
+        journal.write(state.step, "resumed", {"changed": start.changes})
     if lost:
         journal.say(lost)
     journal.say(parameter_table(parameters_by_part(bare_model(model))))
@@ -251,13 +249,4 @@ def check_base(model: Any, blueprint: Path) -> None:
         raise ConfigError(
             f"model.checkpoint is {now.checkpoint!r}, whose weights are not those that the run was begun with: the "
             "adapter fits those alone"
-        )
-
-
-def check_prepared(config: RunConfig, accelerator: Any, model: Any) -> None:
-    """The engine that runs must be the one that was asked for; libraries have swapped it without a word."""
-    stage = model.zero_optimization_stage() if type(model).__name__ == "DeepSpeedEngine" else 0
-    if stage != config.engine.zero_stage:
-        raise ConfigError(
-            f"engine.zero_stage is {config.engine.zero_stage}, but {type(model).__name__} with stage {stage} was built"
         )

@@ -7,6 +7,7 @@ from typing import Any
 
 from ..evaluation import Evaluator, check_positions, gather_objects
 from ..languages import check_known
+from ..out_of_memory import MemoryTold, evaluation_of
 from ..scoring.normalizers import build_normalizer
 from .attention_odds import attention_odds, condition_for
 from .checkpoints import NamedCheckpoint
@@ -99,7 +100,9 @@ class Subject:
             return old
         evaluator = self.of_noise_alone if condition.kind == NON_SPEECH else self.of_speech
         evaluator.rows.change = self.materials.mixer.change_for(condition)
-        outcome = evaluator.run(self.model)
+        run = self.materials.run.model_copy(update={"evaluation": self.materials.evaluation})
+        with MemoryTold(evaluation_of(run, self.checkpoint.path, self.model), self.accelerator):
+            outcome = evaluator.run(self.model)
         found = measured(outcome, settings, self.unreadable(condition))
         if self.accelerator.is_main_process:
             keep(self.place, condition.name, found)

@@ -20,8 +20,8 @@ import modeling.dual_whisper
 from data.features import LogMel
 from modeling.linear import FewRowsLinear, has_onednn
 from modeling.losses import CHUNK_TOKENS
-from trainer.noise_target import noise_arguments, noise_target
 
+from ..noise_target import noise_arguments, noise_target
 from .allocator import BLOCK, serve
 from .cells import Cell
 from .engines import DTYPES, FakeZero3, fake_engine, parameter_dtype
@@ -200,7 +200,7 @@ def linear_layers_of(on_gpu: bool) -> Iterator[None]:
     def is_plain(layer: FewRowsLinear, states: torch.Tensor) -> bool:
         return states.dtype == layer.weight.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
 
-    FewRowsLinear.is_plain = (lambda layer, states: False) if on_gpu else is_plain  # type: ignore[method-assign]
+    FewRowsLinear.is_plain = (lambda layer, states: False) if on_gpu else is_plain  # type: ignore[method-assign,assignment]
     try:
         yield
     finally:
