@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -87,7 +88,7 @@ def test_a_step_says_where_it_ran_out_and_names_three_keys(
     assert rest[0] == "These take less. In the config:"
     assert rest[1].startswith("  training: {batch_size: 2, accumulation: 4}") and "stays the same" in rest[1]
     assert rest[2].startswith("  model: {gradient_checkpointing: all}")
-    assert rest[-1].startswith("Nothing was saved yet")
+    assert rest[-1].startswith("There is no checkpoint yet")
 
 
 def test_what_an_update_takes_is_not_put_down_to_the_batch(tiny_config: Path, monkeypatch: Any) -> None:
@@ -108,9 +109,20 @@ def test_a_model_that_cannot_be_prepared(tiny_config: Path, monkeypatch: Any) ->
 
 def test_an_evaluation_says_what_makes_it_smaller_by_how_much(tiny_config: Path) -> None:
     """The checkpoint before it is whole, and a resume with the smaller batch goes on from it."""
-    settings = ("evaluation.beams=2", "checkpoints.every_steps=2", "evaluation.every_steps=3", "training.steps=4")
+    settings = (
+        "evaluation.beams=2",
+        "checkpoints.every_steps=2",
+        "evaluation.every_steps=3",
+        "training.steps=4",
+        "optimizer.warmup_steps=0",
+    )
     first, *rest = message(train(tiny_config, *settings, where="decoding"))
-    assert first.startswith("error: evaluation after step 3: this machine ran out of memory on 4 clips")
+    assert first.startswith("error: evaluation before step 1: this")
+    assert rest[-1].startswith("There is no checkpoint yet")
+    shutil.rmtree(tiny_config.parent / "run")
+    assert run(launch.train.main, "--config", tiny_config, *settings, "training.steps=2").code == 0
+    first, *rest = message(train(tiny_config, *settings, "--resume", where="decoding"))
+    assert first.startswith("error: evaluation after step 2: this machine ran out of memory on 4 clips")
     assert rest[0] == "These take less, as predicted for this config and such a batch. In the config:"
     keys = [line.split("  ")[1] for line in rest[1:-1]]
     assert keys[0] == "evaluation: {batch_size: 2}"
@@ -120,7 +132,7 @@ def test_an_evaluation_says_what_makes_it_smaller_by_how_much(tiny_config: Path)
     outcome = run(launch.train.main, "--config", tiny_config, *settings, "--resume", "evaluation.batch_size=2")
     assert outcome.code == 0, outcome.errors
     rows = [json.loads(line) for line in (tiny_config.parent / "run/metrics.jsonl").read_text().splitlines()]
-    (resumed,) = [row for row in rows if row["kind"] == "resumed"]  # which launch/compare.py shows
+    resumed = [row for row in rows if row["kind"] == "resumed"][-1]  # which launch/compare.py shows
     assert (resumed["step"], resumed["changed"]) == (2, ["evaluation.batch_size: 4 -> 2"])
 
 
@@ -196,7 +208,7 @@ def test_two_ranks_end_when_one_of_them_has_no_memory_left(tiny_config: Path, tm
     """Rank 1 really cannot allocate; rank 0, which waits for it, says so in a line and does not wait for a timeout."""
     command = [Path(sys.executable).parent / "torchrun", "--standalone", "--nproc_per_node", "2", "-m"]
     shape = "model.architecture={d_model: 256, encoder_layers: 2, decoder_layers: 1, attention_heads: 2}"
-    large = ["training.batch_size=48", "model.encoder_padding=window", "evaluation.every_steps=99"]
+    large = ["training.batch_size=48", "model.encoder_padding=window", "data.validation=null"]
     finished = subprocess.run(
         [*command, "tests.limited_rank", "--config", tiny_config, shape, *large],
         cwd=ROOT,

@@ -154,7 +154,7 @@ class Place:
 def place_of(trace: TracebackType | None, step: int | None) -> Place:
     """Read from a traceback of :class:`Trainer` or :class:`Evaluator`; ``step`` is the last one done."""
     frames = [frame for frame, _ in traceback.walk_tb(trace)]
-    after = "" if step is None else f" after step {step}"
+    after = "" if step is None else f" after step {step}" if step else " before step 1"
     for number, frame in enumerate(frames):
         if frame.f_code is DECODING:
             return Place(f"evaluation{after}", frame.f_locals.get("audio"), "decoding")
@@ -171,7 +171,7 @@ def place_of(trace: TracebackType | None, step: int | None) -> Place:
                 return Place(what, audio, "update")
             which = f" of microbatch {local['number']} of {len(group.batches)}" if group and several else ""
             return Place(f"{what}{which}", audio)
-    return Place(f"training{after}" if step is not None else "evaluation")
+    return Place("evaluation" if step is None else f"training{after}")
 
 
 def phase(called: list[FrameType]) -> str:
