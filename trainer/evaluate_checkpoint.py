@@ -126,12 +126,14 @@ def decode_split(
     config: RunConfig, accelerator: Any, name: str, revision: str | None, source: Source
 ) -> tuple[Any, Evaluation]:
     """One checkpoint's evaluation; the accelerator is built once the first is known to open."""
+    from modeling.checkpoint_parts import check_parts
     from modeling.checkpoints import open_model, open_processor
 
     from .languages import check_known
     from .run import build_evaluator
 
     model, processor = open_model(name, revision), open_processor(name, revision)
+    check_parts(name, model, processor)
     check_known({"data.language": config.data.language, f"{source.name}.language": source.config.language}, model)
     check_positions(config.evaluation, model)
     accelerator = accelerator or build_accelerator(config)

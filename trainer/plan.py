@@ -134,6 +134,7 @@ def planned_rows(source: SourceConfig, name: str) -> int | None:
 def planned_model(config: RunConfig) -> Any:
     """The model on the meta device, its strategy applied; None where only the hub knows its shape."""
     from modeling.adapters import adapted, is_adapter
+    from modeling.checkpoint_parts import check_stored_parts
     from modeling.checkpoints import check_name, check_structure, checkpoint_kind
     from modeling.published import model_without_weights, published_shape
 
@@ -156,6 +157,7 @@ def planned_model(config: RunConfig) -> Any:
         from modeling.dual_whisper import has_second_attentions
 
         checkpoint_kind(checkpoint)
+        check_stored_parts(checkpoint)
         while is_adapter(checkpoint):
             checkpoint, _ = adapted(checkpoint)
         if not os.path.isdir(checkpoint):
@@ -174,6 +176,7 @@ def planned_model(config: RunConfig) -> Any:
             own = {name: stored[name] for name in NEW_SHAPE if name != "gate_bias" and stored.get(name)}
     else:
         check_name(checkpoint)
+        check_stored_parts(checkpoint, settings.revision)
         shape = published_shape(checkpoint) or {}
     if not shape:
         return None

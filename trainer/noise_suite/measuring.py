@@ -47,12 +47,14 @@ class Subject:
         """On its device; opened only where something is not kept.
 
         Raises:
-            CheckpointError: if it cannot be opened.
+            CheckpointError: if it cannot be opened, or its parts do not fit each other.
             ConfigError: if it does not know the language, or has too few places for tokens.
         """
+        from modeling.checkpoint_parts import check_parts
         from modeling.checkpoints import open_model
 
         model = open_model(self.checkpoint.path)
+        check_parts(self.checkpoint.path, model, self.processor)
         check_known({"language": self.materials.language}, model)
         check_positions(self.materials.evaluation, model)
         return model.to(self.accelerator.device).eval()
