@@ -1,6 +1,7 @@
 """Word and character error rate of a checkpoint on a split of a config's data, alone or beside plain Whisper."""
 
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -129,6 +130,7 @@ def decode_split(
     from modeling.checkpoint_parts import check_parts
     from modeling.checkpoints import open_model, open_processor
 
+    from .decoding_limits import evaluation_remarks
     from .languages import check_known
     from .run import build_evaluator
 
@@ -138,4 +140,8 @@ def decode_split(
     check_positions(config.evaluation, model)
     accelerator = accelerator or build_accelerator(config)
     model.to(accelerator.device)
-    return accelerator, build_evaluator(config, accelerator, processor, source, in_training=False).run(model)
+    evaluation = build_evaluator(config, accelerator, processor, source, in_training=False).run(model)
+    if accelerator.is_main_process:
+        for remark in evaluation_remarks(evaluation, model, processor.tokenizer):
+            print(f"note: {name}: {remark}", file=sys.stderr)
+    return accelerator, evaluation

@@ -21,6 +21,7 @@ from .batch import silent_batch, to_batch
 from .checkpoints import Checkpoints, RunState, save_pretrained
 from .clipping import clip_in_step, fused_optimizer, gradient_norm
 from .config import RunConfig
+from .decoding_limits import DecodingLimits
 from .encoder_cache import open_encoder_cache
 from .engine import bare_model
 from .evaluation import Evaluation, Evaluator, Interrupted
@@ -71,11 +72,11 @@ class Trainer:
         self.silence = silent_batch([bare.config.decoder_start_token_id])
         self.parts = self.accelerator.num_processes * self.config.training.accumulation  # the engine divides by it
         self.meter = Meter()
+        self.limits = DecodingLimits(self.accelerator, self.model, self.processor, self.state, self.journal)
         self.watch = AttentionWatch(self.accelerator, self.model)
         self.fused = fused_optimizer(self.accelerator, self.optimizer)
         self.unchecked: Unchecked | None = None
-        offload = self.config.performance.offload_activations
-        self.offload = OffloadedActivations(bare.parameters()) if offload else None
+        self.offload = OffloadedActivations(bare.parameters()) if self.config.performance.offload_activations else None
         self.encoder_cache = open_encoder_cache(self.config, self.accelerator, bare, self.log_mel, self.padding)
 
     def train(self) -> bool:
@@ -158,6 +159,7 @@ class Trainer:
         self.state.step = step
         self.state.rows += verdict.rows
         self.state.broken += verdict.broken
+        self.limits.see(group.batches)
         self.journal.batch(step, [audio.ids if audio else [] for audio in group.batches])
         self.journal.quarantine(group.skipped)
         return upcoming, verdict
@@ -242,9 +244,8 @@ class Trainer:
 
     def refuse(self, step: int, what: str, value: Any, audio: AudioBatch | None) -> None:
         """End the run on every rank, this rank's batch written down if it is to blame; nothing is saved."""
-        path = self.journal.folder / "non_finite_loss.jsonl"
+        path, rank = self.journal.folder / "non_finite_loss.jsonl", self.accelerator.process_index
         if audio is not None:
-            rank = self.accelerator.process_index
             append(path, {"step": step, "rank": rank, what: str(float(value)), "ids": audio.ids})
         self.accelerator.wait_for_everyone()
         raise NonFiniteLoss(
@@ -271,9 +272,8 @@ class Trainer:
             rates = logged_learning_rates(self.optimizer)
             values |= {**rates, "epoch": self.batches.epoch}
             self.journal.write(self.state.step, "train", values)
-            rate = rates["learning_rate"]
-            shown = {"loss": values["loss"], "rate": rate, "utterances/s": values["utterances_per_second"]}
-            self.journal.show(self.state.step, shown)
+            shown = {"loss": values["loss"], "rate": rates["learning_rate"]}
+            self.journal.show(self.state.step, shown | {"utterances/s": values["utterances_per_second"]})
             self.watch.report(self.journal, self.state.step, self.config.noise.loss_weight > 0)
 
     def evaluate_if_due(self, step: int) -> bool:
@@ -284,8 +284,9 @@ class Trainer:
         self.check_gradient()
         state, budget = self.state, self.config.evaluation.budget
         rows = state.evaluation_rows if state.evaluation_budget in (None, budget) else None
+        self.limits.lift()
         try:
-            evaluation = self.evaluator.run(self.model, self.stop, rows)
+            evaluation = self.limits.told(self.evaluator.run(self.model, self.stop, rows))
         except Interrupted:
             return True
         state.evaluated_step = step
@@ -313,6 +314,7 @@ class Trainer:
 
     def save_checkpoint(self, data_state: dict[str, Any]) -> None:
         self.check_gradient()
+        self.limits.lift()
         self.state.processes = self.accelerator.num_processes
         path = self.checkpoints.save(self.state, data_state)
         self.journal.say(f"step {self.state.step}: saved {path}")

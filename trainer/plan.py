@@ -12,6 +12,7 @@ from data.sources import Source
 from .augmentation_check import check_augmentation
 from .config import RunConfig
 from .config_file import ConfigError, dump_config
+from .decoding_limits import planned_remarks
 from .engine import check_engine, launched_processes, resolve_precision
 from .evaluation import check_evaluation, check_positions
 from .languages import check_language, languages_of
@@ -35,6 +36,7 @@ class Plan:
         lanes: of the training data.
         utterances_per_step: on all processes, where every microbatch is full.
         sources: the training data.
+        remarks: what will make decoding unlike training.
     """
 
     parts: list[Part] | None
@@ -42,6 +44,7 @@ class Plan:
     lanes: int
     utterances_per_step: int
     sources: tuple[PlannedSource, ...]
+    remarks: tuple[str, ...] = ()
 
     @property
     def parameters(self) -> int | None:
@@ -116,6 +119,7 @@ def make_plan(config: RunConfig) -> Plan:
         data.lanes or processes * max(1, data.workers),
         training.batch_size * training.accumulation * processes,
         sources,
+        planned_remarks(config),
     )
 
 
@@ -235,3 +239,5 @@ def print_plan(config: RunConfig) -> None:
     if plan.parts is not None:
         print(parameter_table(plan.parts) + "\n")
     Console(soft_wrap=True).print(table)
+    for remark in plan.remarks:
+        print(f"note: {remark}")

@@ -5,6 +5,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from ..decoding_limits import evaluation_remarks
 from ..evaluation import Evaluator, check_positions, gather_objects
 from ..languages import check_known
 from ..scoring.normalizers import build_normalizer
@@ -41,6 +42,7 @@ class Subject:
     ) -> None:
         self.accelerator, self.checkpoint, self.identity = accelerator, checkpoint, identity
         self.materials, self.place, self.tell = materials, place, tell
+        self.remarks: set[str] = set()
 
     @cached_property
     def model(self) -> Any:
@@ -106,6 +108,11 @@ class Subject:
         if self.accelerator.is_main_process:
             keep(self.place, condition.name, found)
         self.tell(f"{name}: {headline(condition, found)} in {found.seconds:.1f} s")
+        if self.accelerator.is_main_process:
+            for remark in evaluation_remarks(outcome, self.model, self.processor.tokenizer):
+                if remark not in self.remarks:  # once, not for each condition
+                    self.remarks.add(remark)
+                    self.tell(f"note: {self.checkpoint.name}: {remark}")
         return found
 
     def unreadable(self, condition: Condition) -> list[dict[str, str]]:
