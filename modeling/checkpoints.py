@@ -4,11 +4,19 @@ import difflib
 import os
 from typing import Any
 
-from transformers import PretrainedConfig, WhisperConfig, WhisperForConditionalGeneration, WhisperProcessor
+from transformers import (
+    GenerationConfig,
+    PretrainedConfig,
+    WhisperConfig,
+    WhisperForConditionalGeneration,
+    WhisperProcessor,
+)
 
 from .dual_whisper import DualWhisperForConditionalGeneration
 
 DUAL, PLAIN = "dual_whisper", "whisper"
+GENERATION_CONFIG = "generation_config.json"
+SUPPRESSING = ("suppress_tokens", "begin_suppress_tokens")  # which the model's config has as well, for older readers
 # Of the configuration, what plain Whisper's has not.
 OWN_VALUES = (
     "encoder_padding",
@@ -184,6 +192,29 @@ def as_plain_whisper(model: Any, name: str) -> WhisperForConditionalGeneration:
     plain.load_state_dict(model.state_dict())
     plain.generation_config = model.generation_config
     return plain.eval()
+
+
+def stored_generation_config(folder: str | os.PathLike) -> GenerationConfig | None:
+    """The generation config in a folder; None where there is none.
+
+    Raises:
+        CheckpointError: if it is damaged.
+    """
+    path = os.path.join(folder, GENERATION_CONFIG)
+    if not os.path.exists(path):
+        return None
+    try:
+        return GenerationConfig.from_pretrained(str(folder))
+    except Exception as error:  # whatever a damaged JSON file leads to
+        raise CheckpointError(f"cannot read {path}: {first_line(error)}") from None
+
+
+def set_generation_config(model: Any, generation: Any) -> None:
+    """Give a model another generation config, and its config the same lists of suppressed tokens where it has any."""
+    model.generation_config = generation
+    for key in SUPPRESSING:
+        if getattr(model.config, key, None) is not None:
+            setattr(model.config, key, getattr(generation, key, None))
 
 
 def first_line(error: Exception) -> str:

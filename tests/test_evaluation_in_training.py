@@ -251,6 +251,20 @@ def test_a_row_that_the_normalizer_does_not_fit_is_skipped(
         assert reason in quarantined
 
 
+def test_a_missing_reference_is_no_silence(train: Train, corpus: Path, tmp_path: Path) -> None:
+    rows = pq.read_table(next(corpus.glob("validation-*.parquet"))).to_pylist()
+    texts = [row | {"text": None if number < 3 else row["text"]} for number, row in enumerate(rows)]
+    pq.write_table(pa.Table.from_pylist(texts), tmp_path / "texts.parquet")
+    source = f"data.validation={{files: {tmp_path / 'texts.parquet'}, columns: {{id: id}}}}"
+    outcome = train(*EVERY_STEP, source, "training.steps=2")
+    assert outcome.code == 0, outcome.errors
+    assert [(row["utterances"], row["skipped"]) for row in evaluations(tmp_path / "run")] == [(8, 3)] * 2
+    quarantined = [json.loads(line) for line in (tmp_path / "run" / "quarantine.jsonl").read_text().splitlines()]
+    assert {(row["id"], row["reason"]) for row in quarantined} == {
+        (row["id"], "the text is null, a missing value") for row in rows[:3]
+    }
+
+
 def test_silence_asks_for_no_language_to_be_heard(
     tiny_config: Path, tongues: Callable[..., str], tmp_path: Path
 ) -> None:

@@ -65,6 +65,7 @@ class RunState:
         rows, broken: rows read so far, and broken ones among them.
         evaluated_step: the step whose weights were evaluated last.
         processes: how many ranks wrote the checkpoint.
+        lifted_limits: what the labels so far needed taken out of the generation config.
     """
 
     step: int = 0
@@ -83,6 +84,7 @@ class RunState:
     evaluation_rows: int | None = None
     evaluation_budget: list[float | None] | None = None
     processes: int = 1
+    lifted_limits: dict[str, list[int]] = field(default_factory=dict)
 
 
 class Checkpoints:

@@ -22,6 +22,7 @@ from .batch import silent_batch, to_batch
 from .checkpoints import Checkpoints, RunState, save_pretrained
 from .clipping import clip_in_step, fused_optimizer, gradient_norm
 from .config import RunConfig
+from .decoding_limits import DecodingLimits
 from .encoder_cache import open_encoder_cache
 from .engine import bare_model
 from .first_step import FirstStep
@@ -61,6 +62,7 @@ class Trainer:
         self.silence = silent_batch([bare.config.decoder_start_token_id])
         self.parts = self.accelerator.num_processes * self.config.training.accumulation  # the engine divides by it
         self.meter = Meter()
+        self.limits = DecodingLimits(self.accelerator, self.model, self.processor, self.state, self.journal)
         self.watch = AttentionWatch(self.accelerator, self.model)
         self.fused = fused_optimizer(self.accelerator, self.optimizer)
         self.finite = FiniteCheck(self.accelerator, Path(self.config.output_dir))
@@ -68,8 +70,7 @@ class Trainer:
         self.trained: dict[str, Any] | None = None  # where the data stood after the last step
         self.saved_step = self.state.step
         self.final_step: int | None = None  # whose weights final/ holds, as far as this start wrote it
-        offload = self.config.performance.offload_activations
-        self.offload = OffloadedActivations(bare.parameters()) if offload else None
+        self.offload = OffloadedActivations(bare.parameters()) if self.config.performance.offload_activations else None
         self.encoder_cache = open_encoder_cache(self.config, self.accelerator, bare, self.log_mel, self.padding)
 
     def train(self) -> bool:
@@ -183,6 +184,7 @@ class Trainer:
         self.state.step = step
         self.state.rows += verdict.rows
         self.state.broken += verdict.broken
+        self.limits.see(group.batches)
         self.journal.batch(step, [audio.ids if audio else [] for audio in group.batches])
         self.journal.quarantine(group.skipped)
         return upcoming, verdict
@@ -286,9 +288,8 @@ class Trainer:
             rates = logged_learning_rates(self.optimizer)
             values |= {**rates, "epoch": self.batches.epoch}
             self.journal.write(self.state.step, "train", values)
-            rate = rates["learning_rate"]
-            shown = {"loss": values["loss"], "rate": rate, "utterances/s": values["utterances_per_second"]}
-            self.journal.show(self.state.step, shown)
+            shown = {"loss": values["loss"], "rate": rates["learning_rate"]}
+            self.journal.show(self.state.step, shown | {"utterances/s": values["utterances_per_second"]})
             self.watch.report(self.journal, self.state.step, self.config.noise.loss_weight > 0)
 
     def evaluate_if_due(self) -> bool:
@@ -296,10 +297,12 @@ class Trainer:
         if self.validation is None or not self.validation.is_due:
             return False
         self.finite.check()
-        return self.validation.evaluate()
+        self.limits.lift()
+        return self.validation.evaluate(self.limits)
 
     def save_checkpoint(self, data_state: dict[str, Any]) -> None:
         self.finite.check()
+        self.limits.lift()
         self.state.processes = self.accelerator.num_processes
         path = self.checkpoints.save(self.state, data_state)
         self.saved_step = self.state.step

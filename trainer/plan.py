@@ -12,6 +12,7 @@ from data.sources import Source
 from .augmentation_check import check_augmentation
 from .config import RunConfig
 from .config_file import ConfigError, dump_config
+from .decoding_limits import planned_remarks
 from .engine import check_engine, launched_processes, resolve_precision
 from .evaluation import check_evaluation, check_positions
 from .languages import check_language, languages_of
@@ -35,6 +36,7 @@ class Plan:
         lanes: of the training data.
         utterances_per_step: on all processes, where every microbatch is full.
         sources: the training data.
+        remarks: what will make decoding unlike training.
     """
 
     parts: list[Part] | None
@@ -42,6 +44,7 @@ class Plan:
     lanes: int
     utterances_per_step: int
     sources: tuple[PlannedSource, ...]
+    remarks: tuple[str, ...] = ()
 
     @property
     def parameters(self) -> int | None:
@@ -116,6 +119,7 @@ def make_plan(config: RunConfig) -> Plan:
         data.lanes or processes * max(1, data.workers),
         training.batch_size * training.accumulation * processes,
         sources,
+        planned_remarks(config),
     )
 
 
@@ -134,6 +138,7 @@ def planned_rows(source: SourceConfig, name: str) -> int | None:
 def planned_model(config: RunConfig) -> Any:
     """The model on the meta device, its strategy applied; None where only the hub knows its shape."""
     from modeling.adapters import adapted, is_adapter
+    from modeling.checkpoint_parts import check_stored_parts
     from modeling.checkpoints import check_name, check_structure, checkpoint_kind
     from modeling.published import model_without_weights, published_shape
 
@@ -156,6 +161,7 @@ def planned_model(config: RunConfig) -> Any:
         from modeling.dual_whisper import has_second_attentions
 
         checkpoint_kind(checkpoint)
+        check_stored_parts(checkpoint)
         while is_adapter(checkpoint):
             checkpoint, _ = adapted(checkpoint)
         if not os.path.isdir(checkpoint):
@@ -174,6 +180,7 @@ def planned_model(config: RunConfig) -> Any:
             own = {name: stored[name] for name in NEW_SHAPE if name != "gate_bias" and stored.get(name)}
     else:
         check_name(checkpoint)
+        check_stored_parts(checkpoint, settings.revision)
         shape = published_shape(checkpoint) or {}
     if not shape:
         return None
@@ -232,3 +239,5 @@ def print_plan(config: RunConfig) -> None:
     if plan.parts is not None:
         print(parameter_table(plan.parts) + "\n")
     Console(soft_wrap=True).print(table)
+    for remark in plan.remarks:
+        print(f"note: {remark}")

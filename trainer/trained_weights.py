@@ -17,6 +17,7 @@ from transformers import GenerationConfig, WhisperConfig, WhisperForConditionalG
 
 from modeling import DualWhisperConfig, DualWhisperForConditionalGeneration
 from modeling.adapters import adapter_weights, damage_told, is_adapter, open_adapter, refuse_names
+from modeling.checkpoint_parts import check_tokenizer
 from modeling.checkpoints import (
     DUAL,
     CheckpointError,
@@ -58,6 +59,7 @@ def open_trained(folder: Path, say: Callable[[str], None] = print) -> tuple[Any,
     known, start = len(processor.tokenizer), model.config.decoder_start_token_id
     if start >= known:  # transformers opens a folder without a vocabulary as an empty tokenizer
         raise CheckpointError(f"the tokenizer of {name} knows {known} tokens, and the model begins with token {start}")
+    check_tokenizer(name, model.config, model.generation_config, processor.tokenizer)
     return model.eval(), processor
 
 

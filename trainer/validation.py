@@ -7,6 +7,7 @@ from data.utterance import Skipped
 
 from .checkpoints import RunState, save_pretrained
 from .config import RunConfig
+from .decoding_limits import DecodingLimits
 from .evaluation import Evaluation, Evaluator, Interrupted
 from .improvement import describe_patience, note_evaluation, out_of_patience
 from .journal import Journal
@@ -48,12 +49,16 @@ class Validation:
             return True
         return False
 
-    def evaluate(self) -> bool:
-        """Evaluate, and keep the model if it is the best so far; true if a stop was asked for meanwhile."""
+    def evaluate(self, limits: DecodingLimits) -> bool:
+        """Evaluate, and keep the model if it is the best so far; true if a stop was asked for meanwhile.
+
+        Args:
+            limits: tell of references that the model's generation config keeps it from saying.
+        """
         state, budget = self.state, self.config.evaluation.budget
         rows = state.evaluation_rows if state.evaluation_budget in (None, budget) else None
         try:
-            evaluation = self.evaluator.run(self.model, self.stop, rows)
+            evaluation = limits.told(self.evaluator.run(self.model, self.stop, rows))
         except Interrupted:
             return True
         if self.config.evaluation.max_seconds is not None:

@@ -30,6 +30,7 @@ CHECKS: tuple[Check, ...] = (
     machine.check_open_files,
     inputs.check_checkpoint,
     inputs.check_data,
+    inputs.check_decoding,
     storage.check_output_folder,
     storage.check_disk,
     storage.check_file_system,

@@ -87,7 +87,7 @@ def test_a_checkpoint_is_told_that_it_was_evaluated(train: Train, tmp_path: Path
 def test_the_last_evaluation_comes_after_final(train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from trainer.validation import Validation
 
-    monkeypatch.setattr(Validation, "evaluate", lambda self: json.loads("no figures"))
+    monkeypatch.setattr(Validation, "evaluate", lambda self, limits: json.loads("no figures"))
     with pytest.raises(json.JSONDecodeError):
         train(*FOUR, "evaluation.every_steps=99")
     assert (tmp_path / "run" / "final" / "model.safetensors").exists()
