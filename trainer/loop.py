@@ -83,7 +83,8 @@ class Trainer:
         config, state = self.config, self.state
         self.model.train()  # a checkpoint opens in evaluation mode, without dropout and gradient checkpointing
         stopped = self.evaluate_if_due(state.step)
-        group, targets = self.find_data(self.batches.next_group(config.training.accumulation))
+        with self.stop.nothing_to_save():
+            group, targets = self.find_data(self.batches.next_group(config.training.accumulation))
         proof: FirstStep | None = FirstStep(bare_model(self.model))
         while not (stopped or self.finished):
             started = time.perf_counter()
@@ -127,7 +128,9 @@ class Trainer:
             with accelerator.accumulate(self.model):
                 loss = self.loss(audio, targets.tokens / self.parts, targets.noisy / self.parts)
                 reached_end = number == training.accumulation
-                upcoming = self.batches.next_group(training.accumulation) if reached_end else BatchGroup([], True)
+                upcoming = BatchGroup([], True)
+                if reached_end:
+                    upcoming = self.stop.unless_asked(upcoming, self.batches.next_group, training.accumulation)
                 verdict = agree(
                     accelerator,
                     loss=loss,
@@ -169,8 +172,7 @@ class Trainer:
         settings = self.config.noise
         options = (self.config.data.masks, settings.loss_weight > 0, settings.loss_frames == "speech")
         batch = to_batch(audio or self.silence, log_mel, self.padding, self.accelerator.device, *options)
-        known = (batch.noise_target, batch.noise_positions)
-        noise = noise_arguments(settings, *known, self.state.step + 1, noisy)
+        noise = noise_arguments(settings, batch.noise_target, batch.noise_positions, self.state.step + 1, noisy)
         with self.offload or nullcontext():
             output = self.model(
                 batch.features,

@@ -7,6 +7,7 @@ from data.labels import LabelEncoder
 from data.loader import TrainingBatches
 from data.sources import Source
 
+from . import library_output
 from .augmentation_check import check_augmentation
 from .checkpoints import BLUEPRINT, Checkpoints, RunState, read_state, save_blueprint, save_pretrained
 from .config import RunConfig
@@ -32,7 +33,7 @@ def train(config: RunConfig, resume: bool = False) -> dict[str, Any]:
         ConfigError, DataError, CheckpointError: for what the user can put right; nothing was written then.
         NonFiniteLoss: if training diverged.
     """
-    with StopRequest() as stop:
+    with StopRequest(listening=False) as stop:
         check_engine(config)
         check_optimizer(config)
         check_language(config)
@@ -59,6 +60,7 @@ def train(config: RunConfig, resume: bool = False) -> dict[str, Any]:
             trainer.journal.say(f"finished already at step {trainer.state.step}; raise training.steps to go on")
         for change in changes:
             trainer.journal.say(f"changed since the run began: {change}")
+        stop.listen()
         try:
             finished = trainer.train()
             if finished:
@@ -152,6 +154,7 @@ def assemble(
         write_config(config)
         save_blueprint(model, processor, folder / BLUEPRINT)
     accelerator.wait_for_everyone()
+    library_output.keep_in(folder, accelerator.process_index)
     journal = Journal(
         folder,
         is_main=accelerator.is_main_process,
