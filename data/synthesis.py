@@ -180,9 +180,9 @@ def synthesize_clip(folder: Path, *, voice: str, seed: int) -> tuple[Path, str]:
         SynthesisError: as :func:`synthesize_digit_corpus`.
     """
     with tempfile.TemporaryDirectory() as scratch:
-        shard = synthesize_digit_corpus(Path(scratch), utterances=1, voices=[voice], seed=seed, shards=1, split="clip")[
-            0
-        ]
+        shard = synthesize_digit_corpus(
+            Path(scratch), utterances=1, voices=[voice], seed=seed, shards=1, split="clip"
+        )[0]
         row = pq.read_table(shard).to_pylist()[0]
     clip = folder / "new_clip.flac"
     clip.write_bytes(row["audio"]["bytes"])
