@@ -53,12 +53,19 @@ def retried(action: Callable[[], Result], address: str, doing: str = "read") -> 
         except Exception as error:
             if isinstance(error, DataError) or not is_storage_error(error):
                 raise
-            if attempt == attempts or isinstance(error, NOT_WORTH_REPEATING) or "Credential" in type(error).__name__:
+            if attempt == attempts or not is_worth_repeating(error):
                 times = f" (tried {attempt} times)" if attempt > 1 else ""
                 raise StorageError(f"cannot {doing} {address}: {reason(error)}{times}") from error
             print(f"cannot {doing} {address}: {reason(error)}; trying again", file=sys.stderr, flush=True)
             time.sleep(FIRST_WAIT * 2 ** (attempt - 1) * random.uniform(1, 1.5))
     raise AssertionError("unreachable")
+
+
+def is_worth_repeating(error: Exception) -> bool:
+    """Whether the next attempt may do better. Where no server is reached, botocore has tried five times itself."""
+    kind = type(error)
+    has_tried = kind.__module__.split(".")[0] == "botocore" and "Connect" in kind.__name__
+    return not (isinstance(error, NOT_WORTH_REPEATING) or "Credential" in kind.__name__ or has_tried)
 
 
 def is_storage_error(error: Exception) -> bool:
