@@ -40,7 +40,9 @@ def test_check_passes_for_every_recipe(
     assert [path.name for path in tmp_path.iterdir()] == ([] if augmentation is None else ["recordings"])
     assert re.search(r"│ parameters +│ [\d,]+ ", shown.out)
     config = load_config(recipe)
-    assert f"output_dir: {config.output_dir}" in shown.out
+    assert shown.out.startswith("┏")  # the plan comes first
+    assert re.search(rf"│ written to +│ {re.escape(config.output_dir)} ", shown.out)
+    assert "output_dir:" not in shown.out and "null" not in shown.out
     assert (NOT_LOOKED_AT in shown.out) == (config.data.train.hub is not None)
 
 

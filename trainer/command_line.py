@@ -27,6 +27,8 @@ def run_command(command: Callable[[list[str]], int | None]) -> None:
             if not is_users_mistake(error):
                 raise
             code = complain(error, 2)
+        except BrokenPipeError:  # whoever read the output, such as head, has seen enough
+            os._exit(128 + signal.SIGPIPE)
         except OSError as error:
             if error.filename is None or error.strerror is None:
                 raise

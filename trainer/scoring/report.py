@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from data.terminal_table import print_table
+
 from .breakdown import breakdowns, confusions, worst
 from .intervals import Difference, Interval, paired_difference, rate_intervals
 
@@ -70,21 +72,19 @@ def print_evaluation(
 ) -> None:
     """The main figures, beside a baseline's if there is one, and where the errors lie."""
     from rich.console import Console
-    from rich.markup import escape
-    from rich.table import Table
 
     console = Console(soft_wrap=True, highlight=False)
     sides = [figures(checkpoint, "", side) for side in (evaluation, baseline) if side is not None]
-    named = (escape(checkpoint), "plain Whisper") if baseline is not None else (escape(checkpoint),)
-    table = Table("", *named)
+    named = (checkpoint, "plain Whisper") if baseline is not None else (checkpoint,)
+    rows: list[tuple[str, ...]] = []
     for key in ("word_error_rate", "character_error_rate"):
         shown = (f"{side[key]:.2%}{shown_interval(side[f'{key}_interval'])}" for side in sides)
-        table.add_row(key.replace("_", " "), *shown)
-        table.add_row("  of raw text", *(f"{side[f'raw_{key}']:.2%}" for side in sides))
-    table.add_row("subst., deletions, insert.", *map(shown_edits, sides))
-    table.add_row("utterances, words", *(f"{side['utterances']}, {side['words']}" for side in sides))
-    table.add_row("audio, real-time factor", *map(shown_speed, sides))
-    console.print(table)
+        rows.append((key.replace("_", " "), *shown))
+        rows.append(("  of raw text", *(f"{side[f'raw_{key}']:.2%}" for side in sides)))
+    rows.append(("subst., deletions, insert.", *map(shown_edits, sides)))
+    rows.append(("utterances, words", *(f"{side['utterances']}, {side['words']}" for side in sides)))
+    rows.append(("audio, real-time factor", *map(shown_speed, sides)))
+    print_table(("", *named), rows)
     if baseline is not None:
         difference = paired_difference(evaluation.utterances, baseline.utterances, evaluation.cluster)
         console.print(f"word error rate less plain Whisper's: {shown_difference(difference)}")
