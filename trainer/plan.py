@@ -18,7 +18,7 @@ from .evaluation import check_evaluation, check_positions
 from .languages import check_language, languages_of
 from .model_config import NEW_SHAPE
 from .optimizer import check_optimizer
-from .parameter_table import parameter_table
+from .parameter_table import parameter_rows
 
 if TYPE_CHECKING:  # seconds to import
     from modeling.strategies import Part
@@ -193,11 +193,12 @@ def print_plan(config: RunConfig, verbose: bool = False) -> None:
     plan = make_plan(config)
     print_table(("plan", ""), plan_rows(config, plan))
     if plan.parts is not None:
-        print("\n" + parameter_table(plan.parts))
+        head, *rows = parameter_rows(plan.parts)
+        print_table(head, rows, numbers=frozenset((1, 2, 3)))
     if verbose:
-        print("\n" + dump_config(config))
+        print(dump_config(config))
     else:
-        print("\n--verbose prints the resolved config, too")
+        print("--verbose prints the resolved config, too")
 
 
 def plan_rows(config: RunConfig, plan: Plan) -> list[tuple[str, str]]:

@@ -90,9 +90,9 @@ def print_evaluation(
         console.print(f"word error rate less plain Whisper's: {shown_difference(difference)}")
     units = sides[0]["interval_units"]
     console.print(f"normalizer: {sides[0]['normalizer']}; intervals: 95 %, bootstrap over {units}")
-    for column, rows in sides[0]["by"].items():
-        if column in evaluation.columns and len(rows) > 1:
-            console.print(shown_values(column, rows), markup=False)
+    for column, values in sides[0]["by"].items():
+        if column in evaluation.columns and len(values) > 1:
+            console.print(shown_values(column, values), markup=False)
     confused = [f"{said} → {heard} ({number})" for said, heard, number in sides[0]["confusions"][:SHOWN_CONFUSIONS]]
     if confused:
         console.print(f"confused most: {', '.join(confused)}", markup=False)
