@@ -224,15 +224,15 @@ def _nearest_folder(name: str) -> str | None:
 
 
 def _is_misspelt_path(name: str) -> bool:
-    """Whether ``folder/x`` is a path and no hub name: of a folder that is here, with something like x or runs in it."""
+    """Whether ``folder/x`` is a path and no hub name: the folder is here, and is a run or holds runs.
+
+    A folder that holds checkpoints may be a mirror of a hub owner's, of whom another one is asked for.
+    """
     folder = os.path.dirname(name)
     if not os.path.isdir(folder):
         return False
-    return _nearest_folder(name) is not None or any(
-        os.path.exists(os.path.join(entry.path, file))
-        for entry in os.scandir(folder)
-        for file in ("config.json", "config.yaml")
-    )
+    places = [folder, *(entry.path for entry in os.scandir(folder) if entry.is_dir())]
+    return any(os.path.exists(os.path.join(place, mark)) for place in places for mark in ("config.yaml", "best"))
 
 
 def _checkpoint_below(name: str) -> str:

@@ -55,14 +55,25 @@ def test_a_version_that_is_published_later_is_let_through() -> None:
 
 
 def test_a_misspelt_path_with_one_slash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It could be a hub name, but for the folder that is here."""
+    """It could be a hub name, but for the runs that are here."""
     monkeypatch.chdir(tmp_path)
-    check_name("runs/bset")  # a hub name as good as any
-    (tmp_path / "runs" / "best").mkdir(parents=True)
-    with pytest.raises(CheckpointError, match=r"'runs/bset' is neither a folder nor a hub name \(there is runs/best\)"):
-        check_name("runs/bset")
-    check_name("runs/whisper")
-    (tmp_path / "runs" / "best" / "config.json").write_text("{}")
-    with pytest.raises(CheckpointError, match="'runs/whisper' is neither a folder nor a hub name"):
-        check_name("runs/whisper")
-    check_name("runs/best")
+    check_name("runs/medum")  # a hub name as good as any
+    (tmp_path / "runs" / "medium" / "best").mkdir(parents=True)
+    for name in ("runs/medum", "runs/whisper"):
+        with pytest.raises(CheckpointError, match=f"'{name}' is neither a folder nor a hub name"):
+            check_name(name)
+    with pytest.raises(CheckpointError, match=r"\(there is runs/medium\)"):
+        check_name("runs/medum")
+    monkeypatch.chdir(tmp_path / "runs")
+    with pytest.raises(CheckpointError, match=r"\(there is medium/best\)"):
+        check_name("medium/bset")
+    check_name("medium/best")
+
+
+def test_a_mirror_of_what_somebody_has_on_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Others of the same owner can still be fetched."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "openai" / "whisper-small").mkdir(parents=True)
+    (tmp_path / "openai" / "whisper-small" / "config.json").write_text("{}")
+    check_name("openai/whisper-medium")
+    check_name("openai/whisper-small")

@@ -6,11 +6,14 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import huggingface_hub
 import pytest
 from botocore.exceptions import EndpointConnectionError
 
+import modeling.hub
 from data import hub, storage
 from data.errors import DataError
+from modeling.checkpoints import CheckpointError, checkpoint_kind, open_model, open_processor
 from modeling.hub import ATTEMPTS
 
 from .corpora_on_disk import encoded
@@ -18,7 +21,6 @@ from .dataset_hub import DatasetHub
 from .untrained import save_checkpoint
 
 ROOT = Path(__file__).resolve().parents[1]
-MORE = ("eval", "transcribe")
 
 
 @pytest.fixture
@@ -49,8 +51,21 @@ def test_a_dataset(gone: DatasetHub, tmp_path: Path) -> None:
     check_told(done, gone, "data.train: cannot open hf://datasets/team/small: ")
 
 
-@pytest.mark.parametrize("command", ["train", *(pytest.param(name, marks=pytest.mark.slow) for name in MORE)])
-def test_a_checkpoint(gone: DatasetHub, tiny_config: Path, tmp_path: Path, command: str) -> None:
+def test_a_checkpoint(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(modeling.hub, "FOUND", ["the hub gives no answer: no route to host (tried 5 times)"])
+    for opens in (checkpoint_kind, open_processor, open_model):
+        with pytest.raises(CheckpointError) as refused:
+            opens("team/whisper")
+        assert str(refused.value) == (
+            "cannot open checkpoint team/whisper, which is no folder here: the hub gives no answer: no route to host "
+            "(tried 5 times), and it was not downloaded before"
+        )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", ["train", "eval", "transcribe"])
+def test_a_command_that_wants_a_checkpoint(gone: DatasetHub, tiny_config: Path, tmp_path: Path, command: str) -> None:
     (tmp_path / "clip.flac").write_bytes(encoded(0))
     arguments: dict[str, tuple[object, ...]] = {
         "train": ("--config", tiny_config, "model.architecture=null", "model.checkpoint=team/whisper"),
