@@ -82,7 +82,8 @@ def open_stream(dataset: str, options: dict[str, Any], name: str) -> Any:
 
 
 def is_offline() -> bool:
-    """Whether the environment says that there is no hub."""
+    """Whether the environment says that there is no hub, to all its libraries or to `datasets` alone."""
     from huggingface_hub import constants
 
-    return bool(constants.HF_HUB_OFFLINE)
+    of_datasets = os.environ.get("HF_DATASETS_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE")
+    return bool(constants.HF_HUB_OFFLINE) or of_datasets

@@ -15,8 +15,8 @@ from types import FrameType
 from typing import Any, TextIO
 
 OWN = frozenset(("__main__", "benchmarks", "data", "launch", "modeling", "tests", "trainer"))
-# What writes for its caller. tqdm draws bars; of those, a terminal is shown the ones of downloads, which take minutes.
-PASSED_OVER = sys.stdlib_module_names | {"_pytest", "pluggy", "pytest", "rich", "tqdm"}
+# What writes for its caller. tqdm draws bars, of which a terminal is shown those of downloads, which take minutes.
+PASSED_OVER = sys.stdlib_module_names | {"rich", "tqdm"}
 DOWNLOADS = "huggingface_hub"
 MOST_HELD = 200_000  # characters kept in memory until there is a file
 LAST_LINES = 20
