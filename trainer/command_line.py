@@ -15,28 +15,33 @@ from .library_output import show_libraries, sorted_output
 from .stopping import EndAtOnce, Ended
 
 
+def exit_code(command: Callable[[list[str]], int | None], ending: EndAtOnce) -> int:
+    """Call ``command`` with the command line's arguments, and tell what ended it."""
+    try:
+        code = command(sys.argv[1:]) or 0
+    except KeyboardInterrupt as error:
+        code = ending.tell(error.number if isinstance(error, Ended) else signal.SIGINT)
+    except ValueError as error:
+        if not is_users_mistake(error):
+            raise
+        code = complain(error, 2)
+    except BrokenPipeError:  # whoever read the output, such as head, has seen enough
+        os._exit(128 + signal.SIGPIPE)
+    except OSError as error:
+        if error.filename is None or error.strerror is None:
+            raise
+        code = complain(OSError(f"{error.filename}: {error.strerror}"), 1)
+    except RuntimeError as error:
+        if type(error).__name__ not in ("NonFiniteLoss", "UntrainedParameters", "WorkerDied"):
+            raise
+        code = complain(error, 1)
+    return code
+
+
 def run_command(command: Callable[[list[str]], int | None]) -> None:
-    """Call ``command`` with the command line's arguments and leave with its exit code."""
-    ending = EndAtOnce()
-    with sorted_output(), ending:
-        try:
-            code = command(sys.argv[1:]) or 0
-        except KeyboardInterrupt as error:
-            code = ending.tell(error.number if isinstance(error, Ended) else signal.SIGINT)
-        except ValueError as error:
-            if not is_users_mistake(error):
-                raise
-            code = complain(error, 2)
-        except BrokenPipeError:  # whoever read the output, such as head, has seen enough
-            os._exit(128 + signal.SIGPIPE)
-        except OSError as error:
-            if error.filename is None or error.strerror is None:
-                raise
-            code = complain(OSError(f"{error.filename}: {error.strerror}"), 1)
-        except RuntimeError as error:
-            if type(error).__name__ not in ("NonFiniteLoss", "UntrainedParameters", "WorkerDied"):
-                raise
-            code = complain(error, 1)
+    """Run a command and leave with its exit code."""
+    with sorted_output(), EndAtOnce() as ending:
+        code = exit_code(command, ending)
         sys.stdout.flush()
         sys.stderr.flush()
         if command.__module__ == "__main__":

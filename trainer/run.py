@@ -58,9 +58,9 @@ def train(config: RunConfig, resume: bool = False) -> dict[str, Any]:
             trainer.journal.say(f"finished already: {describe_patience(trainer.state, config.evaluation)}")
         elif trainer.state.step >= config.training.steps:
             trainer.journal.say(f"finished already at step {trainer.state.step}; raise training.steps to go on")
+        stop.listen()
         for change in changes:
             trainer.journal.say(f"changed since the run began: {change}")
-        stop.listen()
         try:
             finished = trainer.train()
             if finished:
