@@ -19,6 +19,7 @@ def exit_code(command: Callable[[list[str]], int | None], ending: EndAtOnce) -> 
     """Call ``command`` with the command line's arguments, and tell what ended it."""
     try:
         code = command(sys.argv[1:]) or 0
+        sys.stdout.flush()
     except KeyboardInterrupt as error:
         code = ending.tell(error.number if isinstance(error, Ended) else signal.SIGINT)
     except ValueError as error:
