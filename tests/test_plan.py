@@ -46,6 +46,17 @@ def test_check_passes_for_every_recipe(
     assert (NOT_LOOKED_AT in shown.out) == (config.data.train.hub is not None)
 
 
+def test_the_resolved_config_is_printed_where_it_is_asked_for(
+    tiny_config: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["train", "--config", str(tiny_config), "--check", "--verbose"])
+    with pytest.raises(SystemExit) as left:
+        run_command(launch.train.main)
+    shown = capsys.readouterr().out
+    assert left.value.code == 0
+    assert shown.startswith("┏") and shown.index("│ epochs") < shown.index("output_dir: ") < shown.index("training:")
+
+
 @pytest.mark.parametrize(
     ("recipe", "parameters", "new"),
     [("tiny", 41.9, 4.1), ("small", 291.3, 49.6), ("medium", 940.2, 176.3)],
