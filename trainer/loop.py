@@ -121,16 +121,14 @@ class Trainer:
             NonFiniteLoss: on every rank, before anything is updated. Of a gradient it may come a step later: the
                 update was left out then, too.
         """
-        accelerator, training = self.accelerator, self.config.training
-        step = self.state.step + 1
+        accelerator, training, step = self.accelerator, self.config.training, self.state.step + 1
         set_learning_rates(self.optimizer, self.config.optimizer, step, training.steps)
         for number, audio in enumerate(group.batches, start=1):
             with accelerator.accumulate(self.model):
                 loss = self.loss(audio, targets.tokens / self.parts, targets.noisy / self.parts)
                 reached_end = number == training.accumulation
-                upcoming = BatchGroup([], True)
-                if reached_end:
-                    upcoming = self.stop.unless_asked(upcoming, self.batches.next_group, training.accumulation)
+                ahead = training.accumulation if reached_end else 0
+                upcoming = self.stop.unless_asked(BatchGroup([], True), self.batches.next_group, ahead)
                 verdict = agree(
                     accelerator,
                     loss=loss,
