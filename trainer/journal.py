@@ -129,7 +129,7 @@ class ProgressLine:
 
     def say(self, text: str) -> None:
         if self.bar is not None:
-            self.bar.console.print(text, markup=False, highlight=False)
+            self.bar.console.print(text, markup=False, highlight=False, soft_wrap=True)  # which breaks no path
         else:
             print(text, flush=True)
 

@@ -6,7 +6,7 @@ import time
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import torch
 
@@ -78,9 +78,14 @@ class Trainer:
         state = self.state
         self.model.train()  # a checkpoint opens in evaluation mode, without dropout and gradient checkpointing
         stopped = self.begin()
-        group, targets = self.find_data(self.next_group())
+        found: tuple[BatchGroup, Targets] | None = None
+        if not (stopped or self.finished):
+            with self.stop.nothing_to_save():
+                found = self.find_data(self.next_group())
+            stopped = found is None
         proof: FirstStep | None = FirstStep(bare_model(self.model))
-        while not (stopped or self.finished):
+        while found is not None and not (stopped or self.finished):
+            group, targets = found
             started = time.perf_counter()
             upcoming, verdict = self.train_step(group, targets)
             seconds = time.perf_counter() - started
@@ -94,7 +99,8 @@ class Trainer:
             self.trained = group.state
             stopped = self.end_step(group.state, verdict.stop)
             if not (stopped or self.finished):
-                group, targets = self.find_data(upcoming, verdict)
+                found = self.find_data(upcoming, verdict)
+                stopped = found is None
         if self.encoder_cache is not None:
             self.journal.say(f"performance.cache_encoder: {self.encoder_cache.describe()}")
         if not stopped:
@@ -120,9 +126,7 @@ class Trainer:
         if is_last and not stop:
             self.save_final()
         stopped = stop or self.evaluate_if_due()
-        if saved:
-            self.checkpoints.note_evaluation(state)
-        elif stopped or self.finished:
+        if not saved and (stopped or self.finished):
             self.save_checkpoint(data_state)
         return stopped
 
@@ -145,8 +149,7 @@ class Trainer:
             NonFiniteLoss: on every rank, before anything is updated. Of a gradient it may come a step later: the
                 update was left out then, too.
         """
-        accelerator, training = self.accelerator, self.config.training
-        step = self.state.step + 1
+        accelerator, training, step = self.accelerator, self.config.training, self.state.step + 1
         set_learning_rates(self.optimizer, self.config.optimizer, step, training.steps)
         for number, audio in enumerate(group.batches, start=1):
             with accelerator.accumulate(self.model):
@@ -196,8 +199,7 @@ class Trainer:
         settings = self.config.noise
         options = (self.config.data.masks, settings.loss_weight > 0, settings.loss_frames == "speech")
         batch = to_batch(audio or self.silence, log_mel, self.padding, self.accelerator.device, *options)
-        known = (batch.noise_target, batch.noise_positions)
-        noise = noise_arguments(settings, *known, self.state.step + 1, noisy)
+        noise = noise_arguments(settings, batch.noise_target, batch.noise_positions, self.state.step + 1, noisy)
         with self.offload or nullcontext():
             output = self.model(
                 batch.features,
@@ -226,22 +228,31 @@ class Trainer:
             return norm
         return self.accelerator.clip_grad_norm_(self.model.parameters(), limit if limit > 0 else math.inf)
 
-    def find_data(self, group: BatchGroup, verdict: Verdict | None = None) -> tuple[BatchGroup, Targets]:
+    def find_data(self, group: BatchGroup, verdict: Verdict | None = None) -> tuple[BatchGroup, Targets] | None:
         """The next group with targets on any rank, and their numbers on all; a new epoch where all have run out.
 
-        Rows that groups without targets skipped are counted with the group that is found.
+        Rows that groups without targets skipped are counted with the group that is found. None, with everything saved,
+        where a stop is asked for meanwhile.
         """
         fresh_epochs, rows = 0, 0
         skipped: list[Skipped] = []
         while True:
             if verdict is None:
                 ready, noisy = group.target_tokens, group.noisy_tokens
-                failed, exhausted = self.failure is not None, group.exhausted
                 verdict = agree(
-                    self.accelerator, failed=failed, next_tokens=ready, next_noisy=noisy, exhausted=exhausted
+                    self.accelerator,
+                    stop=self.stop.asked,
+                    failed=self.failure is not None,
+                    next_tokens=ready,
+                    next_noisy=noisy,
+                    exhausted=group.exhausted,
                 )
-            if verdict.failed:
-                self.give_up()
+            if verdict.failed or verdict.stop:
+                if self.trained is not None and self.saved_step != self.state.step:
+                    self.save_checkpoint(self.trained)
+                if verdict.stop:
+                    return None
+                raise self.failure or DataError("another rank could not read its data; its message says why")
             rows, skipped = rows + group.rows, skipped + group.skipped
             if verdict.next_tokens:
                 return replace(group, rows=rows, skipped=skipped), verdict.next_targets
@@ -256,18 +267,14 @@ class Trainer:
             group, verdict = self.next_group(), None
 
     def next_group(self) -> BatchGroup:
-        """This rank's microbatches of the next step; none where they cannot be had, and why is in ``failure``."""
+        """This rank's microbatches of the next step; none where a stop is asked for before they come, nor where they
+        cannot be had, and ``failure`` says why."""
+        nothing = BatchGroup([], True)
         try:
-            return self.batches.next_group(self.config.training.accumulation)
+            return self.stop.unless_asked(nothing, self.batches.next_group, self.config.training.accumulation)
         except (DataError, OSError, RuntimeError) as error:  # a worker that died is a RuntimeError
             self.failure = error
-            return BatchGroup([], True)
-
-    def give_up(self) -> NoReturn:
-        """End the run on all ranks since one could not read its data; what was trained is saved."""
-        if self.trained is not None and self.saved_step != self.state.step:
-            self.save_checkpoint(self.trained)
-        raise self.failure or DataError("another rank could not read its data; its message says why")
+            return nothing
 
     def check_quarantine(self, data_state: dict[str, Any]) -> None:
         """Stop, with everything saved, where too many rows are broken."""
@@ -298,7 +305,10 @@ class Trainer:
             return False
         self.finite.check()
         self.limits.lift()
-        return self.validation.evaluate(self.limits)
+        stopped = self.validation.evaluate(self.limits)
+        if self.saved_step == self.state.step:
+            self.checkpoints.note_evaluation(self.state)
+        return stopped
 
     def save_checkpoint(self, data_state: dict[str, Any]) -> None:
         self.finite.check()

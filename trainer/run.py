@@ -8,6 +8,7 @@ from data.labels import LabelEncoder
 from data.loader import TrainingBatches
 from data.sources import Source
 
+from . import library_output
 from .augmentation_check import check_augmentation
 from .checkpoints import BLUEPRINT, Checkpoints, RunState, read_state, save_blueprint
 from .config import RunConfig
@@ -40,7 +41,7 @@ def train(config: RunConfig, resume: bool = False) -> dict[str, Any]:
         NonFiniteLoss: if training diverged.
         OutOfMemory: told where, and with what takes less.
     """
-    with StopRequest() as stop:
+    with StopRequest(listening=False) as stop:
         check_engine(config)
         check_optimizer(config)
         check_language(config)
@@ -82,6 +83,7 @@ def train_to_the_end(trainer: Any, model: Any) -> dict[str, Any]:
         trainer.journal.say(f"finished already at step {state.step}; raise training.steps to go on")
     from .out_of_memory import MemoryTold
 
+    trainer.stop.listen()
     try:
         with MemoryTold(config, accelerator, state):
             finished = trainer.train()
@@ -196,6 +198,7 @@ def assemble(
         if accelerator.is_main_process:
             write_config(config)
     accelerator.wait_for_everyone()
+    library_output.keep_in(folder, accelerator.process_index)
     journal = Journal(
         folder,
         is_main=accelerator.is_main_process,
