@@ -143,9 +143,9 @@ class Checkpoints:
                 shutil.rmtree(old)
 
         try:
-            save_together(accelerator, partial, begin, main_alone=True)
-            save_together(accelerator, partial, write, waits=self.on_deepspeed)
-            save_together(accelerator, partial, finish, main_alone=True)
+            save_together(accelerator, final, begin, main_alone=True)
+            save_together(accelerator, final, write, waits=self.on_deepspeed)
+            save_together(accelerator, final, finish, main_alone=True)
         except SaveError as error:
             earlier = list_checkpoints(self.folder)
             left = f"the last checkpoint is {earlier[-1].name}" if earlier else "there is no checkpoint yet"
@@ -249,7 +249,7 @@ def save_pretrained(
         check_space(folder.parent, needed, str(folder))
         write_folder(bare, weights, processor, folder, beside or {})
 
-    save_together(accelerator, folder.with_name(PARTIAL + folder.name), write, main_alone=True)
+    save_together(accelerator, folder, write, main_alone=True)
 
 
 def save_blueprint(accelerator: Any, model: Any, processor: Any, folder: Path) -> None:
@@ -264,7 +264,7 @@ def save_blueprint(accelerator: Any, model: Any, processor: Any, folder: Path) -
     def write() -> None:
         write_folder(bare_model(model), None, processor, folder, {})
 
-    save_together(accelerator, folder.with_name(PARTIAL + folder.name), write, main_alone=True)
+    save_together(accelerator, folder, write, main_alone=True)
 
 
 def write_folder(

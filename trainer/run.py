@@ -25,6 +25,7 @@ from .record.disk import files_of_a_run, full_disk_told
 from .record.lock import holds_something
 from .record.resuming import checkpoints_to_resume, whole_checkpoint
 from .record.run_lock import RunLock
+from .record.saving import save_together
 from .run_folder import changed_settings, check_output_dir, write_config, write_summary
 from .stopping import StopRequest
 from .validation import Validation
@@ -194,9 +195,9 @@ def assemble(
     lock.take(accelerator)
     best, lost = recall_best(accelerator, state, config)
     if checkpoint is None or state.step < training.steps or lost:
+        # The config first: without it a folder is taken for something else than a run.
+        save_together(accelerator, folder / "config.yaml", lambda: write_config(config), main_alone=True)
         save_blueprint(accelerator, model, processor, folder / BLUEPRINT)
-        if accelerator.is_main_process:
-            write_config(config)
     accelerator.wait_for_everyone()
     library_output.keep_in(folder, accelerator.process_index)
     journal = Journal(

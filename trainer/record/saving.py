@@ -8,12 +8,13 @@ from typing import Any
 from ..errors import SaveError
 from ..evaluation import gather_objects
 from .disk import full_disk_told
+from .durable import PARTIAL
 
 
 def save_together(
-    accelerator: Any, partial: Path, action: Callable[[], None], *, main_alone: bool = False, waits: bool = False
+    accelerator: Any, final: Path, action: Callable[[], None], *, main_alone: bool = False, waits: bool = False
 ) -> None:
-    """Call ``action``, which writes into the unfinished folder ``partial``; all ranks must call it.
+    """Call ``action``, which writes a folder or file whose name will be ``final``; all ranks must call it.
 
     Args:
         main_alone: only the main process writes.
@@ -21,9 +22,9 @@ def save_together(
             at once: the others could not hear of it, and the launcher ends them.
 
     Raises:
-        SaveError: on every rank, where the disk is full on any; ``partial`` is removed then.
+        SaveError: on every rank, where the disk is full on any; what is unfinished is removed then.
     """
-    failure = None
+    partial, failure = final.with_name(PARTIAL + final.name), None
     try:
         if accelerator.is_main_process or not main_alone:
             with full_disk_told(partial.parent):
