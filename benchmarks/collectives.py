@@ -99,11 +99,11 @@ def find_cases(names: Sequence[str] | None) -> list[Case]:
 def count_step(case: Case) -> dict[str, Any]:
     """Counted and computed bytes of a case's step; called by each of two launched processes."""
     import trainer.engine
-    from benchmarks.memory.cells import cell_of, synthetic_group
     from modeling.strategies import choose_trained
     from trainer.agreement import Targets
     from trainer.checkpoints import RunState
     from trainer.loop import Trainer
+    from trainer.memory.cells import cell_of, synthetic_group
     from trainer.model import build_model
     from trainer.optimizer import build_optimizer
     from trainer.stopping import StopRequest

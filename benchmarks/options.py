@@ -65,14 +65,16 @@ def measure_side(config: RunConfig, steps: int) -> dict[str, float]:
     from trainer.engine import build_accelerator
     from trainer.languages import label_encoder
     from trainer.model import build_model
-    from trainer.run import assemble, training_sources
+    from trainer.record.run_lock import RunLock
+    from trainer.run import Start, assemble, training_sources
     from trainer.stopping import StopRequest
 
     model, processor = build_model(config)
     labels = label_encoder(config, model, processor)
     accelerator = build_accelerator(config)
     sources = training_sources(config)
-    trainer = assemble(config, accelerator, model, processor, labels, sources, None, None, StopRequest())
+    start, lock = Start(was_empty=True), RunLock(Path(config.output_dir), was_empty=True)
+    trainer = assemble(config, accelerator, model, processor, labels, sources, None, start, StopRequest(), lock)
     trainer.model.train()
     groups = []
     for _ in range(GROUPS):

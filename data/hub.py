@@ -1,11 +1,15 @@
 """Questions to the Hugging Face hub, asked again where it fails for the moment; its libraries ask for content again."""
 
+import os
+import time
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from . import storage
 from .audio import one_line
 from .errors import DataError
+
+LIBRARY_SECONDS = 10.0  # a question that fails after so long was asked again and again by the library itself
 
 Result = TypeVar("Result")
 
@@ -21,10 +25,11 @@ def answered(question: Callable[[], Result], dataset: str, name: str) -> Result:
     """
 
     def asked() -> Result:
+        started = time.monotonic()
         try:
             return question()
         except Exception as error:  # the libraries raise many kinds; the reason is in the message
-            if may_pass(error):
+            if may_pass(error) and time.monotonic() - started < LIBRARY_SECONDS:
                 raise ConnectionError(one_line(error)) from error
             raise DataError(f"{name}: cannot open hub dataset {dataset}: {reason(error)}") from error
 
@@ -63,8 +68,22 @@ def commit_of(dataset: str, revision: str | None, name: str) -> str | None:
     return answered(lambda: HfApi().dataset_info(dataset, revision=revision).sha, dataset, name)
 
 
+def open_stream(dataset: str, options: dict[str, Any], name: str) -> Any:
+    """The dataset as `datasets` streams it; see :func:`answered`.
+
+    The hub is asked for its commit first, by one request that nobody repeats but :func:`answered`: the library asks
+    for each of many files six times, and would do so five times over.
+    """
+    import datasets
+
+    if not os.path.isdir(dataset) and not is_offline():
+        commit_of(dataset, options.get("revision"), name)
+    return answered(lambda: datasets.load_dataset(dataset, **options, streaming=True), dataset, name)
+
+
 def is_offline() -> bool:
-    """Whether the environment says that there is no hub."""
+    """Whether the environment says that there is no hub, to all its libraries or to `datasets` alone."""
     from huggingface_hub import constants
 
-    return bool(constants.HF_HUB_OFFLINE)
+    of_datasets = os.environ.get("HF_DATASETS_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE")
+    return bool(constants.HF_HUB_OFFLINE) or of_datasets

@@ -5,6 +5,7 @@ from typing import Any
 import torch
 
 from .errors import DataError, nearest
+from .special_tokens import complaint, own_tokens
 
 IGNORED = -100
 
@@ -24,7 +25,7 @@ class LabelEncoder:
 
     Raises:
         DataError: if a language is needed and missing, or not one of the tokenizer's; from :meth:`encode` also for
-            empty text and for text too long.
+            empty text, for text too long, and for text that becomes tokens of Whisper's own.
     """
 
     def __init__(
@@ -37,6 +38,7 @@ class LabelEncoder:
         self.max_tokens = max_tokens
         self.vocabulary: dict[str, int] = tokenizer.get_vocab()
         self.prompts: dict[str | None, list[int]] = {}
+        self.special = own_tokens(tokenizer)
         if "<|endoftext|>" not in self.vocabulary:
             raise DataError("the tokenizer has no <|endoftext|>: it is not Whisper's")
         self.end_of_text = self.vocabulary["<|endoftext|>"]
@@ -80,6 +82,9 @@ class LabelEncoder:
         ids = self.tokenizer(f" {words}", add_special_tokens=False).input_ids
         if len(prompt) + len(ids) > self.max_tokens:
             raise DataError(f"the text is {len(ids)} tokens long; {self.max_tokens - len(prompt)} fit the decoder")
+        if not self.special.keys().isdisjoint(ids):
+            token = next(self.special[number] for number in ids if number in self.special)
+            raise DataError(f"the text holds {complaint(token)}")
         labels = [IGNORED] * (len(prompt) - 1) + ids + [self.end_of_text]
         return prompt + ids, labels
 

@@ -20,6 +20,7 @@ from .errors import DataError
 from .labels import LabelEncoder
 from .mixture import LaneRows
 from .sources import Source
+from .special_tokens import refuse_special_tokens
 from .utterance import SAMPLING_RATE, AudioBatch, LaneItem, Skipped, Utterance
 
 # How far a duration column may be from the decoded audio, which batches were planned without.
@@ -70,28 +71,39 @@ def read_utterance(row: dict[str, Any], source: Source) -> Utterance:
 
     Raises:
         UndecodableAudio: as :func:`data.audio.decode_audio`.
-        DataError: if the text is not text.
+        DataError: as :func:`text_of`.
     """
     columns = source.columns
     language = row[columns.language] if columns.language else None
     language = source.config.language if language is None else str(language)  # some datasets number their languages
     text = text_of(row[columns.text])
-    audio = decode_audio(row[columns.audio], source.audio_root, source.config.audio_root is not None, whole=True)
-    return Utterance(row_id(row, source), audio, text, language)
+    return Utterance(row_id(row, source), read_audio(row, source), text, language)
+
+
+def read_audio(row: dict[str, Any], source: Source) -> np.ndarray:
+    """A row's audio, whatever its transcript is: float32 [samples], 16 kHz.
+
+    Raises:
+        UndecodableAudio: as :func:`data.audio.decode_audio`.
+    """
+    return decode_audio(row[source.columns.audio], source.audio_root, source.config.audio_root is not None, whole=True)
 
 
 def text_of(value: Any) -> str:
-    """A transcript as a row holds it; a number is read as its digits.
+    """A transcript as a row holds it; a number is read as its digits, and the empty text is silence.
 
     Raises:
-        DataError: for what is not text.
+        DataError: for what is not text, a missing value too, and for text that spells out tokens of Whisper's own.
     """
-    if value is None or isinstance(value, str):
+    if value is None:
+        raise DataError("the text is null, a missing value")
+    if isinstance(value, str):
         try:
-            (value or "").encode()
+            value.encode()
         except UnicodeEncodeError:
             raise DataError("the text holds half a character, a lone surrogate") from None
-        return value or ""
+        refuse_special_tokens(value)
+        return value
     if isinstance(value, float) and math.isnan(value):
         raise DataError("the text is NaN, a missing value")
     if isinstance(value, (int, float)):
@@ -299,7 +311,7 @@ class Lane:
             def read(index: int) -> np.ndarray | None:
                 timed = window[index]
                 other = row_id(timed.row, timed.source)
-                return None if other == utterance.id else read_utterance(timed.row, timed.source).audio
+                return None if other == utterance.id else read_audio(timed.row, timed.source)
 
             return augmenter(utterance, self.epoch, number, OtherSpeech(len(window), read))
 

@@ -2,6 +2,7 @@
 
 import queue
 import threading
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -14,6 +15,7 @@ from .sources import Source
 from .utterance import AudioBatch, LaneItem, Skipped
 
 READ_AHEAD = 4  # batches a lane holds ready
+SECONDS_TO_LEAVE = 2.0  # for all threads together: one may be waiting for a network, and then it is left to itself
 
 
 @dataclass(frozen=True)
@@ -202,8 +204,9 @@ class TrainingBatches:
         threads = [reader for reader in self.readers.values() if isinstance(reader, LaneReader)]
         for reader in threads:
             reader.stopped.set()
+        end = time.monotonic() + SECONDS_TO_LEAVE
         for reader in threads:
-            reader.thread.join(timeout=10)
+            reader.thread.join(timeout=max(0.0, end - time.monotonic()))
         self.readers = {}
 
 

@@ -112,8 +112,8 @@ class Source:
                 raise DataError(f"{self.name}: cannot read {config.described}: {one_line(error)}") from error
             stream = table.to_iterable_dataset(num_shards=min(64, len(table)))
         elif config.hub:
-            wanted = {"path": config.hub, "name": config.name, "split": config.split, "revision": config.revision}
-            stream = hub.answered(lambda: datasets.load_dataset(**wanted, streaming=True), config.hub, self.name)
+            wanted = {"name": config.name, "split": config.split, "revision": config.revision}
+            stream = hub.open_stream(config.hub, wanted, self.name)
         else:
             kind = FILE_FORMATS[Path(self.files[0]).suffix]
             try:

@@ -18,6 +18,7 @@ from .errors import DataError
 
 ATTEMPTS = 5
 FIRST_WAIT = 0.5  # seconds, doubled after each attempt, up to half as much again at random
+LIBRARY_SECONDS = 3.0
 NOT_WORTH_REPEATING = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError, FileExistsError)
 NETWORK_LIBRARIES = ("aiohttp", "botocore", "aiobotocore", "urllib3", "requests", "httpx", "httpx2", "gcsfs", "adlfs")
 
@@ -48,17 +49,26 @@ def retried(action: Callable[[], Result], address: str, doing: str = "read") -> 
     """
     attempts = ATTEMPTS if is_remote(address) else 1
     for attempt in range(1, attempts + 1):
+        started = time.monotonic()
         try:
             return action()
         except Exception as error:
             if isinstance(error, DataError) or not is_storage_error(error):
                 raise
-            if attempt == attempts or isinstance(error, NOT_WORTH_REPEATING) or "Credential" in type(error).__name__:
+            if attempt == attempts or not is_worth_repeating(error, time.monotonic() - started):
                 times = f" (tried {attempt} times)" if attempt > 1 else ""
                 raise StorageError(f"cannot {doing} {address}: {reason(error)}{times}") from error
             print(f"cannot {doing} {address}: {reason(error)}; trying again", file=sys.stderr, flush=True)
             time.sleep(FIRST_WAIT * 2 ** (attempt - 1) * random.uniform(1, 1.5))
     raise AssertionError("unreachable")
+
+
+def is_worth_repeating(error: Exception, seconds: float) -> bool:
+    """Whether the next attempt may do better than this one, which took so long."""
+    kind = type(error)
+    # botocore, where it reaches no server, has tried five times itself by then.
+    has_tried = kind.__module__.startswith("botocore.") and "Connect" in kind.__name__ and seconds > LIBRARY_SECONDS
+    return not (isinstance(error, NOT_WORTH_REPEATING) or "Credential" in kind.__name__ or has_tried)
 
 
 def is_storage_error(error: Exception) -> bool:
@@ -131,10 +141,23 @@ def written_whole(address: str) -> Iterator[str]:
     try:
         retried(lambda: os.makedirs(os.path.dirname(address) or ".", exist_ok=True), address, "write")
         yield path
-        retried(lambda: os.replace(path, address), address, "write")
+        retried(lambda: rename(path, address), address, "write")
     finally:
         with contextlib.suppress(FileNotFoundError, NotADirectoryError):
             os.unlink(path)
+
+
+def rename(source: str, target: str) -> None:
+    """Give a finished local file its name, over whatever bears it, once its content is on the disk.
+
+    Otherwise a machine that loses power could leave an empty file under that name.
+    """
+    file = os.open(source, os.O_RDONLY)
+    try:
+        os.fsync(file)
+    finally:
+        os.close(file)
+    os.replace(source, target)
 
 
 def write_bytes(address: str, content: bytes) -> None:
@@ -214,7 +237,7 @@ def move(source: str, target: str) -> None:
         remove(source)
         return
     os.makedirs(os.path.dirname(target) or ".", exist_ok=True)
-    retried(lambda: os.replace(source, target), target, "write")
+    retried(lambda: rename(source, target), target, "write")
 
 
 def remove(address: str) -> None:

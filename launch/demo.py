@@ -1,17 +1,16 @@
 """The whole way in five minutes on two CPU cores: make speech, prepare and inspect it, train on it, evaluate unseen
 voices, transcribe, and compare two ways of adapting the model to those voices."""
 
-import argparse
 import time
 from pathlib import Path
 
-from trainer.command_line import run_command
+from trainer.command_line import CommandLine, run_command
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 
 
 def main(arguments: list[str]) -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = CommandLine(__doc__)
     parser.add_argument("overrides", nargs="*", metavar="key.path=value", help="values over those of configs/demo.yaml")
     parser.add_argument("--adapt", nargs="+", default=[], metavar="key.path=value", help="likewise of demo_adapt.yaml")
     options = parser.parse_args(arguments)

@@ -4,8 +4,6 @@ Start it as the run would be, with torchrun or accelerate launch, to have the pr
 """
 
 import os
-import sys
-from contextlib import redirect_stdout
 
 from trainer.command_line import CommandLine, complain, run_command
 
@@ -25,8 +23,7 @@ def main(arguments: list[str]) -> int:
     except (ImportError, OSError) as error:  # OSError: of a torch whose own libraries are missing
         return complain(RuntimeError(f"cannot be imported: {error}; pip install -e . -c constraints.txt"), 1)
     config = load_config(options.config, options.overrides) if options.config else None
-    with redirect_stdout(sys.stderr):  # libraries say what they like
-        findings = look(config, measure=not options.no_measuring)
+    findings = look(config, measure=not options.no_measuring)
     if os.environ.get("RANK", "0") != "0":
         return 0  # rank 0 tells; launchers would end it if another failed
     if options.json:

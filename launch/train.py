@@ -16,11 +16,14 @@ def main(arguments: list[str]) -> None:
     if options.check:
         from trainer.plan import print_plan
 
-        print_plan(config)
+        print_plan(config, options.verbose)
         return
+    from trainer.closing_words import closing_words
     from trainer.run import train
 
-    train(config, resume=options.resume)
+    summary = train(config, resume=options.resume)
+    if summary:  # one process tells
+        print("\n" + closing_words(config, summary, arguments))
 
 
 if __name__ == "__main__":

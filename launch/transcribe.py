@@ -9,13 +9,10 @@ from trainer.transcripts import FORMATS
 
 def main(arguments: list[str]) -> int:
     options = command_line().parse_args(arguments)
-    from transformers.utils.logging import disable_progress_bar
-
     from data.errors import DataError
     from trainer.recordings import PrintedTranscripts, Progress, TranscriptFolder, find_recordings
     from trainer.transcription import Transcriber, Untranscribed
 
-    disable_progress_bar()  # its bar for loading weights would stand where there is no terminal, too
     recordings = find_recordings(options.files)
     several = len(recordings) > 1
     output: PrintedTranscripts | TranscriptFolder = (

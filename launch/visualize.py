@@ -10,13 +10,10 @@ from trainer.command_line import CommandLine, complain, number, run_command
 
 def main(arguments: list[str]) -> int:
     options = command_line().parse_args(arguments)
-    from transformers.utils.logging import disable_progress_bar
-
     from data.audio import UndecodableAudio
     from trainer.visualization.command import layer_numbers, visualize
     from trainer.visualization.excerpt import NoiseGiven
 
-    disable_progress_bar()
     output = options.output or Path("attention") / options.file.stem
     try:
         visualize(

@@ -1,7 +1,8 @@
 """LoRA: adapters put into a model, written to a folder as peft writes them, and opened again. The one place for peft.
 
-An adapter's folder holds the adapter, the second attentions and gates, which are trained in full beside it, and what
-it was trained on (``base.json``); no weight of the base. ``peft.PeftModel.from_pretrained`` opens it on the same base.
+An adapter's folder holds the adapter, the second attentions and gates, which are trained in full beside it, what it
+was trained on (``base.json``) and its generation config; no weight of the base. ``peft.PeftModel.from_pretrained``
+opens it on the same base.
 """
 
 import contextlib
@@ -18,7 +19,14 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from .checkpoints import CheckpointError, first_line, open_model, open_processor
+from .checkpoints import (
+    CheckpointError,
+    first_line,
+    open_model,
+    open_processor,
+    set_generation_config,
+    stored_generation_config,
+)
 from .linear import quicken
 from .quantization import hush_bitsandbytes
 
@@ -180,6 +188,7 @@ def save_adapter(model: Any, weights: dict[str, torch.Tensor] | None, folder: Pa
     config.inference_mode, before = True, config.inference_mode
     config.save_pretrained(str(folder))
     config.inference_mode = before
+    model.generation_config.save_pretrained(folder)  # training may have changed the base's
     base = model.adapter_base
     if os.path.isdir(base.checkpoint):
         base = replace(base, nearby=os.path.relpath(base.checkpoint, folder))
@@ -255,6 +264,9 @@ def open_adapter(folder: Path, weights: dict[str, torch.Tensor] | None = None) -
         raise CheckpointError(f"the base model of {folder}: {error}") from None
     if base is not None and fingerprint_of(checkpoint, model) != base.fingerprint:
         raise CheckpointError(f"{folder} was trained on another base than {checkpoint} is now: its weights differ")
+    generation = stored_generation_config(folder)
+    if generation is not None:
+        set_generation_config(model, generation)
     config.base_model_name_or_path = checkpoint
     config.init_lora_weights = True  # others, such as pissa, would change the base on the way in
     config.inference_mode = False

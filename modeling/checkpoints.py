@@ -4,11 +4,21 @@ import difflib
 import os
 from typing import Any
 
-from transformers import PretrainedConfig, WhisperConfig, WhisperForConditionalGeneration, WhisperProcessor
+from transformers import (
+    GenerationConfig,
+    PretrainedConfig,
+    WhisperConfig,
+    WhisperForConditionalGeneration,
+    WhisperProcessor,
+)
 
 from .dual_whisper import DualWhisperForConditionalGeneration
+from .hub import tell_whence, where_to_look, why_unreachable
+from .published import is_unpublished, nearest_published
 
 DUAL, PLAIN = "dual_whisper", "whisper"
+GENERATION_CONFIG = "generation_config.json"
+SUPPRESSING = ("suppress_tokens", "begin_suppress_tokens")  # which the model's config has as well, for older readers
 # Of the configuration, what plain Whisper's has not.
 OWN_VALUES = (
     "encoder_padding",
@@ -36,24 +46,36 @@ def checkpoint_kind(name: str, revision: str | None = None) -> str:
     if os.path.isdir(name) and not os.path.exists(os.path.join(name, "config.json")):
         raise CheckpointError(f"{name} has no config.json: it is not a checkpoint{_checkpoint_below(name)}")
     try:
-        kind = PretrainedConfig.get_config_dict(name, revision=revision)[0].get("model_type")
+        kind = stored_config(name, revision).get("model_type")
     except Exception as error:  # JSON of another kind gives anything
         where = "" if os.path.isdir(name) else ", which is no folder here"
-        reason = f"{first_line(error)}{_nearest_folder(name)}"
-        raise CheckpointError(f"cannot open checkpoint {name}{where}: {reason}") from None
+        unreachable = why_unreachable(name)
+        reason = f"{unreachable}, and it was not downloaded before" if unreachable else first_line(error)
+        nearest = "" if os.path.isdir(name) else _nearest(name)
+        raise CheckpointError(f"cannot open checkpoint {name}{where}: {reason}{nearest}") from None
+    tell_whence(name)
     if kind not in (DUAL, PLAIN):
         raise CheckpointError(f"{name} is a {kind!r} checkpoint; it must be a {PLAIN!r} or {DUAL!r} one")
     return kind
+
+
+def stored_config(name: str, revision: str | None = None) -> dict[str, Any]:
+    """A checkpoint's config.json."""
+    return PretrainedConfig.get_config_dict(name, **where_to_look(name, revision))[0]
 
 
 def check_name(name: str) -> None:
     """Refuse what is neither a folder nor can be a hub name; nothing is asked of the hub.
 
     Raises:
-        CheckpointError: naming the folder that is nearest.
+        CheckpointError: naming the folder or the published checkpoint that is nearest.
     """
-    if not os.path.isdir(name) and (os.path.isabs(name) or name.startswith(".") or name.count("/") != 1):
-        raise CheckpointError(f"{name!r} is neither a folder nor a hub name{_nearest_folder(name)}")
+    if os.path.isdir(name):
+        return
+    if os.path.isabs(name) or name.startswith(".") or name.count("/") != 1 or _is_misspelt_path(name):
+        raise CheckpointError(f"{name!r} is neither a folder nor a hub name{_nearest(name)}")
+    if is_unpublished(name):
+        raise CheckpointError(f"{name!r} is none of the Whisper checkpoints that OpenAI published{_nearest(name)}")
 
 
 def open_processor(name: str, revision: str | None = None) -> WhisperProcessor:
@@ -66,8 +88,9 @@ def open_processor(name: str, revision: str | None = None) -> WhisperProcessor:
 
     if is_adapter(name) and not os.path.exists(os.path.join(name, "tokenizer_config.json")):
         name, revision = adapted(name)  # peft writes none beside an adapter
+    check_name(name)
     try:
-        return WhisperProcessor.from_pretrained(name, revision=revision)
+        return WhisperProcessor.from_pretrained(name, **where_to_look(name, revision))
     except Exception as error:  # tokenizers raises the plainest kind
         checkpoint_kind(name, revision)  # what is wrong may not be the processor
         raise CheckpointError(f"cannot open the processor of {name}: {first_line(error)}") from None
@@ -88,11 +111,11 @@ def open_model(name: str, revision: str | None = None, lift: bool = False, **con
     if os.path.exists(os.path.join(name, "adapter_config.json")):
         return _open_merged(name, lift, config)
     kind = checkpoint_kind(name, revision)
-    check_structure(name, PretrainedConfig.get_config_dict(name, revision=revision)[0], config)
+    check_structure(name, stored_config(name, revision), config)
     model_class = DualWhisperForConditionalGeneration if lift or kind == DUAL else WhisperForConditionalGeneration
     try:
-        options = {"revision": revision, "output_loading_info": True, "use_safetensors": True} | config  # no pickles
-        model, info = model_class.from_pretrained(name, **options)
+        options = {"output_loading_info": True, "use_safetensors": True} | config  # no pickles
+        model, info = model_class.from_pretrained(name, **where_to_look(name, revision), **options)
     except Exception as error:  # safetensors, transformers and the hub each raise their own
         raise CheckpointError(f"cannot load the weights of {name}: {first_line(error)}") from error
     own = set(model.new_modules()) if lift else set()  # a dual checkpoint that lacks them was refused
@@ -184,17 +207,61 @@ def as_plain_whisper(model: Any, name: str) -> WhisperForConditionalGeneration:
     return plain.eval()
 
 
+def stored_generation_config(folder: str | os.PathLike) -> GenerationConfig | None:
+    """The generation config in a folder; None where there is none.
+
+    Raises:
+        CheckpointError: if it is damaged.
+    """
+    path = os.path.join(folder, GENERATION_CONFIG)
+    if not os.path.exists(path):
+        return None
+    try:
+        return GenerationConfig.from_pretrained(str(folder))
+    except Exception as error:  # whatever a damaged JSON file leads to
+        raise CheckpointError(f"cannot read {path}: {first_line(error)}") from None
+
+
+def set_generation_config(model: Any, generation: Any) -> None:
+    """Give a model another generation config, and its config the same lists of suppressed tokens where it has any."""
+    model.generation_config = generation
+    for key in SUPPRESSING:
+        if getattr(model.config, key, None) is not None:
+            setattr(model.config, key, getattr(generation, key, None))
+
+
 def first_line(error: Exception) -> str:
     """What a library's error says, in a line; its kind where it says nothing."""
     lines = (line.strip() for line in str(error).splitlines())
     return next(filter(None, lines), type(error).__name__)
 
 
-def _nearest_folder(name: str) -> str:
+def _nearest(name: str) -> str:
+    """The folder or the published checkpoint that may be meant, in brackets; nothing where none is like it."""
+    folder = _nearest_folder(name)
+    if folder:
+        return f" (there is {folder})"
+    published = nearest_published(name)
+    return f" (did you mean {published!r}?)" if published else ""
+
+
+def _nearest_folder(name: str) -> str | None:
     parent = os.path.dirname(os.path.abspath(name))
     siblings = [entry.name for entry in os.scandir(parent) if entry.is_dir()] if os.path.isdir(parent) else []
     match = difflib.get_close_matches(os.path.basename(name), siblings, n=1)
-    return f" (there is {os.path.join(os.path.dirname(name), match[0])})" if match else ""
+    return os.path.join(os.path.dirname(name), match[0]) if match else None
+
+
+def _is_misspelt_path(name: str) -> bool:
+    """Whether ``folder/x`` is a path and no hub name: the folder is here, and is a run or holds runs.
+
+    A folder that holds checkpoints may be a mirror of a hub owner's, of whom another one is asked for.
+    """
+    folder = os.path.dirname(name)
+    if not os.path.isdir(folder):
+        return False
+    places = [folder, *(entry.path for entry in os.scandir(folder) if entry.is_dir())]
+    return any(os.path.exists(os.path.join(place, mark)) for place in places for mark in ("config.yaml", "best"))
 
 
 def _checkpoint_below(name: str) -> str:

@@ -107,7 +107,8 @@ class DualWhisperPreTrained(OlderReleases):
 
 def has_second_attentions(name: str, options: dict[str, Any]) -> bool:
     """Whether a checkpoint's own config says so; plain Whisper's does not."""
-    where = {key: options[key] for key in ("revision", "subfolder", "token", "cache_dir") if key in options}
+    known = ("revision", "subfolder", "token", "cache_dir", "local_files_only")
+    where = {key: options[key] for key in known if key in options}
     stored = DualWhisperConfig.get_config_dict(name, **where)[0]
     return stored.get("model_type") == DualWhisperConfig.model_type and stored.get("dual_attention", True)
 

@@ -253,7 +253,7 @@ def parquet_cases() -> Iterator[FileCase]:
     for name, column, reason in (
         ("bytes", pa.array([b"bir"] * 4), "text is bytes"), ("truths", pa.array([True] * 4), "text is bool"),
         ("days", pa.array([5] * 4, pa.date32()), "text is date"),
-        ("times", pa.array([2**62] * 4, pa.timestamp("us")), "text is"), ("nothing", pa.nulls(4), "text is empty"),
+        ("times", pa.array([2**62] * 4, pa.timestamp("us")), "text is"), ("nothing", pa.nulls(4), "text is null"),
         ("decimals", pa.array([1] * 4, pa.decimal128(5, 2)), "text is Decimal"),
         ("texts that are not UTF-8", pa.array([b"d\xf6rd"] * 4).view(pa.string()), "text is list"),
         ("nanoseconds", pa.array([2**62 + 1] * 4, pa.timestamp("ns")), "text is"),

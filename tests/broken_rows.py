@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,7 +65,12 @@ def text_cases() -> Iterator[RowCase]:
         ("blank", "  \n\t "),
         ("NaN", float("nan")),
     ):
-        yield RowCase(f"text {name}", {"text": value}, reason="the text is empty")
+        is_there = isinstance(value, str)
+        yield RowCase(f"text {name}", {"text": value}, reason=f"the text is {'empty' if is_there else 'null'}")
+    for token in ("<|endoftext|>", "<|0.00|>"):
+        yield RowCase(
+            f"text holds {token}", {"text": f"bir {token} iki"}, reason=f"the text holds .*{re.escape(token)}"
+        )
     for value in (True, [], ["bir"], {}, {"bir": 1}, float("inf"), -float("inf")):
         yield RowCase(f"text is {value}", {"text": value}, reason="text is (bool|list|dict|float), not text")
     for name, letter in (("a lone surrogate", "\ud83d"), ("NUL", "\0"), ("a replacement character", "\ufffd"),

@@ -123,6 +123,7 @@ def write_run(
     split: str = "test",
     plain: Mapping[str, str] | None = None,
     rates: Sequence[float] = (0.6, 0.4, 0.3, 0.25),
+    checkpoint: str | None = None,
     **figures: Any,
 ) -> Path:
     """A run of 400 steps with its best checkpoint's evaluation, and plain Whisper's beside it if there is one."""
@@ -163,7 +164,7 @@ def write_run(
             lines.append({"step": step, "kind": "validation", "word_error_rate": rates[step // 100 - 1]})
     (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     place = folder / "evaluations" / f"best_{split}"
-    write_evaluation(place, references, hypotheses, str(folder / "best"), split=split, **figures)
+    write_evaluation(place, references, hypotheses, checkpoint or str(folder / "best"), split=split, **figures)
     if plain is not None:
         write_evaluation(place / "baseline_plain", references, plain, split=split, **figures)
     return folder

@@ -1,6 +1,9 @@
 """What several tests share: a tiny corpus of synthetic speech and the config of a tiny model."""
 
 import os
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -49,3 +52,31 @@ def tiny_config(tiny_values: dict[str, Any], tmp_path: Path) -> Path:
     path = tmp_path / "tiny.yaml"
     path.write_text(yaml.safe_dump(tiny_values), encoding="utf-8")
     return path
+
+
+@dataclass(frozen=True)
+class Disk:
+    """A file system of 8 MiB; the tiny model's checkpoint takes 2.2."""
+
+    place: Path
+
+    def unmount(self) -> None:
+        subprocess.run(["umount", "-l", str(self.place)], check=True)
+
+
+def mounted_disk(place: Path) -> Disk | None:
+    """None without the right to mount one."""
+    place.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(place)]
+    if os.geteuid() != 0 or subprocess.run(command, capture_output=True, check=False).returncode != 0:
+        return None
+    return Disk(place)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    disk = mounted_disk(tmp_path / "disk")
+    if disk is None:
+        pytest.skip("needs the right to mount a file system")
+    yield disk.place
+    disk.unmount()

@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 
 from .corpora_on_disk import SPEAKERS, encoded
 
+ROOT = Path(__file__).resolve().parents[1]
 SPLIT_ROWS = {"train": 12, "test": 5}
 SHARD_ROWS = 4  # in row groups of two
 CONFIGURATIONS = ("az", "tr")
@@ -51,6 +52,7 @@ class DatasetHub:
         elsewhere: hosts other than the hub's that were asked for anything.
         failing: requests that will fail, each a part of ``METHOD /path`` and a status; emptied as they fail.
         held_at: what is asked of a path with this in it gets no answer before the context ends.
+        held: how many requests wait so.
         gone_at: a part of a path, and which time it is asked for half of it is sent and then the hub is gone: every
             connection is cut.
     """
@@ -61,6 +63,7 @@ class DatasetHub:
         self.elsewhere: set[str] = set()
         self.failing: list[tuple[str, int]] = []
         self.held_at: str | None = None
+        self.held = 0
         self.gone_at: tuple[str, int] | None = None
         self.gone = False
         self.ending = threading.Event()
@@ -102,7 +105,7 @@ class DatasetHub:
             "HF_UPDATE_DOWNLOAD_COUNTS": "0",  # which another host does
             "NO_PROXY": "127.0.0.1",
             "no_proxy": "127.0.0.1",
-            "PYTHONPATH": str(home),
+            "PYTHONPATH": f"{home}{os.pathsep}{ROOT}",
             "OMP_NUM_THREADS": "1",
         }  # fmt: skip
 
@@ -118,6 +121,7 @@ class DatasetHub:
                     hub.elsewhere.add(urlsplit(self.path).hostname or self.path)
                     reply = Reply(502)
                 elif hub.held_at and hub.held_at in self.path:
+                    hub.held += 1
                     hub.ending.wait()
                     reply = Reply(0)
                 else:

@@ -328,7 +328,10 @@ def test_a_recording_is_trained_on_or_skipped(number: int, way: str, outcome: An
 
 
 STREAM_ROWS: list[tuple[str, dict[str, Any], str | None]] = [
-    ("text null", {"text": None}, "the text is empty"),
+    ("text null", {"text": None}, "the text is null"),
+    ("text with a special token", {"text": "<|startoftranscript|>bir"}, "the text holds '<|startoftranscript|>'"),
+    ("text with a timestamp", {"text": "<|0.00|>bir<|1.00|>"}, "the text holds the timestamp '<|0.00|>'"),
+    ("text with a tag", {"text": "<|laughs|> bir <|EN|>"}, None),
     ("text blank", {"text": " \n "}, "the text is empty"),
     ("text of 10,000 letters", {"text": "a b" * 3333}, "tokens long"),
     ("right-to-left marks", {"text": "\u200fbir"}, None),

@@ -11,13 +11,14 @@ import pytest
 import launch.compare
 from trainer.comparison.charts import colours, seconds_at, thinned
 from trainer.comparison.comparison import Comparison, compare
-from trainer.comparison.cost_charts import label_sides
+from trainer.comparison.cost_charts import cost_against_rate
 from trainer.comparison.drawing import Axis, axis_over
 from trainer.comparison.examples import marked, setbacks, widest
+from trainer.comparison.figures import signed
 from trainer.comparison.markdown import comparison_markdown
 from trainer.comparison.page import comparison_page
 from trainer.comparison.reading import Prediction, read_arms
-from trainer.comparison.tables import against_baseline, notes, signed, verdict
+from trainer.comparison.tables import against_baseline, cost_table, judgement, notes, pair_table, verdict
 from trainer.config_file import ConfigError
 from trainer.scoring.breakdown import length_bin
 
@@ -60,7 +61,7 @@ def test_rates_are_those_of_the_evaluations(compared: Comparison, study: list[Pa
 
 def test_sentences_say_how_far_each_is_from_the_baseline(compared: Comparison) -> None:
     told = against_baseline(compared)
-    assert told[0] == "full: 20.07 points below plain Whisper [−23.16, −16.88], p < 0.001"
+    assert told[0] == "full: 20.07 points below plain Whisper [−25.22, −14.66], p < 0.001"
     assert len(told) == 4
 
 
@@ -85,7 +86,63 @@ def test_the_same_model_twice_is_not_distinguishable(tmp_path: Path) -> None:
     assert (pair.difference, pair.interval, pair.differs) == (0.0, (0.0, 0.0), False)
     assert (pair.p_bootstrap, pair.p_matched_pairs, pair.p_randomisation, pair.p_adjusted) == (1.0,) * 4
     assert "Not distinguishable at 5 % from it: b." in verdict(comparison)
-    assert against_baseline(comparison) == ["b: as many errors as a [0.00, 0.00], not distinguishable at 5 %"]
+    assert against_baseline(comparison) == [
+        "b: as many errors as a [0.00, 0.00], not distinguishable at 5 %, p = 1.000"
+    ]
+
+
+def test_few_speakers_are_told_as_the_reason(tmp_path: Path) -> None:
+    """Far more errors with all of five speakers, in which no test could find anything."""
+    said = sentences(50)
+    runs = [
+        write_run(tmp_path / name, said, misheard(said, rate, seed), speakers=5)
+        for name, rate, seed in (("good", 0.05, 1), ("bad", 0.6, 2))
+    ]
+    comparison = compare(read_arms(runs), "speaker")
+    (told,) = against_baseline(comparison)
+    assert "points above good [−∞, +∞], not distinguishable at 5 %: 5 values of speaker are too few" in told
+    assert pair_table(comparison).rows[0][-1].endswith("5 values of speaker are too few to find any difference")
+
+
+def test_a_pair_that_differs_only_by_itself_says_so(tmp_path: Path) -> None:
+    """One of 10 pairs: the interval, too, is that of the corrected test."""
+    said = sentences(60)
+    runs = [write_run(tmp_path / str(n), said, misheard(said, 0.2 + 0.035 * n, seed=n)) for n in range(5)]
+    comparison = compare(read_arms(runs))
+    alone = [pair for pair in comparison.pairs if pair.p_randomisation < 0.05 and not pair.differs]
+    assert alone and any(pair.differs for pair in comparison.pairs)
+    for pair in comparison.pairs:
+        assert pair.interval is not None
+        assert pair.differs != (pair.interval[0] <= 0 <= pair.interval[1])
+    told = judgement(comparison, alone[0])
+    assert "for this pair alone" in told and "as one of 10 pairs" in told
+
+
+def test_updates_are_those_of_the_weights_that_were_evaluated(tmp_path: Path) -> None:
+    said = sentences(20)
+    heard = misheard(said, 0.2, seed=1)
+    runs = [
+        write_run(tmp_path / "best", said, heard, summary={"steps": 30, "best_step": 20}),
+        write_run(tmp_path / "last", said, heard, summary={"steps": 30, "best_step": 30}),
+        write_run(tmp_path / "final", said, heard, summary={"steps": 30, "best_step": 20}, checkpoint="runs/x/final"),
+    ]
+    updates = [row[4] for row in cost_table(compare(read_arms(runs)), None).rows]
+    assert updates == ["20 of 30", "30", "30"]
+
+
+def test_a_resumed_run_shows_the_rate_it_began_with(tmp_path: Path) -> None:
+    said = sentences(20)
+    for name in ("resumed", "other"):
+        write_run(tmp_path / name, said, misheard(said, 0.2, seed=1))
+    lines = (tmp_path / "resumed" / "metrics.jsonl").read_text().splitlines()
+    row = {"step": 300, "kind": "resumed", "changed": ["optimizer.learning_rate: 3e-05 -> 1e-05", "so the window ..."]}
+    lines.insert(-1, json.dumps(row))
+    (tmp_path / "resumed" / "metrics.jsonl").write_text("\n".join(lines) + "\n")
+    comparison = compare(read_arms([tmp_path / "resumed", tmp_path / "other"]))
+    (difference,) = [one for one in comparison.differences if one.key == "optimizer.learning_rate"]
+    assert difference.values == ("1e-05 (3e-05 until step 300)", "1e-05")
+    told = " ".join(notes(comparison))
+    assert "resumed was resumed with another optimizer.learning_rate: 3e-05 until step 300, then 1e-05." in told
 
 
 def test_speakers_are_resampled_whole(study: list[Path], tmp_path: Path) -> None:
@@ -311,12 +368,11 @@ def test_axes_hold_their_values_and_have_ticks() -> None:
     assert Axis(0.0, 1.0).place(7) == 1.0
 
 
-def test_names_keep_off_each_other() -> None:
-    places = [(0.5, 100.0), (0.52, 104.0)]
-    (first, first_left), (second, second_left) = label_sides(
-        places, [(0.5, 110, 90), (0.52, 114, 94)], ["full", "lora"]
-    )
-    assert first_left != second_left or abs(100 + first - 104 - second) >= 12
+def test_names_stand_in_a_legend_and_not_among_the_markers(compared: Comparison) -> None:
+    """Beside them they covered each other, the axis and the bars."""
+    drawn = cost_against_rate(compared)
+    assert drawn.startswith('<ul class="legend">') and "<text" not in drawn
+    assert drawn.count("plain Whisper, ") == 3  # in a note under each chart
 
 
 def test_points_have_a_sign_unless_they_are_none() -> None:

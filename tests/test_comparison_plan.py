@@ -24,8 +24,9 @@ from trainer.comparison.planning import (
     plan_of_strategies,
     read_plan,
 )
-from trainer.comparison.running import is_evaluated, only_one, run_arm, run_logged
+from trainer.comparison.running import is_evaluated, run_arm, run_logged
 from trainer.config_file import ConfigError, dump_config, load_config
+from trainer.record.lock import only_one
 from trainer.stopping import StopRequest
 
 from .comparison_runs import misheard, sentences, write_evaluation
@@ -285,7 +286,8 @@ def start_plan(tmp_path: Path, kind: str) -> "subprocess.Popen[bytes]":
     script.write_text(SAVES)
     plan.write_text(
         "import sys\nfrom pathlib import Path\n"
-        "from trainer.comparison.running import only_one, run_logged\nfrom trainer.stopping import StopRequest\n"
+        "from trainer.comparison.running import run_logged\nfrom trainer.record.lock import only_one\n"
+        "from trainer.stopping import StopRequest\n"
         "folder = Path(sys.argv[1])\n"
         "with StopRequest() as stop, only_one(folder) as lock:\n"
         "    run_logged([sys.executable, *sys.argv[2:]], folder / 'log', stop, lock)\n"
@@ -313,7 +315,7 @@ def test_a_child_does_not_outlive_a_plan_that_is_killed(tmp_path: Path) -> None:
     process = start_plan(tmp_path, "child")
     process.kill()
     process.wait(20)
-    with pytest.raises(ConfigError, match="what is left of one"), only_one(tmp_path):
+    with pytest.raises(ConfigError, match="another job is at work on a plan"), only_one(tmp_path):
         pass  # the child is saving
     limit = time.monotonic() + 20
     while not (tmp_path / "saved").exists():
@@ -333,7 +335,7 @@ def wait_for(path: Path, process: "subprocess.Popen[bytes]", seconds: float = 60
 def test_one_plan_at_a_time_is_at_work_in_a_folder(tmp_path: Path) -> None:
     with only_one(tmp_path) as lock:
         child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, pass_fds=(lock,))
-    with pytest.raises(ConfigError, match="another plan, or what is left of one"), only_one(tmp_path):
+    with pytest.raises(ConfigError, match="another job is at work on a plan"), only_one(tmp_path):
         pass  # the child of a killed plan lives on
     child.communicate(b"\n")
     with only_one(tmp_path) as lock:

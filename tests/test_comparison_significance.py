@@ -8,14 +8,23 @@ import pytest
 import scipy.stats
 
 from trainer.comparison.significance import (
+    LEVEL,
+    Reals,
     bootstrap_p,
     draws_for,
+    exchanged_sums,
     holm,
+    holm_divisors,
     matched_pairs_p,
+    randomisation_interval,
     randomisation_p,
     sums_by_unit,
 )
-from trainer.scoring.intervals import percentiles, resampled_sums
+from trainer.scoring.intervals import Counts, percentiles, resampled_sums
+
+
+def p_of(differences: Counts, draws: int = 10_000) -> Reals:
+    return randomisation_p(differences, exchanged_sums(differences, draws))
 
 
 def test_sums_keep_the_utterances_of_a_unit_together() -> None:
@@ -66,8 +75,8 @@ def test_few_units_are_exchanged_in_every_way() -> None:
             for signs in itertools.product((1, -1), repeat=5)
         ]
         expected.append(sum(total >= abs(column.sum()) for total in totals) / 32)
-    assert randomisation_p(differences).tolist() == pytest.approx(expected)
-    assert randomisation_p(np.ones((5, 1), np.int64))[0] == 2 / 32  # nothing smaller is possible with 5 units
+    assert p_of(differences).tolist() == pytest.approx(expected)
+    assert p_of(np.ones((5, 1), np.int64))[0] == 2 / 32  # nothing smaller is possible with 5 units
 
 
 def test_drawn_exchanges_agree_with_scipy() -> None:
@@ -80,11 +89,11 @@ def test_drawn_exchanges_agree_with_scipy() -> None:
         n_resamples=9999,
         random_state=np.random.default_rng(0),
     )
-    ours = float(randomisation_p(differences)[0])
+    ours = float(p_of(differences)[0])
     assert 0 < ours < 0.5
     assert ours == pytest.approx(float(theirs.pvalue), abs=0.015)
-    assert randomisation_p(np.zeros((60, 1), np.int64))[0] == 1.0
-    assert randomisation_p(np.ones((60, 1), np.int64))[0] == pytest.approx(1 / 10_001)
+    assert p_of(np.zeros((60, 1), np.int64))[0] == 1.0
+    assert p_of(np.ones((60, 1), np.int64))[0] == pytest.approx(1 / 10_001)
 
 
 def test_matched_pairs_is_gillick_and_coxs_normal_test() -> None:
@@ -119,5 +128,70 @@ def test_however_many_pairs_a_difference_can_be_found() -> None:
 def test_under_the_null_five_per_cent_are_called_different() -> None:
     generator = np.random.default_rng(11)
     differences = generator.integers(0, 4, (40, 300)) - generator.integers(0, 4, (40, 300))
-    shares = (randomisation_p(differences, draws=500) < 0.05).mean()
+    shares = (p_of(differences, draws=500) < 0.05).mean()
     assert 0.01 < shares < 0.1
+
+
+@pytest.mark.parametrize("units", [3, 5, 6, 8, 12, 14, 40])
+def test_an_interval_leaves_out_0_exactly_where_the_test_finds_a_difference(units: int) -> None:
+    """Whatever the data and however many pairs the correction is for."""
+    generator = np.random.default_rng(units)
+    differed = 0
+    for _ in range(40):
+        words = generator.integers(0, 9, units) + (np.arange(units) == 0)
+        rates = 0.3 + 0.4 * generator.random(generator.integers(1, 6))
+        errors = np.stack([generator.binomial(words, rate) - generator.binomial(words, 0.3) for rate in rates], axis=1)
+        exchanged = exchanged_sums(np.column_stack([errors, words]), 600)
+        p_values = [float(p) for p in randomisation_p(errors, exchanged[:, :-1])]
+        for pair, (divisor, adjusted) in enumerate(zip(holm_divisors(p_values), holm(p_values), strict=True)):
+            total, spoken = float(errors[:, pair].sum()), float(words.sum())
+            interval = randomisation_interval(total, spoken, exchanged[:, pair], exchanged[:, -1], divisor)
+            assert interval is not None
+            assert interval[0] <= total / spoken <= interval[1]
+            assert (interval[0] <= 0 <= interval[1]) == (adjusted >= LEVEL)
+            differed += adjusted < LEVEL
+    assert differed > 0 or units < 8
+
+
+def test_an_interval_is_that_of_every_difference_tried_in_turn() -> None:
+    """r errors for each word are taken off the first system's, and the test asked again."""
+    generator = np.random.default_rng(3)
+    words = generator.integers(1, 9, 10)
+    errors = generator.binomial(words, 0.6) - generator.binomial(words, 0.3)
+    exchanged = exchanged_sums(np.column_stack([errors, words]))
+    found = randomisation_interval(float(errors.sum()), float(words.sum()), exchanged[:, 0], exchanged[:, 1])
+    assert found is not None
+    signs = np.array(list(itertools.product((1, -1), repeat=10)))
+    for r in np.linspace(-0.4, 1.2, 321):
+        rest = errors - r * words
+        p = (np.abs(signs @ rest) >= abs(rest.sum()) - 1e-9).mean()
+        assert (p >= LEVEL) == (found[0] - 1e-9 <= r <= found[1] + 1e-9), r
+
+
+@pytest.mark.parametrize("units", [7, 30])
+def test_an_interval_holds_the_true_difference_in_95_of_100(units: int) -> None:
+    """Where a percentile bootstrap of 7 units does in 87."""
+    generator = np.random.default_rng(units)
+    held = 0
+    for number in range(400):
+        words = generator.integers(3, 12, units)
+        errors = generator.binomial(words, 0.4) - generator.binomial(words, 0.3)
+        exchanged = exchanged_sums(np.column_stack([errors, words]), 499, seed=number)
+        found = randomisation_interval(float(errors.sum()), float(words.sum()), exchanged[:, 0], exchanged[:, 1])
+        assert found is not None
+        held += found[0] <= 0.1 <= found[1]
+    assert 0.92 <= held / 400 <= 0.99
+
+
+def test_too_few_units_bound_nothing() -> None:
+    errors, words = np.array([9, 8, 9, 9, 8]), np.array([10, 10, 10, 10, 10])
+    exchanged = exchanged_sums(np.column_stack([errors, words]))
+    found = randomisation_interval(43.0, 50.0, exchanged[:, 0], exchanged[:, 1])
+    assert found == (-math.inf, math.inf)
+    assert randomisation_interval(0.0, 0.0, exchanged[:, 0] * 0, exchanged[:, 1] * 0) is None
+
+
+def test_holms_divisors_reject_what_holm_does() -> None:
+    assert holm_divisors([0.001, 0.9, 0.001]) == [3, 1, 2]
+    assert holm_divisors([0.03, 0.01, 0.04, 0.02]) == [3, 4, 3, 3]
+    assert holm_divisors([]) == []

@@ -21,6 +21,7 @@ from trainer.doctor import combinations, devices, inputs, machine, report, softw
 from trainer.doctor.facts import Facts, Gpu, installed_versions
 from trainer.doctor.findings import Check, Finding, examine, told
 from trainer.gpu_peaks import peak_of
+from trainer.record import disk
 
 ROOT = Path(__file__).resolve().parents[1]
 GIB = 2**30
@@ -293,16 +294,16 @@ def test_bytes_of_a_runs_files() -> None:
     """The formula's terms; a real run's folders were within 1 % of it for every engine."""
     from trainer.config_file import load_config
 
-    def of(name: str, *overrides: str) -> tuple[storage.RunFiles, int, int]:
+    def of(name: str, *overrides: str) -> tuple[disk.RunFiles, int, int]:
         config = load_config(ROOT / "configs" / f"{name}.yaml", overrides)
         model = Facts(config).model
         whole = sum(parameter.numel() for parameter in model.parameters())
         trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
-        return storage.files_of_a_run(config, model), whole, trained
+        return disk.files_of_a_run(config, model), whole, trained
 
     files, whole, trained = of("base")
     assert files.checkpoint == 4 * whole + 8 * trained and files.folder == 4 * whole
-    assert files.total == 3 * files.checkpoint + 2 * files.folder + storage.OTHER_FILES
+    assert files.total == 3 * files.checkpoint + 2 * files.folder + disk.OTHER_FILES
     files, whole, trained = of("base", "model.strategy=lora", "optimizer.name=adamw_8bit")
     assert files.checkpoint == 6 * trained and trained < whole / 4
     files, whole, trained = of("base_zero2", "engine.precision=bf16")

@@ -125,6 +125,26 @@ def test_each_row_has_the_normalizer_of_its_language(evaluate: Evaluate, corpus:
     assert "evaluation.normalizer is 'english'" in outcome.complaint and "'az'" in outcome.complaint
 
 
+def test_a_missing_reference_is_left_out_and_an_empty_one_is_silence(
+    evaluate: Evaluate, corpus: Path, tmp_path: Path
+) -> None:
+    rows = pq.read_table(next(corpus.glob("validation-*.parquet"))).to_pylist()
+    texts = [None, "", "<|az|> bir", "<|0.00|>bir"]
+    changed = [row | {"text": text} for row, text in zip(rows, texts, strict=False)]
+    pq.write_table(pa.Table.from_pylist([*changed, *rows[4:]]), tmp_path / "texts.parquet")
+    source = f"{{files: {tmp_path / 'texts.parquet'}, columns: {{id: id}}}}"
+    outcome = evaluate(f"data.test={source}", "--output", tmp_path / "out")
+    assert outcome.code == 0, outcome.errors
+    figures, found = read(tmp_path / "out")
+    reasons = {row["id"]: row["reason"] for row in figures["skipped"]}
+    assert figures["utterances"] == 8 and len(reasons) == 3
+    assert reasons[rows[0]["id"]] == "the text is null, a missing value"
+    assert "'<|az|>', which is a special token" in reasons[rows[2]["id"]]
+    assert "the timestamp '<|0.00|>'" in reasons[rows[3]["id"]]
+    (silent,) = [row for row in found if row["id"] == rows[1]["id"]]
+    assert (silent["reference"], silent["substitutions"], silent["deletions"]) == ("", 0, 0)
+
+
 def test_an_english_only_checkpoint_is_measured_as_english(evaluate: Evaluate, models: Path, tmp_path: Path) -> None:
     shutil.copytree(models / "dual", tmp_path / "english")
     path = tmp_path / "english" / "generation_config.json"

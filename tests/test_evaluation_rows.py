@@ -112,11 +112,14 @@ def test_clips_that_are_too_long_are_left_out_but_not_broken(rows: list[dict[str
     assert sum(len(batch.ids) for batch in batches) == 7
 
 
-def test_a_row_without_text_is_evaluated_against_nothing(rows: list[dict[str, Any]], tmp_path: Path) -> None:
-    silent = [*rows[:2], rows[2] | {"text": None}]
-    (batches,), skipped = share_out(open_source(silent, tmp_path), 4, 1)
-    assert not skipped
-    assert dict(zip(batches[0].ids, batches[0].texts, strict=True))[rows[2]["id"]] == ""
+def test_an_empty_text_is_evaluated_against_nothing_and_a_missing_one_not_at_all(
+    rows: list[dict[str, Any]], tmp_path: Path
+) -> None:
+    texts = [rows[0], rows[1] | {"text": None}, rows[2] | {"text": ""}]
+    (batches,), skipped = share_out(open_source(texts, tmp_path), 4, 1)
+    assert [(row.id, row.reason) for row in skipped] == [(rows[1]["id"], "the text is null, a missing value")]
+    found = dict(zip(batches[0].ids, batches[0].texts, strict=True))
+    assert found == {rows[0]["id"]: rows[0]["text"], rows[2]["id"]: ""}
 
 
 @pytest.mark.parametrize("ranks", [1, 2])

@@ -24,6 +24,7 @@ from trainer.checkpoints import latest_checkpoint
 from trainer.config import RunConfig
 from trainer.config_file import load_config
 from trainer.model_card import Origin, origin_of
+from trainer.record.best import RECORD, read_record
 from trainer.reload_check import check_logits, logits_of
 from trainer.run import train
 from trainer.trained_weights import open_trained
@@ -255,9 +256,19 @@ def test_a_push_that_fails_leaves_the_folder(
 
 
 def test_the_card_knows_which_step_was_best(own_run: Path, own_step: Path) -> None:
+    """best/ says it itself; in a run of an older version the lowest of the metric that chose."""
     rows = [{"kind": "validation", "step": n, "word_error_rate": rate} for n, rate in ((1, 0.5), (2, 0.25), (3, 0.25))]
-    (own_run / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (own_run / "metrics.jsonl").write_text(
+        "".join(json.dumps(row | {"insertions": row["step"]}) + "\n" for row in rows)
+    )
+    record = read_record(own_run / "best")
+    assert record is not None
+    assert origin_of(own_run / "best") == Origin(record.step, record.word_error_rate, "az")
+    (own_run / "best" / RECORD).unlink()
     assert origin_of(own_run / "best") == Origin(2, 0.25, "az")
+    config = own_run / "config.yaml"
+    config.write_text(config.read_text().replace("best_metric: word_error_rate", "best_metric: insertions"))
+    assert origin_of(own_run / "best") == Origin(1, 0.5, "az")
     assert origin_of(own_run / "final") == Origin(2, 0.25, "az")
     assert origin_of(own_step.with_name("step_00000001")) == Origin(1, 0.5, "az")
     assert origin_of(own_run.parent) == Origin()

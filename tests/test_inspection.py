@@ -56,7 +56,9 @@ def test_a_clean_corpus_has_nothing_but_its_size_against_it() -> None:
 FAILURES: dict[str, dict[str, Any]] = {
     "rows that cannot be read": {"fault": "no audio", "audio": None},
     "audio that cannot be decoded": {"audio": b"RIFFnothing"},
+    "missing text": {"text": None},
     "empty text": {"text": " \n"},
+    "special tokens in the text": {"text": "<|startoftranscript|><|en|>one<|endoftext|>"},
     "text that is not Unicode": {"text": "half \ud800 of a pair"},
     "duration other than the corpus says": {"duration": 5.0},
 }
@@ -125,6 +127,19 @@ def test_labels_are_counted_with_the_checkpoints_tokenizer(tmp_path: Path) -> No
     assert "text too long for the decoder" not in found([fits, long], tokenizer=str(tmp_path), multilingual=False)
     with pytest.raises(DataError, match="cannot open the tokenizer of"):
         found([long], tokenizer=str(tmp_path / "none"))
+
+
+def test_special_tokens_are_told_from_tags_and_those_of_a_checkpoint_found_with_it(tmp_path: Path) -> None:
+    rows = [clip(0, text="<|0.00|>one<|1.20|>"), clip(1, text="one <|laughs|>"), clip(2, text="one [own]")]
+    findings = found(rows)
+    assert [example.id for example in findings["special tokens in the text"].examples] == ["clip-0"]
+    assert findings["special tokens in the text"].examples[0].detail == "<|0.00|>"
+    assert {example.id for example in findings["tags in the text"].examples} == {"clip-0", "clip-1", "clip-2"}
+    processor = build_byte_processor(["en"])
+    processor.tokenizer.add_tokens(["[own]"], special_tokens=True)
+    processor.save_pretrained(tmp_path)
+    examples = found(rows, tokenizer=str(tmp_path))["special tokens in the text"].examples
+    assert [example.id for example in examples] == ["clip-0", "clip-2"]
 
 
 def test_languages_that_training_would_refuse() -> None:

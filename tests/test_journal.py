@@ -1,13 +1,15 @@
 """What a run writes while it goes, and what is taken out of it when a run goes on from an earlier step."""
 
+import io
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from data.utterance import Skipped
-from trainer.journal import Journal, drop_after, whole_rows
+from trainer.journal import Journal, ProgressLine, drop_after, whole_rows
 
 
 def open_journal(folder: Path, from_step: int = 0, rank: int = 0, record_batches: bool = True) -> Journal:
@@ -136,3 +138,18 @@ def test_a_line_for_every_logged_step_where_there_is_no_terminal(
     shown = capsys.readouterr().out
     assert "step 4/10  loss 1.235" in shown
     assert "saved [step 4]" in shown
+
+
+def test_a_terminal_s_line_breaks_no_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Above the bar, in a terminal that is narrower than the path."""
+    terminal = io.StringIO()
+    monkeypatch.setattr(terminal, "isatty", lambda: True)
+    monkeypatch.setattr(sys, "stdout", terminal)
+    monkeypatch.setenv("COLUMNS", "40")
+    monkeypatch.setenv("TERM", "xterm")
+    path = "runs/" + "a_folder_with_a_long_name/" * 4
+    line = ProgressLine(10, 0)
+    assert line.bar is not None
+    line.say(f"step 2: saved {path}")
+    line.close()
+    assert path in terminal.getvalue()

@@ -1,5 +1,6 @@
 """Decoder input and labels as Whisper expects them: its prompt unlearned, its text and first end-of-text learned."""
 
+import re
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -124,3 +125,34 @@ def test_threads_may_encode_at_once(tokenizer: PreTrainedTokenizerBase) -> None:
     with ThreadPoolExecutor(8) as pool:
         encoded = list(pool.map(lambda text: encoder.encode(text, None), texts))
     assert encoded == [encoder.encode(text, None) for text in texts]
+
+
+@pytest.mark.parametrize("token", ["<|endoftext|>", "<|startoftranscript|>", "<|az|>", "<|notimestamps|>"])
+def test_a_special_token_that_is_written_out_is_no_word(tokenizer: PreTrainedTokenizerBase, token: str) -> None:
+    with pytest.raises(DataError, match=rf"the text holds '{re.escape(token)}', which is a special token of Whisper's"):
+        LabelEncoder(tokenizer, True, "az").encode(f"bir {token} iki", None)
+
+
+@pytest.mark.parametrize("text", ["<|0.00|> bir<|1.00|>", "bir<|29.98|>"])
+def test_timestamps_that_are_written_out_are_not_trained_on(tokenizer: PreTrainedTokenizerBase, text: str) -> None:
+    with pytest.raises(
+        DataError, match=r"the text holds the timestamp '<\|\d+\.\d\d\|>', and training with timestamps"
+    ):
+        LabelEncoder(tokenizer, True, "az").encode(text, None)
+
+
+def test_what_only_looks_like_a_special_token_is_text(tokenizer: PreTrainedTokenizerBase) -> None:
+    for text in ("<|laughs|>", "<|AZ|>", "a <| b |>", "< |az|>", "0.00"):
+        ids, _ = LabelEncoder(tokenizer, True, "az").encode(text, None)
+        assert bytes(ids[4:]).decode() == f" {text}"
+
+
+def test_words_that_were_added_to_a_tokenizer_may_be_learned_and_its_own_special_ones_not() -> None:
+    tokenizer = build_byte_processor(["az"]).tokenizer
+    tokenizer.add_tokens(["ə", "<|word|>"])
+    tokenizer.add_tokens(["[own]"], special_tokens=True)
+    encoder = LabelEncoder(tokenizer, True, "az")
+    assert encoder.encode("bir ə", None)[0][-1] == tokenizer.get_vocab()["ə"]
+    for token in ("[own]", "<|word|>"):
+        with pytest.raises(DataError, match=re.escape(token)):
+            encoder.encode(f"bir {token}", None)

@@ -269,7 +269,7 @@ def flawed(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, dict[str, str
     for number, text in texts.items():
         rows[number]["text"] = text
     reasons = {f"row{number}": "not audio" for number in audio} | {"row13": "no audio", "row16": "no audio"}
-    reasons |= {"row7": "the text is empty", "row22": "the text is empty", "row23": "tokens long"}
+    reasons |= {"row7": "the text is empty", "row22": "the text is null", "row23": "tokens long"}
     table = pa.Table.from_pylist(rows, schema=clip_table().schema)
     return write_shards(table, tmp_path_factory.mktemp("flawed")), reasons
 

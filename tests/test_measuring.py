@@ -22,13 +22,13 @@ from benchmarks.memory.cell_process import (
     resident_peak,
     take_steps,
 )
-from benchmarks.memory.cells import synthetic_group
-from benchmarks.memory.flops import step_flops
 from benchmarks.memory.jobs import Job
 from benchmarks.memory.random_weights import model_for_shape
 from data.loader import BatchGroup
 from tests.end_to_end import run
 from trainer.config_file import load_config
+from trainer.memory.cells import synthetic_group
+from trainer.memory.flops import step_flops
 from trainer.plan import planned_model
 
 SPEEDS = (

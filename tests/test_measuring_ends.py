@@ -58,6 +58,9 @@ def test_which_ends_of_a_try_say_something_of_memory(
         assert f"batch 4 ended for another reason than memory: {reason}" in outcome.complaint
     else:
         assert outcome.code == 0 and f"batch_size: {30 if fits else 3}\n" in outcome.output
+        kept = "4 x accumulation 1" if fits else "2 x accumulation 2"
+        said = f"With accumulation 1 a step is then {30 if fits else 3} utterances on each process, not the config's 4"
+        assert said in outcome.output and f"batch {kept} keeps it" in outcome.output
 
 
 def test_a_rank_that_cannot_be_started_leaves_none_behind(

@@ -9,26 +9,26 @@ from typing import Any
 import numpy as np
 import pytest
 
-import benchmarks.memory.predict_command
-from benchmarks.memory import advice
-from benchmarks.memory.allocator import MIDDLE_SEGMENT, SMALL_SEGMENT, CachingAllocator, serve
-from benchmarks.memory.cells import Cell, cell_of
+import trainer.memory.command
 from benchmarks.memory.check_command import CELLS, LIMIT, check_cell, config_of, is_near
-from benchmarks.memory.engines import state_bytes
-from benchmarks.memory.flops import step_flops
-from benchmarks.memory.gpus import GIB, GPUS, Gpu, find_gpu
-from benchmarks.memory.prediction import StepMemory, record_step
-from benchmarks.memory.timeline import Timeline
 from benchmarks.operations import own_operations
 from tests.end_to_end import run
 from trainer.config_file import ConfigError
+from trainer.memory import advice
+from trainer.memory.allocator import MIDDLE_SEGMENT, SMALL_SEGMENT, CachingAllocator, serve
+from trainer.memory.cells import Cell, cell_of
+from trainer.memory.engines import state_bytes
+from trainer.memory.flops import step_flops
+from trainer.memory.gpus import GIB, GPUS, Gpu, find_gpu
+from trainer.memory.prediction import StepMemory, record_step
+from trainer.memory.timeline import Timeline
 from trainer.optimizer import check_optimizer
 
 MIB = 2**20
 
 
 def predict(*arguments: object) -> Any:
-    return run(benchmarks.memory.predict_command.main, *arguments)
+    return run(trainer.memory.command.main, *arguments)
 
 
 def tiny_cell(tokens: int = 12, seconds: float = 2.0, **settings: Any) -> Cell:
@@ -193,6 +193,34 @@ def test_the_line_to_paste_keeps_the_utterances_of_a_step(
 ) -> None:
     config = config_of({"training.batch_size": batch, "training.accumulation": accumulation})
     assert advice.batch_to_paste(config, largest) == told
+
+
+@pytest.mark.parametrize(
+    ("wanted", "found", "said"),
+    [
+        (64, advice.Advice(30, 16, 4, 30), "30 does not divide the 64 utterances of a step on each GPU; 16 is"),
+        (64, advice.Advice(40, 16, 4, 30), "which keeps gradients between microbatches, at most 30 fit. 30 does"),
+        (64, advice.Advice(40, 32, 2, 32), "at most 32 fit."),
+        (8, advice.Advice(30, 8, 1, 30), "the config's step has no more than 8 utterances on each GPU"),
+        (7, advice.Advice(5, 5, 2, 5), "5 does not divide the 7 utterances of a step on each GPU, and 1"),
+        (64, advice.Advice(40, 40, 1, 40), "There is no room to accumulate"),
+        (64, advice.Advice(32, 32, 2, 32), ""),
+        (64, advice.Advice(64, 64, 1, 64), ""),
+    ],
+)
+def test_why_the_batch_to_paste_is_not_the_largest(wanted: int, found: advice.Advice, said: str) -> None:
+    told = advice.why_not_the_largest(found, wanted)
+    assert said in told and bool(said) == bool(told), told
+
+
+def test_the_command_says_why_it_advises_less_than_fits() -> None:
+    small = ("--gpu", "3 GiB", "--seconds", 5, "--tokens", 60)
+    outcome = predict("--config", "configs/tiny.yaml", *small, "training.batch_size=34", "training.accumulation=4")
+    largest = int(re.search(r"largest batch that fits is (\d+)", outcome.output)[1])  # type: ignore[index]
+    assert 17 < largest < 34, outcome.output
+    assert f"{largest} does not divide the 136 utterances of a step on each GPU; 17 is the largest that does" in (
+        outcome.output
+    )
 
 
 def test_accumulating_takes_the_memory_of_all_gradients() -> None:

@@ -9,11 +9,11 @@ import pytest
 
 import benchmarks.memory.predictions_command
 from benchmarks.memory import predictions
-from benchmarks.memory.advice import largest_batch
-from benchmarks.memory.gpus import Gpu, find_gpu
-from benchmarks.memory.prediction import StepMemory
 from benchmarks.memory.predictions import MODELS, Wanted, of_measured, predict, public_cell, settings_of, table, wanted
 from tests.end_to_end import run
+from trainer.memory.advice import largest_batch
+from trainer.memory.gpus import Gpu, find_gpu
+from trainer.memory.prediction import StepMemory
 
 TINY = replace(wanted("tiny", "frozen_encoder", (0, 1)), seconds=2.0, tokens=12, batches=(2, 4))
 

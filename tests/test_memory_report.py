@@ -197,18 +197,19 @@ def test_a_page_needs_nothing_else(results: Path) -> None:
 
 def test_figures_are_those_of_the_files(results: Path) -> None:
     sections, page, markdown = report(results)
-    public = rows_of(sections, "The public project's table")
+    public = rows_of(sections, "A public project's batches, predicted")
     assert public[1] == ("medium", "full", "28", "80.00", "80.50", "81.00", "no")
-    assert rows_of(sections, "The public project's table", 1)[1] == (
+    assert rows_of(sections, "A public project's batches, predicted", 1)[1] == (
         "whisper-medium, full, batch 28",
         "model.gradient_checkpointing=all",
         "21.25",
         "yes",
     )
-    assert rows_of(sections, "Largest batch that fits") == [
-        ("small", "full", "13 / none", "20 / 45", "1.92"),
-        ("small", "lora", "14 / 1", "", "1.50"),
-    ]
+    assert sections[0].title == "Which batch fits my GPU?"  # the reader's question comes first
+    one_gpu, zero = sections[0].tables
+    assert one_gpu.columns == ("model", "strategy", "A10 24GB", "A100 40GB", "TFLOP an utterance")
+    assert one_gpu.rows == [("small", "full", "13", "none", "1.92"), ("small", "lora", "14", "1", "1.50")]
+    assert (zero.title, zero.rows) == ("ZeRO-2 on 8 GPUs, on each of them", [("small", "full", "20", "45", "1.92")])
     assert rows_of(sections, "Memory against batch, predicted")[2][2:] == ("ZeRO-2 1", "8", "9.75", "10.25", "10.75")
     assert rows_of(sections, "Predicted against torch.profiler, on CPUs")[0][4:] == ("1,024.0", "1,024.0", "-1.23 %")
     assert rows_of(sections, "Side by side with the usual recipe")[2] == ("ratio", "", "8.58", "", "", "8.53")
@@ -269,7 +270,7 @@ def test_a_file_whose_writer_was_ended_is_reported(tmp_path: Path) -> None:
     ended["predictions"] |= {"public_project": [], "largest_batches": [], "cells": []}
     sections, _, _ = report(write(tmp_path / "memory", ended))
     assert len(rows_of(sections, "Cost of growth")) == 2
-    assert rows_of(sections, "Largest batch that fits") == []
+    assert sections[0].tables == ()
 
 
 def test_an_empty_folder_still_has_a_report(tmp_path: Path) -> None:

@@ -152,20 +152,23 @@ def test_from_python_with_speech_of_its_own(models: Path, corpus: Path, tmp_path
     assert len([line for line in said if line.startswith("p: ")]) == 2
 
 
-def test_a_silent_clip_is_left_out_and_named(suite: Suite, corpus: Path, tmp_path: Path) -> None:
+def test_a_silent_clip_and_one_without_a_transcript_are_left_out_and_named(
+    suite: Suite, corpus: Path, tmp_path: Path
+) -> None:
     rows = pq.read_table(next(corpus.glob("validation-*.parquet"))).to_pylist()[:6]
     soundfile.write(tmp_path / "silence.wav", np.zeros(16_000), 16_000)
     rows[0] |= {"id": "mute", "audio": {"bytes": (tmp_path / "silence.wav").read_bytes(), "path": "silence.wav"}}
+    rows[1] |= {"id": "untold", "text": None}
     pq.write_table(pa.Table.from_pylist(rows), tmp_path / "mute.parquet")
     speech = {"files": str(tmp_path / "mute.parquet"), "columns": {"id": "id"}}
     outcome = suite(speech=speech, utterances=None, ratios=[0], attention_utterances=0)
     assert outcome.code == 0, outcome.errors
     for name, figures in read(tmp_path / "run" / "noise_suite")["checkpoints"][0]["conditions"].items():
         if name != "non_speech":
-            assert figures["utterances"] == 5
-            assert [row["id"] for row in figures["skipped"]] == ["mute"]
-            assert "silence" in figures["skipped"][0]["reason"]
-    assert "1 left out, the first mute" in outcome.output
+            assert figures["utterances"] == 4
+            assert [row["id"] for row in figures["skipped"]] == ["mute", "untold"]
+            assert "silence" in figures["skipped"][0]["reason"] and "null" in figures["skipped"][1]["reason"]
+    assert "2 left out, the first mute" in outcome.output
 
 
 def noise_folder(folder: Path, names: tuple[str, ...]) -> Path:

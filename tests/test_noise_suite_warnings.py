@@ -131,7 +131,11 @@ def test_all_that_is_to_be_known_of_checkpoints_comes_first(
     said: list[str] = []
     result = run_suite(values, {"one": one, "other": other}, tmp_path / "out", say=said.append)
     assert result is not None
-    assert [line.startswith("warning: ") for line in said] == [True, True, False, False]
+    measured = [line for line in said if not line.startswith("note: ")]
+    assert [line.startswith("warning: ") for line in measured] == [True, True, False, False]
+    notes = [line for line in said if line.startswith("note: ")]
+    assert [line.split(":")[1] for line in notes] == [" one", " other"]  # the checkpoints forbid all but letters
+    assert all("4 of 4 references cannot be decoded as they are" in line for line in notes)
     assert "rain.wav" in said[0] and "wind.wav" in said[1]
     assert [one["trained_in"] for one in result["checkpoints"]] == [["rain.wav"], ["wind.wav"]]
 

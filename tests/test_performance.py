@@ -12,12 +12,14 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 
 import trainer.loop
+import trainer.non_finite
 from benchmarks.live_bytes import peak_live_bytes
 from data.loader import BatchGroup, TrainingBatches
 from modeling.linear import has_onednn
 from trainer.config import RunConfig
 from trainer.config_file import ConfigError, load_config
-from trainer.loop import NonFiniteLoss, Trainer
+from trainer.loop import Trainer
+from trainer.non_finite import NonFiniteLoss
 from trainer.run import train
 
 STEPS = ("training.steps=4", "data.validation=null", "checkpoints.every_steps=99", "logging.every_steps=1")
@@ -165,7 +167,7 @@ def test_what_the_ranks_agree_on_a_gradient_ends_the_run_on_each(
         told = figures.get("gradient_norm") is not None and (figures.get("loss") is not None) is in_step
         return replace(verdict, finite_gradient=not told)
 
-    monkeypatch.setattr(trainer.loop, "agree", agree)
+    monkeypatch.setattr(trainer.loop if in_step else trainer.non_finite, "agree", agree)
     with pytest.raises(NonFiniteLoss, match=f"step {1 if not in_step else 2}: the gradient is not a finite number"):
         train(load_config(tiny_config, [*STEPS, "logging.every_steps=99"]))
     assert not (tmp_path / "run" / "non_finite_loss.jsonl").exists()

@@ -40,8 +40,21 @@ def test_check_passes_for_every_recipe(
     assert [path.name for path in tmp_path.iterdir()] == ([] if augmentation is None else ["recordings"])
     assert re.search(r"│ parameters +│ [\d,]+ ", shown.out)
     config = load_config(recipe)
-    assert f"output_dir: {config.output_dir}" in shown.out
+    assert shown.out.startswith("┏")  # the plan comes first
+    assert re.search(rf"│ written to +│ {re.escape(config.output_dir)} ", shown.out)
+    assert "output_dir:" not in shown.out and "null" not in shown.out
     assert (NOT_LOOKED_AT in shown.out) == (config.data.train.hub is not None)
+
+
+def test_the_resolved_config_is_printed_where_it_is_asked_for(
+    tiny_config: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["train", "--config", str(tiny_config), "--check", "--verbose"])
+    with pytest.raises(SystemExit) as left:
+        run_command(launch.train.main)
+    shown = capsys.readouterr().out
+    assert left.value.code == 0
+    assert shown.startswith("┏") and shown.index("│ epochs") < shown.index("output_dir: ") < shown.index("training:")
 
 
 @pytest.mark.parametrize(

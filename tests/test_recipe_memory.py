@@ -9,13 +9,13 @@ from functools import cache
 
 import pytest
 
-from benchmarks.memory.advice import advise, fits
-from benchmarks.memory.cells import cell_of
-from benchmarks.memory.decoding_peak import evaluation_bytes
-from benchmarks.memory.gpus import GIB, find_gpu
-from benchmarks.memory.predict_command import precision_on
-from benchmarks.memory.prediction import StepMemory
 from tests.test_configs import SIZE_AND_ENGINE, recipe
+from trainer.memory.advice import advise, fits
+from trainer.memory.cells import cell_of
+from trainer.memory.command import precision_on
+from trainer.memory.decoding_peak import evaluation_bytes
+from trainer.memory.gpus import GIB, find_gpu
+from trainer.memory.prediction import StepMemory
 
 SAID = re.compile(r"# Predicted, not measured, on (.+), clips of 30 s: ([\d.]+) GiB at this batch; at most (\d+) fit")
 QUICK = {("tiny", ""), ("tiny", "_zero2"), ("base", "_ddp")}

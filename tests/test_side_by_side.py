@@ -9,14 +9,14 @@ import pytest
 import yaml
 
 import benchmarks.side_by_side
-from benchmarks.memory.cells import Cell
-from benchmarks.memory.flops import step_flops
 from benchmarks.memory.jobs import Job
 from benchmarks.operations import own_operations, peer_operations
 from benchmarks.side_by_side import compare, side_configs
 from tests.end_to_end import run
 from tests.untrained import save_checkpoint
 from trainer.config_file import load_config
+from trainer.memory.cells import Cell
+from trainer.memory.flops import step_flops
 
 JOB = Job({"training": {"seed": 5}}, data="stream", steps=2)
 

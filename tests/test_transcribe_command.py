@@ -217,7 +217,8 @@ def test_arguments_are_refused_before_a_model_is_loaded(recordings: Path, argume
         ("run", "did you mean run/best?"),
         ("runs/demo/best", "neither a folder nor a hub name"),
         ("run/checkpoints/step_00000004", "--resume"),
-        ("openai/whisper-tinny", "cannot open checkpoint openai/whisper-tinny"),
+        ("openai/whisper-tinny", "did you mean 'openai/whisper-tiny'?"),
+        ("team/whisper", "cannot open checkpoint team/whisper"),
     ],
 )
 def test_a_checkpoint_that_is_none(checkpoint: Path, recordings: Path, name: str, part: str) -> None:

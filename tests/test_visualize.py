@@ -290,7 +290,7 @@ def test_layer_numbers() -> None:
         (["good.wav", "--seconds", "31"], 2, ("--seconds", "'31' is not a number from 0.01 to 30")),
         (["good.wav", "--text", "  "], 2, ("--text '  ': the text is empty",)),
         (["good.wav", "--text", "a" * 40], 2, ("--text 'aaa", "41 tokens long; 20 fit")),
-        (["good.wav", "--text", "a <|endoftext|>"], 2, ("--text holds '<|endoftext|>'",)),
+        (["good.wav", "--text", "a <|endoftext|>"], 2, ("--text 'a <|endoftext|>': the text holds '<|endoftext|>'",)),
         (["good.wav", "--text", "a\udcff"], 2, ("--text holds what is no UTF-8",)),
         (["good.wav", "--noise", "nowhere.wav"], 2, ("nowhere.wav does not exist",)),
         (["good.wav", "--noise", "text.wav"], 1, ("text.wav: not audio",)),

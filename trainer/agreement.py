@@ -21,6 +21,7 @@ class Verdict:
         finite: every rank's loss is a finite number.
         finite_gradient: so was the gradient of the step before.
         stop: some rank was asked to stop.
+        failed: some rank could not read its next data.
         next_tokens: target tokens that all ranks have ready for the next step.
         next_noisy: those of them that are of noisy utterances.
         exhausted: every rank's data has run out.
@@ -32,6 +33,7 @@ class Verdict:
     finite: bool
     finite_gradient: bool
     stop: bool
+    failed: bool
     next_tokens: int
     next_noisy: int
     exhausted: bool
@@ -52,6 +54,7 @@ def agree(
     loss: torch.Tensor | None = None,
     gradient_norm: torch.Tensor | None = None,
     stop: bool = False,
+    failed: bool = False,
     next_tokens: int = 0,
     next_noisy: int = 0,
     exhausted: bool = False,
@@ -72,6 +75,7 @@ def agree(
             0.0,
             0.0,
             float(stop),
+            float(failed),
             next_tokens,
             next_noisy,
             float(not exhausted),
@@ -93,13 +97,14 @@ def agree(
         figures[-1] = (~torch.isfinite(gradient_norm.detach())).to(kind)
     if accelerator.num_processes > 1:
         torch.distributed.all_reduce(figures)
-    infinite, total, stops, tokens, noisy, live, rows_, broken_, utterances_, seconds, infinite_gradients = (
+    infinite, total, stops, failures, tokens, noisy, live, rows_, broken_, utterances_, seconds, infinite_gradients = (
         figures.tolist()
     )
     return Verdict(
         finite=infinite == 0,
         finite_gradient=infinite_gradients == 0,
         stop=stops > 0,
+        failed=failures > 0,
         next_tokens=int(tokens),
         next_noisy=int(noisy),
         exhausted=live == 0,

@@ -1,21 +1,50 @@
 """Resumable checkpoints and plain Hugging Face folders, each written beside its place and renamed when whole."""
 
+import dataclasses
 import json
+import random
 import shutil
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import safe_open
 
-from modeling.adapters import damage_told, has_adapter, refuse_names, save_adapter
+from modeling.adapters import adapter_weights, damage_told, has_adapter, refuse_names, save_adapter
 from modeling.strategies import trained_names
 
 from .config import CheckpointConfig
 from .engine import bare_model
+from .errors import SaveError
 from .evaluation import gather_objects
+from .record.disk import RunFiles, check_space
+from .record.durable import (
+    PARTIAL,
+    clean_up,
+    new_partial,
+    put_in_place,
+    size_of,
+    sync_tree,
+    write_manifest,
+    write_text,
+)
+from .record.saving import save_together
 
 BLUEPRINT = "model"  # the folder of a run that says what its checkpoints' weights belong to
+STATE = "run_state.json"
+# What an evaluation changes in the state.
+EVALUATED = (
+    "best",
+    "best_character_error_rate",
+    "best_step",
+    "best_word_error_rate",
+    "evaluated_step",
+    "evaluation_budget",
+    "evaluation_rows",
+    "patience_from",
+    "without_improvement",
+)
 
 
 @dataclass
@@ -36,6 +65,7 @@ class RunState:
         rows, broken: rows read so far, and broken ones among them.
         evaluated_step: the step whose weights were evaluated last.
         processes: how many ranks wrote the checkpoint.
+        lifted_limits: what the labels so far needed taken out of the generation config.
     """
 
     step: int = 0
@@ -54,6 +84,7 @@ class RunState:
     evaluation_rows: int | None = None
     evaluation_budget: list[float | None] | None = None
     processes: int = 1
+    lifted_limits: dict[str, list[int]] = field(default_factory=dict)
 
 
 class Checkpoints:
@@ -62,8 +93,11 @@ class Checkpoints:
     Of a model with an adapter only what is trained is kept: the base is opened again on a resume.
     """
 
-    def __init__(self, folder: Path, config: CheckpointConfig, accelerator: Any, model: Any) -> None:
+    def __init__(
+        self, folder: Path, config: CheckpointConfig, accelerator: Any, model: Any, expected: RunFiles
+    ) -> None:
         self.folder, self.config, self.accelerator = folder / "checkpoints", config, accelerator
+        self.expected = expected
         self.trained = set(trained_names(bare_model(model))) if has_adapter(bare_model(model)) else None
         self.on_deepspeed = accelerator.distributed_type.name == "DEEPSPEED"
         if self.trained is not None and not self.on_deepspeed:
@@ -76,37 +110,94 @@ class Checkpoints:
                 del state[key]
 
     def save(self, state: RunState, data_state: dict[str, Any]) -> Path:
-        """Write ``step_…`` whole or not at all; all ranks call it. ``data_state`` is this rank's."""
+        """Write ``step_…`` whole or not at all; all ranks call it. ``data_state`` is this rank's.
+
+        Raises:
+            SaveError: on every rank, where the disk is full on any; nothing is left of the new checkpoint, and earlier
+                ones are as they were.
+        """
         from data.loader import join_states
 
         accelerator = self.accelerator
         final = self.folder / f"step_{state.step:08d}"
-        partial = self.folder / f".partial_step_{state.step:08d}"
-        if accelerator.is_main_process:
-            shutil.rmtree(partial, ignore_errors=True)
-            partial.mkdir(parents=True)
-        accelerator.wait_for_everyone()
-        without_base = {"exclude_frozen_parameters": True} if self.trained is not None and self.on_deepspeed else {}
-        accelerator.save_state(str(partial), safe_serialization=True, **without_base)
         state.data = join_states(gather_objects(accelerator, data_state))
-        accelerator.wait_for_everyone()
-        if accelerator.is_main_process:
-            (partial / "run_state.json").write_text(json.dumps(asdict(state)), encoding="utf-8")
+        partial = final.with_name(PARTIAL + final.name)
+        without_base = {"exclude_frozen_parameters": True} if self.trained is not None and self.on_deepspeed else {}
+
+        def begin() -> None:
+            clean_up(self.folder)
+            earlier = list_checkpoints(self.folder)
+            needed = size_of(earlier[-1]) if earlier else self.expected.checkpoint
+            check_space(self.folder, needed, f"checkpoint {final.name}")
+            new_partial(final)
+
+        def write() -> None:
+            accelerator.save_state(str(partial), safe_serialization=True, **without_base)
+            sync_tree(partial)
+
+        def finish() -> None:
+            write_manifest(partial)
+            self.write_state(partial, state)
             put_in_place(partial, final)
             for old in list_checkpoints(self.folder)[: -self.config.keep]:
                 shutil.rmtree(old)
-        accelerator.wait_for_everyone()
+
+        try:
+            save_together(accelerator, final, begin, main_alone=True)
+            save_together(accelerator, final, write, waits=self.on_deepspeed)
+            save_together(accelerator, final, finish, main_alone=True)
+        except SaveError as error:
+            earlier = list_checkpoints(self.folder)
+            left = f"the last checkpoint is {earlier[-1].name}" if earlier else "there is no checkpoint yet"
+            raise SaveError(f"{error}; {left}") from error
         return final
 
+    def note_evaluation(self, state: RunState) -> None:
+        """Write into the checkpoint of this step, if there is one, what its evaluation found; all ranks call it."""
+        final = self.folder / f"step_{state.step:08d}"
+        if self.accelerator.is_main_process and final.exists():
+            saved = read_state(final)
+            found = {name: getattr(state, name) for name in EVALUATED}
+            self.write_state(final, dataclasses.replace(saved, **found))
+
+    def write_state(self, folder: Path, state: RunState) -> None:
+        write_text(folder / STATE, json.dumps(asdict(state)))
+
     def load(self, path: Path) -> RunState:
-        """Put weights, optimizer and random states back; all ranks call it. Reads the run's own engine files."""
+        """Put weights, optimizer and random states back; all ranks call it. Reads the run's own engine files.
+
+        Raises:
+            CheckpointError: if a file of it is missing or damaged.
+        """
         partly: dict[str, bool] = {}
         if self.trained is not None:
             partly = {"load_module_strict": False} if self.on_deepspeed else {"strict": False}
             if not self.on_deepspeed:
                 refuse_names(str(path), "lacks tensors that were trained", self.trained - stored_names(path))
-        self.accelerator.load_state(str(path), **partly)
+        with damage_told(path):
+            self.accelerator.load_state(str(path), **partly)
         return read_state(path)
+
+    def not_restored(self, path: Path) -> list[str]:
+        """A line on ranks whose random states were not put back, which Accelerate passes over; all ranks call it."""
+        rank = self.accelerator.process_index
+        file = path / f"random_states_{rank}.pkl"
+        restored = file.exists() and random_states_restored(file)
+        ranks = [str(rank) for rank, there in enumerate(gather_objects(self.accelerator, restored)) if not there]
+        if not ranks:
+            return []
+        return [f"{path} has no random states that fit rank {', '.join(ranks)} here: dropout goes on from the seed"]
+
+
+def random_states_restored(file: Path) -> bool:
+    """Whether this process has the random states that a checkpoint's file holds."""
+    with damage_told(file):
+        saved = torch.load(file, map_location="cpu", weights_only=False)
+    same = random.getstate() == saved["random_state"] and torch.equal(torch.get_rng_state(), saved["torch_manual_seed"])
+    if not torch.cuda.is_available():
+        return same
+    devices, current = saved.get("torch_cuda_manual_seed", []), torch.cuda.current_device()
+    return same and current < len(devices) and torch.equal(torch.cuda.get_rng_state(), devices[current])
 
 
 def stored_names(path: Path) -> set[str]:
@@ -119,12 +210,14 @@ def stored_names(path: Path) -> set[str]:
 
 
 def read_state(path: Path) -> RunState:
-    return RunState(**json.loads((path / "run_state.json").read_text(encoding="utf-8")))
+    """Raises: CheckpointError: if ``run_state.json`` is missing or damaged."""
+    with damage_told(path / STATE):
+        return RunState(**json.loads((path / STATE).read_text(encoding="utf-8")))
 
 
 def list_checkpoints(folder: Path) -> list[Path]:
-    """Whole checkpoints, oldest first."""
-    return sorted(path for path in folder.glob("step_*") if (path / "run_state.json").exists())
+    """Checkpoints that were put in place, oldest first; they may have been damaged since."""
+    return sorted(path for path in folder.glob("step_*") if (path / STATE).exists())
 
 
 def latest_checkpoint(run_folder: Path) -> Path | None:
@@ -132,61 +225,68 @@ def latest_checkpoint(run_folder: Path) -> Path | None:
     return found[-1] if found else None
 
 
-def save_pretrained(accelerator: Any, model: Any, processor: Any, folder: Path) -> None:
+def save_pretrained(
+    accelerator: Any, model: Any, processor: Any, folder: Path, beside: dict[str, str] | None = None
+) -> None:
     """Write a plain Hugging Face folder, weights as safetensors, with the processor; all ranks call it.
 
     Of a model with an adapter it is the adapter's folder, as peft writes them.
-    """
-    from modeling.processors import save_processor
 
+    Args:
+        beside: files to lie in the folder too: their texts by name.
+
+    Raises:
+        SaveError: on every rank, if the disk is full; what stood in ``folder`` is as it was.
+    """
     bare = bare_model(model)
     weights = accelerator.get_state_dict(model)  # collective: under ZeRO-3 the parameters are gathered
-    if accelerator.is_main_process:
-        partial = folder.with_name(f".partial_{folder.name}")
-        shutil.rmtree(partial, ignore_errors=True)
-        if has_adapter(bare):
-            save_adapter(bare, weights, partial)
-        else:
-            if bare.config.tie_word_embeddings:
-                weights.pop("proj_out.weight", None)  # DeepSpeed's copy no longer shares memory with the embeddings
-            bare.save_pretrained(partial, state_dict=weights, safe_serialization=True)
-        save_processor(processor, partial)
-        put_in_place(partial, folder)
-    accelerator.wait_for_everyone()
+
+    def write() -> None:
+        if bare.config.tie_word_embeddings:
+            weights.pop("proj_out.weight", None)  # DeepSpeed's copy no longer shares memory with the embeddings
+        stored = adapter_weights(weights) if has_adapter(bare) else weights
+        needed = sum(tensor.numel() * tensor.element_size() for tensor in stored.values())
+        check_space(folder.parent, needed, str(folder))
+        write_folder(bare, weights, processor, folder, beside or {})
+
+    save_together(accelerator, folder, write, main_alone=True)
 
 
-def save_blueprint(model: Any, processor: Any, folder: Path) -> None:
-    """Write all that a plain Hugging Face folder holds but the weights; called by one process.
+def save_blueprint(accelerator: Any, model: Any, processor: Any, folder: Path) -> None:
+    """Write all that a plain Hugging Face folder holds but the weights; all ranks call it.
 
     A resumable checkpoint has weights alone: with this it can be exported without what the run was begun from.
+
+    Raises:
+        SaveError: as :func:`save_pretrained`.
     """
+
+    def write() -> None:
+        write_folder(bare_model(model), None, processor, folder, {})
+
+    save_together(accelerator, folder, write, main_alone=True)
+
+
+def write_folder(
+    bare: Any, weights: dict[str, Any] | None, processor: Any, folder: Path, beside: dict[str, str]
+) -> None:
+    """A model's or an adapter's folder, put in place once it is whole; without ``weights`` all of it but them."""
     from transformers.dynamic_module_utils import custom_object_save
 
     from modeling.processors import save_processor
 
-    bare = bare_model(model)
-    partial = folder.with_name(f".partial_{folder.name}")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
+    partial = new_partial(folder)
     if has_adapter(bare):
-        save_adapter(bare, None, partial)
-        save_processor(processor, partial)
-        put_in_place(partial, folder)
-        return
-    bare.config.architectures = [type(bare).__name__]
-    if type(bare)._auto_class is not None:  # code that is not transformers' own travels along
-        custom_object_save(bare, partial, config=bare.config)
-    bare.config.save_pretrained(partial)
-    bare.generation_config.save_pretrained(partial)
+        save_adapter(bare, weights, partial)
+    elif weights is not None:
+        bare.save_pretrained(partial, state_dict=weights, safe_serialization=True)
+    else:
+        bare.config.architectures = [type(bare).__name__]
+        if type(bare)._auto_class is not None:  # code that is not transformers' own travels along
+            custom_object_save(bare, partial, config=bare.config)
+        bare.config.save_pretrained(partial)
+        bare.generation_config.save_pretrained(partial)
     save_processor(processor, partial)
+    for name, text in beside.items():
+        (partial / name).write_text(text, encoding="utf-8")
     put_in_place(partial, folder)
-
-
-def put_in_place(partial: Path, final: Path) -> None:
-    """Rename a folder that is whole to its name, in place of what bears it."""
-    old = final.with_name(f".old_{final.name}")
-    shutil.rmtree(old, ignore_errors=True)
-    if final.exists():
-        final.rename(old)
-    partial.rename(final)
-    shutil.rmtree(old, ignore_errors=True)

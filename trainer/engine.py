@@ -14,6 +14,7 @@ import torch
 
 from .config import RunConfig
 from .config_file import ConfigError
+from .optimizer import build_optimizer
 
 # In numbers, not bytes. DeepSpeed's own are 5e8 and 1e9: buffers as large as a whole Whisper, whose parameters ZeRO-3
 # would then never let go. A layer of whisper-large has about 3e7 parameters, its embeddings have 7e7.
@@ -169,6 +170,27 @@ def deepspeed_config(config: RunConfig, precision: str) -> dict[str, Any]:
     if precision == "fp16":
         settings["fp16"] = {"enabled": True}
     return settings
+
+
+def prepare(config: RunConfig, accelerator: Any, model: Any) -> tuple[Any, Any]:
+    """The model and its optimizer, wrapped by the engine that the config asks for.
+
+    Raises:
+        ConfigError: if the optimizer cannot be had, or another engine was built.
+    """
+    optimizer = build_optimizer(model, config, accelerator.device)
+    model, optimizer = accelerator.prepare(model, optimizer)
+    check_prepared(config, accelerator, model)
+    return model, optimizer
+
+
+def check_prepared(config: RunConfig, accelerator: Any, model: Any) -> None:
+    """The engine that runs must be the one that was asked for; libraries have swapped it without a word."""
+    stage = model.zero_optimization_stage() if type(model).__name__ == "DeepSpeedEngine" else 0
+    if stage != config.engine.zero_stage:
+        raise ConfigError(
+            f"engine.zero_stage is {config.engine.zero_stage}, but {type(model).__name__} with stage {stage} was built"
+        )
 
 
 def bare_model(model: Any) -> Any:

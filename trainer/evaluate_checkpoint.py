@@ -1,6 +1,7 @@
 """Word and character error rate of a checkpoint on a split of a config's data, alone or beside plain Whisper."""
 
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -126,14 +127,24 @@ def decode_split(
     config: RunConfig, accelerator: Any, name: str, revision: str | None, source: Source
 ) -> tuple[Any, Evaluation]:
     """One checkpoint's evaluation; the accelerator is built once the first is known to open."""
+    from modeling.checkpoint_parts import check_parts
     from modeling.checkpoints import open_model, open_processor
 
+    from .decoding_limits import evaluation_remarks
     from .languages import check_known
+    from .out_of_memory import MemoryTold, evaluation_of
     from .run import build_evaluator
 
     model, processor = open_model(name, revision), open_processor(name, revision)
+    check_parts(name, model, processor)
     check_known({"data.language": config.data.language, f"{source.name}.language": source.config.language}, model)
     check_positions(config.evaluation, model)
     accelerator = accelerator or build_accelerator(config)
     model.to(accelerator.device)
-    return accelerator, build_evaluator(config, accelerator, processor, source, in_training=False).run(model)
+    evaluator = build_evaluator(config, accelerator, processor, source, in_training=False)
+    with MemoryTold(evaluation_of(config, name, model), accelerator):
+        evaluation = evaluator.run(model)
+    if accelerator.is_main_process:
+        for remark in evaluation_remarks(evaluation, model, processor.tokenizer):
+            print(f"note: {name}: {remark}", file=sys.stderr)
+    return accelerator, evaluation

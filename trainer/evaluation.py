@@ -174,14 +174,20 @@ class Evaluator:
                 raise
             raise DataError(str(error)) from None  # a row is no reason to lose the steps since the last checkpoint
 
-    def run(self, model: Any, stop_asked: Callable[[], bool] = lambda: False, rows: int | None = None) -> Evaluation:
+    def run(
+        self,
+        model: Any,
+        stop_asked: Callable[[], bool] = lambda: False,
+        rows: int | None = None,
+        first_batch_alone: bool = False,
+    ) -> Evaluation:
         """Decode everything; all ranks must call it, and get the same result.
 
         Ranks without a batch decode silence at parameters that are spread over ranks, since all must take part.
 
         Args:
-            rows: of the subset only so many, as an earlier evaluation took (``Evaluation.rows``); the budget of time
-                then does not count.
+            rows: of the subset only so many, as an earlier evaluation took (``Evaluation.rows``), whatever the budget.
+            first_batch_alone: end after the first turn in which a rank had something to decode.
 
         Raises:
             Interrupted: if a stop is asked for on any rank.
@@ -205,6 +211,8 @@ class Evaluator:
                 if turn.audio is not None or spread:
                     texts = self.decode(bare, turn.audio, spread)
                 share.add(turn, texts, language)
+                if first_batch_alone and agree(accelerator, utterances=len(share.predictions)).utterances:
+                    break
                 if first:
                     share.warm_up_seconds = time.perf_counter() - start
                     share.warm_up_audio_seconds, first = share.audio_seconds, False

@@ -75,8 +75,8 @@ def export(options: ExportOptions) -> None:
     from modeling.checkpoints import as_plain_whisper
     from modeling.processors import save_processor
 
-    from .checkpoints import put_in_place
     from .model_card import origin_of, write_card
+    from .record.durable import put_in_place
     from .reload_check import check_logits, check_tensors, fresh_logits, logits_of, round_weights
     from .trained_weights import open_trained
 

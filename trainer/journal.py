@@ -9,6 +9,7 @@ from typing import Any
 
 from data.utterance import Skipped
 
+from .record.durable import write_text
 from .scoring.error_rates import ScoredUtterance
 
 
@@ -128,7 +129,7 @@ class ProgressLine:
 
     def say(self, text: str) -> None:
         if self.bar is not None:
-            self.bar.console.print(text, markup=False, highlight=False)
+            self.bar.console.print(text, markup=False, highlight=False, soft_wrap=True)  # which breaks no path
         else:
             print(text, flush=True)
 
@@ -139,8 +140,11 @@ class ProgressLine:
 
 def append(path: Path, row: dict[str, Any]) -> None:
     """One line at the end of a JSONL file, in one write."""
-    with path.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(row, ensure_ascii=False) + "\n")
+    try:
+        with path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row, ensure_ascii=False) + "\n")
+    except OSError as error:  # a failed write does not name its file
+        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 def drop_after(path: Path, step: int) -> None:
@@ -148,9 +152,7 @@ def drop_after(path: Path, step: int) -> None:
     if not path.exists():
         return
     kept = [row for row in whole_rows(path) if row.get("step", 0) <= step]
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in kept), encoding="utf-8")
-    temporary.replace(path)
+    write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in kept))
 
 
 def whole_rows(path: Path) -> list[dict[str, Any]]:

@@ -59,13 +59,17 @@ def label_encoder(config: RunConfig, model: Any, processor: Any) -> LabelEncoder
     """The label encoder that fits the model.
 
     Raises:
+        CheckpointError: as :func:`modeling.checkpoint_parts.check_parts`, before anything is trained.
         ConfigError, DataError: if the model does not know the language, or needs one and the config has none.
     """
+    from modeling.checkpoint_parts import check_parts  # seconds to import
+    from modeling.decoding import is_multilingual
+
     data = config.data
     language = data.language
+    check_parts(config.model.checkpoint or config.model.processor or "model.architecture", model, processor)
     check_known(named_languages(config), model)
-    default = model.config.vocab_size >= 51_865
-    multilingual = bool(getattr(model.generation_config, "is_multilingual", default))
+    multilingual = is_multilingual(model)
     for key, source in zip(data.train_names, data.training_sources, strict=True):
         if multilingual and not (language or source.language or source.columns.language):
             raise ConfigError(

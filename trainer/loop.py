@@ -5,7 +5,8 @@ import math
 import time
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -21,31 +22,21 @@ from .batch import silent_batch, to_batch
 from .checkpoints import Checkpoints, RunState, save_pretrained
 from .clipping import clip_in_step, fused_optimizer, gradient_norm
 from .config import RunConfig
+from .decoding_limits import DecodingLimits
 from .encoder_cache import open_encoder_cache
 from .engine import bare_model
-from .evaluation import Evaluation, Evaluator, Interrupted
 from .first_step import FirstStep
-from .improvement import describe_patience, note_evaluation, out_of_patience
-from .journal import Journal, append
+from .improvement import out_of_patience
+from .journal import Journal
 from .meter import Meter
 from .noise_target import noise_arguments
+from .non_finite import FiniteCheck
 from .offload import OffloadedActivations
 from .optimizer import logged_learning_rates, set_learning_rates
 from .stopping import StopRequest
+from .validation import Validation
 
 MIN_ROWS_TO_JUDGE = 100  # the share of broken rows is taken of at least so many
-
-
-class NonFiniteLoss(RuntimeError):
-    """A rank's loss, or the gradient's norm, is not a finite number."""
-
-
-class Unchecked(NamedTuple):
-    """The gradient norm of a step that was taken, which nobody has waited for yet, and what it was taken on."""
-
-    step: int
-    norm: torch.Tensor
-    audio: AudioBatch | None
 
 
 @dataclass
@@ -58,7 +49,7 @@ class Trainer:
     optimizer: Any
     processor: Any
     batches: TrainingBatches
-    evaluator: Evaluator | None
+    validation: Validation | None
     checkpoints: Checkpoints
     journal: Journal
     state: RunState
@@ -71,21 +62,30 @@ class Trainer:
         self.silence = silent_batch([bare.config.decoder_start_token_id])
         self.parts = self.accelerator.num_processes * self.config.training.accumulation  # the engine divides by it
         self.meter = Meter()
+        self.limits = DecodingLimits(self.accelerator, self.model, self.processor, self.state, self.journal)
         self.watch = AttentionWatch(self.accelerator, self.model)
         self.fused = fused_optimizer(self.accelerator, self.optimizer)
-        self.unchecked: Unchecked | None = None
-        offload = self.config.performance.offload_activations
-        self.offload = OffloadedActivations(bare.parameters()) if offload else None
+        self.finite = FiniteCheck(self.accelerator, Path(self.config.output_dir))
+        self.failure: Exception | None = None  # why this rank has no more data
+        self.trained: dict[str, Any] | None = None  # where the data stood after the last step
+        self.saved_step = self.state.step
+        self.final_step: int | None = None  # whose weights final/ holds, as far as this start wrote it
+        self.offload = OffloadedActivations(bare.parameters()) if self.config.performance.offload_activations else None
         self.encoder_cache = open_encoder_cache(self.config, self.accelerator, bare, self.log_mel, self.padding)
 
     def train(self) -> bool:
         """Train to the last step, or until a stop is asked for; the state is then saved. False if it was stopped."""
-        config, state = self.config, self.state
+        state = self.state
         self.model.train()  # a checkpoint opens in evaluation mode, without dropout and gradient checkpointing
-        stopped = self.evaluate_if_due(state.step)
-        group, targets = self.find_data(self.batches.next_group(config.training.accumulation))
+        stopped = self.begin()
+        found: tuple[BatchGroup, Targets] | None = None
+        if not (stopped or self.finished):
+            with self.stop.nothing_to_save():
+                found = self.find_data(self.next_group())
+            stopped = found is None
         proof: FirstStep | None = FirstStep(bare_model(self.model))
-        while not (stopped or self.finished):
+        while found is not None and not (stopped or self.finished):
+            group, targets = found
             started = time.perf_counter()
             upcoming, verdict = self.train_step(group, targets)
             seconds = time.perf_counter() - started
@@ -96,15 +96,44 @@ class Trainer:
             self.meter.end_step(seconds)
             self.log_step(verdict)
             self.check_quarantine(group.state)
-            stopped = verdict.stop or self.evaluate_if_due(state.step)
-            last = self.finished
-            if stopped or last or state.step % config.checkpoints.every_steps == 0:
-                self.save_checkpoint(group.state)
-            if not (stopped or last):
-                group, targets = self.find_data(upcoming, verdict)
+            self.trained = group.state
+            stopped = self.end_step(group.state, verdict.stop)
+            if not (stopped or self.finished):
+                found = self.find_data(upcoming, verdict)
+                stopped = found is None
         if self.encoder_cache is not None:
             self.journal.say(f"performance.cache_encoder: {self.encoder_cache.describe()}")
+        if not stopped:
+            self.save_final()
         return not stopped
+
+    def begin(self) -> bool:
+        """Evaluate what a resumed run has not evaluated yet, else one batch; true if a stop was asked for meanwhile."""
+        if self.validation is None or self.validation.is_due or self.finished:
+            return self.evaluate_if_due()
+        return self.validation.rehearse()
+
+    def end_step(self, data_state: dict[str, Any], stop: bool) -> bool:
+        """Save what is due and only then evaluate, which may fail; true if the run is to stop.
+
+        A checkpoint that is due only because of the evaluation, or of a stop meanwhile, is saved after it.
+        """
+        state, config = self.state, self.config
+        is_last = state.step >= config.training.steps
+        saved = stop or is_last or state.step % config.checkpoints.every_steps == 0
+        if saved:
+            self.save_checkpoint(data_state)
+        if is_last and not stop:
+            self.save_final()
+        stopped = stop or self.evaluate_if_due()
+        if not saved and (stopped or self.finished):
+            self.save_checkpoint(data_state)
+        return stopped
+
+    def save_final(self) -> None:
+        if self.final_step != self.state.step:
+            save_pretrained(self.accelerator, self.model, self.processor, self.journal.folder / "final")
+            self.final_step = self.state.step
 
     @property
     def finished(self) -> bool:
@@ -120,18 +149,18 @@ class Trainer:
             NonFiniteLoss: on every rank, before anything is updated. Of a gradient it may come a step later: the
                 update was left out then, too.
         """
-        accelerator, training = self.accelerator, self.config.training
-        step = self.state.step + 1
+        accelerator, training, step = self.accelerator, self.config.training, self.state.step + 1
         set_learning_rates(self.optimizer, self.config.optimizer, step, training.steps)
         for number, audio in enumerate(group.batches, start=1):
             with accelerator.accumulate(self.model):
                 loss = self.loss(audio, targets.tokens / self.parts, targets.noisy / self.parts)
                 reached_end = number == training.accumulation
-                upcoming = self.batches.next_group(training.accumulation) if reached_end else BatchGroup([], True)
+                upcoming = self.next_group() if reached_end else BatchGroup([], True)
                 verdict = agree(
                     accelerator,
                     loss=loss,
-                    gradient_norm=self.unchecked.norm if self.unchecked else None,
+                    failed=self.failure is not None,
+                    gradient_norm=self.finite.norm,
                     stop=self.stop.asked,
                     next_tokens=upcoming.target_tokens,
                     next_noisy=upcoming.noisy_tokens,
@@ -141,16 +170,16 @@ class Trainer:
                     utterances=len(audio.ids) if audio else 0,
                     audio_seconds=float(audio.audio_lengths.sum()) / SAMPLING_RATE if audio else 0.0,
                 )
-                self.refuse_gradient(verdict)
+                self.finite.heed(verdict, self.state.step)
                 if not verdict.finite:
-                    self.refuse(step, "loss", loss.detach(), audio if not torch.isfinite(loss) else None)
+                    self.finite.refuse(step, "loss", loss.detach(), audio if not torch.isfinite(loss) else None)
                 accelerator.backward(loss)
                 if accelerator.sync_gradients:
                     self.meter.gradient_norm = norm = self.clip_gradients()
                     if norm is not None and accelerator.mixed_precision != "fp16":  # whose scaling skips such a step
-                        self.unchecked = Unchecked(step, norm, audio)
+                        self.finite.note(step, norm, audio)
                     if self.fused is None:  # which leaves everything alone where the norm is not finite
-                        self.check_gradient()
+                        self.finite.check()
                 self.optimizer.step()
                 self.optimizer.zero_grad()
             self.meter.add(verdict, self.parts)
@@ -158,6 +187,7 @@ class Trainer:
         self.state.step = step
         self.state.rows += verdict.rows
         self.state.broken += verdict.broken
+        self.limits.see(group.batches)
         self.journal.batch(step, [audio.ids if audio else [] for audio in group.batches])
         self.journal.quarantine(group.skipped)
         return upcoming, verdict
@@ -169,8 +199,7 @@ class Trainer:
         settings = self.config.noise
         options = (self.config.data.masks, settings.loss_weight > 0, settings.loss_frames == "speech")
         batch = to_batch(audio or self.silence, log_mel, self.padding, self.accelerator.device, *options)
-        known = (batch.noise_target, batch.noise_positions)
-        noise = noise_arguments(settings, *known, self.state.step + 1, noisy)
+        noise = noise_arguments(settings, batch.noise_target, batch.noise_positions, self.state.step + 1, noisy)
         with self.offload or nullcontext():
             output = self.model(
                 batch.features,
@@ -199,34 +228,31 @@ class Trainer:
             return norm
         return self.accelerator.clip_grad_norm_(self.model.parameters(), limit if limit > 0 else math.inf)
 
-    def check_gradient(self) -> None:
-        """Wait for the last step's gradient norm, and end the run on every rank if any rank's is not a finite number.
-
-        All ranks must call it after the same step.
-        """
-        if self.unchecked is not None:
-            norm = torch.as_tensor(self.unchecked.norm, device=self.accelerator.device)  # DeepSpeed's is a number
-            self.refuse_gradient(agree(self.accelerator, gradient_norm=norm))
-
-    def refuse_gradient(self, verdict: Verdict) -> None:
-        """End the run if the ranks have agreed that the last step's gradient is none, whatever this rank's norm is."""
-        unchecked, self.unchecked = self.unchecked, None
-        if verdict.finite_gradient:
-            return
-        step, norm, audio = unchecked or (self.state.step, math.nan, None)
-        self.refuse(step, "gradient", norm, None if math.isfinite(float(norm)) else audio)
-
-    def find_data(self, group: BatchGroup, verdict: Verdict | None = None) -> tuple[BatchGroup, Targets]:
+    def find_data(self, group: BatchGroup, verdict: Verdict | None = None) -> tuple[BatchGroup, Targets] | None:
         """The next group with targets on any rank, and their numbers on all; a new epoch where all have run out.
 
-        Rows that groups without targets skipped are counted with the group that is found.
+        Rows that groups without targets skipped are counted with the group that is found. None, with everything saved,
+        where a stop is asked for meanwhile.
         """
         fresh_epochs, rows = 0, 0
         skipped: list[Skipped] = []
         while True:
             if verdict is None:
                 ready, noisy = group.target_tokens, group.noisy_tokens
-                verdict = agree(self.accelerator, next_tokens=ready, next_noisy=noisy, exhausted=group.exhausted)
+                verdict = agree(
+                    self.accelerator,
+                    stop=self.stop.asked,
+                    failed=self.failure is not None,
+                    next_tokens=ready,
+                    next_noisy=noisy,
+                    exhausted=group.exhausted,
+                )
+            if verdict.failed or verdict.stop:
+                if self.trained is not None and self.saved_step != self.state.step:
+                    self.save_checkpoint(self.trained)
+                if verdict.stop:
+                    return None
+                raise self.failure or DataError("another rank could not read its data; its message says why")
             rows, skipped = rows + group.rows, skipped + group.skipped
             if verdict.next_tokens:
                 return replace(group, rows=rows, skipped=skipped), verdict.next_targets
@@ -238,19 +264,17 @@ class Trainer:
                     first = f"; the first is {skipped[0].id}: {skipped[0].reason}" if skipped else ""
                     raise DataError(f"{described}: not one utterance can be trained on{first}")
                 self.batches.next_epoch()
-            group, verdict = self.batches.next_group(self.config.training.accumulation), None
+            group, verdict = self.next_group(), None
 
-    def refuse(self, step: int, what: str, value: Any, audio: AudioBatch | None) -> None:
-        """End the run on every rank, this rank's batch written down if it is to blame; nothing is saved."""
-        path = self.journal.folder / "non_finite_loss.jsonl"
-        if audio is not None:
-            rank = self.accelerator.process_index
-            append(path, {"step": step, "rank": rank, what: str(float(value)), "ids": audio.ids})
-        self.accelerator.wait_for_everyone()
-        raise NonFiniteLoss(
-            f"step {step}: the {what} is not a finite number; the step is not part of any checkpoint. The batch's ids "
-            f"are in {path}; --resume goes on from the last checkpoint"
-        )
+    def next_group(self) -> BatchGroup:
+        """This rank's microbatches of the next step; none where a stop is asked for before they come, nor where they
+        cannot be had, and ``failure`` says why."""
+        nothing = BatchGroup([], True)
+        try:
+            return self.stop.unless_asked(nothing, self.batches.next_group, self.config.training.accumulation)
+        except (DataError, OSError, RuntimeError) as error:  # a worker that died is a RuntimeError
+            self.failure = error
+            return nothing
 
     def check_quarantine(self, data_state: dict[str, Any]) -> None:
         """Stop, with everything saved, where too many rows are broken."""
@@ -264,55 +288,32 @@ class Trainer:
 
     def log_step(self, verdict: Verdict) -> None:
         if self.state.step % self.config.logging.every_steps == 0 or self.state.step == 1:
-            self.check_gradient()
+            self.finite.check()
             steps, values = self.meter.steps, self.meter.read()
             if self.config.noise.loss_weight:
                 values |= self.watch.read_losses(values["loss"], max(steps, 1) * self.parts)
             rates = logged_learning_rates(self.optimizer)
             values |= {**rates, "epoch": self.batches.epoch}
             self.journal.write(self.state.step, "train", values)
-            rate = rates["learning_rate"]
-            shown = {"loss": values["loss"], "rate": rate, "utterances/s": values["utterances_per_second"]}
-            self.journal.show(self.state.step, shown)
+            shown = {"loss": values["loss"], "rate": rates["learning_rate"]}
+            self.journal.show(self.state.step, shown | {"utterances/s": values["utterances_per_second"]})
             self.watch.report(self.journal, self.state.step, self.config.noise.loss_weight > 0)
 
-    def evaluate_if_due(self, step: int) -> bool:
+    def evaluate_if_due(self) -> bool:
         """Evaluate where the config says so and it was not done; true if a stop was asked for meanwhile."""
-        due = step > 0 and (step % self.config.evaluation.every_steps == 0 or step == self.config.training.steps)
-        if self.evaluator is None or not due or self.state.evaluated_step == step:
+        if self.validation is None or not self.validation.is_due:
             return False
-        self.check_gradient()
-        state, budget = self.state, self.config.evaluation.budget
-        rows = state.evaluation_rows if state.evaluation_budget in (None, budget) else None
-        try:
-            evaluation = self.evaluator.run(self.model, self.stop, rows)
-        except Interrupted:
-            return True
-        state.evaluated_step = step
-        if self.config.evaluation.max_seconds is not None:
-            state.evaluation_rows, state.evaluation_budget = evaluation.rows, budget
-        self.keep_if_best(evaluation)
-        return False
-
-    def keep_if_best(self, evaluation: Evaluation) -> None:
-        config, rates, step = self.config.evaluation, evaluation.rates, self.state.step
-        self.journal.quarantine(Skipped(row["id"], row["reason"]) for row in evaluation.skipped)
-        if evaluation.repeated:
-            self.journal.say(f"data.validation: {evaluation.repeated} rows bear an id that others bear: counted once")
-        self.journal.write(step, "validation", evaluation.metrics())
-        self.journal.texts(step, evaluation.samples(config.samples))
-        better = note_evaluation(self.state, evaluation, config)
-        self.journal.say(
-            f"step {step}: word error rate {rates.word_error_rate:.2%}, character error rate "
-            f"{rates.character_error_rate:.2%} of {rates.utterances} utterances{', the best so far' if better else ''}"
-        )
-        if better:
-            save_pretrained(self.accelerator, self.model, self.processor, self.journal.folder / "best")
-        if out_of_patience(self.state, config):
-            self.journal.say(describe_patience(self.state, config))
+        self.finite.check()
+        self.limits.lift()
+        stopped = self.validation.evaluate(self.limits)
+        if self.saved_step == self.state.step:
+            self.checkpoints.note_evaluation(self.state)
+        return stopped
 
     def save_checkpoint(self, data_state: dict[str, Any]) -> None:
-        self.check_gradient()
+        self.finite.check()
+        self.limits.lift()
         self.state.processes = self.accelerator.num_processes
         path = self.checkpoints.save(self.state, data_state)
+        self.saved_step = self.state.step
         self.journal.say(f"step {self.state.step}: saved {path}")

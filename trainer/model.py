@@ -120,7 +120,7 @@ def new_model(config: RunConfig) -> tuple[Any, Any]:
     generation = generation_config_for(processor.tokenizer, languages)
     model = DualWhisperForConditionalGeneration(
         DualWhisperConfig(
-            **architecture_arguments(shape, len(processor.tokenizer)),
+            **architecture_arguments(shape, max(processor.tokenizer.get_vocab().values()) + 1),
             encoder_padding=settings.encoder_padding,
             dropout=settings.dropout,
             **settings.decoder_values,

@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from .checkpoints import read_state
+from .config_file import read_yaml
 from .journal import whole_rows
+from .record.best import BEST, read_record
 
 
 @dataclass(frozen=True)
@@ -36,18 +38,18 @@ def origin_of(checkpoint: Path) -> Origin:
     step = None
     if is_step:
         step = read_state(checkpoint).step
-    elif checkpoint.name == "best" and rates:
-        step = min(rates, key=lambda step: (rates[step], step))
+    elif (record := read_record(checkpoint)) is not None:
+        return Origin(record.step, record.word_error_rate, language_of(run))
+    elif checkpoint.name == BEST and rows:  # of an older version
+        metric = read_yaml(run / "config.yaml").get("evaluation", {}).get("best_metric", "word_error_rate")
+        step = min(rows, key=lambda row: (row[metric], row["step"]))["step"]
     elif checkpoint.name == "final" and (run / "summary.json").exists():
         step = json.loads((run / "summary.json").read_text(encoding="utf-8"))["steps"]
     return Origin(step, rates.get(step) if step is not None else None, language_of(run))
 
 
 def language_of(run: Path) -> str | None:
-    import yaml
-
-    config = yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8"))
-    return config.get("data", {}).get("language") if isinstance(config, dict) else None
+    return read_yaml(run / "config.yaml").get("data", {}).get("language")
 
 
 def write_card(folder: Path, name: str, model: Any, dtype: str, origin: Origin) -> None:

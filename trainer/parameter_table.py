@@ -9,12 +9,17 @@ if TYPE_CHECKING:  # seconds to import
     from modeling.strategies import Part
 
 
-def parameter_table(parts: Sequence[Part]) -> str:
-    """Lines of text: each part's parameters, those trained, and their share of the part; last the whole model."""
+def parameter_rows(parts: Sequence[Part]) -> list[tuple[str, str, str, str]]:
+    """A head, each part's parameters, those trained, and their share of the part; last the whole model."""
     counts = [(part.name, part.parameters, part.trained) for part in parts]
     counts.append(("together", sum(part.parameters for part in parts), sum(part.trained for part in parts)))
     rows = [("", "parameters", "trained", "")]
-    rows += [(name, f"{all_:,}", f"{trained:,}", share_in_words(all_, trained)) for name, all_, trained in counts]
+    return rows + [(name, f"{all_:,}", f"{trained:,}", share_in_words(all_, trained)) for name, all_, trained in counts]
+
+
+def parameter_table(parts: Sequence[Part]) -> str:
+    """The rows as lines of text, without a frame."""
+    rows = parameter_rows(parts)
     name, number = max(len(row[0]) for row in rows), max(len(row[1]) for row in rows)
     lines = (f"{row[0]:<{name}}  {row[1]:>{number}}  {row[2]:>{number}}  {row[3]:>7}" for row in rows)
     return "\n".join(line.rstrip() for line in lines)

@@ -1,4 +1,4 @@
-"""What a run would do, without doing it: the resolved config, parameter counts and the plan of batches."""
+"""What a run would do, without doing it: the plan of batches, parameter counts and the resolved config."""
 
 from __future__ import annotations
 
@@ -8,16 +8,18 @@ from typing import TYPE_CHECKING, Any
 
 from data.config import SourceConfig
 from data.sources import Source
+from data.terminal_table import print_table
 
 from .augmentation_check import check_augmentation
 from .config import RunConfig
 from .config_file import ConfigError, dump_config
+from .decoding_limits import planned_remarks
 from .engine import check_engine, launched_processes, resolve_precision
 from .evaluation import check_evaluation, check_positions
 from .languages import check_language, languages_of
 from .model_config import NEW_SHAPE
 from .optimizer import check_optimizer
-from .parameter_table import parameter_table
+from .parameter_table import parameter_rows
 
 if TYPE_CHECKING:  # seconds to import
     from modeling.strategies import Part
@@ -35,6 +37,7 @@ class Plan:
         lanes: of the training data.
         utterances_per_step: on all processes, where every microbatch is full.
         sources: the training data.
+        remarks: what will make decoding unlike training.
     """
 
     parts: list[Part] | None
@@ -42,6 +45,7 @@ class Plan:
     lanes: int
     utterances_per_step: int
     sources: tuple[PlannedSource, ...]
+    remarks: tuple[str, ...] = ()
 
     @property
     def parameters(self) -> int | None:
@@ -116,6 +120,7 @@ def make_plan(config: RunConfig) -> Plan:
         data.lanes or processes * max(1, data.workers),
         training.batch_size * training.accumulation * processes,
         sources,
+        planned_remarks(config),
     )
 
 
@@ -134,6 +139,7 @@ def planned_rows(source: SourceConfig, name: str) -> int | None:
 def planned_model(config: RunConfig) -> Any:
     """The model on the meta device, its strategy applied; None where only the hub knows its shape."""
     from modeling.adapters import adapted, is_adapter
+    from modeling.checkpoint_parts import check_stored_parts
     from modeling.checkpoints import check_name, check_structure, checkpoint_kind
     from modeling.published import model_without_weights, published_shape
 
@@ -147,6 +153,7 @@ def planned_model(config: RunConfig) -> Any:
         from .model import architecture_arguments
 
         if settings.processor is not None:
+            check_name(settings.processor)
             return None
         vocabulary = len(build_byte_processor(languages_of(config)).tokenizer)
         shape = architecture_arguments(settings.architecture, vocabulary)
@@ -156,6 +163,7 @@ def planned_model(config: RunConfig) -> Any:
         from modeling.pretrained import has_second_attentions
 
         checkpoint_kind(checkpoint)
+        check_stored_parts(checkpoint)
         while is_adapter(checkpoint):
             checkpoint, _ = adapted(checkpoint)
         if not os.path.isdir(checkpoint):
@@ -174,6 +182,7 @@ def planned_model(config: RunConfig) -> Any:
             own = {name: stored[name] for name in NEW_SHAPE if name != "gate_bias" and stored.get(name)}
     else:
         check_name(checkpoint)
+        check_stored_parts(checkpoint, settings.revision)
         shape = published_shape(checkpoint) or {}
     if not shape:
         return None
@@ -186,49 +195,58 @@ def planned_model(config: RunConfig) -> Any:
     return model
 
 
-def print_plan(config: RunConfig) -> None:
-    """Print the resolved config, then the plan."""
-    from rich.console import Console
-    from rich.table import Table
-
+def print_plan(config: RunConfig, verbose: bool = False) -> None:
+    """Print the plan and what is trained; where it is asked for, then the resolved config with all its defaults."""
     plan = make_plan(config)
+    print_table(("plan", ""), plan_rows(config, plan))
+    if plan.parts is not None:
+        head, *rows = parameter_rows(plan.parts)
+        print_table(head, rows, numbers=frozenset((1, 2, 3)))
+    for remark in plan.remarks:
+        print(f"note: {remark}")
+    if verbose:
+        print(dump_config(config))
+    else:
+        print("--verbose prints the resolved config, too")
+
+
+def plan_rows(config: RunConfig, plan: Plan) -> list[tuple[str, str]]:
     training = config.training
-    print(dump_config(config))
     at_most = "at most " if training.batch_seconds else ""
-    table = Table("plan", "")
     count = "{:,}".format
-    table.add_row("model", config.model.checkpoint or "from nothing")
     attention = "with" if config.model.dual_attention else "without"
-    table.add_row("strategy", f"{config.model.strategy}, {attention} second attentions")
-    table.add_row("parameters", NOT_LOOKED_AT if plan.parameters is None else count(plan.parameters))
-    table.add_row("of them new", NOT_LOOKED_AT if plan.new_parameters is None else count(plan.new_parameters))
     zero = f"DeepSpeed ZeRO-{config.engine.zero_stage}" if config.engine.zero_stage else "one process or DDP"
-    table.add_row("engine", f"{zero}, {resolve_precision(config.engine.precision)} on this machine")
-    table.add_row("processes", f"{plan.processes} (as launched now)")
-    table.add_row(
-        "utterances a step",
-        f"{at_most}{count(plan.utterances_per_step)} = {training.batch_size} a microbatch x {training.accumulation} x "
-        f"{plan.processes} processes",
-    )
+    rows = [
+        ("model", config.model.checkpoint or "from nothing"),
+        ("strategy", f"{config.model.strategy}, {attention} second attentions"),
+        ("parameters", NOT_LOOKED_AT if plan.parameters is None else count(plan.parameters)),
+        ("of them new", NOT_LOOKED_AT if plan.new_parameters is None else count(plan.new_parameters)),
+        ("engine", f"{zero}, {resolve_precision(config.engine.precision)} on this machine"),
+        ("processes", f"{plan.processes} (as launched now)"),
+        (
+            "utterances a step",
+            f"{at_most}{count(plan.utterances_per_step)} = {training.batch_size} a microbatch x "
+            f"{training.accumulation} x {plan.processes} processes",
+        ),
+    ]
     if training.batch_seconds:
-        table.add_row("audio a microbatch", f"at most {training.batch_seconds:g} s, padding included")
+        rows.append(("audio a microbatch", f"at most {training.batch_seconds:g} s, padding included"))
     uneven = "; not a multiple of the processes, some of which will wait" if plan.lanes % plan.processes else ""
-    table.add_row("data lanes", f"{plan.lanes}{uneven}")
+    rows.append(("data lanes", f"{plan.lanes}{uneven}"))
     utterances = training.steps * plan.utterances_per_step
-    table.add_row("steps", f"{count(training.steps)}, {at_most}{count(utterances)} utterances")
+    rows.append(("steps", f"{count(training.steps)}, {at_most}{count(utterances)} utterances"))
     if config.data.is_mixture:
         for number, source in enumerate(plan.sources):
-            table.add_row("mixture" if number == 0 else "", source.shown(utterances))
+            rows.append(("mixture" if number == 0 else "", source.shown(utterances)))
     else:
         hub = config.data.training_sources[0].hub is not None
         unknown = NOT_LOOKED_AT if hub else "not known without reading them all"
-        table.add_row("training rows", count(plan.training_rows) if plan.training_rows else unknown)
+        rows.append(("training rows", count(plan.training_rows) if plan.training_rows else unknown))
         epochs = plan.epochs(training.steps)
-        table.add_row("epochs", f"{at_most}{epochs:.1f}" if epochs else unknown)
+        rows.append(("epochs", f"{at_most}{epochs:.1f}" if epochs else unknown))
     evaluations = -(-training.steps // config.evaluation.every_steps) if config.data.validation else 0
-    table.add_row("evaluations", str(evaluations))
+    rows.append(("evaluations", str(evaluations)))
     checkpoint_steps = config.checkpoints.every_steps
-    table.add_row("checkpoints", f"every {count(checkpoint_steps)} steps, the last {config.checkpoints.keep} kept")
-    if plan.parts is not None:
-        print(parameter_table(plan.parts) + "\n")
-    Console(soft_wrap=True).print(table)
+    rows.append(("checkpoints", f"every {count(checkpoint_steps)} steps, the last {config.checkpoints.keep} kept"))
+    rows.append(("written to", config.output_dir))
+    return rows

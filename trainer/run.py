@@ -1,5 +1,6 @@
 """A run from its config to its summary: checks first, then everything built, trained and written."""
 
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -9,19 +10,27 @@ from data.labels import LabelEncoder
 from data.loader import TrainingBatches
 from data.sources import Source
 
+from . import library_output
 from .augmentation_check import check_augmentation
-from .checkpoints import BLUEPRINT, Checkpoints, RunState, read_state, save_blueprint, save_pretrained
+from .checkpoints import BLUEPRINT, Checkpoints, RunState, read_state, save_blueprint
 from .config import RunConfig
 from .config_file import ConfigError
-from .engine import bare_model, build_accelerator, check_engine, describe_engine
+from .engine import bare_model, build_accelerator, check_engine, describe_engine, prepare
 from .evaluation import Evaluator, check_evaluation, check_positions
 from .improvement import describe_patience, out_of_patience
 from .journal import Journal
 from .languages import check_language, label_encoder
-from .optimizer import build_optimizer, check_optimizer
+from .optimizer import check_optimizer
 from .parameter_table import parameter_table
+from .record.best import recall_best
+from .record.disk import files_of_a_run, full_disk_told
+from .record.lock import holds_something
+from .record.resuming import checkpoints_to_resume, whole_checkpoint
+from .record.run_lock import RunLock
+from .record.saving import save_together
 from .run_folder import changed_settings, check_output_dir, write_config, write_summary
 from .stopping import StopRequest
+from .validation import Validation
 
 
 def train(config: RunConfig, resume: bool = False) -> dict[str, Any]:
@@ -33,13 +42,13 @@ def train(config: RunConfig, resume: bool = False) -> dict[str, Any]:
     Raises:
         ConfigError, DataError, CheckpointError: for what the user can put right; nothing was written then.
         NonFiniteLoss: if training diverged.
+        OutOfMemory: told where, and with what takes less.
     """
-    with StopRequest() as stop:
+    with StopRequest(listening=False) as stop:
         check_engine(config)
         check_optimizer(config)
         check_language(config)
-        checkpoint = check_output_dir(config, resume)
-        changes = changed_settings(config) if resume else []
+        start = look_at_folder(config, resume)
         sources = training_sources(config)
         validation = Source(config.data.validation, "data.validation") if config.data.validation else None
         for opened in filter(None, (*sources, validation)):
@@ -48,36 +57,79 @@ def train(config: RunConfig, resume: bool = False) -> dict[str, Any]:
             check_evaluation(config, validation)
         check_augmentation(config.data)
         from .model import build_model  # seconds to import
+        from .out_of_memory import MemoryTold
 
         model, processor = build_model(config)
         if validation is not None:
             check_positions(config.evaluation, model)
         labels = label_encoder(config, model, processor)
         accelerator = build_accelerator(config)
-        trainer = assemble(config, accelerator, model, processor, labels, sources, validation, checkpoint, stop)
-        if out_of_patience(trainer.state, config.evaluation):
-            trainer.journal.say(f"finished already: {describe_patience(trainer.state, config.evaluation)}")
-        elif trainer.state.step >= config.training.steps:
-            trainer.journal.say(f"finished already at step {trainer.state.step}; raise training.steps to go on")
-        for change in changes:
-            trainer.journal.say(f"changed since the run began: {change}")
-        try:
-            finished = trainer.train()
-            if finished:
-                save_pretrained(accelerator, trainer.model, processor, Path(config.output_dir) / "final")
-        finally:
-            trainer.batches.close()
-            trainer.journal.close()
-        summary: dict[str, Any] = {}
-        if accelerator.is_main_process:
-            from modeling.strategies import parameters_by_part
+        folder = Path(config.output_dir)
+        with full_disk_told(folder), RunLock(folder, start.was_empty) as lock:
+            with MemoryTold(config, accelerator):
+                trainer = assemble(
+                    config, accelerator, model, processor, labels, sources, validation, start, stop, lock
+                )
+            return train_to_the_end(trainer, model)
 
-            summary = write_summary(config, trainer.state, describe_engine(accelerator), parameters_by_part(model))
-        if not finished:
-            trainer.journal.say(f"stopped at step {trainer.state.step}; go on with --resume")
-        accelerator.wait_for_everyone()  # no rank takes its end of the connections away while another still uses them
-        accelerator.end_training()
-        return summary
+
+def train_to_the_end(trainer: Any, model: Any) -> dict[str, Any]:
+    """Run a trainer that is ready; returns the summary, on the main process.
+
+    Args:
+        model: as it was before the engine prepared it: under ZeRO-3 its parameters can be counted no other way.
+    """
+    config, accelerator, state = trainer.config, trainer.accelerator, trainer.state
+    if out_of_patience(state, config.evaluation):
+        trainer.journal.say(f"finished already: {describe_patience(state, config.evaluation)}")
+    elif state.step >= config.training.steps:
+        trainer.journal.say(f"finished already at step {state.step}; raise training.steps to go on")
+    from .out_of_memory import MemoryTold
+
+    trainer.stop.listen()
+    try:
+        with MemoryTold(config, accelerator, state):
+            finished = trainer.train()
+    finally:
+        trainer.batches.close()
+        trainer.journal.close()
+    summary: dict[str, Any] = {}
+    if accelerator.is_main_process:
+        from modeling.strategies import parameters_by_part
+
+        summary = write_summary(config, trainer.state, describe_engine(accelerator), parameters_by_part(model))
+    if not finished:
+        trainer.journal.say(f"stopped at step {trainer.state.step}; go on with --resume")
+    accelerator.wait_for_everyone()  # no rank takes its end of the connections away while another still uses them
+    accelerator.end_training()
+    return summary
+
+
+@dataclass(frozen=True)
+class Start:
+    """What the output folder held before the run began to write.
+
+    Attributes:
+        was_empty: nothing.
+        checkpoints: to go on from, newest first.
+        lines: for the user, on checkpoints that cannot be used.
+        changes: in the config since the run began, likewise.
+    """
+
+    was_empty: bool
+    checkpoints: list[Path] = field(default_factory=list)
+    lines: list[str] = field(default_factory=list)
+    changes: list[str] = field(default_factory=list)
+
+
+def look_at_folder(config: RunConfig, resume: bool) -> Start:
+    """Raises: ConfigError, CheckpointError: if the run can neither begin nor go on there; nothing is written."""
+    check_output_dir(config, resume)
+    folder = Path(config.output_dir)
+    if not holds_something(folder):
+        return Start(True, lines=[f"--resume: there is no run in {folder} yet; it begins at step 0"] if resume else [])
+    changes = changed_settings(config)
+    return Start(False, *checkpoints_to_resume(folder), changes)
 
 
 def training_sources(config: RunConfig) -> list[Source]:
@@ -104,18 +156,6 @@ def training_batches(
     )
 
 
-def prepare(config: RunConfig, accelerator: Any, model: Any) -> tuple[Any, Any]:
-    """The model and its optimizer, wrapped by the engine that the config asks for.
-
-    Raises:
-        ConfigError: if the optimizer cannot be had, or another engine was built.
-    """
-    optimizer = build_optimizer(model, config, accelerator.device)
-    model, optimizer = accelerator.prepare(model, optimizer)
-    check_prepared(config, accelerator, model)
-    return model, optimizer
-
-
 def assemble(
     config: RunConfig,
     accelerator: Any,
@@ -124,37 +164,45 @@ def assemble(
     labels: LabelEncoder,
     sources: list[Source],
     validation: Source | None,
-    checkpoint: Path | None,
+    start: Start,
     stop: StopRequest,
+    lock: RunLock,
 ) -> Any:
-    """Everything a run needs, prepared for the engine and put back to where the checkpoint was."""
+    """Everything a run needs, prepared for the engine and put back to where the newest whole checkpoint was."""
     import torch
 
     from modeling.strategies import parameters_by_part
 
     from .loop import Trainer
 
+    folder, training = Path(config.output_dir), config.training
+    checkpoint, damaged = whole_checkpoint(accelerator, folder, start.checkpoints)
     state = read_state(checkpoint) if checkpoint else RunState()
     if checkpoint and config.engine.zero_stage and state.processes != accelerator.num_processes:
         raise ConfigError(
             f"{checkpoint} was written by {state.processes} processes, and ZeRO's shards fit no other number; there "
             f"are {accelerator.num_processes} now"
         )
-    folder = Path(config.output_dir)
-    training = config.training
+    expected = files_of_a_run(config, model)
     model, optimizer = prepare(config, accelerator, model)
     torch.manual_seed(training.seed + accelerator.process_index)
     np.random.seed((training.seed + accelerator.process_index) % 2**32)  # Whisper's apply_spec_augment draws from it
-    checkpoints = Checkpoints(folder, config.checkpoints, accelerator, model)
+    checkpoints = Checkpoints(folder, config.checkpoints, accelerator, model, expected)
+    lines = [*start.lines, *damaged]
     if checkpoint:
         check_base(model, folder / BLUEPRINT)
         state = checkpoints.load(checkpoint)
+        lines += checkpoints.not_restored(checkpoint)
     batches = training_batches(config, accelerator, labels, sources, state.data)
-    if accelerator.is_main_process and (checkpoint is None or state.step < training.steps):
-        # Not sooner: whatever refuses the config must leave the folder as it was.
-        write_config(config)
-        save_blueprint(model, processor, folder / BLUEPRINT)
+    # Not sooner: whatever refuses the config must leave the folder as it was.
+    lock.take(accelerator)
+    best, lost = recall_best(accelerator, state, config)
+    if checkpoint is None or state.step < training.steps or lost:
+        # The config first: without it a folder is taken for something else than a run.
+        save_together(accelerator, folder / "config.yaml", lambda: write_config(config), main_alone=True)
+        save_blueprint(accelerator, model, processor, folder / BLUEPRINT)
     accelerator.wait_for_everyone()
+    library_output.keep_in(folder, accelerator.process_index)
     journal = Journal(
         folder,
         is_main=accelerator.is_main_process,
@@ -163,14 +211,25 @@ def assemble(
         from_step=state.step,
         record_batches=config.logging.record_batches,
     )
-    evaluator = build_evaluator(config, accelerator, processor, validation) if validation else None
+    evaluations: Validation | None = None
+    if validation is not None:
+        evaluator = build_evaluator(config, accelerator, processor, validation)
+        evaluations = Validation(config, evaluator, model, processor, journal, state, stop, best)
     begun = f"from {checkpoint}, the run's own engine files (pickles)" if checkpoint else "from the beginning"
+    for line in lines:
+        journal.say(line)
     journal.say(f"{describe_engine(accelerator)}; {begun}")
+    for change in start.changes:
+        journal.say(f"changed since the run began: {change}")
+    if start.changes:
+        journal.write(state.step, "resumed", {"changed": start.changes})
+    if lost:
+        journal.say(lost)
     journal.say(parameter_table(parameters_by_part(bare_model(model))))
     if batches.lanes % accelerator.num_processes:
         journal.say(f"{batches.lanes} data lanes for {accelerator.num_processes} processes: some will wait for others")
     return Trainer(
-        config, accelerator, model, optimizer, processor, batches, evaluator, checkpoints, journal, state, stop
+        config, accelerator, model, optimizer, processor, batches, evaluations, checkpoints, journal, state, stop
     )
 
 
@@ -197,13 +256,4 @@ def check_base(model: Any, blueprint: Path) -> None:
         raise ConfigError(
             f"model.checkpoint is {now.checkpoint!r}, whose weights are not those that the run was begun with: the "
             "adapter fits those alone"
-        )
-
-
-def check_prepared(config: RunConfig, accelerator: Any, model: Any) -> None:
-    """The engine that runs must be the one that was asked for; libraries have swapped it without a word."""
-    stage = model.zero_optimization_stage() if type(model).__name__ == "DeepSpeedEngine" else 0
-    if stage != config.engine.zero_stage:
-        raise ConfigError(
-            f"engine.zero_stage is {config.engine.zero_stage}, but {type(model).__name__} with stage {stage} was built"
         )

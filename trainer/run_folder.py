@@ -12,11 +12,13 @@ from pydantic import ValidationError
 
 from modeling.strategies import Part
 
-from .checkpoints import RunState, latest_checkpoint
+from .checkpoints import RunState
 from .config import RunConfig
 from .config_file import ConfigError, dump_config, flatten, read_yaml
 from .improvement import out_of_patience
 from .meter import hardware, peak_memory_bytes
+from .record.durable import write_text
+from .record.lock import PATIENCE, holds_something, refuse_if_locked
 
 # What a checkpoint is made for: the model, the optimizer whose states it holds, and the engine that wrote its files.
 FIXED = (
@@ -51,11 +53,11 @@ REPLANNED = (
 )
 
 
-def check_output_dir(config: RunConfig, resume: bool) -> Path | None:
-    """The checkpoint to resume from; None to begin. Nothing is written.
+def check_output_dir(config: RunConfig, resume: bool) -> None:
+    """Whether a run may begin in the folder, or go on in it. Nothing is written.
 
     Raises:
-        ConfigError: if the folder holds another run or something else.
+        ConfigError: if the folder holds another run or something else, or another job is at work in it.
     """
     folder = Path(config.output_dir)
     there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
@@ -63,15 +65,15 @@ def check_output_dir(config: RunConfig, resume: bool) -> Path | None:
         raise ConfigError(f"output_dir is {str(folder)!r}, but {there} is a file")
     if not os.access(there, os.W_OK | os.X_OK):
         raise ConfigError(f"output_dir is {str(folder)!r}, but {there} may not be written to")
-    if not folder.exists() or not any(folder.iterdir()):
-        return None
+    if not holds_something(folder):
+        return
+    refuse_if_locked(folder, "the run", PATIENCE)
     if not (folder / "config.yaml").exists():
         raise ConfigError(f"output_dir is {str(folder)!r}, which is not empty and holds no run: choose another")
     if not resume:
         raise ConfigError(
             f"output_dir is {str(folder)!r}, which holds another run: add --resume to go on with it, or choose another"
         )
-    return latest_checkpoint(folder)
 
 
 def next_free_folder(folder: Path) -> Path:
@@ -134,7 +136,7 @@ def settings_of(saved: dict[str, Any]) -> dict[str, Any]:
 def write_config(config: RunConfig) -> None:
     folder = Path(config.output_dir)
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "config.yaml").write_text(dump_config(config), encoding="utf-8")
+    write_text(folder / "config.yaml", dump_config(config))
 
 
 def write_summary(config: RunConfig, state: RunState, engine: str, parts: Sequence[Part]) -> dict[str, Any]:
@@ -156,6 +158,5 @@ def write_summary(config: RunConfig, state: RunState, engine: str, parts: Sequen
         "engine": engine,
         "hardware": hardware(),
     }
-    path = Path(config.output_dir) / "summary.json"
-    path.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+    write_text(Path(config.output_dir) / "summary.json", json.dumps(summary, indent=2) + "\n")
     return summary

@@ -4,8 +4,6 @@ Nothing here knows of output folders, dtypes or the hub. Code that lies in a che
 this project's or transformers' own. Pickles are read in one case only, the run's own ZeRO shards, and it is said.
 """
 
-import contextlib
-import io
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +15,7 @@ from transformers import GenerationConfig, WhisperConfig, WhisperForConditionalG
 
 from modeling import DualWhisperConfig, DualWhisperForConditionalGeneration
 from modeling.adapters import adapter_weights, damage_told, is_adapter, open_adapter, refuse_names
+from modeling.checkpoint_parts import check_tokenizer
 from modeling.checkpoints import (
     DUAL,
     CheckpointError,
@@ -58,6 +57,7 @@ def open_trained(folder: Path, say: Callable[[str], None] = print) -> tuple[Any,
     known, start = len(processor.tokenizer), model.config.decoder_start_token_id
     if start >= known:  # transformers opens a folder without a vocabulary as an empty tokenizer
         raise CheckpointError(f"the tokenizer of {name} knows {known} tokens, and the model begins with token {start}")
+    check_tokenizer(name, model.config, model.generation_config, processor.tokenizer)
     return model.eval(), processor
 
 
@@ -153,19 +153,17 @@ def read_zero_shards(folder: Path, say: Callable[[str], None]) -> dict[str, torc
         f"reading the run's own engine shards in {shards}: they are pickles, which can run code when they are read. "
         "Export checkpoints of your own runs only"
     )
-    # DeepSpeed tells its progress by print; an import of it tells which accelerator it found.
-    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-        try:
-            from deepspeed.utils.zero_to_fp32 import get_fp32_state_dict_from_zero_checkpoint
-        except ImportError:
-            raise CheckpointError(f"{folder} is DeepSpeed's, which is not installed: pip install deepspeed") from None
-        with damage_told(shards):
-            lazy = get_fp32_state_dict_from_zero_checkpoint(str(folder), tag, lazy_mode=True)
-            weights = {key: lazy.pop(key).contiguous() for key in list(lazy)}
-            if whole.exists():
-                # ZeRO-1 leaves what is frozen, the encoder's positions for one, out of everything but the module.
-                module = torch.load(whole, map_location="cpu", mmap=True, weights_only=False)["module"]
-                weights |= {key: tensor for key, tensor in module.items() if key not in weights}
+    try:
+        from deepspeed.utils.zero_to_fp32 import get_fp32_state_dict_from_zero_checkpoint
+    except ImportError:
+        raise CheckpointError(f"{folder} is DeepSpeed's, which is not installed: pip install deepspeed") from None
+    with damage_told(shards):
+        lazy = get_fp32_state_dict_from_zero_checkpoint(str(folder), tag, lazy_mode=True)
+        weights = {key: lazy.pop(key).contiguous() for key in list(lazy)}
+        if whole.exists():
+            # ZeRO-1 leaves what is frozen, the encoder's positions for one, out of everything but the module.
+            module = torch.load(whole, map_location="cpu", mmap=True, weights_only=False)["module"]
+            weights |= {key: tensor for key, tensor in module.items() if key not in weights}
     return weights
 
 

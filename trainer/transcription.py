@@ -15,7 +15,8 @@ from data.errors import nearest
 from data.features import LogMel
 from data.lanes import collate
 from data.utterance import SAMPLING_RATE, Utterance
-from modeling.checkpoints import CheckpointError, open_model, open_processor
+from modeling.checkpoint_parts import check_parts
+from modeling.checkpoints import open_model, open_processor
 from modeling.decoding import (
     TIMESTAMP_SECONDS,
     detect_languages,
@@ -87,7 +88,7 @@ class Transcriber:
         piece_seconds: the longest piece; 30 if None, or 10 with ``pauses``.
 
     Raises:
-        CheckpointError: if the checkpoint cannot be opened, or its processor does not fit its model.
+        CheckpointError: if the checkpoint cannot be opened, or its parts do not fit each other.
         ConfigError: if there is no such device, or the checkpoint does not know the language, the task or timestamps.
     """
 
@@ -120,18 +121,8 @@ class Transcriber:
     def check(self, checkpoint: str, language: str | None, task: str) -> str | None:
         """The language, filled in where there is only one; what does not fit the checkpoint is refused."""
         model = self.model
-        bins, made = model.config.num_mel_bins, self.processor.feature_extractor.feature_size
-        if bins != made:
-            raise CheckpointError(
-                f"the processor of {checkpoint} makes {made} mel bins, but its model takes {bins}: they are not of one "
-                "checkpoint; take preprocessor_config.json from the model's own"
-            )
+        check_parts(checkpoint, model, self.processor)
         known = known_languages(model)
-        if not known:
-            raise CheckpointError(
-                f"the generation_config.json of {checkpoint} has no lang_to_id, which says what languages it knows; "
-                "take the one of the Whisper that it was made from"
-            )
         if language is None and len(known) == 1:
             language = known[0]
         if language is not None and language not in known:

@@ -9,7 +9,14 @@ import importlib
 
 from trainer.command_line import run_command
 
-COMMANDS = ("predict", "predictions", "measure", "check", "report", "bench")
+COMMANDS = {
+    "predict": "trainer.memory.command",
+    "predictions": "benchmarks.memory.predictions_command",
+    "measure": "benchmarks.memory.measure_command",
+    "check": "benchmarks.memory.check_command",
+    "report": "benchmarks.memory.report_command",
+    "bench": "benchmarks.memory.bench_command",
+}
 
 
 def main(arguments: list[str]) -> int | None:
@@ -22,7 +29,7 @@ def main(arguments: list[str]) -> int | None:
         from trainer.config_file import ConfigError
 
         raise ConfigError(f"there is no command {name!r}; the commands are {', '.join(COMMANDS)}")
-    command = importlib.import_module(f"benchmarks.memory.{name}_command")
+    command = importlib.import_module(COMMANDS[name])
     code: int | None = command.main(arguments[1:])
     return code
 

@@ -19,10 +19,10 @@ from benchmarks.machine import describe_machine
 from trainer.command_line import CommandLine, number
 from trainer.config import RunConfig
 from trainer.config_file import ConfigError
+from trainer.memory.prediction import StepMemory
 
 from .jobs import Job, write_whole
 from .measuring import MEASURED, measure_cell, outcome_of, run_ranks
-from .prediction import StepMemory
 
 LIMIT, DEVICE_LIMIT = 0.05, 0.10  # of what is measured, that a prediction of tensors and of the device may be off
 # The same step peaked 15 % apart from run to run, with garbage collected between steps as well as without.

@@ -1,4 +1,4 @@
-"""What a process is told that measures one cell, and which errors mean that memory ran out."""
+"""What a process is told that measures one cell."""
 
 import json
 import os
@@ -6,22 +6,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from benchmarks.memory.cells import Cell, cell_of
 from trainer.config import RunConfig
+from trainer.memory.cells import Cell, cell_of
 
 Data = Literal["synthetic", "stream"]
-
-# What torch, its allocators, cuBLAS, oneDNN and the system say when there is no memory left, where it is no
-# torch.OutOfMemoryError.
-OUT_OF_MEMORY = (
-    "out of memory",
-    "can't allocate memory",
-    "cannot allocate memory",
-    "not enough memory",
-    "cublas_status_alloc_failed",
-    "could not create a memory",
-    "std::bad_alloc",
-)
 
 
 @dataclass(frozen=True)
@@ -75,25 +63,6 @@ class Job:
     @classmethod
     def read(cls, path: Path) -> "Job":
         return cls(**json.loads(path.read_text(encoding="utf-8")))
-
-
-def is_out_of_memory(error: BaseException, limited: bool = False) -> bool:
-    """Whether an error says that memory ran out, on a GPU or on the CPU.
-
-    Args:
-        limited: the process was given a limit; oneDNN then fails to make its kernels, and says no more than that.
-    """
-    import torch
-
-    if limited and str(error).startswith("could not create a"):
-        return True
-    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
-        return True
-    return isinstance(error, (RuntimeError, OSError)) and says_out_of_memory(str(error))
-
-
-def says_out_of_memory(text: str) -> bool:
-    return any(sign in text.lower() for sign in OUT_OF_MEMORY)
 
 
 def write_whole(path: Path, values: Any) -> None:

@@ -32,8 +32,10 @@ from benchmarks.memory.measuring import (
     table_row,
 )
 from trainer.command_line import CommandLine, number
+from trainer.config import RunConfig
 from trainer.config_file import ConfigError, load_config
 from trainer.engine import launched_processes
+from trainer.memory.advice import batch_to_paste
 
 DATA: dict[str, tuple[Data, ...]] = {
     "synthetic": ("synthetic",),
@@ -138,15 +140,24 @@ def search_under_launcher(base: Job, start: int, options: Namespace) -> int:
     from benchmarks.memory.search_in_place import search_in_place
 
     largest = search_in_place(base, start)
-    return told_largest(largest) if os.environ.get("RANK") == "0" else int(largest == 0)
+    return told_largest(largest, base.run_config()) if os.environ.get("RANK") == "0" else int(largest == 0)
 
 
-def told_largest(largest: int) -> int:
-    """Print what was found; the exit code."""
+def told_largest(largest: int, config: RunConfig) -> int:
+    """Print what was found, and what it makes of the config's step; the exit code."""
     if largest == 0:
         print("not even one utterance fits; `python -m benchmarks.memory predict` says what would make it fit")
         return 1
     print(f"the largest batch that trained here; in the config:\ntraining:\n  batch_size: {largest}")
+    accumulation = config.training.accumulation
+    wanted, found = config.training.batch_size * accumulation, largest * accumulation
+    if found != wanted:
+        batch, parts = batch_to_paste(config, largest)
+        keeps = "keeps it" if batch * parts == wanted else f"comes nearest, with {batch * parts}"
+        print(
+            f"With accumulation {accumulation} a step is then {found} utterances on each process, not the config's "
+            f"{wanted}; batch {batch} x accumulation {parts} {keeps}"
+        )
     return 0
 
 
@@ -186,4 +197,4 @@ def search_largest(base: Job, start: int, options: Namespace, command: str) -> i
         return 1
     if options.output:
         write_whole(options.output, found | {"largest_batch": largest})
-    return told_largest(largest)
+    return told_largest(largest, base.run_config())

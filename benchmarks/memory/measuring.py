@@ -17,11 +17,12 @@ from pathlib import Path
 from typing import IO, Any
 
 from benchmarks.machine import describe_machine
-from benchmarks.memory.cells import PROMPT_TOKENS, Cell
-from benchmarks.memory.flops import step_flops
-from benchmarks.memory.jobs import Job, says_out_of_memory, write_whole
+from benchmarks.memory.jobs import Job, write_whole
 from trainer.config_file import ConfigError
 from trainer.gpu_peaks import peak_of
+from trainer.memory.cells import PROMPT_TOKENS, Cell
+from trainer.memory.flops import step_flops
+from trainer.memory.running_out import says_out_of_memory
 
 MEASURED, OUT_OF_MEMORY, KILLED, FAILED = "measured", "out_of_memory", "killed", "failed"
 SYSTEMS_KILL = "SIGKILL; the system does that when memory runs out"

@@ -1,7 +1,7 @@
 """The whole table of predictions: every published size, strategy and engine, what the public project ran, and what was
 measured on a GPU, so that a report can set one beside the other.
 
-A cell here is a description (:meth:`benchmarks.memory.cells.Cell.describe`) and what was predicted of it, as JSON.
+A cell here is a description (:meth:`trainer.memory.cells.Cell.describe`) and what was predicted of it, as JSON.
 """
 
 import json
@@ -12,13 +12,13 @@ from typing import Any
 
 from modeling.published import published_shape
 from trainer.config import RunConfig
+from trainer.memory.advice import HEADROOM, fits, largest_batch, remedies
+from trainer.memory.cells import DECODER_POSITIONS, Cell, cell_of
+from trainer.memory.flops import step_flops
+from trainer.memory.gpus import Gpu, find_gpu
+from trainer.memory.prediction import COLLECTIVES_BYTES, CONTEXT_BYTES, WORKSPACE_BYTES, Prediction, StepMemory
 
-from .advice import HEADROOM, fits, largest_batch, remedies
-from .cells import DECODER_POSITIONS, Cell, cell_of
 from .check_command import config_of
-from .flops import step_flops
-from .gpus import Gpu, find_gpu
-from .prediction import COLLECTIVES_BYTES, CONTEXT_BYTES, WORKSPACE_BYTES, Prediction, StepMemory
 
 SECONDS = 30.0
 PRECISION = "bf16"

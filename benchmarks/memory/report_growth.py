@@ -4,8 +4,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from data.preparation.inspection_table import FigureTable
+from trainer.memory.gpus import GIB
 
-from .gpus import GIB
 from .report_drawing import Picture, Series
 from .report_inputs import Inputs, provenance
 from .report_sections import Section, absent, engine_name, gib, model_name, shape_name

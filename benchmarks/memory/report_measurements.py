@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from data.preparation.inspection_table import FigureTable
+from trainer.memory.gpus import GIB
 
-from .gpus import GIB
 from .report_drawing import Picture, Series
 from .report_inputs import Inputs, has_gpu, provenance
 from .report_sections import Section, absent, by_step, gib, model_name, shape_name, step_key, step_name

@@ -17,13 +17,17 @@ from .report_drawing import CHART_STYLE
 from .report_sections import Section
 
 TITLE = "Memory and speed of training"
+ANSWERS = (
+    "Which batch fits a GPU, what a step takes of its memory, how near the predictions are, how fast training is, and "
+    "what it costs to grow. Each part says what was measured and what was predicted."
+)
 OPEN_ROWS = 40  # of a table; longer ones are folded away
 PAGE_STYLE = """
 .provenance { margin: .7rem 0 0; color: var(--soft); font-size: .8rem; overflow-wrap: anywhere; }
 .provenance span { display: block; }
 figure + .card, .plots + .card { margin-top: .75rem; }
 .plots { grid-template-columns: repeat(auto-fit, minmax(min(100%, 25rem), 1fr)); }
-.scroll { max-height: 40rem; overflow-y: auto; }
+.scroll { max-height: 52rem; overflow-y: auto; }
 .scroll th { z-index: 3; }
 .card h3 { margin-bottom: .3rem; }
 .lead a { color: inherit; }
@@ -33,7 +37,8 @@ figure + .card, .plots + .card { margin-top: .75rem; }
 def report_page(sections: Sequence[Section], command: str, date: datetime.date) -> str:
     """The page of a report made by ``command`` on ``date``."""
     parts = [
-        f'<header><p class="kind">Benchmarks · {date.isoformat()}</p><h1>{TITLE}</h1></header>',
+        f'<header><p class="kind">Benchmarks · {date.isoformat()}</p><h1>{TITLE}</h1>'
+        f'<p class="hint">{ANSWERS}</p></header>',
         contents(sections),
         *(
             f'<div id="part{number}">{section(escaped(one.title), section_content(one))}</div>'
@@ -94,7 +99,8 @@ def table_content(table: FigureTable) -> str:
 
 def report_markdown(sections: Sequence[Section], command: str, date: datetime.date, pictures: str) -> str:
     """The same as Markdown; ``pictures``: the folder of the pictures, from the file's own."""
-    lines = [f"# {TITLE}", "", f"Made on {date.isoformat()} by `{command}`; as a page: [report.html](report.html)."]
+    made = f"Made on {date.isoformat()} by `{command}`; as a page: [report.html](report.html)."
+    lines = [f"# {TITLE}", "", ANSWERS, "", made]
     for one in sections:
         lines += ["", f"## {plain(one.title)}", ""]
         if one.missing:

@@ -1,16 +1,23 @@
-"""The report's sections on what was predicted: the public project's cells, the largest batches, memory by batch."""
+"""The report's sections on what was predicted: the largest batches, memory by batch, a public project's batches."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from data.preparation.inspection_table import FigureTable
+from trainer.memory.gpus import GIB, GPUS
 
-from .gpus import GIB, GPUS
 from .report_drawing import Picture, Series
 from .report_inputs import Inputs, provenance
 from .report_sections import Section, absent, by_step, engine_name, gib, model_name, saver_name, shape_name, step_name
 
-PUBLIC, LARGEST, MEMORY = "The public project's table", "Largest batch that fits", "Memory against batch, predicted"
+FITTING, MEMORY = "Which batch fits my GPU?", "Memory against batch, predicted"
+PUBLIC = "A public project's batches, predicted"
+FITTING_LINES = (
+    "The largest batch_size that fits, in utterances of one microbatch on one GPU. Find your GPU's column and your "
+    "model's row in the table of your engine; none: not even one utterance fits. Predicted, not run on a GPU.",
+    'Another GPU, shorter clips or your own config: python -m benchmarks.memory predict --config CONFIG --gpu "24 GB" '
+    "--seconds 15, which needs no GPU and prints the lines to paste.",
+)
 PICTURED = ("tiny", "base", "small", "medium", "large-v3", "large-v3-turbo")
 LEVELS = ("A10 24GB", "A100 40GB", "A100 80GB")
 
@@ -23,14 +30,7 @@ def prediction_sections(inputs: Inputs) -> list[Section]:
     origin = tuple(provenance(found))
     assumed = f"Assumed: {'; '.join(found['assumptions'])}."
     return [
-        Section(PUBLIC, public_lines(found["public_project"]), (), public_tables(found), origin),
-        Section(
-            LARGEST,
-            ("Utterances of a microbatch on one GPU; none: not even one fits. Nothing here was run on a GPU.", assumed),
-            (),
-            (largest_table(found["largest_batches"]),),
-            origin,
-        ),
+        Section(FITTING, (*FITTING_LINES, assumed), (), largest_tables(found["largest_batches"]), origin),
         Section(
             MEMORY,
             ("Bytes of one GPU with CUDA's context; dashed lines: what cards have. Not measured.",),
@@ -38,6 +38,7 @@ def prediction_sections(inputs: Inputs) -> list[Section]:
             (memory_table(found["cells"]),),
             origin,
         ),
+        Section(PUBLIC, public_lines(found["public_project"]), (), public_tables(found), origin),
     ]
 
 
@@ -90,22 +91,33 @@ def public_tables(found: Mapping[str, Any]) -> tuple[FigureTable, ...]:
     return tuple(tables)
 
 
-def largest_table(rows: Sequence[Mapping[str, Any]]) -> FigureTable:
-    """A row for each model and strategy, a column for each engine, in each cell the batches by GPU."""
-    engines = list(dict.fromkeys(engine_name(row) for row in ordered(rows)))
-    batches: dict[tuple[str, str, str], dict[str, str]] = {}
+def largest_tables(rows: Sequence[Mapping[str, Any]]) -> tuple[FigureTable, ...]:
+    """A table for each engine, one GPU first: a row for each model and strategy, a column for each GPU."""
+    engines: dict[str, list[Mapping[str, Any]]] = {}
     for row in ordered(rows):
+        engines.setdefault(engine_name(row), []).append(row)
+    first = sorted(engines, key=lambda name: name != "one process")
+    return tuple(largest_table(name, engines[name]) for name in first)
+
+
+def largest_table(engine: str, rows: Sequence[Mapping[str, Any]]) -> FigureTable:
+    gpus = list(dict.fromkeys(gpu for row in rows for gpu in row["largest_batch"]))
+    told_rows = []
+    for row in rows:
         strategy = row["strategy"].replace("_", " ") + saver_name(row)
-        key = (model_name(row), strategy, f"{row['model_flops_per_utterance'] / 1e12:.2f}")
-        told = " / ".join(str(batch or "none") for batch in row["largest_batch"].values())
-        batches.setdefault(key, {})[engine_name(row)] = told
-    told_rows = [
-        (model, strategy, *(found.get(engine, "") for engine in engines), operations)
-        for (model, strategy, operations), found in batches.items()
-    ]
-    columns = ("model", "strategy", *engines, "TFLOP an utterance")
-    gpus = " / ".join(rows[0]["largest_batch"]) if rows else "no GPU"
-    return FigureTable(f"Batches on {gpus}", columns, told_rows, numbers=frozenset(range(2, len(columns))))
+        batches = (str(row["largest_batch"].get(gpu, "") or "none") for gpu in gpus)
+        told_rows.append((model_name(row), strategy, *batches, f"{row['model_flops_per_utterance'] / 1e12:.2f}"))
+    columns = ("model", "strategy", *gpus, "TFLOP an utterance")
+    return FigureTable(engine_title(engine), columns, told_rows, numbers=frozenset(range(2, len(columns))))
+
+
+def engine_title(engine: str) -> str:
+    """An engine as :func:`engine_name` has it, in a reader's words."""
+    if engine == "one process":
+        return "One GPU"
+    kind, _, rest = engine.partition(" ")
+    count, comma, offload = rest.partition(",")
+    return f"{kind} on {count} {'GPU' if count == '1' else 'GPUs, on each of them'}{comma}{offload}"
 
 
 def ordered(cells: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:

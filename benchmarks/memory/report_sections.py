@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from data.preparation.inspection_table import FigureTable
+from trainer.memory.gpus import GIB
 
-from .gpus import GIB
 from .report_drawing import Picture
 
 OWN_KEYS = ("batch_size", "data")  # what may differ within a curve

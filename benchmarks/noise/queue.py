@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from trainer.comparison.planning import PlannedArm, check_arm
-from trainer.comparison.running import LAUNCH, is_finished, only_one, tell_and_run, training_command
+from trainer.comparison.running import LAUNCH, clear_unfinished, is_finished, tell_and_run, training_command
 from trainer.config import RunConfig
 from trainer.config_file import ConfigError, dump_config
-from trainer.scoring.report import put
+from trainer.record.durable import write_text
+from trainer.record.lock import only_one
 from trainer.stopping import StopRequest
 
 from .arm_result import suite_figures, training_figures
@@ -91,13 +92,14 @@ def run_arm(plan: Plan, folder: Path, arm: str, config: RunConfig, log: Path, co
     """Train, measure and write down; None, or why there is no result."""
     run, is_trained = Path(config.output_dir), plan.arms[arm] is not None
     file = log.with_suffix(".yaml")
-    put(file, dump_config(config))
+    write_text(file, dump_config(config))
     planned = PlannedArm(arm, config, "validation", is_trained)
     try:
         check_arm(planned)
     except ConfigError as error:
         return str(error)
     if is_trained and not is_finished(planned):
+        clear_unfinished(planned)
         code = tell_and_run(f"{arm}: training", training_command([sys.executable], file), log, *control)
         if code:
             return f"training ended with exit code {code}"
@@ -119,5 +121,5 @@ def run_arm(plan: Plan, folder: Path, arm: str, config: RunConfig, log: Path, co
         result[suite] = {"made_from": digest_of(plan, folder, arm, suite)} | suite_figures(run / suite)
     path = result_path(folder, arm)
     path.parent.mkdir(exist_ok=True)
-    put(path, json.dumps(result, indent=1, ensure_ascii=False) + "\n")
+    write_text(path, json.dumps(result, indent=1, ensure_ascii=False) + "\n")
     return None

@@ -4,8 +4,8 @@ from pathlib import Path
 from typing import Any
 
 from trainer.config_file import ConfigError
+from trainer.record.durable import write_text
 from trainer.scoring.intervals import Interval
-from trainer.scoring.report import put
 
 from .comparing import Compared, compare
 from .plan import Plan
@@ -50,7 +50,7 @@ def write_summary(plan: Plan, folder: Path) -> str:
     if unreported:
         parts.append(f"Arms that the report is still to be measured of: {', '.join(unreported)}.")
     text = "\n\n".join(parts) + "\n"
-    put(folder / "summary.md", text)
+    write_text(folder / "summary.md", text)
     return text
 
 

@@ -11,6 +11,7 @@ from .. import storage
 from ..audio import UndecodableAudio, digest_id, samples_of
 from ..errors import DataError
 from ..integrity import after_id3
+from ..special_tokens import complaint, special_token_in
 from ..utterance import SAMPLING_RATE
 from .clips import RecordingReader, cut_clip, encode_flac
 from .measuring import Measure, Unusable, check_claim, check_promise, content_of
@@ -186,12 +187,17 @@ class ClipCheck:
 
 
 def checked_text(text: str | None) -> str:
-    words = (text or "").strip()
+    if text is None:
+        raise Unusable("missing text", "the text is null, a missing value")
+    words = text.strip()
     if not words:
         raise Unusable("empty text", "the text is empty")
     broken = BROKEN_TEXT.search(words)
     if broken:
         raise Unusable("broken text", f"the text holds U+{ord(broken.group()):04X}: it was not decoded rightly once")
+    token = special_token_in(words)
+    if token is not None:
+        raise Unusable("special token in the text", f"the text holds {complaint(token)}")
     return words
 
 

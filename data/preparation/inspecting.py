@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from .. import storage
 from .corpora import Job, plan_jobs
 from .inspection import Inspection, inspect_records
-from .inspection_facts import InspectionSettings, open_tokenizer
+from .inspection_facts import InspectionSettings
 from .inspection_findings import problems, would_fail
+from .inspection_labels import open_labels
 from .inspection_page import write_inspection_page
 from .inspection_table import print_inspection
 from .report import Progress
@@ -39,7 +40,7 @@ def inspect_corpus(
         WorkerDied: if a process ended early.
     """
     if settings.tokenizer:
-        open_tokenizer(settings.tokenizer)  # a wrong name shows now
+        open_labels(settings.tokenizer)  # a wrong name shows now
     whole = Inspection(settings)
     with Progress() as progress:
         inspect = functools.partial(inspect_job, settings=settings)

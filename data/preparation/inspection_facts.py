@@ -4,7 +4,6 @@ Decodes with :mod:`data.audio`, as training does, so that both refuse the same r
 odd only beside the others is found in :mod:`data.preparation.inspection`. No torch.
 """
 
-import functools
 import math
 from dataclasses import dataclass
 from enum import StrEnum
@@ -16,10 +15,11 @@ import soundfile
 from .. import storage
 from ..audio import UndecodableAudio, decode_audio, open_audio, samples_of
 from ..cutting import has_sound, sound_bounds
-from ..errors import DataError
+from ..special_tokens import special_token_in
 from ..utterance import SAMPLING_RATE
 from .clips import RecordingReader, cut_clip
 from .inspection_counts import NONE, digest
+from .inspection_labels import label_of
 from .inspection_text import oddities
 from .record import Record
 
@@ -38,9 +38,12 @@ class Kind(StrEnum):
     FAULT = "rows that cannot be read"
     UNDECODABLE = "audio that cannot be decoded"
     NOT_UNICODE = "text that is not Unicode"
+    MISSING = "missing text"
     EMPTY = "empty text"
+    SPECIAL = "special tokens in the text"
     LONG_LABEL = "text too long for the decoder"
     UNJUDGED_LABEL = "text perhaps too long for the decoder"
+    SUPPRESSED = "text that the checkpoint's decoding forbids"
     TOO_LONG = "longer than training takes"
     TOO_SHORT = "shorter than training takes"
     NO_SOUND = "digital silence"
@@ -61,7 +64,7 @@ class Kind(StrEnum):
 
 
 LEFT_OUT = (Kind.TOO_LONG, Kind.TOO_SHORT)
-TEXT_FAILURES = (Kind.NOT_UNICODE, Kind.EMPTY, Kind.LONG_LABEL)
+TEXT_FAILURES = (Kind.NOT_UNICODE, Kind.MISSING, Kind.EMPTY, Kind.SPECIAL, Kind.LONG_LABEL)
 FAILURES = (*TEXT_FAILURES, Kind.OTHER_DURATION)
 
 
@@ -175,7 +178,7 @@ def examine(record: Record, settings: InspectionSettings, recordings: RecordingR
             shown[Kind.UNDECODABLE] = (str(error), 0)
     if audio is not None:
         shown |= audio_kinds(audio, record, parts.get("sampling rate"), settings)
-    of_text = {} if Kind.FAULT in shown and not text else text_kinds(text, settings)
+    of_text = {} if Kind.FAULT in shown and not text else text_kinds(None if record.text is None else text, settings)
     if any(kind in shown for kind in LEFT_OUT):  # training sees the length first and never the text
         of_text = {kind: detail for kind, detail in of_text.items() if kind not in TEXT_FAILURES}
     shown |= of_text
@@ -272,8 +275,10 @@ def audio_kinds(
     return shown
 
 
-def text_kinds(text: str, settings: InspectionSettings) -> dict[Kind, tuple[str, float]]:
-    """What the transcript of a clip shows."""
+def text_kinds(text: str | None, settings: InspectionSettings) -> dict[Kind, tuple[str, float]]:
+    """What the transcript of a clip, without spaces around it, shows; None where there is none."""
+    if text is None:
+        return {Kind.MISSING: ("null", 0)}
     if not text:
         return {Kind.EMPTY: ("", 0)}
     shown = {Kind[kind.upper()]: (detail, 0.0) for kind, detail in oddities(text).items()}
@@ -281,29 +286,17 @@ def text_kinds(text: str, settings: InspectionSettings) -> dict[Kind, tuple[str,
         size = len(text.encode()) + 1  # and the space before it; a token is one byte or more
     except UnicodeEncodeError:
         return shown | {Kind.NOT_UNICODE: ("half of a surrogate pair", 0)}
-    if size > settings.text_tokens:
-        if settings.tokenizer is None:
+    if token := special_token_in(text):
+        return shown | {Kind.SPECIAL: (token, 0)}
+    if settings.tokenizer is None:
+        if size > settings.text_tokens:
             shown[Kind.UNJUDGED_LABEL] = (f"{size} bytes", size)
-        elif (tokens := count_tokens(text, settings.tokenizer)) > settings.text_tokens:
-            shown[Kind.LONG_LABEL] = (f"{tokens} tokens; {settings.text_tokens} fit", tokens)
+        return shown
+    label = label_of(text, settings.tokenizer)
+    if label.special is not None:
+        shown[Kind.SPECIAL] = (label.special, 0)
+    elif label.tokens > settings.text_tokens:
+        shown[Kind.LONG_LABEL] = (f"{label.tokens} tokens; {settings.text_tokens} fit", label.tokens)
+    elif label.forbidden is not None:
+        shown[Kind.SUPPRESSED] = (label.forbidden, 0)
     return shown
-
-
-def count_tokens(text: str, tokenizer: str) -> int:
-    """Tokens of a text as :class:`data.labels.LabelEncoder` makes them."""
-    return len(open_tokenizer(tokenizer)(f" {text}", add_special_tokens=False).input_ids)
-
-
-@functools.lru_cache(maxsize=2)
-def open_tokenizer(name: str) -> Any:
-    """The tokenizer of a checkpoint, opened once in each process.
-
-    Raises:
-        DataError: if there is none.
-    """
-    from transformers import WhisperProcessor
-
-    try:
-        return WhisperProcessor.from_pretrained(name).tokenizer
-    except Exception as error:  # tokenizers raises the plainest kind
-        raise DataError(f"cannot open the tokenizer of {name}: {storage.reason(error)}") from None

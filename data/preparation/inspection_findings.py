@@ -63,12 +63,18 @@ FAILING = {
     Kind.NOT_UNICODE: "No tokenizer takes such text. Training skips them as broken.",
     Kind.OTHER_DURATION: "The corpus claims another length than the audio has: cut short, or the wrong file. "
     "Preparation leaves them out, and so does training where columns.duration names the claim.",
-    Kind.EMPTY: "Nothing to learn. Training skips them as broken.",
+    Kind.MISSING: "The transcript is null. Training and evaluation skip such rows as broken.",
+    Kind.EMPTY: "Nothing to learn: training skips them as broken. Evaluation takes them for silence, where each word "
+    "heard is an error.",
+    Kind.SPECIAL: "A tokenizer takes them for tokens of Whisper's own, not for words, and training with timestamps is "
+    "not supported. Training, evaluation and preparation leave the rows out as broken: write the words alone.",
     Kind.LONG_LABEL: "Prompt and text do not fit the decoder's {max_tokens} positions. Training skips them as broken.",
 }
 WORTH_A_LOOK = {
     Kind.UNJUDGED_LABEL: "More than {text_tokens} bytes: whether they are more tokens than the decoder takes is known "
     "only with --checkpoint.",
+    Kind.SUPPRESSED: "The checkpoint's generation_config.json forbids it. Training takes out of it what is trained on; "
+    "evaluated as it is, the checkpoint makes an error of each.",
     Kind.TOO_LONG: "Training leaves clips of more than {max_seconds:g} s out.",
     Kind.TOO_SHORT: "Training leaves clips of less than {min_seconds:g} s out.",
     Kind.NO_SOUND: "Not a sound in them. A model trained on silence with text writes text into silence.",
@@ -83,7 +89,7 @@ WORTH_A_LOOK = {
     Kind.UNASSIGNED: "Characters without a meaning that others know.",
     Kind.MIXED: "Letters that look alike but are others, such as а and a: the same word has two spellings.",
     Kind.MISREAD: "UTF-8 that was read as another encoding: Ã¼ where ü was meant.",
-    Kind.MARKUP: "The model learns to write them. Whisper's tokenizer takes <|…|> for its own special tokens.",
+    Kind.MARKUP: "The model learns to write them.",
     Kind.DECOMPOSED: "Not in Unicode's composed form (NFC): the same letter is other tokens than elsewhere.",
 }
 

@@ -11,7 +11,7 @@ STYLE = """
 }
 * { box-sizing: border-box; }
 body { margin: 0; background: var(--back); color: var(--ink); font: 16px/1.5 system-ui, "Segoe UI", Roboto,
-  "Noto Sans", "Helvetica Neue", sans-serif; }
+  "Noto Sans", "Helvetica Neue", sans-serif; overflow-wrap: anywhere; }
 main { max-width: 1080px; margin: 0 auto; padding: 2.5rem 1.25rem 4rem; }
 h1 { margin: .1rem 0 .8rem; font-size: clamp(1.3rem, 4.5vw, 2rem); line-height: 1.2; overflow-wrap: anywhere; }
 h2 { margin: 2.6rem 0 .9rem; font-size: 1.2rem; }
@@ -37,7 +37,8 @@ article p { max-width: 75ch; }
   color: var(--look); background: var(--look-back); vertical-align: .08em; }
 .fails .badge { color: var(--fails); background: var(--fails-back); }
 .amount { white-space: nowrap; font-weight: 400; margin-left: .35rem; }
-summary { margin-top: .4rem; color: var(--soft); font-size: .85rem; cursor: pointer; width: max-content; }
+summary { margin-top: .4rem; color: var(--soft); font-size: .85rem; cursor: pointer; width: max-content;
+  max-width: 100%; }
 ol { margin: .4rem 0 0; padding-left: 1.6rem; font-size: .9rem; }
 li { padding: .12rem 0; overflow-wrap: anywhere; }
 li::marker { color: var(--soft); }
@@ -76,6 +77,7 @@ table { width: 100%; border-collapse: collapse; font-size: .9rem; }
 th { position: sticky; top: 0; z-index: 1; background: var(--card); text-align: left; font-weight: 500;
   color: var(--soft); }
 th, td { padding: .28rem .5rem; }
+th { overflow-wrap: break-word; }
 td { border-top: 1px solid var(--line); overflow-wrap: anywhere; }
 tbody tr { background: linear-gradient(90deg, var(--tint) var(--bar-end), transparent var(--bar-end)); }
 .number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from ..terminal_table import print_table
 from ..utterance import SAMPLING_RATE
 from .inspection import PARTS, Inspection
 from .inspection_findings import Finding, percent, problems, would_fail
@@ -190,15 +191,11 @@ def public_address(address: str) -> str:
 def print_inspection(inspection: Inspection, address: str, console: "Console | None" = None) -> None:
     """Print figures, findings and the tables that fit a screen; what a transcript holds steers no terminal."""
     from rich.console import Console
-    from rich.markup import escape
-    from rich.table import Table
     from rich.text import Text
 
-    console = console or Console(soft_wrap=True)
+    console = console or Console(highlight=False)
     findings = problems(inspection)
-    table = Table(escape(visible(public_address(address), 100)), "")
-    for name, value in figures(inspection):
-        table.add_row(name, Text(value))
+    rows: list[tuple[str | Text, ...]] = list(figures(inspection))
     for counted in tables(inspection):
         if counted.title in ("words", "characters"):
             named = ", ".join(
@@ -206,15 +203,15 @@ def print_inspection(inspection: Inspection, address: str, console: "Console | N
             )
         else:
             named = ", ".join(f"{row[0]} {row[2]}" for row in counted.rows[:6])
-        table.add_row(f"{'most frequent ' * (counted.title in ('words', 'characters'))}{counted.title}", Text(named))
-    console.print(table)
+        rows.append((f"{'most frequent ' * (counted.title in ('words', 'characters'))}{counted.title}", named))
+    print_table((visible(public_address(address), 100), ""), rows, console=console)
     if findings:
-        found = Table("", "found", "how many", "what it means", "for example")
+        rows = []
         for finding in findings:
             style = "red" if finding.severity == "fails" else "yellow"
             cells = (finding.title, finding.amount, finding.meaning, first_example(finding))
-            found.add_row(Text(finding.severity, style), *map(Text, cells))
-        console.print(found, soft_wrap=False)
+            rows.append((Text(finding.severity, style), *cells))
+        print_table(("", "found", "how many", "what it means", "for example"), rows, console=console)
     console.print(Text(verdict(findings), "bold red" if would_fail(findings) else "bold green"))
 
 

@@ -1,11 +1,17 @@
 """What a person sees of a preparation: a line that moves while it runs, and a table at its end."""
 
+from __future__ import annotations
+
 import sys
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from ..terminal_table import print_table
 from .prepare import Summary
 from .work import JobResult
+
+if TYPE_CHECKING:
+    from rich.text import Text
 
 LINE_EVERY = 30.0  # seconds, where the output is no terminal
 
@@ -29,7 +35,7 @@ class Progress:
             self.bar = Bar(*columns, console=Console(stderr=True), transient=True)
             self.task = self.bar.add_task("reading")
 
-    def __enter__(self) -> "Progress":
+    def __enter__(self) -> Progress:
         if self.bar:
             self.bar.start()
         return self
@@ -66,23 +72,18 @@ def duration(seconds: float) -> str:
 
 def print_summary(summary: Summary, output: str) -> None:
     """Kept, dropped and why, hours and mean length, by split."""
-    from rich.console import Console
-    from rich.table import Table
+    from rich.text import Text
 
-    table = Table(title=output, title_justify="left")
-    for name in ("", "clips", "audio", "mean"):
-        table.add_column(name, justify="left" if not name else "right")
-    for split, (clips, seconds) in sorted(summary.splits.items()):
-        table.add_row(split, f"{clips:,}", duration(seconds), f"{seconds / clips:.2f} s")
-    clips, seconds = summary.clips, summary.audio_seconds
-    table.add_row("kept", f"{clips:,}", duration(seconds), f"{seconds / max(clips, 1):.2f} s", style="bold")
-    for kind, count in summary.dropped.most_common():
-        table.add_row(f"dropped: {kind}", f"{count:,}")
-    for notice, count in summary.notices.most_common():
-        table.add_row(f"notice: {notice}", f"{count:,}")
-    table.add_row("read", f"{summary.rows:,}")
-    console = Console(soft_wrap=True)
-    console.print(table)
+    def row(name: str, clips: int, seconds: float, style: str = "") -> tuple[Text, ...]:
+        cells = (name, f"{clips:,}", duration(seconds), f"{seconds / max(clips, 1):.2f} s")
+        return tuple(Text(cell, style) for cell in cells)
+
+    rows: list[tuple[str | Text, ...]] = [row(split, *figures) for split, figures in sorted(summary.splits.items())]
+    rows.append(row("kept", summary.clips, summary.audio_seconds, "bold"))
+    rows += [(f"dropped: {kind}", f"{count:,}", "", "") for kind, count in summary.dropped.most_common()]
+    rows += [(f"notice: {notice}", f"{count:,}", "", "") for notice, count in summary.notices.most_common()]
+    rows.append(("read", f"{summary.rows:,}", "", ""))
+    print_table(("", "clips", "audio", "mean"), rows, numbers=frozenset((1, 2, 3)), title=output)
     fresh = summary.rows - summary.reused
     rate = f"{fresh / max(summary.seconds, 1e-9):,.0f} rows a second" if fresh else "nothing was left to do"
     more = f", {summary.reused:,} rows done before" if summary.reused else ""

@@ -220,4 +220,4 @@ def place(path: str, address: str) -> None:
     if storage.is_remote(address):
         storage.retried(lambda: storage.file_system(address).put_file(path, address), address, "write")
     else:
-        storage.retried(lambda: os.replace(path, address), address, "write")
+        storage.retried(lambda: storage.rename(path, address), address, "write")

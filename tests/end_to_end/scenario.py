@@ -6,6 +6,7 @@ environment that a launcher would give them.
 
 import json
 import os
+import shutil
 import signal
 import socket
 import sys
@@ -17,16 +18,21 @@ import accelerate
 import deepspeed
 import torch
 
+import trainer.checkpoints
 import trainer.engine
 import trainer.loop
+import trainer.non_finite
 import trainer.run
 from data.errors import DataError
 from trainer.config_file import load_config
+from trainer.errors import SaveError
 
 
 def run_job(job: dict[str, Any]) -> list[int]:
     """Exit codes of a job's ranks, negative for a signal. When one rank dies the others are ended, as launchers do."""
     processes = job.get("processes", 1)
+    if "flip" in job:
+        flip_a_bit(Path(job["flip"]))
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -44,6 +50,12 @@ def run_job(job: dict[str, Any]) -> list[int]:
             for other in children:
                 os.kill(other, signal.SIGKILL)
     return [codes[rank] for rank in range(processes)]
+
+
+def flip_a_bit(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
 
 
 def child(job: dict[str, Any], rank: int, processes: int, port: int) -> int:
@@ -64,9 +76,15 @@ def child(job: dict[str, Any], rank: int, processes: int, port: int) -> int:
     send_signals(job, rank)
     if job.get("poison") == rank:
         poison_loss()
+    if job.get("starve") == rank:
+        starve()
+    if job.get("full_disk") and rank == 0:
+        fill_disk(Path(job["full_disk"]["folder"]))
+    if job.get("full_disk", {}).get("unseen"):
+        trainer.checkpoints.check_space = lambda *_: None
     try:
         trainer.run.train(load_config(job["config"], job.get("overrides", [])), job.get("resume", False))
-    except (DataError, trainer.loop.NonFiniteLoss) as error:
+    except (DataError, SaveError, trainer.non_finite.NonFiniteLoss) as error:
         print(type(error).__name__, error, flush=True)
         return 3
     except BaseException:
@@ -121,6 +139,32 @@ def describe(run: trainer.loop.Trainer) -> dict[str, Any]:
         "held": sum(parameter.numel() for parameter in bare.parameters()),
         "accelerate": accelerate.__version__,
     }
+
+
+def fill_disk(folder: Path) -> None:
+    """Leave a megabyte of the folder's disk after step 6."""
+    original = trainer.loop.Trainer.log_step
+
+    def log_step(self: trainer.loop.Trainer, verdict: Any) -> None:
+        if self.state.step == 6:
+            (folder / "filler").write_bytes(b"\0" * (shutil.disk_usage(folder).free - 10**6))
+        original(self, verdict)
+
+    trainer.loop.Trainer.log_step = log_step  # type: ignore[method-assign]
+
+
+def starve() -> None:
+    """No data can be read any more while step 6 is taken."""
+    original = trainer.loop.TrainingBatches.next_group
+    calls: list[int] = []
+
+    def next_group(self: Any, microbatches: int) -> Any:
+        calls.append(1)
+        if len(calls) == 7:
+            raise DataError("the store is gone")
+        return original(self, microbatches)
+
+    trainer.loop.TrainingBatches.next_group = next_group  # type: ignore[method-assign]
 
 
 def poison_loss() -> None:

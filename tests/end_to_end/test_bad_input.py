@@ -262,9 +262,17 @@ def test_a_folder_that_is_not_there(refused: Callable[..., str], checkpoint: Pat
     assert f"there is {checkpoint}" in message
 
 
-def test_a_hub_name_with_a_typo_offline(refused: Callable[..., str]) -> None:
-    message = refused(*starting_from("openai/whisper-tinny"))
-    assert "cannot open checkpoint openai/whisper-tinny" in message
+def test_a_hub_name_with_a_typo(refused: Callable[..., str]) -> None:
+    for check in ((), ("--check",)):
+        message = refused(*starting_from("openai/whisper-tinny"), *check)
+        assert "'openai/whisper-tinny' is none of the Whisper checkpoints that OpenAI published" in message
+        assert "did you mean 'openai/whisper-tiny'?" in message
+
+
+def test_a_hub_name_of_somebody_else_offline(refused: Callable[..., str]) -> None:
+    message = refused(*starting_from("opnai/whisper-small"))
+    assert "cannot open checkpoint opnai/whisper-small" in message
+    assert "did you mean 'openai/whisper-small'?" in message
 
 
 def test_a_checkpoint_of_another_architecture(refused: Callable[..., str], own_checkpoint: Path) -> None:

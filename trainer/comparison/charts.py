@@ -19,7 +19,7 @@ from .drawing import (
     upright,
     x_labels,
 )
-from .tables import bracketed, percent, time_unit
+from .figures import bracketed, percent, time_unit
 
 ROW = 34  # pixels
 PANEL = 200

@@ -12,10 +12,14 @@ from .differences import Difference, config_differences
 from .reading import Arm
 from .significance import (
     LEVEL,
+    MOST_ENUMERATED,
     bootstrap_p,
     draws_for,
+    exchanged_sums,
     holm,
+    holm_divisors,
     matched_pairs_p,
+    randomisation_interval,
     randomisation_p,
     sums_by_unit,
 )
@@ -51,6 +55,9 @@ class Pair:
     """Two arms by their index; the difference is first minus second, so below 0 the first is better.
 
     Attributes:
+        interval: the differences that the randomisation test does not reject, at its level after Holm's correction: 0
+            lies within exactly where the two do not differ. Without bounds where the units are too few to tell.
+        least_p: the smallest ``p_adjusted`` that so many units could have given.
         p_bootstrap, p_matched_pairs, p_randomisation: two-sided, not corrected.
         p_adjusted: the randomisation test's after Holm's correction for all pairs; decides ``differs``.
     """
@@ -63,6 +70,12 @@ class Pair:
     p_matched_pairs: float | None
     p_randomisation: float
     p_adjusted: float
+    least_p: float = 0.0
+
+    @property
+    def can_differ(self) -> bool:
+        """Whether there are units enough to find any difference."""
+        return self.least_p < LEVEL
 
     @property
     def differs(self) -> bool:
@@ -127,7 +140,7 @@ def compare(arms: Sequence[Arm], cluster: str | None = None) -> Comparison:
     has_interval = len(sums) > 1
     whole = rates(errors.sum(axis=0), totals[:, 0].sum())
     baseline = next((index for index, arm in enumerate(arms) if not arm.is_trained), 0)
-    pairs = paired_tests(sums[:, :number], errors, word_samples, whole, has_interval)
+    pairs = paired_tests(sums[:, :number], sums[:, -2], errors, word_samples, whole)
     results = [
         result_of(
             arm,
@@ -155,30 +168,34 @@ def compare(arms: Sequence[Arm], cluster: str | None = None) -> Comparison:
 
 
 def paired_tests(
-    unit_errors: Counts, errors: Counts, samples: np.ndarray, whole: np.ndarray, has_interval: bool
+    unit_errors: Counts, unit_words: Counts, errors: Counts, samples: np.ndarray, whole: np.ndarray
 ) -> list[Pair]:
-    """Every pair of arms tested on the same units and the same resamples."""
+    """Every pair of arms tested on the same units, the same exchanges and the same resamples."""
     places = [(a, b) for a in range(len(whole)) for b in range(a + 1, len(whole))]
     if not places:
         return []
     first, second = [a for a, _ in places], [b for _, b in places]
-    p_values = [
-        float(p) for p in randomisation_p(unit_errors[:, first] - unit_errors[:, second], draws_for(len(places)))
-    ]
-    adjusted = holm(p_values)
+    unit_differences = unit_errors[:, first] - unit_errors[:, second]
+    exchanged = exchanged_sums(np.column_stack([unit_differences, unit_words]), draws_for(len(places)))
+    p_values = [float(p) for p in randomisation_p(unit_differences, exchanged[:, :-1])]
+    least = 1 / len(exchanged) * (2 if len(unit_errors) <= MOST_ENUMERATED else 1)
+    totals, words = unit_differences.sum(axis=0), float(unit_words.sum())
     pairs = []
-    for (a, b), p, p_adjusted in zip(places, p_values, adjusted, strict=True):
+    for number, ((a, b), p, p_adjusted, divisor) in enumerate(
+        zip(places, p_values, holm(p_values), holm_divisors(p_values), strict=True)
+    ):
         differences = samples[:, a] - samples[:, b]
         pairs.append(
             Pair(
                 a,
                 b,
                 float(whole[a] - whole[b]),
-                percentiles(differences) if has_interval else None,
-                bootstrap_p(differences) if has_interval else 1.0,
+                randomisation_interval(float(totals[number]), words, exchanged[:, number], exchanged[:, -1], divisor),
+                bootstrap_p(differences) if len(unit_errors) > 1 else 1.0,
                 matched_pairs_p(errors[:, a] - errors[:, b]),
                 p,
                 p_adjusted,
+                min(1.0, divisor * least),
             )
         )
     return pairs

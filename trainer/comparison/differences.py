@@ -24,8 +24,16 @@ def config_differences(arms: Sequence[Arm]) -> list[Difference]:
     """Keys whose values are not the same in all trained arms, in the order of the config."""
     configs = [arm.config for arm in arms if arm.config is not None]
     keys = dict.fromkeys(key for config in configs for key in config if not key.startswith(NOT_SHOWN))
-    rows = [Difference(key, tuple(shown(config.get(key)) for config in configs)) for key in keys]
+    trained = [arm for arm in arms if arm.config is not None]
+    rows = [Difference(key, tuple(told(arm, key) for arm in trained)) for key in keys]
     return [row for row in rows if len(set(row.values)) > 1]
+
+
+def told(arm: Arm, key: str) -> str:
+    """An arm's value of a key, with those that it had before it was resumed with another."""
+    now = shown((arm.config or {}).get(key))
+    earlier = [f"{shown(change.old)} until step {change.step}" for change in arm.changes if change.key == key]
+    return f"{now} ({', '.join(earlier)})" if earlier else now
 
 
 def shown(value: Any) -> str:

@@ -93,12 +93,6 @@ def curve(points: Sequence[tuple[float, float]], height: float, index: int) -> s
     )
 
 
-def label(x: float, y: float, text: str, index: int, to_left: bool) -> str:
-    """A name beside a place."""
-    side = ' text-anchor="end" dx="-11"' if to_left else ' dx="11"'
-    return f'<text class="label {run_class(index)}" x="{x:.2%}" y="{y:.1f}" dy="4"{side}>{html.escape(text)}</text>'
-
-
 def strip(content: str, height: float, ticks: Sequence[float], described: str = "") -> str:
     """A row of a chart: its content over the ticks' lines."""
     lines = "".join(upright(place, 0, height, "grid") for place in ticks)

@@ -24,6 +24,7 @@ from .charts import (
 from .comparison import Comparison
 from .cost_charts import cost_against_rate
 from .examples import example_cards, setbacks, widest
+from .figures import percent, probability, signed
 from .style import COMPARISON_STYLE
 from .tables import (
     NOT_DISTINGUISHABLE,
@@ -33,14 +34,12 @@ from .tables import (
     error_table,
     notes,
     pair_table,
-    percent,
-    probability,
-    signed,
     title,
     turned,
     verdict,
 )
 
+LONGEST_HEAD = 24  # letters of a word over a column of figures; longer ones are broken
 MOST_OPEN_PAIRS = 10  # in the table of pairs; more are folded away
 
 
@@ -136,7 +135,10 @@ def rates_section(comparison: Comparison) -> str:
 
 def pairs_section(comparison: Comparison) -> str:
     told = hint(
-        "Each row against each column: points of word error rate, and the paired test's p after Holm's correction. "
+        "Each row against each column: points of word error rate, and p of the paired test that decides, corrected "
+        f"for {len(comparison.pairs)} {'pair' if len(comparison.pairs) == 1 else 'pairs'} (Holm). A pair's interval "
+        "comes from the same test, so it leaves out 0 exactly where two runs differ. Intervals of single runs may "
+        "overlap all the same: what is hard for both cancels in a pair. "
         "Blue: the row has fewer errors; orange: more; grey: " + NOT_DISTINGUISHABLE + "."
     )
     content = card(told + matrix(comparison))
@@ -147,7 +149,7 @@ def pairs_section(comparison: Comparison) -> str:
 
 def matrix(comparison: Comparison) -> str:
     order, given = by_rate(comparison), colours(comparison)
-    names = {index: escaped(comparison.arms[index].name, 40) for index in order}
+    names = {index: escaped(comparison.arms[index].name, 40).replace("_", "_<wbr>") for index in order}
     head = "".join(f'<th scope="col">{chip(given[index])} {names[index]}</th>' for index in order)
     rows = []
     for row in order:
@@ -228,13 +230,24 @@ def plain_table(figures: FigureTable) -> str:
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]], numbers: frozenset[int]) -> str:
-    """Cells are markup already."""
+    """Cells are markup already; long texts are broken, so that the figures beside them stay in sight."""
     kinds = [' class="number"' if column in numbers else "" for column in range(len(columns))]
-    head = "".join(f"<th{kind}>{cell}</th>" for kind, cell in zip(kinds, columns, strict=True))
+    heads = (held(cell, kind and not is_long(cell)) for kind, cell in zip(kinds, columns, strict=True))
+    head = "".join(f"<th{kind}>{cell}</th>" for kind, cell in zip(kinds, heads, strict=True))
     body = "".join(
-        f"<tr>{''.join(f'<td{kind}>{cell}</td>' for kind, cell in zip(kinds, row, strict=True))}</tr>" for row in rows
+        f"<tr>{''.join(f'<td{kind}>{held(cell, kind)}</td>' for kind, cell in zip(kinds, row, strict=True))}</tr>"
+        for row in rows
     )
     return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+
+
+def held(cell: str, as_it_is: object) -> str:
+    """A cell's text in a span that breaks it where it is longer than a column should be wide."""
+    return cell if as_it_is or not cell else f'<span class="cell">{cell}</span>'
+
+
+def is_long(text: str) -> bool:
+    return max(map(len, text.split()), default=0) > LONGEST_HEAD
 
 
 def definition_list(rows: Sequence[tuple[str, str]]) -> str:

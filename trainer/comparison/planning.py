@@ -2,6 +2,7 @@
 
 import difflib
 import json
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -138,6 +139,10 @@ def check_plan(plan: Plan, overrides: Sequence[str], output: Path) -> list[Plann
             config = fitting_rates(load_config(plan.config, settings), own or {})
             arms.append(PlannedArm(name, config, split_of(config, plan.split), own is not None))
             check_arm(arms[-1])
+            checkpoint = config.model.checkpoint
+            if checkpoint is not None and checkpoint not in seen and os.path.isdir(checkpoint):
+                check_checkpoint(checkpoint)
+                seen.add(checkpoint)
             if config.evaluation.columns or config.evaluation.cluster:  # misspelt, they would be told after training
                 tested = getattr(config.data, arms[-1].split).model_dump_json() + config.evaluation.model_dump_json()
                 if tested not in seen:
@@ -226,6 +231,22 @@ def check_arm(arm: PlannedArm) -> None:
             f"{key} is {new[key]!r}, but {arm.folder} was run with {old[key]!r}: set it back, or choose another "
             "--output"
         )
+
+
+def check_checkpoint(folder: str) -> None:
+    """That a folder is a checkpoint whose parts fit each other, before any arm is trained.
+
+    Raises:
+        ConfigError: as CheckpointError says it.
+    """
+    from modeling.checkpoint_parts import check_stored_parts  # seconds to import
+    from modeling.checkpoints import CheckpointError, checkpoint_kind
+
+    try:
+        checkpoint_kind(folder)
+        check_stored_parts(folder)
+    except CheckpointError as error:
+        raise ConfigError(str(error)) from None
 
 
 def common_rate(plan: Plan, arms: Sequence[PlannedArm]) -> str | None:

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from ..config_file import ConfigError, flatten, read_yaml
 from ..journal import whole_rows
 from ..scoring.report import BASELINE
+from .changes import Change, changes_of
 
 CHECKPOINTS = ("best", "final")  # whose evaluation counts, the first that there is
 SPLITS = ("test", "validation")
@@ -66,6 +67,7 @@ class Summary(Stored):
     """summary.json of a run; times in seconds, memory in bytes."""
 
     steps: int
+    best_step: int | None = None
     seconds: float
     utterances_per_second: float
     parameters: int
@@ -95,6 +97,19 @@ class Arm(Stored):
     summary: Summary | None = None
     metrics: tuple[dict[str, Any], ...] = ()
     state: str = "not trained"
+
+    @property
+    def evaluated_step(self) -> int | None:
+        """The update whose weights were evaluated; None where that is not known."""
+        name = Path(self.evaluation.checkpoint).name
+        if self.summary is None or name not in CHECKPOINTS:
+            return None
+        return self.summary.best_step if name == CHECKPOINTS[0] else self.summary.steps
+
+    @property
+    def changes(self) -> list[Change]:
+        """What resuming changed of what the config says."""
+        return changes_of(self.metrics)
 
     @property
     def is_trained(self) -> bool:

@@ -3,9 +3,7 @@
 A plan that was killed goes on where it stood: finished arms are passed over, an unfinished one is resumed.
 """
 
-import contextlib
 import ctypes
-import fcntl
 import os
 import shlex
 import shutil
@@ -13,14 +11,16 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import yaml
 
 from data.errors import nearest
 
+from ..checkpoints import list_checkpoints
 from ..config_file import ConfigError, dump_config, flatten, read_yaml
+from ..record.lock import only_one
 from ..stopping import StopRequest
 from .planning import PlannedArm
 from .reading import CHECKPOINTS, Evaluation, Summary, read_predictions, stored
@@ -82,6 +82,7 @@ def run_arm(arm: PlannedArm, output: Path, start: Sequence[str], stop: StopReque
     config.write_text(dump_config(arm.config), encoding="utf-8")
     log = output / f"{arm.name}.log"
     if arm.is_trained and not is_finished(arm):
+        clear_unfinished(arm)
         code = tell_and_run(f"{arm.name}: training", training_command(start, config), log, stop, lock)
         if code != 0 or not is_finished(arm):
             return f"training ended with exit code {code}; {last_lines(log)}"
@@ -92,6 +93,14 @@ def run_arm(arm: PlannedArm, output: Path, start: Sequence[str], stop: StopReque
         if code != 0 or not is_evaluated(place, checkpoint, arm.split):
             return f"evaluation ended with exit code {code}; {last_lines(log)}"
     return None
+
+
+def clear_unfinished(arm: PlannedArm) -> None:
+    """Remove the models of an arm that was killed before its first checkpoint: it begins again, and training would
+    refuse to overwrite them."""
+    if not list_checkpoints(arm.folder / "checkpoints"):
+        for made in CHECKPOINTS:
+            shutil.rmtree(arm.folder / made, ignore_errors=True)
 
 
 def training_command(start: Sequence[str], config: Path) -> list[str]:
@@ -214,19 +223,6 @@ def end_with_parent() -> None:
 
 LIBC = ctypes.CDLL(None)  # loaded here: between fork and exec little may be done
 END_WITH_PARENT = end_with_parent if sys.platform == "linux" else None
-
-
-@contextlib.contextmanager
-def only_one(output: Path) -> Iterator[int]:
-    """A lock that children inherit: as long as one of them is at work, no other plan begins in the folder."""
-    with (output / ".lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ConfigError(f"another plan, or what is left of one, is at work in {output}: wait for it") from None
-        except OSError:
-            pass  # a file system without locks
-        yield file.fileno()
 
 
 def last_lines(log: Path) -> str:

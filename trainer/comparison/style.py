@@ -57,6 +57,7 @@ details > summary { margin: 0; }
 .rows.pairwise { grid-template-columns: fit-content(9rem) minmax(0, 1fr); row-gap: .1rem; }
 .rows .name { display: flex; align-items: center; flex-wrap: wrap; column-gap: .45rem; overflow-wrap: anywhere;
   min-width: 0; font-size: .92rem; line-height: 1.2; }
+.rows .name > span { max-width: calc(100% - 14px - .45rem); }
 .pairwise .name { display: block; text-align: right; font-size: .82rem; }
 .pairwise .name small { display: block; font-size: .72rem; }
 .value { font-variant-numeric: tabular-nums; white-space: nowrap; text-align: right; }
@@ -71,8 +72,6 @@ details > summary { margin: 0; }
 .grid { stroke: var(--line); stroke-width: 1; }
 .reference { stroke: var(--soft); stroke-width: 1.3; stroke-dasharray: 4 4; }
 .curve { fill: none; stroke: var(--c); stroke-width: 2; stroke-linejoin: round; }
-.label { fill: var(--c); font-size: 12px; font-weight: 600; stroke: var(--card); stroke-width: 3.5px;
-  paint-order: stroke; }
 .inside { fill: var(--inside); font-size: 12px; font-weight: 600; text-anchor: middle; }
 rect.substitutions, rect.deletions, rect.insertions { fill: var(--k); stroke: var(--card); stroke-width: 1; }
 .inside.deletions { fill: #10151b; }
@@ -92,6 +91,8 @@ rect.substitutions, rect.deletions, rect.insertions { fill: var(--k); stroke: va
 figure { min-width: 0; }
 .scroll { max-height: none; overflow-x: auto; }
 .scroll td { white-space: nowrap; }
+.cell { display: inline-block; width: max-content; max-width: min(17rem, 45vw); white-space: normal;
+  vertical-align: top; }
 .scroll th { vertical-align: bottom; line-height: 1.25; }
 .scroll th.number { white-space: normal; min-width: 4.4rem; }
 .scroll td:first-child, .scroll th:first-child { position: sticky; left: 0; z-index: 2; background: var(--card); }

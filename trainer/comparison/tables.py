@@ -1,65 +1,16 @@
 """A comparison in words and in rows of text, the same for the page and for Markdown."""
 
-from collections.abc import Sequence
-
 from data.preparation.inspection_table import FigureTable
 
 from ..scoring.intervals import Interval
 from .comparison import FEW_UNITS, UTTERANCES, Comparison, Pair, Result
+from .differences import shown
+from .figures import NONE, bracketed, duration, listed, percent, probability, short_number, signed, spaced
+from .reading import Arm
 from .significance import LEVEL, MOST_ENUMERATED, RESAMPLES, draws_for
 
-NONE = "–"
 NOT_DISTINGUISHABLE = "not distinguishable at 5 %"
 FEW_SEGMENTS = 50  # below it MAPSSWE's normal distribution is a rough guess
-
-
-def percent(rate: float, digits: int = 1) -> str:
-    return f"{100 * rate:.{digits}f}".replace("-", "−")
-
-
-def signed(rate: float, digits: int = 2) -> str:
-    """Points with their sign; what rounds to zero has none."""
-    text = f"{100 * rate:+.{digits}f}".replace("-", "−")
-    return text if text.strip("+−0.") else text[1:]
-
-
-def bracketed(interval: Interval | None, digits: int = 2, is_signed: bool = False) -> str:
-    if interval is None:
-        return ""
-    low, high = (signed(bound, digits) if is_signed else percent(bound, digits) for bound in interval)
-    return f" [{low}, {high}]"
-
-
-def probability(value: float | None) -> str:
-    if value is None:
-        return NONE
-    return "< 0.001" if value < 0.001 else f"{value:.3f}"
-
-
-def duration(seconds: float) -> str:
-    if seconds < 120:
-        return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
-
-
-def time_unit(longest: float) -> tuple[float, str]:
-    """The unit, in seconds, and its name, in which an axis up to ``longest`` seconds is read best."""
-    return next(
-        unit
-        for unit in ((86400.0, "days"), (3600.0, "hours"), (60.0, "minutes"), (1.0, "seconds"))
-        if longest >= 2 * unit[0] or unit[0] == 1.0
-    )
-
-
-def short_number(value: float) -> str:
-    for size, letter in ((1e9, "B"), (1e6, "M"), (1e3, "k")):
-        if value >= size:
-            return f"{value / size:.3g} {letter}"
-    return f"{value:.3g}"
-
-
-def listed(names: Sequence[str]) -> str:
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
 def named(result: Result) -> str:
@@ -103,14 +54,21 @@ def against_baseline(comparison: Comparison) -> list[str]:
         where = f"{points} {'below' if difference < 0 else 'above'} {baseline}"
         if difference == 0:
             where = f"as many errors as {baseline}"
-        judged = f"p {spaced(pair.p_adjusted)}" if pair.differs else NOT_DISTINGUISHABLE
-        told.append(f"{result.arm.name}: {where}{bracketed(interval, 2, True)}, {judged}")
+        told.append(f"{result.arm.name}: {where}{bracketed(interval, 2, True)}, {judgement(comparison, pair)}")
     return told
 
 
-def spaced(value: float) -> str:
-    text = probability(value)
-    return text if text.startswith("<") else f"= {text}"
+def judgement(comparison: Comparison, pair: Pair) -> str:
+    """The verdict on a pair and, where there is no difference, what it rests on."""
+    if pair.differs:
+        return f"p {spaced(pair.p_adjusted)}"
+    if not pair.can_differ:
+        count = f"{comparison.unit_count} {plural(comparison.units)}"
+        return f"{NOT_DISTINGUISHABLE}: {count} are too few to find any difference"
+    if pair.p_randomisation < LEVEL:
+        alone = f"p {spaced(pair.p_randomisation)} for this pair alone"
+        return f"{NOT_DISTINGUISHABLE}: {alone}, {probability(pair.p_adjusted)} as one of {len(comparison.pairs)} pairs"
+    return f"{NOT_DISTINGUISHABLE}, p {spaced(pair.p_adjusted)}"
 
 
 def turned(pair: Pair, first: int) -> tuple[float, Interval | None]:
@@ -126,8 +84,8 @@ def notes(comparison: Comparison) -> list[str]:
     found = [f"{arm.name} is {arm.state}; its figures are those so far." for arm in arms if not arm.is_finished]
     if comparison.unit_count < FEW_UNITS:
         found.append(
-            f"Only {comparison.unit_count} {plural(comparison.units)}: bootstrap intervals from so few are too narrow. "
-            f"Trust the randomisation test, which assumes no large sample."
+            f"Only {comparison.unit_count} {plural(comparison.units)}: the intervals of single runs, which are drawn "
+            "from so few, are too narrow. Those of differences are not: the randomisation test assumes no large sample."
         )
     if comparison.units != UTTERANCES:
         found.append(
@@ -136,6 +94,12 @@ def notes(comparison: Comparison) -> list[str]:
         )
     elif len(comparison.pairs) and comparison.utterances < FEW_SEGMENTS:
         found.append(f"{comparison.utterances} utterances are few for MAPSSWE, which wants about {FEW_SEGMENTS}.")
+    found += [
+        f"{arm.name} was resumed with another {change.key}: {shown(change.old)} until step {change.step}, then "
+        f"{shown(change.new)}."
+        for arm in arms
+        for change in arm.changes
+    ]
     beams = {arm.evaluation.beams for arm in arms}
     if len(beams) > 1:
         found.append("The arms were decoded with different numbers of beams: part of the difference is the search.")
@@ -194,7 +158,7 @@ def cost_table(comparison: Comparison, price_per_hour: float | None) -> FigureTa
                 short_number(summary.parameters),
                 short_number(summary.trainable_parameters),
                 f"{summary.trainable_parameters / summary.parameters:.2%}".replace("%", " %"),
-                f"{summary.steps:,}",
+                updates_of(result.arm),
                 duration(summary.seconds),
                 f"{summary.utterances_per_second:.3g}",
                 f"{memory / 2**30:.1f} GiB" if memory else NONE,
@@ -212,6 +176,13 @@ def cost_table(comparison: Comparison, price_per_hour: float | None) -> FigureTa
     return FigureTable("Cost", tuple(columns), rows, numbers=frozenset(range(1, len(columns))))
 
 
+def updates_of(arm: Arm) -> str:
+    """Updates made, and of which of them the evaluated weights are."""
+    assert arm.summary is not None
+    made, step = arm.summary.steps, arm.evaluated_step
+    return f"{made:,}" if step in (None, made) else f"{step:,} of {made:,}"
+
+
 def dollars(seconds: float | None, price_per_hour: float) -> str:
     return NONE if seconds is None else f"{seconds / 3600 * price_per_hour:.2f}"
 
@@ -227,11 +198,12 @@ def pair_table(comparison: Comparison) -> FigureTable:
             probability(pair.p_matched_pairs),
             probability(pair.p_randomisation),
             probability(pair.p_adjusted),
-            "differ" if pair.differs else NOT_DISTINGUISHABLE,
+            "differ" if pair.differs else judgement(comparison, pair).partition(", p")[0],
         )
         for pair in comparison.pairs
     ]
-    columns = ("A", "B", "A − B, points [95 %]", "p bootstrap", "p MAPSSWE", "p randomisation", "p (Holm)", "verdict")
+    alone = ("p bootstrap, alone", "p MAPSSWE, alone", "p randomisation, alone")
+    columns = ("A", "B", "A − B, points [interval]", *alone, "p (Holm), decides", "verdict")
     return FigureTable("Pairs", columns, rows, numbers=frozenset(range(2, 7)))
 
 
@@ -257,10 +229,16 @@ def definitions(comparison: Comparison, price_per_hour: float | None) -> list[tu
             "characters.",
         ),
         (
-            "95 % interval",
-            f"percentile bootstrap: {RESAMPLES:,} draws of {comparison.unit_count:,} {units} with replacement, the "
-            "same draws for every run, so that differences are paired (Bisani & Ney 2004). Not corrected for the "
-            "number of pairs.",
+            "interval of a run",
+            f"95 %, percentile bootstrap: {RESAMPLES:,} draws of {comparison.unit_count:,} {units} with replacement "
+            "(Bisani & Ney 2004). Two of them may overlap although the runs differ: what is hard for both moves both "
+            "rates, and cancels in their difference.",
+        ),
+        (
+            "interval of a difference",
+            "all differences that the test which decides does not rule out, so that 0 lies outside exactly where two "
+            "runs differ: the paired randomisation test inverted (Garthwaite 1996), at 5 % after Holm's correction. "
+            "Each holds the true difference at least 95 times in 100. ∞: the units are too few for a bound.",
         ),
         (
             "p randomisation",
@@ -275,11 +253,15 @@ def definitions(comparison: Comparison, price_per_hour: float | None) -> list[tu
         ),
         (
             "p bootstrap, p MAPSSWE",
-            "for comparison, uncorrected: twice the smaller share of resampled differences beyond 0; and the "
-            "matched-pairs sentence-segment test with every utterance a segment, normal distribution (Gillick & Cox "
-            "1989).",
+            "for comparison, of each pair alone, uncorrected; they decide nothing: twice the smaller share of "
+            "resampled differences beyond 0, and the matched-pairs sentence-segment test with every utterance a "
+            "segment, normal distribution (Gillick & Cox 1989).",
         ),
-        ("updates, training", "optimizer steps, and their wall time without evaluation and start."),
+        (
+            "updates, training",
+            "optimizer steps, and the wall time of them all without evaluation and start. 20 of 30: the weights of "
+            "step 20 were evaluated, the best on validation of a run of 30.",
+        ),
         ("real-time factor", "decoding time over audio time in the evaluation; below 1 is faster than speech."),
         (
             "time per point",

@@ -1,4 +1,4 @@
-"""The checkpoint and the data that a config names: there, and fit to be read; nothing is downloaded or synthesised."""
+"""The checkpoint and the data that a config names: there and fit to be used; nothing is downloaded or synthesised."""
 
 import os
 from collections.abc import Iterator
@@ -51,6 +51,22 @@ def check_checkpoint(facts: Facts) -> Iterator[Finding]:
         yield Finding("checkpoint", "lacks", f"{settings.checkpoint} is not here, and HF_HUB_OFFLINE is set", remedy)
     else:
         yield Finding("checkpoint", "note", f"{settings.checkpoint} is not here yet: downloaded at the first start")
+
+
+def check_decoding(facts: Facts) -> Iterator[Finding]:
+    """What the generation config forbids and local texts hold; what cannot be read is told by the other checks."""
+    if facts.config is None or facts.planned[1] is not None:
+        return
+    from modeling.checkpoints import CheckpointError
+
+    from ..decoding_limits import planned_remarks
+
+    try:
+        remarks = planned_remarks(facts.config)
+    except (CheckpointError, ConfigError, DataError):
+        return
+    for remark in remarks:
+        yield Finding("decoding", "note", remark)
 
 
 def check_data(facts: Facts) -> Iterator[Finding]:

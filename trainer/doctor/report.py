@@ -6,6 +6,8 @@ from dataclasses import asdict, replace
 
 import torch
 
+from data import terminal_table
+
 from ..config import RunConfig
 from . import combinations, devices, inputs, machine, software, speed, storage
 from .facts import Facts, gather_facts
@@ -30,6 +32,7 @@ CHECKS: tuple[Check, ...] = (
     machine.check_open_files,
     inputs.check_checkpoint,
     inputs.check_data,
+    inputs.check_decoding,
     storage.check_output_folder,
     storage.check_disk,
     storage.check_file_system,
@@ -90,14 +93,10 @@ def as_json(findings: list[Finding], config: str | None) -> str:
 
 def print_table(findings: list[Finding], config: str | None) -> None:
     """A line for each, and the sum of them."""
-    from rich.console import Console
-    from rich.table import Table
     from rich.text import Text
 
-    table = Table("", "state", "found")
-    for finding in findings:
-        table.add_row(Text(finding.name), Text(finding.state, style=STYLES[finding.state]), Text(finding.found))
-    Console().print(table)
+    rows = [(one.name, Text(one.state, style=STYLES[one.state]), one.found) for one in findings]
+    terminal_table.print_table(("", "state", "found"), rows)
     for finding in findings:  # not in the table, which would break what is there to be copied
         if finding.remedy:
             print(f"{finding.name}: {finding.remedy}")

@@ -5,66 +5,16 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
-from ..config import RunConfig
 from ..config_file import ConfigError
-from ..engine import resolve_precision
-from ..optimizer import optimizer_name
+from ..record.disk import GIGABYTE, existing, files_of_a_run
 from .facts import Facts
 from .findings import Finding, told
 
-GIGABYTE = 10**9
 WRITTEN_BYTES = 48 * 2**20
 SLOW_WRITE = 50e6  # bytes a second: a checkpoint of whisper-small takes more than a minute
-OTHER_FILES = 50 * 10**6  # metrics, TensorBoard, the processor
-STATE_BYTES = {"adamw_8bit": 2, "paged_adamw_8bit": 2}  # of a trained number; the others hold two in float32
 NETWORK = ("nfs", "nfs4", "cifs", "smb3", "fuse.sshfs", "fuse.s3fs", "fuse.gcsfuse", "9p")
-
-
-@dataclass(frozen=True)
-class RunFiles:
-    """Bytes of a run's large files."""
-
-    checkpoint: int
-    folder: int
-    kept: int
-
-    @property
-    def total(self) -> int:
-        """At the most: a checkpoint is written whole before the oldest goes; best/ and final/ stand beside."""
-        return (self.kept + 1) * self.checkpoint + 2 * self.folder + OTHER_FILES
-
-
-def files_of_a_run(config: RunConfig, model: object) -> RunFiles:
-    """What the engine writes for a model on the meta device.
-
-    One process and DDP write the weights in float32, of an adapter's model only the trained ones, and the optimizer's
-    states. ZeRO writes float32 masters of what is trained and the states, and the weights as it computes with them,
-    ZeRO-3 of those only the frozen ones.
-    """
-    from modeling.adapters import has_adapter  # seconds to import
-
-    parameters = list(model.parameters())  # type: ignore[attr-defined]
-    whole = sum(parameter.numel() for parameter in parameters)
-    trained = sum(parameter.numel() for parameter in parameters if parameter.requires_grad)
-    adapter = has_adapter(model)
-    stored = trained if adapter else whole
-    states = STATE_BYTES.get(optimizer_name(config), 8) * trained
-    try:
-        computing = 4 if resolve_precision(config.engine.precision) == "fp32" else 2
-    except ConfigError:
-        computing = 2
-    if config.engine.zero_stage == 0:
-        return RunFiles(4 * stored + states, 4 * stored, config.checkpoints.keep)
-    weights = computing * (stored - trained if config.engine.zero_stage == 3 else stored)
-    return RunFiles(weights + 4 * trained + states, computing * stored, config.checkpoints.keep)
-
-
-def existing(folder: Path) -> Path:
-    """The folder, or the nearest above that is there."""
-    return next(path for path in (folder, *folder.absolute().parents) if path.exists())
 
 
 def check_output_folder(facts: Facts) -> Iterator[Finding]:

@@ -88,17 +88,19 @@ def long_name(path: str) -> str:
 
 
 def check_weights(checkpoint: NamedCheckpoint) -> None:
-    """Whether a folder's weights are all there, by their headers; of a hub name nothing is asked.
+    """Whether a folder's weights are all there, by their headers, and its parts fit; of a hub name nothing is asked.
 
     Raises:
-        CheckpointError: if a file is missing, damaged or cut short.
+        CheckpointError: if a file is missing, damaged or cut short, or of another checkpoint.
     """
     from modeling.adapters import adapted, is_adapter
+    from modeling.checkpoint_parts import check_stored_parts
     from modeling.checkpoints import CheckpointError, first_line
 
     folder = Path(checkpoint.path)
     if not folder.is_dir():
         return
+    check_stored_parts(checkpoint.path)
     if is_adapter(checkpoint.path):
         files = [folder / "adapter_model.safetensors"]
         base = adapted(folder)[0]

@@ -5,8 +5,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from ..decoding_limits import evaluation_remarks
 from ..evaluation import Evaluator, check_positions, gather_objects
 from ..languages import check_known
+from ..out_of_memory import MemoryTold, evaluation_of
 from ..scoring.normalizers import build_normalizer
 from .attention_odds import attention_odds, condition_for
 from .checkpoints import NamedCheckpoint
@@ -41,18 +43,21 @@ class Subject:
     ) -> None:
         self.accelerator, self.checkpoint, self.identity = accelerator, checkpoint, identity
         self.materials, self.place, self.tell = materials, place, tell
+        self.remarks: set[str] = set()
 
     @cached_property
     def model(self) -> Any:
         """On its device; opened only where something is not kept.
 
         Raises:
-            CheckpointError: if it cannot be opened.
+            CheckpointError: if it cannot be opened, or its parts do not fit each other.
             ConfigError: if it does not know the language, or has too few places for tokens.
         """
+        from modeling.checkpoint_parts import check_parts
         from modeling.checkpoints import open_model
 
         model = open_model(self.checkpoint.path)
+        check_parts(self.checkpoint.path, model, self.processor)
         check_known({"language": self.materials.language}, model)
         check_positions(self.materials.evaluation, model)
         return model.to(self.accelerator.device).eval()
@@ -99,11 +104,18 @@ class Subject:
             return old
         evaluator = self.of_noise_alone if condition.kind == NON_SPEECH else self.of_speech
         evaluator.rows.change = self.materials.mixer.change_for(condition)
-        outcome = evaluator.run(self.model)
+        run = self.materials.run.model_copy(update={"evaluation": self.materials.evaluation})
+        with MemoryTold(evaluation_of(run, self.checkpoint.path, self.model), self.accelerator):
+            outcome = evaluator.run(self.model)
         found = measured(outcome, settings, self.unreadable(condition))
         if self.accelerator.is_main_process:
             keep(self.place, condition.name, found)
         self.tell(f"{name}: {headline(condition, found)} in {found.seconds:.1f} s")
+        if self.accelerator.is_main_process:
+            for remark in evaluation_remarks(outcome, self.model, self.processor.tokenizer):
+                if remark not in self.remarks:  # once, not for each condition
+                    self.remarks.add(remark)
+                    self.tell(f"note: {self.checkpoint.name}: {remark}")
         return found
 
     def unreadable(self, condition: Condition) -> list[dict[str, str]]:

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from ..evaluation import Evaluation
+from ..record.durable import write_text
 from ..scoring.error_rates import Prediction, ScoredUtterance, score
 from ..scoring.normalizers import Normalizer
-from ..scoring.report import put
 
 ODDS = "attention_odds.json"
 
@@ -52,7 +52,7 @@ def keep(folder: Path, name: str, found: Measured) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     lines = (json.dumps(one.row(), ensure_ascii=False) + "\n" for one in found.scored)
     (folder / f"{name}.json").unlink(missing_ok=True)
-    put(folder / f"{name}.jsonl", "".join(lines))
+    write_text(folder / f"{name}.jsonl", "".join(lines))
     about = {
         "settings": found.settings,
         "utterances": len(found.scored),
@@ -62,7 +62,7 @@ def keep(folder: Path, name: str, found: Measured) -> None:
         "seconds": found.seconds,
         "real_time_factor": found.real_time_factor,
     }
-    put(folder / f"{name}.json", json.dumps(about, indent=2, ensure_ascii=False) + "\n")
+    write_text(folder / f"{name}.json", json.dumps(about, indent=2, ensure_ascii=False) + "\n")
 
 
 def kept(
@@ -87,7 +87,7 @@ def kept(
 def keep_odds(folder: Path, settings: dict[str, Any], figures: dict[str, Any] | None) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     about = {"settings": settings, "figures": figures}
-    put(folder / ODDS, json.dumps(about, indent=2, ensure_ascii=False) + "\n")
+    write_text(folder / ODDS, json.dumps(about, indent=2, ensure_ascii=False) + "\n")
 
 
 def kept_odds(folder: Path, settings: dict[str, Any]) -> tuple[bool, dict[str, Any] | None]:

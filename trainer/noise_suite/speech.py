@@ -11,7 +11,7 @@ import numpy as np
 from data.config import ColumnNames, SourceConfig
 from data.errors import DataError
 from data.evaluation import Row, check_reported_columns, hash_of, text_of_value
-from data.lanes import read_utterance, row_id
+from data.lanes import read_audio, row_id
 from data.noise_mixing import SHORTEST_NOISE, SILENT_POWER, power, speech_region
 from data.sources import Source
 from data.utterance import SAMPLING_RATE
@@ -120,15 +120,15 @@ def talkers_among(rows: list[Row], source: Source, speakers: dict[str, str]) -> 
     """The rows that can be read and hold sound."""
     for row in rows:
         try:
-            utterance = read_utterance(row, source)
+            audio = read_audio(row, source)
         except DataError:
             continue  # named where it is measured
-        if len(utterance.audio) < SHORTEST_NOISE:
+        if len(audio) < SHORTEST_NOISE:
             continue
-        begin, end = speech_region(utterance.audio)
-        speech = utterance.audio[begin:end]
+        begin, end = speech_region(audio)
+        speech, name = audio[begin:end], row_id(row, source)
         if power(speech) >= SILENT_POWER and len(speech) >= SHORTEST_NOISE:
-            yield Talker(utterance.id, speakers.get(utterance.id, ""), speech)
+            yield Talker(name, speakers.get(name, ""), speech)
 
 
 def check_columns(source: Source, columns: tuple[str, ...], cluster: str | None) -> None:

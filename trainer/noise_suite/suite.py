@@ -13,7 +13,7 @@ from ..config import RunConfig
 from ..config_file import ConfigError
 from ..engine import build_accelerator, describe_engine
 from ..meter import hardware
-from ..scoring.report import put
+from ..record.durable import write_text
 from .charts import write_picture
 from .checkpoints import NamedCheckpoint, check_weights, named_checkpoints
 from .config import NoiseSuiteConfig
@@ -106,10 +106,10 @@ def run_suite(
         )
     folder.mkdir(parents=True, exist_ok=True)
     written = json.dumps(result, indent=2, ensure_ascii=False, allow_nan=False)
-    put(folder / "noise_suite.json", written + "\n")
+    write_text(folder / "noise_suite.json", written + "\n")
     result = json.loads(written)  # what is returned is what stands there
-    put(folder / "noise_suite.md", markdown(result))
-    put(folder / "noise_suite.html", suite_page(result))
+    write_text(folder / "noise_suite.md", markdown(result))
+    write_text(folder / "noise_suite.html", suite_page(result))
     write_picture(folder / "noise_suite.png", result)
     return result
 

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from data.preparation.inspection_table import FigureTable
+from data.terminal_table import print_table
 
 from ..comparison.markdown import plain, table_lines
 from .conditions import DESCRIBED, NON_SPEECH
@@ -172,16 +173,9 @@ def markdown(result: dict[str, Any]) -> str:
 
 def print_tables(result: dict[str, Any]) -> None:
     from rich.console import Console
-    from rich.markup import escape
-    from rich.table import Table
 
     console = Console(soft_wrap=True, highlight=False)
     for one in tables_of(result):
-        table = Table(title=escape(one.title), title_justify="left")
-        for number, column in enumerate(one.columns):
-            table.add_column(escape(column), justify="right" if number in one.numbers else "left")
-        for row in one.rows:
-            table.add_row(*map(escape, row))
-        console.print(table)
+        print_table(one.columns, one.rows, one.numbers, one.title)
     for remark in remarks_of(result):
         console.print(f"note: {remark}", markup=False)

@@ -6,6 +6,9 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from data.terminal_table import print_table
+
+from ..record.durable import write_text
 from .breakdown import breakdowns, confusions, worst
 from .intervals import Difference, Interval, paired_difference, rate_intervals
 
@@ -54,15 +57,9 @@ def write_evaluation(folder: Path, checkpoint: str, split: str, evaluation: Eval
     folder.mkdir(parents=True, exist_ok=True)
     found = figures(checkpoint, split, evaluation)
     lines = (json.dumps(one.row(), ensure_ascii=False) + "\n" for one in evaluation.utterances)
-    put(folder / "predictions.jsonl", "".join(lines))
-    put(folder / "evaluation.json", json.dumps(found, indent=2, ensure_ascii=False) + "\n")
+    write_text(folder / "predictions.jsonl", "".join(lines))
+    write_text(folder / "evaluation.json", json.dumps(found, indent=2, ensure_ascii=False) + "\n")
     return found
-
-
-def put(path: Path, text: str) -> None:
-    partial = path.with_name(f".partial_{path.name}")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)
 
 
 def print_evaluation(
@@ -70,29 +67,27 @@ def print_evaluation(
 ) -> None:
     """The main figures, beside a baseline's if there is one, and where the errors lie."""
     from rich.console import Console
-    from rich.markup import escape
-    from rich.table import Table
 
     console = Console(soft_wrap=True, highlight=False)
     sides = [figures(checkpoint, "", side) for side in (evaluation, baseline) if side is not None]
-    named = (escape(checkpoint), "plain Whisper") if baseline is not None else (escape(checkpoint),)
-    table = Table("", *named)
+    named = (checkpoint, "plain Whisper") if baseline is not None else (checkpoint,)
+    rows: list[tuple[str, ...]] = []
     for key in ("word_error_rate", "character_error_rate"):
         shown = (f"{side[key]:.2%}{shown_interval(side[f'{key}_interval'])}" for side in sides)
-        table.add_row(key.replace("_", " "), *shown)
-        table.add_row("  of raw text", *(f"{side[f'raw_{key}']:.2%}" for side in sides))
-    table.add_row("subst., deletions, insert.", *map(shown_edits, sides))
-    table.add_row("utterances, words", *(f"{side['utterances']}, {side['words']}" for side in sides))
-    table.add_row("audio, real-time factor", *map(shown_speed, sides))
-    console.print(table)
+        rows.append((key.replace("_", " "), *shown))
+        rows.append(("  of raw text", *(f"{side[f'raw_{key}']:.2%}" for side in sides)))
+    rows.append(("subst., deletions, insert.", *map(shown_edits, sides)))
+    rows.append(("utterances, words", *(f"{side['utterances']}, {side['words']}" for side in sides)))
+    rows.append(("audio, real-time factor", *map(shown_speed, sides)))
+    print_table(("", *named), rows)
     if baseline is not None:
         difference = paired_difference(evaluation.utterances, baseline.utterances, evaluation.cluster)
         console.print(f"word error rate less plain Whisper's: {shown_difference(difference)}")
     units = sides[0]["interval_units"]
     console.print(f"normalizer: {sides[0]['normalizer']}; intervals: 95 %, bootstrap over {units}")
-    for column, rows in sides[0]["by"].items():
-        if column in evaluation.columns and len(rows) > 1:
-            console.print(shown_values(column, rows), markup=False)
+    for column, values in sides[0]["by"].items():
+        if column in evaluation.columns and len(values) > 1:
+            console.print(shown_values(column, values), markup=False)
     confused = [f"{said} → {heard} ({number})" for said, heard, number in sides[0]["confusions"][:SHOWN_CONFUSIONS]]
     if confused:
         console.print(f"confused most: {', '.join(confused)}", markup=False)

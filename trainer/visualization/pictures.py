@@ -4,6 +4,7 @@ Every picture is 1200 pixels wide. Time runs to the right in seconds of the reco
 """
 
 import io
+import textwrap
 import warnings
 from typing import Any
 
@@ -20,6 +21,7 @@ TOKEN_INCHES = 0.165  # of a row whose name is printed
 LOWEST, HIGHEST = 1.6, 12.0  # inches of a panel
 ALL_LAYERS_INCHES = 70.0  # of the picture of every layer
 LONGEST_NAME = 18
+LONGEST_LINE = 110  # letters of a headline
 BAR_ASPECT = 18  # height over width of a colour bar, for each inch of its panel
 MOST_WRITTEN_GATES = 600  # cells whose value is written into them
 PRIMARY, SECONDARY, NOISE = "#0072b2", "#d55e00", "#7a3b16"
@@ -54,6 +56,13 @@ def short(name: str) -> str:
     return name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}…"
 
 
+def headline(title: str) -> str:
+    """In lines that the picture has room for; of a longer one the beginning and the end."""
+    if len(title) > 2 * LONGEST_LINE:
+        title = f"{title[: LONGEST_LINE - 2]} … {title[-LONGEST_LINE + 2 :]}"
+    return "\n".join(textwrap.wrap(title, LONGEST_LINE))
+
+
 def panel_inches(tokens: int) -> float:
     return min(max(TOKEN_INCHES * tokens, LOWEST), HIGHEST)
 
@@ -69,7 +78,7 @@ def overview(maps: AttentionMaps, begin: float, title: str) -> bytes:
     if maps.secondary is not None:
         heights.append(height)
     figure = Figure(figsize=(WIDTH, sum(heights) + 0.55 * len(heights) + 0.6), dpi=DOTS, layout="constrained")
-    figure.suptitle(title, fontsize=11).set_parse_math(False)
+    figure.suptitle(headline(title), fontsize=11).set_parse_math(False)
     has_gates, shares = maps.gates is not None, maps.share_on_noise(maps.primary)
     beside = has_gates or shares is not None
     wide = min(0.55 + 0.03 * len(maps.layers), 0.9)
@@ -116,7 +125,7 @@ def every_layer(maps: AttentionMaps, begin: float, title: str) -> bytes:
     count = len(maps.layers)
     height = max(min(panel_inches(len(maps.tokens)), ALL_LAYERS_INCHES / count), LOWEST)
     figure = Figure(figsize=(WIDTH, count * (height + 0.5) + 0.9), dpi=DOTS, layout="constrained")
-    figure.suptitle(title, fontsize=11).set_parse_math(False)
+    figure.suptitle(headline(title), fontsize=11).set_parse_math(False)
     grid = figure.subplots(count, columns, squeeze=False, sharex=True, sharey=True)
     names = TokenAxis(maps.tokens)
     for row, layer in enumerate(maps.layers):

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from .advice import Advice, fits, remedies
+from .advice import Advice, fits, remedies, why_not_the_largest
 from .cells import Cell
 from .flops import step_flops
 from .gpus import GIB, Gpu
@@ -90,7 +90,10 @@ def print_assumptions(cell: Cell, headroom: float, seconds: float) -> None:
 def print_lines(cell: Cell, advice: Advice) -> None:
     """The largest batch, and what to write into the config."""
     total = advice.batch_size * advice.accumulation * cell.processes
-    print(f"\nThe largest batch that fits is {advice.largest}. For the config:\n")
+    training = cell.config.training
+    reason = why_not_the_largest(advice, training.batch_size * training.accumulation)
+    print(f"\nThe largest batch that fits is {advice.largest}. {reason}".rstrip())
+    print("For the config:\n")
     print(f"training:\n  batch_size: {advice.batch_size}\n  accumulation: {advice.accumulation}", end="")
     print(f" # {cell.processes} x {advice.batch_size} x {advice.accumulation} = {total} utterances a step")
 

@@ -7,9 +7,8 @@ import math
 
 import torch
 
-from trainer.engine import deepspeed_config
-from trainer.optimizer import optimizer_name
-
+from ..engine import deepspeed_config
+from ..optimizer import optimizer_name
 from .cells import Cell
 from .timeline import Recorder
 

@@ -6,10 +6,10 @@ import torch
 from torch import nn
 
 from modeling.adapters import is_new
-from trainer.config_file import ConfigError
-from trainer.model import checkpoint_gradients
-from trainer.plan import planned_model
 
+from ..config_file import ConfigError
+from ..model import checkpoint_gradients
+from ..plan import planned_model
 from .cells import Cell
 from .engines import DTYPES, parameter_dtype
 from .timeline import Recorder

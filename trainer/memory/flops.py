@@ -8,10 +8,9 @@ for what goes on to the layers below, if anything trained lies there, and one fo
 import functools
 from dataclasses import dataclass
 
-from trainer.config import RunConfig
-from trainer.config_file import ConfigError
-from trainer.plan import planned_model
-
+from ..config import RunConfig
+from ..config_file import ConfigError
+from ..plan import planned_model
 from .cells import Cell
 
 CONVOLUTION_WIDTH = 3

@@ -4,9 +4,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-from trainer.config import RunConfig
-from trainer.optimizer import optimizer_name
-
+from ..config import RunConfig
+from ..optimizer import optimizer_name
 from .cells import Cell
 from .gpus import Gpu
 from .prediction import Prediction, StepMemory
@@ -46,11 +45,18 @@ def largest_batch(memory: StepMemory, gpu: Gpu, headroom: float = HEADROOM) -> i
 
 @dataclass(frozen=True)
 class Advice:
-    """What to write into the config: batch size and accumulation, and the largest batch that fits; 0: none does."""
+    """What to write into the config.
+
+    Attributes:
+        largest: the largest batch that fits; 0: none does.
+        batch_size, accumulation: what keeps a step's utterances, or comes nearest.
+        limit: the largest batch that fits with that accumulation.
+    """
 
     largest: int
     batch_size: int
     accumulation: int
+    limit: int
 
 
 def advise(memory: StepMemory, gpu: Gpu, headroom: float = HEADROOM) -> Advice:
@@ -62,26 +68,61 @@ def advise(memory: StepMemory, gpu: Gpu, headroom: float = HEADROOM) -> Advice:
     config = memory.cell.config
     largest = largest_batch(memory, gpu, headroom)
     if not largest:
-        return Advice(0, 0, 0)
+        return Advice(0, 0, 0, 0)
     batch, accumulation = batch_to_paste(config, largest)
+    limit = largest
     if (accumulation > 1) != (config.training.accumulation > 1):
         other = StepMemory(changed(memory.cell, {"training.accumulation": accumulation}), memory.on_gpu)
         most = largest_batch(other, gpu, headroom)
         if not most:  # it fits without accumulation alone
-            return Advice(largest, largest, 1)
+            return Advice(largest, largest, 1, largest)
         if accumulation > 1:
-            batch, accumulation = batch_to_paste(config, min(largest, most))
-    return Advice(largest, batch, accumulation)
+            limit = min(largest, most)
+            batch, accumulation = batch_to_paste(config, limit)
+    return Advice(largest, batch, accumulation, limit)
+
+
+def why_not_the_largest(advice: Advice, wanted: int) -> str:
+    """Why the batch to paste is not the largest that fits, in whole sentences; empty where it is.
+
+    Args:
+        wanted: utterances of a step on each GPU, as the config has them.
+    """
+    batch, limit = advice.batch_size, advice.limit
+    told = []
+    if limit < advice.largest:
+        told.append(f"With accumulation, which keeps gradients between microbatches, at most {limit} fit.")
+    if batch * advice.accumulation < wanted:
+        told.append(f"There is no room to accumulate, so a step has {batch} utterances on each GPU, not {wanted}.")
+    elif batch * advice.accumulation > wanted:
+        told.append(
+            f"{batch} does not divide the {wanted} utterances of a step on each GPU, and "
+            f"{largest_divisor(wanted, limit)}, which does, is no more than half of what fits: the step grows to "
+            f"{batch * advice.accumulation}."
+        )
+    elif batch == wanted < limit:
+        told.append(f"It stays at {batch}, since the config's step has no more than {wanted} utterances on each GPU.")
+    elif batch < limit:
+        told.append(
+            f"{limit} does not divide the {wanted} utterances of a step on each GPU; {batch} is the largest that does, "
+            "so the step stays as it is."
+        )
+    return " ".join(told)
 
 
 def batch_to_paste(config: RunConfig, largest: int) -> tuple[int, int]:
     """Batch size and accumulation that keep a step's utterances, or come nearest above, with batches that fit."""
     wanted = config.training.batch_size * config.training.accumulation
-    even = next(batch for batch in range(min(largest, wanted), 0, -1) if wanted % batch == 0)
+    even = largest_divisor(wanted, largest)
     # A batch much smaller than what fits wastes more than a few utterances more in a step.
     if even * 2 > min(largest, wanted):
         return even, wanted // even
     return largest, -(-wanted // largest)
+
+
+def largest_divisor(number: int, most: int) -> int:
+    """Of a whole number, the largest divisor that is at most ``most``."""
+    return next(divisor for divisor in range(min(number, most), 0, -1) if number % divisor == 0)
 
 
 def changed(cell: Cell, settings: dict[str, Any]) -> Cell:

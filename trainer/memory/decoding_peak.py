@@ -14,8 +14,12 @@ from .timeline import Recorder, Timeline
 LOGIT_COPIES = 4  # of [B, vocabulary] in float32: logits, processed, log-probabilities, a choice's scratch
 
 
-def evaluation_bytes(cell: Cell, on_gpu: bool = True) -> int:
-    """The most that tensors take while ``data.validation`` is decoded: clips of 30 s, as many tokens as are allowed."""
+def evaluation_bytes(cell: Cell, on_gpu: bool = True, frames: int = WINDOW_FRAMES) -> int:
+    """The most that tensors take while ``data.validation`` is decoded: as many tokens as are allowed.
+
+    Args:
+        frames: mel frames of each clip; of 30 s, if not given.
+    """
     settings = cell.config.evaluation
     rows = settings.batch_size * settings.beams
     timeline = Timeline()
@@ -31,7 +35,7 @@ def evaluation_bytes(cell: Cell, on_gpu: bool = True) -> int:
                 spread_parameters(engine, model, timeline)
             engine.prepare()
             lasting = timeline.peak()[0]
-            features = torch.empty(settings.batch_size, shape.num_mel_bins, WINDOW_FRAMES)
+            features = torch.empty(settings.batch_size, shape.num_mel_bins, frames)
             with autocast(cell):
                 model.model.encoder(features.to(parameter_dtype(cell)))
         encoding = timeline.peak()[0]
@@ -39,7 +43,7 @@ def evaluation_bytes(cell: Cell, on_gpu: bool = True) -> int:
     cast = 0
     if cell.precision != "fp32" and parameter_dtype(cell) == torch.float32:  # autocast keeps copies of trained weights
         cast = size * sum(parameter.numel() for parameter in trained)
-    states = rows * (WINDOW_FRAMES // 2) * shape.d_model
+    states = rows * (frames // 2) * shape.d_model
     attentions = 2 if shape.dual_attention else 1
     length = settings.max_new_tokens + PROMPT_TOKENS
     cross = shape.decoder_layers * attentions * 2 * states * size

@@ -9,8 +9,9 @@ from data.features import WINDOW_FRAMES, padded_frames, visible_frames
 from data.labels import IGNORED
 from data.loader import BatchGroup
 from data.utterance import SAMPLING_RATE, AudioBatch
-from trainer.config import RunConfig
-from trainer.optimizer import optimizer_name
+
+from ..config import RunConfig
+from ..optimizer import optimizer_name
 
 DECODER_POSITIONS = 448
 PROMPT_TOKENS = 4  # start of transcript, language, task, no timestamps

@@ -21,8 +21,8 @@ import modeling.linear
 from data.features import LogMel
 from modeling.linear import has_onednn
 from modeling.losses import CHUNK_TOKENS
-from trainer.noise_target import noise_arguments, noise_target
 
+from ..noise_target import noise_arguments, noise_target
 from .allocator import BLOCK, serve
 from .cells import Cell
 from .engines import DTYPES, FakeZero3, fake_engine, parameter_dtype

@@ -11,10 +11,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from trainer.command_line import CommandLine, number
-from trainer.config import RunConfig
-from trainer.config_file import ConfigError, load_config
-
+from ..command_line import CommandLine, number
+from ..config import RunConfig
+from ..config_file import ConfigError, load_config
 from .cells import DECODER_POSITIONS, PROMPT_TOKENS, cell_of
 from .gpus import GIB, GPUS, Gpu, find_gpu
 
@@ -64,25 +63,25 @@ def main(arguments: list[str]) -> int:
         tokens=options.tokens and int(options.tokens),
         processes=processes,
     )
-    from . import prediction_table  # torch and transformers: seconds to import
+    from . import table  # torch and transformers: seconds to import
     from .advice import advise, fits, largest_batch
     from .decoding_peak import evaluation_bytes
     from .prediction import StepMemory
 
     memory = StepMemory(cell)
     evaluation = evaluation_bytes(cell) if config.data.validation else None
-    print(prediction_table.described(cell, gpu))
+    print(table.described(cell, gpu))
     chosen = [gpu] if gpu else list(GPUS)
     largest = {one.name: largest_batch(memory, one, options.headroom) for one in chosen}
     best = largest[gpu.name] if gpu else config.training.batch_size
     if gpu:
-        prediction_table.print_batches(memory, gpu, best, options.headroom)
-    prediction_table.print_parts(memory, max(1, best))
+        table.print_batches(memory, gpu, best, options.headroom)
+    table.print_parts(memory, max(1, best))
     if evaluation is not None:
         told = f"{evaluation / GIB:.2f} GiB in tensors"
         print(f"\nAn evaluation of {config.evaluation.batch_size} utterances takes {told}.")
     if options.json:
-        batches = {str(b): asdict(memory.at(b)) for b in sorted({*prediction_table.BATCHES, max(1, best)})}
+        batches = {str(b): asdict(memory.at(b)) for b in sorted({*table.BATCHES, max(1, best)})}
         figures = {
             "cell": cell.describe(),
             "evaluation_bytes": evaluation,
@@ -91,8 +90,8 @@ def main(arguments: list[str]) -> int:
         }
         options.json.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
     if gpu is None:
-        prediction_table.print_gpus(largest)
-    prediction_table.print_assumptions(cell, options.headroom, time.perf_counter() - started)
+        table.print_gpus(largest)
+    table.print_assumptions(cell, options.headroom, time.perf_counter() - started)
     if gpu is None:
         return 0 if any(largest.values()) else 1
     code = 0
@@ -100,11 +99,11 @@ def main(arguments: list[str]) -> int:
         print("\nThe evaluation does not fit: lower evaluation.batch_size, beams or max_new_tokens.")
         code = 1
     if best:
-        prediction_table.print_lines(cell, advise(memory, gpu, options.headroom))
+        table.print_lines(cell, advise(memory, gpu, options.headroom))
     wanted = config.training.batch_size if best else 1
     if fits(memory.at(wanted), gpu, options.headroom):
         return code
-    prediction_table.print_remedies(memory, wanted, gpu, options.headroom)
+    table.print_remedies(memory, wanted, gpu, options.headroom)
     return 1
 
 

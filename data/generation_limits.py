@@ -1,0 +1,154 @@
+"""What a generation config keeps a model from saying however sure it is, and which of it the texts of data would need.
+
+Whisper's own suppress quotes, brackets and other signs. A model learns to write them all the same where transcripts
+have them, and decoding counts each as an error. Knows token ids alone; no torch.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+Needs = dict[str, set[int]]  # by the generation config's key the tokens that it forbids, or 0 where it holds none
+
+SUPPRESS, SUPPRESS_FIRST = "suppress_tokens", "begin_suppress_tokens"
+# What changes which token is chosen whatever the texts are, and the value that changes nothing.
+UNLIKE_TRAINING: dict[str, Any] = {
+    "repetition_penalty": 1.0,
+    "encoder_repetition_penalty": 1.0,
+    "encoder_no_repeat_ngram_size": 0,
+    "length_penalty": 1.0,
+    "exponential_decay_length_penalty": None,
+    "sequence_bias": None,
+    "forced_bos_token_id": None,
+    "forced_eos_token_id": None,
+    "max_time": None,
+    "stop_strings": None,
+    "compression_ratio_threshold": None,
+    "logprob_threshold": None,
+    "no_speech_threshold": None,
+}
+
+
+class GenerationLimits:
+    """The limits of one generation config.
+
+    Args:
+        values: the generation config's, by their names.
+        end_of_text: the token that a label ends with.
+    """
+
+    def __init__(self, values: Mapping[str, Any], end_of_text: int) -> None:
+        self.end_of_text = end_of_text
+        self.suppressed = frozenset(values.get(SUPPRESS) or ())
+        self.first = frozenset(values.get(SUPPRESS_FIRST) or ())
+        self.words = [tuple(word) for word in values.get("bad_words_ids") or ()]
+        self.repeated = values.get("no_repeat_ngram_size") or 0
+        self.longest = values.get("max_length")
+        self.shortest = values.get("min_length") or 0
+        self.fewest = values.get("min_new_tokens") or 0
+
+    def needs(self, text: Sequence[int], prompt: int) -> Needs:
+        """What of the limits a label needs to be lifted; nothing where it can be decoded as it is.
+
+        Args:
+            text: tokens between prompt and end-of-text.
+            prompt: tokens of the prompt.
+        """
+        whole = (*text, self.end_of_text)
+        found = {
+            SUPPRESS: self.suppressed.intersection(whole),
+            SUPPRESS_FIRST: self.first.intersection(whole[:1]),
+            "bad_words_ids": {place for place, word in enumerate(self.words) if holds(text, word)},
+            "no_repeat_ngram_size": as_need(self.repeated > 0 and repeats(text, self.repeated)),
+            "max_length": as_need(self.longest is not None and prompt + len(text) > self.longest),
+            "min_length": as_need(prompt + len(text) < self.shortest),
+            "min_new_tokens": as_need(len(text) < self.fewest),
+        }
+        return {key: set(needed) for key, needed in found.items() if needed}
+
+    def lifted(self, values: Mapping[str, Any], needs: Needs, most_positions: int) -> dict[str, Any]:
+        """The generation config's values that differ once what is needed is lifted.
+
+        Args:
+            values: as they are; the lists may be others than those that the limits were made of.
+            most_positions: of the decoder.
+        """
+        changed: dict[str, Any] = {}
+        for key, needed in needs.items():
+            if key == "max_length":
+                changed[key] = most_positions
+            elif key == "bad_words_ids":
+                gone = {self.words[place] for place in needed}
+                changed[key] = [word for word in values.get(key) or () if tuple(word) not in gone] or None
+            elif key in (SUPPRESS, SUPPRESS_FIRST):
+                changed[key] = [token for token in values.get(key) or () if token not in needed] or None
+            else:
+                changed[key] = None
+        return {key: value for key, value in changed.items() if values.get(key) != value}
+
+    def described(self, needs: Needs, written: Callable[[Sequence[int]], str], most: int = 8) -> str:
+        """``suppress_tokens '"', ' ('; max_length 20``.
+
+        Args:
+            written: the text of tokens.
+            most: tokens of a key that are named.
+        """
+        parts = []
+        single = {
+            "no_repeat_ngram_size": self.repeated,
+            "max_length": self.longest,
+            "min_length": self.shortest,
+            "min_new_tokens": self.fewest,
+        }
+        for key, needed in sorted(needs.items()):
+            if key in single:
+                parts.append(f"{key} {single[key]}")
+                continue
+            names = [repr(written(self.words[one] if key == "bad_words_ids" else [one])) for one in sorted(needed)]
+            more = f" and {len(names) - most} more" if len(names) > most else ""
+            parts.append(f"{key} {', '.join(names[:most])}{more}")
+        return "; ".join(parts)
+
+
+def joined(several: Iterable[Needs]) -> Needs:
+    """All that is needed by any, the keys in order."""
+    found: Needs = {}
+    for needs in several:
+        for key, needed in needs.items():
+            found.setdefault(key, set()).update(needed)
+    return {key: found[key] for key in sorted(found)}
+
+
+def without(needs: Needs, others: Needs) -> Needs:
+    """What is needed and not among the others."""
+    left = {key: needed - others.get(key, set()) for key, needed in needs.items()}
+    return {key: needed for key, needed in left.items() if needed}
+
+
+def unlike_training(values: Mapping[str, Any]) -> dict[str, Any]:
+    """What of a generation config changes decoding whatever was trained on, by its keys."""
+    found = {
+        key: values[key]
+        for key, usual in UNLIKE_TRAINING.items()
+        if values.get(key) is not None and values[key] != usual
+    }
+    forced = values.get("forced_decoder_ids")
+    usual_prompt = [[1, values.get("no_timestamps_token_id")]]
+    if values.get("is_multilingual") is False and forced and [list(one) for one in forced] != usual_prompt:
+        found["forced_decoder_ids"] = forced  # models of several languages are asked for language and task instead
+    return found
+
+
+def as_need(is_needed: bool) -> set[int]:
+    return {0} if is_needed else set()
+
+
+def holds(text: Sequence[int], word: Sequence[int]) -> bool:
+    """Whether the word's tokens stand next to each other in the text."""
+    size = len(word)
+    return any(tuple(text[start : start + size]) == tuple(word) for start in range(len(text) - size + 1))
+
+
+def repeats(text: Sequence[int], size: int) -> bool:
+    """Whether so many tokens stand in a text twice in the same order."""
+    parts = [tuple(text[start : start + size]) for start in range(len(text) - size + 1)]
+    return len(set(parts)) < len(parts)

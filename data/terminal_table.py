@@ -1,0 +1,103 @@
+"""Tables that fit the terminal, however narrow, and cut nothing that may be copied, such as a path.
+
+A file or a pipe is 80 columns wide. Knows nothing of what the tables say.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.text import Text
+
+FRAME = 3  # columns that a cell takes beside its text; the table takes one more
+SHORT = 12  # words up to so many columns stay in their cells
+
+
+def print_table(
+    columns: Sequence[str],
+    rows: Sequence[Sequence[str | Text]],
+    numbers: frozenset[int] = frozenset(),
+    title: str = "",
+    console: Console | None = None,
+) -> None:
+    """Print a table whose cells are wrapped between words. A word that is too long for that stands below, in full.
+
+    Where even so there is no room for so many columns, each row is printed as lines of ``column: cell``.
+
+    Args:
+        numbers: the columns, from 0 on, that are aligned to the right.
+    """
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    console = console or Console(highlight=False)
+    cells = [[as_text(cell) for cell in row] for row in (columns, *rows)]
+    below: dict[str, str] = {}
+    while (widths := fitting_widths(cells, console.width)) is None:
+        longest = max((word for row in cells for cell in row for word in words(cell)), key=width_of)
+        if width_of(longest) <= SHORT:
+            break
+        below[longest] = mark = f"({len(below) + 1})"
+        cells = [[with_mark(cell, longest, mark) for cell in row] for row in cells]
+    if widths is None:
+        if title:
+            console.print(Text(title), soft_wrap=True)
+        for row in cells[1:]:
+            lines = [Text(": ").join(part for part in pair if part) for pair in zip(cells[0], row, strict=True)]
+            console.print(Text("\n  ").join(line for line in lines if line), soft_wrap=True)
+    else:
+        table = Table(title=Text(title) if title else None, title_justify="left")
+        for number, (head, width) in enumerate(zip(cells[0], widths, strict=True)):
+            table.add_column(head, justify="right" if number in numbers else "left", width=width)
+        for row in cells[1:]:
+            table.add_row(*row)
+        console.print(table)
+    for word, mark in below.items():
+        console.print(Text(f"{mark} {word}"), soft_wrap=True)
+
+
+def fitting_widths(cells: Sequence[Sequence[Text]], width: int) -> list[int] | None:
+    """How wide each column is, at least as its longest word; None where they do not fit into ``width`` together."""
+    by_column = list(zip(*cells, strict=True))
+    widths = [max(line_width(cell) for cell in column) for column in by_column]
+    least = [max((width_of(word) for cell in column for word in words(cell)), default=0) for column in by_column]
+    room = width - FRAME * len(widths) - 1
+    if sum(least) > room:
+        return None
+    while sum(widths) > room:
+        widest = max((wide, number) for number, wide in enumerate(widths) if wide > least[number])[1]
+        widths[widest] -= 1
+    return widths
+
+
+def as_text(cell: str | Text) -> Text:
+    """Plain text of a string: brackets in it are no markup."""
+    from rich.text import Text
+
+    return Text(cell) if isinstance(cell, str) else cell
+
+
+def with_mark(cell: Text, word: str, mark: str) -> Text:
+    """The cell with a mark in the word's place."""
+    from rich.text import Text
+
+    return Text(cell.plain.replace(word, mark), cell.style) if word in words(cell) else cell
+
+
+def words(cell: Text) -> list[str]:
+    return cell.plain.split()
+
+
+def line_width(cell: Text) -> int:
+    return max(map(width_of, cell.plain.splitlines()), default=0)
+
+
+def width_of(text: str) -> int:
+    """Columns that a text takes on a terminal; some letters take two."""
+    from rich.cells import cell_len
+
+    return cell_len(text)

@@ -1,0 +1,158 @@
+"""Whether the parts of a checkpoint belong together: the model, its tokenizer, its features and its generation config.
+
+What does not fit shows late, in the middle of training or at the first evaluation; here it is found before.
+"""
+
+import os
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from transformers import GenerationConfig, PretrainedConfig, WhisperConfig, WhisperProcessor
+
+from .adapters import adapted, is_adapter
+from .checkpoints import GENERATION_CONFIG, CheckpointError, open_processor, stored_generation_config
+
+TIMESTAMP = re.compile(r"<\|\d+\.\d\d\|>")
+OWN_WHISPER = "take the one of the Whisper that it was made from"
+
+
+def check_parts(name: str, model: Any, processor: Any) -> None:
+    """Refuse an open checkpoint whose parts do not fit each other.
+
+    Raises:
+        CheckpointError: naming what is missing or differs.
+    """
+    check_generation_config(name, model.generation_config)
+    check_tokenizer(name, model.config, model.generation_config, processor.tokenizer)
+    check_features(name, model.config, processor)
+
+
+def check_features(name: str, config: Any, processor: Any) -> None:
+    """Refuse a feature extractor that makes other features than the model takes.
+
+    Raises:
+        CheckpointError: with the mel bins of both.
+    """
+    bins, made = config.num_mel_bins, processor.feature_extractor.feature_size
+    if bins != made:
+        raise CheckpointError(
+            f"the processor of {name} makes {made} mel bins, but its model takes {bins}: they are not of one "
+            "checkpoint; take preprocessor_config.json from the model's own"
+        )
+
+
+@dataclass(frozen=True)
+class StoredParts:
+    """What lies beside the weights of a checkpoint; of its config the sizes alone."""
+
+    config: WhisperConfig
+    generation: GenerationConfig
+    processor: WhisperProcessor
+
+
+def check_stored_parts(name: str, revision: str | None = None) -> None:
+    """As :func:`check_parts`, without the weights; nothing is asked of the hub.
+
+    Raises:
+        CheckpointError: likewise, and for files that are missing or damaged.
+    """
+    parts = stored_parts(name, revision)
+    if parts is not None:
+        check_generation_config(name, parts.generation)
+        check_tokenizer(name, parts.config, parts.generation, parts.processor.tokenizer)
+        check_features(name, parts.config, parts.processor)
+
+
+def stored_parts(name: str, revision: str | None = None) -> StoredParts | None:
+    """The parts of a checkpoint that lie on this machine; None where only the hub has them.
+
+    Raises:
+        CheckpointError: for files that are missing or damaged.
+    """
+    base, base_revision = name, revision
+    while is_adapter(base):
+        base, base_revision = adapted(base)
+    folder = base if os.path.isdir(base) else downloaded_folder(base, base_revision)
+    if folder is None:
+        return None
+    generation = stored_generation_config(name) or stored_generation_config(folder) or GenerationConfig()
+    processor = open_processor(name if os.path.isdir(name) else folder)
+    stored = PretrainedConfig.get_config_dict(folder)[0]
+    sizes = {key: stored[key] for key in ("vocab_size", "num_mel_bins") if key in stored}
+    return StoredParts(WhisperConfig(**sizes), generation, processor)
+
+
+def downloaded_folder(name: str, revision: str | None) -> str | None:
+    """Where the files of a hub name lie that was downloaded before, its tokenizer too; else None."""
+    from huggingface_hub import _CACHED_NO_EXIST, try_to_load_from_cache
+
+    def found(file: str) -> Any:
+        return try_to_load_from_cache(name, file, revision=revision)
+
+    config, vocabulary = found("config.json"), (found("tokenizer.json"), found("vocab.json"))
+    is_known = isinstance(found(GENERATION_CONFIG), str) or found(GENERATION_CONFIG) is _CACHED_NO_EXIST
+    needed = (config, found("tokenizer_config.json"), found("preprocessor_config.json"))
+    if not is_known or not all(isinstance(path, str) for path in needed):
+        return None
+    return os.path.dirname(config) if any(isinstance(path, str) for path in vocabulary) else None
+
+
+def check_generation_config(name: str, generation: Any) -> None:
+    """Refuse a generation config that is missing, or older than what ``generate()`` needs for Whisper.
+
+    Raises:
+        CheckpointError: naming what it lacks.
+    """
+    needed = {"no_timestamps_token_id": "without which decoding begins otherwise than training"}
+    if getattr(generation, "is_multilingual", True) is not False:
+        needed = {
+            "lang_to_id": "which says what languages it knows",
+            "task_to_id": "which says how it is asked to transcribe",
+        } | needed
+    for key, why in needed.items():
+        if not getattr(generation, key, None):
+            raise CheckpointError(f"the {GENERATION_CONFIG} of {name} has no {key}, {why}; {OWN_WHISPER}")
+
+
+def check_tokenizer(name: str, config: Any, generation: Any, tokenizer: Any) -> None:
+    """Refuse a tokenizer with tokens that the model has no embedding for, or that is another model's.
+
+    Timestamps may be missing in the model: they are in no label.
+
+    Raises:
+        CheckpointError: with the numbers of both, or the first token that they number otherwise.
+    """
+    vocabulary: dict[str, int] = tokenizer.get_vocab()
+    beyond = {
+        number: token
+        for token, number in vocabulary.items()
+        if number >= config.vocab_size and not TIMESTAMP.fullmatch(token)
+    }
+    if beyond:
+        first = min(beyond)
+        raise CheckpointError(
+            f"the tokenizer of {name} has {len(vocabulary):,} tokens, but its model has embeddings for "
+            f"{config.vocab_size:,}: {beyond[first]!r} is token {first}, which the model has not; take the model's own "
+            "tokenizer, or give the model as many embeddings (resize_token_embeddings)"
+        )
+    for token, number in numbered_tokens(generation).items():
+        if vocabulary.get(token, number) != number:
+            raise CheckpointError(
+                f"the tokenizer of {name} is not its model's: {token} is token {vocabulary[token]} in it and {number} "
+                f"in {GENERATION_CONFIG}; take the tokenizer of the Whisper that the model was made from"
+            )
+
+
+def numbered_tokens(generation: Any) -> dict[str, int]:
+    """The special tokens whose ids a generation config holds."""
+    found = dict(getattr(generation, "lang_to_id", None) or {})
+    tasks = getattr(generation, "task_to_id", None) or {}
+    found |= {f"<|{task}|>": number for task, number in tasks.items()}
+    single = {
+        "<|notimestamps|>": "no_timestamps_token_id",
+        "<|startoftranscript|>": "decoder_start_token_id",
+        "<|endoftext|>": "eos_token_id",
+    }
+    found |= {token: getattr(generation, key, None) for token, key in single.items()}
+    return {token: number for token, number in found.items() if isinstance(number, int)}

@@ -1,0 +1,124 @@
+"""What a run takes on the disk, and the one line that is said where the disk is full."""
+
+import contextlib
+import errno
+import shutil
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..config import RunConfig
+from ..config_file import ConfigError
+from ..engine import resolve_precision
+from ..errors import SaveError
+from ..optimizer import optimizer_name
+
+GIGABYTE = 10**9
+OTHER_FILES = 50 * 10**6  # metrics, TensorBoard, the processor
+STATE_BYTES = {"adamw_8bit": 2, "paged_adamw_8bit": 2}  # of a trained number; the others hold two in float32
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+# torch's zip writer and safetensors say it in words of their own.
+FULL_IN_WORDS = (
+    "No space left on device",
+    "Disk quota exceeded",
+    "File too large",
+    "PytorchStreamWriter failed",
+    "iostream error",
+    "unexpected pos",
+)
+
+
+@dataclass(frozen=True)
+class RunFiles:
+    """Bytes of a run's large files."""
+
+    checkpoint: int
+    folder: int
+    kept: int
+
+    @property
+    def total(self) -> int:
+        """At the most: a checkpoint is written whole before the oldest goes; best/ and final/ stand beside."""
+        return (self.kept + 1) * self.checkpoint + 2 * self.folder + OTHER_FILES
+
+
+def files_of_a_run(config: RunConfig, model: object) -> RunFiles:
+    """What the engine writes for a model on the meta device.
+
+    One process and DDP write the weights in float32, of an adapter's model only the trained ones, and the optimizer's
+    states. ZeRO writes float32 masters of what is trained and the states, and the weights as it computes with them,
+    ZeRO-3 of those only the frozen ones.
+    """
+    from modeling.adapters import has_adapter  # seconds to import
+
+    parameters = list(model.parameters())  # type: ignore[attr-defined]
+    whole = sum(parameter.numel() for parameter in parameters)
+    trained = sum(parameter.numel() for parameter in parameters if parameter.requires_grad)
+    adapter = has_adapter(model)
+    stored = trained if adapter else whole
+    states = STATE_BYTES.get(optimizer_name(config), 8) * trained
+    try:
+        computing = 4 if resolve_precision(config.engine.precision) == "fp32" else 2
+    except ConfigError:
+        computing = 2
+    if config.engine.zero_stage == 0:
+        return RunFiles(4 * stored + states, 4 * stored, config.checkpoints.keep)
+    weights = computing * (stored - trained if config.engine.zero_stage == 3 else stored)
+    return RunFiles(weights + 4 * trained + states, computing * stored, config.checkpoints.keep)
+
+
+def existing(folder: Path) -> Path:
+    """The folder, or the nearest above that is there."""
+    return next(path for path in (folder, *folder.absolute().parents) if path.exists())
+
+
+def is_disk_full(error: BaseException | None) -> bool:
+    """Whether an error, or what led to it, is that nothing more fits on a disk or within a quota."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in FULL:
+            return True
+        if not isinstance(error, OSError) and any(words in str(error) for words in FULL_IN_WORDS):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def check_space(folder: Path, needed: int, what: str) -> None:
+    """Raises SaveError if so many bytes do not fit on the disk of ``folder``."""
+    free = shutil.disk_usage(existing(folder)).free
+    if free < needed:
+        raise SaveError(f"{what} needs {bytes_in_words(needed)}, and {disk_of(folder)}")
+
+
+@contextlib.contextmanager
+def full_disk_told(folder: Path) -> Iterator[None]:
+    """Whatever is raised by a full disk becomes a SaveError that names the run's folder and what is free.
+
+    Raises:
+        SaveError: as said.
+    """
+    try:
+        yield
+    except SaveError:
+        raise
+    except Exception as error:  # torch, safetensors, TensorBoard and the system each raise their own
+        if not is_disk_full(error):
+            raise
+        raise SaveError(f"cannot write to {folder}: the disk or a quota is full; {disk_of(folder)}") from error
+
+
+def disk_of(folder: Path) -> str:
+    """What is free there, and for temporary files where they lie on another disk."""
+    told, temporary, there = "", Path(tempfile.gettempdir()), existing(folder)
+    if temporary.stat().st_dev != there.stat().st_dev:
+        told = f" (for temporary files {temporary} has {bytes_in_words(shutil.disk_usage(temporary).free)})"
+    return f"the disk of {folder} has {bytes_in_words(shutil.disk_usage(there).free)} free{told}"
+
+
+def bytes_in_words(number: float) -> str:
+    """Such as 11.3 GB or 4.2 MB, in powers of ten, as disks are sold."""
+    for unit, size in (("GB", 1e9), ("MB", 1e6)):
+        if number >= size:
+            return f"{number / size:.1f} {unit}"
+    return f"{number / 1e3:.1f} kB"

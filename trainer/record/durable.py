@@ -1,0 +1,180 @@
+"""Folders and files that are on the disk whole or not at all, even if the machine loses power while they are written.
+
+Knows nothing of what lies in them.
+"""
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+MANIFEST = "manifest.json"
+PARTIAL, OLD = ".partial_", ".old_"  # what the names of unfinished and of replaced folders begin with
+NO_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.EBADF)  # of file systems that cannot synchronise a folder
+BLOCK_BYTES = 2**22
+
+
+@dataclass(frozen=True)
+class Damage:
+    """What is wrong with a folder that has a manifest: the file, and in which way it differs."""
+
+    file: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.file} {self.reason}"
+
+
+def new_partial(final: Path) -> Path:
+    """An empty folder beside ``final``, for :func:`put_in_place` once it is whole."""
+    partial = final.with_name(PARTIAL + final.name)
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    return partial
+
+
+def put_in_place(partial: Path, final: Path) -> None:
+    """Rename a whole folder to its name, in place of what bears it; all of it is on the disk when this returns."""
+    old = final.with_name(OLD + final.name)
+    sync_tree(partial)
+    shutil.rmtree(old, ignore_errors=True)
+    if final.exists():
+        final.rename(old)
+    partial.rename(final)
+    sync_folder(final.parent)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def clean_up(folder: Path) -> None:
+    """Remove what is unfinished directly in ``folder``, and put back what a kill between two renames left aside."""
+    if not folder.is_dir():
+        return
+    for path in folder.glob(PARTIAL + "*"):
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+    for old in folder.glob(OLD + "*"):
+        final = folder / old.name.removeprefix(OLD)
+        if final.exists():
+            shutil.rmtree(old, ignore_errors=True)
+        else:
+            old.rename(final)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file under another name, synchronise it, and rename it to its own."""
+    partial = path.with_name(PARTIAL + path.name)
+    try:
+        with partial.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except OSError as error:  # a failed write does not name its file
+        partial.unlink(missing_ok=True)
+        raise OSError(error.errno, error.strerror, str(path)) from error
+    sync_folder(path.parent)
+
+
+def sync_tree(folder: Path) -> None:
+    """Have the system write every file below a folder, and the folders themselves, to the disk."""
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            sync(Path(parent) / name)
+        sync_folder(Path(parent))
+
+
+def sync_folder(folder: Path) -> None:
+    try:
+        sync(folder)
+    except OSError as error:
+        if error.errno not in NO_SYNC:
+            raise
+
+
+def sync(path: Path) -> None:
+    file = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(file)
+    finally:
+        os.close(file)
+
+
+def write_manifest(folder: Path, changing: tuple[str, ...] = ()) -> None:
+    """Write ``manifest.json``: size and SHA-256 of each file below a folder but of those that change later."""
+    files = {name: path for name, path in files_below(folder) if name not in changing}
+    digests = in_threads(digest_of, list(files.values()))
+    entries = {
+        name: {"bytes": path.stat().st_size, "sha256": digest}
+        for (name, path), digest in zip(files.items(), digests, strict=True)
+    }
+    (folder / MANIFEST).write_text(json.dumps({"files": entries}, indent=1) + "\n", encoding="utf-8")
+
+
+def damage_of(folder: Path) -> Damage | None:
+    """The first file that is not as the manifest says, by the sizes alone; None where there is no manifest."""
+    try:
+        listed = listed_files(folder)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return Damage(MANIFEST, "cannot be read")
+    for name, entry in listed.items():
+        path = folder / name
+        if not path.is_file():
+            return Damage(name, "is missing")
+        if (size := path.stat().st_size) != entry["bytes"]:
+            return Damage(name, f"has {size:,} bytes, but was written with {entry['bytes']:,}")
+    return None
+
+
+def digest_damage(folder: Path, share: int = 0, shares: int = 1) -> Damage | None:
+    """The first file whose content is not what the manifest says, of every ``shares``-th file from ``share`` on."""
+    listed = sorted(listed_files(folder).items())[share::shares]
+    digests = in_threads(digest_of, [folder / name for name, _ in listed])
+    for (name, entry), digest in zip(listed, digests, strict=True):
+        if digest != entry["sha256"]:
+            return Damage(name, "does not hold what was written")
+    return None
+
+
+def listed_files(folder: Path) -> dict[str, dict[str, Any]]:
+    """The manifest's files; none where there is no manifest, as in what older versions wrote."""
+    path = folder / MANIFEST
+    if not path.exists():
+        return {}
+    files: dict[str, dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))["files"]
+    for entry in files.values():
+        entry["bytes"] + 0, entry["sha256"] + ""  # raises for what is no manifest
+    return files
+
+
+def files_below(folder: Path) -> Iterator[tuple[str, Path]]:
+    """Each file below a folder with its name relative to it, by name."""
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            yield str(path.relative_to(folder)), path
+
+
+def size_of(folder: Path) -> int:
+    """Bytes of all files below a folder."""
+    return sum(path.stat().st_size for _, path in files_below(folder))
+
+
+def digest_of(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(BLOCK_BYTES):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def in_threads(work: Callable[[Path], str], paths: list[Path]) -> list[str]:
+    """``work`` on each path; reading and hashing let other threads run."""
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+        return list(pool.map(work, paths))

@@ -1,0 +1,102 @@
+"""Which checkpoint a run goes on from: the newest that is whole, and what is said of those that are not."""
+
+from pathlib import Path
+from typing import Any
+
+from modeling.checkpoints import CheckpointError
+
+from ..checkpoints import list_checkpoints, read_state
+from ..config_file import ConfigError
+from ..evaluation import gather_objects
+from .best import BEST, read_record
+from .durable import Damage, damage_of, digest_damage, files_below, listed_files
+
+KEPT = (BEST, "final")
+
+
+def checkpoints_to_resume(folder: Path) -> tuple[list[Path], list[str]]:
+    """A run's checkpoints, newest first, that are whole as far as names and sizes tell, and lines on the others.
+
+    None at all is fine: the run was ended before its first one.
+
+    Raises:
+        CheckpointError: if there are checkpoints, and none of them is whole.
+        ConfigError: if there is none, but ``best/`` or ``final/``, which the run would overwrite.
+    """
+    there = list_checkpoints(folder / "checkpoints")
+    if not there:
+        refuse_to_overwrite(folder)
+        return [], [f"--resume: there is no checkpoint in {folder / 'checkpoints'} yet; the run begins at step 0"]
+    whole, lines = [], []
+    for path in reversed(there):
+        damage = plain_damage(path)
+        if damage is None:
+            whole.append(path)
+        else:
+            lines.append(damaged_line(path, damage))
+    if not whole:
+        raise CheckpointError(none_left(folder, lines))
+    return whole, lines
+
+
+def refuse_to_overwrite(folder: Path) -> None:
+    kept = [folder / name for name in KEPT if (folder / name).is_dir()]
+    if not kept:
+        return
+    record = read_record(folder / BEST)
+    known = f" ({record.described()})" if record is not None else ""
+    raise ConfigError(
+        f"{folder} has no checkpoint to resume from, but {' and '.join(map(str, kept))}{known}, which a run from the "
+        "beginning would overwrite: choose another output_dir, or move it away; it can be model.checkpoint of a new run"
+    )
+
+
+def plain_damage(path: Path) -> Damage | str | None:
+    """What is wrong with a checkpoint that can be told without reading it all."""
+    try:
+        read_state(path)
+    except CheckpointError as error:
+        return str(error)
+    if (damage := damage_of(path)) is not None:
+        return damage
+    if not listed_files(path):  # an older version's
+        empty = [name for name, file in files_below(path) if file.stat().st_size == 0]
+        return Damage(empty[0], "is empty") if empty else None
+    return None
+
+
+def whole_checkpoint(accelerator: Any, folder: Path, candidates: list[Path]) -> tuple[Path | None, list[str]]:
+    """The first candidate whose files hold what was written, and lines on those that do not; all ranks call it.
+
+    The ranks share the reading out among them. Rank 0's candidates count.
+
+    Raises:
+        CheckpointError: on every rank, if there are candidates and none is whole.
+    """
+    candidates = gather_objects(accelerator, candidates)[0]
+    rank, ranks = accelerator.process_index, accelerator.num_processes
+    lines: list[str] = []
+    for path in candidates:
+        try:
+            found: Damage | str | None = digest_damage(path, rank, ranks)
+        except OSError as error:
+            found = f"{error.filename}: {error.strerror}"
+        damage = next(filter(None, gather_objects(accelerator, found)), None)
+        if damage is None:
+            if not listed_files(path):
+                lines.append(f"{path} was written by an older version, without a manifest: it cannot be checked")
+            return path, lines
+        lines.append(damaged_line(path, damage))
+    if candidates:
+        raise CheckpointError(none_left(folder, lines))
+    return None, lines
+
+
+def damaged_line(path: Path, damage: Damage | str) -> str:
+    return f"{path} is damaged and passed over: {damage}"
+
+
+def none_left(folder: Path, lines: list[str]) -> str:
+    best = folder / BEST
+    remedy = f"{best} can be model.checkpoint of a new run" if best.is_dir() else "begin in another output_dir"
+    return f"no checkpoint in {folder / 'checkpoints'} is whole ({'; '.join(lines)}); {remedy}"
