@@ -85,9 +85,9 @@ def is_disk_full(error: BaseException | None) -> bool:
 
 
 def check_space(folder: Path, needed: int, what: str) -> None:
-    """Raises SaveError if so many bytes do not fit on the disk of ``folder``."""
-    free = shutil.disk_usage(existing(folder)).free
-    if free < needed:
+    """Raises SaveError if so many bytes do not fit on the disk of ``folder``, as far as it says what it has."""
+    disk = shutil.disk_usage(existing(folder))
+    if disk.total and disk.free < needed:  # some network file systems say 0 of 0
         raise SaveError(f"{what} needs {bytes_in_words(needed)}, and {disk_of(folder)}")
 
 
