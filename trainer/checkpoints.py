@@ -139,8 +139,10 @@ class Checkpoints:
             write_manifest(partial)
             self.write_state(partial, state)
             put_in_place(partial, final)
-            for old in list_checkpoints(self.folder)[: -self.config.keep]:
-                shutil.rmtree(old)
+            there = list_checkpoints(self.folder)
+            here = there.index(final) + 1
+            for other in (*there[:here][: -self.config.keep], *there[here:]):  # later ones: damaged, and passed over
+                shutil.rmtree(other)
 
         try:
             save_together(accelerator, partial, begin, main_alone=True)

@@ -177,6 +177,16 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_it_taken(
     assert all(torch.equal(value, weights(folder)[key]) for key, value in expected.items())
 
 
+def test_a_damaged_later_checkpoint_does_not_count_as_one_that_is_kept(train: Train, tmp_path: Path) -> None:
+    folder = tmp_path / "run" / "checkpoints"
+    options = (*FOUR, "data.validation=null")
+    train(*options)
+    cut(folder / "step_00000004" / "model.safetensors")
+    outcome = train("--resume", *options, "training.steps=3", "checkpoints.keep=1")
+    assert outcome.code == 0, outcome.errors
+    assert [path.name for path in folder.iterdir()] == ["step_00000003"]
+
+
 def test_no_whole_checkpoint_is_left(train: Train, tmp_path: Path) -> None:
     train(*FOUR)
     for path in (tmp_path / "run" / "checkpoints").iterdir():
