@@ -45,7 +45,7 @@ def refuse_to_overwrite(folder: Path) -> None:
         return
     records = [(path, read_record(path)) for path in kept]
     told = " and ".join(f"{path} ({record.described()})" if record else str(path) for path, record in records)
-    them = "it; it" if len(kept) == 1 else "them; each"
+    them = "it away; it" if len(kept) == 1 else "them away; each"
     raise ConfigError(
         f"{folder} has no checkpoint to resume from, but holds {told}, which a run from the beginning would overwrite: "
         f"choose another output_dir, or move {them} can be model.checkpoint of a new run"
