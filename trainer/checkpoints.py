@@ -133,6 +133,8 @@ class Checkpoints:
 
         def write() -> None:
             accelerator.save_state(str(partial), safe_serialization=True, **without_base)
+
+        def sync() -> None:  # once all have written: files of other ranks change their names until then
             sync_tree(partial)
 
         def finish() -> None:
@@ -147,6 +149,7 @@ class Checkpoints:
         try:
             save_together(accelerator, partial, begin, main_alone=True)
             save_together(accelerator, partial, write, waits=self.on_deepspeed)
+            save_together(accelerator, partial, sync)
             save_together(accelerator, partial, finish, main_alone=True)
         except SaveError as error:
             earlier = list_checkpoints(self.folder)
