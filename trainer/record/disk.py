@@ -110,9 +110,11 @@ def full_disk_told(folder: Path) -> Iterator[None]:
 
 def disk_of(folder: Path) -> str:
     """What is free there, and for temporary files where they lie on another disk."""
-    told, temporary, there = "", Path(tempfile.gettempdir()), existing(folder)
-    if temporary.stat().st_dev != there.stat().st_dev:
-        told = f" (for temporary files {temporary} has {bytes_in_words(shutil.disk_usage(temporary).free)})"
+    told, there = "", existing(folder)
+    with contextlib.suppress(OSError):  # there may be no room for temporary files anywhere
+        temporary = Path(tempfile.gettempdir())
+        if temporary.stat().st_dev != there.stat().st_dev:
+            told = f" (for temporary files {temporary} has {bytes_in_words(shutil.disk_usage(temporary).free)})"
     return f"the disk of {folder} has {bytes_in_words(shutil.disk_usage(there).free)} free{told}"
 
 
