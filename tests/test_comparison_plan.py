@@ -26,6 +26,7 @@ from trainer.comparison.planning import (
 )
 from trainer.comparison.running import is_evaluated, run_arm, run_logged
 from trainer.config_file import ConfigError, dump_config, load_config
+from trainer.record.best import RECORD, BestRecord, record_text
 from trainer.record.lock import only_one
 from trainer.stopping import StopRequest
 
@@ -428,6 +429,19 @@ def test_an_arm_that_fails_says_how_its_log_ends(config: Path) -> None:
     assert failure(arm, output, start) == f"training ended with exit code 2; no such file ({log})"
     untrue = [sys.executable, "-c", "pass"]
     assert str(failure(arm, output, untrue)).startswith("training ended with exit code 0")  # and left no model
+
+
+@pytest.mark.parametrize(("step", "goes"), [(999, True), (1000, False)])
+def test_an_arm_begins_again_only_where_no_checkpoint_is_lost(config: Path, step: int, goes: bool) -> None:
+    """Checkpoints are written every 1,000 steps: a later best/ had one, which somebody has deleted since."""
+    (arm,) = checked(config, "full")
+    figures = {"value": 0.5, "word_error_rate": 0.5, "character_error_rate": 0.2, "utterances": 5, "skipped": 0}
+    digests = {"rows": "", "references": "", "measured": {}}
+    (arm.folder / "best").mkdir(parents=True)
+    record = BestRecord(step=step, metric="word_error_rate", **figures, **digests)
+    (arm.folder / "best" / RECORD).write_text(record_text(record))
+    failure(arm, config.parent / "out", [sys.executable, "-c", "raise SystemExit(1)"])
+    assert (arm.folder / "best").exists() != goes
 
 
 def failure(arm: PlannedArm, output: Path, start: list[str]) -> str | None:

@@ -86,6 +86,7 @@ WAYS = (
     "import logging; logging.getLogger('x').warning('noise')",
     "import logging; x = logging.getLogger('y'); x.addHandler(logging.StreamHandler()); x.error('noise')",
     "import warnings; warnings.warn('noise')",
+    "import threading\\ndef fails(): raise OSError('noise')\\nt = threading.Thread(target=fails); t.start(); t.join()",
 )
 with sorted_output() as log:
     for code in WAYS:
@@ -97,11 +98,30 @@ with sorted_output() as log:
     print("ours")
 """
 
+FAIL = """
+import threading
+from trainer.library_output import sorted_output
+
+def fails():
+    raise OSError("a bug")
+
+with sorted_output() as log:
+    thread = threading.Thread(target=fails)
+    thread.start()
+    thread.join()
+    assert not log.held
+"""
+
 
 def test_whatever_way_a_library_speaks() -> None:
     """In a process of its own: pytest gets in the way of loggers and warnings."""
     said = subprocess.run([sys.executable, "-c", SAY], cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert (said.stdout, said.stderr) == ("ours\n", "")
+
+
+def test_a_thread_of_ours_that_fails_is_seen() -> None:
+    said = subprocess.run([sys.executable, "-c", FAIL], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert said.returncode == 0 and "OSError: a bug" in said.stderr
 
 
 def test_bars_are_neither_shown_nor_kept(monkeypatch: pytest.MonkeyPatch) -> None:

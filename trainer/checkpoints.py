@@ -133,18 +133,23 @@ class Checkpoints:
 
         def write() -> None:
             accelerator.save_state(str(partial), safe_serialization=True, **without_base)
+
+        def sync() -> None:  # once all have written: files of other ranks change their names until then
             sync_tree(partial)
 
         def finish() -> None:
             write_manifest(partial)
             self.write_state(partial, state)
             put_in_place(partial, final)
-            for old in list_checkpoints(self.folder)[: -self.config.keep]:
-                shutil.rmtree(old)
+            there = list_checkpoints(self.folder)
+            here = there.index(final) + 1
+            for other in (*there[:here][: -self.config.keep], *there[here:]):  # later ones: damaged, and passed over
+                shutil.rmtree(other)
 
         try:
             save_together(accelerator, final, begin, main_alone=True)
             save_together(accelerator, final, write, waits=self.on_deepspeed)
+            save_together(accelerator, final, sync)
             save_together(accelerator, final, finish, main_alone=True)
         except SaveError as error:
             earlier = list_checkpoints(self.folder)

@@ -193,6 +193,27 @@ def check_prepared(config: RunConfig, accelerator: Any, model: Any) -> None:
         )
 
 
+ENDED: list[Any] = []  # process groups, kept as long as the process lives
+
+
+def end_engine(accelerator: Any) -> None:
+    """Wait for all ranks, and leave their process group; all ranks call it."""
+    accelerator.wait_for_everyone()  # no rank takes its end of the connections away while another still uses them
+    leave_process_group()
+    accelerator.end_training()
+
+
+def leave_process_group() -> None:
+    """End the process group, if there is one, and keep its object.
+
+    Its destructor joins a thread of gloo's and holds the interpreter's lock meanwhile. The thread may wait for that
+    lock, to free the tensors of the last collective: the rank would hang for ever, with everything done.
+    """
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        ENDED.append(torch.distributed.group.WORLD)
+        torch.distributed.destroy_process_group()
+
+
 def bare_model(model: Any) -> Any:
     """The model inside DDP's or DeepSpeed's wrapper. Accelerate's own way imports DeepSpeed, which takes seconds."""
     return getattr(model, "module", model)

@@ -9,7 +9,7 @@ from data.sources import Source
 
 from .config import RunConfig
 from .config_file import ConfigError
-from .engine import build_accelerator
+from .engine import build_accelerator, end_engine
 from .evaluation import Evaluation, check_evaluation, check_positions
 from .scoring.report import BASELINE, write_evaluation
 
@@ -119,7 +119,7 @@ def evaluate_beside(
             if len(found) == 1:
                 shutil.rmtree(folder / BASELINE, ignore_errors=True)  # of an earlier evaluation, perhaps of other data
             write_evaluation(folder / BASELINE if len(found) > 1 else folder, name, split, evaluation)
-    accelerator.end_training()
+    end_engine(accelerator)
     return (found[0], found[1] if baseline else None) if accelerator.is_main_process else None
 
 

@@ -20,10 +20,19 @@ class Journal:
         folder: the run's.
         is_main: rank 0; the others write only their batches and skipped rows.
         from_step: the last step that counts of what is there already.
+        evaluated: that step's evaluation counts too; else it will be done again.
     """
 
     def __init__(
-        self, folder: Path, *, is_main: bool, rank: int, total_steps: int, from_step: int, record_batches: bool
+        self,
+        folder: Path,
+        *,
+        is_main: bool,
+        rank: int,
+        total_steps: int,
+        from_step: int,
+        record_batches: bool,
+        evaluated: bool = True,
     ) -> None:
         self.folder, self.is_main, self.rank = folder, is_main, rank
         self.from_step, self.record_batches = from_step, record_batches
@@ -33,7 +42,8 @@ class Journal:
         named = whole_rows(folder / "quarantine.jsonl")
         self.quarantined: set[Any] = {(row.get("id"), row.get("reason")) for row in named}
         if is_main:
-            drop_after(folder / "metrics.jsonl", from_step)
+            again = None if evaluated else {"step": from_step, "kind": "validation"}
+            drop_after(folder / "metrics.jsonl", from_step, again)
             self.progress = ProgressLine(total_steps, from_step)
         self.writer: Any = None
 
@@ -147,11 +157,15 @@ def append(path: Path, row: dict[str, Any]) -> None:
         raise OSError(error.errno, error.strerror, str(path)) from error
 
 
-def drop_after(path: Path, step: int) -> None:
-    """Keep the whole lines of a JSONL file whose step is not after ``step``; a line cut off by a kill goes too."""
+def drop_after(path: Path, step: int, again: dict[str, Any] | None = None) -> None:
+    """Keep the whole lines of a JSONL file whose step is not after ``step``, but for rows that hold all of ``again``.
+
+    A line cut off by a kill goes too.
+    """
     if not path.exists():
         return
-    kept = [row for row in whole_rows(path) if row.get("step", 0) <= step]
+    counted = (row for row in whole_rows(path) if row.get("step", 0) <= step)
+    kept = [row for row in counted if not (again and again.items() <= row.items())]
     write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in kept))
 
 

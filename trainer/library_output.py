@@ -9,6 +9,7 @@ import contextlib
 import os
 import sys
 import threading
+import traceback
 from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
@@ -111,11 +112,24 @@ def sorted_output() -> Iterator[LibraryLog]:
     """Sort what is written to standard output and error until the context ends."""
     global CURRENT
     quiet_native_code()
-    before = sys.stdout, sys.stderr
+    before, hook = (sys.stdout, sys.stderr), threading.excepthook
     outer, log = CURRENT, LibraryLog()
     CURRENT = log
     output, errors = (SortedStream(stream, before[1], log) for stream in before)
     sys.stdout, sys.stderr = output, errors  # type: ignore[assignment]
+
+    def thread_failed(failure: threading.ExceptHookArgs) -> None:
+        """Keep the traceback of a library's thread: whoever waits for it is told by the library, and tells."""
+        frames = [frame for frame, _ in traceback.walk_tb(failure.exc_traceback)]
+        if not frames or speaker_of(frames[-1])[0] is None:
+            hook(failure)
+            return
+        text = "".join(traceback.format_exception(failure.exc_type, failure.exc_value, failure.exc_traceback))
+        log.add(text)
+        if log.shown:
+            before[1].write(text)
+
+    threading.excepthook = thread_failed
     try:
         yield log
     except Exception:
@@ -124,6 +138,7 @@ def sorted_output() -> Iterator[LibraryLog]:
         raise
     finally:
         CURRENT = outer
+        threading.excepthook = hook
         # Not what somebody has put there meanwhile, such as a bar that is still drawn.
         sys.stdout = before[0] if sys.stdout is output else sys.stdout
         sys.stderr = before[1] if sys.stderr is errors else sys.stderr

@@ -75,7 +75,6 @@ class Trainer:
 
     def train(self) -> bool:
         """Train to the last step, or until a stop is asked for; the state is then saved. False if it was stopped."""
-        state = self.state
         self.model.train()  # a checkpoint opens in evaluation mode, without dropout and gradient checkpointing
         stopped = self.begin()
         found: tuple[BatchGroup, Targets] | None = None
@@ -92,7 +91,7 @@ class Trainer:
             if proof is not None:
                 proof.check(self.accelerator)
                 proof = None
-            state.seconds += seconds
+            self.state.seconds += seconds
             self.meter.end_step(seconds)
             self.log_step(verdict)
             self.check_quarantine(group.state)
@@ -116,15 +115,17 @@ class Trainer:
     def end_step(self, data_state: dict[str, Any], stop: bool) -> bool:
         """Save what is due and only then evaluate, which may fail; true if the run is to stop.
 
-        A checkpoint that is due only because of the evaluation, or of a stop meanwhile, is saved after it.
+        A checkpoint that is due only because of the evaluation, or of a stop meanwhile, is saved after it. The first
+        evaluation always has one: a run that is killed after it can be resumed beside its best/.
         """
         state, config = self.state, self.config
         is_last = state.step >= config.training.steps
-        saved = stop or is_last or state.step % config.checkpoints.every_steps == 0
+        is_first = self.saved_step == 0 and self.validation is not None and self.validation.is_due
+        saved = stop or is_last or is_first or state.step % config.checkpoints.every_steps == 0
         if saved:
             self.save_checkpoint(data_state)
-        if is_last and not stop:
-            self.save_final()
+            if is_last and not stop:
+                self.save_final()
         stopped = stop or self.evaluate_if_due()
         if not saved and (stopped or self.finished):
             self.save_checkpoint(data_state)

@@ -15,7 +15,7 @@ from .augmentation_check import check_augmentation
 from .checkpoints import BLUEPRINT, Checkpoints, RunState, read_state, save_blueprint
 from .config import RunConfig
 from .config_file import ConfigError
-from .engine import bare_model, build_accelerator, check_engine, describe_engine, prepare
+from .engine import bare_model, build_accelerator, check_engine, describe_engine, end_engine, prepare
 from .evaluation import Evaluator, check_evaluation, check_positions
 from .improvement import describe_patience, out_of_patience
 from .journal import Journal
@@ -100,8 +100,7 @@ def train_to_the_end(trainer: Any, model: Any) -> dict[str, Any]:
         summary = write_summary(config, trainer.state, describe_engine(accelerator), parameters_by_part(model))
     if not finished:
         trainer.journal.say(f"stopped at step {trainer.state.step}; go on with --resume")
-    accelerator.wait_for_everyone()  # no rank takes its end of the connections away while another still uses them
-    accelerator.end_training()
+    end_engine(accelerator)
     return summary
 
 
@@ -210,6 +209,7 @@ def assemble(
         total_steps=training.steps,
         from_step=state.step,
         record_batches=config.logging.record_batches,
+        evaluated=state.evaluated_step == state.step,
     )
     evaluations: Validation | None = None
     if validation is not None:

@@ -10,7 +10,9 @@ import shutil
 import signal
 import socket
 import sys
+import time
 import traceback
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +76,8 @@ def child(job: dict[str, Any], rank: int, processes: int, port: int) -> int:
     torch.set_num_threads(1)
     partition_everything()
     send_signals(job, rank)
+    if job.get("unlike_speeds"):
+        write_slowly() if rank == 0 else list_slowly()
     if job.get("poison") == rank:
         poison_loss()
     if job.get("starve") == rank:
@@ -165,6 +169,33 @@ def starve() -> None:
         return original(self, microbatches)
 
     trainer.loop.TrainingBatches.next_group = next_group  # type: ignore[method-assign]
+
+
+def write_slowly() -> None:
+    """A checkpoint's weights take half a second, and have another name so long, as safetensors writes them."""
+    original = accelerate.Accelerator.save_state
+
+    def save_state(self: Any, folder: str, **options: Any) -> Any:
+        unfinished = Path(folder) / ".tmp_weights"
+        unfinished.touch()
+        saved = original(self, folder, **options)
+        time.sleep(0.5)
+        unfinished.unlink()
+        return saved
+
+    accelerate.Accelerator.save_state = save_state
+
+
+def list_slowly() -> None:
+    """A second passes between the listing of a folder and the opening of what was listed."""
+    original = os.walk
+
+    def walk(folder: Any) -> Iterator[Any]:
+        for found in original(folder):
+            time.sleep(1.0)
+            yield found
+
+    os.walk = walk  # type: ignore[assignment]
 
 
 def poison_loss() -> None:

@@ -34,6 +34,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory, values: dict[str, Any]) -> It
     for engine in SHARD:
         runs.add(f"starved_{engine}", engine, SHORT, starve=1)
         runs.add(f"starved_{engine}", engine, SHORT, resume=True)
+    runs.add("unlike", "ddp", (*SHORT, "training.steps=4"), unlike_speeds=True)
     runs.run()
     yield runs
     for disk in filter(None, disks.values()):
@@ -63,6 +64,10 @@ def test_a_full_disk_ends_all_ranks(runs: Runs, name: str) -> None:
     assert not (place / "checkpoints" / "step_00000008").exists()
     assert (place / "checkpoints" / "step_00000004" / "run_state.json").exists()
     assert name == "zero2_unseen" or not list((place / "checkpoints").glob(".partial_*"))
+
+
+def test_a_rank_that_has_saved_does_not_touch_what_another_still_writes(runs: Runs) -> None:
+    assert runs.exit_codes("unlike") == [[0, 0]], runs.log("unlike")
 
 
 @pytest.mark.parametrize("engine", SHARD)

@@ -20,6 +20,7 @@ from data.errors import nearest
 
 from ..checkpoints import list_checkpoints
 from ..config_file import ConfigError, dump_config, flatten, read_yaml
+from ..record.best import BEST, read_record
 from ..record.lock import only_one
 from ..stopping import StopRequest
 from .planning import PlannedArm
@@ -96,11 +97,13 @@ def run_arm(arm: PlannedArm, output: Path, start: Sequence[str], stop: StopReque
 
 
 def clear_unfinished(arm: PlannedArm) -> None:
-    """Remove the models of an arm that was killed before its first checkpoint: it begins again, and training would
-    refuse to overwrite them."""
-    if not list_checkpoints(arm.folder / "checkpoints"):
-        for made in CHECKPOINTS:
-            shutil.rmtree(arm.folder / made, ignore_errors=True)
+    """Remove the best model of an arm that was killed before its first checkpoint: it begins again, and training would
+    refuse to overwrite it. A later one stays, whose checkpoints were deleted: there training refuses, and says why."""
+    if list_checkpoints(arm.folder / "checkpoints"):
+        return
+    record = read_record(arm.folder / BEST)
+    if record is not None and record.step < arm.config.checkpoints.every_steps:
+        shutil.rmtree(arm.folder / BEST)
 
 
 def training_command(start: Sequence[str], config: Path) -> list[str]:

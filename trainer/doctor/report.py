@@ -9,6 +9,7 @@ import torch
 from data import terminal_table
 
 from ..config import RunConfig
+from ..engine import leave_process_group
 from . import combinations, devices, inputs, machine, software, speed, storage
 from .facts import Facts, gather_facts
 from .findings import Check, Finding, could_not, examine
@@ -69,7 +70,7 @@ def of_all_ranks(facts: Facts, findings: list[Finding]) -> list[Finding]:
         return findings
     every: list[list[Finding]] = [[] for _ in range(facts.processes)]
     torch.distributed.all_gather_object(every, findings)
-    torch.distributed.destroy_process_group()
+    leave_process_group()
     if facts.environment.get("RANK") != "0":
         return findings
     others = [

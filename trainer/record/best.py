@@ -135,7 +135,7 @@ def recall_best(accelerator: Any, state: RunState, config: RunConfig) -> tuple[B
             return None, None
         forget_best(state)
         return None, f"{folder / BEST} is gone: the next evaluation will be the best so far"
-    if (why := difference(record, config)) is not None:
+    if config.data.validation is not None and (why := difference(record, config)) is not None:
         return None, put_aside(accelerator, state, folder, record, why)
     state.best, state.best_step = record.value, record.step
     state.best_word_error_rate, state.best_character_error_rate = record.word_error_rate, record.character_error_rate

@@ -85,9 +85,9 @@ def is_disk_full(error: BaseException | None) -> bool:
 
 
 def check_space(folder: Path, needed: int, what: str) -> None:
-    """Raises SaveError if so many bytes do not fit on the disk of ``folder``."""
-    free = shutil.disk_usage(existing(folder)).free
-    if free < needed:
+    """Raises SaveError if so many bytes do not fit on the disk of ``folder``, as far as it says what it has."""
+    disk = shutil.disk_usage(existing(folder))
+    if disk.total and disk.free < needed:  # some network file systems say 0 of 0
         raise SaveError(f"{what} needs {bytes_in_words(needed)}, and {disk_of(folder)}")
 
 
@@ -110,9 +110,11 @@ def full_disk_told(folder: Path) -> Iterator[None]:
 
 def disk_of(folder: Path) -> str:
     """What is free there, and for temporary files where they lie on another disk."""
-    told, temporary, there = "", Path(tempfile.gettempdir()), existing(folder)
-    if temporary.stat().st_dev != there.stat().st_dev:
-        told = f" (for temporary files {temporary} has {bytes_in_words(shutil.disk_usage(temporary).free)})"
+    told, there = "", existing(folder)
+    with contextlib.suppress(OSError):  # there may be no room for temporary files anywhere
+        temporary = Path(tempfile.gettempdir())
+        if temporary.stat().st_dev != there.stat().st_dev:
+            told = f" (for temporary files {temporary} has {bytes_in_words(shutil.disk_usage(temporary).free)})"
     return f"the disk of {folder} has {bytes_in_words(shutil.disk_usage(there).free)} free{told}"
 
 

@@ -43,11 +43,12 @@ def refuse_to_overwrite(folder: Path) -> None:
     kept = [folder / name for name in KEPT if (folder / name).is_dir()]
     if not kept:
         return
-    record = read_record(folder / BEST)
-    known = f" ({record.described()})" if record is not None else ""
+    records = [(path, read_record(path)) for path in kept]
+    told = " and ".join(f"{path} ({record.described()})" if record else str(path) for path, record in records)
+    them = "it away; it" if len(kept) == 1 else "them away; each"
     raise ConfigError(
-        f"{folder} has no checkpoint to resume from, but {' and '.join(map(str, kept))}{known}, which a run from the "
-        "beginning would overwrite: choose another output_dir, or move it away; it can be model.checkpoint of a new run"
+        f"{folder} has no checkpoint to resume from, but holds {told}, which a run from the beginning would overwrite: "
+        f"choose another output_dir, or move {them} can be model.checkpoint of a new run"
     )
 
 

@@ -118,6 +118,16 @@ def test_other_validation_data_under_the_same_name(
     assert record(tmp_path / "run").step == 2
 
 
+def test_best_stays_where_nothing_is_measured_any_more(train: Train, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    train("training.steps=2")
+    before = record(folder)
+    outcome = train("--resume", "training.steps=3", "data.validation=null")
+    assert outcome.code == 0, outcome.errors
+    assert "counts no more" not in outcome.output
+    assert record(folder) == before and summary(folder)["best_step"] == before.step
+
+
 def test_a_best_that_is_gone_counts_no_more(train: Train, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     train("training.steps=2")

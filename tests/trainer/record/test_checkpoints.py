@@ -119,7 +119,7 @@ def test_resume_without_a_checkpoint_overwrites_no_model(train: Train, tmp_path:
     assert outcome.code == 2
     assert "has no checkpoint to resume from" in outcome.complaint
     assert all(str(folder / name) in outcome.complaint for name in left)
-    assert ("step 2" in outcome.complaint or "step 4" in outcome.complaint) == ("best" in left)
+    assert (f"{folder / 'best'} (step " in outcome.complaint) == ("best" in left)
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
 
 
@@ -175,6 +175,16 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_it_taken(
     assert f"from {folder / 'checkpoints' / 'step_00000002'}" in outcome.output
     assert [row["step"] for row in rows(folder, "train")] == [1, 2, 3, 4]
     assert all(torch.equal(value, weights(folder)[key]) for key, value in expected.items())
+
+
+def test_a_damaged_later_checkpoint_does_not_count_as_one_that_is_kept(train: Train, tmp_path: Path) -> None:
+    folder = tmp_path / "run" / "checkpoints"
+    options = (*FOUR, "data.validation=null")
+    train(*options)
+    cut(folder / "step_00000004" / "model.safetensors")
+    outcome = train("--resume", *options, "training.steps=3", "checkpoints.keep=1")
+    assert outcome.code == 0, outcome.errors
+    assert [path.name for path in folder.iterdir()] == ["step_00000003"]
 
 
 def test_no_whole_checkpoint_is_left(train: Train, tmp_path: Path) -> None:

@@ -8,6 +8,8 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -15,6 +17,7 @@ import launch.train
 from tests.end_to_end import Outcome, run
 from trainer.config_file import ConfigError
 from trainer.record.lock import LOCK, only_one, refuse_if_locked
+from trainer.record.run_lock import RunLock
 
 TRAIN = Path(__file__).resolve().parents[3] / "launch" / "train.py"
 LONG = ("training.steps=100000", "data.validation=null", "checkpoints.every_steps=1")
@@ -102,3 +105,28 @@ def test_the_holder_is_named(tmp_path: Path) -> None:
         assert holder["process"] == os.getpid()
         with pytest.raises(ConfigError, match=f"process {os.getpid()} on {holder['host']}, since 20"):
             refuse_if_locked(tmp_path, "the run")
+
+
+def test_of_two_jobs_that_found_the_folder_empty_the_later_is_refused(tmp_path: Path) -> None:
+    """Also where the first one has ended before the second one takes the lock."""
+    alone: Any = SimpleNamespace(is_main_process=True, num_processes=1)
+    with RunLock(tmp_path, was_empty=True) as lock:
+        lock.take(alone)
+        (tmp_path / "config.yaml").write_text("")
+    with RunLock(tmp_path, was_empty=True) as lock, pytest.raises(ConfigError, match="has just begun a run"):
+        lock.take(alone)
+    with RunLock(tmp_path, was_empty=False) as lock:
+        lock.take(alone)
+
+
+def test_a_run_that_goes_on_clears_away_what_a_kill_left(train: Callable[..., Outcome], tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    options = ("optimizer.warmup_steps=0", "evaluation.every_steps=1")
+    assert train("training.steps=1", *options).code == 0
+    (folder / "best").rename(folder / ".old_best")  # killed between two renames
+    for unfinished in (folder / ".partial_best", folder / "checkpoints" / ".partial_step_00000009"):
+        unfinished.mkdir()
+    outcome = train("--resume", "training.steps=2", "data.validation=null", *options)
+    assert outcome.code == 0, outcome.errors
+    assert (folder / "best" / "model.safetensors").exists()
+    assert not list(folder.rglob(".partial_*")) and not list(folder.rglob(".old_*"))
