@@ -84,6 +84,24 @@ def test_a_checkpoint_is_told_that_it_was_evaluated(train: Train, tmp_path: Path
     assert [row["step"] for row in rows(tmp_path / "run", "validation")] == [2, 4]
 
 
+def test_the_first_evaluation_has_a_checkpoint(train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Or a run that is killed between both would have a best/ that its own --resume must not overwrite."""
+    original = Trainer.log_step
+
+    def killed_in_step_3(self: Trainer, verdict: Any) -> None:
+        if self.state.step == 3:
+            raise KeyboardInterrupt
+        original(self, verdict)
+
+    options = ("training.steps=6", "optimizer.warmup_steps=1", "evaluation.every_steps=1", "checkpoints.every_steps=4")
+    monkeypatch.setattr(Trainer, "log_step", killed_in_step_3)
+    assert train(*options).code == 130
+    assert [path.name for path in (tmp_path / "run" / "checkpoints").iterdir()] == ["step_00000001"]
+    monkeypatch.setattr(Trainer, "log_step", original)
+    assert train("--resume", *options).code == 0
+    assert [row["step"] for row in rows(tmp_path / "run", "validation")] == [1, 2, 3, 4, 5, 6]
+
+
 def test_the_last_evaluation_comes_after_final(train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from trainer.validation import Validation
 
