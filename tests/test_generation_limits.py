@@ -14,6 +14,7 @@ import yaml
 from transformers import GenerationConfig
 
 import launch.eval
+import launch.export
 import launch.prepare
 import launch.train
 from data.generation_limits import GenerationLimits, joined, unlike_training
@@ -152,6 +153,14 @@ def test_values_that_transformers_refuses_to_save_once_one_is_changed(
     assert "has temperature 0.2, early_stopping true: ignored in decoding" in outcome.output
     saved = json.loads((tmp_path / "run" / "best" / "generation_config.json").read_text("utf-8"))
     assert (saved["suppress_tokens"], saved.get("temperature")) == ([SIGN], None)
+
+
+def test_a_checkpoint_with_such_values_is_exported(checkpoint: Path, tmp_path: Path) -> None:
+    forbid(checkpoint, temperature=0.2)
+    outcome = run(launch.export.main, "--checkpoint", checkpoint, "--output", tmp_path / "exported")
+    assert outcome.code == 0, outcome.errors
+    assert "has temperature 0.2: ignored in decoding" in outcome.output
+    assert "temperature" not in json.loads((tmp_path / "exported" / "generation_config.json").read_text("utf-8"))
 
 
 def test_two_ranks_come_to_the_same(checkpoint: Path, tmp_path: Path) -> None:

@@ -88,8 +88,6 @@ class DecodingLimits:
         values = generation.to_dict()
         for key, value in self.limits.lifted(values, needs, self.model.config.max_target_positions).items():
             setattr(generation, key, value)
-        if ignored := take_out_ignored(generation):
-            self.journal.say(f"note: {GENERATION_CONFIG} has {listed(ignored)}: ignored in decoding, taken out as well")
         set_generation_config(self.model, generation)
         if self.accelerator.is_main_process:
             rewrite_generation_config(self.model, self.journal.folder / BLUEPRINT)
@@ -110,20 +108,23 @@ def limits_of(generation: Any, tokenizer: Any) -> GenerationLimits:
     return GenerationLimits(generation.to_dict(), tokenizer.eos_token_id)
 
 
-def take_out_ignored(generation: Any) -> dict[str, Any]:
-    """Unset what transformers ignores; it saves a generation config with such values only while nothing was changed.
+def take_out_ignored(model: Any) -> str | None:
+    """Unset what transformers ignores in decoding, such as a temperature without sampling, and does not save.
+
+    Releases differ in whether such values may be saved as long as nothing was changed.
 
     Returns:
-        What was unset, such as a temperature without sampling.
+        A line that names what was unset.
     """
+    generation = model.generation_config
     try:
         generation.validate(strict=True)
     except ValueError as error:
         found = {key: getattr(generation, key, None) for key in re.findall(r"^- `(\w+)`:", str(error), re.MULTILINE)}
         for key in found:
             setattr(generation, key, None)
-        return found
-    return {}
+        return f"note: {GENERATION_CONFIG} has {listed(found)}: ignored in decoding, and taken out"
+    return None
 
 
 def generation_values(model: Any) -> dict[str, Any]:

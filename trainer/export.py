@@ -75,6 +75,7 @@ def export(options: ExportOptions) -> None:
     from modeling.checkpoints import as_plain_whisper
     from modeling.processors import save_processor
 
+    from .decoding_limits import take_out_ignored
     from .model_card import origin_of, write_card
     from .record.durable import put_in_place
     from .reload_check import check_logits, check_tensors, fresh_logits, logits_of, round_weights
@@ -82,6 +83,8 @@ def export(options: ExportOptions) -> None:
 
     dtype = getattr(torch, DTYPES[options.dtype])
     model, processor = open_trained(options.checkpoint)
+    if (ignored := take_out_ignored(model)) is not None:
+        print(ignored)
     trained = logits_of(model)
     model = merged(model, str(options.checkpoint))
     if options.as_whisper:

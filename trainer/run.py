@@ -15,6 +15,7 @@ from .augmentation_check import check_augmentation
 from .checkpoints import BLUEPRINT, Checkpoints, RunState, read_state, save_blueprint
 from .config import RunConfig
 from .config_file import ConfigError
+from .decoding_limits import take_out_ignored
 from .engine import bare_model, build_accelerator, check_engine, describe_engine, end_engine, prepare
 from .evaluation import Evaluator, check_evaluation, check_positions
 from .improvement import describe_patience, out_of_patience
@@ -187,7 +188,7 @@ def assemble(
     torch.manual_seed(training.seed + accelerator.process_index)
     np.random.seed((training.seed + accelerator.process_index) % 2**32)  # Whisper's apply_spec_augment draws from it
     checkpoints = Checkpoints(folder, config.checkpoints, accelerator, model, expected)
-    lines = [*start.lines, *damaged]
+    lines = [*start.lines, *damaged, *filter(None, [take_out_ignored(bare_model(model))])]
     if checkpoint:
         check_base(model, folder / BLUEPRINT)
         state = checkpoints.load(checkpoint)

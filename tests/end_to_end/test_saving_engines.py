@@ -35,10 +35,12 @@ def runs(tmp_path_factory: pytest.TempPathFactory, values: dict[str, Any]) -> It
         runs.add(f"starved_{engine}", engine, SHORT, starve=1)
         runs.add(f"starved_{engine}", engine, SHORT, resume=True)
     runs.add("unlike", "ddp", (*SHORT, "training.steps=4"), unlike_speeds=True)
-    runs.run()
-    yield runs
-    for disk in filter(None, disks.values()):
-        disk.unmount()
+    try:
+        runs.run()
+        yield runs
+    finally:
+        for disk in filter(None, disks.values()):
+            disk.unmount()
 
 
 @pytest.mark.parametrize("engine", SHARD)
