@@ -17,12 +17,12 @@ import torch
 from benchmarks.machine import describe_machine
 from benchmarks.speech_like_clips import clip, encoded, write_parquet
 from benchmarks.written import write_result
+from data.augmentation.channels import ENCODINGS
+from data.batches.labels import LabelEncoder
+from data.batches.loader import TrainingBatches
 from data.byte_tokenizer import build_byte_processor
-from data.channels import ENCODINGS
 from data.config import DataConfig
-from data.labels import LabelEncoder
-from data.loader import TrainingBatches
-from data.sources import Source
+from data.sources.source import Source
 from trainer.command_line import CommandLine, run_command
 
 SECONDS, BATCH = 3.4, 16
@@ -65,8 +65,8 @@ def milliseconds(files: str, augmentation: dict[str, Any] | None, utterances: in
 
 def spec_augment_milliseconds(repeats: int) -> float:
     """For an utterance of a batch of log-mel features, on the CPU."""
-    from data.augmentation_config import SpecAugmentConfig
-    from trainer.spec_augment import spec_augment
+    from data.augmentation.config import SpecAugmentConfig
+    from trainer.step.spec_augment import spec_augment
 
     features, seeds = torch.randn(BATCH, 80, MASKED_FRAMES), torch.arange(BATCH)
     spec_augment(features, None, seeds, SpecAugmentConfig())

@@ -23,7 +23,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from benchmarks.communication import ENGINES, REUSE_DISTANCE, bytes_sent, tiny_config
-from trainer.config_file import ConfigError
+from trainer.config.reading import ConfigError
 
 WARM_STEPS = 2  # ZeRO-3 records the order of modules at first
 COUNTED = {"allreduce_": "all_reduce", "_allgather_base_": "all_gather", "_reduce_scatter_base_": "reduce_scatter"}
@@ -98,21 +98,21 @@ def find_cases(names: Sequence[str] | None) -> list[Case]:
 
 def count_step(case: Case) -> dict[str, Any]:
     """Counted and computed bytes of a case's step; called by each of two launched processes."""
-    import trainer.engine
+    import trainer.engine.accelerator
     from modeling.strategies import choose_trained
-    from trainer.agreement import Targets
-    from trainer.checkpoints import RunState
+    from trainer.engine.optimizer import build_optimizer
+    from trainer.engine.stopping import StopRequest
     from trainer.loop import Trainer
     from trainer.memory.cells import cell_of, synthetic_group
-    from trainer.model import build_model
-    from trainer.optimizer import build_optimizer
-    from trainer.stopping import StopRequest
+    from trainer.model.building import build_model
+    from trainer.record.checkpoints import RunState
+    from trainer.step.agreement import Targets
 
     config = tiny_config(case.stage, case.precision, case.accumulation)
     model, processor = build_model(config)
     choose_trained(model, case.strategy)
     computed = bytes_sent(model, case.stage, 2, case.precision, case.accumulation, case.reuse_distance)
-    original = trainer.engine.deepspeed_config
+    original = trainer.engine.accelerator.deepspeed_config
 
     def with_distance(*arguments: Any) -> dict[str, Any]:
         settings = original(*arguments)
@@ -121,8 +121,8 @@ def count_step(case: Case) -> dict[str, Any]:
             settings["zero_optimization"] |= ahead
         return settings
 
-    trainer.engine.deepspeed_config = with_distance  # type: ignore[assignment]
-    accelerator = trainer.engine.build_accelerator(config)
+    trainer.engine.accelerator.deepspeed_config = with_distance  # type: ignore[assignment]
+    accelerator = trainer.engine.accelerator.build_accelerator(config)
     optimizer = build_optimizer(model, config, accelerator.device)
     vocabulary = model.config.vocab_size
     model, optimizer = accelerator.prepare(model, optimizer)
@@ -201,7 +201,7 @@ def count_all(cases: Sequence[Case]) -> list[dict[str, Any]]:
         import accelerate  # noqa: F401
 
         import trainer.loop
-        import trainer.model  # noqa: F401
+        import trainer.model.building  # noqa: F401
 
         if any(case.stage for case in cases):
             import deepspeed  # noqa: F401

@@ -16,8 +16,8 @@ import torch
 
 from benchmarks.machine import describe_machine
 from trainer.command_line import CommandLine, number, run_command
-from trainer.config import RunConfig
-from trainer.engine import LIVE_PARAMETERS
+from trainer.config.run import RunConfig
+from trainer.engine.accelerator import LIVE_PARAMETERS
 
 GPUS = (8, 16, 64, 256, 1024)
 GPUS_OF_A_MACHINE = 8

@@ -28,7 +28,7 @@ from benchmarks.machine import describe_machine
 from modeling import DualWhisperConfig, DualWhisperForConditionalGeneration
 from modeling.published import published_shape
 from trainer.command_line import CommandLine, number, run_command
-from trainer.device import find_device, find_dtype
+from trainer.engine.device import find_device, find_dtype
 
 SIZES = ("tiny", "base", "small", "medium", "large-v3", "large-v3-turbo")
 FRAMES_PER_SECOND = 50  # of the encoder's output

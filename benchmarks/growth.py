@@ -16,7 +16,7 @@ from typing import Any
 from benchmarks.memory.jobs import Job, write_whole
 from benchmarks.memory.measuring import MEASURED, measure_cells
 from trainer.command_line import CommandLine, number, run_command
-from trainer.config import RunConfig
+from trainer.config.run import RunConfig
 
 CHECKPOINT, BATCH, SECONDS, TOKENS = "openai/whisper-tiny", 2, 5.0, 32
 BATCHES = (1, 2, 4, 8)

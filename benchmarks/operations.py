@@ -12,13 +12,13 @@ from typing import Any
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from data.features import WINDOW_FRAMES, padded_frames, visible_frames
+from data.batches.features import WINDOW_FRAMES, padded_frames, visible_frames
 from data.utterance import SAMPLING_RATE
 from modeling.published import published_shape
-from trainer.config import RunConfig
-from trainer.model import checkpoint_gradients
-from trainer.noise_target import noise_arguments
+from trainer.config.run import RunConfig
+from trainer.model.building import checkpoint_gradients
 from trainer.plan import planned_model
+from trainer.step.noise_target import noise_arguments
 
 META = torch.device("meta")
 

@@ -26,8 +26,8 @@ import torch
 from benchmarks.live_bytes import peak_live_bytes
 from benchmarks.machine import describe_machine
 from trainer.command_line import CommandLine, number, run_command
-from trainer.config import RunConfig
-from trainer.config_file import ConfigError, load_config
+from trainer.config.reading import ConfigError, load_config
+from trainer.config.run import RunConfig
 
 CONFIG = "benchmarks/results/strategies/base.yaml"
 DUAL = ("model.dual_attention=true",)
@@ -62,12 +62,12 @@ OPTIONS = (
 
 def measure_side(config: RunConfig, steps: int) -> dict[str, float]:
     """Seconds of a step, of the clock and of the processor, and the peak of one."""
-    from trainer.engine import build_accelerator
-    from trainer.languages import label_encoder
-    from trainer.model import build_model
+    from trainer.engine.accelerator import build_accelerator
+    from trainer.engine.stopping import StopRequest
+    from trainer.model.building import build_model
+    from trainer.model.languages import label_encoder
     from trainer.record.run_lock import RunLock
     from trainer.run import Start, assemble, training_sources
-    from trainer.stopping import StopRequest
 
     model, processor = build_model(config)
     labels = label_encoder(config, model, processor)

@@ -87,7 +87,7 @@ def clips_a_second(work: Callable[[Path], int], rows: int, folder: Path) -> floa
 
 def header_rates(clips: list[Path]) -> dict[str, float]:
     """Headers a second on one core, read by us and by libsndfile, and clips that it decodes: where the limit lies."""
-    from data.headers import read_header
+    from data.audio.headers import read_header
 
     rates = {}
     for name, read, times in (

@@ -30,8 +30,8 @@ from benchmarks.memory.jobs import Job, write_whole
 from benchmarks.memory.measure_command import batch_sizes
 from benchmarks.memory.measuring import MEASURED, measure_cell
 from trainer.command_line import CommandLine, number, run_command
-from trainer.config import RunConfig
-from trainer.config_file import ConfigError, load_config
+from trainer.config.reading import ConfigError, load_config
+from trainer.config.run import RunConfig
 
 PEER = "benchmarks.peers.timed_steps"
 OWN = "benchmarks.memory.cell_process"

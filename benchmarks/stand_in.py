@@ -18,7 +18,7 @@ from benchmarks.speech_like_clips import clip, encoded, write_parquet
 from modeling.checkpoints import open_processor
 from modeling.published import published_shape
 from trainer.command_line import CommandLine, number, run_command
-from trainer.config_file import ConfigError
+from trainer.config.reading import ConfigError
 
 MEDIAN_SECONDS, SPREAD = 3.0, 0.5  # of children's utterances: log-normal, mean 3.4 s; spread of the logarithm
 

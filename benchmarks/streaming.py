@@ -28,14 +28,14 @@ import torch
 from benchmarks.machine import describe_machine
 from benchmarks.speech_like_clips import RATE, clip, encoded, write_parquet
 from benchmarks.written import write_result
+from data.batches.features import LogMel, padded_frames, visible_frames
+from data.batches.labels import LabelEncoder
+from data.batches.lanes import plan_batches
+from data.batches.loader import TrainingBatches
+from data.batches.mixture import LaneRows
 from data.byte_tokenizer import build_byte_processor
 from data.config import DataConfig
-from data.features import LogMel, padded_frames, visible_frames
-from data.labels import LabelEncoder
-from data.lanes import plan_batches
-from data.loader import TrainingBatches
-from data.mixture import LaneRows
-from data.sources import Source
+from data.sources.source import Source
 from trainer.command_line import CommandLine, run_command
 
 SECONDS, BATCH, WINDOW = 3.4, 16, 2048

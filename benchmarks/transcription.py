@@ -17,15 +17,15 @@ import numpy as np
 import torch
 
 from benchmarks.machine import describe_machine
-from data.audio import decode_audio
+from data.audio.decoding import decode_audio
 from data.config import SourceConfig
-from data.sources import Source
+from data.sources.source import Source
 from trainer.command_line import CommandLine, number, run_command
-from trainer.recordings import Recording
-from trainer.scoring.error_rates import error_rates
-from trainer.scoring.normalizers import build_normalizer
-from trainer.transcription import Transcriber
-from trainer.transcripts import Transcript
+from trainer.evaluation.error_rates import error_rates
+from trainer.evaluation.normalizers import build_normalizer
+from trainer.transcription.recordings import Recording
+from trainer.transcription.transcriber import Transcriber
+from trainer.transcription.transcripts import Transcript
 
 
 def write_files(source: Source, folder: Path, limit: int | None) -> dict[Path, str]:

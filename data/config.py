@@ -4,8 +4,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
-from .augmentation_config import AugmentationConfig, SpecAugmentConfig
-from .source_config import ColumnNames, DigitSpeech, Section, SourceConfig
+from .augmentation.config import AugmentationConfig, SpecAugmentConfig
+from .sources.config import ColumnNames, DigitSpeech, Section, SourceConfig
 
 __all__ = ["ONE_SOURCE", "SEVERAL_SOURCES", "ColumnNames", "DataConfig", "DigitSpeech", "Section", "SourceConfig"]
 

@@ -1,7 +1,7 @@
 """Whisper's own tokens where a transcript spells them out: a tokenizer would take them for tokens, not for words.
 
 Found here by how they are written, without a tokenizer, so that preparing, training and evaluating leave out the same
-rows; :class:`data.labels.LabelEncoder` sees to what a tokenizer has besides.
+rows; :class:`data.batches.labels.LabelEncoder` sees to what a tokenizer has besides.
 """
 
 import re

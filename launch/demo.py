@@ -15,10 +15,10 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--adapt", nargs="+", default=[], metavar="key.path=value", help="likewise of demo_adapt.yaml")
     options = parser.parse_args(arguments)
     started = time.perf_counter()
-    from data.sources import Source
-    from trainer.config_file import load_config
+    from data.sources.source import Source
+    from trainer.config.reading import load_config
     from trainer.demonstration import compare_strategies, inspect_speech
-    from trainer.run_folder import next_free_folder
+    from trainer.record.folder import next_free_folder
 
     config = load_config(CONFIGS / "demo.yaml", options.overrides)
     folder = next_free_folder(Path(config.output_dir))
@@ -29,9 +29,9 @@ def main(arguments: list[str]) -> None:
     from trainer.run import train
 
     summary = train(config)
-    from data.synthesis import UNSEEN_VOICES, synthesize_clip
-    from trainer.evaluate_checkpoint import evaluate_checkpoint
-    from trainer.transcription import Transcriber
+    from data.digit_speech import UNSEEN_VOICES, synthesize_clip
+    from trainer.evaluation.checkpoint import evaluate_checkpoint
+    from trainer.transcription.transcriber import Transcriber
 
     best = folder / "best"
     evaluation = evaluate_checkpoint(config, str(best), "test")

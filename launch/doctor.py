@@ -18,7 +18,7 @@ def main(arguments: list[str]) -> int:
     if options.overrides and options.config is None:
         parser.error("settings such as training.steps=1000 go with --config")
     try:
-        from trainer.config_file import load_config
+        from trainer.config.reading import load_config
         from trainer.doctor.report import as_json, exit_code, look, print_table
     except (ImportError, OSError) as error:  # OSError: of a torch whose own libraries are missing
         return complain(RuntimeError(f"cannot be imported: {error}; pip install -e . -c constraints.txt"), 1)

@@ -31,9 +31,9 @@ def main(arguments: list[str]) -> None:
         return measure_and_print(options)
     if len(options.checkpoint) > 1:
         parser.error("--checkpoint is given more than once, which goes with --noise-suite")
-    from trainer.config_file import load_config
-    from trainer.evaluate_checkpoint import evaluate_beside, output_folder, run_config_of
-    from trainer.scoring.report import print_evaluation
+    from trainer.config.reading import load_config
+    from trainer.evaluation.checkpoint import evaluate_beside, output_folder, run_config_of
+    from trainer.evaluation.report import print_evaluation
 
     checkpoint = options.checkpoint[0]
     config = load_config(options.config or run_config_of(checkpoint), options.overrides)

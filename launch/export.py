@@ -21,7 +21,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--as-whisper", action="store_true", help="as plain Whisper, if it has no second attentions")
     options = parser.parse_args(arguments)
     from trainer.errors import ExportError
-    from trainer.export import ExportOptions, export
+    from trainer.export.exporting import ExportOptions, export
 
     try:
         export(

@@ -3,7 +3,7 @@
 Look at one first: python launch/prepare.py recordings.csv --inspect --report report.html
 """
 
-from data.preparation.command import add_arguments, inspection_settings, preparation_settings
+from data.prepare_command import add_arguments, inspection_settings, preparation_settings
 from trainer.command_line import CommandLine, run_command
 
 
@@ -12,7 +12,7 @@ def main(arguments: list[str]) -> int:
     add_arguments(parser)
     options = parser.parse_intermixed_args(arguments)
     if options.inspect:
-        from data.preparation.inspecting import check_page, inspect_corpus, tell_inspection
+        from data.inspection.inspect import check_page, inspect_corpus, tell_inspection
 
         check_page(options.report)
         inspection = inspect_corpus(*inspection_settings(options), options.workers, options.cluster)

@@ -10,7 +10,7 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--check", action="store_true", help="validate, print the plan, train nothing")
     parser.add_argument("overrides", nargs="*", metavar="key.path=value", help="values over those of the config")
     options = parser.parse_intermixed_args(arguments)
-    from trainer.config_file import load_config
+    from trainer.config.reading import load_config
 
     config = load_config(options.config, options.overrides)
     if options.check:
@@ -18,7 +18,7 @@ def main(arguments: list[str]) -> None:
 
         print_plan(config, options.verbose)
         return
-    from trainer.closing_words import closing_words
+    from trainer.record.closing_words import closing_words
     from trainer.run import train
 
     summary = train(config, resume=options.resume)

@@ -4,14 +4,14 @@ import sys
 import time
 
 from trainer.command_line import CommandLine, complain, number, run_command
-from trainer.transcripts import FORMATS
+from trainer.transcription.transcripts import FORMATS
 
 
 def main(arguments: list[str]) -> int:
     options = command_line().parse_args(arguments)
     from data.errors import DataError
-    from trainer.recordings import PrintedTranscripts, Progress, TranscriptFolder, find_recordings
-    from trainer.transcription import Transcriber, Untranscribed
+    from trainer.transcription.recordings import PrintedTranscripts, Progress, TranscriptFolder, find_recordings
+    from trainer.transcription.transcriber import Transcriber, Untranscribed
 
     recordings = find_recordings(options.files)
     several = len(recordings) > 1

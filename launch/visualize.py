@@ -10,7 +10,7 @@ from trainer.command_line import CommandLine, complain, number, run_command
 
 def main(arguments: list[str]) -> int:
     options = command_line().parse_args(arguments)
-    from data.audio import UndecodableAudio
+    from data.audio.decoding import UndecodableAudio
     from trainer.visualization.command import layer_numbers, visualize
     from trainer.visualization.excerpt import NoiseGiven
 

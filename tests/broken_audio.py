@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 import soundfile
 
-from data.flac_frames import parse_frame
-from data.integrity import ogg_checksum
-from data.mpeg_frames import frame_bytes
+from data.audio.flac_frames import parse_frame
+from data.audio.integrity import ogg_checksum
+from data.audio.mpeg_frames import frame_bytes
 
 RATE = 16_000
 STREAMED = "leave their length open"

@@ -17,7 +17,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 @pytest.fixture(scope="session")
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Parquet files of synthetic speech: 120 utterances in two shards for training, 11 for validation."""
-    from data.synthesis import TRAINING_VOICES, UNSEEN_VOICES, synthesize_digit_corpus
+    from data.digit_speech import TRAINING_VOICES, UNSEEN_VOICES, synthesize_digit_corpus
 
     folder = tmp_path_factory.mktemp("corpus")
     synthesize_digit_corpus(folder, utterances=120, voices=TRAINING_VOICES, seed=0, shards=2, split="train")

@@ -8,13 +8,13 @@ import numpy as np
 from accelerate import Accelerator
 from accelerate.utils import InitProcessGroupKwargs
 
-from data.labels import LabelEncoder
-from data.lanes import collate
+from data.batches.labels import LabelEncoder
+from data.batches.lanes import collate
 from data.utterance import Utterance
 from modeling.checkpoints import open_model, open_processor
-from trainer.checkpoints import RunState
-from trainer.decoding_limits import DecodingLimits
-from trainer.journal import Journal
+from trainer.evaluation.decoding_limits import DecodingLimits
+from trainer.record.checkpoints import RunState
+from trainer.record.journal import Journal
 
 
 def main(checkpoint: str, folder: Path) -> None:

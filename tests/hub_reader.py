@@ -7,7 +7,7 @@ import json
 from typing import Any
 
 from data.config import SourceConfig
-from data.sources import Source
+from data.sources.source import Source
 from trainer.command_line import run_command
 
 SEED = 3  # which puts three shards in another order

@@ -11,11 +11,11 @@ import time
 from pathlib import Path
 from typing import Any
 
+from data.batches.labels import LabelEncoder
+from data.batches.loader import TrainingBatches, join_states
 from data.byte_tokenizer import build_byte_processor
 from data.config import DataConfig
-from data.labels import LabelEncoder
-from data.loader import TrainingBatches, join_states
-from data.sources import Source
+from data.sources.source import Source
 
 MICROBATCHES = 2
 

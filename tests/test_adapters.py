@@ -18,14 +18,14 @@ from modeling.adapters import Base, LoraSettings, add_lora, fingerprint, merged,
 from modeling.checkpoints import CheckpointError, open_model, open_processor
 from tests.end_to_end import run as run_command
 from tests.untrained import save_checkpoint
-from trainer.checkpoints import latest_checkpoint
-from trainer.config import RunConfig
-from trainer.config_file import ConfigError, dump_config
+from trainer.config.reading import ConfigError, dump_config
+from trainer.config.run import RunConfig
+from trainer.export.reload_check import logits_of
+from trainer.export.trained_weights import open_trained
 from trainer.loop import Trainer
 from trainer.plan import planned_model
-from trainer.reload_check import logits_of
+from trainer.record.checkpoints import latest_checkpoint
 from trainer.run import train
-from trainer.trained_weights import open_trained
 
 
 @pytest.fixture

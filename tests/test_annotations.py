@@ -5,16 +5,10 @@ from typing import Any
 
 import pytest
 
+from data.corpora.annotations import Segment, TierChoice, is_timed_text, read_text_grid, read_timed_text
+from data.corpora.elan import read_elan
+from data.corpora.timeline import Timeline, parse_interval, parse_time
 from data.errors import DataError
-from data.preparation.annotations import (
-    Segment,
-    TierChoice,
-    is_timed_text,
-    read_text_grid,
-    read_timed_text,
-)
-from data.preparation.elan import read_elan
-from data.preparation.timeline import Timeline, parse_interval, parse_time
 
 
 @pytest.mark.parametrize(

@@ -11,16 +11,16 @@ import pytest
 import soundfile
 import torch
 
-from data.augmentation import Augmenter, OtherSpeech, number_of
-from data.augmentation_config import AugmentationConfig
+from data.augmentation.augmenter import Augmenter, OtherSpeech, number_of
+from data.augmentation.config import AugmentationConfig
+from data.augmentation.noise_mixing import ratio_in_decibel
+from data.batches.labels import LabelEncoder
+from data.batches.lanes import read_batch, timed_rows
+from data.batches.loader import TrainingBatches, join_states
 from data.byte_tokenizer import build_byte_processor
 from data.config import DataConfig
 from data.errors import DataError
-from data.labels import LabelEncoder
-from data.lanes import read_batch, timed_rows
-from data.loader import TrainingBatches, join_states
-from data.noise_mixing import ratio_in_decibel
-from data.sources import Source
+from data.sources.source import Source
 from data.utterance import AudioBatch, Utterance
 
 ROWS = 24

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import benchmarks.augmentation
-from data.channels import ENCODINGS
+from data.augmentation.channels import ENCODINGS
 from tests.end_to_end import run
 
 

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from data.augmentation_config import AugmentationConfig
+from data.augmentation.config import AugmentationConfig
 
 
 @pytest.mark.parametrize(

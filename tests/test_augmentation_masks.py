@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from data.augmentation_config import SpecAugmentConfig
-from data.features import LogMel, padded_frames, visible_frames
-from trainer.spec_augment import own_frames, spec_augment
+from data.augmentation.config import SpecAugmentConfig
+from data.batches.features import LogMel, padded_frames, visible_frames
+from trainer.step.spec_augment import own_frames, spec_augment
 
 BINS, FRAMES = 80, 400
 

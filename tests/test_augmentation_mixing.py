@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import soundfile
 
-from data.augmentation import Augmenter, OtherSpeech
-from data.augmentation_config import AugmentationConfig
-from data.cutting import QUIET_MARGIN, loud_bounds, sound_bounds
+from data.audio.cutting import QUIET_MARGIN, loud_bounds, sound_bounds
+from data.augmentation.augmenter import Augmenter, OtherSpeech
+from data.augmentation.config import AugmentationConfig
+from data.augmentation.noise_mixing import LOUDEST, QUIETEST_GAIN, mix, speech_region
 from data.errors import DataError
-from data.noise_mixing import LOUDEST, QUIETEST_GAIN, mix, speech_region
 from data.utterance import Utterance
 
 RATE = 16_000

@@ -10,11 +10,11 @@ import pyarrow.parquet as pq
 import pytest
 import soundfile
 
-from data import noise_clips
-from data.augmentation import Augmenter
-from data.augmentation_config import AugmentationConfig, NoiseSourceConfig
+from data.augmentation import noise_clips
+from data.augmentation.augmenter import Augmenter
+from data.augmentation.config import AugmentationConfig, NoiseSourceConfig
+from data.augmentation.noise_clips import NoiseClips, overlapping
 from data.errors import DataError
-from data.noise_clips import NoiseClips, overlapping
 
 
 def hiss(seconds: float, rate: int = 16_000, seed: int = 0) -> np.ndarray:

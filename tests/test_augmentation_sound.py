@@ -8,10 +8,9 @@ import pytest
 import soundfile
 import torch
 
-from data import channels
-from data.augmentation import Augmenter, OtherSpeech
-from data.augmentation_config import AugmentationConfig
-from data.channels import (
+from data.augmentation import channels
+from data.augmentation.augmenter import Augmenter, OtherSpeech
+from data.augmentation.channels import (
     ENCODINGS,
     at_rate_of,
     band_limited,
@@ -20,12 +19,13 @@ from data.channels import (
     noise_of_coded,
     through_codec,
 )
+from data.augmentation.config import AugmentationConfig
+from data.augmentation.noise_mixing import power
+from data.augmentation.reverberation import reverberated, synthetic_response
+from data.augmentation.voice_activity import FRAME, speech_frames, without_speech
 from data.errors import DataError
-from data.noise_mixing import power
-from data.reverberation import reverberated, synthetic_response
 from data.utterance import Utterance
-from data.voice_activity import FRAME, speech_frames, without_speech
-from trainer.noise_target import noise_target
+from trainer.step.noise_target import noise_target
 
 RATE = 16_000
 

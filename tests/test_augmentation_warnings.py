@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import soundfile
 
-from data.augmentation_config import NoiseSourceConfig
-from data.noise_clips import NoiseClips
-from data.reverberation import recorded_response
-from data.warning import warn_once
+from data.augmentation.config import NoiseSourceConfig
+from data.augmentation.noise_clips import NoiseClips
+from data.augmentation.reverberation import recorded_response
+from data.augmentation.warning import warn_once
 from tests.test_augmentation_noises import clips_of, hiss
 
 Told = pytest.CaptureFixture[str]

@@ -14,15 +14,15 @@ import pyarrow.parquet as pq
 import pytest
 
 import launch.prepare
-from data.audio import decode_audio
+from data.audio.decoding import decode_audio
+from data.batches.labels import LabelEncoder
+from data.batches.lanes import Lane
 from data.byte_tokenizer import build_byte_processor
 from data.config import DataConfig
 from data.errors import DataError
-from data.labels import LabelEncoder
-from data.lanes import Lane
 from data.preparation.prepare import Summary, prepare
 from data.preparation.settings import ClipSettings, CorpusSettings, PrepareSettings
-from data.sources import Source
+from data.sources.source import Source
 
 from .broken_audio import AudioCase, audio_cases, speech
 from .broken_files import FileCase, file_cases

@@ -6,9 +6,9 @@ import pytest
 
 from modeling.checkpoints import CheckpointError, check_name, open_processor
 from modeling.published import PUBLISHED, is_unpublished, nearest_published, published_shape
-from trainer.evaluate_checkpoint import run_config_of
-from trainer.trained_weights import open_trained
-from trainer.transcription import Transcriber
+from trainer.evaluation.checkpoint import run_config_of
+from trainer.export.trained_weights import open_trained
+from trainer.transcription.transcriber import Transcriber
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ from modeling.checkpoint_parts import check_stored_parts, downloaded_folder
 from modeling.checkpoints import open_processor
 from tests.end_to_end import run
 from tests.untrained import save_checkpoint
-from trainer.config import RunConfig
+from trainer.config.run import RunConfig
 from trainer.doctor import inputs
 from trainer.doctor.facts import Facts
 
@@ -158,7 +158,7 @@ def test_timestamps_that_the_model_has_no_embeddings_for_harm_nothing(whole: Pat
 
 
 def test_words_that_were_given_embeddings_may_be_learned(whole: Path, tmp_path: Path) -> None:
-    from data.labels import LabelEncoder
+    from data.batches.labels import LabelEncoder
     from modeling.checkpoints import open_model
 
     folder = shutil.copytree(whole, tmp_path / "whisper")

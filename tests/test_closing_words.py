@@ -10,8 +10,8 @@ import yaml
 import launch.eval
 import launch.train
 from tests.end_to_end import run
-from trainer.closing_words import closing_words, duration
-from trainer.config_file import load_config
+from trainer.config.reading import load_config
+from trainer.record.closing_words import closing_words, duration
 
 SUMMARY: dict[str, Any] = {
     "word_error_rate": 0.1234,

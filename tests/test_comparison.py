@@ -19,8 +19,8 @@ from trainer.comparison.markdown import comparison_markdown
 from trainer.comparison.page import comparison_page
 from trainer.comparison.reading import Prediction, read_arms
 from trainer.comparison.tables import against_baseline, cost_table, judgement, notes, pair_table, verdict
-from trainer.config_file import ConfigError
-from trainer.scoring.breakdown import length_bin
+from trainer.config.reading import ConfigError
+from trainer.evaluation.breakdown import length_bin
 
 from .comparison_runs import misheard, sentences, write_evaluation, write_run, write_study
 from .end_to_end import run

@@ -25,10 +25,10 @@ from trainer.comparison.planning import (
     read_plan,
 )
 from trainer.comparison.running import is_evaluated, run_arm, run_logged
-from trainer.config_file import ConfigError, dump_config, load_config
+from trainer.config.reading import ConfigError, dump_config, load_config
+from trainer.engine.stopping import StopRequest
 from trainer.record.best import RECORD, BestRecord, record_text
 from trainer.record.lock import only_one
-from trainer.stopping import StopRequest
 
 from .comparison_runs import misheard, sentences, write_evaluation
 from .end_to_end import run

@@ -7,7 +7,7 @@ import pytest
 
 import launch.compare
 from trainer.comparison.reading import read_arms
-from trainer.config_file import ConfigError
+from trainer.config.reading import ConfigError
 
 from .comparison_runs import misheard, sentences, write_evaluation, write_run
 from .end_to_end import run

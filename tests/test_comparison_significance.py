@@ -20,7 +20,7 @@ from trainer.comparison.significance import (
     randomisation_p,
     sums_by_unit,
 )
-from trainer.scoring.intervals import Counts, percentiles, resampled_sums
+from trainer.evaluation.intervals import Counts, percentiles, resampled_sums
 
 
 def p_of(differences: Counts, draws: int = 10_000) -> Reals:
@@ -55,7 +55,7 @@ def test_the_bootstrap_agrees_with_a_loop(monkeypatch: pytest.MonkeyPatch) -> No
     ours = percentiles(samples[:, 0] / samples[:, 1])
     assert ours == pytest.approx(tuple(np.quantile(rates, [0.025, 0.975])), abs=0.006)
     # In portions that do not fit evenly, too
-    monkeypatch.setattr("trainer.scoring.intervals.CHUNK_CELLS", 40 * 7)
+    monkeypatch.setattr("trainer.evaluation.intervals.CHUNK_CELLS", 40 * 7)
     assert resampled_sums(counts, 100, seed=2).shape == (100, 2)
     assert resampled_sums(counts, 4000, seed=2)[:, 0].mean() == pytest.approx(counts[:, 0].sum(), rel=0.02)
 

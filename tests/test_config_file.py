@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import yaml
 
-from trainer.config_file import ConfigError, apply_overrides, dump_config, load_config, merge, read_yaml
+from trainer.config.reading import ConfigError, apply_overrides, dump_config, load_config, merge, read_yaml
 
 MINIMAL: dict[str, Any] = {
     "output_dir": "runs/here",
@@ -279,7 +279,7 @@ def test_dumped_config_loads_to_the_same(minimal: Path, tmp_path: Path) -> None:
 
 
 def test_the_reference_page_is_up_to_date() -> None:
-    from trainer.config_reference import reference
+    from trainer.config.reference import reference
 
     page = Path(__file__).resolve().parents[1] / "docs" / "config.md"
-    assert page.read_text(encoding="utf-8") == reference(), "python -m trainer.config_reference > docs/config.md"
+    assert page.read_text(encoding="utf-8") == reference(), "python -m trainer.config.reference > docs/config.md"

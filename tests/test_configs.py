@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from trainer.config import RunConfig
-from trainer.config_file import load_config
+from trainer.config.reading import load_config
+from trainer.config.run import RunConfig
 
 FOLDER = Path(__file__).parent.parent / "configs"
 SUITES = ("noise_suite.yaml", "demo_noise_suite.yaml")  # of launch/eval.py, no runs

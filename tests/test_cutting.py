@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from data.cutting import cut_at_quiet, has_sound, sound_bounds
+from data.audio.cutting import cut_at_quiet, has_sound, sound_bounds
 from data.utterance import SAMPLING_RATE
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from data.features import LogMel
+from data.batches.features import LogMel
 from modeling.checkpoints import open_model
 from modeling.decoding import (
     detect_languages,

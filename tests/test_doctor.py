@@ -16,11 +16,11 @@ import torch
 
 import launch.doctor
 from tests.end_to_end import run
-from trainer.config import RunConfig
+from trainer.config.run import RunConfig
 from trainer.doctor import combinations, devices, inputs, machine, report, software, speed, storage
 from trainer.doctor.facts import Facts, Gpu, installed_versions
 from trainer.doctor.findings import Check, Finding, examine, told
-from trainer.gpu_peaks import peak_of
+from trainer.engine.gpu_peaks import peak_of
 from trainer.record import disk
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -241,7 +241,7 @@ def test_too_little_memory(tiny_values: dict[str, Any], monkeypatch: pytest.Monk
 
 
 def test_memory_of_offloaded_states() -> None:
-    from trainer.config_file import load_config
+    from trainer.config.reading import load_config
 
     plain = load_config(ROOT / "configs" / "base_zero2.yaml")
     offload = load_config(ROOT / "configs" / "base_zero2_offload.yaml")
@@ -292,7 +292,7 @@ def test_too_little_disk(tiny_values: dict[str, Any], monkeypatch: pytest.Monkey
 
 def test_bytes_of_a_runs_files() -> None:
     """The formula's terms; a real run's folders were within 1 % of it for every engine."""
-    from trainer.config_file import load_config
+    from trainer.config.reading import load_config
 
     def of(name: str, *overrides: str) -> tuple[disk.RunFiles, int, int]:
         config = load_config(ROOT / "configs" / f"{name}.yaml", overrides)

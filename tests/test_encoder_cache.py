@@ -12,13 +12,13 @@ import pytest
 import torch
 from accelerate.state import AcceleratorState
 
-from data.features import LogMel
+from data.batches.features import LogMel
 from data.utterance import AudioBatch
-from trainer.config import RunConfig
-from trainer.config_file import ConfigError, load_config
-from trainer.encoder_cache import EncoderCache, bytes_held, fingerprint
-from trainer.model import build_model
+from trainer.config.reading import ConfigError, load_config
+from trainer.config.run import RunConfig
+from trainer.model.building import build_model
 from trainer.run import train
+from trainer.step.encoder_cache import EncoderCache, bytes_held, fingerprint
 
 SHORT = ("training.steps=8", "data.validation=null", "checkpoints.every_steps=99", "logging.every_steps=1")
 SHORT = (*SHORT, "optimizer.schedule=constant", "optimizer.warmup_steps=0", "training.batch_size=4")

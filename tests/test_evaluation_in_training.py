@@ -10,18 +10,18 @@ import pyarrow.parquet as pq
 import pytest
 
 import launch.train
-from data.sources import Source
+from data.sources.source import Source
 from modeling.checkpoints import open_model, open_processor
 from tests.end_to_end import Outcome, run
 from tests.untrained import save_checkpoint
-from trainer.checkpoints import RunState
-from trainer.config_file import load_config
-from trainer.engine import build_accelerator
-from trainer.evaluation import Evaluation
-from trainer.evaluation_config import EvaluationConfig
-from trainer.improvement import note_evaluation, out_of_patience
+from trainer.config.evaluation import EvaluationConfig
+from trainer.config.reading import load_config
+from trainer.engine.accelerator import build_accelerator
+from trainer.evaluation.error_rates import ErrorRates
+from trainer.evaluation.evaluator import Evaluation
+from trainer.record.checkpoints import RunState
+from trainer.record.patience import note_evaluation, out_of_patience
 from trainer.run import build_evaluator
-from trainer.scoring.error_rates import ErrorRates
 
 EVERY_STEP = ("training.steps=6", "optimizer.warmup_steps=1", "evaluation.every_steps=1", "evaluation.max_new_tokens=3")
 Train = Callable[..., Outcome]
@@ -183,7 +183,7 @@ def test_a_subset_is_the_same_at_each_evaluation_and_after_a_resume(train: Train
 
 def test_a_budget_of_time_fixes_the_subset(train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The budget is used up after the first round; later evaluations, also of a resumed run, take that one's rows."""
-    monkeypatch.setattr("data.evaluation.ROUND", 1)
+    monkeypatch.setattr("data.batches.evaluation_rows.ROUND", 1)
     options = (*EVERY_STEP, "evaluation.batch_size=3", "checkpoints.every_steps=1", "evaluation.samples=9")
     train(*options, "training.steps=2", "evaluation.max_seconds=0.001")
     assert state(tmp_path / "run")["evaluation_rows"] == 3
@@ -195,7 +195,7 @@ def test_a_budget_of_time_fixes_the_subset(train: Train, tmp_path: Path, monkeyp
 
 
 def test_another_budget_fixes_another_subset(train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("data.evaluation.ROUND", 1)
+    monkeypatch.setattr("data.batches.evaluation_rows.ROUND", 1)
     options = (*EVERY_STEP, "evaluation.batch_size=3", "checkpoints.every_steps=1")
     train(*options, "training.steps=2", "evaluation.max_seconds=0.001", "evaluation.utterances=2")
     train("--resume", *options, "training.steps=3", "evaluation.max_seconds=60", "evaluation.utterances=2")

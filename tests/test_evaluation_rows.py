@@ -7,11 +7,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from data.audio import decode_audio
+from data.audio.decoding import decode_audio
+from data.batches.evaluation_rows import EvaluationRows, Turn, check_reported_columns
 from data.config import SourceConfig
 from data.errors import DataError
-from data.evaluation import EvaluationRows, Turn, check_reported_columns
-from data.sources import Source
+from data.sources.source import Source
 from data.utterance import AudioBatch, Skipped
 
 
@@ -74,8 +74,8 @@ def test_each_row_once_over_all_ranks(rows: list[dict[str, Any]], tmp_path: Path
 def test_who_shares_a_batch_does_not_depend_on_the_ranks(
     rows: list[dict[str, Any]], tmp_path: Path, subset: int | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("data.evaluation.WINDOW", 7)
-    monkeypatch.setattr("data.evaluation.ROUND", 3)
+    monkeypatch.setattr("data.batches.evaluation_rows.WINDOW", 7)
+    monkeypatch.setattr("data.batches.evaluation_rows.ROUND", 3)
     alone, *others = (together(share_out(open_source(rows, tmp_path), 2, n, subset=subset)[0]) for n in (1, 2, 3))
     assert all(other == alone for other in others)
     assert len(alone) > 3
@@ -126,7 +126,7 @@ def test_an_empty_text_is_evaluated_against_nothing_and_a_missing_one_not_at_all
 def test_of_an_id_that_stands_twice_the_first_row_counts(
     rows: list[dict[str, Any]], tmp_path: Path, ranks: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("data.evaluation.WINDOW", 4)
+    monkeypatch.setattr("data.batches.evaluation_rows.WINDOW", 4)
     twice = [*rows, rows[3] | {"text": "another"}, rows[0]]
     parts = turns(open_source(twice, tmp_path), 2, ranks)
     assert sum(turn.repeated for part in parts for turn in part) == 2
@@ -155,7 +155,7 @@ def test_more_ranks_than_rows(rows: list[dict[str, Any]], tmp_path: Path) -> Non
 
 
 def test_a_window_is_not_a_limit(rows: list[dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("data.evaluation.WINDOW", 3)
+    monkeypatch.setattr("data.batches.evaluation_rows.WINDOW", 3)
     batches, _ = share_out(open_source(rows, tmp_path), 2, 2)
     assert names(batches) == sorted(row["id"] for row in rows)
 
@@ -183,7 +183,7 @@ def test_the_beginning_of_a_subset_is_in_the_same_batches(
     rows: list[dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A budget of time ends an evaluation after some rounds; later ones take as many rows."""
-    monkeypatch.setattr("data.evaluation.ROUND", 2)
+    monkeypatch.setattr("data.batches.evaluation_rows.ROUND", 2)
     source = open_source(rows, tmp_path)
     whole = turns(source, 2, 1, subset=11)[0]
     ends = [turn.rows for turn in whole if turn.rows is not None]

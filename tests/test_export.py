@@ -16,18 +16,18 @@ from safetensors.torch import load_file, save_file
 from transformers import WhisperConfig, WhisperForConditionalGeneration
 
 import launch.export
-import trainer.export
+import trainer.export.exporting
 from modeling.checkpoints import open_model, open_processor
 from tests.end_to_end import Outcome, run
 from tests.hub_server import HubServer
-from trainer.checkpoints import latest_checkpoint
-from trainer.config import RunConfig
-from trainer.config_file import load_config
-from trainer.model_card import Origin, origin_of
+from trainer.config.reading import load_config
+from trainer.config.run import RunConfig
+from trainer.export.model_card import Origin, origin_of
+from trainer.export.reload_check import check_logits, logits_of
+from trainer.export.trained_weights import open_trained
 from trainer.record.best import RECORD, read_record
-from trainer.reload_check import check_logits, logits_of
+from trainer.record.checkpoints import latest_checkpoint
 from trainer.run import train
-from trainer.trained_weights import open_trained
 
 TINY = {"d_model": 32, "encoder_layers": 2, "decoder_layers": 2, "attention_heads": 2}
 
@@ -280,22 +280,22 @@ def test_the_card_knows_which_step_was_best(own_run: Path, own_step: Path) -> No
 @pytest.fixture
 def without_reload(monkeypatch: pytest.MonkeyPatch) -> None:
     """The fresh process takes seconds; here its answer does not matter."""
-    import trainer.reload_check
+    import trainer.export.reload_check
 
     monkeypatch.setattr(
-        trainer.reload_check, "fresh_logits", lambda folder, config: logits_of(open_model(str(folder)).eval())
+        trainer.export.reload_check, "fresh_logits", lambda folder, config: logits_of(open_model(str(folder)).eval())
     )
 
 
 def spoil_what_is_written(monkeypatch: pytest.MonkeyPatch, spoil: Callable[[Path], object]) -> None:
     """Change the folder once its weights are written, as a faulty disk or library would."""
-    original = trainer.export.write_weights
+    original = trainer.export.exporting.write_weights
 
     def write_and_spoil(model: Any, folder: Path, *arguments: Any) -> None:
         original(model, folder, *arguments)
         spoil(folder)
 
-    monkeypatch.setattr(trainer.export, "write_weights", write_and_spoil)
+    monkeypatch.setattr(trainer.export.exporting, "write_weights", write_and_spoil)
 
 
 def test_code_that_computes_something_else_is_found(

@@ -7,10 +7,10 @@ import pytest
 import torch
 from transformers import WhisperFeatureExtractor
 
+from data.batches.features import EDGE_FRAMES, MARGIN_FRAMES, LogMel, padded_frames, visible_frames
+from data.batches.lanes import read_utterance
 from data.config import SourceConfig
-from data.features import EDGE_FRAMES, MARGIN_FRAMES, LogMel, padded_frames, visible_frames
-from data.lanes import read_utterance
-from data.sources import Source
+from data.sources.source import Source
 
 
 @pytest.fixture(scope="module")

@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch import nn
 
-from trainer.config import RunConfig
-from trainer.first_step import FirstStep, UntrainedParameters, checksum
+from trainer.config.run import RunConfig
 from trainer.loop import Trainer
 from trainer.run import train
+from trainer.step.first_step import FirstStep, UntrainedParameters, checksum
 
 
 class Accelerator:

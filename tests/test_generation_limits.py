@@ -17,14 +17,14 @@ import launch.eval
 import launch.export
 import launch.prepare
 import launch.train
-from data.generation_limits import GenerationLimits, joined, unlike_training
+from data.batches.generation_limits import GenerationLimits, joined, unlike_training
 from modeling.checkpoints import open_model
 from tests.end_to_end import Outcome, run
 from tests.untrained import save_checkpoint
-from trainer.config import RunConfig
+from trainer.config.run import RunConfig
 from trainer.doctor import inputs
 from trainer.doctor.facts import Facts
-from trainer.trained_weights import open_trained
+from trainer.export.trained_weights import open_trained
 
 ROOT = Path(__file__).resolve().parents[1]
 END = 9

@@ -8,7 +8,7 @@ import pytest
 
 import benchmarks.growth
 from benchmarks.memory.jobs import Job
-from trainer.config_file import load_config
+from trainer.config.reading import load_config
 
 
 def test_one_thing_grows_at_a_time() -> None:

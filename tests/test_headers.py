@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from data.headers import parse_header, read_header
+from data.audio.headers import parse_header, read_header
 
 SAMPLES = np.random.default_rng(0).normal(0, 0.1, (4321, 2)).astype(np.float32)
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from data.audio import decode_audio
+from data.audio.decoding import decode_audio
 
 from .corpora_on_disk import samples
 from .dataset_hub import CONFIGURATIONS, SPLIT_ROWS, DatasetHub, speech_dataset, texts

@@ -15,12 +15,12 @@ import soundfile
 from rich.console import Console
 
 from data.byte_tokenizer import build_byte_processor
+from data.corpora.record import Record
 from data.errors import DataError
-from data.preparation.inspection import Inspection, InspectionSettings, examine, inspect_records
-from data.preparation.inspection_findings import Finding, problems, would_fail
+from data.inspection.characters import visible
+from data.inspection.findings import Finding, problems, would_fail
+from data.inspection.tally import Inspection, InspectionSettings, examine, inspect_records
 from data.preparation.inspection_table import figures, headline, print_inspection, public_address, tables, verdict
-from data.preparation.inspection_text import visible
-from data.preparation.record import Record
 
 SETTINGS = InspectionSettings()
 

@@ -5,8 +5,8 @@ from itertools import permutations
 import numpy as np
 import pytest
 
-from data.preparation.inspection_counts import Example, Examples, Histogram, KnownNames, Scale, Tally
-from data.preparation.inspection_text import oddities, words_of
+from data.inspection.characters import oddities, words_of
+from data.inspection.counts import Example, Examples, Histogram, KnownNames, Scale, Tally
 
 
 def test_what_has_a_bound_keeps_the_same_things_in_any_order() -> None:

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from data.preparation.inspection import Inspection, InspectionSettings, inspect_records
-from data.preparation.inspection_counts import Histogram, Scale
-from data.preparation.inspection_findings import problems
+from data.inspection.counts import Histogram, Scale
+from data.inspection.findings import problems
+from data.inspection.tally import Inspection, InspectionSettings, inspect_records
 from data.preparation.inspection_page import inspection_page, write_inspection_page
 from data.preparation.inspection_plots import Mark, linear_plot, logarithmic_plot
 from data.preparation.inspection_table import figures, verdict

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import soundfile
 
-from data.flac_frames import parse_frame
-from data.headers import parse_header
-from data.integrity import fault_of, ogg_checksum
-from data.mpeg_frames import crc16, frame_bytes
+from data.audio.flac_frames import parse_frame
+from data.audio.headers import parse_header
+from data.audio.integrity import fault_of, ogg_checksum
+from data.audio.mpeg_frames import crc16, frame_bytes
 
 from .broken_audio import fmt, ogg_pages, sixteen_bit, speech, wav, whole
 

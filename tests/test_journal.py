@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from data.utterance import Skipped
-from trainer.journal import Journal, ProgressLine, drop_after, whole_rows
+from trainer.record.journal import Journal, ProgressLine, drop_after, whole_rows
 
 
 def open_journal(folder: Path, from_step: int = 0, rank: int = 0, record_batches: bool = True) -> Journal:

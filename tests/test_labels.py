@@ -7,9 +7,9 @@ import pytest
 import torch
 from transformers import PreTrainedTokenizerBase
 
+from data.batches.labels import IGNORED, LabelEncoder
 from data.byte_tokenizer import build_byte_processor
 from data.errors import DataError
-from data.labels import IGNORED, LabelEncoder
 
 
 @pytest.fixture(scope="module")

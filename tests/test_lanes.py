@@ -13,11 +13,11 @@ import pytest
 import soundfile
 import torch
 
+from data.batches.labels import LabelEncoder
+from data.batches.lanes import Lane, plan_batches
 from data.byte_tokenizer import build_byte_processor
 from data.config import DataConfig
-from data.labels import LabelEncoder
-from data.lanes import Lane, plan_batches
-from data.sources import Source
+from data.sources.source import Source
 from data.utterance import LaneItem
 
 ROWS = 41

@@ -18,12 +18,12 @@ import pytest
 import soundfile
 import torch
 
+from data.batches.labels import LabelEncoder
+from data.batches.loader import BatchGroup, TrainingBatches, join_states
 from data.byte_tokenizer import build_byte_processor
 from data.config import DataConfig
 from data.errors import DataError
-from data.labels import LabelEncoder
-from data.loader import BatchGroup, TrainingBatches, join_states
-from data.sources import Source
+from data.sources.source import Source
 
 ROWS = 50
 
@@ -389,7 +389,7 @@ def test_next_epoch_ends_the_threads_of_the_last(clips: str, labels: LabelEncode
 
 
 def test_no_more_than_a_few_batches_are_read_ahead(clips: str, labels: LabelEncoder) -> None:
-    from data.loader import READ_AHEAD
+    from data.batches.loader import READ_AHEAD
 
     with build_run(clips, labels, lanes=1, workers=1).open() as (batches,):
         time.sleep(0.3)

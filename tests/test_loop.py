@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 import torch
 
-from data.loader import TrainingBatches
-from data.sources import Source
-from trainer.config_file import load_config
-from trainer.languages import label_encoder
+from data.batches.loader import TrainingBatches
+from data.sources.source import Source
+from trainer.config.reading import load_config
 from trainer.loop import Trainer
-from trainer.model import build_model
+from trainer.model.building import build_model
+from trainer.model.languages import label_encoder
 from trainer.run import train
 
 ONE_STEP = ("training.steps=2", "optimizer.warmup_steps=1", "data.validation=null", "checkpoints.every_steps=99")
@@ -30,8 +30,8 @@ def test_the_loss_is_the_mean_over_all_tokens_of_all_microbatches(tiny_config: P
     source = Source(config.data.training_sources[0], "data.train")
     labels = label_encoder(config, model, processor)
     group = TrainingBatches([source], config.data, labels, 3, config.training.seed, 0, 1).next_group(2)
-    from data.features import LogMel
-    from trainer.batch import to_batch
+    from data.batches.features import LogMel
+    from trainer.step.batch import to_batch
 
     losses, tokens = 0.0, []
     for audio in group.batches:

@@ -24,9 +24,9 @@ from benchmarks.memory.cell_process import (
 )
 from benchmarks.memory.jobs import Job
 from benchmarks.memory.random_weights import model_for_shape
-from data.loader import BatchGroup
+from data.batches.loader import BatchGroup
 from tests.end_to_end import run
-from trainer.config_file import load_config
+from trainer.config.reading import load_config
 from trainer.memory.cells import synthetic_group
 from trainer.memory.flops import step_flops
 from trainer.plan import planned_model

@@ -15,9 +15,9 @@ from benchmarks.memory.jobs import Job
 from benchmarks.peers import timed_steps
 from tests.end_to_end import run
 from tests.untrained import save_checkpoint
-from trainer.config import RunConfig
-from trainer.config_file import load_config
-from trainer.stopping import StopRequest
+from trainer.config.reading import load_config
+from trainer.config.run import RunConfig
+from trainer.engine.stopping import StopRequest
 
 
 @pytest.fixture

@@ -13,7 +13,8 @@ import trainer.memory.command
 from benchmarks.memory.check_command import CELLS, LIMIT, check_cell, config_of, is_near
 from benchmarks.operations import own_operations
 from tests.end_to_end import run
-from trainer.config_file import ConfigError
+from trainer.config.reading import ConfigError
+from trainer.engine.optimizer import check_optimizer
 from trainer.memory import advice
 from trainer.memory.allocator import MIDDLE_SEGMENT, SMALL_SEGMENT, CachingAllocator, serve
 from trainer.memory.cells import Cell, cell_of
@@ -22,7 +23,6 @@ from trainer.memory.flops import step_flops
 from trainer.memory.gpus import GIB, GPUS, Gpu, find_gpu
 from trainer.memory.prediction import StepMemory, record_step
 from trainer.memory.timeline import Timeline
-from trainer.optimizer import check_optimizer
 
 MIB = 2**20
 

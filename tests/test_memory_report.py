@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-import benchmarks.memory.report_command
-from benchmarks.memory.report_command import write_report
+import benchmarks.memory.report.command
+from benchmarks.memory.report.command import write_report
+from benchmarks.memory.report.inputs import COMMANDS, read_inputs
+from benchmarks.memory.report.sections import Section
 from benchmarks.memory.report_drawing import Picture, Series
-from benchmarks.memory.report_inputs import COMMANDS, read_inputs
-from benchmarks.memory.report_sections import Section
 from tests.end_to_end import run
 
 GIB = 2**30
@@ -275,7 +275,7 @@ def test_a_file_whose_writer_was_ended_is_reported(tmp_path: Path) -> None:
 
 def test_an_empty_folder_still_has_a_report(tmp_path: Path) -> None:
     folder = write(tmp_path / "memory", {})
-    done = run(benchmarks.memory.report_command.main, "--results", folder)
+    done = run(benchmarks.memory.report.command.main, "--results", folder)
     assert done.code == 0
     assert "predictions.json is not there" in done.output
     assert (folder / "report.html").exists() and (folder / "report.md").exists()
@@ -283,13 +283,13 @@ def test_an_empty_folder_still_has_a_report(tmp_path: Path) -> None:
 
 def test_bad_results_are_told(tmp_path: Path) -> None:
     folder = write(tmp_path / "memory", {"predictions": {"machine": MACHINE}})
-    done = run(benchmarks.memory.report_command.main, "--results", folder)
+    done = run(benchmarks.memory.report.command.main, "--results", folder)
     assert done.code == 2 and "make it anew" in done.complaint
     assert not (folder / "report.html").exists()
     (folder / "predictions.json").write_text("{", encoding="utf-8")
-    assert run(benchmarks.memory.report_command.main, "--results", folder).code == 0
+    assert run(benchmarks.memory.report.command.main, "--results", folder).code == 0
     assert "predictions.json cannot be read" in (folder / "report.md").read_text(encoding="utf-8")
-    done = run(benchmarks.memory.report_command.main, "--results", tmp_path / "nowhere")
+    done = run(benchmarks.memory.report.command.main, "--results", tmp_path / "nowhere")
     assert done.code == 2 and "make bench" in done.complaint
 
 

@@ -14,13 +14,13 @@ import pyarrow.parquet as pq
 import pytest
 import soundfile
 
+from data.batches.labels import LabelEncoder
+from data.batches.lanes import Lane
+from data.batches.loader import TrainingBatches, join_states
 from data.byte_tokenizer import build_byte_processor
 from data.config import DataConfig
 from data.errors import DataError
-from data.labels import LabelEncoder
-from data.lanes import Lane
-from data.loader import TrainingBatches, join_states
-from data.sources import Source
+from data.sources.source import Source
 from data.utterance import LaneItem
 
 SIZES = {"a": 40, "b": 7, "c": 23}
@@ -128,7 +128,7 @@ def test_every_pass_of_a_source_is_all_of_it_in_an_order_of_its_own(
 
 def mixture_window(mixture: Mixture, lane: int, lanes: int, number: int) -> list[str]:
     """Ids of a window as they are read, in order; the lane's reader is kept between calls."""
-    from data.mixture import LaneRows
+    from data.batches.mixture import LaneRows
 
     key = (lane, lanes)
     readers = mixture.__dict__.setdefault("readers", {})

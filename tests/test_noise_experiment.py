@@ -17,7 +17,7 @@ from benchmarks.noise.comparing import compare, counts
 from benchmarks.noise.plan import Plan, config_of, read_plan
 from benchmarks.noise.queue import digest_of, is_done, result_path, wanted_suites
 from benchmarks.noise.summary import write_summary
-from trainer.config_file import ConfigError
+from trainer.config.reading import ConfigError
 
 ROOT = Path(__file__).resolve().parents[1]
 

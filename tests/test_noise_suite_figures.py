@@ -7,21 +7,21 @@ import numpy as np
 import pytest
 import torch
 
+from data.augmentation.noise_mixing import fitted
+from data.augmentation.synthetic_noise import SyntheticNoises
 from data.config import ColumnNames, SourceConfig
-from data.noise_mixing import fitted
-from data.sources import Source
-from data.synthetic_noise import SyntheticNoises
+from data.sources.source import Source
 from modeling.checkpoints import open_model, open_processor
 from tests.untrained import save_checkpoint
-from trainer.evaluation import Evaluator
-from trainer.evaluation_config import EvaluationConfig
+from trainer.config.evaluation import EvaluationConfig
+from trainer.evaluation.error_rates import Prediction, score
+from trainer.evaluation.evaluator import Evaluator
+from trainer.evaluation.normalizers import build_normalizer
 from trainer.noise_suite.attention_odds import attention_odds, condition_for, odds, report
 from trainer.noise_suite.conditions import CLEAN, NON_SPEECH, Condition, conditions_of
 from trainer.noise_suite.figures import condition_figures, type_figures
 from trainer.noise_suite.mixing import Mixer
 from trainer.noise_suite.results import Measured
-from trainer.scoring.error_rates import Prediction, score
-from trainer.scoring.normalizers import build_normalizer
 
 
 def heard(*texts: tuple[str, str], seconds: float = 6.0) -> Measured:

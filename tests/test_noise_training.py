@@ -11,18 +11,18 @@ import soundfile
 import torch
 from safetensors.torch import load_file
 
-from data.labels import IGNORED
+from data.batches.labels import IGNORED
 from data.utterance import AudioBatch
 from modeling.decoder import DualDecoderOutput
-from trainer.attention_watch import STEPS_TO_DIFFER, AttentionWatch
-from trainer.batch import to_batch
-from trainer.config import RunConfig
-from trainer.config_file import ConfigError, load_config
-from trainer.engine import build_accelerator
-from trainer.model import build_model
-from trainer.noise_config import NoiseConfig
-from trainer.noise_target import noise_arguments, noise_target
+from trainer.config.noise_loss import NoiseConfig
+from trainer.config.reading import ConfigError, load_config
+from trainer.config.run import RunConfig
+from trainer.engine.accelerator import build_accelerator
+from trainer.model.building import build_model
+from trainer.record.attention_watch import STEPS_TO_DIFFER, AttentionWatch
 from trainer.run import train
+from trainer.step.batch import to_batch
+from trainer.step.noise_target import noise_arguments, noise_target
 
 
 @pytest.fixture

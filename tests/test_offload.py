@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 import torch
 
-import trainer.offload
-from trainer.offload import HostCopy, OffloadedActivations, Packed
+import trainer.step.offload
+from trainer.step.offload import HostCopy, OffloadedActivations, Packed
 
 
 @pytest.fixture(autouse=True)
@@ -18,8 +18,8 @@ def copies(monkeypatch: pytest.MonkeyPatch) -> list[torch.Size]:
         made.append(kept.shape)
         return HostCopy(storage, kept, device)
 
-    monkeypatch.setattr(trainer.offload, "HostCopy", copy)
-    monkeypatch.setattr(trainer.offload, "SMALLEST", 16)
+    monkeypatch.setattr(trainer.step.offload, "HostCopy", copy)
+    monkeypatch.setattr(trainer.step.offload, "SMALLEST", 16)
     return made
 
 

@@ -11,11 +11,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from trainer.config import OptimizerConfig
-from trainer.config_file import ConfigError, load_config
-from trainer.engine import deepspeed_config
-from trainer.model import build_model
-from trainer.optimizer import (
+from trainer.config.reading import ConfigError, load_config
+from trainer.config.run import OptimizerConfig
+from trainer.engine.accelerator import deepspeed_config
+from trainer.engine.optimizer import (
     BITSANDBYTES,
     build_optimizer,
     check_optimizer,
@@ -24,6 +23,7 @@ from trainer.optimizer import (
     optimizer_name,
     set_learning_rates,
 )
+from trainer.model.building import build_model
 from trainer.run import train
 
 CPU = torch.device("cpu")

@@ -8,7 +8,7 @@ import pytest
 
 from benchmarks import options as benchmark
 from benchmarks.options import OPTIONS, PEAK, Option, as_lines, chosen, compare, main
-from trainer.config_file import ConfigError, load_config
+from trainer.config.reading import ConfigError, load_config
 
 OPTION = Option("some", ("a=1",), ("a=2",))
 

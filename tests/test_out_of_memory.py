@@ -20,7 +20,7 @@ import launch.eval
 import launch.train
 from modeling.decoder import DualWhisperDecoder
 from tests.end_to_end import Outcome, run
-from trainer.config_file import load_config
+from trainer.config.reading import load_config
 from trainer.memory import savings
 from trainer.memory.running_out import is_out_of_memory
 from trainer.out_of_memory import as_written

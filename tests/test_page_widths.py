@@ -10,11 +10,11 @@ import pytest
 import soundfile
 
 import launch.visualize
-from benchmarks.memory.report_command import write_report
-from benchmarks.memory.report_inputs import read_inputs
-from data.preparation.inspection import InspectionSettings, inspect_records
+from benchmarks.memory.report.command import write_report
+from benchmarks.memory.report.inputs import read_inputs
+from data.digit_speech import UNSEEN_VOICES, synthesize_digit_corpus
+from data.inspection.tally import InspectionSettings, inspect_records
 from data.preparation.inspection_page import inspection_page
-from data.synthesis import UNSEEN_VOICES, synthesize_digit_corpus
 from tests.browser import BROWSER, measured
 from tests.end_to_end import run
 from tests.untrained import save_checkpoint

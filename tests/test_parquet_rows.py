@@ -12,10 +12,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-import data.parquet_rows
+import data.sources.parquet_rows
 from data import storage
 from data.errors import DataError
-from data.parquet_rows import ParquetFiles, ParquetRows
+from data.sources.parquet_rows import ParquetFiles, ParquetRows
 
 
 def numbers(begin: int, end: int) -> pa.Table:
@@ -81,8 +81,8 @@ def test_any_row_can_be_gone_on_from(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, parts: bool, spread: bool
 ) -> None:
     if parts:  # as a huge row group
-        monkeypatch.setattr(data.parquet_rows, "WHOLE_GROUP_BYTES", 1000)
-        monkeypatch.setattr(data.parquet_rows, "PART_BYTES", 1000)
+        monkeypatch.setattr(data.sources.parquet_rows, "WHOLE_GROUP_BYTES", 1000)
+        monkeypatch.setattr(data.sources.parquet_rows, "PART_BYTES", 1000)
     files = ParquetFiles(write(tmp_path, [30, 20], 15), "data.train")
     expected = found(files, 1, 3, 5, spread=spread)
     for given in range(len(expected) + 1):
@@ -96,8 +96,8 @@ def test_any_row_can_be_gone_on_from(
 
 
 def test_a_large_row_group_is_not_held_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(data.parquet_rows, "WHOLE_GROUP_BYTES", 2**20)
-    monkeypatch.setattr(data.parquet_rows, "PART_BYTES", 2**20)
+    monkeypatch.setattr(data.sources.parquet_rows, "WHOLE_GROUP_BYTES", 2**20)
+    monkeypatch.setattr(data.sources.parquet_rows, "PART_BYTES", 2**20)
     audio = [np.random.default_rng(i).bytes(20_000) for i in range(2000)]
     options = {"data_page_size": 2**18, "write_batch_size": 8, "use_dictionary": False}
     pq.write_table(pa.table({"audio": audio}), tmp_path / "a.parquet", **options)
@@ -113,7 +113,7 @@ def test_a_large_row_group_is_not_held_whole(tmp_path: Path, monkeypatch: pytest
 def test_footers_are_kept_within_bounds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     paths = write(tmp_path, [5] * 8)
     size = pq.read_metadata(paths[0]).serialized_size
-    monkeypatch.setattr(data.parquet_rows, "FOOTER_BYTES_KEPT", 3.5 * size)
+    monkeypatch.setattr(data.sources.parquet_rows, "FOOTER_BYTES_KEPT", 3.5 * size)
     files = ParquetFiles(paths, "data.train")
     read: list[int] = []
     original = files.read_metadata
@@ -204,8 +204,8 @@ def test_a_store_that_fails_now_and_then_is_read_all_the_same(
     remote: list[str], monkeypatch: pytest.MonkeyPatch, parts: bool
 ) -> None:
     if parts:
-        monkeypatch.setattr(data.parquet_rows, "WHOLE_GROUP_BYTES", 100)
-        monkeypatch.setattr(data.parquet_rows, "PART_BYTES", 1000)
+        monkeypatch.setattr(data.sources.parquet_rows, "WHOLE_GROUP_BYTES", 100)
+        monkeypatch.setattr(data.sources.parquet_rows, "PART_BYTES", 1000)
     files = ParquetFiles(remote, "data.train")
     store = Flaky(monkeypatch)
     rows = iter(ParquetRows(files, files.pieces()))

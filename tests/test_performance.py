@@ -12,15 +12,15 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 
 import trainer.loop
-import trainer.non_finite
+import trainer.step.non_finite
 from benchmarks.live_bytes import peak_live_bytes
-from data.loader import BatchGroup, TrainingBatches
+from data.batches.loader import BatchGroup, TrainingBatches
 from modeling.linear import has_onednn
-from trainer.config import RunConfig
-from trainer.config_file import ConfigError, load_config
+from trainer.config.reading import ConfigError, load_config
+from trainer.config.run import RunConfig
 from trainer.loop import Trainer
-from trainer.non_finite import NonFiniteLoss
 from trainer.run import train
+from trainer.step.non_finite import NonFiniteLoss
 
 STEPS = ("training.steps=4", "data.validation=null", "checkpoints.every_steps=99", "logging.every_steps=1")
 WAITS = ("_local_scalar_dense", "nonzero", "is_nonzero", "equal", "masked_select", "item")
@@ -92,7 +92,7 @@ def test_a_step_reads_nothing_back_but_what_is_agreed(
     ],
 )
 def test_training_is_the_same(tiny_config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, option: str) -> None:
-    monkeypatch.setattr("trainer.offload.SMALLEST", 16)
+    monkeypatch.setattr("trainer.step.offload.SMALLEST", 16)
     on_cpu = functools.partial(trainer.loop.OffloadedActivations, on_cpu=True)
     monkeypatch.setattr("trainer.loop.OffloadedActivations", on_cpu)
     rows = []
@@ -104,7 +104,7 @@ def test_training_is_the_same(tiny_config: Path, tmp_path: Path, monkeypatch: py
 
 
 def test_checkpointing_by_part_keeps_less(tiny_values: dict[str, Any]) -> None:
-    from trainer.model import build_model
+    from trainer.model.building import build_model
 
     def peak(which: str) -> int:
         values = tiny_values | {"model": tiny_values["model"] | {"gradient_checkpointing": which}}
@@ -167,7 +167,7 @@ def test_what_the_ranks_agree_on_a_gradient_ends_the_run_on_each(
         told = figures.get("gradient_norm") is not None and (figures.get("loss") is not None) is in_step
         return replace(verdict, finite_gradient=not told)
 
-    monkeypatch.setattr(trainer.loop if in_step else trainer.non_finite, "agree", agree)
+    monkeypatch.setattr(trainer.loop if in_step else trainer.step.non_finite, "agree", agree)
     with pytest.raises(NonFiniteLoss, match=f"step {1 if not in_step else 2}: the gradient is not a finite number"):
         train(load_config(tiny_config, [*STEPS, "logging.every_steps=99"]))
     assert not (tmp_path / "run" / "non_finite_loss.jsonl").exists()

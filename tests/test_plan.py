@@ -14,8 +14,8 @@ import launch.train
 from data.errors import DataError
 from modeling.checkpoints import CheckpointError
 from trainer.command_line import run_command
-from trainer.config import RunConfig
-from trainer.config_file import ConfigError, load_config
+from trainer.config.reading import ConfigError, load_config
+from trainer.config.run import RunConfig
 from trainer.plan import NOT_LOOKED_AT, make_plan, print_plan
 
 FOLDER = Path(__file__).parent.parent / "configs"
@@ -79,7 +79,7 @@ def test_counts_of_a_model_from_nothing_are_those_of_the_model_built(
     tiny_values: dict[str, Any], tmp_path: Path
 ) -> None:
     from modeling.published import count_parameters
-    from trainer.model import build_model
+    from trainer.model.building import build_model
 
     model, processor = build_model(RunConfig.model_validate(tiny_values))
     plan = plan_of(tiny_values, folder=tmp_path)

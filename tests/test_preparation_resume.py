@@ -13,10 +13,11 @@ from pathlib import Path
 
 import pytest
 
+from data import jobs as running
 from data.errors import DataError
-from data.preparation import running, work
+from data.jobs import WorkerDied, run_all
+from data.preparation import work
 from data.preparation.prepare import prepare
-from data.preparation.running import WorkerDied, run_all
 from data.preparation.work import JobResult
 
 from .corpora_on_disk import encoded

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 import soundfile
 
-from data.audio import decode_audio
+from data.audio.decoding import decode_audio
 from data.errors import DataError
 from data.preparation.prepare import Summary, prepare
 from data.preparation.settings import ClipSettings, CorpusSettings, PrepareSettings

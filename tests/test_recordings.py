@@ -9,8 +9,8 @@ import pytest
 import soundfile
 
 from data.errors import DataError
-from trainer.config_file import ConfigError
-from trainer.recordings import (
+from trainer.config.reading import ConfigError
+from trainer.transcription.recordings import (
     Progress,
     Recording,
     TranscriptFolder,

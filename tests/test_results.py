@@ -24,8 +24,8 @@ def test_both_sides_were_evaluated_on_the_same_utterances() -> None:
 
 
 def test_the_error_rates_follow_from_the_predictions() -> None:
-    from trainer.scoring.error_rates import error_rates
-    from trainer.scoring.normalizers import build_normalizer
+    from trainer.evaluation.error_rates import error_rates
+    from trainer.evaluation.normalizers import build_normalizer
 
     for side in ("plain", "trained"):
         rows = [json.loads(line) for line in (CHILDREN / f"{side}_predictions.jsonl").read_text("utf-8").splitlines()]
@@ -97,8 +97,8 @@ def test_strategies_were_trained_on_the_same_utterances_as_their_configs_say() -
 
 
 def test_the_usual_recipe_was_scored_on_the_same_utterances_and_errs_no_less() -> None:
-    from trainer.scoring.error_rates import error_rates
-    from trainer.scoring.normalizers import build_normalizer
+    from trainer.evaluation.error_rates import error_rates
+    from trainer.evaluation.normalizers import build_normalizer
 
     results = ROOT / "benchmarks" / "results"
     rates, references = {}, {}

@@ -14,7 +14,7 @@ import yaml
 
 import launch.train
 from tests.end_to_end import Outcome, run
-from trainer.config_file import load_config
+from trainer.config.reading import load_config
 from trainer.loop import Trainer
 
 SHORT = ("training.steps=1", "optimizer.warmup_steps=0", "data.validation=null")

@@ -7,8 +7,8 @@ import jiwer
 import pytest
 
 from data.errors import DataError
-from trainer.scoring.error_rates import Prediction, ScoredUtterance, corpus_rates, error_rates, score
-from trainer.scoring.normalizers import build_normalizer
+from trainer.evaluation.error_rates import Prediction, ScoredUtterance, corpus_rates, error_rates, score
+from trainer.evaluation.normalizers import build_normalizer
 
 AS_IS, BASIC = build_normalizer("none", None), build_normalizer("basic", None)
 WORDS = ("sıfır", "bir", "iki", "üç", "don't", "2", "a")

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from data.errors import DataError
-from trainer.scoring.error_rates import Prediction, ScoredUtterance, score
-from trainer.scoring.intervals import paired_difference, rate_intervals, resampled_sums, totals
-from trainer.scoring.normalizers import build_normalizer
+from trainer.evaluation.error_rates import Prediction, ScoredUtterance, score
+from trainer.evaluation.intervals import paired_difference, rate_intervals, resampled_sums, totals
+from trainer.evaluation.normalizers import build_normalizer
 
 
 def corpus(wrong: np.ndarray, words: int = 10) -> list[ScoredUtterance]:

@@ -6,8 +6,8 @@ from importlib import resources
 
 import pytest
 
-from trainer.config_file import ConfigError
-from trainer.scoring.normalizers import basic_normalize, build_normalizer, lower_case
+from trainer.config.reading import ConfigError
+from trainer.evaluation.normalizers import basic_normalize, build_normalizer, lower_case
 
 
 @pytest.mark.parametrize(

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from trainer.evaluation import Evaluation
-from trainer.scoring.breakdown import breakdowns, confusions, length_bin, worst
-from trainer.scoring.error_rates import Prediction, corpus_rates, score
-from trainer.scoring.normalizers import build_normalizer
-from trainer.scoring.report import print_evaluation, write_evaluation
+from trainer.evaluation.breakdown import breakdowns, confusions, length_bin, worst
+from trainer.evaluation.error_rates import Prediction, corpus_rates, score
+from trainer.evaluation.evaluator import Evaluation
+from trainer.evaluation.normalizers import build_normalizer
+from trainer.evaluation.report import print_evaluation, write_evaluation
 
 SAID = [
     ("u1", "the dog ran", "the fog ran", 1.0, {"speaker": "10", "age": "9"}, "en"),

@@ -10,10 +10,10 @@ import fsspec
 import numpy as np
 import pytest
 
+from data.corpora.clips import cut_clip, encode_flac
+from data.corpora.record import Record
+from data.corpora.segments import check_segments, is_segmented, read_segments
 from data.errors import DataError
-from data.preparation.clips import cut_clip, encode_flac
-from data.preparation.record import Record
-from data.preparation.segments import check_segments, is_segmented, read_segments
 from data.preparation.settings import CorpusSettings
 from tests.test_annotations import EAF, LONG
 

@@ -14,7 +14,7 @@ from benchmarks.operations import own_operations, peer_operations
 from benchmarks.side_by_side import compare, side_configs
 from tests.end_to_end import run
 from tests.untrained import save_checkpoint
-from trainer.config_file import load_config
+from trainer.config.reading import load_config
 from trainer.memory.cells import Cell
 from trainer.memory.flops import step_flops
 

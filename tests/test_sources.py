@@ -14,10 +14,10 @@ import pytest
 import soundfile
 
 from data import storage
+from data.batches.lanes import read_utterance, row_id
 from data.config import SourceConfig
 from data.errors import DataError
-from data.lanes import read_utterance, row_id
-from data.sources import Source
+from data.sources.source import Source
 
 from .object_store import object_store
 

@@ -6,14 +6,14 @@ import pyarrow.parquet as pq
 import pytest
 
 import benchmarks.stand_in
-from data.labels import IGNORED
+from data.batches.labels import IGNORED
 from modeling.checkpoints import checkpoint_kind
 from modeling.published import published_shape
 from tests.end_to_end import run
 from tests.untrained import save_checkpoint
-from trainer.config_file import load_config
-from trainer.languages import label_encoder
-from trainer.model import build_model
+from trainer.config.reading import load_config
+from trainer.model.building import build_model
+from trainer.model.languages import label_encoder
 from trainer.run import training_batches, training_sources
 
 

@@ -12,10 +12,10 @@ from modeling.checkpoints import open_model
 from modeling.published import model_without_weights, published_shape
 from modeling.strategies import IN_ORDER, Part, choose_trained, default_top_layers, parameters_by_part
 from tests.untrained import save_checkpoint
-from trainer.config import LEARNING_RATES, RunConfig
-from trainer.config_file import ConfigError, load_config
-from trainer.model import apply_strategy
-from trainer.parameter_table import parameter_table
+from trainer.config.reading import ConfigError, load_config
+from trainer.config.run import LEARNING_RATES, RunConfig
+from trainer.model.building import apply_strategy
+from trainer.model.parameter_table import parameter_table
 from trainer.plan import make_plan
 from trainer.run import train
 

@@ -12,8 +12,8 @@ import pyarrow.parquet as pq
 import pytest
 import soundfile
 
-from data import synthesis
-from data.synthesis import DIGIT_WORDS, TRAINING_VOICES, UNSEEN_VOICES, SynthesisError, synthesize_digit_corpus
+from data import digit_speech as synthesis
+from data.digit_speech import DIGIT_WORDS, TRAINING_VOICES, UNSEEN_VOICES, SynthesisError, synthesize_digit_corpus
 
 VOICES = ("az", "az+f1", "az+m3")
 

@@ -9,16 +9,16 @@ import pytest
 import soundfile
 import torch
 
-from data.audio import UndecodableAudio
+from data.audio.decoding import UndecodableAudio
 from data.utterance import SAMPLING_RATE
 from modeling.checkpoints import CheckpointError
 from modeling.decoding import detect_languages, encode, encoder_padding
 from tests.untrained import save_checkpoint
-from trainer.config_file import ConfigError
-from trainer.languages import known_languages
-from trainer.recordings import Recording
-from trainer.transcription import REPEATING, Transcriber, Untranscribed, compression_ratio, similar_lengths
-from trainer.transcripts import Transcript
+from trainer.config.reading import ConfigError
+from trainer.model.languages import known_languages
+from trainer.transcription.recordings import Recording
+from trainer.transcription.transcriber import REPEATING, Transcriber, Untranscribed, compression_ratio, similar_lengths
+from trainer.transcription.transcripts import Transcript
 
 LANGUAGES = ("az", "de", "en", "tr")
 
@@ -299,7 +299,7 @@ def test_a_loop_is_decoded_again_and_again_the_same(tmp_path: Path) -> None:
 def test_a_loop_that_stays_one_is_kept_and_told(
     one: Path, saved: Callable[..., Recording], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("trainer.transcription.REPEATING", 0.1)
+    monkeypatch.setattr("trainer.transcription.transcriber.REPEATING", 0.1)
     path = saved(noise(1), "a.wav").path
     transcript = Transcriber(str(one)).transcribe(path)
     assert transcript.repeats

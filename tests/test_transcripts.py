@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from trainer.transcripts import Segment, Transcript, join_texts, timed_texts, written
+from trainer.transcription.transcripts import Segment, Transcript, join_texts, timed_texts, written
 
 FIRST = 1000  # the token of 0.00 s
 

@@ -11,8 +11,9 @@ import pytest
 from botocore.exceptions import EndpointConnectionError
 
 import modeling.hub
-from data import hub, storage
+from data import storage
 from data.errors import DataError
+from data.sources import hub
 from modeling.checkpoints import CheckpointError, checkpoint_kind, open_model, open_processor
 from modeling.hub import ATTEMPTS
 

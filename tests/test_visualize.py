@@ -20,7 +20,7 @@ from modeling.adapters import Base, LoraSettings, add_lora, fingerprint, save_ad
 from modeling.checkpoints import open_model, open_processor
 from tests.end_to_end import Outcome, run
 from tests.untrained import save_checkpoint
-from trainer.config_file import ConfigError
+from trainer.config.reading import ConfigError
 from trainer.visualization.attention_maps import AttentionMaps, AttentionReader
 from trainer.visualization.command import layer_numbers
 from trainer.visualization.excerpt import NoiseGiven, read_excerpt
@@ -138,7 +138,7 @@ def test_plain_whisper_has_one_attention_and_no_gate(plain: Path, folder: Path) 
 
 
 def test_plain_whisper_says_what_transformers_lets_it_say(plain: Path, folder: Path) -> None:
-    from trainer.transcription import Transcriber
+    from trainer.transcription.transcriber import Transcriber
 
     assert maps_of(plain).text == Transcriber(str(plain), "az").transcribe("good.wav").text
 

@@ -11,9 +11,9 @@ import sys
 from collections.abc import Callable
 from typing import Any, NoReturn
 
+from .engine.lost_rank import LostRank, lost_rank, note_end, says_lost
+from .engine.stopping import EndAtOnce, Ended
 from .library_output import show_libraries, sorted_output
-from .lost_rank import LostRank, lost_rank, note_end, says_lost
-from .stopping import EndAtOnce, Ended
 
 # Failures at work whose message is meant for the user.
 TOLD = ("LostRank", "NonFiniteLoss", "OutOfMemory", "SaveError", "UntrainedParameters", "WorkerDied")

@@ -4,17 +4,17 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from .comparison.comparison import Comparison
-from .config import RunConfig
-from .config_file import load_config
+from .config.reading import load_config
+from .config.run import RunConfig
 
 STRATEGIES = ("full", "lora")
 
 
 def inspect_speech(files: list[str]) -> tuple[str, Path]:
     """What an inspection of prepared Parquet files says in a line, and its page, which is written beside them."""
-    from data.preparation.inspecting import inspect_corpus, write_page
-    from data.preparation.inspection import InspectionSettings
-    from data.preparation.inspection_findings import problems
+    from data.inspection.findings import problems
+    from data.inspection.inspect import inspect_corpus, write_page
+    from data.inspection.tally import InspectionSettings
     from data.preparation.inspection_table import verdict
     from data.preparation.settings import CorpusSettings
 
@@ -34,7 +34,7 @@ def compare_strategies(adaptation: Path, demo: RunConfig, overrides: Sequence[st
         overrides: values over those of ``adaptation``.
     """
     from .comparison.command import write_comparison
-    from .evaluate_checkpoint import evaluate_checkpoint
+    from .evaluation.checkpoint import evaluate_checkpoint
     from .run import train
 
     folder = Path(demo.output_dir)

@@ -10,31 +10,31 @@ from typing import Any
 
 import torch
 
+from data.batches.features import LogMel
+from data.batches.loader import BatchGroup, TrainingBatches
 from data.errors import DataError
-from data.features import LogMel
-from data.loader import BatchGroup, TrainingBatches
 from data.utterance import SAMPLING_RATE, AudioBatch, Skipped
 from modeling.decoding import encoder_padding
 
-from .agreement import Targets, Verdict, agree
-from .attention_watch import AttentionWatch
-from .batch import silent_batch, to_batch
-from .checkpoints import Checkpoints, RunState, save_pretrained
-from .clipping import clip_in_step, fused_optimizer, gradient_norm
-from .config import RunConfig
-from .decoding_limits import DecodingLimits
-from .encoder_cache import open_encoder_cache
-from .engine import bare_model
-from .first_step import FirstStep
-from .improvement import out_of_patience
-from .journal import Journal
-from .meter import Meter
-from .noise_target import noise_arguments
-from .non_finite import FiniteCheck
-from .offload import OffloadedActivations
-from .optimizer import logged_learning_rates, set_learning_rates
-from .stopping import StopRequest
-from .validation import Validation
+from .config.run import RunConfig
+from .engine.accelerator import bare_model
+from .engine.optimizer import logged_learning_rates, set_learning_rates
+from .engine.stopping import StopRequest
+from .evaluation.decoding_limits import DecodingLimits
+from .evaluation.validation import Validation
+from .record.attention_watch import AttentionWatch
+from .record.checkpoints import Checkpoints, RunState, save_pretrained
+from .record.journal import Journal
+from .record.meter import Meter
+from .record.patience import out_of_patience
+from .step.agreement import Targets, Verdict, agree
+from .step.batch import silent_batch, to_batch
+from .step.clipping import clip_in_step, fused_optimizer, gradient_norm
+from .step.encoder_cache import open_encoder_cache
+from .step.first_step import FirstStep
+from .step.noise_target import noise_arguments
+from .step.non_finite import FiniteCheck
+from .step.offload import OffloadedActivations
 
 MIN_ROWS_TO_JUDGE = 100  # the share of broken rows is taken of at least so many
 

@@ -16,15 +16,15 @@ import torch
 
 from data.utterance import SAMPLING_RATE, AudioBatch
 
-from .checkpoints import RunState, latest_checkpoint
-from .config import RunConfig
-from .engine import prepare
-from .evaluation import Evaluator
+from .config.run import RunConfig
+from .engine.accelerator import prepare
+from .evaluation.evaluator import Evaluator
+from .evaluation.validation import Validation
 from .loop import Trainer
 from .memory.running_out import address_space_limit, is_out_of_memory, memory_told, size
 from .memory.savings import Question, Saving, ask, settings_to_try
-from .run_folder import FIXED
-from .validation import Validation
+from .record.checkpoints import RunState, latest_checkpoint
+from .record.folder import FIXED
 
 KEYS = 3  # that are told
 UPDATE = "optimizer's step"

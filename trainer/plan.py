@@ -7,19 +7,19 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from data.config import SourceConfig
-from data.sources import Source
+from data.sources.source import Source
 from data.terminal_table import print_table
 
-from .augmentation_check import check_augmentation
-from .config import RunConfig
-from .config_file import ConfigError, dump_config
-from .decoding_limits import planned_remarks
-from .engine import check_engine, launched_processes, resolve_precision
-from .evaluation import check_evaluation, check_positions
-from .languages import check_language, languages_of
-from .model_config import NEW_SHAPE
-from .optimizer import check_optimizer
-from .parameter_table import parameter_rows
+from .config.augmentation_check import check_augmentation
+from .config.model import NEW_SHAPE
+from .config.reading import ConfigError, dump_config
+from .config.run import RunConfig
+from .engine.accelerator import check_engine, launched_processes, resolve_precision
+from .engine.optimizer import check_optimizer
+from .evaluation.decoding_limits import planned_remarks
+from .evaluation.evaluator import check_evaluation, check_positions
+from .model.languages import check_language, languages_of
+from .model.parameter_table import parameter_rows
 
 if TYPE_CHECKING:  # seconds to import
     from modeling.strategies import Part
@@ -150,7 +150,7 @@ def planned_model(config: RunConfig) -> Any:
     if settings.architecture is not None:
         from data.byte_tokenizer import build_byte_processor
 
-        from .model import architecture_arguments
+        from .model.building import architecture_arguments
 
         if settings.processor is not None:
             check_name(settings.processor)
@@ -186,7 +186,7 @@ def planned_model(config: RunConfig) -> Any:
         shape = published_shape(checkpoint) or {}
     if not shape:
         return None
-    from .model import apply_strategy
+    from .model.building import apply_strategy
 
     as_stored = own | {"encoder_layers": shape["encoder_layers"], "model_type": kind, "dual_attention": is_dual}
     check_structure(checkpoint or "model.architecture", as_stored, settings.decoder_values)

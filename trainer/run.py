@@ -6,32 +6,32 @@ from typing import Any
 
 import numpy as np
 
-from data.labels import LabelEncoder
-from data.loader import TrainingBatches
-from data.sources import Source
+from data.batches.labels import LabelEncoder
+from data.batches.loader import TrainingBatches
+from data.sources.source import Source
 
 from . import library_output
-from .augmentation_check import check_augmentation
-from .checkpoints import BLUEPRINT, Checkpoints, RunState, read_state, save_blueprint
-from .config import RunConfig
-from .config_file import ConfigError
-from .decoding_limits import take_out_ignored
-from .engine import bare_model, build_accelerator, check_engine, describe_engine, end_engine, prepare
-from .evaluation import Evaluator, check_evaluation, check_positions
-from .improvement import describe_patience, out_of_patience
-from .journal import Journal
-from .languages import check_language, label_encoder
-from .optimizer import check_optimizer
-from .parameter_table import parameter_table
+from .config.augmentation_check import check_augmentation
+from .config.reading import ConfigError
+from .config.run import RunConfig
+from .engine.accelerator import bare_model, build_accelerator, check_engine, describe_engine, end_engine, prepare
+from .engine.optimizer import check_optimizer
+from .engine.stopping import StopRequest
+from .evaluation.decoding_limits import take_out_ignored
+from .evaluation.evaluator import Evaluator, check_evaluation, check_positions
+from .evaluation.validation import Validation
+from .model.languages import check_language, label_encoder
+from .model.parameter_table import parameter_table
 from .record.best import recall_best
+from .record.checkpoints import BLUEPRINT, Checkpoints, RunState, read_state, save_blueprint
 from .record.disk import files_of_a_run, full_disk_told
+from .record.folder import changed_settings, check_output_dir, write_config, write_summary
+from .record.journal import Journal
 from .record.lock import holds_something
+from .record.patience import describe_patience, out_of_patience
 from .record.resuming import checkpoints_to_resume, whole_checkpoint
 from .record.run_lock import RunLock
 from .record.saving import save_together
-from .run_folder import changed_settings, check_output_dir, write_config, write_summary
-from .stopping import StopRequest
-from .validation import Validation
 
 
 def train(config: RunConfig, resume: bool = False) -> dict[str, Any]:
@@ -57,7 +57,7 @@ def train(config: RunConfig, resume: bool = False) -> dict[str, Any]:
         if validation is not None:
             check_evaluation(config, validation)
         check_augmentation(config.data)
-        from .model import build_model  # seconds to import
+        from .model.building import build_model  # seconds to import
         from .out_of_memory import MemoryTold
 
         model, processor = build_model(config)

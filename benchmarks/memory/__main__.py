@@ -14,7 +14,7 @@ COMMANDS = {
     "predictions": "benchmarks.memory.predictions_command",
     "measure": "benchmarks.memory.measure_command",
     "check": "benchmarks.memory.check_command",
-    "report": "benchmarks.memory.report_command",
+    "report": "benchmarks.memory.report.command",
     "bench": "benchmarks.memory.bench_command",
 }
 
@@ -26,7 +26,7 @@ def main(arguments: list[str]) -> int | None:
         print(__doc__)
         return 0
     if name not in COMMANDS:
-        from trainer.config_file import ConfigError
+        from trainer.config.reading import ConfigError
 
         raise ConfigError(f"there is no command {name!r}; the commands are {', '.join(COMMANDS)}")
     command = importlib.import_module(COMMANDS[name])

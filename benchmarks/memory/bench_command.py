@@ -22,7 +22,7 @@ from pathlib import Path
 
 from trainer.command_line import CommandLine, number
 
-from .report_inputs import FOLDER, SIDE_BY_SIDE_CONFIG, wanted_path
+from .report.inputs import FOLDER, SIDE_BY_SIDE_CONFIG, wanted_path
 
 CHECKPOINT = "openai/whisper-base"
 OFFLINE = {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"}
@@ -91,7 +91,7 @@ def is_here(checkpoint: str) -> bool:
 
 def missing_recordings() -> str:
     """The files that the comparison's config trains on, if there are none."""
-    from trainer.config_file import load_config
+    from trainer.config.reading import load_config
 
     train = load_config(SIDE_BY_SIDE_CONFIG).data.train
     files = getattr(train, "files", None)

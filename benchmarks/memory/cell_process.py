@@ -35,20 +35,20 @@ import torch
 from benchmarks.machine import describe_machine
 from benchmarks.memory.jobs import Job, write_whole
 from benchmarks.memory.random_weights import model_for_shape
-from data.loader import BatchGroup
+from data.batches.loader import BatchGroup
 from data.utterance import SAMPLING_RATE
-from trainer.checkpoints import RunState
-from trainer.config import RunConfig
-from trainer.engine import bare_model, build_accelerator, prepare, resolve_precision
-from trainer.journal import Journal
-from trainer.languages import check_language, label_encoder
+from trainer.config.run import RunConfig
+from trainer.engine.accelerator import bare_model, build_accelerator, prepare, resolve_precision
+from trainer.engine.optimizer import check_optimizer
+from trainer.engine.stopping import StopRequest
 from trainer.loop import Trainer
 from trainer.memory.cells import synthetic_group
 from trainer.memory.running_out import is_out_of_memory
-from trainer.model import build_model
-from trainer.optimizer import check_optimizer
+from trainer.model.building import build_model
+from trainer.model.languages import check_language, label_encoder
+from trainer.record.checkpoints import RunState
+from trainer.record.journal import Journal
 from trainer.run import training_batches, training_sources
-from trainer.stopping import StopRequest
 
 COULD_NOT = 3  # exit code: the result says why
 

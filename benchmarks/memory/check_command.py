@@ -17,8 +17,8 @@ import torch
 
 from benchmarks.machine import describe_machine
 from trainer.command_line import CommandLine, number
-from trainer.config import RunConfig
-from trainer.config_file import ConfigError
+from trainer.config.reading import ConfigError
+from trainer.config.run import RunConfig
 from trainer.memory.prediction import StepMemory
 
 from .jobs import Job, write_whole

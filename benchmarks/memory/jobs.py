@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from trainer.config import RunConfig
+from trainer.config.run import RunConfig
 from trainer.memory.cells import Cell, cell_of
 
 Data = Literal["synthetic", "stream"]

@@ -32,9 +32,9 @@ from benchmarks.memory.measuring import (
     table_row,
 )
 from trainer.command_line import CommandLine, number
-from trainer.config import RunConfig
-from trainer.config_file import ConfigError, load_config
-from trainer.engine import launched_processes
+from trainer.config.reading import ConfigError, load_config
+from trainer.config.run import RunConfig
+from trainer.engine.accelerator import launched_processes
 from trainer.memory.advice import batch_to_paste
 
 DATA: dict[str, tuple[Data, ...]] = {

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from modeling.published import published_shape
-from trainer.config import RunConfig
+from trainer.config.run import RunConfig
 from trainer.memory.advice import HEADROOM, fits, largest_batch, remedies
 from trainer.memory.cells import DECODER_POSITIONS, Cell, cell_of
 from trainer.memory.flops import step_flops

@@ -17,7 +17,7 @@ from typing import Any
 
 from benchmarks.machine import describe_machine
 from trainer.command_line import CommandLine, number
-from trainer.config_file import ConfigError
+from trainer.config.reading import ConfigError
 
 from .jobs import write_whole
 

@@ -15,8 +15,8 @@ from torch.profiler import ProfilerActivity, profile, record_function
 from benchmarks.machine import describe_machine
 from benchmarks.memory.cell_process import attempt, build, leave
 from benchmarks.memory.jobs import Job
-from trainer.engine import resolve_precision
-from trainer.stopping import StopRequest
+from trainer.engine.accelerator import resolve_precision
+from trainer.engine.stopping import StopRequest
 
 STEPS = 2  # the optimizer's states are made in the first
 MARK = "step under the profiler"

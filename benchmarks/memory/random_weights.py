@@ -8,15 +8,15 @@ import torch
 
 from modeling import DualWhisperConfig, DualWhisperForConditionalGeneration
 from modeling.published import published_shape
-from trainer.config import RunConfig
-from trainer.model import build_model, make_trainable
+from trainer.config.run import RunConfig
+from trainer.model.building import build_model, make_trainable
 
 
 def model_for_shape(config: RunConfig) -> Any:
     """The model to train, in float32 on the CPU: random where the hub has the weights, else as a run would build it.
 
     Raises:
-        ConfigError, CheckpointError: as :func:`trainer.model.build_model`.
+        ConfigError, CheckpointError: as :func:`trainer.model.building.build_model`.
     """
     settings = config.model
     shape = None if os.path.isdir(settings.checkpoint or "") else published_shape(settings.checkpoint or "")

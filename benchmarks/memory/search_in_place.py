@@ -11,10 +11,10 @@ import torch
 from benchmarks.memory.batch_search import MOST, largest_on_all_ranks
 from benchmarks.memory.cell_process import build, limit_memory
 from benchmarks.memory.jobs import Job
-from trainer.config_file import ConfigError
-from trainer.engine import bare_model
+from trainer.config.reading import ConfigError
+from trainer.engine.accelerator import bare_model
+from trainer.engine.stopping import StopRequest
 from trainer.memory.cells import synthetic_group
-from trainer.stopping import StopRequest
 
 M_MMAP_THRESHOLD = -3  # of malloc.h
 

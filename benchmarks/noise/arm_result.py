@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from trainer.journal import whole_rows
+from trainer.record.journal import whole_rows
 
 Row = dict[str, Any]
 KEPT_OF_SUITE = ("date", "hardware", "versions", "seconds")

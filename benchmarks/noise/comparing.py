@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from trainer.scoring.intervals import Interval, percentiles, rates, resampled_sums
+from trainer.evaluation.intervals import Interval, percentiles, rates, resampled_sums
 
 Row = dict[str, Any]
 

@@ -7,8 +7,8 @@ from typing import Any
 from pydantic import Field, ValidationError, model_validator
 
 from data.config import Section
-from trainer.config import RunConfig
-from trainer.config_file import ConfigError, flatten, load_config, read_yaml
+from trainer.config.reading import ConfigError, flatten, load_config, read_yaml
+from trainer.config.run import RunConfig
 
 
 class Plan(Section):

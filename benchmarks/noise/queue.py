@@ -9,11 +9,11 @@ from typing import Any
 
 from trainer.comparison.planning import PlannedArm, check_arm
 from trainer.comparison.running import LAUNCH, clear_unfinished, is_finished, tell_and_run, training_command
-from trainer.config import RunConfig
-from trainer.config_file import ConfigError, dump_config
+from trainer.config.reading import ConfigError, dump_config
+from trainer.config.run import RunConfig
+from trainer.engine.stopping import StopRequest
 from trainer.record.durable import write_text
 from trainer.record.lock import only_one
-from trainer.stopping import StopRequest
 
 from .arm_result import suite_figures, training_figures
 from .plan import Plan, config_of

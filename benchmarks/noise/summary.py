@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import Any
 
-from trainer.config_file import ConfigError
+from trainer.config.reading import ConfigError
+from trainer.evaluation.intervals import Interval
 from trainer.record.durable import write_text
-from trainer.scoring.intervals import Interval
 
 from .comparing import Compared, compare
 from .plan import Plan

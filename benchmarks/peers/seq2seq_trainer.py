@@ -14,12 +14,12 @@ from typing import Any
 
 import torch
 
-from data.audio import decode_audio
-from data.sources import Source
+from data.audio.decoding import decode_audio
+from data.sources.source import Source
 from trainer.command_line import CommandLine, run_command
-from trainer.config import RunConfig
-from trainer.config_file import load_config
-from trainer.engine import resolve_precision
+from trainer.config.reading import load_config
+from trainer.config.run import RunConfig
+from trainer.engine.accelerator import resolve_precision
 
 
 class Collator:

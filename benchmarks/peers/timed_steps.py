@@ -16,9 +16,9 @@ from benchmarks.machine import describe_machine
 from benchmarks.memory.cell_process import attempt, leave, peak_bytes
 from benchmarks.memory.jobs import Job, write_whole
 from benchmarks.peers.seq2seq_trainer import StepTimes, build_trainer
-from data.features import WINDOW_FRAMES
-from data.labels import IGNORED
-from trainer.engine import resolve_precision
+from data.batches.features import WINDOW_FRAMES
+from data.batches.labels import IGNORED
+from trainer.engine.accelerator import resolve_precision
 
 FRAMES_PER_SECOND = 100
 

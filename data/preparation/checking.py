@@ -8,14 +8,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from .. import storage
-from ..audio import UndecodableAudio, digest_id, samples_of
+from ..audio.decoding import UndecodableAudio, digest_id, samples_of
+from ..audio.integrity import after_id3
+from ..corpora.clips import RecordingReader, cut_clip, encode_flac
+from ..corpora.record import Record
 from ..errors import DataError
-from ..integrity import after_id3
 from ..special_tokens import complaint, special_token_in
 from ..utterance import SAMPLING_RATE
-from .clips import RecordingReader, cut_clip, encode_flac
 from .measuring import Measure, Unusable, check_claim, check_promise, content_of
-from .record import Record
 from .settings import ClipSettings
 
 SAME_SUFFIX = {".wave": ".wav", ".oga": ".ogg", ".opus": ".ogg", ".fla": ".flac", ".aif": ".aiff", ".aifc": ".aiff"}

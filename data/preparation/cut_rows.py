@@ -4,10 +4,10 @@ import itertools
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 
-from .record import Record
-from .segments import check_segments, read_segments
+from ..corpora.record import Record
+from ..corpora.segments import check_segments, read_segments
+from ..corpora.tables import digest
 from .settings import CorpusSettings
-from .tables import digest
 
 
 @dataclass(frozen=True)

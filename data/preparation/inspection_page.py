@@ -7,13 +7,13 @@ import datetime
 import html
 
 from .. import storage
-from .inspection import RATES, Inspection
-from .inspection_counts import Example
-from .inspection_findings import Finding, problems, would_fail
+from ..inspection.characters import visible
+from ..inspection.counts import Example
+from ..inspection.findings import Finding, problems, would_fail
+from ..inspection.tally import RATES, Inspection
 from .inspection_plots import Mark, linear_plot, logarithmic_plot
 from .inspection_style import STYLE
 from .inspection_table import FigureTable, figures, headline, public_address, tables, verdict
-from .inspection_text import visible
 
 BADGES = {"fails": "fails in training", "look": "worth a look"}
 WIDE = frozenset(("characters",))

@@ -4,7 +4,7 @@ import html
 import math
 from dataclasses import dataclass
 
-from .inspection_counts import Histogram
+from ..inspection.counts import Histogram
 
 MOST_BARS = 60
 HEIGHT = 100

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from ..inspection.characters import JOINERS, character_name, code_point, oddity_of, script_of, visible
+from ..inspection.findings import Finding, percent, problems, would_fail
+from ..inspection.rows import judged_rows
+from ..inspection.tally import PARTS, Inspection
 from ..terminal_table import print_table
 from ..utterance import SAMPLING_RATE
-from .inspection import PARTS, Inspection
-from .inspection_findings import Finding, percent, problems, would_fail
-from .inspection_rows import judged_rows
-from .inspection_text import JOINERS, character_name, code_point, oddity_of, script_of, visible
 
 if TYPE_CHECKING:
     from rich.console import Console

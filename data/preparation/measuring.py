@@ -7,11 +7,12 @@ from typing import Any, cast
 
 import soundfile
 
-from .. import headers, storage
-from ..audio import MAX_CHANNELS, UndecodableAudio, decode_audio, one_line
-from ..integrity import fault_of
+from .. import storage
+from ..audio import headers
+from ..audio.decoding import MAX_CHANNELS, UndecodableAudio, decode_audio, one_line
+from ..audio.integrity import fault_of
+from ..corpora.record import Record
 from ..utterance import SAMPLING_RATE
-from .record import Record
 from .settings import ClipSettings
 
 AGREEMENT = 0.05, 0.1  # a claimed duration may be off by this share, or by so many seconds
@@ -108,7 +109,7 @@ class Measure:
 
 
 def local_header(path: str) -> headers.Header | None:
-    """See :func:`data.headers.read_header`.
+    """See :func:`data.audio.headers.read_header`.
 
     Raises:
         UndecodableAudio: if the file cannot be read.

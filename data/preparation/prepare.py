@@ -14,11 +14,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from .. import storage
+from ..corpora.shapes import Job, plan_jobs
 from ..errors import DataError
+from ..jobs import run_all
 from .checking import Dropped
-from .corpora import Job, plan_jobs
 from .finishing import finish_output, is_own
-from .running import run_all
 from .settings import PrepareSettings
 from .work import JobResult, count_kinds, is_whole, job_digest, result_file, run_job
 

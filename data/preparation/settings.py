@@ -6,7 +6,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from ..errors import nearest
-from ..source_config import Section
+from ..sources.config import Section
 
 FIELDS = ("audio", "text", "id", "language", "speaker", "duration", "split", "start", "end", "sampling_rate")
 SHARD_COLUMNS = ("id", "audio", "text", "language", "speaker", "duration")

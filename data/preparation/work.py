@@ -8,8 +8,8 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from .. import storage
+from ..corpora.shapes import Job
 from .checking import ClipCheck, Dropped
-from .corpora import Job
 from .settings import PrepareSettings
 from .shards import AudioFolderPieces, ParquetShards, Shard, ShardWriter, original_of
 from .splits import HashSplit

@@ -20,13 +20,13 @@ import accelerate
 import deepspeed
 import torch
 
-import trainer.checkpoints
-import trainer.engine
+import trainer.engine.accelerator
 import trainer.loop
-import trainer.non_finite
+import trainer.record.checkpoints
 import trainer.run
+import trainer.step.non_finite
 from data.errors import DataError
-from trainer.config_file import load_config
+from trainer.config.reading import load_config
 from trainer.errors import SaveError
 
 
@@ -85,10 +85,10 @@ def child(job: dict[str, Any], rank: int, processes: int, port: int) -> int:
     if job.get("full_disk") and rank == 0:
         fill_disk(Path(job["full_disk"]["folder"]))
     if job.get("full_disk", {}).get("unseen"):
-        trainer.checkpoints.check_space = lambda *_: None
+        trainer.record.checkpoints.check_space = lambda *_: None
     try:
         trainer.run.train(load_config(job["config"], job.get("overrides", [])), job.get("resume", False))
-    except (DataError, SaveError, trainer.non_finite.NonFiniteLoss) as error:
+    except (DataError, SaveError, trainer.step.non_finite.NonFiniteLoss) as error:
         print(type(error).__name__, error, flush=True)
         return 3
     except BaseException:
@@ -101,7 +101,7 @@ def child(job: dict[str, Any], rank: int, processes: int, port: int) -> int:
 
 def partition_everything() -> None:
     """Under ZeRO-3 spread even the smallest parameter, or a tiny model would not be spread at all."""
-    original = trainer.engine.deepspeed_config
+    original = trainer.engine.accelerator.deepspeed_config
 
     def without_threshold(*arguments: Any) -> dict[str, Any]:
         settings = original(*arguments)
@@ -110,7 +110,7 @@ def partition_everything() -> None:
             settings["zero_optimization"]["stage3_param_persistence_threshold"] = 0
         return settings
 
-    trainer.engine.deepspeed_config = without_threshold
+    trainer.engine.accelerator.deepspeed_config = without_threshold
 
 
 def send_signals(job: dict[str, Any], rank: int) -> None:

@@ -40,9 +40,9 @@ def refused(tiny_config: Path, tmp_path: Path) -> Callable[..., str]:
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run's folder, cut down to its config and an untrained ``best``; not to be changed."""
-    from trainer.config import RunConfig
-    from trainer.config_file import dump_config
-    from trainer.model import build_model
+    from trainer.config.reading import dump_config
+    from trainer.config.run import RunConfig
+    from trainer.model.building import build_model
 
     run = tmp_path_factory.mktemp("runs") / "first"
     config = RunConfig.model_validate(

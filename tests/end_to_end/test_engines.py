@@ -14,7 +14,7 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
-from trainer.checkpoints import latest_checkpoint
+from trainer.record.checkpoints import latest_checkpoint
 
 ROOT = Path(__file__).resolve().parents[2]
 STEPS = 12
@@ -160,7 +160,7 @@ def test_final_is_a_plain_folder_with_the_trained_weights(parity: Runs, name: st
 @pytest.mark.parametrize("name", [*ENGINES, "ddp_bf16", "zero2_bf16", "zero3_bf16"])
 def test_a_resumable_checkpoint_opens_as_what_was_trained(parity: Runs, name: str) -> None:
     """Frozen positions and tied projections included, which each ZeRO stage stores in a way of its own."""
-    from trainer.trained_weights import open_trained
+    from trainer.export.trained_weights import open_trained
 
     step = latest_checkpoint(parity.folder / name)
     assert step is not None
@@ -190,7 +190,7 @@ def test_a_resumable_checkpoint_opens_as_what_was_trained(parity: Runs, name: st
 @pytest.mark.parametrize("cut", [False, True])
 def test_a_lost_or_damaged_shard_is_named(parity: Runs, tmp_path: Path, name: str, lost: str, cut: bool) -> None:
     from modeling.checkpoints import CheckpointError
-    from trainer.trained_weights import open_trained
+    from trainer.export.trained_weights import open_trained
 
     run = Path(shutil.copytree(parity.folder / name, tmp_path / "run"))
     step = latest_checkpoint(run)

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from trainer.checkpoints import latest_checkpoint
+from trainer.record.checkpoints import latest_checkpoint
 
 from .test_engines import ENGINES, STEPS, Runs, values  # noqa: F401 - a fixture
 

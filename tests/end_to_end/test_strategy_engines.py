@@ -11,8 +11,8 @@ import torch
 from modeling.adapters import merged
 from modeling.checkpoints import open_model
 from tests.untrained import save_checkpoint
-from trainer.checkpoints import latest_checkpoint
-from trainer.trained_weights import open_trained
+from trainer.export.trained_weights import open_trained
+from trainer.record.checkpoints import latest_checkpoint
 
 from .test_engines import ENGINES, STEPS, Runs, values  # noqa: F401 - a fixture
 from .test_optimizers import add_killed

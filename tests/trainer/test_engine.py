@@ -5,7 +5,7 @@ import weakref
 
 import torch
 
-from trainer.engine import leave_process_group
+from trainer.engine.accelerator import leave_process_group
 
 
 def test_a_process_group_that_was_left_is_not_destroyed() -> None:

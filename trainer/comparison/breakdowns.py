@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..scoring.breakdown import LENGTHS, natural_order
-from ..scoring.intervals import Counts, Interval, percentiles, rates, resampled_sums
+from ..evaluation.breakdown import LENGTHS, natural_order
+from ..evaluation.intervals import Counts, Interval, percentiles, rates, resampled_sums
 from .reading import Prediction
 
 MOST_VALUES = 12  # of a column, those with most words

@@ -5,7 +5,7 @@ from typing import Any
 
 from data.preparation.inspection_page import escaped
 
-from ..scoring.intervals import Interval
+from ..evaluation.intervals import Interval
 from .breakdowns import Breakdown
 from .comparison import Comparison
 from .drawing import (

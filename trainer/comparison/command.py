@@ -6,7 +6,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from ..config_file import ConfigError
+from ..config.reading import ConfigError
 from .comparison import Comparison, compare
 from .markdown import comparison_markdown
 from .page import comparison_page

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..config_file import ConfigError
-from ..scoring.intervals import Counts, Interval, percentiles, rates, resampled_sums
+from ..config.reading import ConfigError
+from ..evaluation.intervals import Counts, Interval, percentiles, rates, resampled_sums
 from .breakdowns import Breakdown, breakdowns
 from .differences import Difference, config_differences
 from .reading import Arm

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from ..scoring.intervals import Interval
+from ..evaluation.intervals import Interval
 
 NONE = "–"
 

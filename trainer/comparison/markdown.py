@@ -3,8 +3,8 @@
 import datetime
 from collections.abc import Mapping
 
+from data.inspection.characters import visible
 from data.preparation.inspection_table import FigureTable
-from data.preparation.inspection_text import visible
 
 from .comparison import Comparison
 from .tables import (

@@ -13,10 +13,10 @@ import yaml
 
 from data.errors import DataError
 
-from ..config import RunConfig
-from ..config_file import ConfigError, apply_overrides, dump_config, flatten, load_config, read_yaml
-from ..evaluate_checkpoint import open_split
-from ..model_config import Strategy
+from ..config.model import Strategy
+from ..config.reading import ConfigError, apply_overrides, dump_config, flatten, load_config, read_yaml
+from ..config.run import RunConfig
+from ..evaluation.checkpoint import open_split
 from .differences import NOT_SHOWN
 from .reading import SPLITS
 

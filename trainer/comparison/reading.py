@@ -7,9 +7,9 @@ from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from ..config_file import ConfigError, flatten, read_yaml
-from ..journal import whole_rows
-from ..scoring.report import BASELINE
+from ..config.reading import ConfigError, flatten, read_yaml
+from ..evaluation.report import BASELINE
+from ..record.journal import whole_rows
 from .changes import Change, changes_of
 
 CHECKPOINTS = ("best", "final")  # whose evaluation counts, the first that there is

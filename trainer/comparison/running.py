@@ -18,11 +18,11 @@ import yaml
 
 from data.errors import nearest
 
-from ..checkpoints import list_checkpoints
-from ..config_file import ConfigError, dump_config, flatten, read_yaml
+from ..config.reading import ConfigError, dump_config, flatten, read_yaml
+from ..engine.stopping import StopRequest
 from ..record.best import BEST, read_record
+from ..record.checkpoints import list_checkpoints
 from ..record.lock import only_one
-from ..stopping import StopRequest
 from .planning import PlannedArm
 from .reading import CHECKPOINTS, Evaluation, Summary, read_predictions, stored
 

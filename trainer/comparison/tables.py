@@ -2,7 +2,7 @@
 
 from data.preparation.inspection_table import FigureTable
 
-from ..scoring.intervals import Interval
+from ..evaluation.intervals import Interval
 from .comparison import FEW_UNITS, UTTERANCES, Comparison, Pair, Result
 from .differences import shown
 from .figures import NONE, bracketed, duration, listed, percent, probability, short_number, signed, spaced

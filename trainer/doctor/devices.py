@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator
 
-from ..config_file import ConfigError
-from ..engine import resolve_precision
+from ..config.reading import ConfigError
+from ..engine.accelerator import resolve_precision
 from .facts import Facts
 from .findings import Finding, told
 

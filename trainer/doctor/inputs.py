@@ -5,9 +5,9 @@ from collections.abc import Iterator
 
 from data.errors import DataError
 
-from ..augmentation_check import check_augmentation
-from ..config_file import ConfigError
-from ..languages import check_language
+from ..config.augmentation_check import check_augmentation
+from ..config.reading import ConfigError
+from ..model.languages import check_language
 from .facts import Facts
 from .findings import Finding, told
 
@@ -59,7 +59,7 @@ def check_decoding(facts: Facts) -> Iterator[Finding]:
         return
     from modeling.checkpoints import CheckpointError
 
-    from ..decoding_limits import planned_remarks
+    from ..evaluation.decoding_limits import planned_remarks
 
     try:
         remarks = planned_remarks(facts.config)

@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from ..optimizer import BITSANDBYTES, optimizer_name
+from ..engine.optimizer import BITSANDBYTES, optimizer_name
 from .facts import Facts
 from .findings import Finding
 

@@ -8,8 +8,8 @@ import torch
 
 from data import terminal_table
 
-from ..config import RunConfig
-from ..engine import leave_process_group
+from ..config.run import RunConfig
+from ..engine.accelerator import leave_process_group
 from . import combinations, devices, inputs, machine, software, speed, storage
 from .facts import Facts, gather_facts
 from .findings import Check, Finding, could_not, examine

@@ -12,10 +12,10 @@ from collections.abc import Iterator
 from configparser import ConfigParser
 from pathlib import Path
 
-from ..config import RunConfig
-from ..config_file import ConfigError
-from ..engine import check_engine
-from ..optimizer import BITSANDBYTES, check_optimizer, optimizer_name, tools
+from ..config.reading import ConfigError
+from ..config.run import RunConfig
+from ..engine.accelerator import check_engine
+from ..engine.optimizer import BITSANDBYTES, check_optimizer, optimizer_name, tools
 from .facts import LIBRARIES, PROJECT, Facts, canonical
 from .findings import Finding, told
 

@@ -10,9 +10,9 @@ from typing import Any
 
 import torch
 
-from ..config_file import ConfigError
-from ..engine import resolve_precision
-from ..gpu_peaks import peak_of
+from ..config.reading import ConfigError
+from ..engine.accelerator import resolve_precision
+from ..engine.gpu_peaks import peak_of
 from .facts import Facts
 from .findings import Finding
 

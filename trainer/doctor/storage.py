@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from ..config_file import ConfigError
+from ..config.reading import ConfigError
 from ..record.disk import GIGABYTE, existing, files_of_a_run
 from .facts import Facts
 from .findings import Finding, told
@@ -21,7 +21,7 @@ def check_output_folder(facts: Facts) -> Iterator[Finding]:
     """Whether a run may begin there; that it would have to go on is no fault."""
     if facts.config is None:
         return
-    from ..run_folder import check_output_dir  # seconds to import
+    from ..record.folder import check_output_dir  # seconds to import
 
     folder = facts.config.output_dir
     try:

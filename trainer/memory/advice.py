@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ..config import RunConfig
-from ..optimizer import optimizer_name
+from ..config.run import RunConfig
+from ..engine.optimizer import optimizer_name
 from .cells import Cell
 from .gpus import Gpu
 from .prediction import Prediction, StepMemory

@@ -5,13 +5,13 @@ from typing import Any
 
 import torch
 
-from data.features import WINDOW_FRAMES, padded_frames, visible_frames
-from data.labels import IGNORED
-from data.loader import BatchGroup
+from data.batches.features import WINDOW_FRAMES, padded_frames, visible_frames
+from data.batches.labels import IGNORED
+from data.batches.loader import BatchGroup
 from data.utterance import SAMPLING_RATE, AudioBatch
 
-from ..config import RunConfig
-from ..optimizer import optimizer_name
+from ..config.run import RunConfig
+from ..engine.optimizer import optimizer_name
 
 DECODER_POSITIONS = 448
 PROMPT_TOKENS = 4  # start of transcript, language, task, no timestamps

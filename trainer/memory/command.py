@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from ..command_line import CommandLine, number
-from ..config import RunConfig
-from ..config_file import ConfigError, load_config
+from ..config.reading import ConfigError, load_config
+from ..config.run import RunConfig
 from .cells import DECODER_POSITIONS, PROMPT_TOKENS, cell_of
 from .gpus import GIB, GPUS, Gpu, find_gpu
 

@@ -3,7 +3,7 @@
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from data.features import WINDOW_FRAMES
+from data.batches.features import WINDOW_FRAMES
 
 from .cells import PROMPT_TOKENS, Cell
 from .engines import DTYPES, FakeZero3, fake_engine, parameter_dtype

@@ -7,8 +7,8 @@ import math
 
 import torch
 
-from ..engine import deepspeed_config
-from ..optimizer import optimizer_name
+from ..engine.accelerator import deepspeed_config
+from ..engine.optimizer import optimizer_name
 from .cells import Cell
 from .timeline import Recorder
 

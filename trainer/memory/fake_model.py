@@ -7,8 +7,8 @@ from torch import nn
 
 from modeling.adapters import is_new
 
-from ..config_file import ConfigError
-from ..model import checkpoint_gradients
+from ..config.reading import ConfigError
+from ..model.building import checkpoint_gradients
 from ..plan import planned_model
 from .cells import Cell
 from .engines import DTYPES, parameter_dtype

@@ -8,8 +8,8 @@ for what goes on to the layers below, if anything trained lies there, and one fo
 import functools
 from dataclasses import dataclass
 
-from ..config import RunConfig
-from ..config_file import ConfigError
+from ..config.reading import ConfigError
+from ..config.run import RunConfig
 from ..plan import planned_model
 from .cells import Cell
 

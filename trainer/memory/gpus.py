@@ -4,8 +4,8 @@ import difflib
 import re
 from dataclasses import dataclass
 
-from ..config_file import ConfigError
-from ..gpu_peaks import peak_of
+from ..config.reading import ConfigError
+from ..engine.gpu_peaks import peak_of
 
 GIB = 2**30
 

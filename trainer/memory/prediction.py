@@ -18,11 +18,11 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 import modeling.dual_whisper
 import modeling.linear
-from data.features import LogMel
+from data.batches.features import LogMel
 from modeling.linear import has_onednn
 from modeling.losses import CHUNK_TOKENS
 
-from ..noise_target import noise_arguments, noise_target
+from ..step.noise_target import noise_arguments, noise_target
 from .allocator import BLOCK, serve
 from .cells import Cell
 from .engines import DTYPES, FakeZero3, fake_engine, parameter_dtype

@@ -10,17 +10,17 @@ from typing import Any
 import numpy as np
 import torch
 
+from data.batches.evaluation_rows import EvaluationRows
+from data.batches.labels import IGNORED, LabelEncoder
 from data.errors import DataError
-from data.evaluation import EvaluationRows
-from data.labels import IGNORED, LabelEncoder
-from data.sources import Source
+from data.sources.source import Source
 from data.utterance import SAMPLING_RATE, AudioBatch
 from modeling.decoding import encoder_padding, is_multilingual
 
-from ..batch import features_of
-from ..evaluation import Evaluator, gather_objects
-from ..noise_target import noise_target
-from ..scoring.intervals import percentiles, resampled_sums
+from ..evaluation.evaluator import Evaluator, gather_objects
+from ..evaluation.intervals import percentiles, resampled_sums
+from ..step.batch import features_of
+from ..step.noise_target import noise_target
 from .conditions import Condition
 from .mixing import Mixer
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 
-from ..config_file import ConfigError
+from ..config.reading import ConfigError
 
 WEIGHTS = ("*.safetensors", "*.json")  # of a checkpoint's folder, what decides what it says
 NAME = re.compile(r"[\w+.-]+")

@@ -4,7 +4,7 @@ import argparse
 import os
 from pathlib import Path
 
-from ..config_file import ConfigError
+from ..config.reading import ConfigError
 from .checkpoints import named_checkpoints
 from .config import load_suite
 from .suite import run_suite

@@ -8,12 +8,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag, ValidationError, field_validator, model_validator
 
-from data.augmentation_config import NoiseSourceConfig
+from data.augmentation.config import NoiseSourceConfig
 from data.config import Section, SourceConfig
 
-from ..config_file import ConfigError, apply_overrides, describe, read_yaml
-from ..config_reference import inner_model
-from ..evaluation_config import EvaluationConfig
+from ..config.evaluation import EvaluationConfig
+from ..config.reading import ConfigError, apply_overrides, describe, read_yaml
+from ..config.reference import inner_model
 from .conditions import Condition, NoiseType, conditions_of
 
 SYNTHETIC = "synthetic"
@@ -120,7 +120,7 @@ def load_suite(path: str | Path, overrides: Sequence[str] = ()) -> NoiseSuiteCon
     """The suite of a file, ``key.path=value`` overrides applied.
 
     Raises:
-        ConfigError: as :func:`trainer.config_file.load_config`.
+        ConfigError: as :func:`trainer.config.reading.load_config`.
     """
     return suite_of(apply_overrides(read_yaml(Path(path)), overrides), str(path))
 

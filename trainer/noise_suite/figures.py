@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from ..scoring.error_rates import ScoredUtterance, corpus_rates
-from ..scoring.intervals import (
+from ..evaluation.error_rates import ScoredUtterance, corpus_rates
+from ..evaluation.intervals import (
     Counts,
     Interval,
     paired_difference,

@@ -7,13 +7,13 @@ from typing import Any
 
 from data.config import DataConfig
 from data.errors import nearest
-from data.sources import Source
+from data.sources.source import Source
 
-from ..config import ModelConfig, RunConfig, TrainingConfig
-from ..config_file import ConfigError, load_config
-from ..evaluate_checkpoint import chosen_split, open_split
-from ..evaluation_config import EvaluationConfig
-from ..scoring.normalizers import build_normalizer
+from ..config.evaluation import EvaluationConfig
+from ..config.reading import ConfigError, load_config
+from ..config.run import ModelConfig, RunConfig, TrainingConfig
+from ..evaluation.checkpoint import chosen_split, open_split
+from ..evaluation.normalizers import build_normalizer
 from .checkpoints import NamedCheckpoint
 from .config import NoiseSuiteConfig, load_suite, suite_of
 from .mixing import Mixer
@@ -131,9 +131,9 @@ def open_noises(suite: NoiseSuiteConfig) -> Noises | None:
     if suite.noise is None:
         return None
     if isinstance(suite.noise, str):
-        from data.synthetic_noise import SyntheticNoises
+        from data.augmentation.synthetic_noise import SyntheticNoises
 
         return SyntheticNoises(suite.seed)
-    from data.noise_clips import NoiseClips
+    from data.augmentation.noise_clips import NoiseClips
 
     return NoiseClips(suite.noise, "noise")

@@ -9,9 +9,9 @@ from dataclasses import replace
 
 import numpy as np
 
+from data.augmentation.noise_mixing import SILENT_POWER, added, fitted, mix, power, speech_region
+from data.batches.evaluation_rows import hash_of
 from data.errors import DataError
-from data.evaluation import hash_of
-from data.noise_mixing import SILENT_POWER, added, fitted, mix, power, speech_region
 from data.utterance import Utterance
 
 from .conditions import CLEAN, NON_SPEECH, Condition

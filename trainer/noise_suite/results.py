@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..evaluation import Evaluation
+from ..evaluation.error_rates import Prediction, ScoredUtterance, score
+from ..evaluation.evaluator import Evaluation
+from ..evaluation.normalizers import Normalizer
 from ..record.durable import write_text
-from ..scoring.error_rates import Prediction, ScoredUtterance, score
-from ..scoring.normalizers import Normalizer
 
 ODDS = "attention_odds.json"
 

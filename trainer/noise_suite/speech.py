@@ -8,15 +8,15 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from data.augmentation.noise_mixing import SHORTEST_NOISE, SILENT_POWER, power, speech_region
+from data.batches.evaluation_rows import Row, check_reported_columns, hash_of, text_of_value
+from data.batches.lanes import read_audio, row_id
 from data.config import ColumnNames, SourceConfig
 from data.errors import DataError
-from data.evaluation import Row, check_reported_columns, hash_of, text_of_value
-from data.lanes import read_audio, row_id
-from data.noise_mixing import SHORTEST_NOISE, SILENT_POWER, power, speech_region
-from data.sources import Source
+from data.sources.source import Source
 from data.utterance import SAMPLING_RATE
 
-from ..config_file import ConfigError
+from ..config.reading import ConfigError
 from .conditions import NON_SPEECH
 from .config import NoiseSuiteConfig, NonSpeechConfig
 
@@ -24,7 +24,7 @@ TALKERS = 64  # other utterances that babble and competing speech are taken from
 
 
 class Noises(Protocol):
-    """Recordings or synthetic noises, :class:`data.noise_clips.NoiseClips` or :class:`SyntheticNoises`."""
+    """Recordings or synthetic noises, :class:`data.augmentation.noise_clips.NoiseClips` or :class:`SyntheticNoises`."""
 
     names: list[str]
 

@@ -9,11 +9,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..config import RunConfig
-from ..config_file import ConfigError
-from ..engine import build_accelerator, describe_engine
-from ..meter import hardware
+from ..config.reading import ConfigError
+from ..config.run import RunConfig
+from ..engine.accelerator import build_accelerator, describe_engine
 from ..record.durable import write_text
+from ..record.meter import hardware
 from .charts import write_picture
 from .checkpoints import NamedCheckpoint, check_weights, named_checkpoints
 from .config import NoiseSuiteConfig

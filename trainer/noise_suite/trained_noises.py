@@ -6,7 +6,7 @@ from typing import Any
 
 from data.errors import DataError
 
-from ..config_file import ConfigError, load_config
+from ..config.reading import ConfigError, load_config
 from .checkpoints import NamedCheckpoint
 
 MOST_RUNS = 5  # that are gone back
@@ -74,7 +74,7 @@ def no_run(checkpoint: NamedCheckpoint, is_first: bool) -> str | None:
 
 def overlap_with_training(checkpoint: NamedCheckpoint, noises: Any) -> tuple[list[str], list[str]]:
     """Names of the suite's noises that a checkpoint was trained in, and why that cannot be told, if so."""
-    from data.noise_clips import NoiseClips, overlapping
+    from data.augmentation.noise_clips import NoiseClips, overlapping
 
     if not isinstance(noises, NoiseClips):
         return [], []  # synthetic ones, or none

@@ -8,10 +8,10 @@ from typing import Any
 
 import yaml
 
-from ..checkpoints import RunState
-from ..config import RunConfig
-from ..config_file import dump_config, flatten
-from ..evaluation import Evaluation, gather_objects
+from ..config.reading import dump_config, flatten
+from ..config.run import RunConfig
+from ..evaluation.evaluator import Evaluation, gather_objects
+from .checkpoints import RunState
 from .durable import put_in_place
 
 BEST = "best"

@@ -8,11 +8,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..config import RunConfig
-from ..config_file import ConfigError
-from ..engine import resolve_precision
+from ..config.reading import ConfigError
+from ..config.run import RunConfig
+from ..engine.accelerator import resolve_precision
+from ..engine.optimizer import optimizer_name
 from ..errors import SaveError
-from ..optimizer import optimizer_name
 
 GIGABYTE = 10**9
 OTHER_FILES = 50 * 10**6  # metrics, TensorBoard, the processor

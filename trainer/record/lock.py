@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
-from ..config_file import ConfigError
+from ..config.reading import ConfigError
 
 LOCK = ".lock"
 PATIENCE = 3.0  # seconds for the processes of a killed run to end, where a scheduler starts it again at once

@@ -5,10 +5,10 @@ from typing import Any
 
 from modeling.checkpoints import CheckpointError
 
-from ..checkpoints import list_checkpoints, read_state
-from ..config_file import ConfigError
-from ..evaluation import gather_objects
+from ..config.reading import ConfigError
+from ..evaluation.evaluator import gather_objects
 from .best import BEST, read_record
+from .checkpoints import list_checkpoints, read_state
 from .durable import Damage, damage_of, digest_damage, files_below, listed_files
 
 KEPT = (BEST, "final")

@@ -5,8 +5,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from ..config_file import ConfigError
-from ..evaluation import gather_objects
+from ..config.reading import ConfigError
+from ..evaluation.evaluator import gather_objects
 from .durable import clean_up
 from .lock import PATIENCE, holds_something, only_one
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import SaveError
-from ..evaluation import gather_objects
+from ..evaluation.evaluator import gather_objects
 from .disk import full_disk_told
 from .durable import PARTIAL
 

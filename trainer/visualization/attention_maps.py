@@ -6,19 +6,19 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from data.batches.features import visible_frames
+from data.batches.labels import LabelEncoder
+from data.batches.lanes import collate
 from data.errors import DataError
-from data.features import visible_frames
-from data.labels import LabelEncoder
-from data.lanes import collate
 from data.utterance import Utterance
 from modeling.checkpoints import lifted
 from modeling.decoding import detect_languages, encode, encoder_padding, generate_tokens, is_multilingual
 from modeling.dual_whisper import DualWhisperForConditionalGeneration
 
-from ..batch import to_batch
-from ..config_file import ConfigError
-from ..noise_target import noise_target
-from ..transcription import REPEATING, Transcriber, compression_ratio
+from ..config.reading import ConfigError
+from ..step.batch import to_batch
+from ..step.noise_target import noise_target
+from ..transcription.transcriber import REPEATING, Transcriber, compression_ratio
 from .excerpt import Excerpt
 from .token_names import token_names
 

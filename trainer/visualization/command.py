@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..config_file import ConfigError
+from ..config.reading import ConfigError
 from .excerpt import NoiseGiven, read_excerpt
 
 PAGE, OVERVIEW, LAYERS = "attention.html", "attention.png", "layers.png"

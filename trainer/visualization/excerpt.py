@@ -8,13 +8,13 @@ from pathlib import Path
 
 import numpy as np
 
-from data.audio import UndecodableAudio, decode_audio
-from data.cutting import WINDOW_SECONDS, has_sound
+from data.audio.cutting import WINDOW_SECONDS, has_sound
+from data.audio.decoding import UndecodableAudio, decode_audio
+from data.augmentation.noise_mixing import fitted, mix
 from data.errors import DataError
-from data.noise_mixing import fitted, mix
 from data.utterance import SAMPLING_RATE
 
-from ..config_file import ConfigError
+from ..config.reading import ConfigError
 
 DEFAULT_RATIO = 0.0  # dB
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from data.preparation.inspection_text import visible
+from data.inspection.characters import visible
 
 END = "⟨end⟩"
 SPACE = "␣"

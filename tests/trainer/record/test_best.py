@@ -12,8 +12,8 @@ import pytest
 
 import launch.train
 from tests.end_to_end import Outcome, run
-from trainer.checkpoints import latest_checkpoint, read_state
 from trainer.record.best import RECORD, BestRecord, read_record
+from trainer.record.checkpoints import latest_checkpoint, read_state
 
 Train = Callable[..., Outcome]
 EACH = ("evaluation.every_steps=1", "checkpoints.every_steps=1", "checkpoints.keep=9", "optimizer.warmup_steps=0")

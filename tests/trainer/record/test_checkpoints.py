@@ -16,8 +16,8 @@ from safetensors.torch import load_file
 
 import launch.train
 from tests.end_to_end import Outcome, run
-from trainer.checkpoints import latest_checkpoint, read_state
 from trainer.loop import Trainer
+from trainer.record.checkpoints import latest_checkpoint, read_state
 from trainer.record.durable import MANIFEST, clean_up, damage_of, digest_damage, write_manifest, write_text
 
 Train = Callable[..., Outcome]
@@ -103,7 +103,7 @@ def test_the_first_evaluation_has_a_checkpoint(train: Train, tmp_path: Path, mon
 
 
 def test_the_last_evaluation_comes_after_final(train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from trainer.validation import Validation
+    from trainer.evaluation.validation import Validation
 
     monkeypatch.setattr(Validation, "evaluate", lambda self, limits: json.loads("no figures"))
     with pytest.raises(json.JSONDecodeError):
@@ -313,7 +313,7 @@ def test_a_full_disk_is_named_and_leaves_nothing_half(
     shutil.rmtree(folder / "final")
     filler = fill(small_disk, leave=1_500_000)
     if not seen_before:  # as where another program fills the disk just then
-        monkeypatch.setattr("trainer.checkpoints.check_space", lambda *_: None)
+        monkeypatch.setattr("trainer.record.checkpoints.check_space", lambda *_: None)
     outcome = train("--resume", *options)
     assert outcome.code == 1
     assert str(folder) in outcome.complaint and "free" in outcome.complaint

@@ -15,7 +15,7 @@ import pytest
 
 import launch.train
 from tests.end_to_end import Outcome, run
-from trainer.config_file import ConfigError
+from trainer.config.reading import ConfigError
 from trainer.record.lock import LOCK, only_one, refuse_if_locked
 from trainer.record.run_lock import RunLock
 

@@ -1,0 +1,82 @@
+"""The report of memory and speed, from whatever results are there: report.html, and report.md with its pictures.
+
+    python -m benchmarks.memory report
+    python -m benchmarks.memory report --results my_results --output my_report
+
+Reads predictions.json, check.json, measured*.json, growth.json, side_by_side.json and options.json of the folder, and
+communication.json beside it. Of what is not there the report says which command makes it.
+"""
+
+import datetime
+import shlex
+from pathlib import Path
+
+from trainer.command_line import CommandLine
+from trainer.config.reading import ConfigError
+
+from .growth import communication_section, growth_section
+from .inputs import FOLDER, Inputs, read_inputs
+from .measurements import check_section, measured_sections, options_section, side_by_side_section
+from .page import report_markdown, report_page
+from .predictions import prediction_sections
+from .sections import Section
+
+PICTURES = "report_pictures"  # the report's own folder: pictures of an older one are taken away
+
+
+def sections_of(inputs: Inputs) -> list[Section]:
+    """The report's parts, in the order in which they are read."""
+    return [
+        *prediction_sections(inputs),
+        check_section(inputs),
+        *measured_sections(inputs),
+        side_by_side_section(inputs),
+        options_section(inputs),
+        growth_section(inputs),
+        communication_section(inputs),
+    ]
+
+
+def write_report(inputs: Inputs, output: Path, command: str, date: datetime.date) -> list[Section]:
+    """Write both files and the pictures into ``output``, over older ones.
+
+    Raises:
+        ConfigError: for a file of results that is not as its command writes it, before anything is written.
+    """
+    try:
+        sections = sections_of(inputs)
+        page = report_page(sections, command, date)
+        markdown = report_markdown(sections, command, date, PICTURES)
+        pictures = {picture.name: picture.alone() for one in sections for picture in one.pictures}
+    except (KeyError, TypeError, IndexError, AttributeError) as error:
+        raise ConfigError(
+            f"--results {inputs.folder} holds a file that its command did not write so "
+            f"({type(error).__name__}: {error}): make it anew"
+        ) from error
+    folder = output / PICTURES
+    folder.mkdir(parents=True, exist_ok=True)
+    for older in folder.glob("*.svg"):
+        older.unlink()
+    for name, picture in pictures.items():
+        (folder / f"{name}.svg").write_text(picture, encoding="utf-8")
+    (output / "report.html").write_text(page, encoding="utf-8")
+    (output / "report.md").write_text(markdown, encoding="utf-8")
+    return sections
+
+
+def main(arguments: list[str]) -> int:
+    """0 if a report was written; also where every input is missing, of which it then tells."""
+    parser = CommandLine(__doc__)
+    parser.add_argument("--results", type=Path, default=FOLDER, metavar="FOLDER", help=f"default: {FOLDER}")
+    parser.add_argument("--output", type=Path, metavar="FOLDER", help="for the report; default: that of --results")
+    options = parser.parse_args(arguments)
+    if not options.results.is_dir():
+        raise ConfigError(f"--results {options.results} is no folder; `make bench` fills {FOLDER}")
+    inputs = read_inputs(options.results)
+    output = options.output or options.results
+    command = shlex.join(["python", "-m", "benchmarks.memory", "report", *arguments])
+    write_report(inputs, output, command, datetime.datetime.now(datetime.UTC).date())
+    for kind, problem in inputs.problems.items():
+        print(f"{problem}: {inputs.command(kind)}")
+    print(f"{output / 'report.html'} and {output / 'report.md'} from {sum(map(len, inputs.files.values()))} files")
+    return 0

@@ -1,0 +1,1 @@
+"""Recordings in all formats: their headers, whether they are whole, their samples."""

@@ -1,0 +1,27 @@
+"""Which frames of a clean clip hold speech, by their levels alone: what is quiet beside the loudest is none."""
+
+import numpy as np
+
+from ..audio.cutting import QUIET_DECIBEL, QUIET_MARGIN
+from ..utterance import SAMPLING_RATE
+
+FRAME = SAMPLING_RATE // 50  # samples; 20 ms, as a frame of Whisper's encoder
+
+
+def speech_frames(audio: np.ndarray) -> np.ndarray:
+    """For each frame of 20 ms, the last padded with silence, whether it holds speech: bool [frames].
+
+    Frames up to 35 dB below the loudest do, and those within 0.1 s of them: faint beginnings and ends of words. In a
+    recording whose background is louder than that, every frame does.
+    """
+    frames = np.pad(audio, (0, -len(audio) % FRAME)).reshape(-1, FRAME)
+    energy = np.square(frames, dtype=np.float64).mean(axis=1)
+    loud = energy >= energy.max() * 10 ** (-QUIET_DECIBEL / 10)
+    margin = QUIET_MARGIN // FRAME
+    return np.convolve(loud, np.ones(2 * margin + 1))[margin : margin + len(loud)] > 0.5
+
+
+def without_speech(audio: np.ndarray) -> np.ndarray:
+    """The samples of the frames without speech, silence where there is speech: float32 [samples]."""
+    silent = np.repeat(~speech_frames(audio), FRAME)[: len(audio)]
+    return np.where(silent, audio, np.float32(0.0))

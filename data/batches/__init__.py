@@ -1,0 +1,1 @@
+"""From rows to batches, the same on any number of ranks, and where a resumed run goes on."""

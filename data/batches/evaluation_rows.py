@@ -1,0 +1,186 @@
+"""The utterances of an evaluation, in batches that are the same for any number of ranks, each utterance once."""
+
+import hashlib
+import heapq
+import itertools
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from ..audio.decoding import seconds_of
+from ..errors import DataError, nearest
+from ..sources.source import Source
+from ..utterance import AudioBatch, Skipped, Utterance
+from .lanes import collate, read_utterance, row_id
+
+WINDOW = 1024  # rows read ahead and sorted by length
+ROUND = 8  # batches; a subset is decoded in rounds, so that it can end after any of them
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Turn:
+    """What one rank decodes at a time. All ranks have equally many turns.
+
+    Attributes:
+        audio: None where there is nothing for this rank.
+        columns: of each utterance the values that are reported by, as text.
+        skipped: rows that cannot be used, over all ranks each told once.
+        repeated: rows left out since an earlier one bears their id; likewise told by one rank.
+        rows: rows taken so far, where a window ends with this turn; else None. The same on all ranks.
+    """
+
+    audio: AudioBatch | None
+    columns: list[dict[str, str]] = field(default_factory=list)
+    skipped: list[Skipped] = field(default_factory=list)
+    repeated: int = 0
+    rows: int | None = None
+
+
+class EvaluationRows:
+    """A source shared out over ranks batch by batch: which utterances share a batch does not depend on the ranks.
+
+    Args:
+        columns: the source's columns whose values are wanted.
+        check: told each utterance's language, None where it has none; raises DataError for a row to be skipped.
+        subset: only so many rows, those whose ids' hashes come first; they are kept in memory.
+        max_seconds: longer clips are skipped.
+
+    Attributes:
+        change: what is done to each utterance once it is read, such as putting it into noise; raises DataError for one
+            to be skipped. None for nothing.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        batch_size: int,
+        *,
+        columns: Sequence[str] = (),
+        check: Callable[[str | None], None] = lambda language: None,
+        subset: int | None = None,
+        rank: int = 0,
+        world_size: int = 1,
+        max_seconds: float = 30.0,
+    ) -> None:
+        self.source, self.batch_size, self.columns, self.check = source, batch_size, tuple(columns), check
+        self.subset, self.rank, self.world_size, self.max_seconds = subset, rank, world_size, max_seconds
+        self.change: Callable[[Utterance], Utterance] | None = None
+
+    @cached_property
+    def chosen(self) -> list[Row]:
+        """The subset, by the hash of the id: not the first speakers only, and the same at every evaluation."""
+        assert self.subset is not None
+        return heapq.nsmallest(self.subset, self.source.rows(), key=lambda row: hash_of(row_id(row, self.source)))
+
+    def windows(self, limit: int | None) -> Iterator[list[Row]]:
+        """Rows to be sorted by length together: as many as fit memory, or of a subset a few batches' worth."""
+        rows, size = self.source.rows(), WINDOW
+        if self.subset is not None:
+            rows, size = iter(self.chosen[:limit]), self.batch_size * ROUND * math.ceil(self.world_size / ROUND)
+        while window := list(itertools.islice(rows, size)):
+            yield window
+
+    def turns(self, limit: int | None = None) -> Iterator[Turn]:
+        """This rank's turns, the longest utterances of a window first.
+
+        Args:
+            limit: of a subset, only so many rows.
+        """
+        seen: set[str] = set()
+        taken = 0
+        for window in self.windows(limit):
+            taken += len(window)
+            once = []
+            for row in window:
+                name = row_id(row, self.source)
+                if name not in seen:
+                    once.append(row)
+                seen.add(name)
+            batches, skipped = self.plan(once)
+            last = max(1, math.ceil(len(batches) / self.world_size)) - 1
+            for turn in range(last + 1):
+                audio, columns, broken = self.read(batches, turn * self.world_size + self.rank)
+                tells = turn == 0 and self.rank == 0
+                yield Turn(
+                    audio,
+                    columns,
+                    skipped=skipped + broken if tells else broken,
+                    repeated=len(window) - len(once) if tells else 0,
+                    rows=taken if turn == last else None,
+                )
+
+    def plan(self, rows: list[Row]) -> tuple[list[list[Row]], list[Skipped]]:
+        """Rows in batches of similar length, and those that cannot be used as far as their headers tell."""
+        source, skipped = self.source, []
+        timed: list[tuple[float, Row]] = []
+        for row in rows:
+            try:
+                self.check(language_of(row, source))
+                seconds = seconds_of(row[source.columns.audio], source.audio_root, source.config.audio_root is not None)
+            except DataError as error:
+                skipped.append(Skipped(row_id(row, source), str(error)))
+                continue
+            if seconds > self.max_seconds:
+                reason = f"{seconds:.2f} s long; up to {self.max_seconds:g} s are evaluated"
+                skipped.append(Skipped(row_id(row, source), reason, broken=False))
+            else:
+                timed.append((seconds, row))
+        timed.sort(key=lambda pair: -pair[0])
+        ordered = [row for _, row in timed]
+        starts = range(0, len(ordered), self.batch_size)
+        return [ordered[start : start + self.batch_size] for start in starts], skipped
+
+    def read(
+        self, batches: list[list[Row]], number: int
+    ) -> tuple[AudioBatch | None, list[dict[str, str]], list[Skipped]]:
+        """A batch decoded, the columns of its utterances, and the rows that cannot be read."""
+        utterances, columns, skipped = [], [], []
+        for row in batches[number] if number < len(batches) else []:
+            try:
+                utterance = read_utterance(row, self.source)
+                utterances.append(utterance if self.change is None else self.change(utterance))
+                columns.append({column: text_of_value(row.get(column)) for column in self.columns})
+            except DataError as error:
+                skipped.append(Skipped(row_id(row, self.source), str(error)))
+        return (collate(utterances) if utterances else None), columns, skipped
+
+
+def language_of(row: Row, source: Source) -> str | None:
+    """The language of a row or, where it has none, of its source."""
+    given = row[source.columns.language] if source.columns.language else None
+    return source.config.language if given is None else str(given)
+
+
+def text_of_value(value: Any) -> str:
+    """A column's value as text; nothing for a missing one."""
+    return "" if value is None or value != value else str(value)
+
+
+def hash_of(name: str) -> bytes:
+    return hashlib.blake2b(name.encode(errors="surrogatepass"), digest_size=8).digest()
+
+
+def check_reported_columns(source: Source, wanted: Sequence[tuple[str, str]]) -> None:
+    """Whether the source has the columns that an evaluation is to report by.
+
+    Args:
+        wanted: columns, each after the config's key that names it.
+
+    Raises:
+        DataError: naming the nearest that there is.
+    """
+    if source.parquet is None:
+        names = set(source.column_names)
+    else:  # those of every file with rows
+        files = zip(source.parquet.columns, source.parquet.has_rows, strict=True)
+        names = set.intersection(*(set(columns) for columns, has_rows in files if has_rows))
+    for key, column in wanted:
+        if column not in names:
+            raise DataError(
+                f"{key} is {column!r}, which {source.name} ({source.config.described}) has not"
+                f"{nearest(column, names)}; it has {', '.join(sorted(names))}"
+            )

@@ -1,0 +1,152 @@
+"""What a lane reads next: windows of rows, from one source to its end or from several by their weights without end.
+
+In a mixture each source goes round on its own: a *pass* gives every row of the lane's part of it once, and the next
+begins where it ends. Where all sources stand is a few numbers for each.
+"""
+
+import itertools
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..errors import DataError
+from ..sources.parquet_rows import ParquetRows
+from ..sources.source import Source
+
+
+class Drawn(NamedTuple):
+    """A row, and the place of its source among the lane's."""
+
+    row: dict[str, Any]
+    origin: int
+
+
+class SourceRows:
+    """One source's rows in one lane.
+
+    Args:
+        seeds: of the run and its epoch; with the pass they decide the order of shards.
+        position: as :attr:`position` was; empty for the beginning.
+    """
+
+    def __init__(
+        self, source: Source, origin: int, seeds: tuple[int, int], lane: int, lanes: int, position: dict[str, Any]
+    ) -> None:
+        self.source, self.origin, self.seeds, self.lane, self.lanes = source, origin, seeds, lane, lanes
+        limit = source.config.max_utterances
+        self.share = None if limit is None else limit // lanes + (lane < limit % lanes)
+        self.passed: int = position.get("pass", 0)
+        self.used: int = position.get("used", 0)
+        self.fruitful_pass: int = position.get("fruitful", 0)
+        self.barren: bool = position.get("barren", False)
+        self.open(position.get("stream"))
+
+    def open(self, stream_state: dict[str, Any] | None = None) -> None:
+        seed = int(np.random.default_rng((*self.seeds, self.passed, self.origin, 2)).integers(2**31))
+        self.stream = self.source.lane(self.lane, self.lanes, seed)
+        self.stream_state = stream_state  # after the rows taken so far; None at the beginning of a pass
+        if stream_state:
+            self.stream.load_state_dict(stream_state)
+        elif isinstance(self.stream, ParquetRows):  # others have no state before their first row
+            self.stream_state = self.stream.state_dict()
+        self.rows: Iterator[dict[str, Any]] = self.source.read(self.stream)
+
+    @property
+    def position(self) -> dict[str, Any]:
+        """Where the rows taken so far end; fit for JSON."""
+        position: dict[str, Any] = {"pass": self.passed, "used": self.used, "stream": self.stream_state}
+        if self.fruitful_pass:
+            position["fruitful"] = self.fruitful_pass
+        if self.barren:
+            position["barren"] = True
+        return position
+
+    def take(self, count: int) -> list[dict[str, Any]]:
+        """The next rows of this pass, at most ``count``."""
+        rows = list(itertools.islice(self.rows, count if self.share is None else min(count, self.share - self.used)))
+        if rows:
+            self.used += len(rows)
+            self.stream_state = self.stream.state_dict()
+        return rows
+
+    def take_round(self, count: int) -> list[dict[str, Any]]:
+        """The next ``count`` rows, pass after pass; fewer only where a whole pass has none."""
+        taken = self.take(count)
+        while len(taken) < count and not self.barren:
+            if self.used == 0:
+                self.barren = True
+                break
+            self.passed, self.used = self.passed + 1, 0
+            self.open()
+            taken += self.take(count - len(taken))
+        return taken
+
+    def note_use(self, used: bool) -> None:
+        """Say whether anything since the last time could be trained on; two passes without are enough to give up."""
+        if used:
+            self.fruitful_pass = self.passed
+        elif self.passed - self.fruitful_pass >= 2:
+            self.barren = True
+
+
+class LaneRows:
+    """A lane's windows.
+
+    Args:
+        positions: as :attr:`positions` were, one a source; empty for the beginning.
+
+    Raises:
+        DataError: if they are of other sources.
+    """
+
+    def __init__(
+        self,
+        sources: Sequence[Source],
+        size: int,
+        seeds: tuple[int, int],
+        lane: int,
+        lanes: int,
+        positions: Sequence[dict[str, Any]],
+    ) -> None:
+        if positions and len(positions) != len(sources):
+            raise DataError(
+                f"data.train has {len(sources)} sources, and had {len(positions)} when the checkpoint was written: go "
+                "on with those, or begin a run from that model"
+            )
+        self.size, self.seeds, self.lane = size, seeds, lane
+        self.parts = [
+            SourceRows(source, origin, seeds, lane, lanes, positions[origin] if positions else {})
+            for origin, source in enumerate(sources)
+        ]
+
+    @property
+    def positions(self) -> list[dict[str, Any]]:
+        return [part.position for part in self.parts]
+
+    def read_window(self, window: int) -> list[Drawn]:
+        """Rows of the window with this number; none when the lane has run out.
+
+        A mixture runs out only where no source has anything for this lane.
+        """
+        if len(self.parts) == 1:
+            return [Drawn(row, 0) for row in self.parts[0].take(self.size)]
+        drawn: list[Drawn] = []
+        while not drawn and (open_parts := [part for part in self.parts if not part.barren]):
+            point = np.random.default_rng((*self.seeds, self.lane, window, 1)).random()
+            for part, count in zip(open_parts, self.shares(open_parts, point), strict=True):
+                drawn += [Drawn(row, part.origin) for row in part.take_round(count)]
+        return drawn
+
+    def shares(self, parts: Sequence[SourceRows], point: float) -> list[int]:
+        """How many rows of a window each part gives: by weight, rounded so that the mean over ``point`` is exact."""
+        weights = np.array([part.source.config.weight or 1.0 for part in parts])
+        ends = np.floor(np.cumsum(weights) / weights.sum() * self.size + point)
+        ends[-1] = self.size  # not one less or more by rounding
+        return np.diff(ends, prepend=0).astype(int).tolist()
+
+    def end_window(self, used: set[int]) -> None:
+        """``used``: the origins of what could be trained on in the window."""
+        if len(self.parts) > 1:
+            for part in self.parts:
+                part.note_use(part.origin in used)

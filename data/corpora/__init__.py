@@ -1,0 +1,1 @@
+"""Corpora as they are out there: how each kind is recognised and read."""

@@ -1,0 +1,200 @@
+"""From a row as a corpus has it to a record: which column is which, and where its audio lies."""
+
+import math
+import os
+import posixpath
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from .. import storage
+from ..audio.headers import RATES
+from ..errors import DataError, nearest
+from ..preparation.settings import CorpusSettings
+from .record import Record
+
+KNOWN_NAMES: dict[str, tuple[str, ...]] = {
+    "audio": ("audio", "audio_filepath", "audio_path", "file_name", "path", "file", "filename", "wav"),
+    "text": ("text", "transcript", "transcription", "sentence", "normalized_text"),
+    "id": ("id", "utterance_id", "utt_id", "uid"),
+    "language": ("language", "locale", "lang"),
+    "speaker": ("speaker", "speaker_id", "client_id", "spk_id", "spk"),
+    "duration": ("duration", "audio_duration"),
+    "split": ("split", "subset"),
+    "start": ("start", "offset", "begin"),
+    "end": ("end", "stop"),
+    "sampling_rate": ("sampling_rate", "sample_rate"),
+}
+SPLIT_NAMES = {"dev": "validation", "valid": "validation", "val": "validation", "eval": "test"}
+
+
+def resolve_columns(settings: CorpusSettings, found: Iterable[str], place: str) -> dict[str, str | None]:
+    """The corpus's name of each of our columns; None where it has none.
+
+    Raises:
+        DataError: if a column that was named is not there, or audio or text is not found by a usual name.
+    """
+    columns = list(found)
+    names: dict[str, str | None] = {}
+    for key, usual in KNOWN_NAMES.items():
+        if key in settings.columns:
+            names[key] = settings.columns[key]
+            if names[key] is not None and names[key] not in columns:
+                raise DataError(
+                    f"{place}: --columns {key}={names[key]}, but there is no such column"
+                    f"{nearest(str(names[key]), columns)}; there are {', '.join(columns)}"
+                )
+        else:
+            names[key] = next((name for name in usual if name in columns), None)
+    for key in ("audio", "text"):
+        if names[key] is None:
+            raise DataError(f"{place} has no column for {key} by a usual name: say --columns {key}=NAME, one of "
+                            f"{', '.join(columns) or 'none'}")  # fmt: skip
+    for name in settings.extra_columns:
+        if name not in columns:
+            raise DataError(f"{place}: no column {name!r} to keep{nearest(name, columns)}; it has {', '.join(columns)}")
+    return names
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How the rows of a corpus are read.
+
+    Attributes:
+        names: the corpus's name of each of our columns.
+        root: what relative audio paths are relative to.
+        confined: absolute paths may not leave the root either: the user named it.
+        extra: columns to carry along.
+        split: of rows that do not name theirs.
+    """
+
+    names: Mapping[str, str | None]
+    root: str | None = None
+    confined: bool = False
+    extra: tuple[str, ...] = ()
+    split: str | None = None
+    language: str | None = None
+    seen_roots: dict[str, str] = field(default_factory=dict, compare=False, repr=False)
+
+    def record(self, row: Mapping[str, Any], place: str) -> Record:
+        """The row as a record; what is wrong with it, if anything, is its fault."""
+        get = row.get
+        names = self.names
+        value = {key: get(name) if name is not None else None for key, name in names.items()}
+        faults: list[str] = []
+        audio, stem = self.audio(value["audio"], faults)
+        text = as_text(value["text"], "text", faults)
+        start = as_seconds(value["start"], "start", faults) or 0.0
+        end = as_seconds(value["end"], "end", faults)
+        duration = as_seconds(value["duration"], "duration", faults)
+        if end is None and duration is not None and value["start"] not in (None, ""):
+            end = start + duration  # NeMo's offset and duration
+        if end is not None and end <= start:
+            faults.append(f"ends at {end:g} s, before it starts at {start:g} s")
+        if start or end is not None:
+            duration = None
+        rate = as_seconds(value["sampling_rate"], "sampling_rate", faults)
+        name = as_text(value["id"], "id", faults) or None
+        if name is None and stem is not None:
+            name = f"{stem}-{round(start * 1000)}-{'' if end is None else round(end * 1000)}" if start or end else stem
+        split = as_text(value["split"], "split", faults) or self.split
+        language = as_text(value["language"], "language", faults) or self.language
+        speaker = as_text(value["speaker"], "speaker", faults) or None
+        extra = {name: as_text(get(name), name, faults) or "" for name in self.extra}
+        return Record(
+            place=place,
+            audio=audio,
+            text=text,
+            id=name,
+            language=language,
+            speaker=speaker,
+            split=SPLIT_NAMES.get(split, split) if split else None,
+            start=start,
+            end=end,
+            duration=duration,
+            sampling_rate=None if rate is None else int(rate),
+            fault="; ".join(faults) or None,
+            extra=extra,
+        )
+
+    def audio(self, value: Any, faults: list[str]) -> tuple[Any, str | None]:
+        """The audio with its path joined to the root, and the path without suffix, as a name, where it is one."""
+        if isinstance(value, dict):
+            if value.get("array") is not None:
+                return value, self.check_samples(value, faults)
+            if value.get("bytes") and not isinstance(value["bytes"], bytes):
+                faults.append(f"the audio's bytes are {type(value['bytes']).__name__}")
+                return None, None
+            if not value.get("bytes"):
+                value = value.get("path")
+            elif not isinstance(value.get("path"), (str, type(None))):
+                faults.append(f"the audio's path is {type(value['path']).__name__}")
+                return None, None
+        if not isinstance(value, str):
+            if value is None or value == b"":
+                faults.append("no audio")
+            elif not isinstance(value, (bytes, dict)):
+                faults.append(f"audio is {type(value).__name__}, neither bytes nor a path")
+            return value, None
+        if not value.strip() or "\0" in value:
+            faults.append("no audio: the path is empty" if not value.strip() else "the audio's path holds a NUL")
+            return None, None
+        address, fault = self.address(value)
+        if fault:
+            faults.append(fault)
+        return address, posixpath.splitext(value.lstrip("/"))[0]
+
+    @staticmethod
+    def check_samples(value: dict[str, Any], faults: list[str]) -> None:
+        """See that unencoded samples have a rate that can be."""
+        rate = value.get("sampling_rate")
+        low, high = RATES
+        if isinstance(rate, bool) or not isinstance(rate, (int, float)) or not low <= rate <= high:
+            faults.append(f"the samples' sampling_rate is {str(rate)[:80]}; {low} to {high} Hz are possible")
+
+    def address(self, path: str) -> tuple[str, str | None]:
+        """Where a path leads, and what is wrong with it if it leaves the root."""
+        absolute = "://" in path or path.startswith("/")
+        address = path if absolute or not self.root else f"{self.root.rstrip('/')}/{path}"
+        if ".." in path or (absolute and self.confined):
+            root = self.seen_roots.get("root")
+            if root is None:
+                root = self.seen_roots["root"] = normal(self.root or ".")
+            if (not absolute or self.confined) and not f"{normal(address)}/".startswith(f"{root.rstrip('/')}/"):
+                return address, f"the audio's path leaves {self.root or 'the working folder'}; --audio-root allows more"
+        return address, None
+
+
+def normal(address: str) -> str:
+    """An address without ``.`` and ``..``."""
+    if storage.is_remote(address):
+        protocol, path = address.split("://", 1)
+        return f"{protocol}://{posixpath.normpath(path)}"
+    return os.path.normpath(os.path.abspath(address))
+
+
+def as_text(value: Any, column: str, faults: list[str]) -> str | None:
+    """A cell as text; None where it is empty. Lists and objects are no text."""
+    if isinstance(value, str):
+        return value
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return None
+    if isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) != math.inf:
+        return str(value)
+    faults.append(f"{column} is {type(value).__name__}, not text")
+    return None
+
+
+def as_seconds(value: Any, column: str, faults: list[str]) -> float | None:
+    """A cell as a number that is not negative; None where it is empty."""
+    if value is None or value == "":
+        return None
+    try:
+        number = math.nan if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError, OverflowError):
+        number = math.nan
+    if not 0 <= number < 1e9:
+        said = "beyond reason" if isinstance(value, int) and abs(value) > 2**63 else repr(value)[:80]
+        faults.append(f"{column} is {said}, not a number of at least 0")
+        return None
+    return number

@@ -1,0 +1,311 @@
+"""What an inspection found that would fail in training, and what deserves a look before it.
+
+The one place that says what the totals mean; printed and shown by others, in the order given here.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+from ..errors import nearest
+from .characters import visible
+from .counts import Example
+from .facts import Kind
+from .rows import judged_rows, wrong_languages
+from .tally import RATES, Inspection, language_digest
+
+Severity = Literal["fails", "look"]
+
+ROWS_TO_JUDGE = 100  # the share of broken rows is taken of at least so many, as training takes it
+FEW_HOURS = 1.0
+ONE_SPEAKER = 0.9  # share of the hours
+FOREIGN_LETTERS = 0.01  # share of the letters, below which a script is foreign to the corpus
+QUIET_EDGES = 0.25  # share of the hours before and after speech
+LANGUAGES_NAMED = 5  # of those that Whisper does not know
+NARROWBAND = 16_000  # hertz, below which half of what Whisper hears is missing
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something to know before training.
+
+    Attributes:
+        severity: ``fails`` where training would skip rows as broken, or stop; ``look`` for a person to judge.
+        title: what it is, a few words.
+        count: how many clips, or what ``unit`` names.
+        meaning: what it does to training, or what to do about it.
+        examples: the worst few.
+        share: of all clips; None where it is no share of them.
+        measured: what is said instead of the count.
+    """
+
+    severity: Severity
+    title: str
+    count: int
+    meaning: str
+    examples: tuple[Example, ...] = ()
+    share: float | None = None
+    unit: str = "clips"
+    measured: str = ""
+
+    @property
+    def amount(self) -> str:
+        """``12 clips (0.3 %)``."""
+        if self.measured:
+            return self.measured
+        unit = self.unit.removesuffix("s") if self.count == 1 else self.unit
+        return f"{self.count:,} {unit}" + ("" if self.share is None else f" ({percent(self.share)})")
+
+
+FAILING = {
+    Kind.FAULT: "The row says nothing usable about its audio or text. Training skips it.",
+    Kind.UNDECODABLE: "Training skips them as broken.",
+    Kind.NOT_UNICODE: "No tokenizer takes such text. Training skips them as broken.",
+    Kind.OTHER_DURATION: "The corpus claims another length than the audio has: cut short, or the wrong file. "
+    "Preparation leaves them out, and so does training where columns.duration names the claim.",
+    Kind.MISSING: "The transcript is null. Training and evaluation skip such rows as broken.",
+    Kind.EMPTY: "Nothing to learn: training skips them as broken. Evaluation takes them for silence, where each word "
+    "heard is an error.",
+    Kind.SPECIAL: "A tokenizer takes them for tokens of Whisper's own, not for words, and training with timestamps is "
+    "not supported. Training, evaluation and preparation leave the rows out as broken: write the words alone.",
+    Kind.LONG_LABEL: "Prompt and text do not fit the decoder's {max_tokens} positions. Training skips them as broken.",
+}
+WORTH_A_LOOK = {
+    Kind.UNJUDGED_LABEL: "More than {text_tokens} bytes: whether they are more tokens than the decoder takes is known "
+    "only with --checkpoint.",
+    Kind.SUPPRESSED: "The checkpoint's generation_config.json forbids it. Training takes out of it what is trained on; "
+    "evaluated as it is, the checkpoint makes an error of each.",
+    Kind.TOO_LONG: "Training leaves clips of more than {max_seconds:g} s out.",
+    Kind.TOO_SHORT: "Training leaves clips of less than {min_seconds:g} s out.",
+    Kind.NO_SOUND: "Not a sound in them. A model trained on silence with text writes text into silence.",
+    Kind.LITTLE_SOUND: "Sound in less than a tenth of the clip.",
+    Kind.QUIET: "Below −50 dBFS over the whole clip: little more than the microphone's own noise.",
+    Kind.CLIPPED: "More than 0.1 % of the samples at full scale: recorded too loud.",
+    Kind.OFFSET: "The samples' mean is more than 1 % of full scale off zero: a fault of the recording.",
+    Kind.OTHER_RATE: "The corpus claims another rate than the file's header.",
+    Kind.CONTROL: "Line breaks, tabs or worse. The model learns to write them.",
+    Kind.INVISIBLE: "Characters without width, or that turn the direction of writing. The model learns to write them.",
+    Kind.REPLACEMENT: "� stands where a letter was lost on the way.",
+    Kind.UNASSIGNED: "Characters without a meaning that others know.",
+    Kind.MIXED: "Letters that look alike but are others, such as а and a: the same word has two spellings.",
+    Kind.MISREAD: "UTF-8 that was read as another encoding: Ã¼ where ü was meant.",
+    Kind.MARKUP: "The model learns to write them.",
+    Kind.DECOMPOSED: "Not in Unicode's composed form (NFC): the same letter is other tokens than elsewhere.",
+}
+
+
+def problems(inspection: Inspection) -> list[Finding]:
+    """Everything found, what fails in training first, each group with the most clips first."""
+    found = [*failures(inspection), *kind_findings(inspection, WORTH_A_LOOK, "look"), *corpus_findings(inspection)]
+    return sorted(found, key=lambda finding: (finding.severity != "fails", finding.unit != "rows", -finding.count))
+
+
+def would_fail(findings: Iterable[Finding]) -> bool:
+    """Whether training would skip rows as broken, or stop."""
+    return any(finding.severity == "fails" for finding in findings)
+
+
+def kind_findings(inspection: Inspection, kinds: dict[Kind, str], severity: Severity) -> list[Finding]:
+    settings = inspection.settings
+    values = {name: getattr(settings, name) for name in ("max_tokens", "text_tokens", "min_seconds", "max_seconds")}
+    found = []
+    for kind, meaning in kinds.items():
+        examples = inspection.shown[kind]
+        if examples.count:
+            share = examples.count / inspection.clips
+            told = meaning.format(**values)
+            found.append(Finding(severity, str(kind), examples.count, told, tuple(examples.listed), share))
+    return found
+
+
+def failures(inspection: Inspection) -> list[Finding]:
+    """What fails in training."""
+    if not inspection.clips:
+        return [Finding("fails", "no clips", 0, "There is nothing to train on.")]
+    found = kind_findings(inspection, FAILING, "fails")
+    found += language_failures(inspection)
+    rows, limit = judged_rows(inspection), inspection.settings.max_skipped_share
+    if not rows.usable:
+        meaning = f"{rows.broken:,} are broken, {inspection.left_out:,} of a length that training does not take."
+        found.append(Finding("fails", "nothing usable", inspection.clips, meaning, (), 1.0, "rows"))
+    elif rows.broken > limit * max(inspection.clips, ROWS_TO_JUDGE):
+        meaning = f"More than data.max_skipped_share, {100 * limit:g} %, allows: training stops."
+        found.append(Finding("fails", "broken rows", rows.broken, meaning, (), rows.broken / inspection.clips, "rows"))
+    return found
+
+
+def language_failures(inspection: Inspection) -> list[Finding]:
+    """Rows without a language where others have one, and languages that Whisper does not know."""
+    wrong = wrong_languages(inspection)
+    if not wrong:
+        return []
+    from transformers.models.whisper.tokenization_whisper import LANGUAGES, TO_LANGUAGE_CODE
+
+    counts, found = inspection.usable_clips, []
+    for language in wrong[:LANGUAGES_NAMED]:
+        code = TO_LANGUAGE_CODE.get(language.lower())
+        hint = f" (did you mean {code!r}?)" if code else nearest(language.lower().split("-")[0], LANGUAGES)
+        title, meaning = f"language {visible(language, 30)!r}", f"Whisper does not know it{hint}. Training skips them."
+        if not language:
+            title = "no language"
+            meaning = "Other rows name theirs, and a multilingual model needs one for each: training skips them."
+        share = counts[language] / inspection.clips
+        found.append(Finding("fails", title, counts[language], meaning, clips_of(inspection, language), share))
+    if others := wrong[LANGUAGES_NAMED:]:
+        count = sum(counts[language] for language in others)
+        meaning = "Whisper does not know them either. Training skips their rows."
+        found.append(Finding("fails", f"{len(others):,} other languages", count, meaning, (), count / inspection.clips))
+    return found
+
+
+def clips_of(inspection: Inspection, language: str) -> tuple[Example, ...]:
+    known = inspection.language_clips.of([language_digest(language)])
+    return tuple(Example(name, "", "", "") for names in known for name in names)
+
+
+def corpus_findings(inspection: Inspection) -> list[Finding]:
+    """What is odd about the clips beside each other."""
+    if not inspection.clips:
+        return []
+    judges = (repeated, shared_by_splits, unusual_rates, unusual_letters, one_sided)
+    return [finding for judge in judges for finding in judge(inspection)]
+
+
+def look(
+    inspection: Inspection, title: str, count: int, meaning: str, examples: Iterable[Example] = (), measured: str = ""
+) -> Finding:
+    return Finding("look", title, count, meaning, tuple(examples), count / inspection.clips, measured=measured)
+
+
+def repeated(inspection: Inspection) -> list[Finding]:
+    """Ids, texts and audio that are there more than once."""
+    meanings = {
+        "id": ("duplicate ids", "Ids are to be unique: what is noted of one clip would be taken for another's."),
+        "audio": ("duplicate audio", "The same samples more than once: they weigh more in training than others."),
+        "text": ("duplicate text", "The same sentence more than once; usual where speakers read the same prompts."),
+    }
+    found = []
+    for column, (title, meaning) in meanings.items():
+        repeats = inspection.table.repeats(column)
+        if repeats.surplus:
+            examples = [
+                Example("", "", f"{count:,} times", names[0])
+                if column == "text"
+                else Example(", ".join(names), "", f"{count:,} times", "")
+                for count, names in repeats.most
+            ]
+            found.append(look(inspection, title, repeats.surplus, meaning, examples))
+    count, ids = inspection.table.contradictions()
+    if count:
+        meaning = "The same samples with different text: at most one of them can be right."
+        examples = [Example(", ".join(names), "", "", "") for names in ids]
+        found.append(
+            Finding("look", "one recording, several transcripts", count, meaning, tuple(examples), None, "recordings")
+        )
+    return found
+
+
+def shared_by_splits(inspection: Inspection) -> list[Finding]:
+    """Speakers, audio and text that are in more than one split."""
+    meanings = {
+        "audio": ("audio in several splits", "recordings", "Evaluated on what was trained on: the figures flatter."),
+        "speaker": (
+            "speakers in several splits",
+            "speakers",
+            "The error rate on known voices is lower than on new ones.",
+        ),
+        "text": (
+            "text in several splits",
+            "texts",
+            "Evaluated on sentences seen in training: the figures may flatter.",
+        ),
+    }
+    found = []
+    for column, (title, unit, meaning) in meanings.items():
+        count, names = inspection.table.across_splits(column)
+        if count:
+            examples = [
+                Example("", "", "", name[0]) if column == "text" else Example(", ".join(name), "", "", "")
+                for name in names
+            ]
+            found.append(Finding("look", title, count, meaning, tuple(examples), None, unit))
+    return found
+
+
+def unusual_rates(inspection: Inspection) -> list[Finding]:
+    """Transcripts that are too long or too short for their audio."""
+    usual = inspection.usual_rates()
+    if usual is None:
+        return []
+    low, high = usual
+    rates = inspection.rates
+    median = rates.quantile(0.5) or 0
+    found = []
+    for title, count, compared, limit, worst in (
+        ("too much text for the audio", sum(rates.counts[high + 1 :]), "more", high + 1, inspection.fast),
+        ("too little text for the audio", sum(rates.counts[:low]), "fewer", low, inspection.slow),
+    ):
+        if count:
+            meaning = (
+                f"{RATES.edge(limit):.2g} characters a second or {compared}, where {median:.2g} are the median: "
+                "transcripts that belong to other audio, or leave words out."
+            )
+            found.append(look(inspection, title, count, meaning, worst.listed[:count]))
+    return found
+
+
+def unusual_letters(inspection: Inspection) -> list[Finding]:
+    """Letters of scripts that are rare in the corpus."""
+    letters = inspection.letters()
+    every = sum(letters.values())
+    return [
+        look(
+            inspection, f"{script.title()} letters", inspection.scripts[script].count,
+            f"{count:,} of {every:,} letters; the corpus is written in {next(iter(letters)).title()}.",
+            inspection.scripts[script].listed,
+        )
+        for script, count in letters.items()
+        if count < FOREIGN_LETTERS * every and script in inspection.scripts
+    ]  # fmt: skip
+
+
+def one_sided(inspection: Inspection) -> list[Finding]:
+    """How much there is, of whom, and recorded how."""
+    found, clips = [], inspection.part_clips
+    rows = judged_rows(inspection)
+    hours = rows.usable_seconds / 3600
+    if rows.usable and hours < FEW_HOURS:
+        meaning = "That training can use: enough to try things out, little to learn a language from."
+        found.append(look(inspection, "little audio", rows.usable, meaning, (), f"{60 * hours:.0f} minutes"))
+    speakers = [(name, samples) for name, samples in inspection.part_samples["speaker"].top() if name]
+    if speakers and inspection.samples and speakers[0][1] > ONE_SPEAKER * inspection.samples:
+        name, samples = speakers[0]
+        share = percent(samples / inspection.samples)
+        meaning = f"Most is spoken by {visible(name, 40)}: others will be heard less well."
+        found.append(look(inspection, "one speaker", clips["speaker"][name], meaning, (), f"{share} of the audio"))
+    rates = {int(rate): count for rate, count in clips["sampling rate"].top() if rate}
+    if len(rates) > 1:
+        listed = ", ".join(f"{rate:,} Hz" for rate in sorted(rates))
+        meaning = f"{listed}. All become 16,000 Hz; a source may sound unlike another."
+        found.append(look(inspection, "several sampling rates", sum(rates.values()) - max(rates.values()), meaning))
+    narrow = sum(count for rate, count in rates.items() if rate < NARROWBAND)
+    if narrow:
+        meaning = "Below 16,000 Hz, as on the telephone: high sounds such as s and f are missing."
+        found.append(look(inspection, "narrow band", narrow, meaning))
+    if inspection.quiet_samples > QUIET_EDGES * inspection.samples:
+        share = percent(inspection.quiet_samples / inspection.samples)
+        meaning = "It lies before the first sound or after the last; --trim-silence cuts it off."
+        measured = f"{share} of the audio"
+        found.append(look(inspection, "quiet around the speech", inspection.decoded, meaning, (), measured))
+    if not any(name for name, _ in clips["language"].top()) and inspection.settings.language is None:
+        meaning = "No row names its language. A multilingual model needs data.language in the config."
+        found.append(look(inspection, "no language", inspection.clips, meaning))
+    return found
+
+
+def percent(share: float) -> str:
+    """``0.3 %``, with enough digits to be told from nothing."""
+    value = 100 * share
+    if value >= 10 or value == 0:
+        return f"{value:.0f} %"
+    return f"{value:.1f} %" if value >= 1 else f"{value:.2g} %" if value >= 0.01 else "< 0.01 %"

@@ -1,0 +1,199 @@
+"""What is in a corpus before anyone trains on it: the facts of its clips, added up over worker processes.
+
+A worker makes an :class:`Inspection` of its clips, the main process merges them; the order makes no difference. What
+the sums mean is said in :mod:`data.inspection.findings`.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Iterable
+
+from ..corpora.clips import RecordingReader
+from ..corpora.record import Record
+from ..utterance import SAMPLING_RATE
+from .characters import script_of, scripts_in, words_of
+from .counts import NONE, ClipTable, Example, Examples, Histogram, KnownNames, Scale, Tally, digest
+from .facts import LOWEST_LEVEL, ClipFacts, InspectionSettings, Kind, examine
+
+__all__ = ["Inspection", "InspectionSettings", "examine", "inspect_records"]
+
+LENGTHS = Scale(0.0, 60.0, 600)  # seconds
+LEVELS = Scale(LOWEST_LEVEL, 0.0, 100)  # dBFS
+RATES = Scale(0.1, 102.4, 200, is_log=True)  # characters a second, 20 bins an octave
+PARTS = ("language", "split", "speaker", "sampling rate", "channels", "encoding")
+MOST_SPEAKERS, MOST_WORDS = 1_000_000, 1_000_000
+SUMS = ("clips", "decoded", "samples", "quiet_samples", "broken", "left_out", "word_count")
+MERGED = (
+    "lengths", "levels", "rates", "words", "usable_clips", "usable_samples", "language_clips", "fast", "slow", "table"
+)  # fmt: skip
+CLIPS_FOR_RATES = 50  # with fewer nothing can be said to be unusual
+TEXT_KEPT = 300  # characters of an example's text
+
+
+class Inspection:
+    """Totals over clips: 34 bytes a clip, some 200 a distinct word and speaker, and up to 100 MB beside those.
+
+    Attributes:
+        clips, decoded, samples: rows, those whose audio can be decoded, and their samples at 16 kHz.
+        broken, left_out: rows that training would skip as broken whatever their language, and for their length.
+        usable_clips, usable_samples: of the others, by language.
+        language_clips: the ids of some of each language.
+        characters: clips' characters, spaces and all.
+        shown: clips that show a kind of thing.
+        part_clips, part_samples: clips and decoded samples of each language, split, speaker and so on; "" where the
+            corpus says none.
+        scripts: for each script, clips that have letters of it.
+        fast, slow: the clips with the most and the fewest characters a second.
+        quiet_samples: before the first sound and after the last.
+    """
+
+    def __init__(self, settings: InspectionSettings) -> None:
+        self.settings = settings
+        self.clips = self.decoded = self.samples = self.quiet_samples = 0
+        self.broken = self.left_out = 0
+        self.lengths, self.levels, self.rates = Histogram(LENGTHS), Histogram(LEVELS), Histogram(RATES)
+        self.characters: Counter[str] = Counter()
+        self.words = Tally(MOST_WORDS)
+        self.word_count = 0
+        self.shown = {kind: Examples() for kind in Kind}
+        self.part_clips = {part: Tally(MOST_SPEAKERS if part == "speaker" else 10_000) for part in PARTS}
+        self.part_samples = {part: Tally(MOST_SPEAKERS if part == "speaker" else 10_000) for part in PARTS}
+        self.usable_clips, self.usable_samples = Tally(), Tally()
+        self.language_clips = KnownNames(1000)
+        self.scripts: dict[str, Examples] = {}
+        self.fast, self.slow = Examples(), Examples()
+        self.table = ClipTable()
+
+    def add(self, clip: ClipFacts) -> None:
+        """Count one clip."""
+        audio = clip.audio
+        samples = audio.samples if audio is not None else 0
+        self.clips += 1
+        self.decoded += audio is not None
+        self.samples += samples
+        if clip.is_broken:
+            self.broken += 1
+        elif clip.is_left_out:
+            self.left_out += 1
+        else:
+            language = clip.parts["language"]
+            self.usable_clips.add_amount(language, 1)
+            self.usable_samples.add_amount(language, samples)
+            self.language_clips.add(language_digest(language), clip.id)
+        for part in PARTS:
+            if (name := clip.parts.get(part)) is not None:
+                self.part_clips[part].add_amount(name, 1)
+                self.part_samples[part].add_amount(name, samples)
+        for kind, (detail, score) in clip.shown.items():
+            self.shown[kind].add(example(clip, detail), score)
+        self.add_text(clip)
+        if audio is not None:
+            self.lengths.add(audio.seconds)
+            self.levels.add(audio.level)
+            if audio.has_sound:
+                self.quiet_samples += audio.samples - audio.sound
+                self.add_rate(clip, audio.sound / SAMPLING_RATE)
+        self.add_digests(clip)
+
+    def add_text(self, clip: ClipFacts) -> None:
+        self.characters.update(clip.text)
+        words = words_of(clip.text, clip.parts["language"])
+        self.word_count += len(words)
+        self.words.add(words)
+        for script in scripts_in(clip.text):
+            letters = "".join(sorted({letter for letter in clip.text if script_of(letter) == script}))
+            self.scripts.setdefault(script, Examples()).add(example(clip, letters), -len(letters))
+
+    def add_rate(self, clip: ClipFacts, seconds: float) -> None:
+        """Count the characters a second between the first and the last sound, spaces left out."""
+        characters = len("".join(clip.text.split()))
+        if not characters or not seconds:
+            return
+        rate = characters / seconds
+        self.rates.add(rate)
+        detail = f"{rate:.3g} characters a second, {characters} in {seconds:.1f} s of sound"
+        self.fast.add(example(clip, detail), rate)
+        self.slow.add(example(clip, detail), -rate)
+
+    def add_digests(self, clip: ClipFacts) -> None:
+        speaker, text = clip.parts["speaker"], clip.text
+        digests = {
+            "id": clip.id_digest,
+            "text": digest(text.encode("utf-8", "surrogatepass")) if text else NONE,
+            "audio": clip.audio.digest if clip.audio is not None else NONE,
+            "speaker": digest(speaker.encode("utf-8", "surrogatepass")) if speaker else NONE,
+        }
+        self.table.add(clip.parts["split"], **digests)
+        known = self.table.known
+        known["id"].add(digests["id"], f"{clip.id} ({clip.place})")
+        known["text"].add(digests["text"], text[:TEXT_KEPT], rank=len(text))
+        known["audio"].add(digests["audio"], clip.id)
+        known["speaker"].add(digests["speaker"], speaker)
+
+    def merge(self, other: "Inspection") -> None:
+        """Add what another inspection counted, of other clips.
+
+        Raises:
+            ValueError: if it was made with other settings.
+        """
+        if other.settings != self.settings:
+            raise ValueError(f"inspections with different settings: {self.settings} and {other.settings}")
+        for name in SUMS:
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        self.characters.update(other.characters)
+        for name in MERGED:
+            getattr(self, name).merge(getattr(other, name))
+        for part in PARTS:
+            self.part_clips[part].merge(other.part_clips[part])
+            self.part_samples[part].merge(other.part_samples[part])
+        for kind in Kind:
+            self.shown[kind].merge(other.shown[kind])
+        for script, examples in other.scripts.items():
+            self.scripts.setdefault(script, Examples()).merge(examples)
+
+    @property
+    def seconds(self) -> float:
+        """Of all audio that can be decoded."""
+        return self.samples / SAMPLING_RATE
+
+    def letters(self) -> dict[str, int]:
+        """Letters of each script, the most frequent first."""
+        counts: Counter[str] = Counter()
+        for character, count in self.characters.items():
+            script = script_of(character)
+            if script is not None:
+                counts[script] += count
+        return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
+
+    def usual_rates(self) -> tuple[int, int] | None:
+        """The bins of ``rates`` between which speech rates are usual; None for fewer than 50 clips.
+
+        Tukey's outer fences, three times the distance of the quartiles beyond them, in the logarithm of the rate; the
+        distance counts as a quarter of an octave at least, so that a corpus of one sentence has no outliers.
+        """
+        lower, upper = self.rates.quantile(0.25), self.rates.quantile(0.75)
+        if lower is None or upper is None or self.rates.total < CLIPS_FOR_RATES:
+            return None
+        reach = 3 * max(math.log(upper / lower), math.log(2) / 4)
+        return RATES.bin(lower * math.exp(-reach)), RATES.bin(upper * math.exp(reach))
+
+
+def language_digest(language: str) -> int:
+    return digest(language.encode("utf-8", "surrogatepass"))
+
+
+def example(clip: ClipFacts, detail: str) -> Example:
+    return Example(clip.id, clip.place, detail[:TEXT_KEPT], clip.text[:TEXT_KEPT])
+
+
+def inspect_records(records: Iterable[Record], settings: InspectionSettings) -> Inspection:
+    """Decode all the clips and add up what they show: the work of one process.
+
+    Raises:
+        DataError: if ``settings.tokenizer`` cannot be opened.
+    """
+    inspection = Inspection(settings)
+    with RecordingReader() as recordings:
+        for record in records:
+            inspection.add(examine(record, settings, recordings))
+    return inspection

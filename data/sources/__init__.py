@@ -1,0 +1,1 @@
+"""Rows of a data set: hub, files, folders, object stores."""

@@ -1,0 +1,299 @@
+"""Rows from a hub dataset, files or a folder, as one stream that can be split, shuffled by shard and resumed.
+
+Parquet files are read by :mod:`data.sources.parquet_rows`; this is the one place that touches the `datasets` library.
+"""
+
+import copy
+import csv
+import itertools
+import json
+import os
+import threading
+from collections.abc import Iterator
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .. import storage
+from ..audio.decoding import one_line
+from ..errors import DataError, nearest
+from . import hub
+from .config import DigitSpeech, SourceConfig
+from .parquet_rows import ParquetFiles, ParquetRows
+
+FILE_FORMATS = {".parquet": "parquet", ".arrow": "arrow", ".jsonl": "json", ".json": "json"}
+AUDIO_SUFFIXES = frozenset((".flac", ".wav", ".mp3", ".ogg", ".opus", ".aiff", ".aif", ".au", ".caf", ".w64"))
+
+
+class Source:
+    """The rows of a :class:`SourceConfig`, opened when first wanted.
+
+    Raises:
+        DataError: then, where files, folder, dataset or columns are missing, or there is no row.
+    """
+
+    def __init__(self, config: SourceConfig, name: str) -> None:
+        self.config = config
+        self.name = name
+        self.columns = config.columns
+
+    @cached_property
+    def audio_root(self) -> str:
+        """The folder that relative audio paths are relative to."""
+        if self.config.audio_root:
+            return self.config.audio_root
+        if self.config.folder:
+            return self.config.folder
+        if self.config.files or self.config.digits:
+            folders = {os.path.dirname(path) for path in self.files}
+            return (folders.pop() or ".") if len(folders) == 1 else "."
+        return "."
+
+    @cached_property
+    def files(self) -> list[str]:
+        """The files behind the globs, sorted; synthetic speech is made first, by one process at a time."""
+        if self.config.digits:
+            return synthesize(self.config.digits)
+        patterns = (self.config.files,) if isinstance(self.config.files, str) else self.config.files or ()
+        found: list[str] = []
+        for pattern in patterns:
+            try:
+                matches = storage.matching(pattern)
+            except storage.StorageError as error:
+                raise DataError(f"{self.name}.files: {error}") from error
+            if not matches:
+                place = "" if storage.is_remote(pattern) else f" (working folder {os.getcwd()})"
+                raise DataError(f"{self.name}.files: no file matches {pattern!r}{place}")
+            found += matches
+        unknown = [path for path in found if Path(path).suffix not in FILE_FORMATS]
+        if unknown:
+            raise DataError(f"{self.name}.files: {unknown[0]} is none of {', '.join(sorted(FILE_FORMATS))}")
+        formats = {FILE_FORMATS[Path(path).suffix] for path in found}
+        if len(formats) > 1:
+            raise DataError(f"{self.name}.files: one format at a time; these are {', '.join(sorted(formats))}")
+        return found
+
+    def row_count(self) -> int | None:
+        """Rows, where that is known without reading them all: Parquet footers and folders; else None."""
+        if self.config.keep or self.config.drop:
+            return None
+        rows = None
+        if self.config.folder:
+            rows = len(self.folder_rows)
+        elif self.parquet is not None:
+            rows = self.parquet.row_count
+        return rows if rows is None or self.config.max_utterances is None else min(rows, self.config.max_utterances)
+
+    @cached_property
+    def parquet(self) -> ParquetFiles | None:
+        """The row groups, where the source is Parquet files."""
+        if self.config.hub or self.config.folder or FILE_FORMATS[Path(self.files[0]).suffix] != "parquet":
+            return None
+        return ParquetFiles(self.files, self.name)
+
+    @cached_property
+    def folder_rows(self) -> list[dict[str, Any]]:
+        return read_folder(Path(self.config.folder or ""), self.name, self.columns.audio, self.columns.text)
+
+    @cached_property
+    def stream(self) -> Any:
+        """The `datasets.IterableDataset` of what is not Parquet files, audio undecoded."""
+        import datasets
+
+        datasets.disable_progress_bars()
+        datasets.utils.tqdm.set_lock(threading.RLock())  # its own is a semaphore, which a worker that is ended leaves
+        config = self.config
+        if config.folder:
+            rows = self.folder_rows
+            try:
+                table = datasets.Dataset.from_list(rows)
+            except Exception as error:  # a column of numbers and text
+                raise DataError(f"{self.name}: cannot read {config.described}: {one_line(error)}") from error
+            stream = table.to_iterable_dataset(num_shards=min(64, len(table)))
+        elif config.hub:
+            wanted = {"name": config.name, "split": config.split, "revision": config.revision}
+            stream = hub.open_stream(config.hub, wanted, self.name)
+        else:
+            kind = FILE_FORMATS[Path(self.files[0]).suffix]
+            try:
+                stream = datasets.load_dataset(kind, data_files={"train": self.files}, split="train", streaming=True)
+            except Exception as error:  # the library raises many kinds; the reason is in the message
+                raise DataError(f"{self.name}: cannot open {config.described}: {one_line(error)}") from error
+        for column, feature in (stream.features or {}).items():
+            if isinstance(feature, datasets.Audio):
+                stream = stream.cast_column(column, datasets.Audio(decode=False))
+        return stream
+
+    def at_commit(self) -> "Source":
+        """The same source at the commit that its revision is now, so that it is the same whenever it is opened."""
+        config = self.config
+        if not config.hub or os.path.isdir(config.hub) or hub.is_offline():
+            return self
+        commit = hub.commit_of(config.hub, config.revision, self.name)
+        return Source(config.model_copy(update={"revision": commit}), self.name)
+
+    def first_row(self) -> dict[str, Any]:
+        """The stream's first row.
+
+        Raises:
+            DataError: where there is none.
+        """
+        stream = self.stream
+        try:
+            first = next(iter(stream), None)
+        except Exception as error:
+            raise DataError(f"{self.name}: cannot read {self.config.described}: {one_line(error)}") from error
+        if first is None:
+            raise DataError(f"{self.name}: {self.config.described} has no rows")
+        return first
+
+    @cached_property
+    def column_names(self) -> list[str]:
+        """The stream's columns, of the first row where the format does not say."""
+        return list(self.stream.features or self.first_row())
+
+    @cached_property
+    def dataset(self) -> Any:
+        """The stream, columns checked."""
+        for key, column in self.named_columns:
+            if column not in self.column_names:
+                raise DataError(
+                    f"{self.name}.{key}: {self.config.described} has no column {column!r}"
+                    f"{nearest(column, self.column_names)}; it has {', '.join(sorted(self.column_names))}"
+                )
+        return self.stream
+
+    @property
+    def named_columns(self) -> list[tuple[str, str]]:
+        """The columns that the config names, each after its key."""
+        named = [(f"columns.{key}", value) for key, value in self.columns.model_dump().items() if value]
+        return named + [(f"{key}.{name}", name) for key in ("keep", "drop") for name in getattr(self.config, key)]
+
+    def check_columns(self) -> None:
+        """Open the source, and see that it has rows and the columns that the config names."""
+        if self.parquet is None:
+            self.first_row()
+            self.dataset  # noqa: B018 - checks them
+        elif self.parquet.row_count == 0:
+            raise DataError(f"{self.name}: {self.config.described} has no rows")
+        else:
+            self.parquet.check_columns(self.named_columns)
+
+    def lane(self, lane: int, lanes: int, shard_seed: int | None) -> Any:
+        """The part of the stream that lane ``lane`` of ``lanes`` reads, shards in an order drawn from the seed.
+
+        With ``max_utterances`` it is the same utterances whatever the seed. The part's ``state_dict()`` is where it
+        stands, once a row was taken; its ``load_state_dict()`` goes there.
+        """
+        limit, filtered = self.config.max_utterances, bool(self.config.keep or self.config.drop)
+        if self.parquet is not None:
+            # What a filter leaves is not known beforehand: each lane takes its share of every lanes-th row.
+            spread = limit is not None and filtered
+            pieces = self.parquet.pieces(lane, lanes, shard_seed, None if filtered else limit, spread)
+            return ParquetRows(self.parquet, pieces, sorted({column for _, column in self.named_columns}))
+        from datasets.distributed import split_dataset_by_node
+
+        stream = copy.deepcopy(self.dataset)  # lanes must not share the place they have reached
+        if shard_seed is not None and limit is None:
+            # shuffle() would also send rows through a buffer that a state cannot hold, and from 5.x interleave shards.
+            generator = np.random.default_rng(shard_seed)
+            stream._ex_iterable = stream._ex_iterable.shuffle_data_sources(generator)
+        return split_dataset_by_node(stream, rank=lane, world_size=lanes) if lanes > 1 else stream
+
+    def is_kept(self, row: dict[str, Any]) -> bool:
+        """Whether ``keep`` and ``drop`` let the row through; values are compared as text."""
+        keep, drop = self.config.keep, self.config.drop
+        return all(str(row[column]) in map(str, values) for column, values in keep.items()) and not any(
+            str(row[column]) in map(str, values) for column, values in drop.items()
+        )
+
+    def read(self, stream: Any) -> Iterator[dict[str, Any]]:
+        """The rows of a stream, or of a lane of it, that ``keep`` and ``drop`` let through.
+
+        Raises:
+            DataError: where the stream cannot be read on; not every file is looked at before.
+        """
+        try:
+            yield from filter(self.is_kept, stream)
+        except DataError:
+            raise
+        except Exception as error:  # the library raises many kinds; the reason is in the message
+            raise DataError(f"{self.name}: cannot read {self.config.described}: {one_line(error)}") from error
+
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """All rows in order, filtered and limited: for evaluation."""
+        stream = self.dataset if self.parquet is None else ParquetRows(self.parquet, self.parquet.pieces())
+        return itertools.islice(self.read(stream), self.config.max_utterances)
+
+
+def synthesize(config: DigitSpeech) -> list[str]:
+    """The Parquet files of synthetic speech, spoken and then prepared as any corpus is, if they are not there yet."""
+    from filelock import FileLock
+
+    from ..digit_speech import TRAINING_VOICES, UNSEEN_VOICES, synthesize_digit_corpus
+    from ..preparation.prepare import prepare
+    from ..preparation.settings import CorpusSettings, PrepareSettings
+
+    folder = Path(config.folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    voices = TRAINING_VOICES if config.voices == "training" else UNSEEN_VOICES
+    output = folder / config.split
+    with FileLock(folder / ".lock"):
+        spoken = synthesize_digit_corpus(
+            folder / "spoken",
+            utterances=config.utterances,
+            voices=voices,
+            seed=config.seed,
+            shards=min(4, config.utterances),
+            split=config.split,
+            warp=config.warp,
+        )
+        manifest = output / "manifest.json"
+        if not manifest.exists() or manifest.stat().st_mtime < max(path.stat().st_mtime for path in spoken):
+            corpus = CorpusSettings(input=str(folder / "spoken" / f"{config.split}-*.parquet"))
+            prepare(PrepareSettings(corpus=corpus, output=str(output), shares={config.split: 1.0}), overwrite=True)
+    return storage.matching(str(output / f"{config.split}-*.parquet"))
+
+
+def read_folder(folder: Path, name: str, audio_column: str, text_column: str) -> list[dict[str, Any]]:
+    """Rows of a folder of recordings: metadata.jsonl or .csv with file_name, or a .txt beside each recording."""
+    if not folder.is_dir():
+        raise DataError(f"{name}.folder: {folder} is not a folder")
+    rows: list[dict[str, Any]] = []
+    for metadata in (folder / "metadata.jsonl", folder / "metadata.csv"):
+        if not metadata.exists():
+            continue
+        try:
+            with metadata.open(encoding="utf-8-sig", newline="") as file:  # spreadsheets begin with a byte-order mark
+                is_csv = metadata.suffix == ".csv"
+                records = csv.DictReader(file) if is_csv else map(json.loads, filter(str.strip, file))
+                for number, record in enumerate(records, start=1):
+                    rows.append(folder_row(record, f"{metadata}: row {number}", audio_column))
+        except (csv.Error, json.JSONDecodeError, UnicodeDecodeError) as error:
+            raise DataError(f"{metadata}: after row {len(rows)}: {one_line(error)}") from None
+        return rows
+    for path in sorted(folder.rglob("*")):
+        transcript = path.with_suffix(".txt")
+        if path.suffix.lower() in AUDIO_SUFFIXES and transcript.exists():
+            relative = path.relative_to(folder)
+            try:
+                text = transcript.read_text(encoding="utf-8-sig").strip()
+            except UnicodeDecodeError as error:
+                raise DataError(f"{transcript}: {one_line(error)}") from None
+            rows.append({audio_column: str(relative), text_column: text, "id": relative.with_suffix("").as_posix()})
+    if not rows:
+        raise DataError(f"{name}.folder: {folder} has no metadata.jsonl, no metadata.csv and no recording with a .txt")
+    return rows
+
+
+def folder_row(record: Any, place: str, audio_column: str) -> dict[str, Any]:
+    """A row from a line of metadata, its ``file_name`` as audio and, without suffix, as id."""
+    if not isinstance(record, dict) or not isinstance(record.get("file_name"), str):
+        found = ", ".join(map(str, record)) if isinstance(record, dict) else repr(record)
+        raise DataError(f"{place} has no file_name; it has {found}")
+    if None in record:
+        raise DataError(f"{place} has more fields than the header; a text with a comma wants quotes")
+    path = record.pop("file_name")
+    return {audio_column: path, "id": Path(path).with_suffix("").as_posix()} | record

@@ -1,0 +1,157 @@
+"""YAML files and command-line overrides to a :class:`RunConfig`, with messages that name the key at fault."""
+
+import difflib
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from data.config import ONE_SOURCE, SEVERAL_SOURCES
+
+from .reference import inner_model
+from .run import RunConfig
+
+
+class ConfigError(ValueError):
+    """A config or an argument that cannot be right; the message names it, its value and what would be right."""
+
+
+class _UniqueKeyLoader(yaml.SafeLoader):
+    """YAML where a key that stands twice is an error, and 1e-5 is a number."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
+        keys = [
+            self.construct_object(key, deep=True)  # type: ignore[no-untyped-call]
+            for key, _ in node.value
+            if key.tag != "tag:yaml.org,2002:merge"
+        ]
+        twice = {str(key) for key in keys if keys.count(key) > 1}
+        if twice:
+            raise yaml.constructor.ConstructorError(None, None, f"{min(twice)!r} stands twice", node.start_mark)
+        return super().construct_mapping(node, deep)
+
+
+_UniqueKeyLoader.add_implicit_resolver(  # YAML 1.1 takes 1e-5, without a point, for text
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
+)
+
+
+def read_yaml(path: Path, children: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """A config file as nested dicts, with the files it ``extends`` merged beneath it."""
+    if path.resolve() in children:
+        raise ConfigError(f"{path} extends itself")
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"cannot read the config {path}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"the config {path} is not UTF-8 text") from None
+    try:
+        values = yaml.load(text, _UniqueKeyLoader)  # noqa: S506 - a SafeLoader
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: a date of no calendar
+        raise ConfigError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path} must hold keys and values, not {type(values).__name__}")
+    parent = values.pop("extends", None)
+    if parent is None:
+        return values
+    if not (path.parent / str(parent)).exists():
+        raise ConfigError(f"{path}: extends {parent!r}, which is not beside it")
+    return merge(read_yaml(path.parent / str(parent), (*children, path.resolve())), values)
+
+
+def merge(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    """Values of ``above`` over those of ``below``, mapping by mapping."""
+    merged = dict(below)
+    for key, value in above.items():
+        old = merged.get(key)
+        merged[key] = merge(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
+    return merged
+
+
+def flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested mappings as one, keys joined by dots."""
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        flat |= flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return flat
+
+
+def apply_overrides(values: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+    """``key.path=value`` from the command line; values are read as YAML."""
+    for override in overrides:
+        path, equals, text = override.partition("=")
+        if not equals or not path:
+            raise ConfigError(f"override {override!r} must look like training.steps=1000")
+        try:
+            value = yaml.load(text, _UniqueKeyLoader) if text else None  # noqa: S506
+        except (yaml.YAMLError, ValueError):
+            raise ConfigError(f"override {override!r}: the value is not YAML") from None
+        nested: Any = value
+        for key in reversed(path.split(".")):
+            nested = {key: nested}
+        values = merge(values, nested)
+    return values
+
+
+def load_config(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
+    """The config of a file, overrides applied.
+
+    Raises:
+        ConfigError: if the file cannot be read, a key is unknown, a value has the wrong type or fields disagree.
+    """
+    values = apply_overrides(read_yaml(Path(path)), overrides)
+    try:
+        return RunConfig.model_validate(values)
+    except ValidationError as error:
+        problems = [describe(problem) for problem in error.errors()]
+        raise ConfigError(f"{path}: " + "; ".join(dict.fromkeys(problems))) from None
+
+
+SHAPES = {  # what pydantic calls by Python's names
+    "tuple_type": "a list, written like [a, b]",
+    "dict_type": "keys with values",
+    "model_type": "keys with values",
+    "model_attributes_type": "keys with values",
+}
+
+
+def describe(problem: Any) -> str:
+    """One of pydantic's findings in a line: the key's path, its value, what would be right."""
+    types = (ONE_SOURCE, SEVERAL_SOURCES)
+    location = [
+        str(part) for part in problem["loc"] if part not in types and not str(part).startswith(("tuple[", "function-"))
+    ]
+    path = ".".join(location)
+    if problem["type"] == "extra_forbidden":
+        known = fields_at(location[:-1])
+        match = difflib.get_close_matches(location[-1], known, n=1, cutoff=0.5)
+        right = f"did you mean {match[0]!r}?" if match else f"known here: {', '.join(known)}"
+        return f"unknown key {path}; {right}"
+    if problem["type"] == "missing" and location[-1].isdigit():
+        return f"{'.'.join(location[:-1])} is too short: value {int(location[-1]) + 1} is missing"
+    if problem["type"] == "missing":
+        return f"{path} is missing"
+    if problem["type"] in SHAPES:
+        return f"{path} is {problem['input']!r}: it must be {SHAPES[problem['type']]}"
+    message = problem["msg"].removeprefix("Value error, ")
+    if problem["type"] == "value_error":
+        return f"{path}: {message}" if path else message
+    return f"{path} is {problem['input']!r}: {message[0].lower()}{message[1:]}"
+
+
+def fields_at(location: list[str]) -> list[str]:
+    """The keys that a config has at a path."""
+    model: Any = RunConfig
+    for part in location:
+        if not part.isdigit():  # which of several sources
+            model = inner_model(model.model_fields[part].annotation)
+    return list(model.model_fields)
+
+
+def dump_config(config: RunConfig) -> str:
+    """The resolved config as YAML that :func:`load_config` reads back to the same."""
+    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)

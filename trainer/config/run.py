@@ -1,0 +1,250 @@
+"""A run's whole configuration: typed, frozen, checked across fields before anything is loaded."""
+
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+
+from data.config import DataConfig, Section
+
+from .evaluation import EvaluationConfig
+from .model import ModelConfig
+from .noise_loss import NoiseConfig
+from .performance import PerformanceConfig
+
+
+class TrainingConfig(Section):
+    """How long and in what portions. A step is one optimizer update."""
+
+    steps: int = Field(gt=0)
+    batch_size: int = Field(8, gt=0, description="utterances of one microbatch on one process")
+    batch_seconds: float | None = Field(
+        None,
+        gt=0,
+        description="padded audio seconds of one microbatch: utterances x the longest; batch_size is then the most "
+        "utterances",
+    )
+    accumulation: int = Field(1, gt=0, description="microbatches of one step on each process")
+    max_gradient_norm: float = Field(1.0, ge=0, description="gradients are clipped to it; 0 leaves them alone")
+    seed: int = Field(0, ge=0)
+
+
+class OptimizerConfig(Section):
+    """AdamW, and a learning rate that warms up linearly and then follows ``schedule``."""
+
+    name: Literal["auto", "adamw", "adamw_8bit", "paged_adamw", "paged_adamw_8bit", "cpu_adam"] = Field(
+        "auto",
+        description="auto: adamw, or cpu_adam under engine.cpu_offload; 8bit: bitsandbytes' states in 8 bits; paged: "
+        "states that move to CPU memory when the GPU's is full; cpu_adam: DeepSpeed's, for offloaded states",
+    )
+    learning_rate: float = Field(
+        1e-5, gt=0, description="or a mapping from strategies to rates; without it, the strategy's own: 3e-4 for lora"
+    )
+    encoder_learning_rate: float | None = Field(None, gt=0, description="likewise; without it, learning_rate")
+    new_modules_learning_rate: float | None = Field(
+        None,
+        gt=0,
+        description="likewise, for the second attention and the gate, which start as a copy: a larger rate makes them "
+        "differ",
+    )
+    primary_frozen_steps: int = Field(
+        0,
+        ge=0,
+        description="a first stage of so many steps in which the second attention and the gate alone are trained: the "
+        "rates of all else are 0. It takes no less time or memory",
+    )
+    warmup_steps: int = Field(0, ge=0)
+    schedule: Literal["linear", "cosine", "constant"] = "linear"
+    final_share: float = Field(0.1, ge=0, le=1, description="share of the learning rate left at the last step")
+    weight_decay: float = Field(
+        0.0, ge=0, description="on matrices, LoRA's too; not on norms, biases, embeddings and gates"
+    )
+    betas: tuple[float, float] = (0.9, 0.999)
+    epsilon: float = Field(1e-8, gt=0)
+
+
+class EngineConfig(Section):
+    """What runs the model. The number of processes is the launcher's affair."""
+
+    zero_stage: Literal[0, 1, 2, 3] = Field(0, description="DeepSpeed ZeRO; 0: one process or DDP, without DeepSpeed")
+    cpu_offload: Literal["none", "optimizer", "parameters"] = Field(
+        "none", description="optimizer: its states in CPU memory (ZeRO 1 to 3); parameters: them too (ZeRO 3)"
+    )
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = Field("auto", description="auto: bf16 on GPUs that have it")
+    timeout_minutes: float = Field(30, gt=0, description="how long a collective waits before the run ends in an error")
+
+    @model_validator(mode="after")
+    def offload_needs_its_stage(self) -> "EngineConfig":
+        if self.cpu_offload == "optimizer" and self.zero_stage == 0:
+            raise ValueError("cpu_offload is 'optimizer', which needs zero_stage 1, 2 or 3; it is 0")
+        if self.cpu_offload == "parameters" and self.zero_stage != 3:
+            raise ValueError(f"cpu_offload is 'parameters', which needs zero_stage 3; it is {self.zero_stage}")
+        return self
+
+
+class CheckpointConfig(Section):
+    """Resumable checkpoints; ``best/`` and ``final/`` are written whatever these say."""
+
+    every_steps: int = Field(1000, gt=0)
+    keep: int = Field(2, gt=0, description="the latest so many")
+
+
+class LoggingConfig(Section):
+    """metrics.jsonl, TensorBoard and the progress bar."""
+
+    every_steps: int = Field(10, gt=0)
+    record_batches: bool = Field(False, description="write the ids of every batch to batches_rank*.jsonl")
+
+
+# Where the config names none: low enough for every size. The recipes have what suits each.
+LEARNING_RATES: dict[str, float] = {
+    "full": 1e-5,
+    "frozen_encoder": 1e-5,
+    "frozen_primary": 1e-4,
+    "selective": 2e-5,
+    "lora": 3e-4,
+    "qlora": 3e-4,
+}
+
+
+class RunConfig(Section):
+    """Everything that defines a run."""
+
+    output_dir: str
+    model: ModelConfig
+    data: DataConfig
+    training: TrainingConfig
+    optimizer: OptimizerConfig = OptimizerConfig()
+    noise: NoiseConfig = NoiseConfig()
+    engine: EngineConfig = EngineConfig()
+    performance: PerformanceConfig = PerformanceConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+    checkpoints: CheckpointConfig = CheckpointConfig()
+    logging: LoggingConfig = LoggingConfig()
+
+    @model_validator(mode="before")
+    @classmethod
+    def rates_of_the_strategy(cls, values: Any) -> Any:
+        """Of rates that are given by strategy, this strategy's; the first also where none is given."""
+        if not isinstance(values, dict) or not isinstance(values.get("model"), dict):
+            return values
+        model, optimizer = values["model"], values.get("optimizer") or {}
+        strategy = model.get("strategy", "full")
+        if not isinstance(optimizer, dict) or not isinstance(strategy, str) or strategy not in LEARNING_RATES:
+            return values  # told when the fields are looked at
+        rates = dict(optimizer)
+        for key in ("learning_rate", "encoder_learning_rate", "new_modules_learning_rate"):
+            if isinstance(rates.get(key), dict):
+                unknown = [name for name in rates[key] if name not in LEARNING_RATES]
+                if unknown:
+                    known = ", ".join(LEARNING_RATES)
+                    raise ValueError(f"optimizer.{key} has a rate for {unknown[0]!r}; the strategies are {known}")
+                rates[key] = rates[key].get(strategy)
+                has_none = model.get("dual_attention") is False and not model.get("wider_feed_forward")
+                if key == "new_modules_learning_rate" and has_none:
+                    rates[key] = None
+        if rates.get("learning_rate") is None:
+            rates["learning_rate"] = LEARNING_RATES[strategy]
+        return values | {"optimizer": rates}
+
+    @model_validator(mode="after")
+    def strategy_agrees(self) -> "RunConfig":
+        model, optimizer = self.model, self.optimizer
+        if model.strategy == "qlora" and self.engine.zero_stage == 3:
+            raise ValueError(
+                "model.strategy is 'qlora' and engine.zero_stage is 3, which spreads quantised weights but not "
+                "their scales, and holds those in 8 bits whole on every rank: take zero_stage 2, or strategy lora"
+            )
+        without = not (model.dual_attention or model.wider_feed_forward)
+        for key in ("new_modules_learning_rate", "primary_frozen_steps"):
+            if getattr(optimizer, key) and without:
+                raise ValueError(f"optimizer.{key} does nothing where model.dual_attention is false: take it out")
+        if optimizer.primary_frozen_steps and model.strategy == "frozen_primary":
+            raise ValueError(
+                "optimizer.primary_frozen_steps does nothing where model.strategy is 'frozen_primary': take it out"
+            )
+        if optimizer.primary_frozen_steps > self.training.steps:
+            raise ValueError(
+                f"optimizer.primary_frozen_steps ({optimizer.primary_frozen_steps}) must not be above training.steps "
+                f"({self.training.steps}); to freeze it for good, choose model.strategy: frozen_primary"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def noise_loss_has_its_object(self) -> "RunConfig":
+        if self.noise.loss_weight and not self.model.dual_attention:
+            raise ValueError(
+                f"noise.loss_weight is {self.noise.loss_weight:g}, for second attentions, which model.dual_attention: "
+                "false has not: take it out"
+            )
+        if self.noise.loss_warmup_steps and self.noise.loss_warmup_steps >= self.training.steps:
+            raise ValueError(
+                f"noise.loss_warmup_steps ({self.noise.loss_warmup_steps}) must be below training.steps "
+                f"({self.training.steps})"
+            )
+        for key in ("loss_warmup_steps", "loss_frames", "loss_layers"):
+            if getattr(self.noise, key) != type(self.noise).model_fields[key].default and not self.noise.loss_weight:
+                raise ValueError(f"noise.{key} does nothing where noise.loss_weight is 0: take it out")
+        augmentation = self.data.augmentation
+        if self.noise.loss_weight and not (augmentation and augmentation.knows_noise):
+            raise ValueError(
+                f"noise.loss_weight is {self.noise.loss_weight:g}, but nothing adds noise that is known: give "
+                "data.augmentation a noise_share, babble_share, competing_share or silence_is_noise, or take it out"
+            )
+        if self.noise.loss_frames == "speech" and augmentation and augmentation.silence_is_noise:
+            raise ValueError(
+                "noise.loss_frames is 'speech', where data.augmentation.silence_is_noise says nothing: take one out"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def encoder_can_be_cached(self) -> "RunConfig":
+        if self.performance.cache_encoder is None:
+            return self
+        if self.model.trains_encoder:
+            raise ValueError(
+                f"performance.cache_encoder is given, but model.strategy {self.model.strategy!r} trains the encoder "
+                "here, whose output then changes: take it out, or choose frozen_encoder"
+            )
+        if self.model.dropout:
+            raise ValueError(
+                f"performance.cache_encoder is given and model.dropout is {self.model.dropout:g}: the encoder would "
+                "say something else each time; set dropout to 0, or take the cache out"
+            )
+        if self.model.secondary_layer is not None:
+            raise ValueError(
+                "performance.cache_encoder is given, and keeps the encoder's output alone, but model.secondary_layer "
+                "reads another layer: take one of them out"
+            )
+        if self.data.augmentation is not None:
+            raise ValueError(
+                "performance.cache_encoder is given, but data.augmentation makes each utterance sound otherwise in "
+                "each epoch: take one of them out"
+            )
+        if self.engine.zero_stage == 3:
+            raise ValueError(
+                "performance.cache_encoder is given and engine.zero_stage is 3, under which all ranks must run the "
+                "encoder at the same time: take zero_stage 2, or the cache out"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def fields_agree(self) -> "RunConfig":
+        if self.optimizer.warmup_steps >= self.training.steps and self.optimizer.warmup_steps:
+            raise ValueError(
+                f"optimizer.warmup_steps ({self.optimizer.warmup_steps}) must be below training.steps "
+                f"({self.training.steps})"
+            )
+        if self.data.workers and self.data.lanes and self.data.lanes % self.data.workers:
+            raise ValueError(f"data.lanes ({self.data.lanes}) must be a multiple of data.workers ({self.data.workers})")
+        seconds = self.training.batch_seconds
+        if seconds is not None and seconds < self.data.max_seconds:
+            raise ValueError(
+                f"training.batch_seconds ({seconds:g}) must be at least data.max_seconds ({self.data.max_seconds:g}): "
+                "the longest clip must fit a microbatch"
+            )
+        if seconds is not None and self.model.encoder_padding == "window":
+            raise ValueError(
+                "training.batch_seconds goes with model.encoder_padding: clip; under window every clip takes 30 s, and "
+                "training.batch_size alone says what a microbatch takes"
+            )
+        return self

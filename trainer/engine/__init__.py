@@ -1,0 +1,1 @@
+"""What runs the model: Accelerate, DeepSpeed, optimizers, devices, signals."""

@@ -1,0 +1,169 @@
+"""AdamW in its several makes, its parameter groups, and the learning rates of a step.
+
+The rates are a pure function of the step and the config, so that resuming needs no scheduler. What DeepSpeed must be
+told of an optimizer stands in engine.py.
+"""
+
+import importlib.util
+import math
+import os
+import shutil
+import sys
+from typing import Any
+
+import torch
+from torch import nn
+
+from ..config.reading import ConfigError
+from ..config.run import OptimizerConfig, RunConfig
+
+BITSANDBYTES = {"adamw_8bit": "AdamW8bit", "paged_adamw": "PagedAdamW", "paged_adamw_8bit": "PagedAdamW8bit"}
+FUSED = ("cpu", "cuda")  # devices with a fused AdamW; on CPUs it is five times as fast as the default
+
+
+def optimizer_name(config: RunConfig) -> str:
+    """The optimizer that a run uses: ``auto`` is cpu_adam where its states are offloaded, else adamw."""
+    if config.optimizer.name == "auto":
+        return "adamw" if config.engine.cpu_offload == "none" else "cpu_adam"
+    return config.optimizer.name
+
+
+def check_optimizer(config: RunConfig) -> None:
+    """Whether this machine and the config's engine can run its optimizer; nothing is loaded.
+
+    Raises:
+        ConfigError: if a library, a GPU or a compiler is missing, or an option would do nothing.
+    """
+    settings, offload = config.optimizer, config.engine.cpu_offload
+    name = optimizer_name(config)
+    told = f"optimizer.name is {settings.name!r}"
+    if name in BITSANDBYTES:
+        if offload != "none":
+            raise ConfigError(
+                f"{told}, which is for states on the GPU, but engine.cpu_offload is {offload!r}: take cpu_adam, or "
+                "cpu_offload none"
+            )
+        if name.startswith("paged") and not torch.cuda.is_available():
+            raise ConfigError(f"{told}, whose states move between GPU and CPU memory: it needs a CUDA GPU; take adamw")
+        if importlib.util.find_spec("bitsandbytes") is None:
+            raise ConfigError(f"{told}, which needs bitsandbytes: pip install bitsandbytes, or take adamw")
+    if name == "cpu_adam":
+        if offload == "none":
+            raise ConfigError(f"{told}, which needs engine.cpu_offload: optimizer or parameters; it is 'none'")
+        missing = [tool for tool in (os.environ.get("CXX", "c++"), "ninja") if shutil.which(tool, path=tools()) is None]
+        if missing and importlib.util.find_spec("deepspeed.ops.adam.cpu_adam_op") is None:
+            raise ConfigError(
+                f"engine.cpu_offload is {offload!r}, whose optimizer cpu_adam DeepSpeed compiles at its first use: "
+                f"{' and '.join(missing)} cannot be found; install it, or set optimizer.name: adamw"
+            )
+    if settings.encoder_learning_rate is not None and not config.model.trains_encoder:
+        raise ConfigError(
+            f"optimizer.encoder_learning_rate is {settings.encoder_learning_rate:g}, but nothing of the encoder is "
+            f"trained (model.strategy is {config.model.strategy!r}): take it out"
+        )
+
+
+def tools() -> str:
+    """Where programs are looked for: also beside this Python, whose environment need not be activated."""
+    return os.pathsep.join((os.environ.get("PATH", ""), os.path.dirname(sys.executable)))
+
+
+def decays(name: str, parameter: nn.Parameter) -> bool:
+    """Weight decay is for matrices, LoRA's among them; norms, biases, embeddings and gates stay out of it."""
+    return parameter.ndim > 1 and "embed_" not in name and ".gate." not in name and "proj_out" not in name
+
+
+def learning_rates(config: OptimizerConfig) -> dict[str, float]:
+    """The peak learning rate of each group."""
+    return {
+        "encoder": config.encoder_learning_rate or config.learning_rate,
+        "decoder": config.learning_rate,
+        "new_modules": config.new_modules_learning_rate or config.learning_rate,
+    }
+
+
+def parameter_groups(model: Any, config: OptimizerConfig) -> list[dict[str, Any]]:
+    """Trained parameters by what they belong to and by weight decay (with, without).
+
+    A group's ``name`` is ``encoder``, ``decoder`` (adapters are counted with what they adapt) or ``new_modules`` (the
+    second attentions and gates).
+    """
+    new, rates = set(model.new_modules()), learning_rates(config)
+    groups: dict[tuple[str, bool], dict[str, Any]] = {}
+    for full_name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            name = "encoder" if full_name.startswith("model.encoder.") else "decoder"
+            name = "new_modules" if full_name in new else name
+            decay = decays(full_name, parameter)
+            start = {"params": [], "lr": rates[name], "weight_decay": config.weight_decay if decay else 0.0}
+            groups.setdefault((name, decay), start | {"name": name})["params"].append(parameter)
+    return list(groups.values())
+
+
+def build_optimizer(model: Any, config: RunConfig, device: torch.device) -> torch.optim.Optimizer:
+    """The optimizer of a run, before the engine takes it; the model may still lie elsewhere than on ``device``.
+
+    Raises:
+        ConfigError: if its library cannot be imported or compiled.
+    """
+    settings, name = config.optimizer, optimizer_name(config)
+    groups = parameter_groups(model, settings)
+    if name == "adamw":
+        fused = device.type in FUSED
+        return torch.optim.AdamW(groups, settings.learning_rate, settings.betas, settings.epsilon, fused=fused)
+    kind = cpu_adam if name == "cpu_adam" else bitsandbytes_optimizer
+    return kind(name, groups, {"lr": settings.learning_rate, "betas": settings.betas, "eps": settings.epsilon})
+
+
+def bitsandbytes_optimizer(name: str, groups: list[dict[str, Any]], options: dict[str, Any]) -> torch.optim.Optimizer:
+    """One whose states have 8 bits (those of under 4,096 numbers have 32) or move between GPU and CPU memory."""
+    from modeling.quantization import QuantizationError, import_bitsandbytes
+
+    try:
+        library = import_bitsandbytes(f"optimizer.name is {name!r}, which needs")
+    except QuantizationError as error:
+        raise ConfigError(str(error)) from None
+    return getattr(library.optim, BITSANDBYTES[name])(groups, **options)
+
+
+def cpu_adam(name: str, groups: list[dict[str, Any]], options: dict[str, Any]) -> torch.optim.Optimizer:
+    """DeepSpeed's AdamW for parameters in CPU memory, compiled at its first use on a machine."""
+    from deepspeed.ops.adam import DeepSpeedCPUAdam
+
+    os.environ["PATH"] = tools()
+    try:
+        return DeepSpeedCPUAdam(groups, adamw_mode=True, **options)
+    except (RuntimeError, OSError, ImportError) as error:
+        reason = str(error.__cause__ or error).strip().splitlines()[0]
+        raise ConfigError(
+            f"optimizer.name is {name!r}, which DeepSpeed could not compile: {reason}; set optimizer.name: adamw"
+        ) from error
+
+
+def learning_rate_share(step: int, steps: int, config: OptimizerConfig) -> float:
+    """Share of the peak learning rate at update ``step`` (1 the first): linear warm-up, then the schedule's decay."""
+    warmup = config.warmup_steps
+    if step <= warmup:
+        return step / warmup
+    if config.schedule == "constant":
+        return 1.0
+    progress = min(1.0, (step - warmup) / max(1, steps - warmup))
+    decayed = 1.0 - progress if config.schedule == "linear" else 0.5 * (1.0 + math.cos(math.pi * progress))
+    return config.final_share + (1.0 - config.final_share) * decayed
+
+
+def set_learning_rates(optimizer: Any, config: OptimizerConfig, step: int, steps: int) -> None:
+    """Give each group its rate at update ``step`` (1 the first) by the config of now, which a resumed run may have
+    changed; in the first stage, none to what is Whisper's own."""
+    rates, share = learning_rates(config), learning_rate_share(step, steps, config)
+    for group in optimizer.param_groups:
+        waits = step <= config.primary_frozen_steps and group["name"] != "new_modules"
+        group["lr"] = 0.0 if waits else rates[group["name"]] * share
+
+
+def logged_learning_rates(optimizer: Any) -> dict[str, float]:
+    """``learning_rate``, the decoder's where it is trained; where groups differ, also ``learning_rate_<group>``."""
+    rates = {group["name"]: group["lr"] for group in optimizer.param_groups}
+    first = next(name for name in ("decoder", "encoder", "new_modules") if name in rates)
+    named = {f"learning_rate_{name}": rate for name, rate in rates.items()} if len(set(rates.values())) > 1 else {}
+    return {"learning_rate": rates[first]} | named

@@ -1,0 +1,1 @@
+"""Decoding and counting errors, in training and from a checkpoint."""

@@ -1,0 +1,150 @@
+"""Word and character error rate of a checkpoint on a split of a config's data, alone or beside plain Whisper."""
+
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+from data.sources.source import Source
+
+from ..config.reading import ConfigError
+from ..config.run import RunConfig
+from ..engine.accelerator import build_accelerator, end_engine
+from .evaluator import Evaluation, check_evaluation, check_positions
+from .report import BASELINE, write_evaluation
+
+
+def run_config_of(checkpoint: str) -> Path:
+    """The config of the run that a checkpoint folder such as ``runs/medium/best`` belongs to.
+
+    Raises:
+        ConfigError: if there is none beside it.
+        CheckpointError: if that is because it is no checkpoint.
+    """
+    path = Path(checkpoint).resolve().parent / "config.yaml"
+    if not path.exists():
+        from modeling.checkpoints import check_name, checkpoint_kind
+
+        check_name(checkpoint)
+        if Path(checkpoint).is_dir():
+            checkpoint_kind(checkpoint)  # a run's folder instead of its best/ is told so
+        raise ConfigError(f"--config is missing, and {checkpoint} does not lie in a run's folder")
+    return path
+
+
+def output_folder(config: RunConfig, checkpoint: str, split: str | None, output: str | None) -> Path | None:
+    """Where an evaluation is written: ``output``; without it, in the run's folder; None for a checkpoint of no run."""
+    if output is not None:
+        return Path(output)
+    folder = Path(checkpoint).resolve()
+    if not folder.is_dir() or not (folder.parent / "config.yaml").exists():
+        return None
+    return folder.parent / "evaluations" / f"{folder.name}_{chosen_split(config, split)}"
+
+
+def chosen_split(config: RunConfig, split: str | None) -> str:
+    return split or ("test" if config.data.test else "validation")
+
+
+def open_split(config: RunConfig, split: str) -> Source:
+    """The source of a split, columns checked.
+
+    Raises:
+        ConfigError, DataError: if there is none, or it cannot be evaluated on as the config says.
+    """
+    source_config = getattr(config.data, split)
+    if source_config is None:
+        there = [name for name in ("train", "validation", "test") if getattr(config.data, name)]
+        raise ConfigError(f"the config has no data.{split} to evaluate on; it has {', '.join(there)}")
+    if isinstance(source_config, tuple):
+        raise ConfigError(f"data.{split} is a list of sources, mixed without end: evaluate one of them as data.test")
+    source = Source(source_config, f"data.{split}")
+    source.check_columns()
+    check_evaluation(config, source)
+    return source
+
+
+def plain_checkpoint(config: RunConfig) -> tuple[str, str | None]:
+    """The unmodified Whisper that a run began from, and its revision.
+
+    Raises:
+        ConfigError: if it began from another model, or from none.
+    """
+    from modeling.checkpoints import PLAIN, checkpoint_kind
+
+    name, revision = config.model.checkpoint, config.model.revision
+    if name is None:
+        raise ConfigError("--baseline plain: the config has a model.architecture, trained from nothing, no checkpoint")
+    if (kind := checkpoint_kind(name, revision)) != PLAIN:
+        raise ConfigError(f"--baseline plain: model.checkpoint is {name!r}, a {kind!r} checkpoint, not a {PLAIN!r} one")
+    return name, revision
+
+
+def evaluate_checkpoint(
+    config: RunConfig, checkpoint: str, split: str | None = None, output: str | None = None
+) -> Evaluation | None:
+    """Evaluate on all processes; the first one writes the files and returns the result, the others None.
+
+    The checkpoint's own padding is followed: plain Whisper gets 30 s windows.
+
+    Raises:
+        ConfigError, DataError, CheckpointError: for what the user can put right.
+    """
+    found = evaluate_beside(config, checkpoint, split, output, baseline=False)
+    return found[0] if found else None
+
+
+def evaluate_beside(
+    config: RunConfig, checkpoint: str, split: str | None, output: str | None, baseline: bool
+) -> tuple[Evaluation, Evaluation | None] | None:
+    """As :func:`evaluate_checkpoint`; with ``baseline`` the Whisper that the run began from as well."""
+    split, folder = chosen_split(config, split), output_folder(config, checkpoint, split, output)
+    if folder is not None and any(path.is_file() for path in (folder, *folder.parents)):
+        raise ConfigError(f"--output is {str(folder)!r}, which is a file or lies in one: name a folder")
+    source = open_split(config, split)
+    revision = config.model.revision if checkpoint == config.model.checkpoint else None
+    names: list[tuple[str, str | None]] = [(checkpoint, revision)]
+    if baseline:
+        names.append(plain_checkpoint(config))
+    if config.engine.zero_stage:  # nothing is trained: one copy a process is simplest
+        config = config.model_copy(
+            update={"engine": config.engine.model_copy(update={"zero_stage": 0, "cpu_offload": "none"})}
+        )
+    accelerator: Any = None
+    found: list[Evaluation] = []
+    for name, revision in names:
+        accelerator, evaluation = decode_split(config, accelerator, name, revision, source)
+        found.append(evaluation)
+        if accelerator.is_main_process and folder is not None:
+            if len(found) == 1:
+                shutil.rmtree(folder / BASELINE, ignore_errors=True)  # of an earlier evaluation, perhaps of other data
+            write_evaluation(folder / BASELINE if len(found) > 1 else folder, name, split, evaluation)
+    end_engine(accelerator)
+    return (found[0], found[1] if baseline else None) if accelerator.is_main_process else None
+
+
+def decode_split(
+    config: RunConfig, accelerator: Any, name: str, revision: str | None, source: Source
+) -> tuple[Any, Evaluation]:
+    """One checkpoint's evaluation; the accelerator is built once the first is known to open."""
+    from modeling.checkpoint_parts import check_parts
+    from modeling.checkpoints import open_model, open_processor
+
+    from ..model.languages import check_known
+    from ..out_of_memory import MemoryTold, evaluation_of
+    from ..run import build_evaluator
+    from .decoding_limits import evaluation_remarks
+
+    model, processor = open_model(name, revision), open_processor(name, revision)
+    check_parts(name, model, processor)
+    check_known({"data.language": config.data.language, f"{source.name}.language": source.config.language}, model)
+    check_positions(config.evaluation, model)
+    accelerator = accelerator or build_accelerator(config)
+    model.to(accelerator.device)
+    evaluator = build_evaluator(config, accelerator, processor, source, in_training=False)
+    with MemoryTold(evaluation_of(config, name, model), accelerator):
+        evaluation = evaluator.run(model)
+    if accelerator.is_main_process:
+        for remark in evaluation_remarks(evaluation, model, processor.tokenizer):
+            print(f"note: {name}: {remark}", file=sys.stderr)
+    return accelerator, evaluation

@@ -1,0 +1,249 @@
+"""Where a generation config keeps a model from saying what its data hold: found out while training, taken out and told.
+
+The texts of a stream cannot all be read beforehand, so what the labels need is noted as they are trained on; before
+each evaluation and each save all ranks join what they have seen, and change the generation config alike.
+"""
+
+import itertools
+import json
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from data import storage
+from data.batches.generation_limits import GenerationLimits, Needs, joined, unlike_training, without
+from data.batches.labels import IGNORED
+from data.batches.lanes import text_of
+from data.errors import DataError
+from data.sources.config import SourceConfig
+from data.sources.parquet_rows import ParquetRows
+from data.sources.source import Source
+from data.utterance import AudioBatch
+from modeling.checkpoint_parts import stored_parts
+from modeling.checkpoints import GENERATION_CONFIG, SUPPRESSING, set_generation_config
+
+from ..config.run import RunConfig
+from ..engine.accelerator import bare_model
+from ..record.checkpoints import BLUEPRINT, RunState
+from ..record.durable import write_text
+from ..record.journal import Journal
+from .evaluator import Evaluation, gather_objects
+
+TEXTS_LOOKED_AT = 1000  # of a source, before a run
+
+
+class DecodingLimits:
+    """The limits of a model in training; all ranks must call :meth:`lift` together.
+
+    Args:
+        processor: the model's; None where labels are no texts, of which nothing is then asked.
+        state: holds what was lifted in ``lifted_limits``, over all starts of the run.
+        journal: told each thing once; in its folder lies the run's blueprint, which gets the changes too.
+    """
+
+    def __init__(self, accelerator: Any, model: Any, processor: Any, state: RunState, journal: Journal) -> None:
+        self.accelerator, self.state, self.journal = accelerator, state, journal
+        self.model = bare_model(model)
+        self.seen: Needs = {}
+        self.looked_at_references = False
+        if processor is None:
+            self.limits = GenerationLimits({}, end_of_text=-1)
+            return
+        self.tokenizer = processor.tokenizer
+        self.limits = limits_of(self.model.generation_config, self.tokenizer)
+        self.take_out({key: set(needed) for key, needed in state.lifted_limits.items()})
+        if unlike := unlike_training(generation_values(self.model)):
+            journal.say(f"note: {unlike_remark(unlike)}")
+
+    def see(self, batches: Iterable[AudioBatch | None]) -> None:
+        """Note what the labels that are trained on need."""
+        for batch in batches:
+            if batch is None or batch.labels is None:
+                continue
+            for row in batch.labels.tolist():
+                prompt = 1 + next(place for place, token in enumerate(row) if token != IGNORED)
+                text = [token for token in row if token != IGNORED][:-1]
+                if needs := self.limits.needs(text, prompt):
+                    self.seen = joined([self.seen, needs])
+
+    def lift(self) -> None:
+        """Take out of the generation config what any rank has seen needed and was not taken out before."""
+        lifted = {key: set(needed) for key, needed in self.state.lifted_limits.items()}
+        new = without(joined(gather_objects(self.accelerator, self.seen)), lifted)
+        if not new:
+            return
+        self.state.lifted_limits = {key: sorted(needed) for key, needed in joined([lifted, new]).items()}
+        self.take_out(new)
+        self.journal.say(
+            f"step {self.state.step}: the training data hold what {GENERATION_CONFIG} forbids, "
+            f"{self.limits.described(new, self.written)}: taken out of it, here and in best/ and final/"
+        )
+
+    def take_out(self, needs: Needs) -> None:
+        """Change the model's generation config, and that of the blueprint on the first process."""
+        if not needs:
+            return
+        generation = self.model.generation_config
+        values = generation.to_dict()
+        for key, value in self.limits.lifted(values, needs, self.model.config.max_target_positions).items():
+            setattr(generation, key, value)
+        set_generation_config(self.model, generation)
+        if self.accelerator.is_main_process:
+            rewrite_generation_config(self.model, self.journal.folder / BLUEPRINT)
+
+    def told(self, evaluation: Evaluation) -> Evaluation:
+        """The evaluation; the first one with a line where its references hold what cannot be decoded."""
+        if self.accelerator.is_main_process and not self.looked_at_references:
+            self.looked_at_references = True  # later ones have the same, and the limits only become fewer
+            if remark := references_remark(evaluation, self.model, self.tokenizer):
+                self.journal.say(f"note: data.validation: {remark}")
+        return evaluation
+
+    def written(self, tokens: Sequence[int]) -> str:
+        return written(self.tokenizer, tokens)
+
+
+def limits_of(generation: Any, tokenizer: Any) -> GenerationLimits:
+    return GenerationLimits(generation.to_dict(), tokenizer.eos_token_id)
+
+
+def take_out_ignored(model: Any) -> str | None:
+    """Unset what transformers ignores in decoding, such as a temperature without sampling, and does not save.
+
+    Releases differ in whether such values may be saved as long as nothing was changed.
+
+    Returns:
+        A line that names what was unset.
+    """
+    generation = model.generation_config
+    try:
+        generation.validate(strict=True)
+    except ValueError as error:
+        found = {key: getattr(generation, key, None) for key in re.findall(r"^- `(\w+)`:", str(error), re.MULTILINE)}
+        for key in found:
+            setattr(generation, key, None)
+        return f"note: {GENERATION_CONFIG} has {listed(found)}: ignored in decoding, and taken out"
+    return None
+
+
+def generation_values(model: Any) -> dict[str, Any]:
+    """A model's generation values; the forced tokens are its config's where the generation config has none."""
+    values = model.generation_config.to_dict()
+    forced = values.get("forced_decoder_ids") or getattr(model.config, "forced_decoder_ids", None)
+    return values | {"forced_decoder_ids": forced}
+
+
+def listed(values: dict[str, Any]) -> str:
+    return ", ".join(f"{key} {json.dumps(value, default=str)}" for key, value in values.items())
+
+
+def written(tokenizer: Any, tokens: Sequence[int]) -> str:
+    """The text of tokens; of a part of a letter the token's name."""
+    text = tokenizer.decode(list(tokens))
+    return " ".join(tokenizer.convert_ids_to_tokens(list(tokens))) if "\ufffd" in text or not text else text
+
+
+def rewrite_generation_config(model: Any, blueprint: Path) -> None:
+    """What a run's checkpoints are exported with follows the model; nothing where there is no blueprint yet."""
+    if not blueprint.is_dir():
+        return
+    write_text(blueprint / GENERATION_CONFIG, model.generation_config.to_json_string())
+    config = blueprint / "config.json"  # an adapter's has none
+    if config.exists():
+        values = json.loads(config.read_text(encoding="utf-8"))
+        values |= {key: getattr(model.config, key, None) for key in SUPPRESSING if key in values}
+        write_text(config, json.dumps(values, indent=2, sort_keys=True) + "\n")
+
+
+def evaluation_remarks(evaluation: Evaluation, model: Any, tokenizer: Any) -> list[str]:
+    """Lines on what makes a checkpoint's decoding unlike its training, where it does."""
+    remarks = []
+    if unlike := unlike_training(generation_values(model)):
+        remarks.append(unlike_remark(unlike))
+    if remark := references_remark(evaluation, model, tokenizer):
+        remarks.append(remark)
+    return remarks
+
+
+def unlike_remark(unlike: dict[str, Any]) -> str:
+    return f"{GENERATION_CONFIG} has {listed(unlike)}: decoding chooses other tokens than training teaches"
+
+
+def references_remark(evaluation: Evaluation, model: Any, tokenizer: Any) -> str | None:
+    """A line where references hold what the generation config keeps the model from saying."""
+    texts = [one.prediction.reference for one in evaluation.utterances]
+    needs = needs_of(texts, model.generation_config, tokenizer)
+    if not needs:
+        return None
+    what = limits_of(model.generation_config, tokenizer).described(joined(needs), lambda one: written(tokenizer, one))
+    return (
+        f"{len(needs):,} of {len(texts):,} references cannot be decoded as they are: {GENERATION_CONFIG} forbids {what}"
+    )
+
+
+def needs_of(texts: Iterable[str], generation: Any, tokenizer: Any) -> list[Needs]:
+    """What each text needs that cannot be decoded as it is; of an empty one, that end-of-text may come first."""
+    limits = limits_of(generation, tokenizer)
+    prompt = 4 if getattr(generation, "is_multilingual", True) is not False else 2
+    found = []
+    for text in map(str.strip, texts):
+        ids = tokenizer(f" {text}", add_special_tokens=False).input_ids if text else []
+        needs = limits.needs(ids, prompt)
+        needs.pop("max_length", None)  # evaluation.max_new_tokens counts in its place
+        if needs:
+            found.append(needs)
+    return found
+
+
+def planned_remarks(config: RunConfig) -> tuple[str, ...]:
+    """What training and evaluating will meet, as far as the checkpoint and the first texts of local data tell."""
+    checkpoint = config.model.checkpoint
+    parts = stored_parts(checkpoint, config.model.revision) if checkpoint is not None else None
+    if parts is None:
+        return ()
+    generation, tokenizer, data = parts.generation, parts.processor.tokenizer, config.data
+    limits = limits_of(generation, tokenizer)
+    remarks = []
+    if unlike := unlike_training(generation.to_dict()):
+        remarks.append(unlike_remark(unlike))
+    taught: Needs = {}
+    named = [*zip(data.train_names, data.training_sources, strict=True), ("data.validation", data.validation)]
+    for name, source in named:
+        if source is None or not is_here(source):
+            continue
+        texts = list(first_texts(Source(source, name)))
+        needs = needs_of((text for text in texts if text.strip() or name == "data.validation"), generation, tokenizer)
+        is_training = name != "data.validation"
+        untaught = needs if is_training else [left for one in needs if (left := without(one, taught))]
+        if untaught:
+            what = limits.described(joined(untaught), lambda one: written(tokenizer, one))
+            outcome = "training takes it out" if is_training else "it counts as errors unless training texts hold it"
+            remarks.append(
+                f"{name}: {len(untaught):,} of the first {len(texts):,} texts cannot be decoded as they are: "
+                f"{GENERATION_CONFIG} forbids {what}; {outcome}"
+            )
+        if is_training:
+            taught = joined([taught, *needs])
+    return tuple(remarks)
+
+
+def is_here(source: SourceConfig) -> bool:
+    """Whether its texts can be read without downloading or synthesising anything."""
+    files = [source.files] if isinstance(source.files, str) else source.files or []
+    return source.hub is None and source.digits is None and not any(map(storage.is_remote, files))
+
+
+def first_texts(source: Source, most: int = TEXTS_LOOKED_AT) -> Iterator[str]:
+    """The transcripts of a source's first rows, those that are text; of Parquet files no other column is read."""
+    text = source.columns.text
+    if source.parquet is None:
+        rows = source.rows()
+    else:
+        wanted = sorted({text, *source.config.keep, *source.config.drop})
+        rows = source.read(ParquetRows(source.parquet, source.parquet.pieces(), wanted))
+    for row in itertools.islice(rows, min(most, source.config.max_utterances or most)):
+        try:
+            yield text_of(row[text])
+        except DataError:
+            continue

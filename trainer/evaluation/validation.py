@@ -1,0 +1,95 @@
+"""The evaluations of a run: when one is due, and what follows from it for the state, ``best/`` and the journal."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from data.utterance import Skipped
+
+from ..config.run import RunConfig
+from ..engine.stopping import StopRequest
+from ..record.best import BEST, RECORD, BestRecord, data_difference, put_aside, record_of, record_text
+from ..record.checkpoints import RunState, save_pretrained
+from ..record.journal import Journal
+from ..record.patience import describe_patience, note_evaluation, out_of_patience
+from .decoding_limits import DecodingLimits
+from .evaluator import Evaluation, Evaluator, Interrupted
+
+
+@dataclass
+class Validation:
+    """Evaluates the model of a run that is training; all ranks call its methods, and get the same results.
+
+    Attributes:
+        best: what ``best/`` holds; None before the first evaluation, and where the last best counts no more.
+    """
+
+    config: RunConfig
+    evaluator: Evaluator
+    model: Any
+    processor: Any
+    journal: Journal
+    state: RunState
+    stop: StopRequest
+    best: BestRecord | None = None
+
+    @property
+    def is_due(self) -> bool:
+        step, config = self.state.step, self.config
+        due = step > 0 and (step % config.evaluation.every_steps == 0 or step == config.training.steps)
+        return due and self.state.evaluated_step != step
+
+    def rehearse(self) -> bool:
+        """Decode the first batch: what would end an evaluation ends the run before it trains.
+
+        True if a stop was asked for meanwhile.
+        """
+        try:
+            self.evaluator.run(self.model, self.stop, first_batch_alone=True)
+        except Interrupted:
+            return True
+        return False
+
+    def evaluate(self, limits: DecodingLimits) -> bool:
+        """Evaluate, and keep the model if it is the best so far; true if a stop was asked for meanwhile.
+
+        Args:
+            limits: tell of references that the model's generation config keeps it from saying.
+        """
+        state, budget = self.state, self.config.evaluation.budget
+        rows = state.evaluation_rows if state.evaluation_budget in (None, budget) else None
+        try:
+            evaluation = limits.told(self.evaluator.run(self.model, self.stop, rows))
+        except Interrupted:
+            return True
+        if self.config.evaluation.max_seconds is not None:
+            state.evaluation_rows, state.evaluation_budget = evaluation.rows, budget
+        self.note(evaluation)
+        self.keep_if_best(evaluation)
+        state.evaluated_step = state.step
+        return False
+
+    def note(self, evaluation: Evaluation) -> None:
+        journal, step = self.journal, self.state.step
+        journal.quarantine(Skipped(row["id"], row["reason"]) for row in evaluation.skipped)
+        if evaluation.repeated:
+            journal.say(f"data.validation: {evaluation.repeated} rows bear an id that others bear: counted once")
+        journal.write(step, "validation", evaluation.metrics())
+        journal.texts(step, evaluation.samples(self.config.evaluation.samples))
+
+    def keep_if_best(self, evaluation: Evaluation) -> None:
+        config, rates, step = self.config.evaluation, evaluation.rates, self.state.step
+        accelerator, folder = self.evaluator.accelerator, self.journal.folder
+        record = record_of(evaluation, step, self.config)
+        if self.best is not None and (why := data_difference(self.best, record)) is not None:
+            self.journal.say(put_aside(accelerator, self.state, folder, self.best, why))
+            self.best = None
+        better = note_evaluation(self.state, evaluation, config)
+        self.journal.say(
+            f"step {step}: word error rate {rates.word_error_rate:.2%}, character error rate "
+            f"{rates.character_error_rate:.2%} of {rates.utterances} utterances{', the best so far' if better else ''}"
+        )
+        if better:
+            save_pretrained(accelerator, self.model, self.processor, folder / BEST, {RECORD: record_text(record)})
+            self.best = record
+        if out_of_patience(self.state, config):
+            self.journal.say(describe_patience(self.state, config))

@@ -1,0 +1,208 @@
+"""What a training left, of whatever engine, as one float32 model on the CPU: the half of an export that reads.
+
+Nothing here knows of output folders, dtypes or the hub. Code that lies in a checkpoint is never run: the classes are
+this project's or transformers' own. Pickles are read in one case only, the run's own ZeRO shards, and it is said.
+"""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+from transformers import GenerationConfig, WhisperConfig, WhisperForConditionalGeneration
+
+from modeling import DualWhisperConfig, DualWhisperForConditionalGeneration
+from modeling.adapters import adapter_weights, damage_told, is_adapter, open_adapter, refuse_names
+from modeling.checkpoint_parts import check_tokenizer
+from modeling.checkpoints import (
+    DUAL,
+    CheckpointError,
+    check_name,
+    checkpoint_kind,
+    first_line,
+    open_model,
+    open_processor,
+)
+
+from ..record.checkpoints import BLUEPRINT, list_checkpoints, read_state
+
+WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
+
+
+def open_trained(folder: Path, say: Callable[[str], None] = print) -> tuple[Any, Any]:
+    """The model (float32, on the CPU, evaluation mode) and processor of any folder that a training left.
+
+    Args:
+        folder: a plain Hugging Face folder, a resumable ``step_…`` of any engine, or a LoRA adapter. An adapter's model
+            comes as peft's, not yet merged.
+        say: told what the user should know, such as that pickles are read.
+
+    Raises:
+        CheckpointError: if it is none of these, or is damaged, or lacks or has too much of anything.
+    """
+    name = str(folder)
+    if not folder.is_dir():
+        check_name(name)
+        raise CheckpointError(f"no such folder: {name}")
+    if (folder / "run_state.json").exists():
+        model, processor = open_step(folder, say)
+    elif is_adapter(folder):
+        model, processor = open_adapter(folder)
+    else:
+        refuse_what_is_no_model(folder)
+        model, processor = open_model(name), open_processor(name)
+    refuse_what_is_not_finite(model, name)
+    known, start = len(processor.tokenizer), model.config.decoder_start_token_id
+    if start >= known:  # transformers opens a folder without a vocabulary as an empty tokenizer
+        raise CheckpointError(f"the tokenizer of {name} knows {known} tokens, and the model begins with token {start}")
+    check_tokenizer(name, model.config, model.generation_config, processor.tokenizer)
+    return model.eval(), processor
+
+
+def refuse_what_is_no_model(folder: Path) -> None:
+    """Say which folders a run's folder has, and what to do about pickles, before transformers tries them."""
+    if (folder / "config.yaml").exists():
+        plain = [folder / part for part in ("best", "final") if is_saved_model(folder / part)]
+        there = [str(path) for path in (*plain, *list_checkpoints(folder / "checkpoints"))]
+        raise CheckpointError(
+            f"{folder} is a run's folder; export " + (f"one of {', '.join(there)}" if there else "it once it has saved")
+        )
+    checkpoint_kind(str(folder))  # refuses what has no config.json or is of another architecture
+    if any((folder / weights).exists() for weights in (WEIGHTS, INDEX)):
+        return
+    pickles = sorted(path.name for pattern in ("*.bin", "*.pt", "*.pth") for path in folder.glob(pattern))
+    if pickles:
+        raise CheckpointError(
+            f"{folder} has its weights as a pickle only ({pickles[0]}), which can run code when it is read: where you "
+            "trust it, load it with torch.load(..., weights_only=True) and write it with safetensors.torch.save_file"
+        )
+    if (folder.parent / "config.yaml").exists() and folder.name == BLUEPRINT:
+        raise CheckpointError(f"{folder} is what the run's checkpoints are opened with and holds no weights")
+    raise CheckpointError(f"{folder} has no {WEIGHTS}")
+
+
+def is_saved_model(folder: Path) -> bool:
+    return is_adapter(folder) or (folder / "config.json").exists()
+
+
+# A resumable checkpoint
+
+
+def open_step(folder: Path, say: Callable[[str], None]) -> tuple[Any, Any]:
+    """Model and processor of ``checkpoints/step_…``, from the run's blueprint and the engine's own files."""
+    blueprint = folder.resolve().parent.parent / BLUEPRINT
+    if not is_saved_model(blueprint):
+        raise CheckpointError(
+            f"{folder} has weights, but not what the model is: {blueprint} is missing. Put the checkpoint back into "
+            "its run's folder; a run of an older version gets one when it goes on with --resume"
+        )
+    weights = read_zero_shards(folder, say) if (folder / "latest").exists() else read_safetensors(folder)
+    if is_adapter(blueprint):
+        return open_adapter(blueprint, adapter_weights(weights))
+    model, processor = model_without_weights(blueprint), open_processor(str(blueprint))
+    load_strictly(model, weights, str(folder))
+    return model, processor
+
+
+def model_without_weights(blueprint: Path) -> Any:
+    """The model of a blueprint, on the meta device: no initialisation that the checkpoint would overwrite."""
+    name = str(blueprint)
+    is_dual = checkpoint_kind(name) == DUAL
+    config_class = DualWhisperConfig if is_dual else WhisperConfig
+    model_class = DualWhisperForConditionalGeneration if is_dual else WhisperForConditionalGeneration
+    try:
+        config = config_class.from_pretrained(name)
+        generation_config = GenerationConfig.from_pretrained(name)
+        with torch.device("meta"):
+            model = model_class(config)
+    except Exception as error:  # whatever a damaged JSON file leads to
+        raise CheckpointError(f"cannot build the model of {name}: {first_line(error)}") from None
+    model.generation_config = generation_config
+    return model
+
+
+def read_safetensors(folder: Path) -> dict[str, torch.Tensor]:
+    """The tensors that Accelerate wrote for one process or DDP, in one file or several."""
+    files = [WEIGHTS]
+    if (folder / INDEX).exists():
+        with damage_told(folder / INDEX):
+            files = sorted(set(json.loads((folder / INDEX).read_text(encoding="utf-8"))["weight_map"].values()))
+    weights: dict[str, torch.Tensor] = {}
+    for file in (folder / name for name in files):
+        if not file.exists():
+            raise CheckpointError(f"{file} is missing")
+        with damage_told(file):
+            weights |= load_file(file)
+    return weights
+
+
+def read_zero_shards(folder: Path, say: Callable[[str], None]) -> dict[str, torch.Tensor]:
+    """The float32 master weights out of DeepSpeed's shards; what is frozen is as the engine computed with it."""
+    tag = (folder / "latest").read_text(encoding="utf-8").strip()
+    shards = folder / tag
+    for rank in range(read_state(folder).processes):
+        if not list(shards.glob(f"*zero_pp_rank_{rank}_mp_rank_00_optim_states.pt")):
+            raise CheckpointError(f"{shards} lacks the shard of rank {rank}, *zero_pp_rank_{rank}_*_optim_states.pt")
+        whole = shards / "mp_rank_00_model_states.pt"  # ZeRO-1 and 2
+        own = shards / f"zero_pp_rank_{rank}_mp_rank_00_model_states.pt"  # ZeRO-3
+        if not whole.exists() and not own.exists():
+            raise CheckpointError(f"{shards} lacks {whole.name} and {own.name}")
+    say(
+        f"reading the run's own engine shards in {shards}: they are pickles, which can run code when they are read. "
+        "Export checkpoints of your own runs only"
+    )
+    try:
+        from deepspeed.utils.zero_to_fp32 import get_fp32_state_dict_from_zero_checkpoint
+    except ImportError:
+        raise CheckpointError(f"{folder} is DeepSpeed's, which is not installed: pip install deepspeed") from None
+    with damage_told(shards):
+        lazy = get_fp32_state_dict_from_zero_checkpoint(str(folder), tag, lazy_mode=True)
+        weights = {key: lazy.pop(key).contiguous() for key in list(lazy)}
+        if whole.exists():
+            # ZeRO-1 leaves what is frozen, the encoder's positions for one, out of everything but the module.
+            module = torch.load(whole, map_location="cpu", mmap=True, weights_only=False)["module"]
+            weights |= {key: tensor for key, tensor in module.items() if key not in weights}
+    return weights
+
+
+def load_strictly(model: Any, weights: dict[str, torch.Tensor], name: str) -> None:
+    """Give a model on the meta device its weights, as float32; ``weights`` is emptied, so that none is held twice.
+
+    Raises:
+        CheckpointError: if one is missing, left over, of another shape, or parts what the model ties.
+    """
+    model.tie_weights()
+    tied: dict[int, list[str]] = {}
+    for key, tensor in model.state_dict(keep_vars=True).items():
+        tied.setdefault(id(tensor), []).append(key)
+    known = model.state_dict()
+    refuse_names(name, "has tensors that the model has not", weights.keys() - known.keys())
+    missing = [keys[0] for keys in tied.values() if not weights.keys() & set(keys)]
+    refuse_names(name, "lacks tensors of the model", missing)
+    for key, tensor in weights.items():
+        if tensor.shape != known[key].shape:
+            shapes = f"{list(tensor.shape)}, the model's {list(known[key].shape)}"
+            raise CheckpointError(f"{name}: {key} has the shape {shapes}")
+    whole: dict[str, torch.Tensor] = {}
+    for keys in tied.values():
+        given = [key for key in keys if key in weights]
+        tensor = weights[given[0]]
+        if any(not torch.equal(tensor, weights[key]) for key in given[1:]):
+            raise CheckpointError(f"{name}: {' and '.join(given)} differ, which the model has as one")
+        for key in given:
+            del weights[key]
+        whole |= dict.fromkeys(keys, tensor.to(torch.float32))
+    model.load_state_dict(whole, strict=True, assign=True)
+    model.tie_weights()
+    assert not any(t.is_meta for t in (*model.parameters(), *model.buffers())), "state that no checkpoint has"
+
+
+# Complaints
+
+
+def refuse_what_is_not_finite(model: Any, name: str) -> None:
+    for key, tensor in model.state_dict().items():
+        if not torch.isfinite(tensor).all():
+            raise CheckpointError(f"{name}: {key} holds values that are not finite numbers")

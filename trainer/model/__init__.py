@@ -1,0 +1,1 @@
+"""The model and the processor that a config asks for."""

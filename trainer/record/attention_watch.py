@@ -1,0 +1,156 @@
+"""What second attentions learn, watched while they do: whether they stay copies, where they look, what gates say.
+
+A copy under a gate of one half gets the gradients of its original and stays a copy; only figures show it.
+"""
+
+from typing import Any
+
+import torch
+
+from ..engine.accelerator import bare_model
+from ..step.batch import Batch
+from .journal import Journal
+
+COPY = 0.002  # of its own size, how near a second attention that is still a copy is to the first, at most
+STEPS_TO_DIFFER = 100  # before which nothing is said of it
+FIGURES = 5  # summed for each layer: targets, gates, their squares; noisy targets, shares on noise
+LOSSES = 3  # summed: the noise loss, the noisy targets that it is of, its part in the loss
+
+
+class AttentionWatch:
+    """Gathers on the device, and waits for it only where figures are read.
+
+    Args:
+        accelerator: what :func:`trainer.engine.accelerator.build_accelerator` gave.
+        model: prepared for the engine.
+    """
+
+    def __init__(self, accelerator: Any, model: Any) -> None:
+        self.accelerator = accelerator
+        self.layers = bare_model(model).model.decoder.layers if bare_model(model).config.dual_attention else ()
+        self.has_warned = self.has_missed_noise = self.has_heard_noise = False
+        self.sums: torch.Tensor | None = None
+        self.losses: torch.Tensor | None = None
+
+    @torch.no_grad()
+    def add(self, output: Any, batch: Batch, noise_weight: float = 0.0) -> None:
+        """A microbatch's output of the model, what it was given, and what its noise loss was multiplied by."""
+        if output.gates is None or batch.target_positions is None:
+            return
+        if noise_weight and output.noise_loss is not None and batch.noise_positions is not None:
+            loss = output.noise_loss.float()
+            targets = loss.new_full((), len(batch.noise_positions))  # a tensor made from a number would wait for a GPU
+            losses = torch.stack((loss, targets, noise_weight * loss))
+            self.losses = losses if self.losses is None else self.losses + losses
+        gates = at(output.gates, batch.target_positions)
+        figures = gates.new_zeros(FIGURES, len(gates))
+        figures[0] = gates.shape[1]
+        figures[1], figures[2] = gates.sum(1), gates.square().sum(1)
+        if output.noise_shares is not None and batch.noise_positions is not None:
+            shares = at(tuple(share.mean(1) for share in output.noise_shares), batch.noise_positions)
+            figures[3], figures[4] = shares.shape[1], shares.sum(1)
+        self.sums = figures if self.sums is None else self.sums + figures
+
+    def read(self) -> dict[str, list[float]]:
+        """By layer, over all ranks since the last time; then start anew. All ranks must call it.
+
+        Returns:
+            ``gate_mean`` and ``gate_spread`` (standard deviation over tokens) of α, the primary attention's share;
+            ``noise_share`` of the secondary attention that falls on noise, where there was any; ``distance`` between
+            the two attentions' weights, as a share of the primary's size. Nothing without second attentions.
+        """
+        if not self.layers:
+            return {}
+        sums = torch.zeros(FIGURES, len(self.layers), device=self.accelerator.device)
+        if self.sums is not None:
+            sums += self.sums
+        self.sums = None
+        if self.accelerator.num_processes > 1:
+            torch.distributed.all_reduce(sums)
+        targets, gates, squares, noisy, shares = sums.cpu().double()
+        mean = gates / targets.clamp(min=1)
+        figures = {
+            "gate_mean": mean.tolist(),
+            "gate_spread": (squares / targets.clamp(min=1) - mean.square()).clamp(min=0).sqrt().tolist(),
+        }
+        if float(noisy.sum()):
+            figures["noise_share"] = (shares / noisy.clamp(min=1)).tolist()
+        distances = self.distances()
+        return figures | ({"distance": distances} if distances else {})
+
+    def read_losses(self, loss: float, divisor: int) -> dict[str, float]:
+        """The noise loss a noisy target since the last time, and what it leaves of ``loss``; nothing without one.
+
+        Args:
+            loss: a step's mean since then, the noise loss's part in it.
+            divisor: the steps since then, times what the engine divides a microbatch's loss by.
+
+        All ranks must call it.
+        """
+        losses = torch.zeros(LOSSES, device=self.accelerator.device)
+        if self.losses is not None:
+            losses += self.losses
+        self.losses = None
+        if self.accelerator.num_processes > 1:
+            torch.distributed.all_reduce(losses)
+        summed, targets, part = losses.tolist()
+        self.has_heard_noise = self.has_heard_noise or targets > 0
+        return {"token_loss": loss - part / divisor, "noise_loss": summed / targets} if targets else {}
+
+    @torch.no_grad()
+    def distances(self) -> list[float]:
+        """Of each layer ‖secondary - primary‖ / ‖primary‖ over the four projections; nothing of quantised ones."""
+        squares = torch.zeros(2, len(self.layers), device=self.accelerator.device)
+        spread = False
+        for number, layer in enumerate(self.layers):
+            for part in ("q_proj", "k_proj", "v_proj", "out_proj"):
+                primary, secondary = weight_of(layer.encoder_attn, part), weight_of(layer.secondary_attn, part)
+                first, second = (getattr(weight, "ds_tensor", weight).float() for weight in (primary, secondary))
+                if first.shape != second.shape or not primary.is_floating_point():
+                    return []
+                spread = spread or hasattr(primary, "ds_tensor")  # ZeRO-3: each rank has the same piece of both
+                squares[0, number] += (second - first).square().sum()
+                squares[1, number] += first.square().sum()
+        if spread and self.accelerator.num_processes > 1:
+            torch.distributed.all_reduce(squares)
+        return (squares[0] / squares[1].clamp(min=1e-30)).sqrt().tolist()
+
+    def report(self, journal: Journal, step: int, expects_noise: bool = False) -> None:
+        """Write the figures down; say so where they show a copy, or where the noise loss has had nothing to go by.
+
+        All ranks must call it.
+        """
+        figures = self.read()
+        journal.by_layer(step, figures)
+        if told := self.warning(step, figures):
+            journal.say(told)
+        if expects_noise and step >= STEPS_TO_DIFFER and not (self.has_heard_noise or self.has_missed_noise):
+            self.has_missed_noise = True
+            journal.say(
+                f"warning: in {step} steps no utterance had noise laid over it, so the noise loss did nothing: look "
+                "at data.augmentation, and whether the speech is silent or has no other utterances to lay over it"
+            )
+
+    def warning(self, step: int, figures: dict[str, list[float]]) -> str | None:
+        """Once, in plain words, if every second attention is still a copy of the first."""
+        distance = max(figures.get("distance", [1.0]))
+        if self.has_warned or step < STEPS_TO_DIFFER or distance > COPY:
+            return None
+        self.has_warned = True
+        return (
+            f"warning: after {step} steps the second attentions are still copies of the first: they differ by "
+            f"{distance:.2%} of their size at most, so they cost time and do nothing of their own. Raise "
+            "optimizer.new_modules_learning_rate, set optimizer.primary_frozen_steps, or give noise.loss_weight"
+        )
+
+
+def at(by_layer: tuple[torch.Tensor, ...], positions: torch.Tensor) -> torch.Tensor:
+    """Of each layer [B, L] the values at places in the flattened [B, L]: float32 [layers, N]."""
+    return torch.stack(by_layer).flatten(1).index_select(1, positions).float()
+
+
+def weight_of(attention: Any, part: str) -> torch.Tensor:
+    """A projection's own weight, also where LoRA has wrapped it."""
+    projection = getattr(attention, part)
+    weight: torch.Tensor = getattr(projection, "base_layer", projection).weight
+    return weight

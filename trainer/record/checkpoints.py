@@ -1,0 +1,288 @@
+"""Resumable checkpoints and plain Hugging Face folders, each written beside its place and renamed when whole."""
+
+import dataclasses
+import json
+import random
+import shutil
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+
+from modeling.adapters import adapter_weights, damage_told, has_adapter, refuse_names, save_adapter
+from modeling.strategies import trained_names
+
+from ..config.run import CheckpointConfig
+from ..engine.accelerator import bare_model
+from ..errors import SaveError
+from ..evaluation.evaluator import gather_objects
+from .disk import RunFiles, check_space
+from .durable import PARTIAL, clean_up, new_partial, put_in_place, size_of, sync_tree, write_manifest, write_text
+from .saving import save_together
+
+BLUEPRINT = "model"  # the folder of a run that says what its checkpoints' weights belong to
+STATE = "run_state.json"
+# What an evaluation changes in the state.
+EVALUATED = (
+    "best",
+    "best_character_error_rate",
+    "best_step",
+    "best_word_error_rate",
+    "evaluated_step",
+    "evaluation_budget",
+    "evaluation_rows",
+    "patience_from",
+    "without_improvement",
+)
+
+
+@dataclass
+class RunState:
+    """What a run must remember besides weights, optimizer and random states.
+
+    Attributes:
+        step: updates done.
+        data: where the data stands, over all ranks.
+        best: the lowest ``evaluation.best_metric`` so far, None before the first evaluation;
+            ``best_word_error_rate``, ``best_character_error_rate`` and ``best_step`` belong to it.
+        patience_from: what ``evaluation.minimum_improvement`` is measured from: best_metric where it last got better
+            by so much; ``without_improvement`` are the evaluations since.
+        evaluation_rows: what the first evaluation of a budget of time got through; later ones take as many.
+        evaluation_budget: the seconds and utterances of the config that those rows were taken by.
+        seconds: training time so far, over all starts.
+        utterances: trained on so far.
+        rows, broken: rows read so far, and broken ones among them.
+        evaluated_step: the step whose weights were evaluated last.
+        processes: how many ranks wrote the checkpoint.
+        lifted_limits: what the labels so far needed taken out of the generation config.
+    """
+
+    step: int = 0
+    data: dict[str, Any] = field(default_factory=dict)
+    best: float | None = None
+    best_word_error_rate: float | None = None
+    best_character_error_rate: float | None = None
+    best_step: int | None = None
+    seconds: float = 0.0
+    utterances: int = 0
+    rows: int = 0
+    broken: int = 0
+    evaluated_step: int = 0
+    patience_from: float | None = None
+    without_improvement: int = 0
+    evaluation_rows: int | None = None
+    evaluation_budget: list[float | None] | None = None
+    processes: int = 1
+    lifted_limits: dict[str, list[int]] = field(default_factory=dict)
+
+
+class Checkpoints:
+    """The ``checkpoints/`` folder of a run; needs a file system that all ranks share.
+
+    Of a model with an adapter only what is trained is kept: the base is opened again on a resume.
+    """
+
+    def __init__(
+        self, folder: Path, config: CheckpointConfig, accelerator: Any, model: Any, expected: RunFiles
+    ) -> None:
+        self.folder, self.config, self.accelerator = folder / "checkpoints", config, accelerator
+        self.expected = expected
+        self.trained = set(trained_names(bare_model(model))) if has_adapter(bare_model(model)) else None
+        self.on_deepspeed = accelerator.distributed_type.name == "DEEPSPEED"
+        if self.trained is not None and not self.on_deepspeed:
+            accelerator.register_save_state_pre_hook(self.drop_base)
+
+    def drop_base(self, models: list[Any], weights: list[dict[str, Any]], folder: str) -> None:
+        """What Accelerate is about to write, without what is not trained."""
+        for state in weights:
+            for key in [key for key in state if key.removeprefix("module.") not in (self.trained or ())]:
+                del state[key]
+
+    def save(self, state: RunState, data_state: dict[str, Any]) -> Path:
+        """Write ``step_…`` whole or not at all; all ranks call it. ``data_state`` is this rank's.
+
+        Raises:
+            SaveError: on every rank, where the disk is full on any; nothing is left of the new checkpoint, and earlier
+                ones are as they were.
+        """
+        from data.batches.loader import join_states
+
+        accelerator = self.accelerator
+        final = self.folder / f"step_{state.step:08d}"
+        state.data = join_states(gather_objects(accelerator, data_state))
+        partial = final.with_name(PARTIAL + final.name)
+        without_base = {"exclude_frozen_parameters": True} if self.trained is not None and self.on_deepspeed else {}
+
+        def begin() -> None:
+            clean_up(self.folder)
+            earlier = list_checkpoints(self.folder)
+            needed = size_of(earlier[-1]) if earlier else self.expected.checkpoint
+            check_space(self.folder, needed, f"checkpoint {final.name}")
+            new_partial(final)
+
+        def write() -> None:
+            accelerator.save_state(str(partial), safe_serialization=True, **without_base)
+
+        def sync() -> None:  # once all have written: files of other ranks change their names until then
+            sync_tree(partial)
+
+        def finish() -> None:
+            write_manifest(partial)
+            self.write_state(partial, state)
+            put_in_place(partial, final)
+            there = list_checkpoints(self.folder)
+            here = there.index(final) + 1
+            for other in (*there[:here][: -self.config.keep], *there[here:]):  # later ones: damaged, and passed over
+                shutil.rmtree(other)
+
+        try:
+            save_together(accelerator, final, begin, main_alone=True)
+            save_together(accelerator, final, write, waits=self.on_deepspeed)
+            save_together(accelerator, final, sync)
+            save_together(accelerator, final, finish, main_alone=True)
+        except SaveError as error:
+            earlier = list_checkpoints(self.folder)
+            left = f"the last checkpoint is {earlier[-1].name}" if earlier else "there is no checkpoint yet"
+            raise SaveError(f"{error}; {left}") from error
+        return final
+
+    def note_evaluation(self, state: RunState) -> None:
+        """Write into the checkpoint of this step, if there is one, what its evaluation found; all ranks call it."""
+        final = self.folder / f"step_{state.step:08d}"
+        if self.accelerator.is_main_process and final.exists():
+            saved = read_state(final)
+            found = {name: getattr(state, name) for name in EVALUATED}
+            self.write_state(final, dataclasses.replace(saved, **found))
+
+    def write_state(self, folder: Path, state: RunState) -> None:
+        write_text(folder / STATE, json.dumps(asdict(state)))
+
+    def load(self, path: Path) -> RunState:
+        """Put weights, optimizer and random states back; all ranks call it. Reads the run's own engine files.
+
+        Raises:
+            CheckpointError: if a file of it is missing or damaged.
+        """
+        partly: dict[str, bool] = {}
+        if self.trained is not None:
+            partly = {"load_module_strict": False} if self.on_deepspeed else {"strict": False}
+            if not self.on_deepspeed:
+                refuse_names(str(path), "lacks tensors that were trained", self.trained - stored_names(path))
+        with damage_told(path):
+            self.accelerator.load_state(str(path), **partly)
+        return read_state(path)
+
+    def not_restored(self, path: Path) -> list[str]:
+        """A line on ranks whose random states were not put back, which Accelerate passes over; all ranks call it."""
+        rank = self.accelerator.process_index
+        file = path / f"random_states_{rank}.pkl"
+        restored = file.exists() and random_states_restored(file)
+        ranks = [str(rank) for rank, there in enumerate(gather_objects(self.accelerator, restored)) if not there]
+        if not ranks:
+            return []
+        return [f"{path} has no random states that fit rank {', '.join(ranks)} here: dropout goes on from the seed"]
+
+
+def random_states_restored(file: Path) -> bool:
+    """Whether this process has the random states that a checkpoint's file holds."""
+    with damage_told(file):
+        saved = torch.load(file, map_location="cpu", weights_only=False)
+    same = random.getstate() == saved["random_state"] and torch.equal(torch.get_rng_state(), saved["torch_manual_seed"])
+    if not torch.cuda.is_available():
+        return same
+    devices, current = saved.get("torch_cuda_manual_seed", []), torch.cuda.current_device()
+    return same and current < len(devices) and torch.equal(torch.cuda.get_rng_state(), devices[current])
+
+
+def stored_names(path: Path) -> set[str]:
+    """The tensors that Accelerate wrote for one process or DDP."""
+    names: set[str] = set()
+    for file in path.glob("model*.safetensors"):
+        with damage_told(file), safe_open(file, framework="pt") as tensors:
+            names |= {name.removeprefix("module.") for name in tensors.keys()}  # noqa: SIM118 - not a dict
+    return names
+
+
+def read_state(path: Path) -> RunState:
+    """Raises: CheckpointError: if ``run_state.json`` is missing or damaged."""
+    with damage_told(path / STATE):
+        return RunState(**json.loads((path / STATE).read_text(encoding="utf-8")))
+
+
+def list_checkpoints(folder: Path) -> list[Path]:
+    """Checkpoints that were put in place, oldest first; they may have been damaged since."""
+    return sorted(path for path in folder.glob("step_*") if (path / STATE).exists())
+
+
+def latest_checkpoint(run_folder: Path) -> Path | None:
+    found = list_checkpoints(run_folder / "checkpoints")
+    return found[-1] if found else None
+
+
+def save_pretrained(
+    accelerator: Any, model: Any, processor: Any, folder: Path, beside: dict[str, str] | None = None
+) -> None:
+    """Write a plain Hugging Face folder, weights as safetensors, with the processor; all ranks call it.
+
+    Of a model with an adapter it is the adapter's folder, as peft writes them.
+
+    Args:
+        beside: files to lie in the folder too: their texts by name.
+
+    Raises:
+        SaveError: on every rank, if the disk is full; what stood in ``folder`` is as it was.
+    """
+    bare = bare_model(model)
+    weights = accelerator.get_state_dict(model)  # collective: under ZeRO-3 the parameters are gathered
+
+    def write() -> None:
+        if bare.config.tie_word_embeddings:
+            weights.pop("proj_out.weight", None)  # DeepSpeed's copy no longer shares memory with the embeddings
+        stored = adapter_weights(weights) if has_adapter(bare) else weights
+        needed = sum(tensor.numel() * tensor.element_size() for tensor in stored.values())
+        check_space(folder.parent, needed, str(folder))
+        write_folder(bare, weights, processor, folder, beside or {})
+
+    save_together(accelerator, folder, write, main_alone=True)
+
+
+def save_blueprint(accelerator: Any, model: Any, processor: Any, folder: Path) -> None:
+    """Write all that a plain Hugging Face folder holds but the weights; all ranks call it.
+
+    A resumable checkpoint has weights alone: with this it can be exported without what the run was begun from.
+
+    Raises:
+        SaveError: as :func:`save_pretrained`.
+    """
+
+    def write() -> None:
+        write_folder(bare_model(model), None, processor, folder, {})
+
+    save_together(accelerator, folder, write, main_alone=True)
+
+
+def write_folder(
+    bare: Any, weights: dict[str, Any] | None, processor: Any, folder: Path, beside: dict[str, str]
+) -> None:
+    """A model's or an adapter's folder, put in place once it is whole; without ``weights`` all of it but them."""
+    from transformers.dynamic_module_utils import custom_object_save
+
+    from modeling.processors import save_processor
+
+    partial = new_partial(folder)
+    if has_adapter(bare):
+        save_adapter(bare, weights, partial)
+    elif weights is not None:
+        bare.save_pretrained(partial, state_dict=weights, safe_serialization=True)
+    else:
+        bare.config.architectures = [type(bare).__name__]
+        if type(bare)._auto_class is not None:  # code that is not transformers' own travels along
+            custom_object_save(bare, partial, config=bare.config)
+        bare.config.save_pretrained(partial)
+        bare.generation_config.save_pretrained(partial)
+    save_processor(processor, partial)
+    for name, text in beside.items():
+        (partial / name).write_text(text, encoding="utf-8")
+    put_in_place(partial, folder)

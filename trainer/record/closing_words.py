@@ -1,0 +1,68 @@
+"""What a training run ends with: how good the model is, where it lies, and what is typed next. Writes nothing."""
+
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ..config.run import RunConfig
+
+UNTOLD = ("--resume", "--verbose")  # words of the command line that the next one has anyway, or need not have
+
+
+def closing_words(config: RunConfig, summary: dict[str, Any], arguments: Sequence[str]) -> str:
+    """Lines of a name and what there is to say of it; no table, which would break what is there to be copied.
+
+    Args:
+        summary: as summary.json has it.
+        arguments: of the command that trained.
+    """
+    folder, steps = Path(config.output_dir), summary["steps"]
+    stopped = steps < config.training.steps and not summary["stopped_early"]
+    rows = {"trained": trained(config, summary), "best": best(config, summary)}
+    model = next((place for name in ("best", "final") if (place := folder / name).is_dir()), None)
+    if model is not None:
+        rows["model"] = f"{model}{'' if model.name == 'best' else ' (the last step)'}"
+        rows["figures"] = str(folder / "summary.json")
+    rows["curves"] = f"tensorboard --logdir {quoted(folder)}"
+    if stopped:
+        again = [word for word in arguments if word not in UNTOLD]
+        rows["go on"] = shlex.join(["python", "launch/train.py", *again, "--resume"])
+    if model is not None:
+        if config.data.test or config.data.validation:
+            rows["evaluate"] = f"python launch/eval.py --checkpoint {quoted(model)}"
+        rows["transcribe"] = f"python launch/transcribe.py --checkpoint {quoted(model)} FILE"
+        rows["export"] = f"python launch/export.py --checkpoint {quoted(model)} --output exported"
+    width = max(map(len, rows))
+    return "\n".join(f"{name:<{width}}  {value}" for name, value in rows.items())
+
+
+def trained(config: RunConfig, summary: dict[str, Any]) -> str:
+    steps = f"{summary['steps']:,} steps"
+    if summary["stopped_early"]:
+        steps += f" of at most {config.training.steps:,}, since evaluations got no better"
+    elif summary["steps"] < config.training.steps:
+        steps += f" of {config.training.steps:,}"
+    return f"{steps} in {duration(summary['seconds'])}, {summary['utterances_per_second']:.1f} utterances a second"
+
+
+def best(config: RunConfig, summary: dict[str, Any]) -> str:
+    """The best evaluation's figures and its step, or why there is none."""
+    if summary["best_step"] is None:
+        return "not known: nothing was evaluated" + (
+            "" if config.data.validation else ", as there is no data.validation"
+        )
+    words, characters = summary["word_error_rate"], summary["character_error_rate"]
+    return f"word error rate {words:.2%}, character error rate {characters:.2%}, at step {summary['best_step']:,}"
+
+
+def duration(seconds: float) -> str:
+    """``3 h 05 min``, ``12 min 30 s`` or ``7 s``."""
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes >= 60:
+        return f"{minutes // 60} h {minutes % 60:02d} min"
+    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
+
+
+def quoted(path: Path) -> str:
+    return shlex.quote(str(path))

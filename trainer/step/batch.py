@@ -1,0 +1,111 @@
+"""An `AudioBatch` from the data becomes a `Batch` on the training device: features there, shapes decided here."""
+
+from dataclasses import dataclass
+
+import torch
+
+from data.augmentation.config import SpecAugmentConfig
+from data.batches.features import WINDOW_FRAMES, LogMel, padded_frames, visible_frames
+from data.batches.labels import IGNORED
+from data.utterance import SAMPLING_RATE, AudioBatch
+
+from .noise_target import noise_target
+from .spec_augment import spec_augment
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What the model takes.
+
+    Attributes:
+        features: float32 [B, mel bins, T], T even and at most 3000, on the device; empty where the encoder's output is
+            known.
+        feature_lengths: int64 [B] on the CPU, since they decide shapes; None for 30 s windows, where nothing is masked.
+        decoder_input_ids, labels: int64 [B, L] on the device, labels -100 where there is no loss; None without text.
+        target_positions: int64 [N] on the device, where in the flattened labels there is a loss; None without text.
+        noise_target: float32 [B, S] on the device, of each encoder frame's energy the share that is noise, S as many as
+            the encoder gives; None where nothing is known to be noise.
+        noise_positions: int64 [N] on the device, targets of noisy utterances in the flattened labels; None likewise.
+        ids: one for each utterance.
+    """
+
+    features: torch.Tensor
+    feature_lengths: torch.Tensor | None
+    decoder_input_ids: torch.Tensor | None
+    labels: torch.Tensor | None
+    target_positions: torch.Tensor | None
+    noise_target: torch.Tensor | None
+    noise_positions: torch.Tensor | None
+    ids: list[str]
+
+    @property
+    def length_list(self) -> list[int] | None:
+        return None if self.feature_lengths is None else self.feature_lengths.tolist()
+
+
+def features_of(
+    audio: torch.Tensor, audio_lengths: torch.Tensor, log_mel: LogMel, encoder_padding: str, device: torch.device
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Samples [B, N] on the CPU and their lengths [B] → features on the device, and their lengths, as in `Batch`."""
+    lengths = None
+    frames = WINDOW_FRAMES
+    if encoder_padding == "clip":
+        visible = [visible_frames(n) for n in audio_lengths.tolist()]
+        lengths, frames = torch.tensor(visible), padded_frames(visible)
+    return log_mel(audio.to(device, non_blocking=True), frames), lengths
+
+
+def to_batch(
+    audio: AudioBatch,
+    log_mel: LogMel | None,
+    encoder_padding: str,
+    device: torch.device,
+    masks: SpecAugmentConfig | None = None,
+    needs_noise: bool = False,
+    noise_in_speech: bool = False,
+) -> Batch:
+    """Move a batch to the device and compute its features there.
+
+    Args:
+        log_mel: without it the batch has no features and is for a known encoder output.
+        masks: what is laid over the features.
+        needs_noise: have a noise target where there is no noise, too: where parameters are spread over ranks, all must
+            run the same modules, whatever their utterances.
+        noise_in_speech: have it 0 in pauses.
+    """
+
+    def moved(tokens: torch.Tensor | None) -> torch.Tensor | None:
+        return None if tokens is None else tokens.to(device, non_blocking=True)
+
+    features, lengths, target, noisy = audio.audio.new_empty(0), None, None, None
+    if log_mel is not None:
+        features, lengths = features_of(audio.audio, audio.audio_lengths, log_mel, encoder_padding, device)
+        if masks is not None and audio.seeds is not None:
+            features = spec_augment(features, None if lengths is None else lengths.tolist(), audio.seeds, masks)
+    positions = None
+    if audio.labels is not None:  # on the CPU, where looking for them keeps no GPU waiting
+        positions = (audio.labels.flatten() != IGNORED).nonzero().squeeze(1)
+    if (audio.noise is not None or needs_noise) and log_mel is not None:
+        frames = features.shape[2] // 2 if lengths is None else int(lengths.max()) // 2
+        known = audio.audio.new_zeros(audio.audio.shape) if audio.noise is None else audio.noise
+        target = noise_target(audio.audio.to(device), known.to(device, non_blocking=True), frames, noise_in_speech)
+        noisy = audio.noisy_targets
+    return Batch(
+        features=features,
+        feature_lengths=lengths,
+        decoder_input_ids=moved(audio.decoder_input_ids),
+        labels=moved(audio.labels),
+        target_positions=moved(positions),
+        noise_target=target,
+        noise_positions=moved(noisy),
+        ids=audio.ids,
+    )
+
+
+def silent_batch(prompt: list[int]) -> AudioBatch:
+    """A tenth of a second of silence with one target: what a rank without data feeds, at weight zero."""
+    ids = torch.tensor([prompt])
+    labels = torch.full_like(ids, -100)
+    labels[0, -1] = prompt[-1]
+    samples = SAMPLING_RATE // 10
+    return AudioBatch(torch.zeros(1, samples), torch.tensor([samples]), None, ids, labels, ["silence"], [""], [None])

@@ -1,0 +1,219 @@
+"""What a frozen encoder says of each clip, kept on disk: computed once, read in every later epoch and run.
+
+Entries go by the audio itself, so names that repeat, mixtures and changed files do no harm; they lie in a folder that
+is named for the encoder's weights and the way it computes. A clip's frames do not depend on the clips beside it, so
+each is kept by itself and padded again. Ranks and runs share the folder: an entry comes into being whole.
+
+Entries are computed without dropout, whatever the model's config says: one draw of it would be kept for ever.
+"""
+
+import hashlib
+import os
+import secrets
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from data.batches.features import WINDOW_FRAMES, LogMel, visible_frames
+from data.utterance import AudioBatch
+from modeling.encoder import EncoderOutput
+
+from ..config.reading import ConfigError
+from ..config.run import RunConfig
+from .batch import features_of
+
+GIB = 2**30
+DIGEST_BYTES = 16
+STALE_SECONDS = 3600.0  # an entry takes less than one to write: whoever began it is gone
+# Of the model's config, what the encoder's output depends on. Not every version of transformers has all.
+OF_THE_ENCODER = (
+    "activation_function",
+    "d_model",
+    "encoder_attention_heads",
+    "encoder_ffn_dim",
+    "encoder_layers",
+    "encoder_padding",
+    "max_source_positions",
+    "num_mel_bins",
+    "scale_embedding",
+)
+
+
+class EncoderCache:
+    """A frozen encoder that remembers.
+
+    Args:
+        folder: made if it is not there.
+        limit: bytes of files in it; once it is full, what is not in it is computed each time.
+        model: the bare one; its encoder is frozen.
+        autocast: gives the context that the model computes in.
+        dtype: what entries are stored in. The precision that the decoder's products take them in loses nothing.
+        writers: processes that fill the folder.
+
+    Raises:
+        ConfigError: if the folder cannot be made.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        limit: float,
+        model: Any,
+        log_mel: LogMel,
+        padding: str,
+        device: torch.device,
+        autocast: Callable[[], Any],
+        dtype: torch.dtype,
+        writers: int = 1,
+    ) -> None:
+        self.encoder, self.log_mel, self.padding, self.device = model.model.encoder, log_mel, padding, device
+        self.autocast, self.dtype, self.writers, self.limit = autocast, dtype, writers, limit
+        self.width = model.config.d_model
+        self.hits = self.misses = 0
+        self.folder = folder / fingerprint(self.encoder, padding, dtype, log_mel)
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ConfigError(f"performance.cache_encoder is {str(folder)!r}, which cannot be used: {error}") from None
+        self.held = bytes_held(folder)
+
+    def outputs(self, audio: AudioBatch) -> EncoderOutput:
+        """The encoder's output for a batch, as the model's own, without gradients."""
+        clips = [clip[:length] for clip, length in zip(audio.audio, audio.audio_lengths.tolist(), strict=True)]
+        names = [hashlib.blake2b(clip.numpy().tobytes(), digest_size=20).hexdigest() for clip in clips]
+        clip_padding = self.padding == "clip"
+        frames = [(visible_frames(len(clip)) if clip_padding else WINDOW_FRAMES) // 2 for clip in clips]
+        states = [self.read(name, length) for name, length in zip(names, frames, strict=True)]
+        missing = [row for row, found in enumerate(states) if found is None]
+        self.hits, self.misses = self.hits + len(clips) - len(missing), self.misses + len(missing)
+        if missing:
+            computed = self.encode(audio.audio[missing], audio.audio_lengths[missing])
+            for row, whole in zip(missing, computed, strict=True):
+                states[row] = own = whole[: frames[row]].to(self.dtype)
+                self.write(names[row], own)
+        together = torch.zeros(len(clips), max(frames), self.width, dtype=self.dtype)
+        for row, found in enumerate(states):
+            assert found is not None  # read or computed
+            together[row, : frames[row]] = found
+        lengths = torch.tensor(frames).to(self.device, non_blocking=True) if min(frames) < max(frames) else None
+        return EncoderOutput(together.to(self.device, non_blocking=True), frame_lengths=lengths)
+
+    @torch.no_grad()
+    def encode(self, audio: torch.Tensor, audio_lengths: torch.Tensor) -> torch.Tensor:
+        """[B, N] samples → [B, S, width] on the CPU."""
+        features, lengths = features_of(audio, audio_lengths, self.log_mel, self.padding, self.device)
+        with self.autocast(), evaluating(self.encoder):
+            output = self.encoder(features, feature_lengths=None if lengths is None else lengths.tolist())
+        return output.last_hidden_state.cpu()
+
+    def describe(self) -> str:
+        """What was read and what computed so far, by this process, for a person."""
+        return f"{self.hits} of {self.hits + self.misses} clips' encoder outputs were read from {self.folder}"
+
+    def read(self, name: str, frames: int) -> torch.Tensor | None:
+        """An entry [frames, width]; None where there is none that is whole."""
+        try:
+            content = (self.folder / name).read_bytes()
+        except OSError:
+            return None
+        stored, digest = content[:-DIGEST_BYTES], content[-DIGEST_BYTES:]
+        if len(stored) != frames * self.width * self.dtype.itemsize or digest != digest_of(stored):
+            return None
+        return torch.frombuffer(bytearray(stored), dtype=self.dtype).view(frames, self.width)
+
+    def write(self, name: str, states: torch.Tensor) -> None:
+        """Put an entry in place whole; where the disk or the limit refuses it, it is computed again next time."""
+        stored = states.contiguous().view(torch.uint8).numpy().tobytes()
+        size = (len(stored) + DIGEST_BYTES) * self.writers  # the others write as much
+        if self.held + size > self.limit:
+            return
+        # Nodes and containers number their processes alike, so the number alone is nobody's own.
+        partial = self.folder / f".{name}.{os.getpid()}.{secrets.token_hex(4)}"
+        try:
+            partial.write_bytes(stored + digest_of(stored))
+            partial.replace(self.folder / name)
+        except OSError:
+            with suppress(OSError):
+                partial.unlink()
+            return
+        self.held += size
+
+
+@contextmanager
+def evaluating(module: torch.nn.Module) -> Iterator[None]:
+    """Dropout and gradient checkpointing are off meanwhile; each part's mode is then what it was."""
+    training = [part for part in module.modules() if part.training]
+    module.eval()
+    try:
+        yield
+    finally:
+        for part in training:
+            part.training = True
+
+
+def bytes_held(folder: Path) -> int:
+    """Bytes of the files below a folder, in which others write and rename; what was never finished is removed."""
+    held, now = 0, time.time()
+    for place, _, names in os.walk(folder):
+        for name in names:
+            path = Path(place, name)
+            with suppress(OSError):  # it was a partial one, and is an entry now
+                found = path.stat()
+                if name.startswith(".") and now - found.st_mtime > STALE_SECONDS:
+                    path.unlink()
+                else:
+                    held += found.st_size
+    return held
+
+
+def digest_of(stored: bytes) -> bytes:
+    return hashlib.blake2b(stored, digest_size=DIGEST_BYTES).digest()
+
+
+def fingerprint(encoder: Any, padding: str, dtype: torch.dtype, log_mel: LogMel) -> str:
+    """What an entry depends on beside the audio: the encoder's weights, their order of computation, the features."""
+    digest = hashlib.blake2b(digest_size=12)
+    settings = {name: getattr(encoder.config, name, None) for name in OF_THE_ENCODER}
+    digest.update(repr((padding, str(dtype), tuple(log_mel.filters.shape), settings)).encode())
+    for name, weight in sorted(encoder.state_dict().items()):
+        digest.update(f"{name} {tuple(weight.shape)} {weight.dtype}".encode())
+        digest.update(weight.detach().cpu().contiguous().view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
+def open_encoder_cache(
+    config: RunConfig, accelerator: Any, model: Any, log_mel: LogMel, padding: str
+) -> EncoderCache | None:
+    """The cache that a config asks for, if it does; the config has refused what it cannot serve.
+
+    Raises:
+        ConfigError: as :class:`EncoderCache`.
+    """
+    settings = config.performance
+    if settings.cache_encoder is None:
+        return None
+    if getattr(model.config, "secondary_layer", None) is not None:
+        raise ConfigError(
+            "performance.cache_encoder keeps the encoder's output alone, but the second attentions of "
+            f"{config.model.checkpoint} read another layer: take it out"
+        )
+    if model.config.apply_spec_augment:
+        raise ConfigError(
+            "performance.cache_encoder keeps what the encoder makes of a clip, but the config of "
+            f"{config.model.checkpoint} has apply_spec_augment, which masks it anew each time: take one of the two out"
+        )
+    return EncoderCache(
+        Path(settings.cache_encoder),
+        settings.cache_encoder_gib * GIB,
+        model,
+        log_mel,
+        padding,
+        accelerator.device,
+        accelerator.autocast,
+        {"fp16": torch.float16, "bf16": torch.bfloat16}.get(accelerator.mixed_precision, torch.float32),
+        accelerator.num_processes,
+    )

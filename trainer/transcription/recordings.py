@@ -1,0 +1,192 @@
+"""Which recordings a command line names, and where their transcripts go."""
+
+import os
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TextIO
+
+import numpy as np
+
+from data.audio.decoding import UndecodableAudio, decode_audio, seconds_of
+from data.errors import DataError
+from data.sources.source import AUDIO_SUFFIXES
+
+from ..config.reading import ConfigError
+from .transcripts import Transcript, written
+
+STANDARD_INPUT = "-"
+
+
+@dataclass(frozen=True)
+class Recording:
+    """A recording to transcribe; no path for standard input."""
+
+    path: Path | None
+
+    @property
+    def name(self) -> str:
+        """As the user wrote it, fit for printing whatever bytes the file system has."""
+        return os.fsencode(self.path).decode("utf-8", "replace") if self.path else STANDARD_INPUT
+
+    def decode(self) -> np.ndarray:
+        """float32 [samples], 16 kHz, mono.
+
+        Raises:
+            UndecodableAudio: as :func:`data.audio.decoding.decode_audio`.
+        """
+        if self.path is None:
+            return decode_audio(sys.stdin.buffer.read())
+        return decode_audio(str(self.path))
+
+
+def find_recordings(arguments: Sequence[str]) -> list[Recording]:
+    """The files named, the recordings in the folders named and ``-`` for standard input, each once.
+
+    Raises:
+        DataError: for a path that does not exist, or a folder without recordings.
+    """
+    found: list[Path | None] = []
+    for argument in arguments:
+        path = Path(argument)
+        if argument == STANDARD_INPUT:
+            found.append(None)
+        elif path.is_dir():
+            inside = sorted(
+                file for file in path.rglob("*") if file.suffix.lower() in AUDIO_SUFFIXES and file.is_file()
+            )
+            if not inside:
+                raise DataError(f"{path} holds no recording ({', '.join(sorted(AUDIO_SUFFIXES))})")
+            found += inside
+        elif path.exists():
+            found.append(path)
+        else:
+            raise DataError(f"{path} does not exist")
+    return [Recording(path) for path in dict.fromkeys(found)]
+
+
+def header_seconds(recordings: Iterable[Recording]) -> float | None:
+    """Seconds of audio by the files' headers; None where one cannot be known before it is read."""
+    total = 0.0
+    for recording in recordings:
+        if recording.path is None:
+            return None
+        try:
+            total += seconds_of(str(recording.path))
+        except UndecodableAudio:
+            continue  # told when its turn comes
+    return total
+
+
+class PrintedTranscripts:
+    """Transcripts on standard output; with several recordings, each line says whose it is.
+
+    Raises:
+        ConfigError: if subtitles of several recordings would run into each other.
+    """
+
+    def __init__(self, kind: str, timestamps: bool, several: bool) -> None:
+        if several and kind in ("srt", "vtt"):
+            raise ConfigError(f"--format {kind} of several recordings needs --output FOLDER, for a file each")
+        self.kind, self.timestamps, self.several = kind, timestamps, several
+
+    def write(self, number: int, transcript: Transcript) -> None:
+        text = written(transcript, self.kind, self.timestamps)
+        if self.several and self.kind == "txt":
+            text = "".join(f"{transcript.file}: {line}\n" for line in text.splitlines())
+        sys.stdout.write(text)
+        sys.stdout.flush()
+
+
+class TranscriptFolder:
+    """A file for each recording, below ``folder`` as the recordings lie below the folder that holds them all.
+
+    Recordings of one folder that differ in their suffix alone keep it: ``talk.txt``, ``talk.flac.txt``.
+
+    Raises:
+        ConfigError: if the folder cannot be made or written to.
+    """
+
+    def __init__(self, folder: str, kind: str, timestamps: bool, recordings: Sequence[Recording]) -> None:
+        self.kind, self.timestamps = kind, timestamps
+        self.paths = transcript_paths(Path(folder), kind, [recording.path for recording in recordings])
+        probe = Path(folder) / f".transcribe-{os.getpid()}"
+        try:
+            probe.parent.mkdir(parents=True, exist_ok=True)
+            probe.touch()
+            probe.unlink()
+        except OSError as error:
+            raise ConfigError(f"--output is {folder!r}, where nothing can be written: {error.strerror}") from None
+
+    def write(self, number: int, transcript: Transcript) -> None:
+        """Write the transcript of the recording of that number."""
+        path = self.paths[number]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(written(transcript, self.kind, self.timestamps, indent=2), encoding="utf-8")
+
+
+def transcript_paths(folder: Path, kind: str, recordings: Sequence[Path | None]) -> list[Path]:
+    """A path for each recording (None: standard input), no two alike, whatever the file system makes of capitals."""
+    absolute = [None if path is None else Path(os.path.abspath(path)) for path in recordings]
+    parents = {path.parent for path in absolute if path is not None}
+    root = Path(os.path.commonpath(parents)) if parents else Path()
+    taken: set[str] = set()
+    paths = []
+    for recording in absolute:
+        relative = Path("stdin") if recording is None else recording.relative_to(root)
+        for name in names(relative):
+            path = folder / relative.parent / f"{name}.{kind}"
+            if str(path).lower() not in taken:
+                break
+        taken.add(str(path).lower())
+        paths.append(path)
+    return paths
+
+
+def names(recording: Path) -> Iterator[str]:
+    """What a transcript may be called, the best first."""
+    yield recording.stem
+    yield recording.name
+    number = 2
+    while True:
+        yield f"{recording.name}-{number}"
+        number += 1
+
+
+class Progress:
+    """A bar in seconds of audio on a terminal; nothing where there is none."""
+
+    def __init__(self, stream: TextIO, recordings: Sequence[Recording]) -> None:
+        self.bar = None
+        if stream.isatty():
+            from rich.console import Console
+            from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+            from rich.progress import Progress as Bar
+
+            self.bar = Bar(
+                BarColumn(),
+                MofNCompleteColumn(),
+                TextColumn("s of audio"),
+                TimeRemainingColumn(),
+                console=Console(file=stream),
+                transient=True,
+                redirect_stdout=sys.stdout.isatty(),  # a pipe's output must not go through the terminal
+            )
+            # Headers of very many files would keep a user waiting; the bar then only shows how far it is.
+            total = header_seconds(recordings) if len(recordings) <= 5000 else None
+            self.task = self.bar.add_task("", total=None if total is None else round(total))
+
+    def __enter__(self) -> "Progress":
+        if self.bar:
+            self.bar.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self.bar:
+            self.bar.stop()
+
+    def advance_to(self, seconds: float) -> None:
+        """So many seconds of audio are done."""
+        if self.bar:
+            self.bar.update(self.task, completed=round(seconds))
