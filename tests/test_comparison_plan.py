@@ -288,7 +288,7 @@ def start_plan(tmp_path: Path, kind: str) -> "subprocess.Popen[bytes]":
     plan.write_text(
         "import sys\nfrom pathlib import Path\n"
         "from trainer.comparison.running import run_logged\nfrom trainer.record.lock import only_one\n"
-        "from trainer.stopping import StopRequest\n"
+        "from trainer.engine.stopping import StopRequest\n"
         "folder = Path(sys.argv[1])\n"
         "with StopRequest() as stop, only_one(folder) as lock:\n"
         "    run_logged([sys.executable, *sys.argv[2:]], folder / 'log', stop, lock)\n"
