@@ -38,7 +38,7 @@ class EndAtOnce:
     def __init__(self) -> None:
         self.previous: dict[int, Any] = {}
         self.is_ending = False
-        self.told = threading.Lock()
+        self.is_told, self.telling = False, threading.RLock()
 
     def __enter__(self) -> "EndAtOnce":
         if threading.current_thread() is not threading.main_thread():
@@ -81,9 +81,14 @@ class EndAtOnce:
 
     def tell(self, number: int) -> int:
         """One line, once; the exit code, which is what a shell says of a process that a signal has ended."""
-        if self.told.acquire(blocking=False) and os.environ.get("RANK", "0") == "0":
+        held = self.telling.acquire(timeout=PATIENCE)  # or this thread could end the process in the middle of the line
+        if not self.is_told and os.environ.get("RANK", "0") == "0":
+            self.is_told = True
             with contextlib.suppress(OSError, ValueError):
-                print(f"ended by {signal.Signals(number).name}", file=sys.stderr, flush=True)
+                sys.stderr.write(f"ended by {signal.Signals(number).name}\n")
+                sys.stderr.flush()
+        if held:
+            self.telling.release()
         return 128 + number
 
     def forget(self) -> None:
