@@ -110,10 +110,10 @@ class Start:
     """What the output folder held before the run began to write.
 
     Attributes:
-        was_empty: nothing.
-        checkpoints: to go on from, newest first.
-        lines: for the user, on checkpoints that cannot be used.
-        changes: in the config since the run began, likewise.
+        was_empty: there was no run in it.
+        checkpoints: those to go on from, newest first.
+        lines: what the user is told of checkpoints that cannot be used.
+        changes: what the user is told of settings that have changed since the run began.
     """
 
     was_empty: bool

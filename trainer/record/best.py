@@ -33,14 +33,16 @@ MEASURED = (
 
 @dataclass(frozen=True)
 class BestRecord:
-    """Attributes:
-    step: whose weights lie in the folder.
-    metric, value: what they were chosen by; rates are fractions.
-    word_error_rate, character_error_rate: at that step, as fractions.
-    utterances, skipped: how many were decoded, and how many rows could not be.
-    rows: digest of the ids of all rows, skipped ones too.
-    references: digest of ids and references of what was decoded.
-    measured: the config's keys in :data:`MEASURED` and their values.
+    """What ``best/`` was chosen by.
+
+    Attributes:
+        step: the step whose weights lie in the folder.
+        metric, value: the metric and its lowest value so far; rates are fractions.
+        word_error_rate, character_error_rate: at that step, as fractions.
+        utterances, skipped: how many were decoded, and how many rows could not be.
+        rows: digest of the ids of all rows, skipped ones too.
+        references: digest of ids and references of what was decoded.
+        measured: the config's keys in :data:`MEASURED` and their values.
     """
 
     step: int
