@@ -1,16 +1,15 @@
-"""LoRA: adapters put into a model, written to a folder as peft writes them, and opened again. The one place for peft.
+"""LoRA: adapters put into a model, written to a folder as peft writes them, and put in again. The one place for peft.
 
 An adapter's folder holds the adapter, the second attentions and gates, which are trained in full beside it, what it
 was trained on (``base.json``) and its generation config; no weight of the base. ``peft.PeftModel.from_pretrained``
 opens it on the same base.
 """
 
-import contextlib
 import hashlib
 import json
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,40 +18,22 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from .checkpoints import (
+from .checkpoint_files import (
+    ADAPTER_CONFIG,
+    ADAPTER_WEIGHTS,
+    BASE,
+    Base,
+    Checkpoint,
     CheckpointError,
-    first_line,
-    open_model,
-    open_processor,
-    set_generation_config,
-    stored_generation_config,
+    damage_told,
+    refuse_names,
 )
 from .network.linear import quicken
 from .quantization import hush_bitsandbytes
 
-ADAPTER_CONFIG, ADAPTER_WEIGHTS, BASE = "adapter_config.json", "adapter_model.safetensors", "base.json"
 NEW_MODULES = ("secondary_attn", "secondary_attn_layer_norm", "secondary_layer_norm", "gate", "wider")
 PREFIX = "base_model.model."  # what peft's wrapper puts before every name
 SAMPLED = 256  # numbers of each tensor that go into a fingerprint
-
-
-@dataclass(frozen=True)
-class Base:
-    """What an adapter belongs to.
-
-    Attributes:
-        checkpoint, revision: a hub name, or a folder's absolute path.
-        dual_attention, encoder_padding: how it was opened; of a plain Whisper the second attentions are copies.
-        fingerprint: of its weights, see :func:`fingerprint_of`.
-        nearby: the folder as seen from the adapter's, for when both have moved; None for a hub name.
-    """
-
-    checkpoint: str
-    revision: str | None
-    dual_attention: bool
-    encoder_padding: str
-    fingerprint: str
-    nearby: str | None = None
 
 
 @dataclass(frozen=True)
@@ -144,19 +125,19 @@ def has_adapter(model: Any) -> bool:
     return hasattr(model, "adapter_base")
 
 
-def is_adapter(folder: str | os.PathLike) -> bool:
-    return os.path.exists(os.path.join(folder, ADAPTER_CONFIG))
+def fingerprint_of(checkpoint: Checkpoint, model: Any) -> str:
+    """A digest of a base: of an adapter's own files, whose merged weights come out a little differently elsewhere.
 
-
-def fingerprint_of(checkpoint: str, model: Any) -> str:
-    """A digest of a base: of an adapter's own files, whose merged weights come out a little differently elsewhere."""
-    if not is_adapter(checkpoint):
+    Args:
+        checkpoint: the base.
+        model: what it was opened as; read where the base is no adapter.
+    """
+    if not checkpoint.is_adapter:
         return fingerprint(model)
-    files = [Path(checkpoint) / name for name in (ADAPTER_CONFIG, ADAPTER_WEIGHTS)]
-    base = read_base(Path(checkpoint))
-    digest = hashlib.sha256((base.fingerprint if base else "").encode())
-    for file in files:
-        digest.update(file.read_bytes())
+    recorded = checkpoint.recorded_base
+    digest = hashlib.sha256((recorded.fingerprint if recorded else "").encode())
+    digest.update(checkpoint.adapter_config)
+    digest.update(checkpoint.path(ADAPTER_WEIGHTS).read_bytes())
     return digest.hexdigest()
 
 
@@ -198,92 +179,68 @@ def save_adapter(model: Any, weights: dict[str, torch.Tensor] | None, folder: Pa
         save_file(tensors, folder / ADAPTER_WEIGHTS, metadata={"format": "pt"})
 
 
-def read_base(folder: Path) -> Base | None:
-    """What an adapter of this project belongs to; None for one that was made elsewhere.
-
-    Raises:
-        CheckpointError: if the file is damaged.
-    """
-    if not (folder / BASE).exists():
-        return None
-    with damage_told(folder / BASE):
-        return Base(**json.loads((folder / BASE).read_text(encoding="utf-8")))
-
-
-def adapted(folder: str | Path) -> tuple[str, str | None]:
-    """The checkpoint that an adapter's folder belongs to, and its revision.
-
-    Raises:
-        CheckpointError: if the folder names none.
-    """
-    folder = Path(folder)
-    with damage_told(folder / ADAPTER_CONFIG):
-        config = json.loads((folder / ADAPTER_CONFIG).read_text(encoding="utf-8"))
-        checkpoint, revision = config.get("base_model_name_or_path"), config.get("revision")
-    if not checkpoint:
-        raise CheckpointError(f"{folder / ADAPTER_CONFIG} names no base_model_name_or_path to merge into")
-    base = read_base(folder)
-    if base is not None and base.nearby is not None and not os.path.isdir(checkpoint):
-        nearby = os.path.normpath(folder / base.nearby)
-        checkpoint = nearby if os.path.isdir(nearby) else checkpoint
-    return checkpoint, revision
-
-
-def open_adapter(folder: Path, weights: dict[str, torch.Tensor] | None = None) -> tuple[Any, Any]:
-    """peft's model of a LoRA adapter over its base in float32, and the processor, the adapter's own if it has one.
+def read_adapter(checkpoint: Checkpoint, weights_too: bool = True) -> Any:
+    """peft's configuration of a LoRA adapter's folder.
 
     Args:
+        weights_too: refuse a folder without the adapter's weights.
+
+    Raises:
+        CheckpointError: if files are missing or damaged, or the adapter is of another kind.
+    """
+    hush_bitsandbytes()  # peft imports it
+    from peft import PeftConfig
+
+    if weights_too and not checkpoint.path(ADAPTER_WEIGHTS).exists():
+        pickle = checkpoint.path("adapter_model.bin")
+        why = f" ({pickle.name} is a pickle, which is not read)" if pickle.exists() else ""
+        raise CheckpointError(f"{checkpoint.name} has no {ADAPTER_WEIGHTS}{why}; save the adapter as safetensors")
+    with damage_told(checkpoint.path(ADAPTER_CONFIG)):
+        config = PeftConfig.from_pretrained(checkpoint.name)
+        kind = getattr(config.peft_type, "value", config.peft_type)
+    if kind != "LORA":
+        raise CheckpointError(f"{checkpoint.name} is a {kind} adapter; only LORA ones can be merged here")
+    return config
+
+
+def with_adapter(
+    model: Any, config: Any, checkpoint: Checkpoint, weights: dict[str, torch.Tensor] | None = None
+) -> Any:
+    """peft's model of an open base with the adapter in it.
+
+    Args:
+        model: the base, as :attr:`Checkpoint.base` says, opened as the adapter was trained on it.
+        config: of :func:`read_adapter`.
+        checkpoint: the adapter's folder.
         weights: the adapter's, under peft's names, in place of those in the folder.
 
     Raises:
-        CheckpointError: if files are missing, damaged, or belong to another base.
+        CheckpointError: if the base is another than the adapter's, or the weights are damaged or do not fit.
     """
-    hush_bitsandbytes()
-    from peft import PeftConfig, get_peft_model, set_peft_model_state_dict
+    from peft import get_peft_model, set_peft_model_state_dict
 
-    file = folder / ADAPTER_WEIGHTS
-    if weights is None and not file.exists():
-        pickle = folder / "adapter_model.bin"
-        why = f" ({pickle.name} is a pickle, which is not read)" if pickle.exists() else ""
-        raise CheckpointError(f"{folder} has no {ADAPTER_WEIGHTS}{why}; save the adapter as safetensors")
-    with damage_told(folder / ADAPTER_CONFIG):
-        config = PeftConfig.from_pretrained(str(folder))
-        kind = getattr(config.peft_type, "value", config.peft_type)
-    if kind != "LORA":
-        raise CheckpointError(f"{folder} is a {kind} adapter; only LORA ones can be merged here")
-    checkpoint, revision = adapted(folder)
-    base = read_base(folder)
-    try:
-        if base is None:
-            model = open_model(checkpoint, revision)
-        else:
-            opened = {"dual_attention": base.dual_attention, "encoder_padding": base.encoder_padding}
-            model = open_model(checkpoint, revision, lift=True, **opened)
-        processor = open_processor(str(folder))
-    except CheckpointError as error:
-        raise CheckpointError(f"the base model of {folder}: {error}") from None
-    if base is not None and fingerprint_of(checkpoint, model) != base.fingerprint:
-        raise CheckpointError(f"{folder} was trained on another base than {checkpoint} is now: its weights differ")
-    generation = stored_generation_config(folder)
-    if generation is not None:
-        set_generation_config(model, generation)
-    config.base_model_name_or_path = checkpoint
+    base, recorded, file = checkpoint.base, checkpoint.recorded_base, checkpoint.path(ADAPTER_WEIGHTS)
+    if recorded is not None and fingerprint_of(base, model) != recorded.fingerprint:
+        raise CheckpointError(
+            f"{checkpoint.name} was trained on another base than {base.name} is now: its weights differ"
+        )
+    config.base_model_name_or_path = base.name
     config.init_lora_weights = True  # others, such as pissa, would change the base on the way in
     config.inference_mode = False
     with damage_told(file):
         model = get_peft_model(model, config)
         own = {key for key, _ in model.named_parameters() if ".lora_" in key or ".modules_to_save." in key}
         result: Any = set_peft_model_state_dict(model, load_file(file) if weights is None else weights)
-    refuse_names(str(file), "has tensors that the adapted model has not", result.unexpected_keys)
+    refuse_names(str(file), "has tensors that the adapted model lacks", result.unexpected_keys)
     refuse_names(str(file), "lacks tensors of the adapter", own & set(result.missing_keys))
-    return model.eval(), processor
+    return model.eval()
 
 
 def merged(model: Any, name: str) -> Any:
     """The model itself, an adapter merged into the weights it adapts.
 
     Raises:
-        CheckpointError: if the adapter parts weights that the model has as one.
+        CheckpointError: if the adapter changes one of two tied weights and not the other.
     """
     if not hasattr(model, "merge_and_unload"):
         return model
@@ -293,22 +250,3 @@ def merged(model: Any, name: str) -> Any:
             raise CheckpointError(f"{name} adapts only one of proj_out and the embeddings, which the model has as one")
         model.tie_weights()
     return model
-
-
-def refuse_names(name: str, what: str, keys: Sequence[str] | set[str]) -> None:
-    """Raises CheckpointError where there are any keys, naming the first of them."""
-    if keys:
-        listed = sorted(keys)
-        more = f" and {len(listed) - 3} more" if len(listed) > 3 else ""
-        raise CheckpointError(f"{name} {what}: {', '.join(listed[:3])}{more}")
-
-
-@contextlib.contextmanager
-def damage_told(path: Path) -> Iterator[None]:
-    """Whatever a library raises on a damaged file becomes one line that names the file."""
-    try:
-        yield
-    except (CheckpointError, MemoryError):
-        raise
-    except Exception as error:  # safetensors, pickle, peft and DeepSpeed each raise their own
-        raise CheckpointError(f"cannot read {os.fspath(path)}: {type(error).__name__}: {first_line(error)}") from error

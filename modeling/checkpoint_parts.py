@@ -3,18 +3,25 @@
 What does not fit shows late, in the middle of training or at the first evaluation; here it is found before.
 """
 
-import os
 import re
 from dataclasses import dataclass
 from typing import Any
 
-from transformers import GenerationConfig, PretrainedConfig, WhisperConfig, WhisperProcessor
+from transformers import GenerationConfig, WhisperProcessor
 
-from .adapters import adapted, is_adapter
-from .checkpoints import GENERATION_CONFIG, CheckpointError, open_processor, stored_generation_config
+from .checkpoint_files import GENERATION_CONFIG, Checkpoint, CheckpointError, check_name
 
 TIMESTAMP = re.compile(r"<\|\d+\.\d\d\|>")
 OWN_WHISPER = "take the one of the Whisper that it was made from"
+
+
+@dataclass(frozen=True)
+class StoredParts:
+    """What lies beside the weights of a checkpoint; of its config the sizes alone."""
+
+    shape: dict[str, Any]
+    generation: GenerationConfig
+    processor: WhisperProcessor
 
 
 def check_parts(name: str, model: Any, processor: Any) -> None:
@@ -24,78 +31,36 @@ def check_parts(name: str, model: Any, processor: Any) -> None:
         CheckpointError: naming what is missing or differs.
     """
     check_generation_config(name, model.generation_config)
-    check_tokenizer(name, model.config, model.generation_config, processor.tokenizer)
-    check_features(name, model.config, processor)
+    check_tokenizer(name, model.config.vocab_size, model.generation_config, processor.tokenizer)
+    check_features(name, model.config.num_mel_bins, processor)
 
 
-def check_features(name: str, config: Any, processor: Any) -> None:
-    """Refuse a feature extractor that makes other features than the model takes.
-
-    Raises:
-        CheckpointError: with the mel bins of both.
-    """
-    bins, made = config.num_mel_bins, processor.feature_extractor.feature_size
-    if bins != made:
-        raise CheckpointError(
-            f"the processor of {name} makes {made} mel bins, but its model takes {bins}: they are not of one "
-            "checkpoint; take preprocessor_config.json from the model's own"
-        )
-
-
-@dataclass(frozen=True)
-class StoredParts:
-    """What lies beside the weights of a checkpoint; of its config the sizes alone."""
-
-    config: WhisperConfig
-    generation: GenerationConfig
-    processor: WhisperProcessor
-
-
-def check_stored_parts(name: str, revision: str | None = None) -> None:
+def check_stored_parts(checkpoint: Checkpoint) -> None:
     """As :func:`check_parts`, without the weights; nothing is asked of the hub.
 
     Raises:
         CheckpointError: likewise, and for files that are missing or damaged.
     """
-    parts = stored_parts(name, revision)
+    parts, name = stored_parts(checkpoint), checkpoint.name
     if parts is not None:
         check_generation_config(name, parts.generation)
-        check_tokenizer(name, parts.config, parts.generation, parts.processor.tokenizer)
-        check_features(name, parts.config, parts.processor)
+        check_tokenizer(name, parts.shape["vocab_size"], parts.generation, parts.processor.tokenizer)
+        check_features(name, parts.shape["num_mel_bins"], parts.processor)
 
 
-def stored_parts(name: str, revision: str | None = None) -> StoredParts | None:
+def stored_parts(checkpoint: Checkpoint) -> StoredParts | None:
     """The parts of a checkpoint that lie on this machine; None where only the hub has them.
 
     Raises:
-        CheckpointError: for files that are missing or damaged.
+        CheckpointError: for a name that cannot be right, and for files that are missing or damaged.
     """
-    base, base_revision = name, revision
-    while is_adapter(base):
-        base, base_revision = adapted(base)
-    folder = base if os.path.isdir(base) else downloaded_folder(base, base_revision)
-    if folder is None:
+    check_name(checkpoint.name)
+    files = checkpoint.whole.local
+    if files is None:
         return None
-    generation = stored_generation_config(name) or stored_generation_config(folder) or GenerationConfig()
-    processor = open_processor(name if os.path.isdir(name) else folder)
-    stored = PretrainedConfig.get_config_dict(folder)[0]
-    sizes = {key: stored[key] for key in ("vocab_size", "num_mel_bins") if key in stored}
-    return StoredParts(WhisperConfig(**sizes), generation, processor)
-
-
-def downloaded_folder(name: str, revision: str | None) -> str | None:
-    """Where the files of a hub name lie that was downloaded before, its tokenizer too; else None."""
-    from huggingface_hub import _CACHED_NO_EXIST, try_to_load_from_cache
-
-    def found(file: str) -> Any:
-        return try_to_load_from_cache(name, file, revision=revision)
-
-    config, vocabulary = found("config.json"), (found("tokenizer.json"), found("vocab.json"))
-    is_known = isinstance(found(GENERATION_CONFIG), str) or found(GENERATION_CONFIG) is _CACHED_NO_EXIST
-    needed = (config, found("tokenizer_config.json"), found("preprocessor_config.json"))
-    if not is_known or not all(isinstance(path, str) for path in needed):
-        return None
-    return os.path.dirname(config) if any(isinstance(path, str) for path in vocabulary) else None
+    shape = files.shape
+    generation = checkpoint.generation_config or files.generation_config or GenerationConfig()
+    return StoredParts(shape, generation, (checkpoint if checkpoint.is_folder else files).processor)
 
 
 def check_generation_config(name: str, generation: Any) -> None:
@@ -115,7 +80,21 @@ def check_generation_config(name: str, generation: Any) -> None:
             raise CheckpointError(f"the {GENERATION_CONFIG} of {name} has no {key}, {why}; {OWN_WHISPER}")
 
 
-def check_tokenizer(name: str, config: Any, generation: Any, tokenizer: Any) -> None:
+def check_features(name: str, bins: int, processor: Any) -> None:
+    """Refuse a feature extractor that makes another number of mel bins than the model takes.
+
+    Raises:
+        CheckpointError: with the mel bins of both.
+    """
+    made = processor.feature_extractor.feature_size
+    if bins != made:
+        raise CheckpointError(
+            f"the processor of {name} makes {made} mel bins, but its model takes {bins}: they are not of one "
+            "checkpoint; take preprocessor_config.json from the model's own"
+        )
+
+
+def check_tokenizer(name: str, vocab_size: int, generation: Any, tokenizer: Any) -> None:
     """Refuse a tokenizer with tokens that the model has no embedding for, or that is another model's.
 
     Timestamps may be missing in the model: they are in no label.
@@ -125,15 +104,13 @@ def check_tokenizer(name: str, config: Any, generation: Any, tokenizer: Any) -> 
     """
     vocabulary: dict[str, int] = tokenizer.get_vocab()
     beyond = {
-        number: token
-        for token, number in vocabulary.items()
-        if number >= config.vocab_size and not TIMESTAMP.fullmatch(token)
+        number: token for token, number in vocabulary.items() if number >= vocab_size and not TIMESTAMP.fullmatch(token)
     }
     if beyond:
         first = min(beyond)
         raise CheckpointError(
             f"the tokenizer of {name} has {len(vocabulary):,} tokens, but its model has embeddings for "
-            f"{config.vocab_size:,}: {beyond[first]!r} is token {first}, which the model has not; take the model's own "
+            f"{vocab_size:,}: {beyond[first]!r} is token {first}, which the model lacks; take the model's own "
             "tokenizer, or give the model as many embeddings (resize_token_embeddings)"
         )
     for token, number in numbered_tokens(generation).items():

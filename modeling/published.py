@@ -5,7 +5,6 @@ import re
 from typing import Any
 
 import torch
-from torch import nn
 
 from .network.configuration import DualWhisperConfig
 from .network.dual_whisper import DualWhisperForConditionalGeneration
@@ -72,9 +71,3 @@ def model_without_weights(
     config = DualWhisperConfig(**shape, dual_attention=dual_attention, **values, pad_token_id=shape["vocab_size"] - 1)
     with torch.device("meta"):
         return DualWhisperForConditionalGeneration(config)
-
-
-def count_parameters(model: nn.Module) -> tuple[int, int]:
-    """All parameters (shared ones once) and those of them that are trained."""
-    parameters = list(model.parameters())
-    return sum(p.numel() for p in parameters), sum(p.numel() for p in parameters if p.requires_grad)

@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from data.config import SourceConfig
 from data.sources.source import Source
 from data.terminal_table import print_table
 
 from .config.augmentation_check import check_augmentation
-from .config.model import NEW_SHAPE
-from .config.reading import ConfigError, dump_config
+from .config.reading import dump_config
 from .config.run import RunConfig
 from .engine.accelerator import check_engine, launched_processes, resolve_precision
 from .engine.optimizer import check_optimizer
 from .evaluation.decoding_limits import planned_remarks
 from .evaluation.evaluator import check_evaluation, check_positions
-from .model.languages import check_language, languages_of
+from .model.languages import check_language
 from .model.parameter_table import parameter_rows
+from .model.planned import planned_model
 
 if TYPE_CHECKING:  # seconds to import
-    from modeling.strategies import Part
+    from modeling.parameters import Part
 
 NOT_LOOKED_AT = "on the hub, not looked at"
 
@@ -53,8 +52,8 @@ class Plan:
 
     @property
     def new_parameters(self) -> int | None:
-        """Those that plain Whisper has not, adapters not counted."""
-        from modeling.strategies import NEW_PARTS
+        """Those that plain Whisper lacks, adapters not counted."""
+        from modeling.parameters import NEW_PARTS
 
         return None if self.parts is None else sum(part.parameters for part in self.parts if part.name in NEW_PARTS)
 
@@ -94,7 +93,10 @@ def make_plan(config: RunConfig) -> Plan:
     check_engine(config)
     check_optimizer(config)
     check_language(config)
-    model = planned_model(config)
+    from .model.building import starting_checkpoint  # seconds to import
+
+    checkpoint = starting_checkpoint(config)
+    model = planned_model(config, checkpoint)
     processes = launched_processes()
     data = config.data
     weights = sum(source.weight or 1.0 for source in data.training_sources)
@@ -112,7 +114,7 @@ def make_plan(config: RunConfig) -> Plan:
         if model is not None:
             check_positions(config.evaluation, model)
     training = config.training
-    from modeling.strategies import parameters_by_part
+    from modeling.parameters import parameters_by_part
 
     return Plan(
         None if model is None else parameters_by_part(model),
@@ -120,7 +122,7 @@ def make_plan(config: RunConfig) -> Plan:
         data.lanes or processes * max(1, data.workers),
         training.batch_size * training.accumulation * processes,
         sources,
-        planned_remarks(config),
+        planned_remarks(config, checkpoint),
     )
 
 
@@ -134,65 +136,6 @@ def planned_rows(source: SourceConfig, name: str) -> int | None:
     opened = Source(source, name)
     opened.check_columns()
     return opened.row_count()
-
-
-def planned_model(config: RunConfig) -> Any:
-    """The model on the meta device, its strategy applied; None where only the hub knows its shape."""
-    from modeling.adapters import adapted, is_adapter
-    from modeling.checkpoint_parts import check_stored_parts
-    from modeling.checkpoints import check_name, check_structure, checkpoint_kind
-    from modeling.published import model_without_weights, published_shape
-
-    settings = config.model
-    checkpoint = settings.checkpoint or ""
-    own: dict[str, Any] = {}
-    kind, is_dual = "whisper", False  # unless a folder says otherwise
-    if settings.architecture is not None:
-        from modeling.byte_processor import build_byte_processor
-
-        from .model.building import architecture_arguments
-
-        if settings.processor is not None:
-            check_name(settings.processor)
-            return None
-        vocabulary = len(build_byte_processor(languages_of(config)).tokenizer)
-        shape = architecture_arguments(settings.architecture, vocabulary)
-    elif os.path.isdir(checkpoint):
-        from transformers import WhisperConfig
-
-        from modeling.network.pretrained import has_second_attentions
-
-        checkpoint_kind(checkpoint)
-        check_stored_parts(checkpoint)
-        while is_adapter(checkpoint):
-            checkpoint, _ = adapted(checkpoint)
-        if not os.path.isdir(checkpoint):
-            shape = published_shape(checkpoint) or {}
-        else:
-            kind, is_dual = checkpoint_kind(checkpoint), has_second_attentions(checkpoint, {})
-            if is_dual and not settings.dual_attention:
-                raise ConfigError(
-                    f"model.dual_attention is false, but model.checkpoint, {checkpoint!r}, has second attentions, "
-                    "which would be left out"
-                )
-            stored = WhisperConfig.from_pretrained(checkpoint).to_dict()
-            shape = {name: stored[name] for name in published_shape("openai/whisper-tiny") or {}}
-            for name in ("num_mel_bins", "max_source_positions", "max_target_positions"):
-                shape[name] = stored[name]
-            own = {name: stored[name] for name in NEW_SHAPE if name != "gate_bias" and stored.get(name)}
-    else:
-        check_name(checkpoint)
-        check_stored_parts(checkpoint, settings.revision)
-        shape = published_shape(checkpoint) or {}
-    if not shape:
-        return None
-    from .model.building import apply_strategy
-
-    as_stored = own | {"encoder_layers": shape["encoder_layers"], "model_type": kind, "dual_attention": is_dual}
-    check_structure(checkpoint or "model.architecture", as_stored, settings.decoder_values)
-    model = model_without_weights(shape, **own | settings.decoder_values)
-    apply_strategy(model, config)
-    return model
 
 
 def print_plan(config: RunConfig, verbose: bool = False) -> None:

@@ -96,7 +96,7 @@ def train_to_the_end(trainer: Any, model: Any) -> dict[str, Any]:
         trainer.journal.close()
     summary: dict[str, Any] = {}
     if accelerator.is_main_process:
-        from modeling.strategies import parameters_by_part
+        from modeling.parameters import parameters_by_part
 
         summary = write_summary(config, trainer.state, describe_engine(accelerator), parameters_by_part(model))
     if not finished:
@@ -171,7 +171,7 @@ def assemble(
     """Everything a run needs, prepared for the engine and put back to where the newest whole checkpoint was."""
     import torch
 
-    from modeling.strategies import parameters_by_part
+    from modeling.parameters import parameters_by_part
 
     from .loop import Trainer
 
@@ -250,9 +250,9 @@ def build_evaluator(
 
 def check_base(model: Any, blueprint: Path) -> None:
     """Refuse to go on with an adapter whose base is not what it was: its checkpoints hold no weight of it."""
-    from modeling.adapters import read_base
+    from modeling.checkpoint_files import Checkpoint
 
-    before, now = read_base(blueprint), getattr(bare_model(model), "adapter_base", None)
+    before, now = Checkpoint(str(blueprint)).recorded_base, getattr(bare_model(model), "adapter_base", None)
     if before is not None and now is not None and before.fingerprint != now.fingerprint:
         raise ConfigError(
             f"model.checkpoint is {now.checkpoint!r}, whose weights are not those that the run was begun with: the "

@@ -99,7 +99,7 @@ def find_cases(names: Sequence[str] | None) -> list[Case]:
 def count_step(case: Case) -> dict[str, Any]:
     """Counted and computed bytes of a case's step; called by each of two launched processes."""
     import trainer.engine.accelerator
-    from modeling.strategies import choose_trained
+    from trainer.config.strategies import STRATEGIES, choose_trained
     from trainer.engine.optimizer import build_optimizer
     from trainer.engine.stopping import StopRequest
     from trainer.loop import Trainer
@@ -110,7 +110,7 @@ def count_step(case: Case) -> dict[str, Any]:
 
     config = tiny_config(case.stage, case.precision, case.accumulation)
     model, processor = build_model(config)
-    choose_trained(model, case.strategy)
+    choose_trained(model, STRATEGIES[case.strategy])
     computed = bytes_sent(model, case.stage, 2, case.precision, case.accumulation, case.reuse_distance)
     original = trainer.engine.accelerator.deepspeed_config
 

@@ -17,7 +17,7 @@ from data.utterance import SAMPLING_RATE
 from modeling.published import published_shape
 from trainer.config.run import RunConfig
 from trainer.model.building import checkpoint_gradients
-from trainer.plan import planned_model
+from trainer.model.planned import planned_model
 from trainer.step.noise_target import noise_arguments
 
 META = torch.device("meta")

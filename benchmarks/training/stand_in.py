@@ -16,7 +16,7 @@ import torch
 import yaml
 
 from benchmarks.input.speech_like_clips import clip, encoded, write_parquet
-from modeling.checkpoints import open_processor
+from modeling.checkpoint_files import Checkpoint
 from modeling.published import published_shape
 from trainer.command_line import CommandLine, number, run_command
 from trainer.config.reading import ConfigError
@@ -41,7 +41,7 @@ def save_checkpoint(name: str, processor_name: str, folder: Path) -> None:
         raise ConfigError(
             f"--checkpoint is {name!r}, whose shape is not known; give a name such as openai/whisper-small"
         )
-    processor = open_processor(processor_name)
+    processor = Checkpoint(processor_name).processor
     processor.feature_extractor = WhisperFeatureExtractor(feature_size=shape.get("num_mel_bins", 80))
     torch.manual_seed(0)
     model = WhisperForConditionalGeneration(WhisperConfig(**shape))

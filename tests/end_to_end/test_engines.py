@@ -189,7 +189,7 @@ def test_a_resumable_checkpoint_opens_as_what_was_trained(parity: Runs, name: st
 )
 @pytest.mark.parametrize("cut", [False, True])
 def test_a_lost_or_damaged_shard_is_named(parity: Runs, tmp_path: Path, name: str, lost: str, cut: bool) -> None:
-    from modeling.checkpoints import CheckpointError
+    from modeling.checkpoint_files import CheckpointError
     from trainer.export.trained_weights import open_trained
 
     run = Path(shutil.copytree(parity.folder / name, tmp_path / "run"))

@@ -14,8 +14,9 @@ import launch.export
 import launch.train
 import launch.transcribe
 from modeling import DualWhisperForConditionalGeneration
-from modeling.adapters import Base, LoraSettings, add_lora, fingerprint, merged, open_adapter
-from modeling.checkpoints import CheckpointError, open_model, open_processor
+from modeling.adapters import LoraSettings, add_lora, fingerprint, merged
+from modeling.checkpoint_files import Base, Checkpoint, CheckpointError
+from modeling.checkpoints import open_adapter, open_model
 from tests.end_to_end import run as run_command
 from tests.support.untrained import save_checkpoint
 from trainer.config.reading import ConfigError, dump_config
@@ -23,7 +24,7 @@ from trainer.config.run import RunConfig
 from trainer.export.reload_check import logits_of
 from trainer.export.trained_weights import open_trained
 from trainer.loop import Trainer
-from trainer.plan import planned_model
+from trainer.model.planned import planned_model
 from trainer.record.checkpoints import latest_checkpoint
 from trainer.run import train
 
@@ -77,13 +78,13 @@ def test_peft_opens_it_on_the_same_base(adapter: Path, tmp_path: Path) -> None:
 
     base = DualWhisperForConditionalGeneration.from_pretrained(tmp_path / "base")
     theirs = PeftModel.from_pretrained(base, adapter).eval()
-    ours, _ = open_adapter(adapter)
+    ours = open_adapter(Checkpoint(str(adapter)))
     assert torch.equal(logits_of(theirs), logits_of(ours))
     assert not torch.allclose(logits_of(ours), logits_of(open_model(str(tmp_path / "base"))), atol=1e-2)
 
 
 def test_merged_it_says_the_same(adapter: Path) -> None:
-    model, _ = open_adapter(adapter)
+    model = open_adapter(Checkpoint(str(adapter)))
     before = logits_of(model)
     after = logits_of(merged(model, str(adapter)))
     assert float((before - after).abs().max()) < 1e-5 * float(before.abs().max())
@@ -294,7 +295,8 @@ def test_an_adapter_of_peft_alone_has_its_bases_processor_and_shape(tmp_path: Pa
     base = save_checkpoint(tmp_path / "base", padding=None, positions=100)
     model = get_peft_model(open_model(str(base)), LoraConfig(target_modules=["q_proj"]))
     model.save_pretrained(tmp_path / "foreign")
-    assert len(open_processor(str(tmp_path / "foreign")).tokenizer) == len(open_processor(str(base)).tokenizer)
+    own, bases = (Checkpoint(str(folder)).processor for folder in (tmp_path / "foreign", base))
+    assert len(own.tokenizer) == len(bases.tokenizer)
     config = {"output_dir": "unused", "data": {"train": {"folder": "unused"}}, "training": {"steps": 1}}
     settings = {"checkpoint": str(tmp_path / "foreign"), "dual_attention": False}
     planned = planned_model(RunConfig.model_validate(config | {"model": settings}))

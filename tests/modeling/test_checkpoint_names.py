@@ -4,11 +4,15 @@ from pathlib import Path
 
 import pytest
 
-from modeling.checkpoints import CheckpointError, check_name, open_processor
+from modeling.checkpoint_files import Checkpoint, CheckpointError, check_name
 from modeling.published import PUBLISHED, is_unpublished, nearest_published, published_shape
 from trainer.evaluation.checkpoint import run_config_of
 from trainer.export.trained_weights import open_trained
 from trainer.transcription.transcriber import Transcriber
+
+
+def processor_of(name: str) -> object:
+    return Checkpoint(name).processor
 
 
 @pytest.mark.parametrize(
@@ -28,7 +32,8 @@ from trainer.transcription.transcriber import Transcriber
 )
 def test_a_name_like_a_published_one(name: str, meant: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    for opens in (check_name, open_processor, Transcriber, run_config_of, lambda name: open_trained(Path(name), print)):
+    opened = (check_name, processor_of, Transcriber, run_config_of, lambda name: open_trained(Path(name), print))
+    for opens in opened:
         with pytest.raises(CheckpointError, match=f"did you mean '{meant}'"):
             opens(name)
 

@@ -20,8 +20,8 @@ import launch.train
 import launch.transcribe
 import launch.visualize
 from modeling.byte_processor import build_byte_processor
-from modeling.checkpoint_parts import check_stored_parts, downloaded_folder
-from modeling.checkpoints import open_processor
+from modeling.checkpoint_files import Checkpoint
+from modeling.checkpoint_parts import check_stored_parts
 from tests.end_to_end import run
 from tests.support.untrained import save_checkpoint
 from trainer.config.run import RunConfig
@@ -36,7 +36,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def more_tokens(folder: Path) -> None:
     """As people do who add their language's letters and forget the embeddings."""
-    processor = open_processor(str(folder))
+    processor = Checkpoint(str(folder)).processor
     processor.tokenizer.add_tokens(["ə", "ğı"])
     processor.save_pretrained(folder)
 
@@ -135,7 +135,7 @@ def test_features_of_another_model_are_refused_before_training(
 ) -> None:
     """They would be met at the first evaluation, whose features are the processor's."""
     folder = shutil.copytree(whole, tmp_path / "whisper")
-    tokenizer = open_processor(str(folder)).tokenizer
+    tokenizer = Checkpoint(str(folder)).processor.tokenizer
     WhisperProcessor(WhisperFeatureExtractor(feature_size=128), tokenizer).save_pretrained(folder)
     tiny_values["model"] = {"checkpoint": str(folder)}
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(tiny_values), encoding="utf-8")
@@ -145,16 +145,16 @@ def test_features_of_another_model_are_refused_before_training(
 
 
 def test_a_whole_one_passes_and_what_only_the_hub_has_is_not_looked_at(whole: Path) -> None:
-    check_stored_parts(str(whole))
-    check_stored_parts("openai/whisper-nothing")
-    assert downloaded_folder("openai/whisper-nothing", None) is None
+    check_stored_parts(Checkpoint(str(whole)))
+    check_stored_parts(Checkpoint("team/whisper-nothing"))
+    assert Checkpoint("team/whisper-nothing").local is None
 
 
 def test_timestamps_that_the_model_has_no_embeddings_for_harm_nothing(whole: Path) -> None:
-    vocabulary = open_processor(str(whole)).tokenizer.get_vocab()
+    vocabulary = Checkpoint(str(whole)).processor.tokenizer.get_vocab()
     sizes = json.loads((whole / "config.json").read_text())["vocab_size"]
     assert vocabulary["<|0.00|>"] >= sizes
-    check_stored_parts(str(whole))
+    check_stored_parts(Checkpoint(str(whole)))
 
 
 def test_words_that_were_given_embeddings_may_be_learned(whole: Path, tmp_path: Path) -> None:
@@ -163,9 +163,9 @@ def test_words_that_were_given_embeddings_may_be_learned(whole: Path, tmp_path: 
 
     folder = shutil.copytree(whole, tmp_path / "whisper")
     more_tokens(folder)
-    model, processor = open_model(str(folder)), open_processor(str(folder))
+    model, processor = open_model(str(folder)), Checkpoint(str(folder)).processor
     model.resize_token_embeddings(len(processor.tokenizer))
     model.save_pretrained(folder)
-    check_stored_parts(str(folder))
+    check_stored_parts(Checkpoint(str(folder)))
     ids, _ = LabelEncoder(processor.tokenizer, True, "az").encode("ə", None)
     assert ids[-1] == processor.tokenizer.get_vocab()["ə"]

@@ -14,7 +14,8 @@ import modeling.hub
 from data import storage
 from data.errors import DataError
 from data.sources import hub
-from modeling.checkpoints import CheckpointError, checkpoint_kind, open_model, open_processor
+from modeling.checkpoint_files import Checkpoint, CheckpointError
+from modeling.checkpoints import open_model
 from modeling.hub import ATTEMPTS
 from tests import ROOT
 
@@ -54,7 +55,7 @@ def test_a_dataset(gone: DatasetHub, tmp_path: Path) -> None:
 def test_a_checkpoint(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(modeling.hub, "FOUND", ["the hub gives no answer: no route to host (tried 5 times)"])
-    for opens in (checkpoint_kind, open_processor, open_model):
+    for opens in (lambda name: Checkpoint(name).kind, lambda name: Checkpoint(name).processor, open_model):
         with pytest.raises(CheckpointError) as refused:
             opens("team/whisper")
         assert str(refused.value) == (

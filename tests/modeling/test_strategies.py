@@ -9,12 +9,13 @@ import torch
 import yaml
 
 from modeling.checkpoints import open_model
+from modeling.parameters import IN_ORDER, Part, parameters_by_part
 from modeling.published import model_without_weights, published_shape
-from modeling.strategies import IN_ORDER, Part, choose_trained, default_top_layers, parameters_by_part
 from tests import ROOT
 from tests.support.untrained import save_checkpoint
 from trainer.config.reading import ConfigError, load_config
-from trainer.config.run import LEARNING_RATES, RunConfig
+from trainer.config.run import RunConfig
+from trainer.config.strategies import STRATEGIES, choose_trained, default_top_layers
 from trainer.model.building import apply_strategy
 from trainer.model.parameter_table import parameter_table
 from trainer.plan import make_plan
@@ -133,7 +134,7 @@ def test_selective_trains_whole_layers_from_the_top(size: str, layers: tuple[int
     encoder_layer, decoder_layer = 12 * width**2 + 12 * width, 16 * width**2 + 17 * width
     model = model_without_weights(published_shape(f"openai/whisper-{size}") or {}, False)
     assert default_top_layers(model) == layers
-    choose_trained(model, "selective")
+    choose_trained(model, STRATEGIES["selective"])
     for stack, number, numbers in (("encoder", layers[0], encoder_layer), ("decoder", layers[1], decoder_layer)):
         names = {name: p for name, p in model.named_parameters() if p.requires_grad and f"model.{stack}." in name}
         assert {int(name.split(".")[3]) for name in names} == set(range(depth - number, depth))
@@ -223,9 +224,10 @@ def test_options_that_cannot_be_right(base_file: Path, overrides: list[str], par
         assert part in str(error.value)
 
 
-@pytest.mark.parametrize("strategy", LEARNING_RATES)
+@pytest.mark.parametrize("strategy", STRATEGIES)
 def test_the_learning_rate_follows_the_strategy_where_none_is_given(base_file: Path, strategy: str) -> None:
-    assert load_config(base_file, [f"model.strategy={strategy}"]).optimizer.learning_rate == LEARNING_RATES[strategy]
+    config = load_config(base_file, [f"model.strategy={strategy}"])
+    assert config.optimizer.learning_rate == STRATEGIES[strategy].learning_rate
 
 
 def test_a_learning_rate_for_each_strategy(base_file: Path) -> None:
@@ -256,7 +258,7 @@ def test_the_page_says_what_is_trained() -> None:
     page = (ROOT / "docs" / "strategies.md").read_text(encoding="utf-8")
     table = page[page.index("| `model.strategy`") : page.index("The second attentions")]
     rows = {line.split("`")[1]: line.split("|")[-2].strip() for line in table.splitlines()[2:] if line}
-    assert rows.keys() == LEARNING_RATES.keys()
+    assert rows.keys() == STRATEGIES.keys()
     for strategy, shown in rows.items():
         trained = []
         for dual in (False, True):
@@ -282,7 +284,7 @@ def weights_of(folder: Path) -> dict[str, torch.Tensor]:
     return open_model(str(folder)).state_dict()
 
 
-@pytest.mark.parametrize("strategy", [name for name in LEARNING_RATES if name != "full"])
+@pytest.mark.parametrize("strategy", [name for name in STRATEGIES if name != "full"])
 def test_a_run_changes_what_it_trains_and_nothing_else(
     strategy: str, tiny_values: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

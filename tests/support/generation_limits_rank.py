@@ -11,7 +11,8 @@ from accelerate.utils import InitProcessGroupKwargs
 from data.batches.labels import LabelEncoder
 from data.batches.lanes import collate
 from data.utterance import Utterance
-from modeling.checkpoints import open_model, open_processor
+from modeling.checkpoint_files import Checkpoint
+from modeling.checkpoints import open_model
 from trainer.evaluation.decoding_limits import DecodingLimits
 from trainer.record.checkpoints import RunState
 from trainer.record.journal import Journal
@@ -20,7 +21,7 @@ from trainer.record.journal import Journal
 def main(checkpoint: str, folder: Path) -> None:
     accelerator = Accelerator(cpu=True, kwargs_handlers=[InitProcessGroupKwargs(backend="gloo")])
     rank = accelerator.process_index
-    model, processor = open_model(checkpoint), open_processor(checkpoint)
+    model, processor = open_model(checkpoint), Checkpoint(checkpoint).processor
     labels = LabelEncoder(processor.tokenizer, True, "az")
     state = RunState()
     journal = Journal(folder, is_main=rank == 0, rank=rank, total_steps=1, from_step=0, record_batches=False)

@@ -7,20 +7,19 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import yaml
 
 from data.errors import DataError
 
-from ..config.model import Strategy
 from ..config.reading import ConfigError, apply_overrides, dump_config, flatten, load_config, read_yaml
 from ..config.run import RunConfig
+from ..config.strategies import STRATEGIES
 from ..evaluation.checkpoint import open_split
 from .differences import NOT_SHOWN
 from .reading import SPLITS
 
-STRATEGIES: tuple[str, ...] = get_args(Strategy)
 UNTRAINED = "plain"  # the unmodified checkpoint
 ATTENTION = {"dual": True, "plain": False}  # prefixes of a strategy
 PLAN_KEYS = ("config", "split", "cluster", "arms")
@@ -166,12 +165,12 @@ def inert(common: Mapping[str, Any], own: Mapping[str, Any]) -> list[str]:
     These overrides go before the arm's own: what an arm itself sets in vain stays, and is refused.
     """
     flat = flatten(apply_overrides(dict(common), written(own)))
-    strategy, dual = flat.get("model.strategy", STRATEGIES[0]), flat.get("model.dual_attention", True)
+    chosen = STRATEGIES.get(str(flat.get("model.strategy", "full")), STRATEGIES["full"])
     useless = {
-        "model.selective": strategy != "selective",
-        "model.lora": strategy not in ("lora", "qlora"),
-        "model.lora.bits": strategy == "lora",
-        "optimizer.new_modules_learning_rate": dual is False,
+        "model.selective": chosen.section != "selective",
+        "model.lora": chosen.section != "lora",
+        "model.lora.bits": chosen.section == "lora" and not chosen.is_quantized,
+        "optimizer.new_modules_learning_rate": flat.get("model.dual_attention", True) is False,
     }
     return [f"{key}=null" for key, is_useless in useless.items() if is_useless and has_value(flat, key)]
 
@@ -239,12 +238,11 @@ def check_checkpoint(folder: str) -> None:
     Raises:
         ConfigError: as CheckpointError says it.
     """
-    from modeling.checkpoint_parts import check_stored_parts  # seconds to import
-    from modeling.checkpoints import CheckpointError, checkpoint_kind
+    from modeling.checkpoint_files import Checkpoint, CheckpointError  # seconds to import
+    from modeling.checkpoint_parts import check_stored_parts
 
     try:
-        checkpoint_kind(folder)
-        check_stored_parts(folder)
+        check_stored_parts(Checkpoint(folder))
     except CheckpointError as error:
         raise ConfigError(str(error)) from None
 

@@ -1,20 +1,32 @@
 """The ``model`` section of a config: what is trained, and what of it."""
 
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from data.config import Section
+
+from .strategies import STRATEGIES, Strategy
+
+if TYPE_CHECKING:
+    StrategyName = str
+else:
+    StrategyName = Literal[tuple(STRATEGIES)]
+
+
+def experimental(default: Any, description: str, found: str, **limits: Any) -> Any:
+    """A field that only the noise experiment needed: ``found`` says what came of it (docs/noise.md)."""
+    return Field(default, description=description, json_schema_extra={"found": found}, **limits)
 
 
 class Architecture(Section):
     """The shape of a model trained from nothing; the vocabulary is the processor's."""
 
     d_model: int = Field(gt=0, description="width of the hidden states")
-    encoder_layers: int = Field(gt=0)
-    decoder_layers: int = Field(gt=0)
-    attention_heads: int = Field(gt=0)
-    num_mel_bins: Literal[80, 128] = 80
+    encoder_layers: int = Field(gt=0, description="number of them")
+    decoder_layers: int = Field(gt=0, description="likewise")
+    attention_heads: int = Field(gt=0, description="in each attention of encoder and decoder; they divide d_model")
+    num_mel_bins: Literal[80, 128] = Field(80, description="of the log-mel features; 128 as in large-v3")
 
     @model_validator(mode="after")
     def whole_heads(self) -> "Architecture":
@@ -35,11 +47,15 @@ class SelectiveConfig(Section):
             raise ValueError("encoder_layers and decoder_layers are both 0: nothing of Whisper would be trained")
         return self
 
+    @property
+    def trains_encoder(self) -> bool:
+        return self.encoder_layers > 0
+
 
 class LoraConfig(Section):
     """The adapters of ``strategy: lora`` and ``qlora`` (Hu et al., arXiv 2106.09685; Dettmers et al., 2305.14314)."""
 
-    rank: int = Field(16, gt=0)
+    rank: int = Field(16, gt=0, description="rows of the adapter's inner matrix; more learn more and take more memory")
     alpha: float = Field(32, gt=0, description="the adapter's output is scaled by alpha / rank")
     dropout: float = Field(0.05, ge=0, lt=1, description="on the adapter's input")
     targets: tuple[str, ...] = Field(
@@ -48,13 +64,14 @@ class LoraConfig(Section):
         description="linear layers by the end of their names: q_proj, k_proj, v_proj, out_proj, fc1, fc2, or longer, "
         "as encoder_attn.q_proj; the second attention has none",
     )
-    where: tuple[Literal["encoder", "decoder"], ...] = Field(("encoder", "decoder"), min_length=1)
+    where: tuple[Literal["encoder", "decoder"], ...] = Field(
+        ("encoder", "decoder"), min_length=1, description="the stacks whose layers get adapters"
+    )
     bits: Literal[4, 8] | None = Field(None, description="qlora only: of the frozen linear layers; 4 if not given")
 
-
-Strategy = Literal["full", "frozen_encoder", "frozen_primary", "selective", "lora", "qlora"]
-
-NEW_SHAPE = "secondary_layer", "secondary_added", "gate_bias", "wider_feed_forward"  # what plain Whisper has not
+    @property
+    def trains_encoder(self) -> bool:
+        return "encoder" in self.where
 
 
 class ModelConfig(Section):
@@ -68,33 +85,10 @@ class ModelConfig(Section):
     dual_attention: bool = Field(
         True, description="the second attentions and gates; false: plain Whisper's decoder, trained by the same loop"
     )
-    secondary_layer: int | None = Field(
-        None,
-        gt=0,
-        description="the encoder layer after which the second attentions read; without it, its output. A plain Whisper "
-        "is then lifted to a model that is near it, not equal: choose a gate_bias of 2 or more, or secondary_added",
-    )
-    secondary_added: bool = Field(
-        False,
-        description="what the second attentions find is added to what the first ones do, p + (1 - gate) s, instead of "
-        "taking its place; of a lifted Whisper they begin as nothing",
-    )
-    gate_bias: float = Field(
-        0.0,
-        ge=-20,
-        le=20,
-        description="where new gates start: 0 is half and half, 2 is 88 % of the primary attention",
-    )
-    wider_feed_forward: bool = Field(
-        False,
-        description="with dual_attention: false, as many new parameters in wider feed-forward blocks: what a second "
-        "attention is compared with",
-    )
-    strategy: Strategy = Field(
+    strategy: StrategyName = Field(
         "full",
-        description="what is trained of Whisper's own; the second attentions and gates always are. full: everything; "
-        "frozen_encoder: the decoder; selective: the top layers; frozen_primary: nothing; lora, qlora: adapters beside "
-        "it, over weights as they are or in 4 or 8 bits",
+        description="what is trained of Whisper's own; the second attentions and gates always are. "
+        + "; ".join(f"{name}: {strategy.trains}" for name, strategy in STRATEGIES.items()),
     )
     selective: SelectiveConfig | None = Field(None, description="goes with strategy: selective")
     lora: LoraConfig | None = Field(None, description="goes with strategy: lora and qlora")
@@ -104,11 +98,38 @@ class ModelConfig(Section):
     encoder_padding: Literal["clip", "window"] = Field(
         "clip", description="clip: input as long as the batch's longest clip, the rest masked; window: always 30 s"
     )
-    dropout: float = Field(0.0, ge=0, lt=1)
+    dropout: float = Field(0.0, ge=0, lt=1, description="on the embeddings and on what each block adds, in training")
     gradient_checkpointing: Literal["none", "encoder", "decoder", "all"] = Field(
         "none",
         description="whose layers' activations are thrown away and computed again in the backward pass: less memory "
         "for about a third more of that part's time; true is all, false none",
+    )
+
+    secondary_layer: int | None = experimental(
+        None,
+        gt=0,
+        description="the encoder layer after which the second attentions read; without it, its output. A plain Whisper "
+        "is then lifted to a model that is near it, not equal: choose a gate_bias of 2 or more, or secondary_added",
+        found="under the noise loss they look at noise alone, and the gates shut them off",
+    )
+    secondary_added: bool = experimental(
+        False,
+        description="the second attentions' output is added to the first ones', p + (1 - gate) s, instead of taking "
+        "its place; of a lifted Whisper it begins as zero",
+        found="no fewer errors; without a loss they turn from noise",
+    )
+    gate_bias: float = experimental(
+        0.0,
+        ge=-20,
+        le=20,
+        description="where new gates start: 0 is half and half, 2 is 88 % of the primary attention",
+        found="with secondary_layer, gates that start at 1 or 2 end at 0.97 and beyond",
+    )
+    wider_feed_forward: bool = experimental(
+        False,
+        description="with dual_attention: false, as many new parameters in wider feed-forward blocks: what a second "
+        "attention is compared with",
+        found="as good as second attentions: what helps is the new parameters' larger learning rate",
     )
 
     @field_validator("gradient_checkpointing", mode="before")
@@ -128,16 +149,16 @@ class ModelConfig(Section):
 
     @model_validator(mode="after")
     def strategy_fits(self) -> "ModelConfig":
-        if self.strategy != "full" and self.checkpoint is None:
-            raise ValueError(f"strategy {self.strategy!r} is for a checkpoint; a new model has nothing to keep")
-        if self.strategy == "frozen_primary" and not self.dual_attention:
-            raise ValueError("strategy 'frozen_primary' trains second attentions, which dual_attention: false has not")
-        if self.selective is not None and self.strategy != "selective":
-            raise ValueError(f"selective does nothing under strategy {self.strategy!r}: take it out")
-        if self.lora is not None and self.strategy not in ("lora", "qlora"):
-            raise ValueError(f"lora does nothing under strategy {self.strategy!r}: take it out")
-        if self.lora is not None and self.lora.bits is not None and self.strategy == "lora":
-            raise ValueError("lora.bits does nothing under strategy 'lora', which quantises nothing; choose 'qlora'")
+        name, chosen = self.strategy, self.chosen_strategy
+        if self.checkpoint is None and not chosen.from_scratch:
+            raise ValueError(f"strategy {name!r} is for a checkpoint; a new model has nothing to keep")
+        if chosen.trains_new_alone and not self.dual_attention:
+            raise ValueError(f"strategy {name!r} trains second attentions, which dual_attention: false leaves out")
+        for section in ("selective", "lora"):
+            if getattr(self, section) is not None and chosen.section != section:
+                raise ValueError(f"{section} does nothing under strategy {name!r}: take it out")
+        if self.lora is not None and self.lora.bits is not None and not chosen.is_quantized:
+            raise ValueError(f"lora.bits does nothing under strategy {name!r}, which quantises nothing; choose 'qlora'")
         return self
 
     @model_validator(mode="after")
@@ -150,7 +171,7 @@ class ModelConfig(Section):
         if self.architecture is not None and (self.secondary_layer or 0) > self.architecture.encoder_layers:
             last = self.architecture.encoder_layers
             raise ValueError(f"secondary_layer is {self.secondary_layer}; the encoder has layers 1 to {last}")
-        if self.strategy in ("lora", "qlora"):
+        if self.chosen_strategy.has_adapters:
             for key in NEW_SHAPE:
                 if getattr(self, key):
                     raise ValueError(
@@ -161,19 +182,34 @@ class ModelConfig(Section):
 
     @property
     def decoder_values(self) -> dict[str, Any]:
-        """What the model's own configuration is told of its decoder; what is not given stays as a checkpoint has it."""
+        """Values for the model's own configuration of its decoder; what is not given stays as a checkpoint has it."""
         given = {key: getattr(self, key) for key in NEW_SHAPE}
         return {"dual_attention": self.dual_attention} | {key: value for key, value in given.items() if value}
 
     @property
+    def chosen_strategy(self) -> Strategy:
+        return STRATEGIES[self.strategy]
+
+    @property
+    def strategy_options(self) -> Any:
+        """The section that goes with the strategy, where the config has it."""
+        return getattr(self, self.chosen_strategy.section) if self.chosen_strategy.section else None
+
+    @property
     def adapter(self) -> LoraConfig | None:
         """The adapters' options, where the strategy has adapters."""
-        return (self.lora or LoraConfig()) if self.strategy in ("lora", "qlora") else None
+        return (self.lora or LoraConfig()) if self.chosen_strategy.has_adapters else None
+
+    @property
+    def quantized_bits(self) -> Literal[4, 8] | None:
+        """Of the frozen linear layers, where the strategy quantises them."""
+        return (self.adapter.bits or 4) if self.adapter and self.chosen_strategy.is_quantized else None
 
     @property
     def trains_encoder(self) -> bool:
-        if self.adapter is not None:
-            return "encoder" in self.adapter.where
-        if self.strategy == "selective" and self.selective is not None:
-            return self.selective.encoder_layers > 0
-        return self.strategy in ("full", "selective")
+        options = self.strategy_options
+        return self.chosen_strategy.trains_encoder if options is None else options.trains_encoder
+
+
+# Of the decoder, what plain Whisper lacks beside second attentions and gates.
+NEW_SHAPE = tuple(name for name, field in ModelConfig.model_fields.items() if field.json_schema_extra)

@@ -1,9 +1,10 @@
 """docs/config.md from the config's own models: `python -m trainer.config.reference > docs/config.md`."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pydantic import BaseModel
+from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from .run import RunConfig
@@ -13,6 +14,10 @@ HEAD = """# Every key of a config
 Written by `python -m trainer.config.reference`. On the command line a key is given by its path:
 `training.batch_size=4`. A file may begin from another with `extends: other.yaml`; its own values go over the other's.
 """
+EXPERIMENTAL = (
+    "Variants of the decoder that one experiment needed, [what it found](noise.md). They stay, so that its checkpoints "
+    "open; nothing recommends them."
+)
 
 
 def sections(
@@ -49,20 +54,36 @@ def kind(annotation: Any) -> str:
     return " or ".join(dict.fromkeys(kind(part) for part in parts))
 
 
+def found_of(field: FieldInfo) -> str | None:
+    """What an experiment found of an experimental key; None for any other key."""
+    extra = field.json_schema_extra
+    return str(extra["found"]) if isinstance(extra, dict) else None
+
+
+def table(fields: Mapping[str, FieldInfo]) -> list[str]:
+    """Lines of a table of keys, and an empty line."""
+    lines = ["| key | type | default | |", "|---|---|---|---|"]
+    for name, field in fields.items():
+        default: Any = "" if inner_model(field.annotation) else field.default
+        shown = "" if default in (None, "") else f"`{default}`"
+        if field.default is PydanticUndefined:
+            shown = "required"
+        found = found_of(field)
+        description = (field.description or "") + (f". Found: {found}" if found else "")
+        lines.append(f"| `{name}` | {kind(field.annotation)} | {shown} | {description.replace('|', chr(92) + '|')} |")
+    return [*lines, ""]
+
+
 def reference() -> str:
     """The whole page."""
     lines = [HEAD]
     for path, model in sections(RunConfig):
         summary = " ".join((model.__doc__ or "").replace(":mod:", "").replace("``", "`").split())
-        lines += [f"## {path or 'The top level'}", "", summary, "", "| key | type | default | |", "|---|---|---|---|"]
-        for name, field in model.model_fields.items():
-            default: Any = "" if inner_model(field.annotation) else field.default
-            shown = "" if default in (None, "") else f"`{default}`"
-            if field.default is PydanticUndefined:
-                shown = "required"
-            description = (field.description or "").replace("|", "\\|")
-            lines.append(f"| `{name}` | {kind(field.annotation)} | {shown} | {description} |")
-        lines.append("")
+        lines += [f"## {path or 'The top level'}", "", summary, ""]
+        usual = {name: field for name, field in model.model_fields.items() if found_of(field) is None}
+        lines += table(usual)
+        if experimental := {name: field for name, field in model.model_fields.items() if name not in usual}:
+            lines += [f"### Experimental keys of {path}", "", EXPERIMENTAL, "", *table(experimental)]
     return "\n".join(lines)
 
 

@@ -10,6 +10,7 @@ from .evaluation import EvaluationConfig
 from .model import ModelConfig
 from .noise_loss import NoiseConfig
 from .performance import PerformanceConfig
+from .strategies import STRATEGIES
 
 
 class TrainingConfig(Section):
@@ -95,17 +96,6 @@ class LoggingConfig(Section):
     record_batches: bool = Field(False, description="write the ids of every batch to batches_rank*.jsonl")
 
 
-# Where the config names none: low enough for every size. The recipes have what suits each.
-LEARNING_RATES: dict[str, float] = {
-    "full": 1e-5,
-    "frozen_encoder": 1e-5,
-    "frozen_primary": 1e-4,
-    "selective": 2e-5,
-    "lora": 3e-4,
-    "qlora": 3e-4,
-}
-
-
 class RunConfig(Section):
     """Everything that defines a run."""
 
@@ -129,38 +119,38 @@ class RunConfig(Section):
             return values
         model, optimizer = values["model"], values.get("optimizer") or {}
         strategy = model.get("strategy", "full")
-        if not isinstance(optimizer, dict) or not isinstance(strategy, str) or strategy not in LEARNING_RATES:
-            return values  # told when the fields are looked at
+        if not isinstance(optimizer, dict) or not isinstance(strategy, str) or strategy not in STRATEGIES:
+            return values  # reported during field validation
         rates = dict(optimizer)
         for key in ("learning_rate", "encoder_learning_rate", "new_modules_learning_rate"):
             if isinstance(rates.get(key), dict):
-                unknown = [name for name in rates[key] if name not in LEARNING_RATES]
+                unknown = [name for name in rates[key] if name not in STRATEGIES]
                 if unknown:
-                    known = ", ".join(LEARNING_RATES)
+                    known = ", ".join(STRATEGIES)
                     raise ValueError(f"optimizer.{key} has a rate for {unknown[0]!r}; the strategies are {known}")
                 rates[key] = rates[key].get(strategy)
                 has_none = model.get("dual_attention") is False and not model.get("wider_feed_forward")
                 if key == "new_modules_learning_rate" and has_none:
                     rates[key] = None
         if rates.get("learning_rate") is None:
-            rates["learning_rate"] = LEARNING_RATES[strategy]
+            rates["learning_rate"] = STRATEGIES[strategy].learning_rate
         return values | {"optimizer": rates}
 
     @model_validator(mode="after")
     def strategy_agrees(self) -> "RunConfig":
         model, optimizer = self.model, self.optimizer
-        if model.strategy == "qlora" and self.engine.zero_stage == 3:
+        if model.chosen_strategy.is_quantized and self.engine.zero_stage == 3:
             raise ValueError(
-                "model.strategy is 'qlora' and engine.zero_stage is 3, which spreads quantised weights but not "
-                "their scales, and holds those in 8 bits whole on every rank: take zero_stage 2, or strategy lora"
+                f"model.strategy is {model.strategy!r} and engine.zero_stage is 3, which spreads quantised weights but "
+                "not their scales, and holds those in 8 bits whole on every rank: take zero_stage 2, or strategy lora"
             )
         without = not (model.dual_attention or model.wider_feed_forward)
         for key in ("new_modules_learning_rate", "primary_frozen_steps"):
             if getattr(optimizer, key) and without:
                 raise ValueError(f"optimizer.{key} does nothing where model.dual_attention is false: take it out")
-        if optimizer.primary_frozen_steps and model.strategy == "frozen_primary":
+        if optimizer.primary_frozen_steps and model.chosen_strategy.trains_new_alone:
             raise ValueError(
-                "optimizer.primary_frozen_steps does nothing where model.strategy is 'frozen_primary': take it out"
+                f"optimizer.primary_frozen_steps does nothing where model.strategy is {model.strategy!r}: take it out"
             )
         if optimizer.primary_frozen_steps > self.training.steps:
             raise ValueError(

@@ -53,14 +53,21 @@ class Facts:
     measure: bool = True
 
     @cached_property
+    def checkpoint(self) -> Any:
+        """What the config begins from; None without a config, or for a model from nothing."""
+        from ..model.building import starting_checkpoint
+
+        return None if self.config is None else starting_checkpoint(self.config)
+
+    @cached_property
     def planned(self) -> tuple[Any, Exception | None]:
         """The config's model on the meta device, or why there is none."""
         if self.config is None:
             return None, None
         try:
-            from ..plan import planned_model
+            from ..model.planned import planned_model
 
-            return planned_model(self.config), None
+            return planned_model(self.config, self.checkpoint), None
         except Exception as error:  # the checkpoint's own check tells it
             return None, error
 

@@ -20,7 +20,7 @@ def check_checkpoint(facts: Facts) -> Iterator[Finding]:
     """A local folder is looked into; of a hub name, whether it was downloaded already."""
     if facts.config is None:
         return
-    from modeling.checkpoints import CheckpointError, check_name  # seconds to import
+    from modeling.checkpoint_files import CheckpointError, check_name  # seconds to import
 
     settings = facts.config.model
     try:
@@ -57,12 +57,12 @@ def check_decoding(facts: Facts) -> Iterator[Finding]:
     """What the generation config forbids and local texts hold; what cannot be read is told by the other checks."""
     if facts.config is None or facts.planned[1] is not None:
         return
-    from modeling.checkpoints import CheckpointError
+    from modeling.checkpoint_files import CheckpointError
 
     from ..evaluation.decoding_limits import planned_remarks
 
     try:
-        remarks = planned_remarks(facts.config)
+        remarks = planned_remarks(facts.config, facts.checkpoint)
     except (CheckpointError, ConfigError, DataError):
         return
     for remark in remarks:

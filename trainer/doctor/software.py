@@ -181,7 +181,7 @@ def check_extension_locks(facts: Facts) -> Iterator[Finding]:
 def check_bitsandbytes(facts: Facts) -> Iterator[Finding]:
     """Imported, with the native library for the device here; where the config wants it, or there is no config."""
     config = facts.config
-    needed = config is not None and (config.model.strategy == "qlora" or optimizer_name(config) in BITSANDBYTES)
+    needed = config is not None and (config.model.quantized_bits is not None or optimizer_name(config) in BITSANDBYTES)
     if (config is not None and not needed) or ("bitsandbytes" not in facts.versions and not needed):
         return
     from modeling.quantization import QuantizationError, import_bitsandbytes

@@ -23,11 +23,11 @@ def run_config_of(checkpoint: str) -> Path:
     """
     path = Path(checkpoint).resolve().parent / "config.yaml"
     if not path.exists():
-        from modeling.checkpoints import check_name, checkpoint_kind
+        from modeling.checkpoint_files import Checkpoint, check_name
 
         check_name(checkpoint)
         if Path(checkpoint).is_dir():
-            checkpoint_kind(checkpoint)  # a run's folder instead of its best/ is told so
+            Checkpoint(checkpoint).kind  # noqa: B018 - raises for a run's folder instead of its best/
         raise ConfigError(f"--config is missing, and {checkpoint} does not lie in a run's folder")
     return path
 
@@ -64,20 +64,23 @@ def open_split(config: RunConfig, split: str) -> Source:
     return source
 
 
-def plain_checkpoint(config: RunConfig) -> tuple[str, str | None]:
-    """The unmodified Whisper that a run began from, and its revision.
+def plain_checkpoint(config: RunConfig) -> Any:
+    """The unmodified Whisper that a run began from.
 
     Raises:
         ConfigError: if it began from another model, or from none.
     """
-    from modeling.checkpoints import PLAIN, checkpoint_kind
+    from modeling.checkpoint_files import PLAIN
 
-    name, revision = config.model.checkpoint, config.model.revision
-    if name is None:
+    from ..model.building import starting_checkpoint
+
+    checkpoint = starting_checkpoint(config)
+    if checkpoint is None:
         raise ConfigError("--baseline plain: the config has a model.architecture, trained from nothing, no checkpoint")
-    if (kind := checkpoint_kind(name, revision)) != PLAIN:
-        raise ConfigError(f"--baseline plain: model.checkpoint is {name!r}, a {kind!r} checkpoint, not a {PLAIN!r} one")
-    return name, revision
+    if checkpoint.kind != PLAIN:
+        found = f"{checkpoint.name!r}, a {checkpoint.kind!r} checkpoint, not a {PLAIN!r} one"
+        raise ConfigError(f"--baseline plain: model.checkpoint is {found}")
+    return checkpoint
 
 
 def evaluate_checkpoint(
@@ -102,40 +105,38 @@ def evaluate_beside(
     if folder is not None and any(path.is_file() for path in (folder, *folder.parents)):
         raise ConfigError(f"--output is {str(folder)!r}, which is a file or lies in one: name a folder")
     source = open_split(config, split)
+    from modeling.checkpoint_files import Checkpoint  # seconds to import
+
     revision = config.model.revision if checkpoint == config.model.checkpoint else None
-    names: list[tuple[str, str | None]] = [(checkpoint, revision)]
-    if baseline:
-        names.append(plain_checkpoint(config))
+    compared = [Checkpoint(checkpoint, revision), *([plain_checkpoint(config)] if baseline else [])]
     if config.engine.zero_stage:  # nothing is trained: one copy a process is simplest
         config = config.model_copy(
             update={"engine": config.engine.model_copy(update={"zero_stage": 0, "cpu_offload": "none"})}
         )
     accelerator: Any = None
     found: list[Evaluation] = []
-    for name, revision in names:
-        accelerator, evaluation = decode_split(config, accelerator, name, revision, source)
+    for one in compared:
+        accelerator, evaluation = decode_split(config, accelerator, one, source)
         found.append(evaluation)
         if accelerator.is_main_process and folder is not None:
             if len(found) == 1:
                 shutil.rmtree(folder / BASELINE, ignore_errors=True)  # of an earlier evaluation, perhaps of other data
-            write_evaluation(folder / BASELINE if len(found) > 1 else folder, name, split, evaluation)
+            write_evaluation(folder / BASELINE if len(found) > 1 else folder, one.name, split, evaluation)
     end_engine(accelerator)
     return (found[0], found[1] if baseline else None) if accelerator.is_main_process else None
 
 
-def decode_split(
-    config: RunConfig, accelerator: Any, name: str, revision: str | None, source: Source
-) -> tuple[Any, Evaluation]:
+def decode_split(config: RunConfig, accelerator: Any, checkpoint: Any, source: Source) -> tuple[Any, Evaluation]:
     """One checkpoint's evaluation; the accelerator is built once the first is known to open."""
     from modeling.checkpoint_parts import check_parts
-    from modeling.checkpoints import open_model, open_processor
+    from modeling.checkpoints import open_model
 
     from ..model.languages import check_known
     from ..out_of_memory import MemoryTold, evaluation_of
     from ..run import build_evaluator
     from .decoding_limits import evaluation_remarks
 
-    model, processor = open_model(name, revision), open_processor(name, revision)
+    name, model, processor = checkpoint.name, open_model(checkpoint), checkpoint.processor
     check_parts(name, model, processor)
     check_known({"data.language": config.data.language, f"{source.name}.language": source.config.language}, model)
     check_positions(config.evaluation, model)

@@ -20,8 +20,9 @@ from data.sources.config import SourceConfig
 from data.sources.parquet_rows import ParquetRows
 from data.sources.source import Source
 from data.utterance import AudioBatch
+from modeling.checkpoint_files import GENERATION_CONFIG, Checkpoint
 from modeling.checkpoint_parts import stored_parts
-from modeling.checkpoints import GENERATION_CONFIG, SUPPRESSING, set_generation_config
+from modeling.checkpoints import SUPPRESSING, set_generation_config
 
 from ..config.run import RunConfig
 from ..engine.accelerator import bare_model
@@ -196,10 +197,13 @@ def needs_of(texts: Iterable[str], generation: Any, tokenizer: Any) -> list[Need
     return found
 
 
-def planned_remarks(config: RunConfig) -> tuple[str, ...]:
-    """What training and evaluating will meet, as far as the checkpoint and the first texts of local data tell."""
-    checkpoint = config.model.checkpoint
-    parts = stored_parts(checkpoint, config.model.revision) if checkpoint is not None else None
+def planned_remarks(config: RunConfig, checkpoint: Checkpoint | None) -> tuple[str, ...]:
+    """What training and evaluating will meet, as far as the checkpoint and the first texts of local data tell.
+
+    Args:
+        checkpoint: what the config begins from.
+    """
+    parts = None if checkpoint is None else stored_parts(checkpoint)
     if parts is None:
         return ()
     generation, tokenizer, data = parts.generation, parts.processor.tokenizer, config.data

@@ -11,20 +11,23 @@ from typing import Any
 
 import torch
 from safetensors.torch import load_file
-from transformers import GenerationConfig, WhisperConfig, WhisperForConditionalGeneration
+from transformers import WhisperForConditionalGeneration
 
-from modeling import DualWhisperConfig, DualWhisperForConditionalGeneration
-from modeling.adapters import adapter_weights, damage_told, is_adapter, open_adapter, refuse_names
-from modeling.checkpoint_parts import check_tokenizer
-from modeling.checkpoints import (
+from modeling import DualWhisperForConditionalGeneration
+from modeling.adapters import adapter_weights
+from modeling.checkpoint_files import (
+    CONFIG,
     DUAL,
+    GENERATION_CONFIG,
+    Checkpoint,
     CheckpointError,
     check_name,
-    checkpoint_kind,
+    damage_told,
     first_line,
-    open_model,
-    open_processor,
+    refuse_names,
 )
+from modeling.checkpoint_parts import check_tokenizer
+from modeling.checkpoints import open_adapter, open_model
 
 from ..record.checkpoints import BLUEPRINT, list_checkpoints, read_state
 
@@ -42,34 +45,35 @@ def open_trained(folder: Path, say: Callable[[str], None] = print) -> tuple[Any,
     Raises:
         CheckpointError: if it is none of these, or is damaged, or lacks or has too much of anything.
     """
-    name = str(folder)
+    name, checkpoint = str(folder), Checkpoint(str(folder))
     if not folder.is_dir():
         check_name(name)
         raise CheckpointError(f"no such folder: {name}")
     if (folder / "run_state.json").exists():
         model, processor = open_step(folder, say)
-    elif is_adapter(folder):
-        model, processor = open_adapter(folder)
+    elif checkpoint.is_adapter:
+        model, processor = open_adapter(checkpoint), checkpoint.processor
     else:
-        refuse_what_is_no_model(folder)
-        model, processor = open_model(name), open_processor(name)
+        refuse_what_is_no_model(checkpoint)
+        model, processor = open_model(checkpoint), checkpoint.processor
     refuse_what_is_not_finite(model, name)
     known, start = len(processor.tokenizer), model.config.decoder_start_token_id
     if start >= known:  # transformers opens a folder without a vocabulary as an empty tokenizer
         raise CheckpointError(f"the tokenizer of {name} knows {known} tokens, and the model begins with token {start}")
-    check_tokenizer(name, model.config, model.generation_config, processor.tokenizer)
+    check_tokenizer(name, model.config.vocab_size, model.generation_config, processor.tokenizer)
     return model.eval(), processor
 
 
-def refuse_what_is_no_model(folder: Path) -> None:
+def refuse_what_is_no_model(checkpoint: Checkpoint) -> None:
     """Say which folders a run's folder has, and what to do about pickles, before transformers tries them."""
+    folder = Path(checkpoint.name)
     if (folder / "config.yaml").exists():
         plain = [folder / part for part in ("best", "final") if is_saved_model(folder / part)]
         there = [str(path) for path in (*plain, *list_checkpoints(folder / "checkpoints"))]
         raise CheckpointError(
             f"{folder} is a run's folder; export " + (f"one of {', '.join(there)}" if there else "it once it has saved")
         )
-    checkpoint_kind(str(folder))  # refuses what has no config.json or is of another architecture
+    checkpoint.kind  # noqa: B018 - raises for what has no config.json or is of another architecture
     if any((folder / weights).exists() for weights in (WEIGHTS, INDEX)):
         return
     pickles = sorted(path.name for pattern in ("*.bin", "*.pt", "*.pth") for path in folder.glob(pattern))
@@ -84,7 +88,7 @@ def refuse_what_is_no_model(folder: Path) -> None:
 
 
 def is_saved_model(folder: Path) -> bool:
-    return is_adapter(folder) or (folder / "config.json").exists()
+    return Checkpoint(str(folder)).is_adapter or (folder / CONFIG).exists()
 
 
 # A resumable checkpoint
@@ -93,33 +97,32 @@ def is_saved_model(folder: Path) -> bool:
 def open_step(folder: Path, say: Callable[[str], None]) -> tuple[Any, Any]:
     """Model and processor of ``checkpoints/step_…``, from the run's blueprint and the engine's own files."""
     blueprint = folder.resolve().parent.parent / BLUEPRINT
+    checkpoint = Checkpoint(str(blueprint))
     if not is_saved_model(blueprint):
         raise CheckpointError(
             f"{folder} has weights, but not what the model is: {blueprint} is missing. Put the checkpoint back into "
             "its run's folder; a run of an older version gets one when it goes on with --resume"
         )
     weights = read_zero_shards(folder, say) if (folder / "latest").exists() else read_safetensors(folder)
-    if is_adapter(blueprint):
-        return open_adapter(blueprint, adapter_weights(weights))
-    model, processor = model_without_weights(blueprint), open_processor(str(blueprint))
+    if checkpoint.is_adapter:
+        return open_adapter(checkpoint, adapter_weights(weights)), checkpoint.processor
+    model = model_without_weights(checkpoint)
     load_strictly(model, weights, str(folder))
-    return model, processor
+    return model, checkpoint.processor
 
 
-def model_without_weights(blueprint: Path) -> Any:
+def model_without_weights(blueprint: Checkpoint) -> Any:
     """The model of a blueprint, on the meta device: no initialisation that the checkpoint would overwrite."""
-    name = str(blueprint)
-    is_dual = checkpoint_kind(name) == DUAL
-    config_class = DualWhisperConfig if is_dual else WhisperConfig
-    model_class = DualWhisperForConditionalGeneration if is_dual else WhisperForConditionalGeneration
+    is_dual = blueprint.kind == DUAL
+    model_class: Any = DualWhisperForConditionalGeneration if is_dual else WhisperForConditionalGeneration
     try:
-        config = config_class.from_pretrained(name)
-        generation_config = GenerationConfig.from_pretrained(name)
         with torch.device("meta"):
-            model = model_class(config)
+            model = model_class(model_class.config_class.from_dict(dict(blueprint.config)))
     except Exception as error:  # whatever a damaged JSON file leads to
-        raise CheckpointError(f"cannot build the model of {name}: {first_line(error)}") from None
-    model.generation_config = generation_config
+        raise CheckpointError(f"cannot build the model of {blueprint.name}: {first_line(error)}") from None
+    if blueprint.generation_config is None:
+        raise CheckpointError(f"{blueprint.name} has no {GENERATION_CONFIG}")
+    model.generation_config = blueprint.generation_config
     return model
 
 
@@ -178,7 +181,7 @@ def load_strictly(model: Any, weights: dict[str, torch.Tensor], name: str) -> No
     for key, tensor in model.state_dict(keep_vars=True).items():
         tied.setdefault(id(tensor), []).append(key)
     known = model.state_dict()
-    refuse_names(name, "has tensors that the model has not", weights.keys() - known.keys())
+    refuse_names(name, "has tensors that the model lacks", weights.keys() - known.keys())
     missing = [keys[0] for keys in tied.values() if not weights.keys() & set(keys)]
     refuse_names(name, "lacks tensors of the model", missing)
     for key, tensor in weights.items():
@@ -190,7 +193,7 @@ def load_strictly(model: Any, weights: dict[str, torch.Tensor], name: str) -> No
         given = [key for key in keys if key in weights]
         tensor = weights[given[0]]
         if any(not torch.equal(tensor, weights[key]) for key in given[1:]):
-            raise CheckpointError(f"{name}: {' and '.join(given)} differ, which the model has as one")
+            raise CheckpointError(f"{name}: {' and '.join(given)} differ, which the model ties")
         for key in given:
             del weights[key]
         whole |= dict.fromkeys(keys, tensor.to(torch.float32))

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ..config.run import RunConfig
+from ..config.strategies import STRATEGIES
 from ..engine.optimizer import optimizer_name
 from .cells import Cell
 from .gpus import Gpu
@@ -154,11 +155,10 @@ def candidates(cell: Cell) -> Iterator[dict[str, Any]]:
     cleared: dict[str, Any] = {"model.selective": None} if model.selective else {}
     if optimizer.encoder_learning_rate is not None:
         cleared["optimizer.encoder_learning_rate"] = None
-    if model.strategy == "full" and model.checkpoint is not None:
-        yield {"model.strategy": "frozen_encoder"} | cleared
-    if model.strategy in ("full", "frozen_encoder", "selective") and model.checkpoint is not None:
-        cache = {} if cell.config.performance.cache_encoder is None else {"performance.cache_encoder": None}
-        yield {"model.strategy": "lora"} | cleared | cache
+    has_cache = cell.config.performance.cache_encoder is not None
+    for name in model.chosen_strategy.lighter if model.checkpoint is not None else ():
+        cache = {"performance.cache_encoder": None} if has_cache and STRATEGIES[name].trains_encoder else {}
+        yield {"model.strategy": name} | cleared | cache
 
 
 def remedies(cell: Cell, batch_size: int, gpu: Gpu, headroom: float = HEADROOM) -> Iterator[Remedy]:

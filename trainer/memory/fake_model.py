@@ -9,7 +9,7 @@ from modeling.adapters import is_new
 
 from ..config.reading import ConfigError
 from ..model.building import checkpoint_gradients
-from ..plan import planned_model
+from ..model.planned import planned_model
 from .cells import Cell
 from .engines import DTYPES, parameter_dtype
 from .timeline import Recorder
@@ -27,9 +27,8 @@ def shaped_model(cell: Cell) -> Any:
             f"model.checkpoint is {cell.config.model.checkpoint!r}, whose shape only the hub knows: name a folder, or "
             "the published Whisper of the same size, such as openai/whisper-small"
         )
-    if cell.config.model.strategy == "qlora":
-        adapter = cell.config.model.adapter
-        quantize_in_name(model, (adapter.bits if adapter else None) or 4, DTYPES[cell.precision])
+    if bits := cell.config.model.quantized_bits:
+        quantize_in_name(model, bits, DTYPES[cell.precision])
     model.config.dropout = cell.config.model.dropout
     checkpoint_gradients(model, cell.config.model.gradient_checkpointing)
     return model.train()

@@ -9,17 +9,18 @@ from typing import Any, cast
 import torch
 
 from modeling import DualWhisperConfig, DualWhisperForConditionalGeneration
-from modeling.adapters import Base, LoraSettings, add_lora, fingerprint_of, is_new
+from modeling.adapters import LoraSettings, add_lora, fingerprint_of, is_new
 from modeling.byte_processor import build_byte_processor, generation_config_for
-from modeling.checkpoints import open_model, open_processor
+from modeling.checkpoint_files import Base, Checkpoint
+from modeling.checkpoints import open_model
 from modeling.network.decoder_layer import DualWhisperDecoderLayer
 from modeling.network.linear import choose_onednn
 from modeling.quantization import quantize_linear
-from modeling.strategies import choose_trained
 
 from ..config.model import Architecture
 from ..config.reading import ConfigError
 from ..config.run import RunConfig
+from ..config.strategies import choose_trained
 from ..engine.accelerator import resolve_precision
 from .languages import languages_of
 
@@ -33,32 +34,40 @@ def build_model(config: RunConfig) -> tuple[Any, Any]:
         ConfigError: if the strategy does not fit the model.
         CheckpointError: if the checkpoint cannot be opened or is of another architecture.
     """
-    settings = config.model
+    settings, checkpoint = config.model, starting_checkpoint(config)
     torch.manual_seed(config.training.seed)
-    if settings.checkpoint is not None:
-        processor = open_processor(settings.checkpoint, settings.revision)
+    if checkpoint is None:
+        model, processor = new_model(config)
+    else:
+        processor = checkpoint.processor
         model = open_model(
-            settings.checkpoint,
-            settings.revision,
+            checkpoint,
             lift=True,
             encoder_padding=settings.encoder_padding,
             dropout=settings.dropout,
             **settings.decoder_values,
         )
-    else:
-        model, processor = new_model(config)
-    make_trainable(model, config)
+    make_trainable(model, config, checkpoint)
     return model, processor
 
 
-def make_trainable(model: Any, config: RunConfig) -> None:
+def starting_checkpoint(config: RunConfig) -> Checkpoint | None:
+    """The checkpoint that a run begins from, not looked at yet; None for a model from nothing."""
+    settings = config.model
+    return None if settings.checkpoint is None else Checkpoint(settings.checkpoint, settings.revision)
+
+
+def make_trainable(model: Any, config: RunConfig, checkpoint: Checkpoint | None = None) -> None:
     """What a config asks of a model that is there, with whatever weights; in place.
+
+    Args:
+        checkpoint: of :func:`starting_checkpoint`, where it has been looked at already.
 
     Raises:
         ConfigError: if the strategy does not fit the model.
     """
     model.config.use_cache = True
-    apply_strategy(model, config)
+    apply_strategy(model, config, checkpoint)
     checkpoint_gradients(model, config.model.gradient_checkpointing)
     choose_onednn(model, config.performance.onednn)
 
@@ -69,8 +78,11 @@ def checkpoint_gradients(model: Any, which: str) -> None:
     model.model.decoder.checkpoint_layers(which in ("decoder", "all"))
 
 
-def apply_strategy(model: Any, config: RunConfig) -> None:
+def apply_strategy(model: Any, config: RunConfig, checkpoint: Checkpoint | None = None) -> None:
     """Freeze, quantise and adapt, in place; also for a model on the meta device, which is quantised nowhere.
+
+    Args:
+        checkpoint: of :func:`starting_checkpoint`, where it has been looked at already.
 
     Raises:
         ConfigError: naming the key that does not fit the model.
@@ -79,27 +91,27 @@ def apply_strategy(model: Any, config: RunConfig) -> None:
     for layer in config.noise.loss_layers or ():
         if layer > last:
             raise ConfigError(f"noise.loss_layers holds {layer}; the decoder has layers 0 to {last}")
-    top = (settings.selective.encoder_layers, settings.selective.decoder_layers) if settings.selective else None
+    strategy = settings.chosen_strategy
     try:
-        choose_trained(model, settings.strategy, top)
+        choose_trained(model, strategy, settings.strategy_options)
     except ValueError as error:
-        raise ConfigError(f"model.selective: {error}") from None
+        raise ConfigError(f"model.{strategy.section}: {error}") from None
     options = settings.adapter
     if options is None:
         return
-    assert settings.checkpoint is not None  # the config has refused the strategy without one
+    checkpoint = checkpoint or starting_checkpoint(config)
+    assert checkpoint is not None  # the config has refused the strategy without one
     on_meta = next(model.parameters()).is_meta
-    checkpoint = settings.checkpoint
     base = Base(
-        os.path.abspath(checkpoint) if os.path.isdir(checkpoint) else checkpoint,
-        settings.revision,
+        os.path.abspath(checkpoint.name) if checkpoint.is_folder else checkpoint.name,
+        checkpoint.revision,
         settings.dual_attention,
         settings.encoder_padding,
-        "" if on_meta else fingerprint_of(checkpoint, model),
+        fingerprint="" if on_meta else fingerprint_of(checkpoint, model),
     )
-    if settings.strategy == "qlora" and not on_meta:
+    if (bits := settings.quantized_bits) and not on_meta:
         dtype = COMPUTE_DTYPES[resolve_precision(config.engine.precision)]
-        quantize_linear(model, options.bits or 4, keep=is_new, compute_dtype=dtype)
+        quantize_linear(model, bits, keep=is_new, compute_dtype=dtype)
     try:
         lora = LoraSettings(options.rank, options.alpha, options.dropout, options.targets, options.where)
         add_lora(model, lora, base)
@@ -114,7 +126,7 @@ def new_model(config: RunConfig) -> tuple[Any, Any]:
     assert shape is not None  # the config has exactly one of checkpoint and architecture
     languages = languages_of(config)
     if settings.processor is not None:
-        processor = open_processor(settings.processor)
+        processor = Checkpoint(settings.processor).processor
     else:
         processor = build_byte_processor(languages, shape.num_mel_bins)
     generation = generation_config_for(processor.tokenizer, languages)

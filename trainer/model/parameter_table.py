@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # seconds to import
-    from modeling.strategies import Part
+    from modeling.parameters import Part
 
 
 def parameter_rows(parts: Sequence[Part]) -> list[tuple[str, str, str, str]]:

@@ -47,7 +47,7 @@ def named_checkpoints(given: Sequence[str | Path] | Mapping[str, str | Path]) ->
         ConfigError: if there is none, a name cannot name a folder, or two have the same.
         CheckpointError: if one is missing, damaged or no Whisper.
     """
-    from modeling.checkpoints import checkpoint_kind
+    from modeling.checkpoint_files import Checkpoint
 
     pairs = list(given.items()) if isinstance(given, Mapping) else [split_name(str(one)) for one in given]
     if not pairs:
@@ -65,7 +65,7 @@ def named_checkpoints(given: Sequence[str | Path] | Mapping[str, str | Path]) ->
     for one in found:
         if names.count(one.name) > 1:
             raise ConfigError(f"two checkpoints are called {one.name!r}: give another name, as in NAME={one.path}")
-        checkpoint_kind(one.path)
+        Checkpoint(one.path).kind  # noqa: B018 - raises for what is no checkpoint
     return found
 
 
@@ -93,19 +93,16 @@ def check_weights(checkpoint: NamedCheckpoint) -> None:
     Raises:
         CheckpointError: if a file is missing, damaged or cut short, or of another checkpoint.
     """
-    from modeling.adapters import adapted, is_adapter
+    from modeling.checkpoint_files import ADAPTER_WEIGHTS, Checkpoint, CheckpointError, first_line
     from modeling.checkpoint_parts import check_stored_parts
-    from modeling.checkpoints import CheckpointError, first_line
 
-    folder = Path(checkpoint.path)
+    folder, looked_at = Path(checkpoint.path), Checkpoint(checkpoint.path)
     if not folder.is_dir():
         return
-    check_stored_parts(checkpoint.path)
-    if is_adapter(checkpoint.path):
-        files = [folder / "adapter_model.safetensors"]
-        base = adapted(folder)[0]
-        if Path(base).is_dir():
-            check_weights(NamedCheckpoint(checkpoint.name, base))
+    check_stored_parts(looked_at)
+    if looked_at.is_adapter:
+        files = [folder / ADAPTER_WEIGHTS]
+        check_weights(NamedCheckpoint(checkpoint.name, looked_at.base.name))
     else:
         files = weight_files(folder)
     for file in files:
@@ -126,7 +123,7 @@ def weight_files(folder: Path) -> list[Path]:
     Raises:
         CheckpointError: if the index cannot be read.
     """
-    from modeling.checkpoints import CheckpointError, first_line
+    from modeling.checkpoint_files import CheckpointError, first_line
 
     whole, index = folder / "model.safetensors", folder / "model.safetensors.index.json"
     if whole.exists() or not index.exists():

@@ -46,6 +46,12 @@ class Subject:
         self.remarks: set[str] = set()
 
     @cached_property
+    def files(self) -> Any:
+        from modeling.checkpoint_files import Checkpoint
+
+        return Checkpoint(self.checkpoint.path)
+
+    @cached_property
     def model(self) -> Any:
         """On its device; opened only where something is not kept.
 
@@ -56,7 +62,7 @@ class Subject:
         from modeling.checkpoint_parts import check_parts
         from modeling.checkpoints import open_model
 
-        model = open_model(self.checkpoint.path)
+        model = open_model(self.files)
         check_parts(self.checkpoint.path, model, self.processor)
         check_known({"language": self.materials.language}, model)
         check_positions(self.materials.evaluation, model)
@@ -64,9 +70,7 @@ class Subject:
 
     @cached_property
     def processor(self) -> Any:
-        from modeling.checkpoints import open_processor
-
-        return open_processor(self.checkpoint.path)
+        return self.files.processor
 
     @cached_property
     def of_speech(self) -> Evaluator:
@@ -126,11 +130,11 @@ class Subject:
 
     def attention_odds(self) -> dict[str, Any] | None:
         """As :func:`.attention_odds.attention_odds`; None for a checkpoint of one attention, or without mixtures."""
-        from modeling.checkpoints import DUAL, checkpoint_kind
+        from modeling.checkpoint_files import DUAL
 
         suite = self.materials.suite
         condition = condition_for(suite.conditions)
-        if condition is None or not suite.attention_utterances or checkpoint_kind(self.checkpoint.path) != DUAL:
+        if condition is None or not suite.attention_utterances or self.files.kind != DUAL:
             return None
         settings = settings_of(condition, self.identity, self.materials, self.accelerator.mixed_precision)
         settings["attention_utterances"] = suite.attention_utterances

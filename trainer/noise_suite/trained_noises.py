@@ -57,11 +57,11 @@ def training_of(checkpoint: NamedCheckpoint) -> Training:
 def no_run(checkpoint: NamedCheckpoint, is_first: bool) -> str | None:
     """Why nothing is known of a checkpoint that lies in no run; None for a hub name, and for plain Whisper that a run
     began from, which somebody downloaded."""
-    from modeling.checkpoints import DUAL, CheckpointError, check_name, checkpoint_kind
+    from modeling.checkpoint_files import DUAL, Checkpoint, CheckpointError, check_name
 
     if Path(checkpoint.path).is_dir():
         try:
-            is_ours = is_first or checkpoint_kind(checkpoint.path) == DUAL
+            is_ours = is_first or Checkpoint(checkpoint.path).kind == DUAL
         except CheckpointError:
             is_ours = True
         return f"{checkpoint.path} does not lie in a run's folder, beside a config.yaml" if is_ours else None

@@ -11,8 +11,9 @@ from typing import Any
 import torch
 from safetensors import safe_open
 
-from modeling.adapters import adapter_weights, damage_told, has_adapter, refuse_names, save_adapter
-from modeling.strategies import trained_names
+from modeling.adapters import adapter_weights, has_adapter, save_adapter
+from modeling.checkpoint_files import damage_told, refuse_names
+from modeling.parameters import trained_names
 
 from ..config.run import CheckpointConfig
 from ..engine.accelerator import bare_model

@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from modeling.strategies import Part
+from modeling.parameters import Part
 
 from ..config.reading import ConfigError, dump_config, flatten, read_yaml
 from ..config.run import RunConfig

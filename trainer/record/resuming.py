@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from modeling.checkpoints import CheckpointError
+from modeling.checkpoint_files import CheckpointError
 
 from ..config.reading import ConfigError
 from ..evaluation.evaluator import gather_objects

@@ -15,8 +15,9 @@ from data.batches.features import LogMel
 from data.batches.lanes import collate
 from data.errors import nearest
 from data.utterance import SAMPLING_RATE, Utterance
+from modeling.checkpoint_files import Checkpoint
 from modeling.checkpoint_parts import check_parts
-from modeling.checkpoints import open_model, open_processor
+from modeling.checkpoints import open_model
 from modeling.decoding import (
     TIMESTAMP_SECONDS,
     detect_languages,
@@ -106,8 +107,9 @@ class Transcriber:
         piece_seconds: float | None = None,
     ) -> None:
         self.device = find_device(device)
-        self.model: Any = open_model(checkpoint).to(self.device, find_dtype(dtype, self.device)).eval()
-        self.processor = open_processor(checkpoint)
+        files = Checkpoint(checkpoint)
+        self.model: Any = open_model(files).to(self.device, find_dtype(dtype, self.device)).eval()
+        self.processor: Any = files.processor
         self.task, self.batch_size, self.beams = task, batch_size, beams
         self.language = self.check(checkpoint, language, task)
         self.log_mel = LogMel(self.model.config.num_mel_bins, self.device)

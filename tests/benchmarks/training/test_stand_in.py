@@ -7,7 +7,7 @@ import pytest
 
 import benchmarks.training.stand_in
 from data.batches.labels import IGNORED
-from modeling.checkpoints import checkpoint_kind
+from modeling.checkpoint_files import Checkpoint
 from modeling.published import published_shape
 from tests.end_to_end import run
 from tests.support.untrained import save_checkpoint
@@ -29,7 +29,7 @@ def test_it_trains_as_the_checkpoint_would(tmp_path: Path) -> None:
     outcome = run(benchmarks.training.stand_in.main, *made, "--output", tmp_path / "stand_in")
     assert outcome.code == 0, outcome.errors
     config = load_config(tmp_path / "stand_in" / "config.yaml", ["data.workers=0"])
-    assert checkpoint_kind(str(config.model.checkpoint)) == "whisper"
+    assert Checkpoint(str(config.model.checkpoint)).kind == "whisper"
     model, opened = build_model(config)
     shape = published_shape("openai/whisper-tiny") or {}
     assert {name: getattr(model.config, name) for name in shape} == shape

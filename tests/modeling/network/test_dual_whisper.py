@@ -8,9 +8,10 @@ import torch
 from transformers import AutoModelForSpeechSeq2Seq, WhisperForConditionalGeneration
 
 from modeling import DualWhisperConfig, DualWhisperForConditionalGeneration
-from modeling.checkpoints import CheckpointError, checkpoint_kind, open_model
+from modeling.checkpoint_files import Checkpoint, CheckpointError
+from modeling.checkpoints import open_model
 from modeling.decoding import encoder_padding, greedy_decode
-from modeling.published import count_parameters, model_without_weights, published_shape
+from modeling.published import model_without_weights, published_shape
 from tests.support.plain_whisper import SHAPE, save_plain
 
 
@@ -206,7 +207,7 @@ def test_published_sizes(name: str, millions: float, new_per_layer: int, bins: i
     shape = published_shape(f"openai/whisper-{name}")
     assert shape is not None
     model = model_without_weights(shape)
-    assert count_parameters(model)[0] / 1e6 == pytest.approx(millions, abs=0.05)
+    assert sum(parameter.numel() for parameter in model.parameters()) / 1e6 == pytest.approx(millions, abs=0.05)
     new = set(model.new_modules())
     matrices = sum(p.numel() for n, p in model.named_parameters() if n in new and p.ndim == 2 and p.shape[0] > 1)
     assert matrices == new_per_layer
@@ -224,7 +225,7 @@ def test_wrong_padding_and_lengths_are_refused(lifted) -> None:
 def test_another_architecture_is_named(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "wav2vec2"}))
     with pytest.raises(CheckpointError, match="'wav2vec2' checkpoint; it must be"):
-        checkpoint_kind(str(tmp_path))
+        Checkpoint(str(tmp_path)).kind  # noqa: B018
 
 
 def test_second_attentions_are_not_left_out_without_a_word(trained, tmp_path: Path) -> None:

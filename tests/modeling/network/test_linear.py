@@ -14,7 +14,8 @@ from transformers import WhisperConfig, WhisperForConditionalGeneration
 
 import modeling.network.linear
 from modeling import DualWhisperConfig, DualWhisperForConditionalGeneration
-from modeling.adapters import Base, LoraSettings, add_lora
+from modeling.adapters import LoraSettings, add_lora
+from modeling.checkpoint_files import Base
 from modeling.network.attention import attend
 from modeling.network.linear import FEW_ROWS, choose_onednn, has_onednn, linear, quicken
 from tests.support.plain_whisper import SHAPE

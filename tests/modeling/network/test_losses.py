@@ -8,11 +8,12 @@ import torch
 from transformers import AutoModelForSpeechSeq2Seq
 
 from modeling import DualWhisperForConditionalGeneration
-from modeling.adapters import Base, LoraSettings, add_lora, fingerprint_of, save_adapter
-from modeling.checkpoints import CheckpointError, as_plain_whisper, open_model
+from modeling.adapters import LoraSettings, add_lora, fingerprint_of, save_adapter
+from modeling.checkpoint_files import Base, Checkpoint, CheckpointError
+from modeling.checkpoints import as_plain_whisper, open_model
 from modeling.network.encoder import EncoderOutput
 from modeling.network.losses import LEAST_SHARE, NoiseTarget, noise_loss_sum
-from modeling.strategies import NEW_PARTS, parameters_by_part
+from modeling.parameters import NEW_PARTS, parameters_by_part
 from tests.support.plain_whisper import save_plain
 
 LENGTHS = [120, 96]
@@ -271,7 +272,7 @@ def test_another_structure_than_was_trained_is_refused(plain_folder: Path, tmp_p
     for is_dual in (True, False):
         adapter = tmp_path / f"adapter_{is_dual}"
         model = opened(plain_folder, dual_attention=is_dual)
-        base = Base(str(plain_folder), None, is_dual, "clip", fingerprint_of(str(plain_folder), model))
+        base = Base(str(plain_folder), None, is_dual, "clip", fingerprint_of(Checkpoint(str(plain_folder)), model))
         add_lora(model, LoraSettings(2, 4, 0.0, ("q_proj",), ("decoder",)), base)
         save_adapter(model, model.state_dict(), adapter)
         if is_dual:

@@ -11,7 +11,8 @@ import pytest
 
 import launch.train
 from data.sources.source import Source
-from modeling.checkpoints import open_model, open_processor
+from modeling.checkpoint_files import Checkpoint
+from modeling.checkpoints import open_model
 from tests.end_to_end import Outcome, run
 from tests.support.untrained import save_checkpoint
 from trainer.config.evaluation import EvaluationConfig
@@ -274,7 +275,7 @@ def test_silence_asks_for_no_language_to_be_heard(
     assert config.data.validation is not None
     source = Source(config.data.validation, "data.validation")
     model = open_model(str(checkpoint))
-    evaluator = build_evaluator(config, build_accelerator(config), open_processor(str(checkpoint)), source)
+    evaluator = build_evaluator(config, build_accelerator(config), Checkpoint(str(checkpoint)).processor, source)
     heard = []
 
     def note(module: Any, arguments: Any, options: dict[str, Any]) -> None:

@@ -17,7 +17,8 @@ from transformers import WhisperConfig, WhisperForConditionalGeneration
 
 import launch.export
 import trainer.export.exporting
-from modeling.checkpoints import open_model, open_processor
+from modeling.checkpoint_files import Checkpoint
+from modeling.checkpoints import open_model
 from tests.end_to_end import Outcome, run
 from tests.support.hub_server import HubServer
 from trainer.config.reading import load_config
@@ -189,7 +190,7 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 def test_plain_whisper_in_half_precision_is_pushed(own_run: Path, tmp_path: Path, hub: HubServer) -> None:
     torch.manual_seed(0)
-    processor = open_processor(str(own_run / "final"))
+    processor = Checkpoint(str(own_run / "final")).processor
     small = {"d_model": 32, "encoder_layers": 1, "decoder_layers": 1, "encoder_ffn_dim": 64, "decoder_ffn_dim": 64}
     heads = {"encoder_attention_heads": 2, "decoder_attention_heads": 2}
     tokens = {"pad_token_id": 256, "bos_token_id": 256, "eos_token_id": 256, "decoder_start_token_id": 257}

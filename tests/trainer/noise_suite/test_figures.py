@@ -11,7 +11,8 @@ from data.augmentation.noise_mixing import fitted
 from data.augmentation.synthetic_noise import SyntheticNoises
 from data.config import ColumnNames, SourceConfig
 from data.sources.source import Source
-from modeling.checkpoints import open_model, open_processor
+from modeling.checkpoint_files import Checkpoint
+from modeling.checkpoints import open_model
 from tests.support.untrained import save_checkpoint
 from trainer.config.evaluation import EvaluationConfig
 from trainer.evaluation.error_rates import Prediction, score
@@ -117,7 +118,8 @@ def evaluator(tmp_path: Path, corpus: Path) -> Any:
     )
     config = EvaluationConfig(batch_size=4, max_new_tokens=8)
     options = {"language": "az", "task": "transcribe", "config": config, "in_training": False}
-    return open_model(str(folder)), Evaluator(Accelerator(cpu=True), open_processor(str(folder)), source, **options)
+    processor = Checkpoint(str(folder)).processor
+    return open_model(str(folder)), Evaluator(Accelerator(cpu=True), processor, source, **options)
 
 
 def test_attention_that_looks_everywhere_has_the_share_of_the_frames(evaluator: Any) -> None:

@@ -14,7 +14,7 @@ import soundfile
 import yaml
 from safetensors.numpy import save_file
 
-from modeling.checkpoints import CheckpointError
+from modeling.checkpoint_files import CheckpointError
 from tests.support.untrained import save_checkpoint
 from trainer.noise_suite.checkpoints import NamedCheckpoint, check_weights
 from trainer.noise_suite.suite import run_suite

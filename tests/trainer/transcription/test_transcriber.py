@@ -11,7 +11,7 @@ import torch
 
 from data.audio.decoding import UndecodableAudio
 from data.utterance import SAMPLING_RATE
-from modeling.checkpoints import CheckpointError
+from modeling.checkpoint_files import CheckpointError
 from modeling.decoding import detect_languages, encode, encoder_padding
 from tests.support.untrained import save_checkpoint
 from trainer.config.reading import ConfigError

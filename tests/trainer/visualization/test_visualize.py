@@ -16,8 +16,9 @@ import torch
 from PIL import Image
 
 import launch.visualize
-from modeling.adapters import Base, LoraSettings, add_lora, fingerprint, save_adapter
-from modeling.checkpoints import open_model, open_processor
+from modeling.adapters import LoraSettings, add_lora, fingerprint, save_adapter
+from modeling.checkpoint_files import Base, Checkpoint
+from modeling.checkpoints import open_model
 from tests.end_to_end import Outcome, run
 from tests.support.untrained import save_checkpoint
 from trainer.config.reading import ConfigError
@@ -153,7 +154,7 @@ def test_an_adapter_is_merged(checkpoint: Path, folder: Path) -> None:
             if "lora_B" in name:
                 parameter.copy_(torch.randn(parameter.shape, generator=generator))
     save_adapter(model, model.state_dict(), Path("adapter"))
-    open_processor(str(checkpoint)).save_pretrained("adapter")
+    Checkpoint(str(checkpoint)).processor.save_pretrained("adapter")
     adapted, before = maps_of(Path("adapter"), "salam"), maps_of(checkpoint, "salam")
     assert adapted.secondary is not None
     assert np.abs(adapted.primary - before.primary).max() > 1e-3
@@ -166,7 +167,7 @@ def test_weights_are_those_of_the_tokens_that_each_position_predicts(checkpoint:
     found = maps_of(checkpoint, "salam")
     assert found.tokens == ("␣", "s", "a", "l", "a", "m", "⟨end⟩")
     assert found.text == "salam"
-    model, processor = open_model(str(checkpoint)).eval(), open_processor(str(checkpoint))
+    model, processor = open_model(str(checkpoint)).eval(), Checkpoint(str(checkpoint)).processor
     ids = processor.tokenizer(" salam", add_special_tokens=False).input_ids
     start = processor.tokenizer.convert_tokens_to_ids(
         ["<|startoftranscript|>", "<|az|>", "<|transcribe|>", "<|notimestamps|>"]
@@ -255,7 +256,7 @@ def test_times_are_those_of_the_recording(checkpoint: Path, folder: Path) -> Non
 
 
 def test_tokens_that_share_a_character_and_those_of_none(checkpoint: Path) -> None:
-    tokenizer = open_processor(str(checkpoint)).tokenizer
+    tokenizer = Checkpoint(str(checkpoint)).processor.tokenizer
     ids = tokenizer("ə b", add_special_tokens=False).input_ids
     assert token_names(tokenizer, ids, 256) == ["ə 1/2", "ə 2/2", "␣", "b"]
     assert token_names(tokenizer, [0xC9, 256], 256)[1] == "⟨end⟩"
