@@ -83,10 +83,8 @@ def add_lora(model: Any, settings: LoraSettings, base: Base) -> None:
         if name.endswith(".base_layer") and type(module) is nn.Linear:  # which peft calls, not this project's attention
             quicken(module)
     model.adapter_base = base
-    new = set(model.new_modules())
-    for name, parameter in model.named_parameters():
-        if name in new:
-            parameter.requires_grad_(True)
+    for name in model.new_modules():
+        model.get_parameter(name).requires_grad_(True)
 
 
 def target_pattern(model: Any, settings: LoraSettings) -> str:

@@ -16,25 +16,14 @@ from typing import Any
 from transformers import GenerationConfig, PretrainedConfig, WhisperConfig, WhisperProcessor
 
 from .hub import tell_whence, where_to_look, why_unreachable
-from .published import is_unpublished, nearest_published
+from .published import is_unpublished, nearest_published, published_shape
 
 DUAL, PLAIN = "dual_whisper", "whisper"
 CONFIG, GENERATION_CONFIG = "config.json", "generation_config.json"
+WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 ADAPTER_CONFIG, ADAPTER_WEIGHTS, BASE = "adapter_config.json", "adapter_model.safetensors", "base.json"
 # Of a configuration, what decides the shapes of plain Whisper's weights.
-SHAPE = (
-    "d_model",
-    "encoder_layers",
-    "decoder_layers",
-    "encoder_attention_heads",
-    "decoder_attention_heads",
-    "encoder_ffn_dim",
-    "decoder_ffn_dim",
-    "vocab_size",
-    "num_mel_bins",
-    "max_source_positions",
-    "max_target_positions",
-)
+SHAPE = (*(published_shape("openai/whisper-large-v3") or {}), "max_source_positions", "max_target_positions")
 
 
 class CheckpointError(ValueError):
@@ -185,6 +174,19 @@ class Checkpoint:
         except Exception as error:  # tokenizers raises the plainest kind
             self.kind  # noqa: B018 - raises: what is wrong may not be the processor
             raise CheckpointError(f"cannot open the processor of {self.name}: {first_line(error)}") from None
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """``model.safetensors``, or the files that an index names; they need not be there.
+
+    Raises:
+        CheckpointError: if the index cannot be read.
+    """
+    whole, index = folder / WEIGHTS, folder / INDEX
+    if whole.exists() or not index.exists():
+        return [whole]
+    with damage_told(index):
+        return [folder / name for name in sorted(set(json.loads(index.read_text("utf-8"))["weight_map"].values()))]
 
 
 def check_name(name: str) -> None:

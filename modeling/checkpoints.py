@@ -1,5 +1,6 @@
 """Opening a checkpoint as the model it holds, and saying plainly when it holds another."""
 
+import inspect
 from typing import Any
 
 import torch
@@ -12,15 +13,6 @@ from .network.configuration import DualWhisperConfig
 from .network.dual_whisper import DualWhisperForConditionalGeneration
 
 SUPPRESSING = ("suppress_tokens", "begin_suppress_tokens")  # which the model's config has as well, for older readers
-# Of the configuration, what plain Whisper's lacks.
-OWN_VALUES = (
-    "encoder_padding",
-    "dual_attention",
-    "secondary_layer",
-    "secondary_added",
-    "gate_bias",
-    "wider_feed_forward",
-)
 
 
 def open_model(checkpoint: Checkpoint | str, *, lift: bool = False, **values: Any) -> Any:
@@ -148,7 +140,7 @@ def as_plain_whisper(model: Any, name: str) -> WhisperForConditionalGeneration:
         raise CheckpointError(f"{name} has second attentions, which plain Whisper lacks")
     if model.config.wider_feed_forward:
         raise CheckpointError(f"{name} has wider feed-forward blocks, which plain Whisper lacks")
-    own = {"model_type", "auto_map", "architectures", *OWN_VALUES}
+    own = {"model_type", "auto_map", "architectures", *inspect.signature(DualWhisperConfig).parameters}
     values = {key: value for key, value in model.config.to_dict().items() if key not in own}
     plain = WhisperForConditionalGeneration(WhisperConfig(**values))
     plain.load_state_dict(model.state_dict())

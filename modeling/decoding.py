@@ -109,17 +109,18 @@ def greedy_decode(
     features: torch.Tensor,
     feature_lengths: Sequence[int] | None,
     languages: Sequence[str | None],
+    *,
     task: str,
     max_new_tokens: int,
     beams: int = 1,
     synced_gpus: bool = False,
 ) -> torch.Tensor:
-    """Token ids int64 [B, L], padded with end-of-text, without the prompt: greedily chosen unless ``beams`` are more.
+    """As :func:`generate_tokens` from features, languages detected where they are not given.
 
     Args:
         features, feature_lengths: as :func:`encode` takes them.
         languages: ISO 639-1 codes; detected for those that are None.
-        max_new_tokens, beams, synced_gpus: as :func:`generate_tokens` takes them.
+        task, max_new_tokens, beams, synced_gpus: as :func:`generate_tokens` takes them.
     """
     encoded = encode(model, features, feature_lengths)
     if is_multilingual(model) and not all(languages):

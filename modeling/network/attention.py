@@ -14,10 +14,10 @@ IMPLEMENTATIONS = ("sdpa", "eager")
 
 
 def is_eager(config: Any) -> bool:
-    """Whether attention is to be computed openly, as ``attn_implementation="eager"`` asks, not by torch's kernels.
+    """Whether ``attn_implementation="eager"`` asks for the attention weights instead of torch's fused kernels.
 
     Raises:
-        ValueError: for an implementation that there is not.
+        ValueError: for any other implementation.
     """
     wanted = getattr(config, "_attn_implementation", None)  # before 4.36 there is no choice
     if wanted not in (None, *IMPLEMENTATIONS):
@@ -63,6 +63,7 @@ def attend(
     keys: torch.Tensor,
     values: torch.Tensor,
     mask: torch.Tensor | None = None,
+    *,
     causal: bool = False,
     dropout: float = 0.0,
     openly: bool = False,
@@ -73,7 +74,8 @@ def attend(
         queries, keys, values: [B, heads, L or S, head size].
         mask: bool, true where a query may look, broadcastable to [B, heads, L, S].
         causal: position i looks at keys up to i; only where L = S and without ``mask``.
-        openly: compute the probabilities, and return them.
+        dropout: share of the probabilities that is set to 0.
+        openly: compute the probabilities without torch's fused kernels, and return them.
 
     Returns:
         The attended values [B, heads, L, head size], and the probabilities [B, heads, L, S] before dropout, or None
@@ -82,7 +84,9 @@ def attend(
     if queries.shape[2] == 1 and queries.device.type == "cpu" and not dropout:
         return attend_once(queries, keys, values, mask)
     if not openly:
-        attended = F.scaled_dot_product_attention(queries, keys, values, mask, dropout, causal, scale=1.0)
+        attended = F.scaled_dot_product_attention(
+            queries, keys, values, mask, dropout_p=dropout, is_causal=causal, scale=1.0
+        )
         return attended, None
     scores = queries @ keys.transpose(2, 3)
     if causal:

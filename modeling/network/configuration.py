@@ -17,7 +17,7 @@ ENCODER_PADDINGS = ("clip", "window")
 
 
 class DualWhisperConfig(WhisperConfig):
-    """Whisper's configuration and how the encoder's input was padded in training.
+    """Whisper's configuration, how the encoder's input was padded in training, and what the decoder has beside it.
 
     On disk the model type is ``dual_whisper``, so that no stock class opens the checkpoint by mistake; at run time it
     is ``whisper``, which ``generate()`` and the pipelines compare with.
@@ -26,18 +26,18 @@ class DualWhisperConfig(WhisperConfig):
         encoder_padding: ``window``: every clip fills Whisper's 30 s window, nothing is masked; ``clip``: the input is
             as long as the longest clip and what lies beyond each clip is masked. Decoding follows it.
         dual_attention: whether the decoder has the second attentions and gates; without them it is plain Whisper's.
-        secondary_layer: the encoder layer (from 1) after which the second attentions read; None: its output, as the
-            first ones do. With it a lifted model is near plain Whisper, no longer equal to it, unless they are added.
-        secondary_added: what second attentions find is added to what the first ones do, p + (1 - α) s, instead of
-            taking its place; a lifted model's begin with an output of zero, and it is equal to plain Whisper.
-        gate_bias: what the gates' bias starts at when a plain Whisper is lifted: above 0 nearer the primary.
-        wider_feed_forward: in a decoder without second attentions as many parameters more, in its feed-forward blocks:
-            what second attentions are compared with.
+        secondary_layer: experimental, as are those below. The encoder layer (from 1) after which the second attentions
+            read; None: its output, as the first ones do. With it a lifted model is near plain Whisper but not equal to
+            it, unless ``secondary_added`` is set.
+        secondary_added: add the second attentions' output to the first ones', p + (1 - α) s, instead of mixing them. In
+            a lifted model it begins as zero, so the model equals plain Whisper.
+        gate_bias: initial bias of the gates when a plain Whisper is lifted: above 0 nearer the primary attention.
+        wider_feed_forward: without second attentions, as many new parameters in wider feed-forward blocks: what second
+            attentions are compared with.
 
     Raises:
-        ValueError: if ``encoder_padding`` is neither of the two, if there is no such ``secondary_layer``, if second
-            attentions that are not there are to be added, if they and wider feed-forward blocks are both asked for, or
-            if layers are to be dropped at random.
+        ValueError: for another ``encoder_padding``, a ``secondary_layer`` that the encoder lacks, ``secondary_added``
+            without second attentions, ``wider_feed_forward`` beside them, or layers dropped at random.
     """
 
     model_type = "dual_whisper"
@@ -74,7 +74,7 @@ class DualWhisperConfig(WhisperConfig):
             last = self.encoder_layers
             raise ValueError(f"secondary_layer is {self.secondary_layer}; the encoder has layers 1 to {last}")
         if self.secondary_added and not self.dual_attention:
-            raise ValueError("secondary_added is for second attentions, which dual_attention: false has not")
+            raise ValueError("secondary_added is for second attentions, which dual_attention: false leaves out")
         if self.wider_feed_forward and self.dual_attention:
             raise ValueError("wider_feed_forward takes the second attentions' place: with dual_attention: false alone")
 

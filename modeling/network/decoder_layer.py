@@ -15,11 +15,11 @@ from .losses import NoiseTarget
 
 
 class CrossAttended(NamedTuple):
-    """What the cross-attentions of a layer found, and what is known of how.
+    """What the cross-attentions of a layer found, and where they looked.
 
     Attributes:
         values: of each, [B, heads, L, head size].
-        weights: of each [B, heads, L, S], where they were computed.
+        weights: of each [B, heads, L, S]; None where they were not computed.
         noise_share: of the second one's weights, what falls on noise, [B, heads, L]; None without a noise target.
     """
 
@@ -29,8 +29,13 @@ class CrossAttended(NamedTuple):
 
 
 class LayerReport(NamedTuple):
-    """What a decoder layer tells beside its states: weights where they were computed, and of a second attention the
-    gate [B, L] (the first one's share) and the share of its attention on noise [B, heads, L]."""
+    """What a decoder layer returns beside its states; None for what was not computed.
+
+    Attributes:
+        self_weights, primary_weights, secondary_weights: attention probabilities [B, heads, L, S].
+        gate: the primary attention's share, [B, L].
+        noise_share: the share of the secondary attention that falls on noise, [B, heads, L].
+    """
 
     self_weights: torch.Tensor | None
     primary_weights: torch.Tensor | None = None
@@ -54,7 +59,7 @@ class AttentionGate(nn.Module):
 
 
 class WiderFeedForward(nn.Module):
-    """As many parameters as a second attention and its gate, as more room in a feed-forward block."""
+    """A wider feed-forward block, by as many parameters as a second attention and its gate have."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -100,20 +105,26 @@ class DualWhisperDecoderLayer(FeedForward):
         Args:
             primary_states, secondary_states: what the cross-attentions read, [B, S, width]; None for nothing.
             openly: compute all attention weights.
-            noise: where noise is; without a cache the second attention's share on it is then told.
+            noise: where noise is. Without a cache, the secondary attention's share on it is then returned.
         """
         states = self.self_attn_layer_norm(hidden)
         keys, values = cache.self_attention(self.index, *self.self_attn.keys_values(states))
         mask, causal = causal_mask(keys)
         attended, self_weights = attend(
-            self.self_attn.queries(states), keys, values, mask, causal, self.attention_dropout, openly
+            self.self_attn.queries(states),
+            keys,
+            values,
+            mask,
+            causal=causal,
+            dropout=self.attention_dropout,
+            openly=openly,
         )
         hidden = hidden + self.residual_dropout(self.self_attn.output(attended))
         if primary_states is None:  # a language model: plain Whisper skips the cross-attention too
             return self.feed_forward(hidden), *LayerReport(self_weights)
 
         heard = [primary_states if states is None else states for states in (primary_states, secondary_states)]
-        found = self.cross_attended(hidden, heard[: 1 + self.is_dual], cache, encoder_mask, openly, noise)
+        found = self.cross_attended(hidden, heard[: 1 + self.is_dual], cache, encoder_mask, openly=openly, noise=noise)
         mixed, gate = self.mixed(hidden, found.values)
         hidden = self.feed_forward(hidden + self.residual_dropout(mixed))
         secondary_weights = found.weights[1] if self.is_dual else None
@@ -135,9 +146,17 @@ class DualWhisperDecoderLayer(FeedForward):
         heard: list[torch.Tensor],
         cache: DecoderCache,
         mask: torch.Tensor | None,
+        *,
         openly: bool,
         noise: NoiseTarget | None,
     ) -> CrossAttended:
+        """What each cross-attention finds in what it reads.
+
+        Args:
+            hidden: the layer's states after self-attention, [B, L, width].
+            heard: of each cross-attention what it reads, [B, S, width].
+            mask: encoder frames that may be looked at, bool [B, 1, 1, S], or None for all.
+        """
         states = [norm(hidden) for _, norm in self.cross_attentions]
         queries = [attention.queries(own) for own, (attention, _) in zip(states, self.cross_attentions, strict=True)]
         dropout = self.attention_dropout
@@ -164,12 +183,12 @@ class DualWhisperDecoderLayer(FeedForward):
             pairs = list(zip(keys.chunk(parts, dim=1), values.chunk(parts, dim=1), strict=True))
             return attend_each(queries, pairs, mask, dropout, openly)
         together = torch.cat(queries, dim=1) if self.is_dual else queries[0]
-        attended, weights = attend(together, keys, values, mask, False, dropout, openly)
+        attended, weights = attend(together, keys, values, mask, dropout=dropout, openly=openly)
         shown: list[torch.Tensor | None] = [None] * parts if weights is None else list(weights.chunk(parts, dim=1))
         return CrossAttended(list(attended.chunk(parts, dim=1)), shown)
 
     def mixed(self, hidden: torch.Tensor, attended: list[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """What the cross-attentions say, [B, L, width]: the one's, or both under the gate, which is told too."""
+        """Output of the single attention, or of both mixed by the gate, [B, L, width]; also returns the gate [B, L]."""
         primary = self.encoder_attn.output(attended[0])
         if not self.is_dual:
             return primary, None
@@ -180,7 +199,7 @@ class DualWhisperDecoderLayer(FeedForward):
         return both, gate.detach().squeeze(-1)
 
     def cross_keys_values(self, heard: list[torch.Tensor]) -> list[tuple[torch.Tensor, torch.Tensor]]:
-        """Of each cross-attention keys and values [B, heads, S, head size] of what it reads."""
+        """Each cross-attention's keys and values [B, heads, S, head size] of what it reads."""
         return [
             attention.keys_values(states) for states, (attention, _) in zip(heard, self.cross_attentions, strict=True)
         ]
@@ -191,8 +210,8 @@ class DualWhisperDecoderLayer(FeedForward):
 
     @torch.no_grad()
     def start_new_modules(self) -> None:
-        """Begin what plain Whisper has not: the second attention equal to the first, norm included, or adding nothing;
-        the gate at its bias; a wider feed-forward block that adds nothing."""
+        """Initialise what plain Whisper lacks: the second attention as a copy of the first, norm included, or with an
+        output of zero; the gate at its bias; a wider feed-forward block with an output of zero."""
         if self.is_dual:
             self.secondary_attn.load_state_dict(self.encoder_attn.state_dict())
             self.secondary_attn_layer_norm.load_state_dict(self.encoder_attn_layer_norm.state_dict())
@@ -212,7 +231,7 @@ def attend_each(
 ) -> CrossAttended:
     """One attention after the other, with the keys and values of each."""
     found = [
-        attend(asked, keys, values, mask, False, dropout, openly)
+        attend(asked, keys, values, mask, dropout=dropout, openly=openly)
         for asked, (keys, values) in zip(queries, pairs, strict=True)
     ]
     return CrossAttended([values for values, _ in found], [weights for _, weights in found])

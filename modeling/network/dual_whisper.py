@@ -222,18 +222,11 @@ class DualWhisperForConditionalGeneration(DualWhisperPreTrained, WhisperForCondi
             if noise is not None and noise_positions is not None:
                 noise_loss = noise_loss_sum(noise.chosen(outputs.noise_shares), noise_positions)
                 loss = loss + noise_weight * noise_loss if noise.is_trained else loss
+        passed_on = {key: value for key, value in outputs.items() if key not in ("last_hidden_state", "noise_shares")}
         output = DualLMOutput(
             loss=loss,
             logits=logits,
-            past_key_values=outputs.past_key_values,
-            decoder_hidden_states=outputs.decoder_hidden_states,
-            decoder_attentions=outputs.decoder_attentions,
-            cross_attentions=outputs.cross_attentions,
-            encoder_last_hidden_state=outputs.encoder_last_hidden_state,
-            encoder_hidden_states=outputs.encoder_hidden_states,
-            encoder_attentions=outputs.encoder_attentions,
-            secondary_attentions=outputs.secondary_attentions,
-            gates=outputs.gates,
+            **passed_on,
             noise_shares=detached(outputs.noise_shares),
             noise_loss=None if noise_loss is None else noise_loss.detach(),
         )

@@ -12,7 +12,7 @@ from .compatibility import OlderReleases
 from .configuration import DualWhisperConfig
 
 logger = logging.getLogger(__name__)
-NEW_MODULES = ("secondary_", "gate.", "wider.")  # what the names of parameters that plain Whisper has not begin with
+NEW_MODULES = ("secondary_", "gate.", "wider.")  # beginnings of the names of modules that plain Whisper lacks
 
 
 class EncoderPositions(nn.Embedding):
@@ -48,14 +48,14 @@ class DualWhisperPreTrained(OlderReleases):
             module.fill()  # not where a checkpoint has filled it
 
     def new_modules(self) -> list[str]:
-        """Names of the parameters that plain Whisper has not: of second attentions, their norms and gates, or of wider
-        feed-forward blocks."""
+        """Names of the parameters that plain Whisper lacks: those of second attentions, their norms and gates, or of
+        wider feed-forward blocks."""
         names = [name for name, _ in self.named_parameters()]  # type: ignore[attr-defined]
         return [name for name in names if any(f".{part}" in f".{name}" for part in NEW_MODULES)]
 
     @torch.no_grad()
     def start_as_whisper(self) -> None:
-        """Begin what plain Whisper has not where it changes nothing; with ``secondary_layer``, little."""
+        """Initialise what plain Whisper lacks so that it changes nothing; with ``secondary_layer``, little."""
         for module in self.modules():  # type: ignore[attr-defined]
             if hasattr(module, "start_new_modules"):
                 module.start_new_modules()
@@ -121,8 +121,7 @@ def wants_dict(config: Any, asked: bool | None) -> bool:
 
 
 def refuse_head_masks(arguments: dict[str, Any]) -> None:
-    """Raises ValueError for masks of single heads, which transformers' Whisper took up to 4.x; here they would do
-    nothing."""
+    """Raises ValueError for masks of single heads, which transformers' Whisper took up to 4.x and this model lacks."""
     for name in ("head_mask", "decoder_head_mask", "cross_attn_head_mask"):
         if arguments.get(name) is not None:
             raise ValueError(f"{name} is given, but this model masks no single heads")

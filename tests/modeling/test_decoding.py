@@ -61,9 +61,10 @@ def test_languages_that_are_missing_are_detected(model_of: Callable[..., Any]) -
     mixed: list[str | None] = ["de", None, "tr", None, None, None, None, None]
     filled = [given or heard for given, heard in zip(mixed, detected, strict=True)]
     assert filled != detected
-    tokens = greedy_decode(model, features, None, mixed, "transcribe", 12)
-    assert torch.equal(tokens, greedy_decode(model, features, None, filled, "transcribe", 12))
-    assert not torch.equal(tokens, greedy_decode(model, features, None, detected, "transcribe", 12))
+    how: dict[str, Any] = {"task": "transcribe", "max_new_tokens": 12}
+    tokens = greedy_decode(model, features, None, mixed, **how)
+    assert torch.equal(tokens, greedy_decode(model, features, None, filled, **how))
+    assert not torch.equal(tokens, greedy_decode(model, features, None, detected, **how))
 
 
 @pytest.mark.parametrize("multilingual", [True, False])

@@ -114,10 +114,8 @@ def choose_trained(model: Any, strategy: Strategy, options: Any = None) -> None:
     if strategy.choose is not None:
         strategy.choose(model, options)
     model.model.encoder.embed_positions.requires_grad_(False)  # fixed
-    new = set(model.new_modules())
-    for name, parameter in model.named_parameters():
-        if name in new:
-            parameter.requires_grad_(True)
+    for name in model.new_modules():
+        model.get_parameter(name).requires_grad_(True)
 
 
 def default_top_layers(model: Any) -> tuple[int, int]:

@@ -266,8 +266,8 @@ class Evaluator:
                 batch.features,
                 batch.length_list,
                 languages,
-                self.task,
-                self.config.max_new_tokens,
+                task=self.task,
+                max_new_tokens=self.config.max_new_tokens,
                 beams=self.config.beams,
                 synced_gpus=spread,
             )

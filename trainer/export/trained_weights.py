@@ -4,7 +4,6 @@ Nothing here knows of output folders, dtypes or the hub. Code that lies in a che
 this project's or transformers' own. Pickles are read in one case only, the run's own ZeRO shards, and it is said.
 """
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,19 +18,20 @@ from modeling.checkpoint_files import (
     CONFIG,
     DUAL,
     GENERATION_CONFIG,
+    INDEX,
+    WEIGHTS,
     Checkpoint,
     CheckpointError,
     check_name,
     damage_told,
     first_line,
     refuse_names,
+    weight_files,
 )
 from modeling.checkpoint_parts import check_tokenizer
 from modeling.checkpoints import open_adapter, open_model
 
 from ..record.checkpoints import BLUEPRINT, list_checkpoints, read_state
-
-WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 
 
 def open_trained(folder: Path, say: Callable[[str], None] = print) -> tuple[Any, Any]:
@@ -128,12 +128,8 @@ def model_without_weights(blueprint: Checkpoint) -> Any:
 
 def read_safetensors(folder: Path) -> dict[str, torch.Tensor]:
     """The tensors that Accelerate wrote for one process or DDP, in one file or several."""
-    files = [WEIGHTS]
-    if (folder / INDEX).exists():
-        with damage_told(folder / INDEX):
-            files = sorted(set(json.loads((folder / INDEX).read_text(encoding="utf-8"))["weight_map"].values()))
     weights: dict[str, torch.Tensor] = {}
-    for file in (folder / name for name in files):
+    for file in weight_files(folder):
         if not file.exists():
             raise CheckpointError(f"{file} is missing")
         with damage_told(file):

@@ -1,7 +1,6 @@
 """The checkpoints that a suite measures: their names, and which weights they are."""
 
 import hashlib
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -93,7 +92,7 @@ def check_weights(checkpoint: NamedCheckpoint) -> None:
     Raises:
         CheckpointError: if a file is missing, damaged or cut short, or of another checkpoint.
     """
-    from modeling.checkpoint_files import ADAPTER_WEIGHTS, Checkpoint, CheckpointError, first_line
+    from modeling.checkpoint_files import ADAPTER_WEIGHTS, Checkpoint, CheckpointError, first_line, weight_files
     from modeling.checkpoint_parts import check_stored_parts
 
     folder, looked_at = Path(checkpoint.path), Checkpoint(checkpoint.path)
@@ -115,20 +114,3 @@ def check_weights(checkpoint: NamedCheckpoint) -> None:
             raise CheckpointError(f"cannot load the weights of {folder}: {file.name}: {first_line(error)}") from None
         if not names:
             raise CheckpointError(f"cannot load the weights of {folder}: {file.name} holds no tensor")
-
-
-def weight_files(folder: Path) -> list[Path]:
-    """One file, or those that an index names.
-
-    Raises:
-        CheckpointError: if the index cannot be read.
-    """
-    from modeling.checkpoint_files import CheckpointError, first_line
-
-    whole, index = folder / "model.safetensors", folder / "model.safetensors.index.json"
-    if whole.exists() or not index.exists():
-        return [whole]
-    try:
-        return [folder / name for name in sorted(set(json.loads(index.read_text("utf-8"))["weight_map"].values()))]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise CheckpointError(f"cannot load the weights of {folder}: {index.name}: {first_line(error)}") from None

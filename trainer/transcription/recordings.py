@@ -111,19 +111,28 @@ class TranscriptFolder:
     def __init__(self, folder: str, kind: str, timestamps: bool, recordings: Sequence[Recording]) -> None:
         self.kind, self.timestamps = kind, timestamps
         self.paths = transcript_paths(Path(folder), kind, [recording.path for recording in recordings])
-        probe = Path(folder) / f".transcribe-{os.getpid()}"
-        try:
-            probe.parent.mkdir(parents=True, exist_ok=True)
-            probe.touch()
-            probe.unlink()
-        except OSError as error:
-            raise ConfigError(f"--output is {folder!r}, where nothing can be written: {error.strerror}") from None
+        make_writable(Path(folder))
 
     def write(self, number: int, transcript: Transcript) -> None:
         """Write the transcript of the recording of that number."""
         path = self.paths[number]
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(written(transcript, self.kind, self.timestamps, indent=2), encoding="utf-8")
+
+
+def make_writable(folder: Path) -> None:
+    """Make the folder of ``--output``, with those above it, and see that files can be written there.
+
+    Raises:
+        ConfigError: if they cannot.
+    """
+    probe = folder / f".writable-{os.getpid()}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise ConfigError(f"--output is {str(folder)!r}, where nothing can be written: {error.strerror}") from None
 
 
 def transcript_paths(folder: Path, kind: str, recordings: Sequence[Path | None]) -> list[Path]:

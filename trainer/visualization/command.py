@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..config.reading import ConfigError
+from ..transcription.recordings import make_writable
 from .excerpt import NoiseGiven, read_excerpt
 
 PAGE, OVERVIEW, LAYERS = "attention.html", "attention.png", "layers.png"
@@ -34,9 +35,9 @@ def visualize(
     checkpoint: str,
     file: Path,
     output: Path,
+    *,
     language: str | None = None,
     text: str | None = None,
-    *,
     begin: float = 0.0,
     seconds: float | None = None,
     noise: NoiseGiven | None = None,
@@ -47,9 +48,12 @@ def visualize(
     """Write ``attention.html``, ``attention.png`` and ``layers.png`` into ``output``, and say what was heard.
 
     Args:
+        language: ISO 639-1; heard where it is None and the checkpoint knows several.
         text: what was said; without it, attention is shown for the tokens that the model says.
         begin, seconds: which part of the recording, at most 30 s.
         layers: numbers of decoder layers; all if None.
+        noise: what is mixed in, or known to be in the recording.
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         command: arguments of the command, for the page to name.
 
     Raises:
@@ -57,7 +61,7 @@ def visualize(
         DataError, ConfigError, CheckpointError: for what was asked wrongly, before a model is opened where it can be.
     """
     excerpt = read_excerpt(file, begin, seconds, noise or NoiseGiven())
-    make_writable(output)
+    make_writable(output)  # before minutes are spent
     from .attention_maps import AttentionReader
 
     reader = AttentionReader(checkpoint, language, layers, device)
@@ -84,18 +88,3 @@ def visualize(
     (output / PAGE).write_text(page, encoding="utf-8", errors="replace")
     print(maps.text)
     print(f"{output / PAGE}, {OVERVIEW} and {LAYERS} written", file=sys.stderr)
-
-
-def make_writable(folder: Path) -> None:
-    """Make the folder and see that it can be written to, before minutes are spent.
-
-    Raises:
-        ConfigError: if it cannot.
-    """
-    probe = folder / f".visualize-{os.getpid()}"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise ConfigError(f"--output is {str(folder)!r}, where nothing can be written: {error.strerror}") from None

@@ -114,7 +114,7 @@ def read_excerpt(file: Path, begin: float, seconds: float | None, noise: NoiseGi
     except DataError as error:
         raise DataError(f"--noise {noise.file}: {error}") from None
     added = f"{noise.file.name} at {noise.decibel:g} dB"
-    return Excerpt(str(file), begin, mixture.audio, mixture.noise, added, note)
+    return Excerpt(str(file), begin, mixture.audio, mixture.noise, added=added, note=note)
 
 
 def read(file: Path) -> np.ndarray:

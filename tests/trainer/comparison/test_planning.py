@@ -144,7 +144,7 @@ def test_all_mistakes_are_told_together(config: Path) -> None:
     )
     outcome = run(launch.compare.main, "--plan", plan, "--output", config.parent / "out")
     assert outcome.code == 2
-    for part in ("arm first:", "did you mean 'learning_rate'?", "arm second:", "dual_attention: false has not"):
+    for part in ("arm first:", "did you mean 'learning_rate'?", "arm second:", "dual_attention: false leaves out"):
         assert part in outcome.complaint
     assert "arm fine" not in outcome.complaint
     assert not (config.parent / "out").exists()

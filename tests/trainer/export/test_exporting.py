@@ -398,7 +398,7 @@ POSITIONS = "model.encoder.embed_positions.weight"
         (remove("model.safetensors"), ("model.safetensors is missing",)),
         (cut_short, ("cannot read", "model.safetensors")),
         (edit_step(lambda w: w.pop(POSITIONS)), ("lacks tensors of the model", POSITIONS)),
-        (edit_step(lambda w: w.update(b=w[POSITIONS].clone())), ("tensors that the model has not: b",)),
+        (edit_step(lambda w: w.update(b=w[POSITIONS].clone())), ("tensors that the model lacks: b",)),
         (edit_step(lambda w: w.update({POSITIONS: torch.zeros(3, 32)})), (POSITIONS, "[3, 32]", "[1500, 32]")),
         (edit_step(lambda w: w.update({"proj_out.weight": torch.zeros(1811, 32)})), ("proj_out.weight", "differ")),
         (edit_step(lambda w: w[POSITIONS].fill_(float("nan"))), (POSITIONS, "not finite")),
@@ -476,7 +476,7 @@ def test_an_adapter_whose_base_is_gone(own_run: Path, adapter: Path, refused: Ca
     ("edit", "part"),
     [
         (lambda weights: weights.pop(min(weights)), "lacks tensors of the adapter"),
-        (lambda weights: weights.update(b=torch.zeros(1)), "tensors that the adapted model has not: b"),
+        (lambda weights: weights.update(b=torch.zeros(1)), "tensors that the adapted model lacks: b"),
         (lambda weights: weights.update({min(weights): torch.zeros(3, 3)}), "cannot read"),
     ],
 )
