@@ -9,7 +9,7 @@ import torch
 import yaml
 
 from modeling.checkpoints import open_model
-from modeling.parameters import IN_ORDER, Part, parameters_by_part
+from modeling.parameters import IN_ORDER, Part, parameters_by_part, part_of
 from modeling.published import model_without_weights, published_shape
 from tests import ROOT
 from tests.support.untrained import save_checkpoint
@@ -298,19 +298,16 @@ def test_a_run_changes_what_it_trains_and_nothing_else(
     assert before.keys() == after.keys()
     changed = {name for name in before if not torch.equal(before[name], after[name])}
     new = {name for name in before if ".secondary_attn" in name or ".gate." in name}
-    decoder = {name for name in before if name.startswith(("model.decoder.", "proj_out."))}
     adapted = {name for name in before if name.endswith(("q_proj.weight", "v_proj.weight"))} - new
-    if strategy == "frozen_encoder":
-        assert changed == decoder
-    elif strategy == "frozen_primary":
-        assert changed == new
-    elif strategy == "selective":
+    if strategy == "selective":
         top = default_top_layers(open_model(str(tmp_path / "base")))
         stacks = zip(("encoder", "decoder"), top, strict=True)
         layers = tuple(f"model.{stack}.layers.{2 - 1 - i}." for stack, number in stacks for i in range(number))
         assert changed == new | {name for name in before if name.startswith(layers)}
-    else:
+    elif STRATEGIES[strategy].has_adapters:
         assert changed == new | adapted
+    else:
+        assert changed == {name for name in before if part_of(name) in TRAINED[strategy] | NEW}
     assert summary["strategy"] == strategy
     assert summary["parameters"] > summary["trainable_parameters"] > 0
     assert "frozen" in capsys.readouterr().out
