@@ -1,6 +1,6 @@
 """Whether the parts of a checkpoint belong together: the model, its tokenizer, its features and its generation config.
 
-What does not fit shows late, in the middle of training or at the first evaluation; here it is found before.
+Otherwise a mismatch would show in the middle of training or at the first evaluation.
 """
 
 import re
@@ -39,7 +39,7 @@ def check_stored_parts(checkpoint: Checkpoint) -> None:
     """As :func:`check_parts`, without the weights; nothing is asked of the hub.
 
     Raises:
-        CheckpointError: likewise, and for files that are missing or damaged.
+        CheckpointError: as :func:`check_parts`, and for files that are missing or damaged.
     """
     parts, name = stored_parts(checkpoint), checkpoint.name
     if parts is not None:

@@ -52,7 +52,7 @@ def check_structure(name: str, stored: dict[str, Any], asked: dict[str, Any]) ->
     """Whether a checkpoint with a stored configuration can be opened as a run asks, without loading it.
 
     Raises:
-        CheckpointError: for an encoder layer that there is not, or modules other than those that were trained.
+        CheckpointError: for an encoder layer that the model lacks, or modules other than those that were trained.
     """
     layer, layers = asked.get("secondary_layer"), stored.get("encoder_layers")
     if layer is not None and layers is not None and layer > layers:

@@ -29,7 +29,7 @@ def quantize_linear(
 
     Args:
         bits: 4: NF4 in blocks of 64 whose scales are quantised again; 8: LLM.int8() with a scale a row.
-        keep: told a module's full name, such as ``model.decoder.layers.0.gate.hidden``; true leaves it alone.
+        keep: takes a module's full name, such as ``model.decoder.layers.0.gate.hidden``; true leaves it alone.
         compute_dtype: what the layers multiply in, the engine's precision; 8-bit ones on GPUs multiply integers.
 
     Returns:

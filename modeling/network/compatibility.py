@@ -79,7 +79,7 @@ class OlderReleases:
     if "gradient_checkpointing_kwargs" in _enable and not hasattr(WhisperModel, "activation_checkpointing_enable"):
 
         def gradient_checkpointing_enable(self, gradient_checkpointing_kwargs: dict | None = None, **more: Any) -> None:
-            """Reentrant, as 4.35 to 4.57 do it unless told otherwise, adapters in a frozen encoder get no gradients."""
+            """Not reentrant, as 4.35 to 4.57 are by default: adapters in a frozen encoder would get no gradients."""
             if gradient_checkpointing_kwargs is None:
                 gradient_checkpointing_kwargs = {"use_reentrant": False}
             super().gradient_checkpointing_enable(gradient_checkpointing_kwargs, **more)  # type: ignore[misc]

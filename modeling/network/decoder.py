@@ -1,4 +1,4 @@
-"""The dual-attention decoder: embeddings, layers with a second cross-attention, and what they tell of themselves."""
+"""The dual-attention decoder: embeddings, layers with a second cross-attention, and what they report."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -21,13 +21,14 @@ WITHOUT_WEIGHTS = {"self_weights": None, "primary_weights": None, "secondary_wei
 
 @dataclass
 class DualDecoderOutput(BaseModelOutputWithPastAndCrossAttentions):
-    """Whisper's decoder output, and of each layer what second attentions add; None without them.
+    """Whisper's decoder output, and for each layer what second attentions add; None without them.
 
     Attributes:
         cross_attentions: the primary attentions' weights [B, heads, L, S].
-        secondary_attentions: likewise of the secondary ones.
-        gates: [B, L], the primary attention's share of what is heard.
-        noise_shares: [B, heads, L], of the secondary attention's weights what falls on noise, if that is known.
+        secondary_attentions: the secondary attentions' weights [B, heads, L, S].
+        gates: [B, L], the primary attention's share of the mix.
+        noise_shares: [B, heads, L], the share of the secondary attention that falls on noise; None without a noise
+            target.
     """
 
     secondary_attentions: tuple[torch.Tensor, ...] | None = None
@@ -120,9 +121,9 @@ class DualWhisperDecoder(LayerStack):
         kept: list[torch.Tensor] | None = [] if with_hidden else None
         reports: list[LayerReport] = []
         arguments = (encoder_hidden_states, secondary_hidden_states, cache, causal_mask, encoder_mask)
-        for output, told in self.run_layers(hidden, *arguments, with_weights or is_eager(config), noise, kept=kept):
+        for output, extras in self.run_layers(hidden, *arguments, with_weights or is_eager(config), noise, kept=kept):
             hidden = output
-            report = LayerReport(*told)
+            report = LayerReport(*extras)
             reports.append(report if with_weights else report._replace(**WITHOUT_WEIGHTS))
         hidden = self.layer_norm(hidden)
         result = DualDecoderOutput(
@@ -139,5 +140,5 @@ class DualWhisperDecoder(LayerStack):
 
 
 def those_there(by_layer: Iterable[torch.Tensor | None]) -> tuple[torch.Tensor, ...] | None:
-    """What layers told, without those that told nothing; None if none did."""
+    """The tensors of the layers that have one; None if none has."""
     return tuple(tensor for tensor in by_layer if tensor is not None) or None

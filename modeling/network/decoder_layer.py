@@ -160,7 +160,7 @@ class DualWhisperDecoderLayer(FeedForward):
         states = [norm(hidden) for _, norm in self.cross_attentions]
         queries = [attention.queries(own) for own, (attention, _) in zip(states, self.cross_attentions, strict=True)]
         dropout = self.attention_dropout
-        if isinstance(cache, NoCache):  # one after the other: in one product their keys and values would be copied
+        if isinstance(cache, NoCache):  # one after the other: one product would copy their keys and values
             pairs = self.cross_keys_values(heard)
             found = attend_each(queries, pairs, mask, dropout, openly)
             share = None
@@ -179,7 +179,7 @@ class DualWhisperDecoderLayer(FeedForward):
 
         keys, values = cache.cross_attention(self.index, side_by_side)
         parts = len(queries)
-        if openly and torch.is_grad_enabled():  # so that what comes of the weights goes through those that are told
+        if openly and torch.is_grad_enabled():  # so that gradients pass through the weights that are returned
             pairs = list(zip(keys.chunk(parts, dim=1), values.chunk(parts, dim=1), strict=True))
             return attend_each(queries, pairs, mask, dropout, openly)
         together = torch.cat(queries, dim=1) if self.is_dual else queries[0]

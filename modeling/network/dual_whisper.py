@@ -10,7 +10,7 @@ from transformers import WhisperForConditionalGeneration
 from transformers.modeling_outputs import BaseModelOutput, Seq2SeqLMOutput, Seq2SeqModelOutput
 from transformers.models.whisper.modeling_whisper import WhisperModel
 
-from .attention import AttentionProjections  # noqa: F401 - with a checkpoint's code travels only what is imported here
+from .attention import AttentionProjections  # noqa: F401 - a checkpoint carries only what is imported here
 from .cache import DecoderCache  # noqa: F401 - likewise
 from .compatibility import GradientCheckpointingLayer  # noqa: F401 - likewise
 from .configuration import DualWhisperConfig

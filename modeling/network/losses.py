@@ -1,5 +1,5 @@
-"""Losses on decoder states: of the tokens, where the vocabulary projection is computed where there is a target, and in
-chunks; and of where the second attentions look."""
+"""Losses on decoder states: cross-entropy in chunks, computed only where there is a target, and the noise loss on where
+the second attentions look."""
 
 from typing import NamedTuple
 
@@ -17,14 +17,14 @@ LEAST_SHARE = 1e-6  # of attention on noise, below which the loss grows no more
 
 
 class NoiseTarget(NamedTuple):
-    """Where noise is, for the second attentions.
+    """Where noise is, and what learns from it.
 
     Attributes:
-        frames: float32 [B, S], of each encoder frame's energy the share that is noise.
-        layers: of the decoder, those whose shares carry gradients; None for all.
-        is_trained: any of them do.
-        is_local: these stop at the second attentions: what they read is as it is, not made to suit them. Otherwise the
-            encoder and the layers below learn to show noise to every attention, the first ones too.
+        frames: float32 [B, S], share of each encoder frame's energy that is noise.
+        layers: decoder layers whose shares carry gradients; None for all.
+        is_trained: whether any shares carry gradients.
+        is_local: gradients stop at the second attentions and do not reach what these read. Otherwise the encoder and
+            the layers below learn to show noise to every attention, the first ones too.
     """
 
     frames: torch.Tensor
@@ -36,7 +36,7 @@ class NoiseTarget(NamedTuple):
         return self.is_trained and (self.layers is None or layer in self.layers)
 
     def chosen(self, by_layer: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
-        """Of each layer's, those of the layers that the loss is of."""
+        """Of one value for each layer, those of the layers that the loss covers."""
         return tuple(one for layer, one in enumerate(by_layer) if self.layers is None or layer in self.layers)
 
     def share_of(self, queries: torch.Tensor, keys: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
@@ -57,7 +57,7 @@ def noise_loss_sum(shares: tuple[torch.Tensor, ...], positions: torch.Tensor) ->
 
     Args:
         shares: of each layer [B, heads, L].
-        positions: int64 [N], the tokens in the flattened [B, L].
+        positions: int64 [N], which tokens of the flattened [B, L] count.
     """
     surprise = -torch.stack(shares).float().clamp(min=LEAST_SHARE).log()
     return surprise.mean(dim=(0, 2)).flatten().index_select(0, positions).sum()
@@ -84,7 +84,8 @@ def token_loss_sum(
         hidden: decoder states [B, L, width].
         projection: width → vocabulary, without bias.
         labels: int64 [B, L], -100 where there is no loss.
-        positions: int64 [N], where in the flattened labels there is one; found here if None, for which a GPU is waited.
+        positions: int64 [N], where in the flattened labels there is one; if None they are found here, which waits for
+            the GPU.
         chunk_tokens: target tokens whose logits exist at one time.
     """
 

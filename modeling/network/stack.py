@@ -15,8 +15,8 @@ from .pretrained import DualWhisperPreTrained
 class LayerStack(DualWhisperPreTrained, WhisperPreTrainedModel):
     """A model with ``layers``, each of which may be computed again in the backward pass to save its activations.
 
-    transformers switches that on for the layers and for the stack (``gradient_checkpointing_enable()``, with which
-    function and for which of the layers it is told); :meth:`checkpoint_layers` does without it.
+    transformers switches that on with ``gradient_checkpointing_enable()``; :meth:`checkpoint_layers` does it for this
+    stack alone.
     """
 
     layers: nn.ModuleList
@@ -40,12 +40,15 @@ class LayerStack(DualWhisperPreTrained, WhisperPreTrainedModel):
     def run_layers(
         self, hidden: torch.Tensor, *arguments: Any, kept: list[torch.Tensor] | None = None
     ) -> Iterator[tuple[torch.Tensor, Any]]:
-        """Yield the hidden states after each layer, and what else it tells; ``kept`` collects what went into each.
+        """Yield the hidden states after each layer, and the other things that it returns.
 
-        Tensors with gradients go in and come out one by one: reentrant checkpointing sees none within others.
+        Tensors with gradients are separate arguments and results: reentrant checkpointing sees none inside objects.
+
+        Args:
+            kept: a list that collects each layer's input.
         """
         for layer in self.layers:
             if kept is not None:
                 kept.append(hidden)
-            hidden, *told = layer(hidden, *arguments)
-            yield hidden, told
+            hidden, *extras = layer(hidden, *arguments)
+            yield hidden, extras

@@ -24,7 +24,7 @@ class Architecture(Section):
 
     d_model: int = Field(gt=0, description="width of the hidden states")
     encoder_layers: int = Field(gt=0, description="number of them")
-    decoder_layers: int = Field(gt=0, description="likewise")
+    decoder_layers: int = Field(gt=0, description="number of them")
     attention_heads: int = Field(gt=0, description="in each attention of encoder and decoder; they divide d_model")
     num_mel_bins: Literal[80, 128] = Field(80, description="of the log-mel features; 128 as in large-v3")
 
@@ -39,7 +39,7 @@ class SelectiveConfig(Section):
     """Which layers ``strategy: selective`` trains; without this section, 35 % of Whisper's own parameters."""
 
     encoder_layers: int = Field(ge=0, description="so many, those nearest the output")
-    decoder_layers: int = Field(ge=0, description="likewise")
+    decoder_layers: int = Field(ge=0, description="so many, those nearest the output")
 
     @model_validator(mode="after")
     def some_layer(self) -> "SelectiveConfig":

@@ -40,7 +40,7 @@ def open_trained(folder: Path, say: Callable[[str], None] = print) -> tuple[Any,
     Args:
         folder: a plain Hugging Face folder, a resumable ``step_…`` of any engine, or a LoRA adapter. An adapter's model
             comes as peft's, not yet merged.
-        say: told what the user should know, such as that pickles are read.
+        say: prints what the user should know, such as that pickles are read.
 
     Raises:
         CheckpointError: if it is none of these, or is damaged, or lacks or has too much of anything.

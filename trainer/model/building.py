@@ -1,6 +1,6 @@
 """The model and the processor that a config asks for: a checkpoint lifted, or a new model with its vocabulary.
 
-What is trained of it is decided here too, before any engine sees it.
+What is trained of it is decided here too, before an engine prepares it.
 """
 
 import os

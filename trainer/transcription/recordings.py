@@ -75,7 +75,7 @@ def header_seconds(recordings: Iterable[Recording]) -> float | None:
         try:
             total += seconds_of(str(recording.path))
         except UndecodableAudio:
-            continue  # told when its turn comes
+            continue  # reported when its turn comes
     return total
 
 

@@ -41,7 +41,7 @@ PROMPT_TOKENS = 4
 LOOK_AHEAD_BATCHES = 16  # whose pieces are sorted by length: more waste less padding, and wait longer for the first
 LOOK_AHEAD_SECONDS = 3600.0  # of audio held at once, but for the last recording
 REPEATING = 2.4  # compression ratio of text beyond which Whisper's authors take it for a loop (arXiv 2212.04356, 4.5)
-TEMPERATURES = (0.2, 0.4, 0.6, 0.8, 1.0)  # tried in turn on a loop, likewise
+TEMPERATURES = (0.2, 0.4, 0.6, 0.8, 1.0)  # tried in turn on a loop, as they do
 
 
 @dataclass(frozen=True)
@@ -154,7 +154,7 @@ class Transcriber:
         length; what is heard in a piece does not depend on what it is batched with.
 
         Args:
-            advance_to: told how many seconds of audio are done, after each batch.
+            advance_to: called after each batch with the seconds of audio that are done.
         """
         finished = 0.0
         for works in self.look_ahead(recordings):

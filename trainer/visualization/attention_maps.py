@@ -38,7 +38,7 @@ class AttentionMaps:
         probabilities: float32 [L], of each token given those before it.
         layers: numbers of the decoder layers that follow.
         primary, secondary: float32 [layers, L, S]; no secondary in plain Whisper.
-        gates: float32 [layers, L], the primary attention's share; None likewise.
+        gates: float32 [layers, L], the primary attention's share; None in plain Whisper.
         noise: float32 [S], share of each encoder frame's energy that is noise, or None where it is not known.
         features: float32 [mel bins, T], T = 2 S.
         shown_frames: how many of the S frames hold the recording and half a second after it.
@@ -103,7 +103,7 @@ class AttentionReader:
         layers: numbers of the decoder layers to look at; all if None.
 
     Raises:
-        CheckpointError, ConfigError: as :class:`Transcriber`; ConfigError also for a layer that there is not.
+        CheckpointError, ConfigError: as :class:`Transcriber`; ConfigError also for a layer that the decoder lacks.
     """
 
     def __init__(
