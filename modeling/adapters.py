@@ -155,13 +155,17 @@ def fingerprint(model: Any) -> str:
 
 
 def adapter_weights(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Of a model's state, what an adapter's folder holds, under the names that peft gives it there."""
+    """The part of a model's state that an adapter's folder holds, under the names that peft gives it there."""
     kept = {key: tensor for key, tensor in weights.items() if ".lora_" in key or is_new(key)}
     return {PREFIX + key.replace(".default.", "."): tensor for key, tensor in kept.items()}
 
 
 def save_adapter(model: Any, weights: dict[str, torch.Tensor] | None, folder: Path) -> None:
-    """Write the adapter's folder; ``weights`` is the model's state, None for all but the weights."""
+    """Write the adapter's folder.
+
+    Args:
+        weights: the model's state; None to write everything but the weights.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     config = model.peft_config["default"]
     config.inference_mode, before = True, config.inference_mode

@@ -13,7 +13,7 @@ ATTEMPTS = 5
 FIRST_WAIT = 0.5  # seconds, doubled after each attempt, up to half as much again at random
 PATIENCE = 5.0  # seconds for an answer
 
-# What was found out: nothing yet, "" for a hub that answers, or why it does not.
+# Empty until the hub was asked; then holds "" for a hub that answers, or why it does not.
 FOUND: list[str] = []
 TOLD: set[str] = set()
 
@@ -44,6 +44,7 @@ def tell_whence(name: str) -> None:
 
 
 def asked(name: str) -> str:
+    """Ask the hub for a model, up to :data:`ATTEMPTS` times; why there is no answer, or nothing if there is one."""
     from huggingface_hub import HfApi
 
     failure = ""

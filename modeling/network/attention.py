@@ -118,12 +118,12 @@ def frame_mask(frame_lengths: torch.Tensor | None, frames: int) -> torch.Tensor 
 class CausalMask:
     """Which keys a decoder position may see.
 
-    Made by the first layer that asks, whose keys show how long the cache is: a static cache is longer than what it
-    holds.
+    The first layer that asks makes the mask, since its keys show how long the cache is; a static cache is longer than
+    what it holds.
 
     Args:
         positions: int64 [L], the place of each query in the sequence.
-        held: keys that are really there, or None where only the device knows.
+        held: how many keys the cache holds, these included; None where only the device knows.
         padding_mask: [B, held] (1 = real), or the four-dimensional mask that ``generate()`` makes for a static cache.
     """
 
@@ -139,6 +139,7 @@ class CausalMask:
         return None if mask is None else mask.to(keys.device), causal
 
     def over(self, keys: int) -> tuple[torch.Tensor | None, bool]:
+        """``mask`` and ``causal`` for so many keys, made once and kept for the layers that follow."""
         padding = self.padding_mask
         if padding is not None and padding.dim() == 4:
             return padding if padding.dtype == torch.bool else padding == 0, False

@@ -1,4 +1,4 @@
-"""Keys and values kept between decoding steps: the one place that knows what ``generate()`` hands over.
+"""Keys and values kept between decoding steps: the one place that knows what cache ``generate()`` passes.
 
 The adapter is chosen by the type of the object, never by a version number. The primary and the secondary attention's
 keys and values lie side by side on the head axis of the one cross-attention slot that Whisper's caches have per layer,
@@ -30,7 +30,7 @@ class DecoderCache(Protocol):
 
 
 class NoCache:
-    """Training and teacher forcing: every step is the first, nothing is kept (or gradient checkpointing saves less)."""
+    """For training and teacher forcing: keeps nothing, so that gradient checkpointing saves all it can."""
 
     def length(self) -> int:
         return 0

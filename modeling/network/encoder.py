@@ -19,11 +19,11 @@ EDGE_FRAMES = 4  # beyond the longest clip, so that the convolutions see the sam
 
 @dataclass
 class EncoderOutput(BaseModelOutput):
-    """The encoder's output, and how many of its frames belong to each clip.
+    """The encoder's output. It passes through ``generate()`` whole, so cross-attention masks survive beams and caches.
 
-    ``frame_lengths`` (int64 [B], None where every frame may be seen) travels through ``generate()`` inside this
-    object, so cross-attention masks survive beams and caches. Frames are 20 ms. So does ``secondary_hidden_state``
-    [B, S, width], what second attentions read where that is another layer than the last.
+    Attributes:
+        frame_lengths: int64 [B], frames of 20 ms that belong to each clip; None where every frame may be seen.
+        secondary_hidden_state: [B, S, width], what second attentions read where that is not the last layer's output.
     """
 
     last_hidden_state: torch.Tensor | None = None
@@ -34,8 +34,8 @@ class EncoderOutput(BaseModelOutput):
 
     @classmethod
     def from_tuple(cls, values: Sequence[Any]) -> "EncoderOutput":
-        """What ``to_tuple`` gave, which leaves out what is None: of the tensors after the first, the lengths have one
-        dimension, and what second attentions read has three."""
+        """The output that ``to_tuple`` was called on. A tuple leaves out what is None, so tensors after the first are
+        told apart by their dimensions: lengths have one, the second attentions' states three."""
         first, *others = values
         tensors = {value.dim(): value for value in others if isinstance(value, torch.Tensor)}
         rest = [value for value in others if not isinstance(value, torch.Tensor)]
@@ -53,6 +53,11 @@ class DualWhisperEncoderLayer(FeedForward):
     def forward(
         self, hidden: torch.Tensor, mask: torch.Tensor | None = None, openly: bool = False
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """The hidden states [B, S, width], and the attention weights [B, heads, S, S] where ``openly`` asks for them.
+
+        Args:
+            mask: bool [B, 1, 1, S], true where a frame may be looked at; None for all.
+        """
         states = self.self_attn_layer_norm(hidden)
         attended, weights = attend(
             self.self_attn.queries(states),
@@ -69,12 +74,11 @@ class DualWhisperEncoderLayer(FeedForward):
 
 
 def fit_to_clips(features: torch.Tensor, window: int) -> tuple[torch.Tensor, list[int]]:
-    """Features as long as their longest clip, as in training; where each ends is found from the features alone.
+    """Features as long as their longest clip, as in training; the end of each clip is found in the features.
 
-    That is to within a frame of where the samples end, digital silence at the end not counted.
-
-    In padding a frame has one value in all mel bins: the feature extractor pads audio with zeros, which it gives
-    eight decades less than the loudest; ``generate()`` pads features with zeros, which are no silence and made so here.
+    It is right to within a frame, digital silence at the end not counted. A frame of padding has one value in all mel
+    bins: the feature extractor pads audio with zeros, which become eight decades below the loudest; ``generate()`` pads
+    features with zeros, which are not silence and are replaced by it here.
 
     Args:
         features: [B, mel bins, T], padded to any length or not at all.

@@ -1,6 +1,6 @@
-"""Products of linear layers that are faster on CPUs: of few rows when decoding, of all others in training too.
+"""Faster linear layers on CPUs: for few rows, as in decoding, and for large products, as in training.
 
-The layers are ``nn.Linear``, and so are the results but for float rounding; on other devices so is the computation.
+The layers stay ``nn.Linear`` and give the same results but for float rounding; on other devices nothing changes.
 """
 
 import functools
@@ -12,8 +12,8 @@ import torch.nn.functional as F
 from torch import nn
 
 FEW_ROWS = 8  # tokens computed at once; with more, one product of matrices is as fast
-# Numbers of a weight; whisper-base's smallest have so many. oneDNN prepares each new shape of a batch for some 8 ms,
-# which small products never earn back.
+# Elements of a weight, as many as whisper-base's smallest have. oneDNN needs about 8 ms for each new shape of a batch,
+# which small products never win back.
 LARGE_WEIGHT = 2**18
 MOST_GROUPS = 64
 ONEDNN = "goes_through_onednn"  # on a layer, false where oneDNN is not wanted
@@ -31,9 +31,9 @@ def linear(layer: Any, states: torch.Tensor) -> torch.Tensor:
 
 
 def quicken(layer: nn.Linear) -> None:
-    """Let a layer compute faster that other code calls, as peft does with those it adapts; its type stays.
+    """Make a layer fast that other code calls, as peft calls those it adapts; its type stays.
 
-    For a model that is trained on one device: torch's DataParallel would take the forward for its copies' own.
+    Only for a model on one device: torch's DataParallel would share this forward among its copies.
     """
     layer.forward = functools.partial(fast_forward, layer)  # type: ignore[method-assign]
 
@@ -56,7 +56,7 @@ def is_untouched(layer: Any) -> bool:
 
 
 def is_plain(states: torch.Tensor, weight: torch.Tensor) -> bool:
-    """Whether these are plain float32 tensors on a CPU and nobody wants another dtype, a trace or a transform."""
+    """Whether these are plain float32 tensors on a CPU, outside autocast, tracing and function transforms."""
     return (
         not torch.jit.is_tracing()
         and not transformed()

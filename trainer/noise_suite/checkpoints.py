@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 
 from ..config.reading import ConfigError
 
@@ -92,7 +92,7 @@ def check_weights(checkpoint: NamedCheckpoint) -> None:
     Raises:
         CheckpointError: if a file is missing, damaged or cut short, or of another checkpoint.
     """
-    from modeling.checkpoint_files import ADAPTER_WEIGHTS, Checkpoint, CheckpointError, first_line, weight_files
+    from modeling.checkpoint_files import ADAPTER_WEIGHTS, Checkpoint, CheckpointError, damage_told, weight_files
     from modeling.checkpoint_parts import check_stored_parts
 
     folder, looked_at = Path(checkpoint.path), Checkpoint(checkpoint.path)
@@ -106,11 +106,7 @@ def check_weights(checkpoint: NamedCheckpoint) -> None:
         files = weight_files(folder)
     for file in files:
         if not file.is_file():
-            raise CheckpointError(f"cannot load the weights of {folder}: {file.name} is missing")
-        try:
-            with safe_open(str(file), "np") as opened:
-                names = list(opened.keys())
-        except (SafetensorError, OSError) as error:
-            raise CheckpointError(f"cannot load the weights of {folder}: {file.name}: {first_line(error)}") from None
-        if not names:
-            raise CheckpointError(f"cannot load the weights of {folder}: {file.name} holds no tensor")
+            raise CheckpointError(f"{file} is missing")
+        with damage_told(file), safe_open(str(file), "np") as opened:
+            if not opened.keys():
+                raise CheckpointError(f"{file} holds no tensor")

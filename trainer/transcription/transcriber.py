@@ -189,6 +189,7 @@ class Transcriber:
             yield works
 
     def read(self, recording: Recording) -> Work:
+        """Decode a recording and cut it into pieces; what cannot be decoded carries its error."""
         work = Work(recording, self.language)
         try:
             audio = recording.decode()
@@ -237,6 +238,7 @@ class Transcriber:
         return loop
 
     def encode(self, pieces: Sequence[np.ndarray]) -> Any:
+        """The encoder's output for pieces of at most 30 s."""
         audio = collate([Utterance(str(number), piece, "") for number, piece in enumerate(pieces)])
         batch = to_batch(audio, self.log_mel, encoder_padding(self.model), self.device)
         return encode(self.model, batch.features, batch.length_list)
@@ -244,6 +246,7 @@ class Transcriber:
     def understand(
         self, encoded: Any, pieces: Sequence[np.ndarray], languages: Sequence[str], temperature: float = 0.0
     ) -> list[Heard]:
+        """What the model says of encoded pieces; above temperature 0 it samples, with one beam."""
         tokens = generate_tokens(
             self.model,
             encoded,

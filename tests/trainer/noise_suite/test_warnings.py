@@ -105,7 +105,7 @@ def test_a_broken_checkpoint_is_refused_before_the_first_is_measured(
     shutil.copytree(model, tmp_path / "broken")
     spoil(tmp_path / "broken")
     said: list[str] = []
-    with pytest.raises(CheckpointError, match=f"cannot load the weights of .*broken: {told}"):
+    with pytest.raises(CheckpointError, match=f"broken/{told}"):
         run_suite(values, {"a": model, "b": tmp_path / "broken"}, tmp_path / "out", say=said.append)
     assert not said and not (tmp_path / "out").exists()
 
@@ -120,7 +120,7 @@ def test_an_adapter_and_its_base_are_looked_at(model: Path, tmp_path: Path) -> N
     save_file({"a": np.zeros(3, np.float32)}, adapter / "adapter_model.safetensors")
     check_weights(named(adapter))
     cut_short(base)
-    with pytest.raises(CheckpointError, match=r"base: model\.safetensors: "):
+    with pytest.raises(CheckpointError, match=r"cannot read .*base/model\.safetensors: "):
         check_weights(named(adapter))
 
 
