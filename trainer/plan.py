@@ -18,7 +18,6 @@ from .evaluation.decoding_limits import planned_remarks
 from .evaluation.evaluator import check_evaluation, check_positions
 from .model.languages import check_language
 from .model.parameter_table import parameter_rows
-from .model.planned import planned_model
 
 if TYPE_CHECKING:  # seconds to import
     from modeling.parameters import Part
@@ -93,7 +92,7 @@ def make_plan(config: RunConfig) -> Plan:
     check_engine(config)
     check_optimizer(config)
     check_language(config)
-    from .model.building import starting_checkpoint  # seconds to import
+    from .model.building import planned_model, starting_checkpoint  # seconds to import
 
     checkpoint = starting_checkpoint(config)
     model = planned_model(config, checkpoint)

@@ -14,7 +14,7 @@ from benchmarks.communication.formula import ENGINES, bytes_sent, tiny_config
 from benchmarks.machine import describe_machine
 from trainer.command_line import CommandLine, number
 from trainer.config.run import RunConfig
-from trainer.model.planned import planned_model
+from trainer.model.building import planned_model
 
 GPUS = (8, 16, 64, 256, 1024)
 GPUS_OF_A_MACHINE = 8

@@ -16,8 +16,7 @@ from data.batches.features import WINDOW_FRAMES, padded_frames, visible_frames
 from data.utterance import SAMPLING_RATE
 from modeling.published import published_shape
 from trainer.config.run import RunConfig
-from trainer.model.building import checkpoint_gradients
-from trainer.model.planned import planned_model
+from trainer.model.building import checkpoint_gradients, planned_model
 from trainer.step.noise_target import noise_arguments
 
 META = torch.device("meta")

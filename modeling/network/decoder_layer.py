@@ -110,15 +110,8 @@ class DualWhisperDecoderLayer(FeedForward):
         states = self.self_attn_layer_norm(hidden)
         keys, values = cache.self_attention(self.index, *self.self_attn.keys_values(states))
         mask, causal = causal_mask(keys)
-        attended, self_weights = attend(
-            self.self_attn.queries(states),
-            keys,
-            values,
-            mask,
-            causal=causal,
-            dropout=self.attention_dropout,
-            openly=openly,
-        )
+        queries, dropout = self.self_attn.queries(states), self.attention_dropout
+        attended, self_weights = attend(queries, keys, values, mask, causal=causal, dropout=dropout, openly=openly)
         hidden = hidden + self.residual_dropout(self.self_attn.output(attended))
         if primary_states is None:  # a language model: plain Whisper skips the cross-attention too
             return self.feed_forward(hidden), *LayerReport(self_weights)

@@ -24,7 +24,7 @@ from trainer.config.run import RunConfig
 from trainer.export.reload_check import logits_of
 from trainer.export.trained_weights import open_trained
 from trainer.loop import Trainer
-from trainer.model.planned import planned_model
+from trainer.model.building import planned_model
 from trainer.record.checkpoints import latest_checkpoint
 from trainer.run import train
 

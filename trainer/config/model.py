@@ -16,7 +16,9 @@ else:
 
 def experimental(default: Any, description: str, found: str, **limits: Any) -> Any:
     """A field that only the noise experiment needed: ``found`` says what came of it (docs/noise.md)."""
-    return Field(default, description=description, json_schema_extra={"found": found}, **limits)
+    return Field(
+        default, description=f"{description}. Found: {found}", json_schema_extra={"experimental": True}, **limits
+    )
 
 
 class Architecture(Section):

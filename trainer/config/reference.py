@@ -54,12 +54,6 @@ def kind(annotation: Any) -> str:
     return " or ".join(dict.fromkeys(kind(part) for part in parts))
 
 
-def found_of(field: FieldInfo) -> str | None:
-    """What an experiment found of an experimental key; None for any other key."""
-    extra = field.json_schema_extra
-    return str(extra["found"]) if isinstance(extra, dict) else None
-
-
 def table(fields: Mapping[str, FieldInfo]) -> list[str]:
     """Lines of a table of keys, and an empty line."""
     lines = ["| key | type | default | |", "|---|---|---|---|"]
@@ -68,9 +62,8 @@ def table(fields: Mapping[str, FieldInfo]) -> list[str]:
         shown = "" if default in (None, "") else f"`{default}`"
         if field.default is PydanticUndefined:
             shown = "required"
-        found = found_of(field)
-        description = (field.description or "") + (f". Found: {found}" if found else "")
-        lines.append(f"| `{name}` | {kind(field.annotation)} | {shown} | {description.replace('|', chr(92) + '|')} |")
+        description = (field.description or "").replace("|", "\\|")
+        lines.append(f"| `{name}` | {kind(field.annotation)} | {shown} | {description} |")
     return [*lines, ""]
 
 
@@ -80,7 +73,7 @@ def reference() -> str:
     for path, model in sections(RunConfig):
         summary = " ".join((model.__doc__ or "").replace(":mod:", "").replace("``", "`").split())
         lines += [f"## {path or 'The top level'}", "", summary, ""]
-        usual = {name: field for name, field in model.model_fields.items() if found_of(field) is None}
+        usual = {name: field for name, field in model.model_fields.items() if not field.json_schema_extra}
         lines += table(usual)
         if experimental := {name: field for name, field in model.model_fields.items() if name not in usual}:
             lines += [f"### Experimental keys of {path}", "", EXPERIMENTAL, "", *table(experimental)]

@@ -5,7 +5,7 @@ read without them, and the functions here only ask a model for its parameters.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 SELECTIVE_SHARE = 0.35  # of Whisper's own parameters, which the default choice of layers comes nearest to
@@ -69,6 +69,7 @@ def choose_top_layers(model: Any, options: Any) -> None:
             layer.requires_grad_(True)
 
 
+LORA = Strategy("adapters", learning_rate=3e-4, section="lora", trains_encoder=True, has_adapters=True)
 STRATEGIES = {
     "full": Strategy(
         "everything",
@@ -81,22 +82,10 @@ STRATEGIES = {
     "frozen_encoder": Strategy("the decoder", learning_rate=1e-5, choose=choose_decoder, lighter=("lora",)),
     "frozen_primary": Strategy("nothing", learning_rate=1e-4),
     "selective": Strategy(
-        "the top layers",
-        learning_rate=2e-5,
-        choose=choose_top_layers,
-        section="selective",
-        trains_encoder=True,
-        lighter=("lora",),
+        "the top layers", 2e-5, choose_top_layers, section="selective", trains_encoder=True, lighter=("lora",)
     ),
-    "lora": Strategy("adapters", learning_rate=3e-4, section="lora", trains_encoder=True, has_adapters=True),
-    "qlora": Strategy(
-        "adapters, over weights in 4 or 8 bits",
-        learning_rate=3e-4,
-        section="lora",
-        trains_encoder=True,
-        has_adapters=True,
-        is_quantized=True,
-    ),
+    "lora": LORA,
+    "qlora": replace(LORA, trains="adapters, over weights in 4 or 8 bits", is_quantized=True),
 }
 
 

@@ -65,7 +65,7 @@ class Facts:
         if self.config is None:
             return None, None
         try:
-            from ..model.planned import planned_model
+            from ..model.building import planned_model
 
             return planned_model(self.config, self.checkpoint), None
         except Exception as error:  # the checkpoint's own check tells it

@@ -8,8 +8,7 @@ from torch import nn
 from modeling.adapters import is_new
 
 from ..config.reading import ConfigError
-from ..model.building import checkpoint_gradients
-from ..model.planned import planned_model
+from ..model.building import checkpoint_gradients, planned_model
 from .cells import Cell
 from .engines import DTYPES, parameter_dtype
 from .timeline import Recorder

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from ..config.reading import ConfigError
 from ..config.run import RunConfig
-from ..model.planned import planned_model
+from ..model.building import planned_model
 from .cells import Cell
 
 CONVOLUTION_WIDTH = 3

@@ -1,4 +1,5 @@
-"""The model and the processor that a config asks for: a checkpoint lifted, or a new model with its vocabulary.
+"""The model and the processor that a config asks for: a checkpoint lifted, or a new model with its vocabulary; and the
+same model without weights, to be counted.
 
 What is trained of it is decided here too, before an engine prepares it.
 """
@@ -11,13 +12,15 @@ import torch
 from modeling import DualWhisperConfig, DualWhisperForConditionalGeneration
 from modeling.adapters import LoraSettings, add_lora, fingerprint_of, is_new
 from modeling.byte_processor import build_byte_processor, generation_config_for
-from modeling.checkpoint_files import Base, Checkpoint
-from modeling.checkpoints import open_model
+from modeling.checkpoint_files import Base, Checkpoint, check_name
+from modeling.checkpoint_parts import check_stored_parts
+from modeling.checkpoints import check_structure, open_model
 from modeling.network.decoder_layer import DualWhisperDecoderLayer
 from modeling.network.linear import choose_onednn
+from modeling.published import model_without_weights, published_shape
 from modeling.quantization import quantize_linear
 
-from ..config.model import Architecture
+from ..config.model import NEW_SHAPE, Architecture
 from ..config.reading import ConfigError
 from ..config.run import RunConfig
 from ..config.strategies import choose_trained
@@ -55,6 +58,49 @@ def starting_checkpoint(config: RunConfig) -> Checkpoint | None:
     """The checkpoint that a run begins from, not looked at yet; None for a model from nothing."""
     settings = config.model
     return None if settings.checkpoint is None else Checkpoint(settings.checkpoint, settings.revision)
+
+
+def planned_model(config: RunConfig, checkpoint: Checkpoint | None = None) -> Any:
+    """The model on the meta device, its strategy applied; None where only the hub knows its shape.
+
+    Args:
+        checkpoint: of :func:`starting_checkpoint`, where it has been looked at already.
+
+    Raises:
+        ConfigError, CheckpointError: as building the model would, as far as this machine can tell.
+    """
+    settings = config.model
+    checkpoint = checkpoint or starting_checkpoint(config)
+    name, own = "model.architecture", {}
+    if checkpoint is None:
+        assert settings.architecture is not None  # the config has exactly one of the two
+        if settings.processor is not None:
+            check_name(settings.processor)
+            return None
+        vocabulary = len(build_byte_processor(languages_of(config)).tokenizer)
+        stored = shape = architecture_arguments(settings.architecture, vocabulary)
+    else:
+        check_stored_parts(checkpoint)
+        whole = checkpoint.whole
+        name = whole.name
+        if whole.is_folder:
+            if whole.has_second_attentions and not settings.dual_attention:
+                raise ConfigError(
+                    f"model.dual_attention is false, but model.checkpoint, {name!r}, has second attentions, "
+                    "which would be left out"
+                )
+            shape = whole.shape
+            stored = whole.config | shape
+            own = {key: stored[key] for key in NEW_SHAPE if key != "gate_bias" and stored.get(key)}
+        else:
+            published = published_shape(name)
+            if published is None:
+                return None
+            stored = shape = published
+    check_structure(name, stored, settings.decoder_values)
+    model = model_without_weights(shape, **own | settings.decoder_values)
+    apply_strategy(model, config, checkpoint)
+    return model
 
 
 def make_trainable(model: Any, config: RunConfig, checkpoint: Checkpoint | None = None) -> None:

@@ -21,7 +21,7 @@ from benchmarks.communication.formula import (
     tiny_config,
 )
 from tests import ROOT
-from trainer.model.planned import planned_model
+from trainer.model.building import planned_model
 
 
 @pytest.fixture(scope="module")

@@ -29,7 +29,7 @@ from tests.end_to_end import run
 from trainer.config.reading import load_config
 from trainer.memory.cells import synthetic_group
 from trainer.memory.flops import step_flops
-from trainer.model.planned import planned_model
+from trainer.model.building import planned_model
 
 SPEEDS = (
     "steps_per_second",
