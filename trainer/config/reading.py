@@ -2,7 +2,7 @@
 
 import difflib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,10 +39,25 @@ _UniqueKeyLoader.add_implicit_resolver(  # YAML 1.1 takes 1e-5, without a point,
 )
 
 
-def read_yaml(path: Path, children: tuple[Path, ...] = ()) -> dict[str, Any]:
-    """A config file as nested dicts, with the files it ``extends`` merged beneath it."""
+def read_yaml(path: Path) -> dict[str, Any]:
+    """A config file as nested dicts, merged over the files that it ``extends``.
+
+    Where ``medium_zero2.yaml`` does not exist, it means ``medium.yaml`` with the values under ``engines.zero2``.
+
+    Raises:
+        ConfigError: if a file cannot be read, is no YAML mapping or extends itself.
+    """
+    values = _layers(path, ())
+    values.pop("engines", None)
+    return values
+
+
+def _layers(path: Path, children: tuple[Path, ...]) -> dict[str, Any]:
+    """The same with ``engines``; ``children`` are the files that extend this one."""
     if path.resolve() in children:
         raise ConfigError(f"{path} extends itself")
+    if not path.exists() and (values := _with_engine(path, children)) is not None:
+        return values
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
@@ -58,9 +73,36 @@ def read_yaml(path: Path, children: tuple[Path, ...] = ()) -> dict[str, Any]:
     parent = values.pop("extends", None)
     if parent is None:
         return values
-    if not (path.parent / str(parent)).exists():
+    below = path.parent / str(parent)
+    children = (*children, path.resolve())
+    if not below.exists() and not any(base.exists() for base, _ in _bases(below)):
         raise ConfigError(f"{path}: extends {parent!r}, which is not beside it")
-    return merge(read_yaml(path.parent / str(parent), (*children, path.resolve())), values)
+    return merge(_layers(below, children), values)
+
+
+def _with_engine(path: Path, children: tuple[Path, ...]) -> dict[str, Any] | None:
+    """The values of ``medium_zero2.yaml`` from ``medium.yaml``; None where no such file has engines."""
+    known: list[str] = []
+    for base, engine in _bases(path):
+        values = _layers(base, children) if base.exists() else {}
+        engines = values.pop("engines", None) or {}
+        if not isinstance(engines, dict) or not all(isinstance(own, dict) for own in engines.values()):
+            raise ConfigError(f"{base}: engines must hold names, each with keys and values")
+        if engine in engines:
+            folder = {"output_dir": f"{values['output_dir']}_{engine}"} if "output_dir" in values else {}
+            return merge(values | folder, engines[engine])
+        known += [str(base.with_stem(f"{base.stem}_{name}")) for name in engines]
+    if not known:
+        return None
+    near = difflib.get_close_matches(str(path), known, n=1, cutoff=0.5)
+    raise ConfigError(f"there is no config {path}; did you mean {(near or known)[0]}?")
+
+
+def _bases(path: Path) -> Iterator[tuple[Path, str]]:
+    """The ways to read a file's name as that of another file and an engine, the longest file name first."""
+    words = path.stem.split("_")
+    for count in range(len(words) - 1, 0, -1):
+        yield path.with_stem("_".join(words[:count])), "_".join(words[count:])
 
 
 def merge(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
