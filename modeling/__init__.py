@@ -6,8 +6,8 @@ trainer opens with ``AutoModelForSpeechSeq2Seq.from_pretrained``, and without it
 
 from transformers import AutoConfig, AutoModel, AutoModelForSpeechSeq2Seq
 
-from .configuration import DualWhisperConfig
-from .dual_whisper import DualWhisperForConditionalGeneration, DualWhisperModel
+from .network.configuration import DualWhisperConfig
+from .network.dual_whisper import DualWhisperForConditionalGeneration, DualWhisperModel
 
 AutoConfig.register("dual_whisper", DualWhisperConfig)
 AutoModel.register(DualWhisperConfig, DualWhisperModel)

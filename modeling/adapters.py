@@ -27,7 +27,7 @@ from .checkpoints import (
     set_generation_config,
     stored_generation_config,
 )
-from .linear import quicken
+from .network.linear import quicken
 from .quantization import hush_bitsandbytes
 
 ADAPTER_CONFIG, ADAPTER_WEIGHTS, BASE = "adapter_config.json", "adapter_model.safetensors", "base.json"

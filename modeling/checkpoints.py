@@ -12,8 +12,8 @@ from transformers import (
     WhisperProcessor,
 )
 
-from .dual_whisper import DualWhisperForConditionalGeneration
 from .hub import tell_whence, where_to_look, why_unreachable
+from .network.dual_whisper import DualWhisperForConditionalGeneration
 from .published import is_unpublished, nearest_published
 
 DUAL, PLAIN = "dual_whisper", "whisper"
@@ -175,7 +175,7 @@ def _open_merged(folder: str, lift: bool, values: dict[str, Any]) -> Any:
 
 def lifted(model: Any) -> DualWhisperForConditionalGeneration:
     """A model without second attentions as this project's own: with them where its config says so, as copies."""
-    from .configuration import DualWhisperConfig
+    from .network.configuration import DualWhisperConfig
 
     values = {key: value for key, value in model.config.to_dict().items() if key != "model_type"}
     own = DualWhisperForConditionalGeneration(DualWhisperConfig(**{"dual_attention": True} | values))

@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from .dual_whisper import DualWhisperForConditionalGeneration
+from .network.dual_whisper import DualWhisperForConditionalGeneration
 
 TIMESTAMP_SECONDS = 0.02  # between two timestamp tokens
 TIMESTAMP_TOKENS = 1501  # 0.00 to 30.00

@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from .configuration import DualWhisperConfig
-from .dual_whisper import DualWhisperForConditionalGeneration
+from .network.configuration import DualWhisperConfig
+from .network.dual_whisper import DualWhisperForConditionalGeneration
 
 ENGLISH_ONLY_VOCABULARY, VOCABULARY, VOCABULARY_128_BINS = 51_864, 51_865, 51_866
 _WIDTH_LAYERS_HEADS = {"tiny": (384, 4, 6), "base": (512, 6, 8), "small": (768, 12, 12), "medium": (1024, 24, 16)}

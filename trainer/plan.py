@@ -148,7 +148,7 @@ def planned_model(config: RunConfig) -> Any:
     own: dict[str, Any] = {}
     kind, is_dual = "whisper", False  # unless a folder says otherwise
     if settings.architecture is not None:
-        from data.byte_tokenizer import build_byte_processor
+        from modeling.byte_processor import build_byte_processor
 
         from .model.building import architecture_arguments
 
@@ -160,7 +160,7 @@ def planned_model(config: RunConfig) -> Any:
     elif os.path.isdir(checkpoint):
         from transformers import WhisperConfig
 
-        from modeling.pretrained import has_second_attentions
+        from modeling.network.pretrained import has_second_attentions
 
         checkpoint_kind(checkpoint)
         check_stored_parts(checkpoint)

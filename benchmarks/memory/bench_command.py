@@ -54,13 +54,13 @@ def steps(folder: Path, scratch: Path) -> Iterator[Step]:
     predictions = ("benchmarks.memory", "predictions", "--output", f"{folder}/predictions.json")
     yield Step("predictions", predictions, 0.4)
     yield from side_by_side(folder, scratch)
-    yield Step("growth", ("benchmarks.growth", "--steps", "2", "--output", f"{folder}/growth.json"), 0.25)
+    yield Step("growth", ("benchmarks.training.growth", "--steps", "2", "--output", f"{folder}/growth.json"), 0.25)
     communication = wanted_path(folder, "communication")
     if communication.exists():
         yield Step("communication", skipped=f"{communication} is there")
     else:
         output = ("--no-count", "--output", f"{folder}/communication.json")
-        yield Step("communication", ("benchmarks.communication", *output), 0.1)
+        yield Step("communication", ("benchmarks.communication.formula", *output), 0.1)
     yield Step("check", ("benchmarks.memory", "check", "--output", f"{folder}/check.json"))
 
 
@@ -72,12 +72,12 @@ def side_by_side(folder: Path, scratch: Path) -> Iterator[Step]:
         return
     missing = missing_recordings()
     if not missing:
-        yield Step("side by side", ("benchmarks.side_by_side", "--config", SIDE_BY_SIDE_CONFIG, *output), 0.35)
+        yield Step("side by side", ("benchmarks.training.side_by_side", "--config", SIDE_BY_SIDE_CONFIG, *output), 0.35)
         return
     stand_in = ("--checkpoint", CHECKPOINT, "--clips", "400", "--output", str(scratch))
-    yield Step(f"stand-ins, since {missing} is not here", ("benchmarks.stand_in", *stand_in), 0.1)
+    yield Step(f"stand-ins, since {missing} is not here", ("benchmarks.training.stand_in", *stand_in), 0.1)
     config = ("--config", f"{scratch}/config.yaml", "training.batch_size=8", "data.workers=0")
-    yield Step("side by side, on stand-ins", ("benchmarks.side_by_side", *config, *output), 0.35)
+    yield Step("side by side, on stand-ins", ("benchmarks.training.side_by_side", *config, *output), 0.35)
 
 
 def is_here(checkpoint: str) -> bool:

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from tests.untrained import save_checkpoint
+from tests.support.untrained import save_checkpoint
 
 ROOT = Path(__file__).resolve().parents[2]
 CHILDREN = ROOT / "recordings" / "children_speech"

@@ -12,7 +12,7 @@ import launch.prepare
 from data import storage
 from tests.end_to_end import run
 from tests.end_to_end.test_engines import Runs
-from tests.object_store import object_store
+from tests.support.object_store import object_store
 
 CHILDREN = Path(__file__).resolve().parents[2] / "recordings" / "children_speech"
 STEPS = 14

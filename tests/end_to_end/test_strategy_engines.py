@@ -10,7 +10,7 @@ import torch
 
 from modeling.adapters import merged
 from modeling.checkpoints import open_model
-from tests.untrained import save_checkpoint
+from tests.support.untrained import save_checkpoint
 from trainer.export.trained_weights import open_trained
 from trainer.record.checkpoints import latest_checkpoint
 
@@ -29,7 +29,7 @@ STRATEGIES = {
     "frozen_encoder": ("model.strategy=frozen_encoder",),
     "frozen_primary": ("model.strategy=frozen_primary",),
 }
-# Killed and resumed twice in one process: tests/test_adapters.py. Here, where several processes share the work.
+# tests/modeling/test_adapters.py kills and resumes twice in one process; here several processes share the work.
 CASES = [
     ("lora", "ddp"),
     ("lora", "zero1"),

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from modeling.encoder import MARGIN_FRAMES, fit_to_clips
+from modeling.network.encoder import MARGIN_FRAMES, fit_to_clips
 
 WAYS = {
     "greedy": {},

@@ -15,8 +15,8 @@ import transformers
 from transformers.models.whisper import modeling_whisper
 
 from modeling import DualWhisperConfig, DualWhisperForConditionalGeneration, DualWhisperModel
-from modeling.decoder import DualWhisperDecoder
-from modeling.encoder import DualWhisperEncoder, fit_to_clips
+from modeling.network.decoder import DualWhisperDecoder
+from modeling.network.encoder import DualWhisperEncoder, fit_to_clips
 from tests.ladder.test_training import labels
 
 PAIRS = [

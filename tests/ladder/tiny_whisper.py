@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from transformers import WhisperConfig, WhisperFeatureExtractor, WhisperForConditionalGeneration, WhisperProcessor
 
-from data.byte_tokenizer import build_byte_processor, generation_config_for
+from modeling.byte_processor import build_byte_processor, generation_config_for
 from modeling.processors import save_processor
 
 WINDOW_SECONDS = 2

@@ -95,8 +95,8 @@ class ModelConfig(Section):
     strategy: Strategy = Field(
         "full",
         description="what is trained of Whisper's own weights; second attentions and gates always are. full: "
-        "everything; frozen_encoder: the decoder; selective: the top layers; frozen_primary: nothing; lora: adapters; qlora: "
-        "adapters beside weights in 4 or 8 bits",
+        "everything; frozen_encoder: the decoder; selective: the top layers; frozen_primary: nothing; lora: adapters; "
+        "qlora: adapters beside weights in 4 or 8 bits",
     )
     selective: SelectiveConfig | None = Field(None, description="goes with strategy: selective")
     lora: LoraConfig | None = Field(None, description="goes with strategy: lora and qlora")

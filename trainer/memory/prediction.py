@@ -16,11 +16,11 @@ import numpy as np
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-import modeling.dual_whisper
-import modeling.linear
+import modeling.network.dual_whisper
+import modeling.network.linear
 from data.batches.features import LogMel
-from modeling.linear import has_onednn
-from modeling.losses import CHUNK_TOKENS
+from modeling.network.linear import has_onednn
+from modeling.network.losses import CHUNK_TOKENS
 
 from ..step.noise_target import noise_arguments, noise_target
 from .allocator import BLOCK, serve
@@ -196,27 +196,27 @@ def autocast(cell: Cell) -> Any:
 @contextlib.contextmanager
 def linear_layers_of(on_gpu: bool) -> Iterator[None]:
     """Fake tensors, which lie on the CPU, take the way of a GPU's tensors or of a CPU's plain ones."""
-    usual = modeling.linear.is_plain
+    usual = modeling.network.linear.is_plain
 
     def is_plain(states: torch.Tensor, weight: torch.Tensor) -> bool:
         return not on_gpu and states.dtype == weight.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
 
-    modeling.linear.is_plain = is_plain
+    modeling.network.linear.is_plain = is_plain
     try:
         yield
     finally:
-        modeling.linear.is_plain = usual
+        modeling.network.linear.is_plain = usual
 
 
 @contextlib.contextmanager
 def loss_in_chunks_of(tokens: int) -> Iterator[None]:
     """The vocabulary projection in chunks of so many target tokens."""
-    usual = modeling.dual_whisper.token_loss_sum
-    modeling.dual_whisper.token_loss_sum = functools.partial(usual, chunk_tokens=tokens)
+    usual = modeling.network.dual_whisper.token_loss_sum
+    modeling.network.dual_whisper.token_loss_sum = functools.partial(usual, chunk_tokens=tokens)
     try:
         yield
     finally:
-        modeling.dual_whisper.token_loss_sum = usual
+        modeling.network.dual_whisper.token_loss_sum = usual
 
 
 def spread_parameters(engine: FakeZero3, model: Any, timeline: Timeline) -> None:

@@ -8,12 +8,12 @@ from typing import Any, cast
 
 import torch
 
-from data.byte_tokenizer import build_byte_processor, generation_config_for
 from modeling import DualWhisperConfig, DualWhisperForConditionalGeneration
 from modeling.adapters import Base, LoraSettings, add_lora, fingerprint_of, is_new
+from modeling.byte_processor import build_byte_processor, generation_config_for
 from modeling.checkpoints import open_model, open_processor
-from modeling.decoder_layer import DualWhisperDecoderLayer
-from modeling.linear import choose_onednn
+from modeling.network.decoder_layer import DualWhisperDecoderLayer
+from modeling.network.linear import choose_onednn
 from modeling.quantization import quantize_linear
 from modeling.strategies import choose_trained
 

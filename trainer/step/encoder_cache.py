@@ -20,7 +20,7 @@ import torch
 
 from data.batches.features import WINDOW_FRAMES, LogMel, visible_frames
 from data.utterance import AudioBatch
-from modeling.encoder import EncoderOutput
+from modeling.network.encoder import EncoderOutput
 
 from ..config.reading import ConfigError
 from ..config.run import RunConfig

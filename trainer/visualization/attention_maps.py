@@ -13,7 +13,7 @@ from data.errors import DataError
 from data.utterance import Utterance
 from modeling.checkpoints import lifted
 from modeling.decoding import detect_languages, encode, encoder_padding, generate_tokens, is_multilingual
-from modeling.dual_whisper import DualWhisperForConditionalGeneration
+from modeling.network.dual_whisper import DualWhisperForConditionalGeneration
 
 from ..config.reading import ConfigError
 from ..step.batch import to_batch

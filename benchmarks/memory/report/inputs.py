@@ -14,9 +14,9 @@ COMMANDS = {
     "predictions": "python -m benchmarks.memory predictions --output {path}",
     "check": "python -m benchmarks.memory check --output {path}",
     "measured": "python -m benchmarks.memory measure --config configs/small.yaml --batch-sizes 8,16 --output {path}",
-    "growth": "python -m benchmarks.growth --output {path}",
-    "side_by_side": f"python -m benchmarks.side_by_side --config {SIDE_BY_SIDE_CONFIG} --output {{path}}",
-    "options": "python -m benchmarks.options --output {path}",
+    "growth": "python -m benchmarks.training.growth --output {path}",
+    "side_by_side": f"python -m benchmarks.training.side_by_side --config {SIDE_BY_SIDE_CONFIG} --output {{path}}",
+    "options": "python -m benchmarks.training.options --output {path}",
     "communication": "python -m benchmarks.communication --output {path}",
 }
 

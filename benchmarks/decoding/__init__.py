@@ -1,0 +1,1 @@
+"""Speed and memory of decoding and transcribing, beside the usual way."""

@@ -1,0 +1,133 @@
+"""Transcribing short recordings: a checkpoint at clip length beside transformers' own pipeline of 30 s windows.
+
+    python -m benchmarks.decoding.transcription --checkpoint runs/children_speech/best --plain openai/whisper-base \
+        --files 'recordings/children_speech/validation-*.parquet' --language en --output results.json
+
+Both sides start from the same encoded files, decode greedily in batches of the same size, and are counted from the
+first file to the last transcript; models are loaded and warmed up before.
+"""
+
+import json
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from benchmarks.machine import describe_machine
+from data.audio.decoding import decode_audio
+from data.config import SourceConfig
+from data.sources.source import Source
+from trainer.command_line import CommandLine, number, run_command
+from trainer.evaluation.error_rates import error_rates
+from trainer.evaluation.normalizers import build_normalizer
+from trainer.transcription.recordings import Recording
+from trainer.transcription.transcriber import Transcriber
+from trainer.transcription.transcripts import Transcript
+
+
+def write_files(source: Source, folder: Path, limit: int | None) -> dict[Path, str]:
+    """The recordings of a source as files, and their texts."""
+    files = {}
+    columns = source.columns
+    for place, row in enumerate(source.rows()):
+        if limit is not None and place == limit:
+            break
+        path = folder / f"{place:06d}.flac"
+        path.write_bytes(row[columns.audio]["bytes"])
+        files[path] = str(row[columns.text])
+    return files
+
+
+class Ours:
+    """What ``launch/transcribe.py`` does."""
+
+    def __init__(self, checkpoint: str, language: str, batch_size: int) -> None:
+        self.transcriber = Transcriber(checkpoint, language, batch_size=batch_size, device="cpu")
+
+    def __call__(self, files: list[Path]) -> list[str]:
+        results = self.transcriber.transcribe_all([Recording(path) for path in files])
+        texts = [result.text for result in results if isinstance(result, Transcript)]
+        assert len(texts) == len(files), "a recording could not be decoded"
+        return texts
+
+
+class Pipeline:
+    """What transformers offers: every recording padded to 30 s."""
+
+    def __init__(self, checkpoint: str, language: str, batch_size: int) -> None:
+        from transformers import pipeline
+
+        self.batch_size = batch_size
+        self.pipeline = pipeline("automatic-speech-recognition", model=checkpoint, dtype=torch.float32, device="cpu")
+        if self.pipeline.tokenizer.pad_token_id is None:
+            self.pipeline.tokenizer.pad_token = self.pipeline.tokenizer.eos_token
+        most = self.pipeline.model.config.max_target_positions - 4  # as many as the other side may
+        self.options = {"language": language, "task": "transcribe", "num_beams": 1, "max_new_tokens": most}
+
+    def __call__(self, files: list[Path]) -> list[str]:
+        audio: list[Any] = [{"raw": self.read(path), "sampling_rate": 16_000} for path in files]
+        found = self.pipeline(audio, batch_size=self.batch_size, generate_kwargs=dict(self.options))
+        return [row["text"] for row in found]
+
+    @staticmethod
+    def read(path: Path) -> np.ndarray:
+        return decode_audio(str(path))
+
+
+def measure(transcribe: Any, files: dict[Path, str], language: str, repeats: int) -> dict[str, Any]:
+    """Utterances a second of the fastest of ``repeats``, all times, and the error rates."""
+    paths = list(files)
+    transcribe(paths[:8])  # warm-up
+    seconds = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        texts = transcribe(paths)
+        seconds.append(time.perf_counter() - start)
+    names = [path.name for path in paths]
+    references = dict(zip(names, files.values(), strict=True))
+    hypotheses = dict(zip(names, texts, strict=True))
+    rates = error_rates(references, hypotheses, build_normalizer("auto", language))
+    return {
+        "utterances_per_second": len(paths) / min(seconds),
+        "seconds": seconds,
+        "word_error_rate": rates.word_error_rate,
+        "character_error_rate": rates.character_error_rate,
+    }
+
+
+def main(arguments: list[str]) -> None:
+    parser = CommandLine(__doc__)
+    parser.add_argument("--checkpoint", required=True, help="trained at clip length")
+    parser.add_argument("--plain", default="openai/whisper-base", help="whose pipeline it is compared with")
+    parser.add_argument("--files", required=True, help="Parquet with audio and text, such as 'folder/*.parquet'")
+    parser.add_argument("--language", required=True)
+    parser.add_argument("--batch-size", type=number(int, 1, 4096), default=8)
+    parser.add_argument("--limit", type=number(int, 8, 10**9), help="recordings; all by default")
+    parser.add_argument("--repeats", type=number(int, 1, 100), default=1)
+    parser.add_argument("--output", help="a JSON file for the figures")
+    options = parser.parse_args(arguments)
+    if options.output:  # now, not after minutes of measuring
+        Path(options.output).parent.mkdir(parents=True, exist_ok=True)
+    source = Source(SourceConfig(files=options.files), "files")
+    with tempfile.TemporaryDirectory() as folder:
+        files = write_files(source, Path(folder), options.limit)
+        sides = {
+            "clip length": Ours(options.checkpoint, options.language, options.batch_size),
+            "30 s pipeline": Pipeline(options.plain, options.language, options.batch_size),
+        }
+        figures = {name: measure(side, files, options.language, options.repeats) for name, side in sides.items()}
+    speeds = {name: side["utterances_per_second"] for name, side in figures.items()}
+    ratio = speeds["clip length"] / speeds["30 s pipeline"]
+    for name, side in figures.items():
+        print(f"{name}: {speeds[name]:.2f} utterances a second, word error rate {side['word_error_rate']:.1%}")
+    print(f"ratio: {ratio:.1f}, {len(files)} utterances in batches of {options.batch_size}")
+    if options.output:
+        result = {"machine": describe_machine(), "utterances": len(files), "batch_size": options.batch_size}
+        Path(options.output).write_text(json.dumps({**result, **figures, "ratio": ratio}, indent=1) + "\n", "utf-8")
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,1 @@
+"""What comes before the model: preparing, streaming and augmenting speech, measured."""

@@ -1,0 +1,1 @@
+"""Training measured: each option, growth with size, and the usual recipe side by side."""

@@ -1,0 +1,111 @@
+"""What growth costs on this machine's CPU: time and memory of a step against batch, clip length, model and processes.
+
+    python -m benchmarks.training.growth --output benchmarks/results/memory/growth.json
+
+Every cell is measured in fresh processes with one thread each, on synthetic tensors and random weights, from a middle
+from which one thing grows at a time: whisper-tiny with the dual decoder, all of it trained, 2 clips of 5 s, 32 decoder
+positions. Two processes are DDP over gloo, each with the batch of one.
+"""
+
+import shlex
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from benchmarks.memory.jobs import Job, write_whole
+from benchmarks.memory.measuring import MEASURED, measure_cells
+from trainer.command_line import CommandLine, number, run_command
+from trainer.config.run import RunConfig
+
+CHECKPOINT, BATCH, SECONDS, TOKENS = "openai/whisper-tiny", 2, 5.0, 32
+BATCHES = (1, 2, 4, 8)
+LENGTHS = (2.0, 5.0, 10.0, 20.0, 30.0)
+MODELS = ("openai/whisper-tiny", "openai/whisper-base", "openai/whisper-small")
+PROCESSES = (1, 2)
+
+
+def config_of(checkpoint: str) -> dict[str, Any]:
+    """A run's config around a published model; its data is never opened."""
+    values = {
+        "output_dir": "unused",
+        "model": {"checkpoint": checkpoint, "dual_attention": True},
+        "data": {"language": "en", "train": {"files": "unused.parquet"}},
+        "training": {"steps": 1000, "batch_size": BATCH},
+        "engine": {"precision": "fp32"},
+    }
+    return RunConfig.model_validate(values).model_dump(mode="json")
+
+
+def jobs(steps: int) -> Iterator[tuple[str, Job]]:
+    """Each cell and what grows in it; the middle is one of each."""
+    middle = Job(
+        config_of(CHECKPOINT), BATCH, SECONDS, TOKENS, 1, "synthetic", warmup=1, steps=steps, threads=1, on_cpu=True
+    )
+    for size in BATCHES:
+        yield "batch_size", replace(middle, batch_size=size)
+    for seconds in LENGTHS:
+        yield "seconds", replace(middle, seconds=seconds)
+    for checkpoint in MODELS:
+        yield "model", replace(middle, config=config_of(checkpoint))
+    for processes in PROCESSES:
+        yield "processes", replace(middle, processes=processes)
+
+
+def measure(every: list[tuple[str, Job]], timeout: float, command: str, output: Path | None) -> dict[str, Any]:
+    """The measurements' object, each cell measured once, with what grows in it, ``grows``: the middle has several."""
+    grows: dict[str, list[str]] = {}
+    unlike: list[Job] = []
+    for what, job in every:
+        if job not in unlike:
+            unlike.append(job)
+        grows.setdefault(repr(job), []).append(what)
+    place = iter(unlike)
+
+    def tell(cell: dict[str, Any]) -> None:
+        cell["grows"] = grows[repr(next(place))]
+        print(table_row(cell), flush=True)
+
+    print(HEAD, flush=True)
+    found = measure_cells(unlike, timeout, command, output, tell)
+    if output is not None:
+        write_whole(output, found)  # once more, with what the last cell was told after it was written
+    return found
+
+
+COLUMNS = ("grows", "model", "clip", "batch", "processes", "a step", "utterances a second", "peak of a process")
+HEAD = f"| {' | '.join(COLUMNS)} |\n|{'---|' * len(COLUMNS)}"
+
+
+def table_row(cell: dict[str, Any]) -> str:
+    """A cell as a row of Markdown under :data:`HEAD`."""
+    shape = (
+        f"| {', '.join(cell['grows']).replace('_', ' ')} | {cell['model'].removeprefix('openai/')} "
+        f"| {cell['seconds']:g} s | {cell['batch_size']} | {cell['processes']} "
+    )
+    if cell["status"] != MEASURED:
+        return f"{shape}| {cell['status'].replace('_', ' ')}: {cell['reason']} | | |"
+    return (
+        f"{shape}| {1 / cell['steps_per_second']:.2f} s | {cell['utterances_per_second']:.2f} "
+        f"| {(cell['peak_bytes']['resident'] or 0) / 2**30:.2f} GiB |"
+    )
+
+
+def main(arguments: list[str]) -> int:
+    parser = CommandLine(__doc__)
+    parser.add_argument("--steps", type=number(int, 1, 1000), default=3, help="timed steps of each cell")
+    parser.add_argument("--timeout", type=number(float, 1, 86_400), default=300, help="seconds for a cell")
+    parser.add_argument("--output", type=Path, help="a JSON file, written after every cell; the table beside it as .md")
+    options = parser.parse_args(arguments)
+    if options.output:  # now, not after minutes of measuring
+        options.output.parent.mkdir(parents=True, exist_ok=True)
+    command = shlex.join(["python", "-m", "benchmarks.training.growth", *arguments])
+    found = measure(list(jobs(int(options.steps))), options.timeout, command, options.output)
+    if options.output:
+        rows = [HEAD, *map(table_row, found["cells"])]
+        options.output.with_suffix(".md").write_text("\n".join(rows) + "\n", encoding="utf-8")
+    return 0 if all(cell["status"] == MEASURED for cell in found["cells"]) else 1
+
+
+if __name__ == "__main__":
+    run_command(main)

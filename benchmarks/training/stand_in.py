@@ -1,0 +1,89 @@
+"""A checkpoint and clips to measure with where neither can be fetched: random weights in a published shape, and noise
+that packs as speech does.
+
+    python -m benchmarks.training.stand_in --checkpoint openai/whisper-small --output stand_in \
+        --processor openai/whisper-base
+    python -m benchmarks.training.side_by_side --config stand_in/config.yaml ...
+
+Time and memory depend on neither; word error rates do, so nothing is learned from such a model.
+"""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import torch
+import yaml
+
+from benchmarks.input.speech_like_clips import clip, encoded, write_parquet
+from modeling.checkpoints import open_processor
+from modeling.published import published_shape
+from trainer.command_line import CommandLine, number, run_command
+from trainer.config.reading import ConfigError
+
+MEDIAN_SECONDS, SPREAD = 3.0, 0.5  # of children's utterances: log-normal, mean 3.4 s; spread of the logarithm
+
+
+def save_checkpoint(name: str, processor_name: str, folder: Path) -> None:
+    """A plain Whisper of a published shape, with the tokenizer of a checkpoint that is here.
+
+    Args:
+        processor_name: a folder or hub name of any multilingual Whisper; its generation config comes too.
+
+    Raises:
+        ConfigError: if nobody published the shape.
+        CheckpointError: if there is no such processor.
+    """
+    from transformers import GenerationConfig, WhisperConfig, WhisperFeatureExtractor, WhisperForConditionalGeneration
+
+    shape = published_shape(name)
+    if shape is None:
+        raise ConfigError(
+            f"--checkpoint is {name!r}, whose shape is not known; give a name such as openai/whisper-small"
+        )
+    processor = open_processor(processor_name)
+    processor.feature_extractor = WhisperFeatureExtractor(feature_size=shape.get("num_mel_bins", 80))
+    torch.manual_seed(0)
+    model = WhisperForConditionalGeneration(WhisperConfig(**shape))
+    model.generation_config = GenerationConfig.from_pretrained(processor_name)
+    model.save_pretrained(folder)
+    processor.save_pretrained(folder)
+
+
+def save_clips(path: Path, rows: int, seed: int = 0) -> float:
+    """``rows`` clips as Parquet; their mean seconds."""
+    drawn = np.random.default_rng(seed).lognormal(np.log(MEDIAN_SECONDS), SPREAD, min(rows, 512)).clip(0.5, 30)
+    write_parquet(path, [encoded(clip(float(one), number)) for number, one in enumerate(drawn)], drawn.tolist(), rows)
+    return float(drawn.mean())
+
+
+def main(arguments: list[str]) -> None:
+    parser = CommandLine(__doc__)
+    parser.add_argument("--checkpoint", required=True, help="a published Whisper's name, for its shape")
+    parser.add_argument("--processor", help="a Whisper that is here, for its tokenizer; without it, --checkpoint's own")
+    parser.add_argument("--clips", type=number(int, 1, 10**7), default=4000, help="rows of clips.parquet")
+    parser.add_argument(
+        "--output", required=True, type=Path, help="folder for checkpoint/, clips.parquet and config.yaml"
+    )
+    options = parser.parse_args(arguments)
+    options.output.mkdir(parents=True, exist_ok=True)
+    checkpoint, clips = options.output / "checkpoint", options.output / "clips.parquet"
+    save_checkpoint(options.checkpoint, options.processor or options.checkpoint, checkpoint)
+    seconds = save_clips(clips, int(options.clips))
+    values = {
+        "output_dir": os.fspath(options.output / "run"),
+        "model": {"checkpoint": os.fspath(checkpoint), "dual_attention": False},
+        "data": {
+            "language": "en",
+            "train": {"files": os.fspath(clips), "columns": {"id": "id", "duration": "duration"}},
+            "workers": 2,
+        },
+        "training": {"steps": 1000, "batch_size": 16},
+    }
+    config = options.output / "config.yaml"
+    config.write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")
+    print(f"{config}: the shape of {options.checkpoint}, {options.clips:.0f} clips of {seconds:.1f} s on average")
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,1 @@
+"""The network itself: all that travels in a checkpoint's folder, importing torch and transformers alone."""

@@ -1,0 +1,101 @@
+"""Losses on decoder states: of the tokens, where the vocabulary projection is computed where there is a target, and in
+chunks; and of where the second attentions look."""
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.utils.checkpoint import checkpoint
+
+from .attention import attend
+from .linear import linear
+
+IGNORED = -100
+CHUNK_TOKENS = 1024
+LEAST_SHARE = 1e-6  # of attention on noise, below which the loss grows no more
+
+
+class NoiseTarget(NamedTuple):
+    """Where noise is, for the second attentions.
+
+    Attributes:
+        frames: float32 [B, S], of each encoder frame's energy the share that is noise.
+        layers: of the decoder, those whose shares carry gradients; None for all.
+        is_trained: any of them do.
+        is_local: these stop at the second attentions: what they read is as it is, not made to suit them. Otherwise the
+            encoder and the layers below learn to show noise to every attention, the first ones too.
+    """
+
+    frames: torch.Tensor
+    layers: frozenset[int] | None = None
+    is_trained: bool = True
+    is_local: bool = True
+
+    def trains(self, layer: int) -> bool:
+        return self.is_trained and (self.layers is None or layer in self.layers)
+
+    def chosen(self, by_layer: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+        """Of each layer's, those of the layers that the loss is of."""
+        return tuple(one for layer, one in enumerate(by_layer) if self.layers is None or layer in self.layers)
+
+    def share_of(self, queries: torch.Tensor, keys: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+        """Σ_s a(s) n(s): how much of an attention falls on noise, [B, heads, L].
+
+        The noise target is attended to as if it were a value, so that the weights a never exist.
+
+        Args:
+            queries, keys: [B, heads, L or S, head size], queries scaled.
+            mask: as :func:`modeling.network.attention.attend` takes it.
+        """
+        values = F.pad(self.frames.to(keys.dtype)[:, None, :, None], (0, keys.shape[3] - 1))  # kernels want equal sizes
+        return attend(queries, keys, values.expand(-1, keys.shape[1], -1, -1), mask)[0][..., 0]
+
+
+def noise_loss_sum(shares: tuple[torch.Tensor, ...], positions: torch.Tensor) -> torch.Tensor:
+    """-log of the share of attention on noise, mean over heads and layers, summed over tokens.
+
+    Args:
+        shares: of each layer [B, heads, L].
+        positions: int64 [N], the tokens in the flattened [B, L].
+    """
+    surprise = -torch.stack(shares).float().clamp(min=LEAST_SHARE).log()
+    return surprise.mean(dim=(0, 2)).flatten().index_select(0, positions).sum()
+
+
+def logits_loss_sum(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Cross-entropy in nats of logits [B, L, vocabulary], summed over the labels [B, L] that are not -100."""
+    targets = labels.to(logits.device).flatten()
+    return F.cross_entropy(logits.float().flatten(0, 1), targets, ignore_index=IGNORED, reduction="sum")
+
+
+def token_loss_sum(
+    hidden: torch.Tensor,
+    projection: nn.Module,
+    labels: torch.Tensor,
+    positions: torch.Tensor | None = None,
+    chunk_tokens: int = CHUNK_TOKENS,
+) -> torch.Tensor:
+    """Cross-entropy in nats, summed over all target tokens; the [B, L, vocabulary] logits never exist.
+
+    Beyond one chunk each chunk's logits are thrown away and computed again in the backward pass.
+
+    Args:
+        hidden: decoder states [B, L, width].
+        projection: width → vocabulary, without bias.
+        labels: int64 [B, L], -100 where there is no loss.
+        positions: int64 [N], where in the flattened labels there is one; found here if None, for which a GPU is waited.
+        chunk_tokens: target tokens whose logits exist at one time.
+    """
+
+    def chunk_loss(states: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        return F.cross_entropy(linear(projection, states).float(), targets, reduction="sum")
+
+    if positions is None:
+        positions = (labels.flatten() != IGNORED).nonzero().squeeze(1)
+    states, targets = hidden.flatten(0, 1).index_select(0, positions), labels.flatten().index_select(0, positions)
+    if len(targets) <= chunk_tokens:
+        return chunk_loss(states, targets)
+    chunks = zip(states.split(chunk_tokens), targets.split(chunk_tokens), strict=True)
+    losses = [checkpoint(chunk_loss, states, targets, use_reentrant=False) for states, targets in chunks]
+    return torch.stack(losses).sum()

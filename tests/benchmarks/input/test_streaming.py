@@ -1,0 +1,58 @@
+"""The benchmark of streaming: it runs, counts what it says it counts, and its committed figures keep what was asked."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import benchmarks.input.streaming
+from benchmarks.input.speech_like_clips import RATE, clip, encoded
+from tests import ROOT
+from tests.end_to_end import run
+
+RESULTS = ROOT / "benchmarks" / "results" / "streaming" / "streaming.json"
+
+
+def test_clips_pack_as_speech_does() -> None:
+    samples = clip(3.4, 1)
+    assert len(samples) == round(3.4 * RATE) and np.abs(samples).max() == pytest.approx(0.5)
+    assert 15_000 < len(encoded(samples)) / 3.4 < 28_000, "bytes a second; FLAC of read speech has about 20,000"
+    quiet = np.abs(samples.reshape(-1, 160)).mean(axis=1) < 0.01
+    assert 0.02 < quiet.mean() < 0.6, "pauses"
+    assert not np.array_equal(clip(0.5, 1), clip(0.5, 2)) and np.array_equal(clip(0.5, 1), clip(0.5, 1))
+
+
+def test_padding_is_counted_in_frames() -> None:
+    assert benchmarks.input.streaming.padding_waste(np.full(64, 2.0), 8) == 0
+    assert benchmarks.input.streaming.padding_waste(np.array([1.0, 2.0]), 2) == pytest.approx(0.25)
+    assert benchmarks.input.streaming.padding_waste(np.array([1.0, 2.0]), 2, budget=2.0) == 0
+
+
+def test_streaming_figures(corpus: Path, tmp_path: Path) -> None:
+    output = tmp_path / "figures" / "streaming.json"
+    files = f"{corpus}/train-*.parquet"
+    outcome = run(benchmarks.input.streaming.main, "--quick", "--data", files, "--output", output)
+    assert outcome.code == 0, outcome.errors
+    figures = json.loads(output.read_text())
+    assert [one["utterances"] for one in figures["speed"].values()] == [120] * 3
+    assert figures["resume"]["state_bytes"] < 1000 and figures["resume"]["seconds"] < 5
+    assert figures["waste"][files]["utterances"] == 120
+    assert {one["rows"] for one in figures["memory"]} == {200, 400}
+    assert figures["log_mel"]["ratio"] > 1
+    assert output.with_suffix(".md").read_text() == benchmarks.input.streaming.table(figures)
+    assert "stream, workers 2" in outcome.output
+
+
+def test_streaming_is_as_fast_and_as_small_as_was_asked() -> None:
+    figures = json.loads(RESULTS.read_text("utf-8"))
+    assert RESULTS.with_suffix(".md").read_text("utf-8") == benchmarks.input.streaming.table(figures)
+    for name in ("stream, workers 0", "stream, workers 2"):
+        assert figures["speed"][name]["a_core_second"] >= 500
+    assert figures["resume"]["rows"] == 1_000_000 and figures["resume"]["seconds"] <= 5
+    rows, peaks = zip(*((one["rows"], one["peak_bytes"]) for one in figures["memory"]), strict=True)
+    assert rows == (2_000, 20_000, 200_000)
+    assert max(peaks) < 1.2 * min(peaks), "allocators differ by a tenth; a kilobyte a row would be 190 MiB"
+    for waste in figures["waste"].values():
+        assert all(share <= 0.1 for key, share in waste.items() if key != "utterances")
+    assert figures["log_mel"]["ratio"] >= 5

@@ -1,0 +1,151 @@
+"""The noise experiment's queue and its tables: what is done is passed over, what is told follows from the counts."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+import yaml
+
+from benchmarks.noise.arm_result import by_speaker
+from benchmarks.noise.comparing import compare, counts
+from benchmarks.noise.plan import Plan, config_of, read_plan
+from benchmarks.noise.queue import digest_of, is_done, result_path, wanted_suites
+from benchmarks.noise.summary import write_summary
+from tests import ROOT
+from trainer.config.reading import ConfigError
+
+
+def result(arm: str, errors: tuple[int, ...], sets: dict[str, Any] | None = None) -> dict[str, Any]:
+    """An arm measured on four speakers of 100 words each."""
+    speakers = {f"s{number}": [wrong, 100, min(wrong, 5)] for number, wrong in enumerate(errors)}
+    rate = sum(errors) / (100 * len(errors))
+    condition = {"word_error_rate": rate, "ratio": 0.0, "kind": "noise", "speakers": speakers}
+    clean = condition | {"ratio": None, "kind": "clean"}
+    suite = {"conditions": {"clean": clean, "noise_0": condition}, "attention_odds": None}
+    return {"arm": arm, "sets": sets, "development": suite, "report": suite}
+
+
+def write_result(plan: Plan, folder: Path, arm: str, errors: tuple[int, ...]) -> None:
+    """As the queue would, of the plan as it is."""
+    found = result(arm, errors, plan.arms[arm]) | {"made_from": digest_of(plan, folder, arm)}
+    for suite in ("development", "report"):
+        found[suite] = found[suite] | {"made_from": digest_of(plan, folder, arm, suite)}
+    result_path(folder, arm).write_text(json.dumps(found))
+
+
+def test_families_are_compared_on_the_same_speakers() -> None:
+    plain = [result("a", (20, 10, 30, 40)), result("b", (30, 10, 30, 50))]
+    better = [result("c", (10, 5, 15, 20)), result("d", (15, 5, 15, 25))]
+    found = compare(better, plain, "report", "noise_0")
+    assert found.mean == pytest.approx(110 / 800) and found.rates == pytest.approx((0.125, 0.15))
+    assert found.relative is not None and found.absolute is not None
+    # Half of the errors for every speaker: whoever is drawn, it is half.
+    assert (found.relative[0], *found.relative[1]) == pytest.approx((0.5, 0.5, 0.5))
+    assert found.absolute[0] == pytest.approx(-110 / 800)
+    assert found.absolute[1][0] < -110 / 800 < found.absolute[1][1] < 0
+    assert compare(plain, None, "report", "noise_0").relative is None
+    assert compare(plain, None, "report", "noise_0", capped=True).rates == pytest.approx((0.05, 0.05))
+
+
+def test_seeds_of_other_words_are_refused() -> None:
+    other = result("b", (1, 2, 3, 4))
+    other["report"]["conditions"]["noise_0"]["speakers"]["s0"] = [1, 99]
+    with pytest.raises(ValueError, match="same words"):
+        counts([result("a", (1, 2, 3, 4)), other], "report", "noise_0")
+
+
+def test_errors_are_summed_by_speaker(tmp_path: Path) -> None:
+    path = tmp_path / "noise_0.jsonl"
+    rows = [
+        {"id": str(n), "columns": {"speaker": who}, "hits": 3, "substitutions": 1, "deletions": 1, "insertions": more}
+        for n, (who, more) in enumerate((("x", 2), ("y", 2), ("x", 14)))
+    ]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert by_speaker(path) == {"x": [4 + 16, 10, 4 + 5], "y": [4, 5, 4]}
+
+
+def test_the_summary_names_what_has_not_run(tmp_path: Path) -> None:
+    arms: dict[str, Any] = {"base": None, "plain": {"optimizer.learning_rate": 1e-4}, "other": {}, "later": {}}
+    files = {"config": "base.yaml", "development": "d.yaml", "report": "r.yaml"}
+    plan = Plan(**files, arms=arms, families={"plain": ("plain",), "other": ("other",)})
+    with pytest.raises(ConfigError, match="no arm is done"):
+        write_summary(plan, tmp_path)
+    (tmp_path / "arms").mkdir()
+    for file in files.values():
+        (tmp_path / file).write_text("a: 1")
+    for arm, errors in (("base", (40, 40, 40, 40)), ("plain", (20, 20, 20, 20)), ("other", (10, 10, 10, 10))):
+        write_result(plan, tmp_path, arm, errors)
+    text = write_summary(plan, tmp_path)
+    assert (tmp_path / "summary.md").read_text() == text and (tmp_path / "summary.png").stat().st_size > 5000
+    assert "have not run: later." in text
+    assert wanted_suites(plan, "base") == ["report"] and wanted_suites(plan, "later") == ["development"]
+    assert "**10.0** (10.0 to 10.0)<br>+50.0% (50.0% to 50.0%)" in text
+    # An arm that sets something else now is another arm.
+    changed = plan.model_copy(update={"arms": arms | {"other": {"optimizer.learning_rate": 1e-5}}})
+    assert is_done(plan, tmp_path, "other") and not is_done(changed, tmp_path, "other")
+    for file in files.values():  # and so is one of other data, or measured otherwise
+        (tmp_path / file).write_text("a: 2")
+        assert not is_done(plan, tmp_path, "other")
+        (tmp_path / file).write_text("a: 1")
+    assert is_done(plan, tmp_path, "other")
+    (tmp_path / "r.yaml").write_text("a: 2")  # what was measured otherwise chooses still, and is not reported
+    text = write_summary(plan, tmp_path)
+    assert "| other |" in text and "the report is still to be measured of: base, plain, other." in text
+
+
+def test_mistakes_in_a_plan_are_named(tmp_path: Path, tiny_config: Path) -> None:
+    path = tmp_path / "plan.yaml"
+    files = {"config": str(tiny_config), "development": "d.yaml", "report": "r.yaml"}
+    path.write_text(yaml.safe_dump(files | {"arms": {"a": {}}, "families": {"f": ["b"]}}))
+    with pytest.raises(ConfigError, match="'b', which is none of the arms"):
+        read_plan(path)
+    path.write_text(yaml.safe_dump(files | {"arms": {"a": {"optimizer.learning_rat": 1}}}))
+    with pytest.raises(ConfigError, match=r"arm a: .*learning_rat"):
+        config_of(read_plan(path), tmp_path, "a", tmp_path)
+
+
+def test_an_arm_from_training_to_its_result(tmp_path: Path, tiny_values: dict[str, Any]) -> None:
+    """And a second call finds it done."""
+    generator = np.random.default_rng(0)
+    (tmp_path / "noises").mkdir()
+    soundfile.write(tmp_path / "noises" / "n.wav", 0.1 * generator.standard_normal(16_000), 16_000)
+    del tiny_values["data"]["validation"]
+    (tmp_path / "base.yaml").write_text(yaml.safe_dump(tiny_values))
+    noise = {"folder": str(tmp_path / "noises")}
+    suite = {"speech": tiny_values["data"]["train"], "noise": noise, "types": ["noise"], "ratios": [0]}
+    (tmp_path / "suite.yaml").write_text(
+        yaml.safe_dump(suite | {"utterances": 4, "max_new_tokens": 4, "language": "az", "non_speech": None})
+    )
+    arm = {"training.steps": 4, "data.augmentation.noise": noise, "data.augmentation.noise_share": 0.5}
+    plan = {"config": "base.yaml", "development": "suite.yaml", "report": "suite.yaml", "arms": {"short": arm}}
+    (tmp_path / "plan.yaml").write_text(yaml.safe_dump(plan))
+    command = [sys.executable, "-m", "benchmarks.noise", "run", "--plan", str(tmp_path / "plan.yaml")]
+    command += ["--output", str(tmp_path / "runs")]
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = json.loads(result_path(tmp_path, "short").read_text())
+    assert found["training"]["summary"]["steps"] == 4
+    assert len(found["training"]["last_logged"]["attention"]["gate_mean"]) == 2
+    assert found["development"]["conditions"]["noise_0"]["word_error_rate"] >= 0
+    assert not (tmp_path / "runs" / "short" / "checkpoints").exists()
+    again = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60)
+    assert again.returncode == 0 and "training" not in again.stdout.split("## Speakers")[0]
+    # In a family it is measured by the report too, and neither trained nor measured again otherwise; the run's own
+    # config may be of a time that knew fewer keys.
+    (tmp_path / "plan.yaml").write_text(yaml.safe_dump(plan | {"families": {"all": ["short"]}}))
+    saved = tmp_path / "runs" / "short" / "config.yaml"
+    values = yaml.safe_load(saved.read_text())
+    del values["noise"]["loss_frames"]
+    saved.write_text(yaml.safe_dump(values))
+    reported = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120)
+    assert reported.returncode == 0, reported.stdout + reported.stderr
+    told = reported.stdout.split("## Speakers")[0]
+    assert "short: report" in told and "short: training" not in told and "short: development" not in told
+    assert json.loads(result_path(tmp_path, "short").read_text()).keys() > found.keys()

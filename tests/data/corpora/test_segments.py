@@ -1,0 +1,423 @@
+"""Segments of long recordings, from tables and annotation files, become records with times, splits and names that stay;
+times that cannot be are refused with file and row, other faults stay with their row."""
+
+import json
+import tracemalloc
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import numpy as np
+import pytest
+
+from data.corpora.clips import cut_clip, encode_flac
+from data.corpora.record import Record
+from data.corpora.segments import check_segments, is_segmented, read_segments
+from data.errors import DataError
+from data.preparation.settings import CorpusSettings
+from tests.data.corpora.test_annotations import EAF, LONG
+
+HEADER = "audio_path,start,end,text"
+
+
+def settings(address: Any, **values: Any) -> CorpusSettings:
+    return CorpusSettings(input=str(address), **values)
+
+
+def read(address: Any, **values: Any) -> list[Record]:
+    return list(read_segments(str(address), settings(address, **values)))
+
+
+def table(folder: Path, *rows: str, name: str = "segments.csv", header: str = HEADER) -> Path:
+    path = folder / name
+    path.write_text("\n".join((header, *rows)) + "\n", encoding="utf-8")
+    return path
+
+
+def tree(folder: Path, files: dict[str, str | bytes]) -> Path:
+    for name, content in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
+    return folder
+
+
+def summary(records: list[Record]) -> list[tuple[Any, ...]]:
+    return [(record.id, record.start, record.end, record.text, record.split) for record in records]
+
+
+SEGMENTS = [
+    {"audio_path": "talks/one.wav", "start": 0.5, "end": "0:00:02.250", "text": "salam, dünya", "split": "dev",
+     "speaker": "s1", "language": "az", "id": "first", "topic": "greeting"},
+    {"audio_path": "talks/two.mp3", "start": 10, "end": 12.5, "text": 'he said "yes"', "split": "train",
+     "speaker": "s2", "language": "az", "id": "", "topic": ""},
+    {"audio_path": "./talks/one.wav", "start": "2.25", "end": "3.000", "text": "necəsən", "split": "",
+     "speaker": "", "language": "", "id": "", "topic": "3"},
+]  # fmt: skip
+
+
+def written(folder: Path, name: str) -> Path:
+    import csv
+
+    path = folder / name
+    with path.open("w", encoding="utf-8-sig" if name.endswith(".csv") else "utf-8", newline="") as file:
+        if name.endswith(".jsonl"):
+            file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in SEGMENTS)
+        else:
+            writer = csv.DictWriter(file, list(SEGMENTS[0]), delimiter="\t" if name.endswith(".tsv") else ",")
+            writer.writeheader()
+            writer.writerows(SEGMENTS)
+    return path
+
+
+@pytest.mark.parametrize("name", ["any.csv", "any.tsv", "any.jsonl"])
+@pytest.mark.parametrize("job_rows", [2000, 1])
+def test_a_table(name: str, job_rows: int, tmp_path: Path) -> None:
+    path = written(tmp_path, name)
+    records = read(path, extra_columns=("topic",), job_rows=job_rows)
+    assert summary(records) == [
+        ("first", 0.5, 2.25, "salam, dünya", "validation"),
+        ("talks/two-10000-12500", 10, 12.5, 'he said "yes"', "train"),
+        ("talks/one-2250-3000", 2.25, 3, "necəsən", None),
+    ]
+    assert [record.audio.replace("/./", "/") for record in records] == [
+        f"{tmp_path}/talks/{name}" for name in ("one.wav", "two.mp3", "one.wav")
+    ]
+    assert [record.speaker for record in records] == ["s1", "s2", None]
+    assert [record.language for record in records] == ["az", "az", None]
+    assert [record.extra for record in records] == [{"topic": "greeting"}, {"topic": ""}, {"topic": "3"}]
+    word = "line" if name.endswith("jsonl") else "row"
+    assert [record.place for record in records] == [f"{path}: {word} {number}" for number in (1, 2, 3)]
+    assert not any(record.fault for record in records)
+    assert check_segments(str(path), settings(path)) == 3 and is_segmented(str(path), settings(path))
+
+
+def test_columns_by_other_names(tmp_path: Path) -> None:
+    path = table(tmp_path, "a.wav,1,2,hi", header="recording,from,to,words")
+    columns = {"audio": "recording", "start": "from", "end": "to", "text": "words"}
+    assert summary(read(path, columns=columns)) == [("a-1000-2000", 1, 2, "hi", None)]
+    assert is_segmented(str(path), settings(path, columns=columns))
+
+
+OVERLAPS = [
+    (["a.wav,0,2,x", "b.wav,1,3,y", "a.wav,1.9,4,z"], "row 3: starts at 1.9 s, before row 1 ends (2 s)"),
+    (["a.wav,5,6,x", "a.wav,1,2,y", "./a.wav,1.5,5.5,z"], "row 3: starts at 1.5 s, before row 2 ends (2 s)"),
+    (["a.wav,5,6,x", "a.wav,1,2,y", "a.wav,4,5.5,z"], "row 3: ends at 5.5 s, after row 1 starts (5 s)"),
+    (["a.wav,1,2,x", "a.wav,1,2,x"], "row 2: starts at 1 s, before row 1 ends (2 s)"),
+]
+
+
+@pytest.mark.parametrize(("rows", "message"), OVERLAPS)
+def test_overlaps_are_refused_unless_allowed(rows: list[str], message: str, tmp_path: Path) -> None:
+    path = table(tmp_path, *rows)
+    for job_rows in (2000, 1):
+        with pytest.raises(DataError) as caught:
+            check_segments(str(path), settings(path, job_rows=job_rows))
+        assert f"segments.csv: {message}" in str(caught.value)
+    assert len(read(path, allow_overlaps=True)) == len(rows)
+
+
+def test_scattered_rows_that_touch_do_not_overlap(tmp_path: Path) -> None:
+    rows = ["a.wav,5,6,x", "b.wav,5,6,x", "a.wav,1,2,x", "a.wav,2,5.0009,x", "b.wav,0:05.9995,7,x"]
+    assert len(read(table(tmp_path, *rows))) == 5
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ("a.wav,2,1,x", "ends at 1 s, not after its start at 2 s"),
+        ("a.wav,2,2,x", "ends at 2 s, not after its start at 2 s"),
+        ("a.wav,-1,2,x", "start is '-1'; a time is not negative"),
+        ("a.wav,nan,2,x", "start is 'nan'"),
+        ("a.wav,0,inf,x", "end is 'inf'"),
+        ('a.wav,"1,5",2,x', "start is '1,5'; seconds (12.5) or h:mm:ss.mmm are right, with a point and no comma"),
+        ("a.wav,,2,x", "start is empty"),
+        ("a.wav,1,,x", "end is empty"),
+        ("a.wav,one,2,x", "start is 'one'"),
+        ("a.wav,1,2", "3 fields where the header has 4"),
+        ("a.wav,1,2,hello, world", "5 fields where the header has 4; a text with the separator wants quotes"),
+        (",9,8,x", "ends at 8 s"),
+    ],
+)
+def test_times_that_cannot_be_are_refused_with_their_row(row: str, message: str, tmp_path: Path) -> None:
+    path = table(tmp_path, "a.wav,3,4,x", "", row)
+    for allow_overlaps in (False, True):
+        with pytest.raises(DataError) as caught:
+            read(path, allow_overlaps=allow_overlaps)
+        assert str(caught.value).startswith(f"{path}: row 2: ") or "row 2" in str(caught.value)
+        assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ("NaN", "start is nan"),
+        ("-Infinity", "not negative"),
+        ("true", "start is True"),
+        ("null", "start is empty"),
+        ('"1,5"', "no comma"),
+        ("[1]", "start is [1]"),
+        ("1" + "0" * 400, "start is 1000"),
+    ],
+)
+def test_times_in_json(value: str, message: str, tmp_path: Path) -> None:
+    good = '{"audio_path": "a.wav", "start": 0, "end": 1, "text": "x"}\n'
+    path = tmp_path / "t.jsonl"
+    path.write_text(good + f'{{"audio_path": "a.wav", "start": {value}, "end": 2, "text": "x"}}\n')
+    with pytest.raises(DataError) as caught:
+        read(path)
+    assert f"{path}: line 2: " in str(caught.value) and message in str(caught.value)
+
+
+@pytest.mark.parametrize("content", ["{", "[1, 2", "7", '"text"', "[" * 100_000, '{"audio_path": "\\ud8"}'])
+def test_lines_that_are_no_json_objects(content: str, tmp_path: Path) -> None:
+    path = tmp_path / "t.jsonl"
+    path.write_text('{"audio_path": "a.wav", "start": 0, "end": 1, "text": "x"}\n' + content + "\n")
+    with pytest.raises(DataError, match=r"t\.jsonl: line 2: "):
+        read(path)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"audio_path,start,stopp,text\na.wav,1,2,x\n", "no column for end"),
+        (b"audio_path,starts,end,text\na.wav,1,2,x\n", "no column for start (did you mean 'starts'?)"),
+        (b"audio_path;start;end;text\na.wav;1;2;x\n", "no column for audio"),
+        (b"start,end,text\n1,2,x\n", "no column for audio"),
+        (b"audio_path,start,end\na.wav,1,2\n", "no column for text"),
+        (b"audio_path,start,end,text,start\na.wav,1,2,x,1\n", "'start' twice"),
+        (b"", "is empty"),
+        (b"audio_path,start,end,text\n", "has no rows"),
+        (b'audio_path,start,end,text\na.wav,0,1,x\na.wav,1,2,"x\nb.wav,3,4,y\n', "after row 1"),
+        (b'audio_path,start,end,text\na.wav,0,1,"x" y\n', "after row 0"),
+        (b"audio_path,start,end,text\na.wav,0,1,x\na.wav,1,2,caf\xe9\n", "row 2: not UTF-8"),
+        ("audio_path,start,end,text\na.wav,0,1,x\n".encode("utf-16"), "UTF-16; save it as UTF-8"),
+    ],
+)
+def test_what_is_no_table_of_segments(content: bytes, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "segments.csv"
+    path.write_bytes(content)
+    with pytest.raises(DataError) as caught:
+        read(path)
+    assert "segments.csv" in str(caught.value) and message in str(caught.value)
+
+
+def test_a_column_that_was_named_and_is_not_there(tmp_path: Path) -> None:
+    path = table(tmp_path, "a.wav,1,2,x")
+    with pytest.raises(DataError, match=r"start=start_time.*there are audio_path, start"):
+        read(path, columns={"start": "start_time"})
+    with pytest.raises(DataError, match=r"no column 'txet' to keep \(did you mean 'text'\?\)"):
+        read(path, extra_columns=("txet",))
+
+
+def test_other_faults_stay_with_their_row(tmp_path: Path) -> None:
+    rows: list[dict[str, Any]] = [
+        {"audio_path": "a.wav", "start": 0, "end": 1, "text": "good"},
+        {"audio_path": None, "start": 1, "end": 2, "text": "x"},
+        {"audio_path": 7, "start": 2, "end": 3, "text": "x"},
+        {"audio_path": "a.wav", "start": 3, "end": 4, "text": ["x"]},
+        {"audio_path": "a.wav", "start": 4, "end": 5},
+        {"audio_path": "../../etc/a.wav", "start": 5, "end": 6, "text": "x"},
+        {"audio_path": "a.wav", "start": 6, "end": 7, "text": "x", "speaker": {}},
+    ]
+    path = tmp_path / "t.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    records = read(path)
+    faults = ["None", "no audio", "int, neither", "text is list", "None", "leaves", "speaker is dict"]
+    for record, fault in zip(records, faults, strict=True):
+        assert fault in str(record.fault)
+    assert not records[4].text
+
+
+def test_audio_may_lie_within_the_audio_root_alone(tmp_path: Path) -> None:
+    path = table(
+        tmp_path, "../audio/a.wav,0,1,x", f"{tmp_path}/audio/b.wav,0,1,x", "/elsewhere/c.wav,0,1,x", name="t.csv"
+    )
+    assert ["leaves" in str(record.fault) for record in read(path)] == [True, False, False]
+    rooted = table(
+        tmp_path, "audio/a.wav,0,1,x", f"{tmp_path}/audio/b.wav,0,1,x", "/elsewhere/c.wav,0,1,x", name="u.csv"
+    )
+    records = read(rooted, audio_root=str(tmp_path))
+    assert ["leaves" in str(record.fault) for record in records] == [False, False, True]
+    assert [record.id for record in records[:2]] == ["audio/a-0-1000", "audio/b-0-1000"]
+
+
+def test_ids_are_unique_where_stems_are_not_and_where_speakers_overlap(tmp_path: Path) -> None:
+    header = f"{HEADER},speaker"
+    rows = ["x/a.wav,0,1,t,A", "y/a.wav,0,1,t,A", "x/a.mp3,0,1,t,A", "x/a.wav,1,2,t,A"]
+    path = table(tmp_path, *rows, header=header)
+    expected = ["x/a-0-1000", "y/a-0-1000", "x/a.mp3-0-1000", "x/a-1000-2000"]
+    assert [record.id for record in read(path)] == expected
+    path = table(tmp_path, "a.wav,0,1,t,A", "a.wav,0,1,t,B", header=header)
+    assert [record.id for record in read(path, allow_overlaps=True)] == ["a-0-1000-A", "a-0-1000-B"]
+
+
+def test_a_table_is_read_as_it_is_asked_for_in_little_memory(tmp_path: Path) -> None:
+    rows = 20_000
+    lines = (f"talk{n % 50}.wav,{n // 50 * 2},{n // 50 * 2 + 2},some words that are said here" for n in range(rows))
+    path = table(tmp_path, *lines)
+    with path.open("a") as file:
+        file.write("talk1.wav,nonsense,2,x\n")
+    tracemalloc.start()
+    records = read_segments(str(path), settings(path))
+    for _ in range(rows):
+        next(records)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 4e6  # 24 bytes a row, and a piece of 2000 rows
+    with pytest.raises(DataError, match=f"row {rows + 1}: start is 'nonsense'"):
+        next(records)
+
+
+TALK = "0.5\t1\tbir\n1 2 iki\n"
+
+
+def test_a_folder_of_recordings_with_timestamped_text(tmp_path: Path) -> None:
+    folder = tree(
+        tmp_path,
+        {
+            "train/a.wav": "", "train/a.txt": TALK, "dev/sub/b.FLAC": "", "dev/sub/b.txt": "[0:03 --> 0:04] üç",
+            "test/c.mp3": "", "test/c.txt": "# nothing yet\n", "d.ogg": "", "d.txt": "5 6 beş",
+            "readme.txt": "Read me!",
+            "test/e.wav": "", "test/.hidden.wav": "", ".trash/x.wav": "", ".trash/x.txt": TALK,
+            "train/a.mp3": "",
+        },
+    )  # fmt: skip
+    records = read(folder, language="az")
+    assert summary(records) == [
+        ("d-5000-6000", 5, 6, "beş", None),
+        ("dev/sub/b-3000-4000", 3, 4, "üç", "validation"),
+        (None, 0, None, None, "test"),
+        ("train/a-500-1000", 0.5, 1, "bir", "train"),
+        ("train/a-1000-2000", 1, 2, "iki", "train"),
+        (None, 0, None, None, "test"),
+    ]
+    assert [record.fault for record in records] == [
+        None, None, "no segments in it", None, None, "a recording without annotation"
+    ]  # fmt: skip
+    assert records[3].audio == f"{folder}/train/a.wav" and records[3].language == "az"
+    assert records[3].place == f"{folder}/train/a.txt: line 1"
+    assert is_segmented(str(folder), settings(folder))
+
+
+def test_a_folder_of_plain_transcripts_is_not_segmented(tmp_path: Path) -> None:
+    folder = tree(tmp_path, {"a.wav": "", "a.txt": "plain words here", "a.TextGrid": LONG})
+    assert not is_segmented(str(folder), settings(folder))
+    assert is_segmented(f"{folder}/a.TextGrid", settings(folder))
+    (folder / "a.txt").unlink()
+    assert is_segmented(str(folder), settings(folder))
+    path = table(folder, "a.wav,x", header="audio_path,text", name="t.csv")
+    assert not is_segmented(str(path), settings(path))
+    (folder / "a.TextGrid").rename(folder / "a.txt")
+    assert not is_segmented(str(folder), settings(folder))
+
+
+def test_the_richer_annotation_is_read_where_there_are_several(tmp_path: Path) -> None:
+    folder = tree(tmp_path, {"a.wav": "", "a.txt": "not times", "a.TextGrid": LONG})
+    records = read(folder)
+    assert [(record.text, record.speaker) for record in records] == [
+        ('he said "yes" – 5 twice', "Aygün"),
+        ("bəli", None),
+    ]
+    assert records[0].place == f"{folder}/a.TextGrid: tier 'Aygün', interval 2"
+    assert [record.text for record in read(folder, tiers=("Sentences",))] == ["bəli"]
+
+
+def test_annotations_apart_from_their_recordings(tmp_path: Path) -> None:
+    tree(tmp_path, {"audio/train/a.wav": "", "grids/train/a.TextGrid": LONG, "grids/train/b.TextGrid": LONG})
+    records = read(tmp_path / "grids", audio_root=str(tmp_path / "audio"))
+    assert [(record.audio, record.split) for record in records[:2]] == [(f"{tmp_path}/audio/train/a.wav", "train")] * 2
+    assert {record.fault for record in records[2:]} == {"no recording of the same name beside it, nor in --audio-root"}
+    with pytest.raises(DataError, match="no recordings in"):
+        read(tmp_path / "grids")
+
+
+def test_overlapping_tiers_name_both_and_what_to_do(tmp_path: Path) -> None:
+    overlapping = LONG.replace("xmin = 4\n", "xmin = 3\n")
+    folder = tree(tmp_path, {"a.wav": "", "a.TextGrid": overlapping})
+    message = (
+        r"a\.TextGrid: tier 'Sentences', interval 1: starts at 3 s, before tier 'Aygün', interval 2 ends \(3.25 s\)"
+    )
+    with pytest.raises(DataError, match=message + "; --tiers chooses, --allow-overlaps reads all"):
+        read(folder)
+    assert [record.id for record in read(folder, allow_overlaps=True)] == ["a-1500-3250-Aygün", "a-3000-5000"]
+    assert len(read(folder, tiers=("Aygün",))) == 1
+
+
+def test_overlapping_lines(tmp_path: Path) -> None:
+    folder = tree(tmp_path, {"a.wav": "", "a.txt": "5 6 x\n1 2 y\n\n5.5 7 z"})
+    with pytest.raises(DataError, match=r"a\.txt: line 4: starts at 5.5 s, before line 1 ends \(6 s\)"):
+        read(folder)
+
+
+def test_tiers_that_are_not_there(tmp_path: Path) -> None:
+    folder = tree(tmp_path, {"a.wav": "", "a.TextGrid": LONG})
+    with pytest.raises(DataError, match=r"a\.TextGrid: --tiers names 'Aygun' \(did you mean 'Aygün'\?\)"):
+        read(folder, tiers=("Aygun",))
+    with pytest.raises(DataError, match=r"--tiers names 'Sentence' \(did you mean 'Sentences'\?\), but no file"):
+        read(folder, tiers=("Sentences", "Sentence"))
+
+
+@pytest.mark.parametrize("place", ["talk one.wav", "talk.wav", "audio/talk one.wav"])
+def test_elan_finds_its_recording(place: str, tmp_path: Path) -> None:
+    eaf = EAF.replace("./talk%20one.wav", "./audio/talk%20one.wav") if "/" in place else EAF
+    folder = tree(tmp_path, {place: "", "talk.eaf": eaf, "other.wav": ""})
+    records = [record for record in read(folder) if record.place.startswith(f"{folder}/talk.eaf")]
+    assert [record.text for record in records] == ["salam dünya & co", "no end", ""]
+    assert {record.audio for record in records} == {f"{folder}/{place}"}
+    assert (records[0].id, records[0].speaker, records[0].fault) == ("talk-500-2250", "Aygün", None)
+    assert records[1].fault == "a time slot without a time"
+
+
+def test_elan_may_not_name_recordings_elsewhere(tmp_path: Path) -> None:
+    tree(tmp_path, {"secret.wav": "", "corpus/a.wav": "", "corpus/talk.eaf": EAF.replace("./talk%20one", "../secret")})
+    tree(tmp_path, {"corpus/a.txt": "0 1 x"})
+    records = read(tmp_path / "corpus")
+    assert not any("secret" in str(record.audio) for record in records)
+
+
+def test_two_files_for_one_recording(tmp_path: Path) -> None:
+    folder = tree(tmp_path, {"talk one.wav": "", "one.eaf": EAF, "two.eaf": EAF})
+    with pytest.raises(DataError, match=r"one\.eaf and .*two\.eaf both annotate .*talk one\.wav"):
+        read(folder)
+    assert len(read(folder, allow_overlaps=True)) == 6
+
+
+def test_tables_in_folders(tmp_path: Path) -> None:
+    for split in ("train", "test"):
+        table(tree(tmp_path, {f"{split}/a.wav": ""}) / split, "a.wav,0,1,x")
+    assert summary(read(tmp_path)) == [("a-0-1000", 0, 1, "x", "test"), ("a-0-1000", 0, 1, "x", "train")]
+    assert is_segmented(str(tmp_path), settings(tmp_path))
+    table(tmp_path / "test", "a.wav\t0\t1\tx", name="segments.tsv", header=HEADER.replace(",", "\t"))
+    with pytest.raises(DataError, match=r"segments\.csv and .*segments\.tsv are both tables"):
+        read(tmp_path)
+
+
+def test_single_files_and_globs(tmp_path: Path) -> None:
+    folder = tree(tmp_path, {"a[1].wav": "", "a[1].txt": TALK, "b.wav": "", "b.TextGrid": LONG, "c.wav": ""})
+    assert [record.id for record in read(folder / "a[1].txt")] == ["a[1]-500-1000", "a[1]-1000-2000"]
+    assert [record.text for record in read(folder / "*.TextGrid", tiers=("Sentences",))] == ["bəli"]
+    with pytest.raises(DataError, match="there is no such file"):
+        read(folder / "nothing.txt")
+    with pytest.raises(DataError, match=r"--tiers: .* is a table"):
+        read(table(folder, "b.wav,0,1,x", name="t.csv"), tiers=("A",))
+    for values in ({"columns": {"text": "words"}}, {"extra_columns": ("topic",)}):
+        with pytest.raises(DataError, match="is for tables of segments"):
+            read(folder / "*.txt", **values)
+    with pytest.raises(DataError, match=r"no \.eaf, \.TextGrid or \.txt that has a recording"):
+        read(tree(tmp_path / "bare", {"a.wav": ""}))
+
+
+def test_an_object_store() -> None:
+    store = fsspec.filesystem("memory")
+    ramp = np.arange(48_000, dtype=np.float32) % 30_000 / 32_768
+    store.pipe_file("/segmented/train/a.flac", encode_flac(ramp))
+    store.pipe_file("/segmented/train/a.txt", TALK.encode())
+    store.pipe_file("/segmented/segmented.csv", f"{HEADER}\ntrain/a.flac,1,2,x\n".encode())
+    for address in ("memory://segmented", "memory://segmented/"):
+        first, second = read(address)
+        assert (first.id, first.split, second.text) == ("train/a-500-1000", "train", "iki")
+        np.testing.assert_array_equal(cut_clip(first), ramp[8_000:16_000])
+    (row,) = read("memory://segmented/segmented.csv")
+    assert row.id == "train/a-1000-2000"
+    np.testing.assert_array_equal(cut_clip(row), ramp[16_000:32_000])

@@ -1,0 +1,192 @@
+"""Signals end commands at once while there is nothing to save; a run that waits for its data saves what it has."""
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests import ROOT
+
+from ...support.dataset_hub import DatasetHub, speech_dataset
+
+MODEL = "team/whisper"
+DATASET = "team/small"
+AT_ONCE = 4.0  # seconds, of a machine with more to do
+
+
+@pytest.fixture(scope="module")
+def files() -> dict[str, bytes]:
+    return speech_dataset()
+
+
+@pytest.fixture
+def hub(files: dict[str, bytes]) -> Iterator[DatasetHub]:
+    with DatasetHub() as server:
+        server.commit(DATASET, files)
+        yield server
+
+
+@contextlib.contextmanager
+def started(hub: DatasetHub, home: Path, *command: object, **more: str) -> Iterator[subprocess.Popen]:
+    """A command at work, which ends with the context."""
+    home.mkdir(exist_ok=True)
+    with subprocess.Popen(
+        [sys.executable, *map(str, command)],
+        cwd=ROOT,
+        env=hub.environment(home) | more,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        try:
+            yield process
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+
+
+def wait_until(true: Callable[[], object], process: subprocess.Popen) -> None:
+    deadline = time.monotonic() + 20
+    while not true():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline, "it never came to where it should wait"
+        time.sleep(0.05)
+
+
+def end(process: subprocess.Popen, number: int) -> tuple[int, str, str]:
+    """Send a signal; the exit code, output and errors."""
+    begun = time.monotonic()
+    process.send_signal(number)
+    output, errors = process.communicate(timeout=AT_ONCE)
+    assert time.monotonic() - begun < AT_ONCE
+    return process.returncode, output, errors
+
+
+WAITING = {
+    "training, a model": ("launch/train.py", f"model.checkpoint={MODEL}", "model.architecture=null"),
+    "training, data": ("launch/train.py", "data.train.files=null", f"data.train.hub={DATASET}", "data.train.name=az"),
+    "evaluating": ("launch/eval.py", "--checkpoint", MODEL),
+    "transcribing": ("launch/transcribe.py", "--checkpoint", MODEL, "README.md"),
+    "preparing": ("launch/prepare.py", DATASET, "--kind", "hub", "--hub-name", "az", "--workers", "2", "--output"),
+}
+
+
+@pytest.mark.parametrize(
+    ("what", "number"),
+    [
+        ("training, a model", signal.SIGTERM),
+        pytest.param("training, data", signal.SIGINT, marks=pytest.mark.slow),
+        pytest.param("training, a model", signal.SIGINT, marks=pytest.mark.slow),
+        pytest.param("training, data", signal.SIGTERM, marks=pytest.mark.slow),
+        pytest.param("evaluating", signal.SIGTERM, marks=pytest.mark.slow),
+        pytest.param("transcribing", signal.SIGINT, marks=pytest.mark.slow),
+        ("preparing", signal.SIGINT),
+    ],
+)
+def test_while_the_hub_gives_no_answer(
+    hub: DatasetHub, tiny_config: Path, tmp_path: Path, what: str, number: int
+) -> None:
+    hub.held_at = "team/"
+    command = list(WAITING[what])
+    if command[0] in ("launch/train.py", "launch/eval.py"):
+        command[1:1] = ["--config", str(tiny_config)]
+    if what == "preparing":
+        command.append(str(tmp_path / "prepared"))
+    with started(hub, tmp_path / "home", *command) as process:
+        wait_until(lambda: hub.held, process)
+        code, output, errors = end(process, number)
+    assert (code, output, errors) == (128 + number, "", f"ended by {signal.Signals(number).name}\n")
+    assert not (tmp_path / "run").exists()
+
+
+def test_while_other_ranks_are_waited_for(hub: DatasetHub, tiny_config: Path, tmp_path: Path) -> None:
+    """In native code, where Python's handlers are not called."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    ranks = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    with started(hub, tmp_path / "home", "launch/train.py", "--config", tiny_config, **ranks) as process:
+        wait_until(lambda: is_open(port), process)
+        time.sleep(0.3)
+        code, output, errors = end(process, signal.SIGTERM)
+    assert (code, output, errors) == (143, "", "ended by SIGTERM\n")
+    assert not (tmp_path / "run").exists()
+
+
+def is_open(port: int) -> bool:
+    with socket.socket() as other:
+        return other.connect_ex(("127.0.0.1", port)) == 0
+
+
+DEAF = """
+import time
+from trainer.command_line import run_command
+
+def deaf(arguments):
+    print("at work", flush=True)
+    while True:
+        try:
+            time.sleep(60)
+        except BaseException:
+            pass
+
+run_command(deaf)
+"""
+
+
+def test_a_library_that_takes_the_signal_for_a_failure(hub: DatasetHub, tmp_path: Path) -> None:
+    with started(hub, tmp_path / "home", "-c", DEAF, PYTHONPATH=str(ROOT)) as process:
+        assert process.stdout is not None and process.stdout.readline() == "at work\n"
+        time.sleep(0.2)
+        assert end(process, signal.SIGINT) == (130, "", "ended by SIGINT\n")
+
+
+FORKING = """
+import os, signal, time
+from trainer.command_line import run_command
+
+def forks(arguments):
+    child = os.fork()
+    if child == 0:
+        print("child", flush=True)
+        time.sleep(60)
+        os._exit(0)
+    time.sleep(0.3)
+    os.kill(child, signal.SIGTERM)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+    time.sleep(1.5)
+
+run_command(forks)
+"""
+
+
+def test_a_forked_child_that_is_ended_ends_alone() -> None:
+    done = subprocess.run([sys.executable, "-c", FORKING], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "child\n-15\n", "")
+
+
+def test_a_run_that_waits_for_its_data_is_saved(hub: DatasetHub, tiny_values: dict[str, Any], tmp_path: Path) -> None:
+    """The shard that is read second does not come any more: the step at work is finished and saved."""
+    train = {"hub": DATASET, "name": "az", "split": "train", "columns": {"id": "id"}}
+    tiny_values["data"] |= {"train": train, "validation": None, "workers": 1, "shuffle_window": 4}
+    tiny_values["training"] = {"steps": 100, "batch_size": 2}
+    (tmp_path / "hub.yaml").write_text(yaml.safe_dump(tiny_values))
+    hub.held_at = "az/train-00002"
+    with started(hub, tmp_path / "home", "launch/train.py", "--config", tmp_path / "hub.yaml") as process:
+        metrics = tmp_path / "run" / "metrics.jsonl"
+        wait_until(lambda: hub.held and metrics.exists() and '"step": 1,' in metrics.read_text(), process)
+        time.sleep(0.5)
+        code, output, errors = end(process, signal.SIGTERM)
+    assert code == 0, errors
+    assert "go on with --resume" in output
+    assert (tmp_path / "run" / "checkpoints" / "step_00000002" / "run_state.json").exists()

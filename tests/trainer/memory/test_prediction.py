@@ -1,0 +1,334 @@
+"""Predicted memory: against runs of the same step at other batch sizes, against torch's profiler, and as people ask."""
+
+import json
+import re
+import time
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+import trainer.memory.command
+from benchmarks.memory.check_command import CELLS, LIMIT, check_cell, config_of, is_near
+from benchmarks.training.operations import own_operations
+from tests.end_to_end import run
+from trainer.config.reading import ConfigError
+from trainer.engine.optimizer import check_optimizer
+from trainer.memory import advice
+from trainer.memory.allocator import MIDDLE_SEGMENT, SMALL_SEGMENT, CachingAllocator, serve
+from trainer.memory.cells import Cell, cell_of
+from trainer.memory.engines import state_bytes
+from trainer.memory.flops import step_flops
+from trainer.memory.gpus import GIB, GPUS, Gpu, find_gpu
+from trainer.memory.prediction import StepMemory, record_step
+from trainer.memory.timeline import Timeline
+
+MIB = 2**20
+
+
+def predict(*arguments: object) -> Any:
+    return run(trainer.memory.command.main, *arguments)
+
+
+def tiny_cell(tokens: int = 12, seconds: float = 2.0, **settings: Any) -> Cell:
+    return cell_of(config_of(settings), precision="fp32", batch_size=2, seconds=seconds, tokens=tokens)
+
+
+def test_a_timeline_peaks_where_most_is_alive() -> None:
+    timeline = Timeline()
+    first = timeline.allocate(100, "parameters")
+    second = timeline.allocate(50, "activations")
+    timeline.free(second, 50)
+    timeline.allocate(30, "gradients")
+    timeline.free(first, 100)
+    assert timeline.peak() == (150, 2)
+    assert timeline.parts_at(2) == {"parameters": 100, "activations": 50}
+    assert timeline.parts_at(5) == {"gradients": 30}
+
+
+@pytest.mark.parametrize("batch", [1, 4, 7])
+def test_a_line_through_two_batch_sizes_gives_any_other(batch: int) -> None:
+    cell = tiny_cell()
+    direct = record_step(replace(cell, batch_size=batch), chunked=False, on_gpu=False).peak()[0]
+    assert StepMemory(cell, on_gpu=False).at(batch).peak_bytes == pytest.approx(direct, rel=1e-4)
+
+
+def test_logits_in_chunks_do_not_grow_with_the_batch() -> None:
+    memory = StepMemory(tiny_cell(tokens=448, seconds=1.0, **{"model.gradient_checkpointing": True}), on_gpu=False)
+    few, many = memory.at(4).parts["logits"], memory.at(16).parts.get("logits", 0)
+    assert many <= few <= 4 * 1024 * 51_865 * 4
+
+
+def test_parts_are_what_the_model_says() -> None:
+    prediction = StepMemory(tiny_cell(), on_gpu=False).at(2)
+    parameters = 41_873_670 * 4  # whisper-tiny with second attentions, the encoder's fixed positions among them
+    assert prediction.parts["parameters"] == pytest.approx(parameters, rel=0.01)
+    assert prediction.parts["optimizer states"] == pytest.approx(2 * parameters, rel=0.02)
+    assert sum(prediction.parts.values()) == prediction.peak_bytes
+
+
+def test_what_saves_memory_is_seen_to() -> None:
+    def peak(**settings: Any) -> int:
+        return StepMemory(tiny_cell(tokens=200, seconds=20.0, **settings), on_gpu=True).at(8).peak_bytes
+
+    full = peak()
+    assert peak(**{"model.gradient_checkpointing": True}) < 0.7 * full
+    assert peak(**{"model.strategy": "frozen_encoder"}) < 0.8 * full
+    assert peak(**{"model.strategy": "lora"}) < full
+    assert peak(**{"optimizer.name": "adamw_8bit"}) < full - 200 * MIB
+    assert peak(**{"model.dual_attention": False}) < full
+
+
+def test_ranks_share_what_zero_shares() -> None:
+    def parts(stage: int, ranks: int) -> dict[str, int]:
+        config = config_of({"engine.zero_stage": stage, "engine.precision": "bf16"})
+        cell = cell_of(config, precision="bf16", batch_size=2, seconds=2.0, tokens=12, processes=ranks)
+        return StepMemory(cell).at(2).parts
+
+    two, eight = parts(2, 2), parts(2, 8)
+    assert eight["master weights"] == pytest.approx(two["master weights"] / 4, rel=0.01)
+    assert eight["optimizer states"] == pytest.approx(two["optimizer states"] / 4, rel=0.01)
+    assert eight["parameters"] == two["parameters"]
+    assert parts(3, 8)["parameters"] < eight["parameters"] / 4
+
+
+def test_states_of_an_optimizer() -> None:
+    assert state_bytes("adamw", 1000) == 8000
+    assert state_bytes("adamw_8bit", 1000) == 8000  # too few to be worth a scale
+    assert state_bytes("adamw_8bit", 8192) == 2 * (8192 + 4 * 32)
+    assert state_bytes("cpu_adam", 8192) == state_bytes("paged_adamw_8bit", 8192) == 0
+
+
+def test_the_caching_allocator_rounds_splits_and_joins() -> None:
+    allocator = CachingAllocator()
+    allocator.allocate(0, 1)
+    assert (allocator.allocated, allocator.reserved) == (512, SMALL_SEGMENT)
+    allocator.allocate(1, 3 * MIB)
+    assert allocator.reserved == SMALL_SEGMENT + MIDDLE_SEGMENT
+    allocator.allocate(2, 9 * MIB)  # from the rest of the same segment
+    assert allocator.reserved == SMALL_SEGMENT + MIDDLE_SEGMENT
+    allocator.allocate(3, 11 * MIB)  # of its own, in whole 2 MiB
+    before = SMALL_SEGMENT + MIDDLE_SEGMENT + 12 * MIB
+    assert allocator.reserved == before
+    allocator.let_go(1, 3 * MIB)
+    allocator.let_go(2, 9 * MIB)
+    allocator.allocate(4, 19 * MIB)  # fits only where both have become one again
+    assert allocator.reserved == before
+
+
+def test_serving_a_timeline_counts_what_is_let_go() -> None:
+    numbers, sizes = np.array([0, 1, 0, 1]), np.array([512, 1024, -512, -1024])
+    allocator = serve(numbers, sizes)
+    assert (allocator.allocated, allocator.peak_allocated) == (0, 1536)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"model.dual_attention": False},
+        {"model.strategy": "frozen_encoder"},
+        {"model.strategy": "frozen_primary"},
+        {"model.strategy": "selective"},
+    ],
+)
+def test_operations_equal_torch_own_count(settings: dict[str, Any]) -> None:
+    cell = tiny_cell(tokens=20, seconds=3.0, **settings)
+    batch = {"seconds": [3.0, 3.0], "tokens": 20, "targets": 2 * cell.targets}
+    assert step_flops(cell).total == pytest.approx(own_operations(cell.config, [batch]), rel=5e-3)
+
+
+@pytest.mark.parametrize("text", ["A100 40GB", "a100-40gb", "NVIDIA A100 40GB"])
+def test_a_gpu_is_found_however_it_is_written(text: str) -> None:
+    assert find_gpu(text).name == "A100 40GB"
+
+
+def test_a_gpu_may_be_a_size() -> None:
+    assert find_gpu("40 GiB").memory_bytes == 40 * GIB
+    assert find_gpu("24GB").memory_bytes == 24 * 10**9
+    assert find_gpu("16").memory_bytes == 16 * GIB
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("A100", "may be A100 40GB or A100 80GB"),
+        ("A1O0 40GB", "did you mean 'A100 40GB'"),
+        ("", "is not known"),
+        ("0", "is not known"),
+    ],
+)
+def test_an_unknown_gpu_is_refused_with_the_known_ones(text: str, said: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(said)):
+        find_gpu(text)
+
+
+def test_no_gpu_has_more_than_its_name_says() -> None:
+    for gpu in GPUS:
+        nominal = int(re.search(r"(\d+)GB", gpu.name)[1])  # type: ignore[index]
+        assert 0.88 * nominal < gpu.memory_bytes / GIB < nominal, gpu.name
+
+
+def test_the_largest_batch_fits_and_the_next_does_not() -> None:
+    memory, gpu = StepMemory(tiny_cell(tokens=100, seconds=10.0)), Gpu("small", 3 * GIB)
+    best = advice.largest_batch(memory, gpu)
+    assert best > 1
+    assert advice.fits(memory.at(best), gpu) and not advice.fits(memory.at(best + 1), gpu)
+
+
+@pytest.mark.parametrize(
+    ("batch", "accumulation", "largest", "told"),
+    [
+        (8, 4, 8, (8, 4)),
+        (8, 4, 12, (8, 4)),
+        (8, 4, 40, (32, 1)),
+        (8, 4, 5, (4, 8)),
+        (7, 1, 5, (5, 2)),
+        (64, 1, 1, (1, 64)),
+    ],
+)
+def test_the_line_to_paste_keeps_the_utterances_of_a_step(
+    batch: int, accumulation: int, largest: int, told: tuple[int, int]
+) -> None:
+    config = config_of({"training.batch_size": batch, "training.accumulation": accumulation})
+    assert advice.batch_to_paste(config, largest) == told
+
+
+@pytest.mark.parametrize(
+    ("wanted", "found", "said"),
+    [
+        (64, advice.Advice(30, 16, 4, 30), "30 does not divide the 64 utterances of a step on each GPU; 16 is"),
+        (64, advice.Advice(40, 16, 4, 30), "which keeps gradients between microbatches, at most 30 fit. 30 does"),
+        (64, advice.Advice(40, 32, 2, 32), "at most 32 fit."),
+        (8, advice.Advice(30, 8, 1, 30), "the config's step has no more than 8 utterances on each GPU"),
+        (7, advice.Advice(5, 5, 2, 5), "5 does not divide the 7 utterances of a step on each GPU, and 1"),
+        (64, advice.Advice(40, 40, 1, 40), "There is no room to accumulate"),
+        (64, advice.Advice(32, 32, 2, 32), ""),
+        (64, advice.Advice(64, 64, 1, 64), ""),
+    ],
+)
+def test_why_the_batch_to_paste_is_not_the_largest(wanted: int, found: advice.Advice, said: str) -> None:
+    told = advice.why_not_the_largest(found, wanted)
+    assert said in told and bool(said) == bool(told), told
+
+
+def test_the_command_says_why_it_advises_less_than_fits() -> None:
+    small = ("--gpu", "3 GiB", "--seconds", 5, "--tokens", 60)
+    outcome = predict("--config", "configs/tiny.yaml", *small, "training.batch_size=34", "training.accumulation=4")
+    largest = int(re.search(r"largest batch that fits is (\d+)", outcome.output)[1])  # type: ignore[index]
+    assert 17 < largest < 34, outcome.output
+    assert f"{largest} does not divide the 136 utterances of a step on each GPU; 17 is the largest that does" in (
+        outcome.output
+    )
+
+
+def test_accumulating_takes_the_memory_of_all_gradients() -> None:
+    """On one process and under DDP, where they lie beside the buckets; ZeRO-2 keeps this rank's share."""
+
+    def gradients(stage: int, ranks: int, accumulation: int) -> int:
+        config = config_of({"engine.zero_stage": stage, "training.accumulation": accumulation})
+        cell = cell_of(config, precision="fp32", batch_size=2, seconds=2.0, tokens=12, processes=ranks)
+        return StepMemory(cell).at(2).peak_bytes
+
+    trained = 4 * 41_300_000
+    for stage, ranks in ((0, 1), (0, 2)):
+        assert gradients(stage, ranks, 3) > gradients(stage, ranks, 1) + 0.5 * trained
+    assert gradients(1, 2, 3) > gradients(1, 2, 1) + 0.4 * trained
+
+
+def test_the_lines_to_paste_fit_with_their_own_accumulation() -> None:
+    """Accumulation, which the config lacks, keeps gradients: what fits without it may not fit with it."""
+    config = config_of({"training.batch_size": 64})
+    memory = StepMemory(cell_of(config, precision="fp32", batch_size=64, seconds=10.0, tokens=100))
+    for size in (2.0, 2.4):
+        gpu = Gpu("small", int(size * GIB))
+        found = advice.advise(memory, gpu)
+        assert 0 < found.batch_size <= found.largest < 64 and found.accumulation > 1
+        pasted = advice.changed(memory.cell, {"training.accumulation": found.accumulation})
+        assert advice.fits(StepMemory(pasted).at(found.batch_size), gpu)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"model.strategy": "selective", "model.selective": {"encoder_layers": 1, "decoder_layers": 1}},
+        {"model.strategy": "frozen_encoder", "performance.cache_encoder": "somewhere"},
+        {"optimizer.encoder_learning_rate": 1e-6},
+    ],
+)
+def test_advice_is_always_a_config_that_training_takes(settings: dict[str, Any]) -> None:
+    cell = tiny_cell(**settings)
+    found = list(advice.remedies(cell, 2, Gpu("tiny", GIB // 4)))
+    assert found and not found[-1].fits
+    for remedy in found:
+        check_optimizer(remedy.cell.config)
+
+
+def test_dropout_keeps_masks() -> None:
+    plain, dropped = (
+        StepMemory(tiny_cell(tokens=100, seconds=20.0, **{"model.dropout": share})).at(8).peak_bytes
+        for share in (0.0, 0.1)
+    )
+    assert dropped > plain + 50 * MIB
+
+
+def test_the_command_says_what_fits_and_what_it_assumed(tmp_path: Any) -> None:
+    outcome = predict("--config", "configs/tiny.yaml", "--gpu", "L4 24GB", "--json", tmp_path / "figures.json")
+    assert outcome.code == 0, outcome.errors
+    assert "The largest batch that fits is" in outcome.output and "Assumed:" in outcome.output
+    assert "training:\n  batch_size:" in outcome.output
+    figures = json.loads((tmp_path / "figures.json").read_text())
+    assert figures["largest_batch"]["L4 24GB"] >= 1
+    assert figures["cell"]["strategy"] == "full"
+
+
+def test_without_a_gpu_all_known_ones_are_listed() -> None:
+    outcome = predict("--config", "configs/tiny.yaml", "--seconds", 5, "--tokens", 40)
+    assert outcome.code == 0, outcome.errors
+    assert all(gpu.name in outcome.output for gpu in GPUS)
+
+
+def test_what_cannot_fit_is_told_what_would_make_it() -> None:
+    outcome = predict("--config", "configs/base.yaml", "--gpu", "2.2 GiB", "--tokens", 100, "--seconds", 10)
+    assert outcome.code == 1
+    assert "Not even one utterance fits" in outcome.output
+    assert "optimizer.name=adamw_8bit" in outcome.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--gpu", "Voodoo2"), "Known are T4 16GB"),
+        (("--gpus", 0), "whole number from 1"),
+        (("--seconds", 31), "from 0.1 to 30"),
+        (("--gpu", "T4 16GB", "engine.precision=bf16"), "which the T4 16GB has not"),
+        (("model.checkpoint=somebody/else",), "whose shape only the hub knows"),
+    ],
+)
+def test_mistakes_are_told_in_a_line(arguments: tuple[object, ...], said: str) -> None:
+    outcome = predict("--config", "configs/tiny.yaml", *arguments)
+    assert outcome.code == 2
+    assert said in outcome.errors
+    assert outcome.errors.strip().count("\n") == 0
+
+
+def test_a_real_step_takes_what_was_predicted() -> None:
+    found = check_cell({"model.strategy": "frozen_primary"}, 2, (1.0, 12), 1, timeout=120)
+    assert found["status"] == "measured", found["reason"]
+    assert abs(found["off_by"]) < LIMIT
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("cell", CELLS, ids=[cell[0] for cell in CELLS])
+def test_every_cell_takes_what_was_predicted(cell: Any) -> None:
+    found = check_cell(*cell[1:], timeout=300)
+    assert found["status"] == "measured", found["reason"]
+    assert is_near(found), found["off_by"]
+
+
+@pytest.mark.alone
+def test_whisper_medium_is_predicted_within_fifteen_seconds() -> None:
+    started = time.perf_counter()
+    assert predict("--config", "configs/medium.yaml", "--gpu", "A100 40GB").code in (0, 1)
+    assert time.perf_counter() - started < 15
