@@ -1,4 +1,4 @@
-"""The ``data.augmentation`` section: how training clips are changed, how often and how much. Off by default."""
+"""The ``data.augmentation`` section: what is done to training clips, how often and how much; nothing unless asked."""
 
 import math
 from typing import Annotated, Literal
@@ -31,7 +31,7 @@ Decibels = Annotated[Range, within(-100, 100)]
 Codec = Literal["mp3", "vorbis", "opus", "gsm", "ulaw", "alaw", "adpcm"]
 WHOLE_BAND = 0.0, 8000.0  # hertz, at 16 kHz
 NARROWEST_BAND = 100.0  # hertz
-OF_SHARES = {  # keys that have no effect while the share is 0
+OF_SHARES = {  # what nothing is done with while the share is 0
     "noise_share": ("noise", "noise_ratio"),
     "babble_share": ("babble_speakers", "babble_ratio"),
     "competing_share": ("competing_ratio",),
@@ -42,15 +42,15 @@ OF_SHARES = {  # keys that have no effect while the share is 0
 
 
 class NoiseSourceConfig(Section):
-    """Recordings of noise: exactly one of ``folder`` and ``dataset``."""
+    """Noises: exactly one of ``folder`` and ``dataset``."""
 
-    folder: str | None = Field(None, description="recordings in it and below, at any rate, mono or stereo")
+    folder: str | None = Field(None, description="recordings in it and below it, at any rate, mono or stereo")
     keep: tuple[str, ...] = Field(
         (), description='only recordings whose file name, or path below the folder, fits one of these globs: "n1*.flac"'
     )
     drop: tuple[str, ...] = Field((), description="no recordings whose file name or path fits one of these globs")
     dataset: SourceConfig | None = Field(
-        None, description="a source, with the keys of data.train; only audio and id are read"
+        None, description="rows of a source, keys as in data.train; of its columns only audio and id are read"
     )
 
     @model_validator(mode="after")
@@ -71,55 +71,53 @@ class SpecAugmentConfig(Section):
 
     share: float = Field(1.0, ge=0, le=1, description="probability that an utterance is masked")
     time_masks: int = Field(2, ge=0, le=20, description="masks over time")
-    time_frames: int = Field(100, ge=0, le=3000, description="widest mask, in frames of 10 ms")
-    time_share: float = Field(0.2, ge=0, le=1, description="widest mask, as a share of the utterance's frames")
+    time_frames: int = Field(100, ge=0, le=3000, description="the widest of them, in frames of 10 ms")
+    time_share: float = Field(0.2, ge=0, le=1, description="of an utterance's own frames, at most, under one of them")
     frequency_masks: int = Field(2, ge=0, le=20, description="masks over frequency")
-    frequency_bins: int = Field(27, ge=0, le=128, description="widest mask, in mel bins (of 80 or 128)")
+    frequency_bins: int = Field(27, ge=0, le=128, description="the widest of them, in mel bins, of 80 or 128")
 
 
 class AugmentationConfig(Section):
-    """Random changes to training clips, drawn anew for each utterance in each epoch; see docs/augmentation.md.
+    """What training clips are changed by, drawn anew for each utterance in each epoch; see docs/augmentation.md.
 
-    A share is the probability that an utterance is changed in this way. A ratio is the power of speech over that of
-    what is added, in decibels, drawn evenly between two numbers.
+    A ``share`` is the probability that an utterance is changed so, a ratio the power of speech over that of what is
+    laid over it, in decibels, drawn evenly between two numbers.
     """
 
-    noise: NoiseSourceConfig | None = Field(None, description="recordings of noise")
+    noise: NoiseSourceConfig | None = Field(None, description="recordings to lay over the speech")
     noise_share: float = Field(0.0, ge=0, le=1, description="one of these recordings is added")
-    noise_ratio: Decibels = Field((0.0, 20.0), description="dB of speech over noise")
-    babble_share: float = Field(0.0, ge=0, le=1, description="several other utterances at once are added")
-    babble_speakers: tuple[int, int] = Field((3, 8), description="fewest and most of these utterances")
-    babble_ratio: Decibels = Field((0.0, 20.0), description="dB of speech over babble")
-    competing_share: float = Field(0.0, ge=0, le=1, description="one other utterance is added")
-    competing_ratio: Decibels = Field((0.0, 20.0), description="dB of speech over the other voice")
+    noise_ratio: Decibels = Field((0.0, 20.0), description="dB")
+    babble_share: float = Field(0.0, ge=0, le=1, description="several other utterances at once over the speech")
+    babble_speakers: tuple[int, int] = Field((3, 8), description="how many, at least and at most")
+    babble_ratio: Decibels = Field((0.0, 20.0), description="dB")
+    competing_share: float = Field(0.0, ge=0, le=1, description="one other utterance over the speech")
+    competing_ratio: Decibels = Field((0.0, 20.0), description="dB")
     silence_is_noise: bool = Field(
-        False, description="for the noise loss: quiet frames of the clip itself, without speech, count as noise"
+        False, description="frames of the clip itself without speech, by their level, count as noise for the noise loss"
     )
     speed: Annotated[Range, within(0.5, 2)] = Field(
         (1.0, 1.0),
-        description="factor of speed and pitch; clips stay within data.min_seconds and data.max_seconds",
+        description="times as fast, pitch and all; data.min_seconds and data.max_seconds are kept",
     )
     speed_share: float = Field(1.0, ge=0, le=1, description="the speed is changed")
-    reverberation_share: float = Field(
-        0.0, ge=0, le=1, description="the speech sounds as in a room; what is added does not"
-    )
+    reverberation_share: float = Field(0.0, ge=0, le=1, description="the speech, not what is laid over it, in a room")
     reverberation_seconds: Annotated[Range, within(0.05, 5)] = Field(
-        (0.2, 0.8), description="of synthetic rooms: time until their sound has decayed by 60 dB"
+        (0.2, 0.8), description="until the room's sound is 60 dB down, for synthetic rooms"
     )
     reverberation_responses: NoiseSourceConfig | None = Field(
-        None, description="recorded impulse responses, used half of the time; keys as in noise"
+        None, description="recorded impulse responses, drawn as often as synthetic ones; keys as in noise"
     )
-    band_share: float = Field(0.0, ge=0, le=1, description="everything outside one of the bands is filtered out")
+    band_share: float = Field(0.0, ge=0, le=1, description="what lies outside one of the bands is filtered out")
     bands: tuple[tuple[float, float], ...] = Field(
-        ((300.0, 3400.0), (0.0, 4000.0)), min_length=1, description="Hz; the first is a telephone's"
+        ((300.0, 3400.0), (0.0, 4000.0)), min_length=1, description="hertz; the first is a telephone's"
     )
-    codec_share: float = Field(0.0, ge=0, le=1, description="the clip is encoded and decoded by one of the codecs")
+    codec_share: float = Field(0.0, ge=0, le=1, description="encoded and decoded by one of the codecs")
     codecs: tuple[Codec, ...] = Field(
         ("mp3", "vorbis", "opus", "gsm", "ulaw", "alaw", "adpcm"),
         min_length=1,
-        description="gsm, ulaw and alaw run at 8 kHz, as in telephones",
+        description="gsm, ulaw and alaw at 8 kHz, as telephones have them",
     )
-    gain: Annotated[Range, within(-60, 60)] = Field((0.0, 0.0), description="dB; less where the clip would overflow")
+    gain: Annotated[Range, within(-60, 60)] = Field((0.0, 0.0), description="dB; never so much that a clip would clip")
     gain_share: float = Field(1.0, ge=0, le=1, description="the level is changed")
     spec_augment: SpecAugmentConfig | None = Field(None, description="masks over the features")
 
@@ -138,7 +136,7 @@ class AugmentationConfig(Section):
 
     @model_validator(mode="after")
     def nothing_for_a_share_of_0(self) -> "AugmentationConfig":
-        """Refuse keys without effect. A run's own config.yaml names every key, so a default value is no mistake."""
+        """A run's own config.yaml names every key, so one that is as it would be anyway says nothing."""
         for share, keys in OF_SHARES.items():
             for key in keys if not getattr(self, share) else ():
                 given = getattr(self, key)
@@ -148,7 +146,7 @@ class AugmentationConfig(Section):
 
     @property
     def knows_noise(self) -> bool:
-        """Whether clips can get noise whose place is known."""
+        """Whether anything becomes a known part of the audio that is noise."""
         return self.silence_is_noise or self.noise_share + self.babble_share + self.competing_share > 0
 
     @model_validator(mode="after")

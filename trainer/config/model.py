@@ -1,4 +1,4 @@
-"""The ``model`` section of a config: the checkpoint to begin from and what of it is trained."""
+"""The ``model`` section of a config: what is trained, and what of it."""
 
 from typing import Any, Literal
 
@@ -8,7 +8,7 @@ from data.config import Section
 
 
 class Architecture(Section):
-    """The shape of a model that is trained from random weights. The processor decides the vocabulary."""
+    """The shape of a model trained from nothing; the vocabulary is the processor's."""
 
     d_model: int = Field(gt=0, description="width of the hidden states")
     encoder_layers: int = Field(gt=0, description="layers of the encoder")
@@ -26,8 +26,8 @@ class Architecture(Section):
 class SelectiveConfig(Section):
     """Which layers ``strategy: selective`` trains; without this section, 35 % of Whisper's own parameters."""
 
-    encoder_layers: int = Field(ge=0, description="number of encoder layers, counted from its output")
-    decoder_layers: int = Field(ge=0, description="number of decoder layers, counted from its output")
+    encoder_layers: int = Field(ge=0, description="so many, those nearest the output")
+    decoder_layers: int = Field(ge=0, description="likewise")
 
     @model_validator(mode="after")
     def some_layer(self) -> "SelectiveConfig":
@@ -45,18 +45,18 @@ class LoraConfig(Section):
     targets: tuple[str, ...] = Field(
         ("q_proj", "v_proj"),
         min_length=1,
-        description="linear layers with an adapter, by the end of their names: q_proj, k_proj, v_proj, out_proj, fc1, "
-        "fc2, or longer, as encoder_attn.q_proj. The second attention gets none",
+        description="linear layers by the end of their names: q_proj, k_proj, v_proj, out_proj, fc1, fc2, or longer, "
+        "as encoder_attn.q_proj; the second attention has none",
     )
     where: tuple[Literal["encoder", "decoder"], ...] = Field(
         ("encoder", "decoder"), min_length=1, description="which half of the model gets adapters"
     )
-    bits: Literal[4, 8] | None = Field(None, description="of the frozen linear layers, under qlora; 4 if not given")
+    bits: Literal[4, 8] | None = Field(None, description="qlora only: of the frozen linear layers; 4 if not given")
 
 
 Strategy = Literal["full", "frozen_encoder", "frozen_primary", "selective", "lora", "qlora"]
 
-NEW_SHAPE = "secondary_layer", "secondary_added", "gate_bias", "wider_feed_forward"  # what plain Whisper lacks
+NEW_SHAPE = "secondary_layer", "secondary_added", "gate_bias", "wider_feed_forward"  # what plain Whisper has not
 
 
 class ModelConfig(Section):
@@ -66,51 +66,51 @@ class ModelConfig(Section):
         None, description="a Whisper or dual-attention checkpoint: a hub name or a folder; a plain Whisper is lifted"
     )
     revision: str | None = Field(None, description="the hub checkpoint's branch, tag or commit")
-    architecture: Architecture | None = Field(None, description="train from random weights, in this shape")
+    architecture: Architecture | None = Field(None, description="train from nothing, in this shape")
     dual_attention: bool = Field(
-        True, description="whether the decoder has second attentions and gates; false: plain Whisper"
+        True, description="the second attentions and gates; false: plain Whisper's decoder, trained by the same loop"
     )
     secondary_layer: int | None = Field(
         None,
         gt=0,
-        description="the second attentions read the encoder after this layer; without it, its output. A lifted plain "
-        "Whisper then gives slightly different results: choose a gate_bias of 2 or more, or secondary_added",
+        description="the encoder layer after which the second attentions read; without it, its output. A plain Whisper "
+        "is then lifted to a model that is near it, not equal: choose a gate_bias of 2 or more, or secondary_added",
     )
     secondary_added: bool = Field(
         False,
-        description="the second attention's output is added, p + (1 - gate) s, instead of mixed in. In a lifted "
-        "Whisper it starts at 0",
+        description="what the second attentions find is added to what the first ones do, p + (1 - gate) s, instead of "
+        "taking its place; of a lifted Whisper they begin as nothing",
     )
     gate_bias: float = Field(
         0.0,
         ge=-20,
         le=20,
-        description="start of new gates: 0 is half and half, 2 is 88 % of the first attention",
+        description="where new gates start: 0 is half and half, 2 is 88 % of the primary attention",
     )
     wider_feed_forward: bool = Field(
         False,
-        description="with dual_attention: false, the feed-forward blocks get as many new parameters as second "
-        "attentions have. For comparisons",
+        description="with dual_attention: false, as many new parameters in wider feed-forward blocks: what a second "
+        "attention is compared with",
     )
     strategy: Strategy = Field(
         "full",
-        description="what is trained of Whisper's own weights; second attentions and gates always are. full: "
-        "everything; frozen_encoder: the decoder; selective: the top layers; frozen_primary: nothing; lora: adapters; "
-        "qlora: adapters beside weights in 4 or 8 bits",
+        description="what is trained of Whisper's own; the second attentions and gates always are. full: everything; "
+        "frozen_encoder: the decoder; selective: the top layers; frozen_primary: nothing; lora, qlora: adapters beside "
+        "it, over weights as they are or in 4 or 8 bits",
     )
     selective: SelectiveConfig | None = Field(None, description="goes with strategy: selective")
     lora: LoraConfig | None = Field(None, description="goes with strategy: lora and qlora")
     processor: str | None = Field(
-        None, description="with architecture: the checkpoint whose tokenizer is used; without it, a vocabulary of bytes"
+        None, description="for a model from nothing: whose tokenizer to use; without it, a vocabulary of bytes"
     )
     encoder_padding: Literal["clip", "window"] = Field(
-        "clip", description="clip: input as long as the batch's longest clip, padding masked; window: always 30 s"
+        "clip", description="clip: input as long as the batch's longest clip, the rest masked; window: always 30 s"
     )
     dropout: float = Field(0.0, ge=0, lt=1, description="in encoder and decoder, in training")
     gradient_checkpointing: Literal["none", "encoder", "decoder", "all"] = Field(
         "none",
-        description="the part whose activations are dropped and computed again in the backward pass: less memory, "
-        "about a third more time for that part; true is all, false is none",
+        description="whose layers' activations are thrown away and computed again in the backward pass: less memory "
+        "for about a third more of that part's time; true is all, false none",
     )
 
     @field_validator("gradient_checkpointing", mode="before")
@@ -133,7 +133,7 @@ class ModelConfig(Section):
         if self.strategy != "full" and self.checkpoint is None:
             raise ValueError(f"strategy {self.strategy!r} is for a checkpoint; a new model has nothing to keep")
         if self.strategy == "frozen_primary" and not self.dual_attention:
-            raise ValueError("strategy 'frozen_primary' trains second attentions, which dual_attention: false lacks")
+            raise ValueError("strategy 'frozen_primary' trains second attentions, which dual_attention: false has not")
         if self.selective is not None and self.strategy != "selective":
             raise ValueError(f"selective does nothing under strategy {self.strategy!r}: take it out")
         if self.lora is not None and self.strategy not in ("lora", "qlora"):
@@ -163,13 +163,13 @@ class ModelConfig(Section):
 
     @property
     def decoder_values(self) -> dict[str, Any]:
-        """The decoder's settings for the model's own configuration; those not given stay as in the checkpoint."""
+        """What the model's own configuration is told of its decoder; what is not given stays as a checkpoint has it."""
         given = {key: getattr(self, key) for key in NEW_SHAPE}
         return {"dual_attention": self.dual_attention} | {key: value for key, value in given.items() if value}
 
     @property
     def adapter(self) -> LoraConfig | None:
-        """Options of the adapters; None under a strategy without adapters."""
+        """The adapters' options, where the strategy has adapters."""
         return (self.lora or LoraConfig()) if self.strategy in ("lora", "qlora") else None
 
     @property
