@@ -46,16 +46,14 @@ def command_line() -> CommandLine:
     parser = CommandLine(__doc__)
     add = parser.add_argument
     add("given", nargs="*", metavar="RUN", help="run or evaluation folders; with --config or --plan, key.path=value")
-    add(
-        "--split", choices=("test", "validation"), help="whose evaluations are compared; default: test, else validation"
-    )
-    add("--cluster", metavar="COLUMN", help="resample by this column, such as speaker, not by utterances")
-    add("--price-per-hour", type=number(float, 0, 1e6), metavar="DOLLARS", help="of all machines of a run")
+    add("--split", choices=("test", "validation"), help="default: test, or else validation")
+    add("--cluster", metavar="COLUMN", help="column, such as speaker, to resample by instead of utterances")
+    add("--price-per-hour", type=number(float, 0, 1e6), metavar="DOLLARS", help="of a run's machines, to show its cost")
     add("--output", type=Path, default=Path("comparison"), metavar="FOLDER", help="default: comparison")
-    add("--config", type=Path, help="run arms that begin from this file")
+    add("--config", type=Path, help="train and evaluate --strategies on this config first")
     add("--strategies", nargs="+", metavar="STRATEGY", help="plain (untrained), full, lora, dual:lora, plain:full, ...")
-    add("--plan", type=Path, metavar="FILE", help="run the arms of a plan file")
-    add("--launcher", metavar="COMMAND", help='starts train.py and eval.py, such as "accelerate launch"')
+    add("--plan", type=Path, metavar="FILE", help="train and evaluate what a plan file lists first")
+    add("--launcher", metavar="COMMAND", help='command that starts the training, such as "accelerate launch"')
     return parser
 
 

@@ -1,6 +1,7 @@
 """Prepare a corpus: python launch/prepare.py recordings.csv --output prepared --split train=0.9,validation=0.1
 
-Look at one first: python launch/prepare.py recordings.csv --inspect --report report.html
+Look at it first: python launch/prepare.py recordings.csv --inspect --report report.html
+See docs/preparing.md.
 """
 
 from data.prepare_command import add_arguments, inspection_settings, preparation_settings

@@ -1,4 +1,4 @@
-"""Committed results: what the README says is what the files say, and the files keep what was promised."""
+"""Committed results: what docs/results.md says is what the files say, and the files keep what was promised."""
 
 import json
 from typing import Any
@@ -35,10 +35,10 @@ def test_the_error_rates_follow_from_the_predictions() -> None:
         assert rates.word_error_rate == read(f"{side}_evaluation.json")["word_error_rate"]
 
 
-def test_the_readme_says_what_the_files_say() -> None:
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+def test_the_results_page_says_what_the_files_say() -> None:
+    page = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
     for side in ("plain", "trained"):
-        assert f"{read(f'{side}_evaluation.json')['word_error_rate']:.1%}".replace("%", " %") in readme
+        assert f"{read(f'{side}_evaluation.json')['word_error_rate']:.1%}".replace("%", " %") in page
     assert read("summary.json")["seconds"] <= 20 * 60
 
 
@@ -84,7 +84,7 @@ def test_the_comparison_of_strategies_follows_from_the_predictions() -> None:
     assert [line for line in committed if line.startswith("|")] == tables
     rates = {result.arm.name: result.word_error_rate for result in comparison.results}
     assert all(rates[arm] <= 0.75 * rates["plain"] for arm in ARMS if arm != "plain")
-    pages = [(ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "docs/strategies.md")]
+    pages = [(ROOT / name).read_text(encoding="utf-8") for name in ("docs/results.md", "docs/strategies.md")]
     assert all(f"{100 * rate:.1f} %" in page for rate in rates.values() for page in pages)
 
 
