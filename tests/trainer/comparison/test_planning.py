@@ -358,7 +358,7 @@ def test_an_evaluation_counts_while_it_is_whole_and_not_older_than_its_model(tmp
 EVALUATES = """
 import sys
 from pathlib import Path
-from tests.comparison_runs import sentences, write_evaluation
+from tests.support.comparison_runs import sentences, write_evaluation
 words = sys.argv[1:]
 said = {option: words[words.index(option) + 1] for option in ("--checkpoint", "--split", "--output")}
 write_evaluation(Path(said["--output"]), sentences(5), sentences(5), said["--checkpoint"], split=said["--split"])
