@@ -40,7 +40,7 @@ class Plan(Section):
         min_length=1,
         description="by name a strategy, as on the command line, or the keys that an arm sets; `plain`: as it is",
     )
-    split: Literal["test", "validation"] | None = Field(None, description="evaluated; else test or validation")
+    split: Literal["test", "validation"] | None = Field(None, description="evaluated; else test, then validation")
     cluster: str | None = Field(None, description="the column, such as speaker, that intervals are drawn by")
 
     @field_validator("arms", mode="before")
