@@ -46,7 +46,9 @@ class Plan(Section):
     @field_validator("arms", mode="before")
     @classmethod
     def arms_set_keys(cls, arms: Any) -> Any:
-        return {str(name): arm_of_plan(str(name), own) for name, own in arms.items()} if isinstance(arms, dict) else arms
+        if not isinstance(arms, dict):
+            return arms
+        return {str(name): arm_of_plan(str(name), own) for name, own in arms.items()}
 
     def beside(self, folder: Path) -> Self:
         """The plan with its files' paths made from its own folder."""
