@@ -30,12 +30,12 @@ def main(arguments: list[str]) -> int:
         output, price = options.output, options.price_per_hour
         print_comparison(write_comparison(folders, output, arguments, options.split, options.cluster, price), output)
         return 0
-    from trainer.comparison.planning import plan_of_strategies, read_plan
+    from trainer.comparison.planning import Plan, plan_of_strategies, read_plan
 
     overrides = [*options.given, *(word for word in options.strategies or () if "=" in word)]
     strategies = [word for word in options.strategies or () if "=" not in word]
     plan = (
-        read_plan(options.plan)
+        read_plan(options.plan, Plan)
         if options.plan is not None
         else plan_of_strategies(options.config, strategies, options.split, options.cluster)
     )

@@ -12,7 +12,7 @@ from .markdown import comparison_markdown
 from .page import comparison_page
 from .planning import Plan, check_plan, common_rate
 from .reading import read_arms
-from .running import Stopped, run_plan
+from .running import SplitEvaluation, Stopped, launcher_words, run_arms
 from .tables import against_baseline, verdict
 
 
@@ -79,7 +79,8 @@ def run_and_write(
     if remark is not None:
         print(f"note: {remark}", file=sys.stderr)
     try:
-        missing = run_plan(arms, output, launcher)
+        start = [sys.executable] if launcher is None else launcher_words(launcher)
+        missing = run_arms(arms, output, SplitEvaluation(), start=start)
     except Stopped:
         print("stopped; the same command goes on where it stood", file=sys.stderr)
         return 130

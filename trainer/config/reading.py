@@ -4,12 +4,10 @@ import difflib
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
-from pydantic import ValidationError
-
-from data.config import ONE_SOURCE, SEVERAL_SOURCES
+from pydantic import BaseModel, ValidationError
 
 from .reference import inner_model
 from .run import RunConfig
@@ -145,12 +143,28 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
     Raises:
         ConfigError: if the file cannot be read, a key is unknown, a value has the wrong type or fields disagree.
     """
-    values = apply_overrides(read_yaml(Path(path)), overrides)
+    return validated(RunConfig, apply_overrides(read_yaml(Path(path)), overrides), str(path))
+
+
+Model = TypeVar("Model", bound=BaseModel)
+MOST_TOLD = 10  # mistakes at a time: a file of another kind has nothing but mistakes
+
+
+def validated(model: type[Model], values: dict[str, Any], named: str) -> Model:
+    """Nested values as a model, such as a run's config, a noise suite or a plan.
+
+    Args:
+        named: what the values are called in messages, such as the path of their file.
+
+    Raises:
+        ConfigError: with up to ten mistakes at once.
+    """
     try:
-        return RunConfig.model_validate(values)
+        return model.model_validate(values)
     except ValidationError as error:
-        problems = [describe(problem) for problem in error.errors()]
-        raise ConfigError(f"{path}: " + "; ".join(dict.fromkeys(problems))) from None
+        problems = list(dict.fromkeys(describe(problem, model) for problem in error.errors()))
+        more = f"; and {len(problems) - MOST_TOLD} more" if len(problems) > MOST_TOLD else ""
+        raise ConfigError(f"{named}: " + "; ".join(problems[:MOST_TOLD]) + more) from None
 
 
 SHAPES = {  # what pydantic calls by Python's names
@@ -161,15 +175,13 @@ SHAPES = {  # what pydantic calls by Python's names
 }
 
 
-def describe(problem: Any) -> str:
+def describe(problem: Any, model: type[BaseModel]) -> str:
     """One of pydantic's findings in a line: the key's path, its value, what would be right."""
-    types = (ONE_SOURCE, SEVERAL_SOURCES)
-    location = [
-        str(part) for part in problem["loc"] if part not in types and not str(part).startswith(("tuple[", "function-"))
-    ]
+    # Tags of unions hold a space, which no key does.
+    location = [str(part) for part in problem["loc"] if not re.match(r"tuple\[|function-|.* ", str(part))]
     path = ".".join(location)
     if problem["type"] == "extra_forbidden":
-        known = fields_at(location[:-1])
+        known = fields_at(model, location[:-1])
         match = difflib.get_close_matches(location[-1], known, n=1, cutoff=0.5)
         right = f"did you mean {match[0]!r}?" if match else f"known here: {', '.join(known)}"
         return f"unknown key {path}; {right}"
@@ -185,9 +197,8 @@ def describe(problem: Any) -> str:
     return f"{path} is {problem['input']!r}: {message[0].lower()}{message[1:]}"
 
 
-def fields_at(location: list[str]) -> list[str]:
-    """The keys that a config has at a path."""
-    model: Any = RunConfig
+def fields_at(model: Any, location: list[str]) -> list[str]:
+    """The keys that a model has at a path."""
     for part in location:
         if not part.isdigit():  # which of several sources
             model = inner_model(model.model_fields[part].annotation)

@@ -1,25 +1,22 @@
 """The suite's own config: what is mixed with what, how loud, how it is decoded; checked before any model is opened."""
 
-import difflib
 import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Discriminator, Field, Tag, ValidationError, field_validator, model_validator
+from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
 from data.augmentation.config import NoiseSourceConfig
 from data.config import Section, SourceConfig
 
 from ..config.evaluation import EvaluationConfig
-from ..config.reading import ConfigError, apply_overrides, describe, read_yaml
-from ..config.reference import inner_model
+from ..config.reading import apply_overrides, read_yaml, validated
 from .conditions import Condition, NoiseType, conditions_of
 
 SYNTHETIC = "synthetic"
-RECORDED, MADE = "recordings", "made"  # which of noise's types is meant; in no key's path
+RECORDED, MADE = "recorded noise", "made noise"  # which of noise's types is meant; in no key's path
 LOUDEST, FAINTEST = -60.0, 60.0  # decibels; beyond them nothing is left of the one or the other
-MOST_TOLD = 3  # mistakes at a time: a run's config in a suite's place has nothing but mistakes
 DECODING = ("batch_size", "max_new_tokens", "beams", "normalizer", "cluster", "columns")
 NoiseOrigin = Annotated[
     Annotated[NoiseSourceConfig, Tag(RECORDED)] | Annotated[Literal["synthetic"], Tag(MADE)],
@@ -127,22 +124,4 @@ def load_suite(path: str | Path, overrides: Sequence[str] = ()) -> NoiseSuiteCon
 
 def suite_of(values: dict[str, Any], named: str = "the suite") -> NoiseSuiteConfig:
     """The suite that nested values describe; mistakes are told as of ``named``."""
-    try:
-        return NoiseSuiteConfig.model_validate(values)
-    except ValidationError as error:
-        problems = list(dict.fromkeys(told(problem) for problem in error.errors()))
-        more = f"; and {len(problems) - MOST_TOLD} more" if len(problems) > MOST_TOLD else ""
-        raise ConfigError(f"{named}: " + "; ".join(problems[:MOST_TOLD]) + more) from None
-
-
-def told(problem: Any) -> str:
-    """One of pydantic's findings in a line."""
-    location = tuple(part for part in problem["loc"] if part not in (RECORDED, MADE))
-    if problem["type"] != "extra_forbidden":
-        return describe({**problem, "loc": location})
-    model: Any = NoiseSuiteConfig
-    for part in location[:-1]:
-        model = inner_model(model.model_fields[part].annotation)
-    match = difflib.get_close_matches(str(location[-1]), model.model_fields, n=1, cutoff=0.5)
-    right = f"did you mean {match[0]!r}?" if match else f"known here: {', '.join(model.model_fields)}"
-    return f"unknown key {'.'.join(map(str, location))}; {right}"
+    return validated(NoiseSuiteConfig, values, named)
