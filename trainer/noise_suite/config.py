@@ -27,7 +27,7 @@ NoiseOrigin = Annotated[
 class NonSpeechConfig(Section):
     """Clips of noise without speech, in which every word is invented."""
 
-    clips: int = Field(100, gt=0)
+    clips: int = Field(100, gt=0, description="how many clips")
     seconds: float = Field(10.0, ge=0.1, le=30, description="of each clip")
 
 
@@ -53,11 +53,13 @@ class NoiseSuiteConfig(Section):
     attention_utterances: int = Field(
         32, ge=0, description="so many mixtures' attention is looked at, of checkpoints with two attentions; 0: none"
     )
-    seed: int = Field(0, ge=0)
-    batch_size: int | None = Field(None, gt=0)
-    max_new_tokens: int | None = Field(None, gt=0, lt=448)
-    beams: int | None = Field(None, gt=0, le=64)
-    normalizer: Literal["auto", "english", "basic", "none"] | None = None
+    seed: int = Field(0, ge=0, description="of the mixtures")
+    batch_size: int | None = Field(None, gt=0, description="utterances decoded together")
+    max_new_tokens: int | None = Field(None, gt=0, lt=448, description="longest transcript, in tokens")
+    beams: int | None = Field(None, gt=0, le=64, description="1: greedy decoding; more: beam search")
+    normalizer: Literal["auto", "english", "basic", "none"] | None = Field(
+        None, description="applied to reference and transcript before counting"
+    )
     language: str | None = Field(None, description="ISO 639-1 code of the speech; else that of the source or the run")
     cluster: str | None = Field(None, description="the column, such as speaker, whose values are drawn for intervals")
     columns: tuple[str, ...] | None = Field(None, description="columns that predictions carry")

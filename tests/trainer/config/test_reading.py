@@ -5,9 +5,13 @@ from typing import Any
 
 import pytest
 import yaml
+from pydantic import BaseModel
 
 from tests import ROOT
 from trainer.config.reading import ConfigError, apply_overrides, dump_config, load_config, merge, read_yaml
+from trainer.config.reference import reference, sections
+from trainer.config.run import RunConfig
+from trainer.noise_suite.config import NoiseSuiteConfig
 
 MINIMAL: dict[str, Any] = {
     "output_dir": "runs/here",
@@ -319,22 +323,14 @@ def test_dumped_config_loads_to_the_same(minimal: Path, tmp_path: Path) -> None:
     assert again.data.validation.name == "ą"
 
 
-def test_every_key_is_described() -> None:
-    from trainer.config.reference import sections
-    from trainer.config.run import RunConfig
-
-    models = dict(sections(RunConfig))
-    bare = [
-        f"{path}.{key}"
-        for path, model in models.items()
-        for key, at in model.model_fields.items()
-        if not at.description
-    ]
+@pytest.mark.parametrize("config", [RunConfig, NoiseSuiteConfig])
+def test_every_key_is_described(config: type[BaseModel]) -> None:
+    models = dict(sections(config))
+    keys = [(path, key, field) for path, model in models.items() for key, field in model.model_fields.items()]
+    bare = [f"{path}.{key}" for path, key, field in keys if not field.description]
     assert not bare
 
 
 def test_the_reference_page_is_up_to_date() -> None:
-    from trainer.config.reference import reference
-
     page = ROOT / "docs" / "config.md"
     assert page.read_text(encoding="utf-8") == reference(), "python -m trainer.config.reference > docs/config.md"
