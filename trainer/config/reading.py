@@ -51,7 +51,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 
 def _layers(path: Path, children: tuple[Path, ...]) -> dict[str, Any]:
-    """The same with ``engines``; ``children`` are the files that extend this one."""
+    """The same with the ``engines`` of all layers; ``children`` are the files that extend this one."""
     if path.resolve() in children:
         raise ConfigError(f"{path} extends itself")
     if not path.exists() and (values := _with_engine(path, children)) is not None:
@@ -68,6 +68,9 @@ def _layers(path: Path, children: tuple[Path, ...]) -> dict[str, Any]:
         raise ConfigError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
     if not isinstance(values, dict):
         raise ConfigError(f"{path} must hold keys and values, not {type(values).__name__}")
+    engines = values.get("engines", {})
+    if not isinstance(engines, dict) or not all(isinstance(own, dict) for own in engines.values()):
+        raise ConfigError(f"{path}: engines must hold names, each with keys and values; did you mean engine?")
     parent = values.pop("extends", None)
     if parent is None:
         return values
@@ -83,9 +86,7 @@ def _with_engine(path: Path, children: tuple[Path, ...]) -> dict[str, Any] | Non
     known: list[str] = []
     for base, engine in _bases(path):
         values = _layers(base, children) if base.exists() else {}
-        engines = values.pop("engines", None) or {}
-        if not isinstance(engines, dict) or not all(isinstance(own, dict) for own in engines.values()):
-            raise ConfigError(f"{base}: engines must hold names, each with keys and values")
+        engines = values.pop("engines", {})
         if engine in engines:
             folder = {"output_dir": f"{values['output_dir']}_{engine}"} if "output_dir" in values else {}
             return merge(values | folder, engines[engine])
