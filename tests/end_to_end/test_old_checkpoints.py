@@ -102,6 +102,24 @@ def test_it_is_resumed_to_the_end_it_would_have_had(name: str, folder: Path, exp
     assert losses == pytest.approx(expected[name]["losses"], rel=1e-5)
 
 
+def test_its_best_is_put_aside_where_the_config_measures_otherwise(folder: Path) -> None:
+    resumed = run(launch.train.main, "--config", "lora.yaml", "--resume", "evaluation.max_new_tokens=6")
+    assert resumed.code == 0, resumed
+    assert json.loads((folder / f"runs/lora/best_step_{HALF:08d}/best_evaluation.json").read_text())["step"] == HALF
+    measured = json.loads((folder / "runs/lora/best/best_evaluation.json").read_text())["measured"]
+    assert measured["evaluation.max_new_tokens"] == 6
+
+
+def test_its_manifest_tells_damage(folder: Path) -> None:
+    weights = folder / "runs/lora/checkpoints" / f"step_{HALF:08d}" / "model.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(content)
+    refused = run(launch.train.main, "--config", "lora.yaml", "--resume")
+    assert refused.code == 2, refused
+    assert "model.safetensors" in refused.complaint
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", RUNS)
 def test_its_checkpoints_are_exported(name: str, folder: Path, expected: dict[str, Any]) -> None:
