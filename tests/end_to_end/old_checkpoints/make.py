@@ -22,7 +22,7 @@ import torch
 import yaml
 from transformers import WhisperConfig, WhisperForConditionalGeneration
 
-from data.byte_tokenizer import build_byte_processor, generation_config_for
+from modeling.byte_processor import build_byte_processor, generation_config_for
 
 from .recordings import write_recordings
 
