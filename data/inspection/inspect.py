@@ -1,18 +1,13 @@
-"""A corpus inspected by several processes or machines, told as a table and written as a page."""
+"""A corpus inspected by several processes or machines; the page and the table of it are made elsewhere."""
 
-import datetime
 import functools
 from dataclasses import dataclass
 
-from .. import storage
 from ..corpora.shapes import Job, plan_jobs
 from ..jobs import run_all
-from ..preparation.inspection_page import write_inspection_page
-from ..preparation.inspection_table import print_inspection
 from ..preparation.report import Progress
 from ..preparation.settings import CorpusSettings
 from .facts import InspectionSettings
-from .findings import problems, would_fail
 from .labels import open_labels
 from .tally import Inspection, inspect_records
 
@@ -48,27 +43,3 @@ def inspect_corpus(
             whole.merge(job.inspection)
             progress.add(job.rows)
     return whole
-
-
-def check_page(page: str) -> None:
-    """See that a page can be written there, before hours of looking at clips.
-
-    Raises:
-        StorageError: if it cannot.
-    """
-    if not storage.exists(page):
-        storage.write_bytes(page, b"")
-        storage.remove(page)
-
-
-def write_page(inspection: Inspection, address: str, page: str) -> None:
-    """The page of an inspection made today, at any address."""
-    write_inspection_page(inspection, address, page, datetime.datetime.now(datetime.UTC).date())
-
-
-def tell_inspection(inspection: Inspection, address: str, page: str) -> int:
-    """Print the table, write the page (any address), and return 1 if training would fail on something, else 0."""
-    print_inspection(inspection, address)
-    write_page(inspection, address, page)
-    print(f"the same as a page, with plots: {page}")
-    return int(would_fail(problems(inspection)))

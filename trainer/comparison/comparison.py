@@ -7,10 +7,7 @@ import numpy as np
 
 from ..config.reading import ConfigError
 from ..evaluation.intervals import Counts, Interval, percentiles, rates, resampled_sums
-from .breakdowns import Breakdown, breakdowns
-from .differences import Difference, config_differences
-from .reading import Arm
-from .significance import (
+from ..evaluation.significance import (
     LEVEL,
     MOST_ENUMERATED,
     bootstrap_p,
@@ -23,6 +20,9 @@ from .significance import (
     randomisation_p,
     sums_by_unit,
 )
+from .breakdowns import Breakdown, breakdowns
+from .differences import Difference, config_differences
+from .reading import Arm
 
 UTTERANCES = "utterances"
 FEW_UNITS = 20  # below it percentile intervals are too narrow

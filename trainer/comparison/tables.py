@@ -1,13 +1,22 @@
 """A comparison in words and in rows of text, the same for the page and for Markdown."""
 
-from data.preparation.inspection_table import FigureTable
-
 from ..evaluation.intervals import Interval
+from ..evaluation.significance import LEVEL, MOST_ENUMERATED, RESAMPLES, draws_for
+from ..pages.formats import (
+    NONE,
+    bracketed,
+    compared_probability,
+    duration,
+    listed,
+    percent,
+    probability,
+    short_number,
+    signed,
+)
+from ..pages.tables import FigureTable
 from .comparison import FEW_UNITS, UTTERANCES, Comparison, Pair, Result
 from .differences import shown
-from .figures import NONE, bracketed, duration, listed, percent, probability, short_number, signed, spaced
 from .reading import Arm
-from .significance import LEVEL, MOST_ENUMERATED, RESAMPLES, draws_for
 
 NOT_DISTINGUISHABLE = "not distinguishable at 5 %"
 FEW_SEGMENTS = 50  # below it MAPSSWE's normal distribution is a rough guess
@@ -54,21 +63,21 @@ def against_baseline(comparison: Comparison) -> list[str]:
         where = f"{points} {'below' if difference < 0 else 'above'} {baseline}"
         if difference == 0:
             where = f"as many errors as {baseline}"
-        told.append(f"{result.arm.name}: {where}{bracketed(interval, 2, True)}, {judgement(comparison, pair)}")
+        told.append(f"{result.arm.name}: {where}{bracketed(interval, 2, signed)}, {judgement(comparison, pair)}")
     return told
 
 
 def judgement(comparison: Comparison, pair: Pair) -> str:
     """The verdict on a pair and, where there is no difference, what it rests on."""
     if pair.differs:
-        return f"p {spaced(pair.p_adjusted)}"
+        return f"p {compared_probability(pair.p_adjusted)}"
     if not pair.can_differ:
         count = f"{comparison.unit_count} {plural(comparison.units)}"
         return f"{NOT_DISTINGUISHABLE}: {count} are too few to find any difference"
     if pair.p_randomisation < LEVEL:
-        alone = f"p {spaced(pair.p_randomisation)} for this pair alone"
+        alone = f"p {compared_probability(pair.p_randomisation)} for this pair alone"
         return f"{NOT_DISTINGUISHABLE}: {alone}, {probability(pair.p_adjusted)} as one of {len(comparison.pairs)} pairs"
-    return f"{NOT_DISTINGUISHABLE}, p {spaced(pair.p_adjusted)}"
+    return f"{NOT_DISTINGUISHABLE}, p {compared_probability(pair.p_adjusted)}"
 
 
 def turned(pair: Pair, first: int) -> tuple[float, Interval | None]:
@@ -193,7 +202,7 @@ def pair_table(comparison: Comparison) -> FigureTable:
         (
             comparison.results[pair.first].arm.name,
             comparison.results[pair.second].arm.name,
-            signed(pair.difference) + bracketed(pair.interval, 2, True),
+            signed(pair.difference) + bracketed(pair.interval, 2, signed),
             probability(pair.p_bootstrap),
             probability(pair.p_matched_pairs),
             probability(pair.p_randomisation),

@@ -3,23 +3,13 @@
 from collections.abc import Callable
 from typing import Any
 
-from data.preparation.inspection_table import FigureTable
 from data.terminal_table import print_table
 
-from ..comparison.markdown import plain, table_lines
+from ..pages.formats import NONE, bracketed, decimal, percent, signed
+from ..pages.tables import FigureTable, plain, table_lines
 from .conditions import DESCRIBED, NON_SPEECH
 
 MOST_NAMED = 20  # recordings in a remark; all are in noise_suite.json
-
-Interval = list[float] | tuple[float, float] | None
-
-
-def percent(value: float) -> str:
-    return f"{100 * value:.1f}"
-
-
-def bracketed(interval: Interval, times: float = 100.0, digits: int = 1) -> str:
-    return "" if interval is None else f" [{times * interval[0]:.{digits}f}, {times * interval[1]:.{digits}f}]"
 
 
 def label_of(figures: dict[str, Any]) -> str:
@@ -36,12 +26,15 @@ def spoken(result: dict[str, Any]) -> list[str]:
 
 def tables_of(result: dict[str, Any]) -> list[FigureTable]:
     """All tables; those without a row are left out."""
+    tables = [*rate_tables(result), difference_table(result), invented_table(result), odds_table(result)]
+    return [table for table in tables if table.rows]
+
+
+def rate_tables(result: dict[str, Any]) -> list[FigureTable]:
+    """Word and character error rates by condition; none where nobody speaks."""
     tables = [
         rate_table(result, "Word error rate, %", "word_error_rate"),
         rate_table(result, "Character error rate, %", "character_error_rate"),
-        difference_table(result),
-        invented_table(result),
-        odds_table(result),
     ]
     return [table for table in tables if table.rows]
 
@@ -64,7 +57,7 @@ def by_condition(
 
 def rate_table(result: dict[str, Any], title: str, key: str) -> FigureTable:
     return by_condition(
-        result, title, lambda one: percent(one[key]) + bracketed(one[f"{key}_interval"]), result["checkpoints"]
+        result, title, lambda one: percent(one[key]) + bracketed(one[f"{key}_interval"], 1), result["checkpoints"]
     )
 
 
@@ -74,8 +67,8 @@ def difference_table(result: dict[str, Any]) -> FigureTable:
     def cell(figures: dict[str, Any]) -> str:
         difference = figures["difference"]
         if difference is None:
-            return "–"
-        return f"{100 * difference['value']:+.1f}{bracketed(difference['interval'])}"
+            return NONE
+        return signed(difference["value"], 1) + bracketed(difference["interval"], 1)
 
     return by_condition(result, f"Word error rate less that of {first}, points", cell, result["checkpoints"][1:])
 
@@ -91,8 +84,8 @@ def invented_table(result: dict[str, Any]) -> FigureTable:
         rows.append(
             (
                 checkpoint["name"],
-                f"{percent(figures['hallucination_rate'])}{bracketed(figures['hallucination_rate_interval'])}",
-                f"{figures['words_per_minute']:.1f}{bracketed(figures['words_per_minute_interval'], 1.0)}",
+                percent(figures["hallucination_rate"]) + bracketed(figures["hallucination_rate_interval"], 1),
+                decimal(figures["words_per_minute"]) + bracketed(figures["words_per_minute_interval"], 1, decimal),
                 f"{heard[0][0][:60]!r}, {heard[0][1]} times" if heard else "nothing",
             )
         )
@@ -111,10 +104,10 @@ def odds_table(result: dict[str, Any]) -> FigureTable:
         rows.append(
             (
                 checkpoint["name"],
-                f"{found['primary_odds']:.3f}",
-                f"{found['secondary_odds']:.3f}",
-                f"{found['odds_ratio']:.3f}{bracketed(found['odds_ratio_interval'], 1.0, 3)}",
-                f"{found['gate']:.3f}",
+                decimal(found["primary_odds"], 3),
+                decimal(found["secondary_odds"], 3),
+                decimal(found["odds_ratio"], 3) + bracketed(found["odds_ratio_interval"], 3, decimal),
+                decimal(found["gate"], 3),
                 percent(found["noise_dominated_frames"]),
             )
         )

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from trainer.command_line import CommandLine
 from trainer.config.reading import ConfigError
+from trainer.pages.page import chart_file
 
 from .growth import communication_section, growth_section
 from .inputs import FOLDER, Inputs, read_inputs
@@ -47,7 +48,7 @@ def write_report(inputs: Inputs, output: Path, command: str, date: datetime.date
         sections = sections_of(inputs)
         page = report_page(sections, command, date)
         markdown = report_markdown(sections, command, date, PICTURES)
-        pictures = {picture.name: picture.alone() for one in sections for picture in one.pictures}
+        pictures = {picture.name: chart_file(picture) for one in sections for picture in one.pictures}
     except (KeyError, TypeError, IndexError, AttributeError) as error:
         raise ConfigError(
             f"--results {inputs.folder} holds a file that its command did not write so "

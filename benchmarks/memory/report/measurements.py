@@ -4,12 +4,14 @@ the usual recipe, and each option's gain."""
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from data.preparation.inspection_table import FigureTable
 from trainer.memory.gpus import GIB
+from trainer.memory.table import gib
+from trainer.pages.charts import Chart, Series
+from trainer.pages.tables import FigureTable
 
-from ..report_drawing import Picture, Series
 from .inputs import Inputs, has_gpu, provenance
-from .sections import Section, absent, by_step, gib, model_name, shape_name, step_key, step_name
+from .pictures import against_each_other, picture, points
+from .sections import Section, absent, by_step, model_name, shape_name, step_key, step_name
 
 CHECK, MEASURED = "Predicted against torch.profiler, on CPUs", "Measured"
 SIDE_BY_SIDE, OPTIONS = "Side by side with the usual recipe", "Options, each with its gain"
@@ -43,10 +45,10 @@ def check_section(inputs: Inputs) -> Section:
     if done:
         worst = max(done, key=lambda cell: abs(cell["off_by"]))
         lines.append(f"The worst is {worst['name']}, off by {100 * worst['off_by']:+.2f} %.")
-        points = [(cell["profiled_bytes"] / MIB, cell["predicted"]["peak_bytes"] / MIB) for cell in done]
+        places = [(cell["profiled_bytes"] / MIB, cell["predicted"]["peak_bytes"] / MIB) for cell in done]
         title = "Predicted against profiled; dashed: equal"
-        series = [Series("a cell", points, 0, joined=False)]
-        pictures.append(Picture("check", title, series, "profiled, MiB", "predicted, MiB", (), (), True, True))
+        series = [Series("a cell", points(places), 0, is_joined=False)]
+        pictures.append(against_each_other("check", title, series, "profiled, MiB", "predicted, MiB"))
     return Section(CHECK, tuple(lines), tuple(pictures), (table,), tuple(provenance(found)))
 
 
@@ -140,27 +142,27 @@ def speed_table(cells: Sequence[Mapping[str, Any]]) -> FigureTable:
 
 def memory_pictures(
     name: str, cells: Sequence[Mapping[str, Any]], known: Mapping[Any, Mapping[str, Any]], on_gpu: bool
-) -> list[Picture]:
+) -> list[Chart]:
     """Of each step that was measured at several batch sizes: measured filled, predicted open."""
     pictures = []
     kind, of = ("device_used", "device_used_bytes") if on_gpu else ("resident", "")
     for number, group in enumerate(by_step(cell for cell in cells if cell["data"] == "synthetic").values()):
-        points = [
+        places = [
             (cell["batch_size"], cell["peak_bytes"][kind] / GIB) for cell in group if cell["peak_bytes"].get(kind)
         ]
-        if len(points) < 2:
+        if len(places) < 2:
             continue
         beside = [(cell["batch_size"], known.get((step_key(cell), cell["batch_size"]))) for cell in group]
         foreseen = [(batch, one[of] / GIB) for batch, one in beside if one is not None and of]
-        series = [Series("measured", points, 0)]
-        series += [Series("predicted", foreseen, 1, is_open=True)] if foreseen else []
+        series = [Series("measured", points(places), 0)]
+        series += [Series("predicted", points(foreseen), 1, is_open=True)] if foreseen else []
         title = f"{model_name(group[0])}: {step_name(group[0])}"
         place = f"{name.removesuffix('.json')}_memory_{number}"
-        pictures.append(Picture(place, title, series, "batch", f"{kind.replace('_', ' ')}, GiB"))
+        pictures.append(picture(place, title, series, "batch", f"{kind.replace('_', ' ')}, GiB"))
     return pictures
 
 
-def speed_pictures(name: str, cells: Sequence[Mapping[str, Any]]) -> list[Picture]:
+def speed_pictures(name: str, cells: Sequence[Mapping[str, Any]]) -> list[Chart]:
     """Utterances a second against batch; a curve for each step that was measured at several."""
     groups = [group for group in by_step(c for c in cells if c["data"] == "synthetic").values() if len(group) > 1]
     pictures = []
@@ -168,13 +170,13 @@ def speed_pictures(name: str, cells: Sequence[Mapping[str, Any]]) -> list[Pictur
         series = [
             Series(
                 f"{model_name(group[0])}, {step_name(group[0])}",
-                [(cell["batch_size"], cell["utterances_per_second"]) for cell in group],
+                points([(cell["batch_size"], cell["utterances_per_second"]) for cell in group]),
                 colour,
             )
             for colour, group in enumerate(groups[begin : begin + MOST_CURVES])
         ]
         place = f"{name.removesuffix('.json')}_speed_{begin // MOST_CURVES}"
-        pictures.append(Picture(place, "Speed against batch", series, "batch", "utterances a second"))
+        pictures.append(picture(place, "Speed against batch", series, "batch", "utterances a second"))
     return pictures
 
 

@@ -3,12 +3,14 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from data.preparation.inspection_table import FigureTable
 from trainer.memory.gpus import GIB, GPUS
+from trainer.memory.table import gib
+from trainer.pages.charts import Chart, Point, Series
+from trainer.pages.tables import FigureTable
 
-from ..report_drawing import Picture, Series
 from .inputs import Inputs, provenance
-from .sections import Section, absent, by_step, engine_name, gib, model_name, saver_name, shape_name, step_name
+from .pictures import picture, points
+from .sections import Section, absent, by_step, engine_name, model_name, saver_name, shape_name, step_name
 
 FITTING, MEMORY = "Which batch fits my GPU?", "Memory against batch, predicted"
 PUBLIC = "A public project's batches, predicted"
@@ -145,31 +147,29 @@ def memory_table(cells: Sequence[Mapping[str, Any]]) -> FigureTable:
     return FigureTable(f"Every cell{shape}", columns, rows, numbers=frozenset((3, 4, 5, 6)))
 
 
-def memory_pictures(cells: Sequence[Mapping[str, Any]]) -> tuple[Picture, ...]:
+def memory_pictures(cells: Sequence[Mapping[str, Any]]) -> tuple[Chart, ...]:
     """For each model its engines with everything trained, then its strategies in one process."""
+    levels = [(gpu.memory_bytes / GIB, gpu.name) for gpu in GPUS if gpu.name in LEVELS]
     pictures = []
     for model in PICTURED:
-        own = by_step(cell for cell in cells if model_name(cell) == model)
-        groups = list(own.values())
+        groups = list(by_step(cell for cell in cells if model_name(cell) == model).values())
         full = [group for group in groups if group[0]["strategy"] == "full" and not saver_name(group[0])]
         single = [group for group in groups if group[0]["processes"] == 1]
-        pictures.append(memory_picture(f"memory_{model}_engines", f"{model}, full, by engine", full, engine_name))
-        pictures.append(memory_picture(f"memory_{model}_strategies", f"{model}, one process", single, strategy_name))
-    return tuple(picture for picture in pictures if picture.series)
+        for kind, title, shown, named in (
+            ("engines", f"{model}, full, by engine", full, engine_name),
+            ("strategies", f"{model}, one process", single, strategy_name),
+        ):
+            series = [Series(named(group[0]), used(group), colour) for colour, group in enumerate(shown)]
+            if series:
+                name = f"memory_{model}_{kind}"
+                pictures.append(picture(name, title, series, "batch", "device used, GiB", levels=levels))
+    return tuple(pictures)
 
 
 def strategy_name(cell: Mapping[str, Any]) -> str:
     return step_name(cell).removesuffix(", one process")
 
 
-def memory_picture(name: str, title: str, groups: Sequence[Sequence[Mapping[str, Any]]], told: Any) -> Picture:
-    series = [
-        Series(
-            told(group[0]),
-            [(cell["batch_size"], cell["predicted"]["device_used_bytes"] / GIB) for cell in group],
-            colour,
-        )
-        for colour, group in enumerate(groups)
-    ]
-    levels = [(gpu.memory_bytes / GIB, gpu.name) for gpu in GPUS if gpu.name in LEVELS]
-    return Picture(name, title, series, "batch", "device used, GiB", levels)
+def used(group: Sequence[Mapping[str, Any]]) -> list[Point]:
+    """What of the device is used, against the batch."""
+    return points([(cell["batch_size"], cell["predicted"]["device_used_bytes"] / GIB) for cell in group])

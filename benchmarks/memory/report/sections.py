@@ -1,13 +1,11 @@
-"""What a section of the report is, whatever it is written as; names of cells, and how bytes are told."""
+"""What a section of the report is, whatever it is written as; and names of cells."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from data.preparation.inspection_table import FigureTable
-from trainer.memory.gpus import GIB
-
-from ..report_drawing import Picture
+from trainer.pages.charts import Chart
+from trainer.pages.tables import FigureTable
 
 OWN_KEYS = ("batch_size", "data")  # what may differ within a curve
 
@@ -25,7 +23,7 @@ class Section:
 
     title: str
     lines: tuple[str, ...] = ()
-    pictures: tuple[Picture, ...] = ()
+    pictures: tuple[Chart, ...] = ()
     tables: tuple[FigureTable, ...] = ()
     provenance: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
@@ -34,10 +32,6 @@ class Section:
 def absent(title: str, problem: str, command: str) -> Section:
     """A section whose input is not there."""
     return Section(title, missing=(f"{problem}. This makes it:", command))
-
-
-def gib(count: float | None) -> str:
-    return "" if count is None else f"{count / GIB:.2f}"
 
 
 def model_name(cell: Mapping[str, Any]) -> str:

@@ -3,15 +3,18 @@
 import re
 import unicodedata
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ..inspection.characters import JOINERS, character_name, code_point, oddity_of, script_of, visible
-from ..inspection.findings import Finding, percent, problems, would_fail
-from ..inspection.rows import judged_rows
-from ..inspection.tally import PARTS, Inspection
-from ..terminal_table import print_table
-from ..utterance import SAMPLING_RATE
+from data.inspection.characters import JOINERS, character_name, code_point, oddity_of, script_of, visible
+from data.inspection.findings import Finding, percent, problems, would_fail
+from data.inspection.rows import judged_rows
+from data.inspection.tally import PARTS, Inspection
+from data.preparation.report import duration
+from data.terminal_table import print_table
+from data.utterance import SAMPLING_RATE
+
+from .formats import NONE, counted
+from .tables import FigureTable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -20,31 +23,13 @@ MOST_ROWS = {"speaker": 20, "words": 40, "characters": 400}
 NOT_SAID = "not said"
 
 
-@dataclass(frozen=True)
-class FigureTable:
-    """Rows of text.
-
-    Attributes:
-        weights: for each row a number that a bar may show; none where there is nothing to compare.
-        numbers: columns that hold numbers, to be set to the right.
-        note: what is not among the rows.
-    """
-
-    title: str
-    columns: tuple[str, ...]
-    rows: Sequence[tuple[str, ...]]
-    weights: tuple[float, ...] = ()
-    numbers: frozenset[int] = frozenset()
-    note: str = ""
-
-
 def verdict(findings: Sequence[Finding]) -> str:
     """The whole in a sentence."""
     failing = sum(finding.severity == "fails" for finding in findings)
     looks = len(findings) - failing
-    look = f"{looks} thing{'s' * (looks != 1)} deserve{'s' * (looks == 1)} a look" if looks else "nothing is odd"
+    look = f"{counted(looks, 'thing')} deserve{'s' * (looks == 1)} a look" if looks else "nothing is odd"
     if would_fail(findings):
-        return f"{failing} thing{'s' * (failing != 1)} would fail in training; {look}."
+        return f"{counted(failing, 'thing')} would fail in training; {look}."
     return f"Nothing here would fail in training; {look}."
 
 
@@ -54,10 +39,10 @@ def headline(inspection: Inspection) -> list[tuple[str, str]]:
     middle = inspection.lengths.quantile(0.5)
     return [
         ("clips", f"{inspection.clips:,}"),
-        ("of audio", time_of(inspection.seconds)),
+        ("of audio", duration(inspection.seconds)),
         ("usable in training", f"{judged_rows(inspection).usable:,}"),
         ("speakers", f"{speakers:,}" if speakers else NOT_SAID),
-        ("median length", f"{middle:.1f} s" if middle is not None else "–"),
+        ("median length", f"{middle:.1f} s" if middle is not None else NONE),
         ("words", f"{inspection.word_count:,}"),
     ]
 
@@ -69,8 +54,8 @@ def figures(inspection: Inspection) -> list[tuple[str, str]]:
     clips, judged = inspection.clips, judged_rows(inspection)
     rows = [
         ("clips", f"{clips:,}"),
-        ("audio", time_of(inspection.seconds)),
-        ("usable in training", f"{judged.usable:,} clips, {time_of(judged.usable_seconds)}"),
+        ("audio", duration(inspection.seconds)),
+        ("usable in training", f"{judged.usable:,} clips, {duration(judged.usable_seconds)}"),
         ("broken", share_of(judged.broken, clips)),
         (
             "left out for their length",
@@ -87,7 +72,7 @@ def figures(inspection: Inspection) -> list[tuple[str, str]]:
     if inspection.samples:
         quiet = inspection.quiet_samples
         share = percent(quiet / inspection.samples)
-        rows.append(("before the first and after the last sound", f"{time_of(quiet / SAMPLING_RATE)} ({share})"))
+        rows.append(("before the first and after the last sound", f"{duration(quiet / SAMPLING_RATE)} ({share})"))
     if inspection.rates.total:
         low, middle, high = (inspection.rates.quantile(share) for share in (0.05, 0.5, 0.95))
         rows.append(("characters a second", f"median {middle:.1f}; nine tenths from {low:.1f} to {high:.1f}"))
@@ -114,7 +99,7 @@ def part_table(inspection: Inspection, part: str) -> FigureTable:
     ranked = sorted(clips.top(), key=lambda item: (-samples[item[0]], -item[1], item[0]))
     listed = ranked[: MOST_ROWS.get(part, 50)]
     rows = [
-        (visible(name, 60) or NOT_SAID, f"{count:,}", time_of(samples[name] / SAMPLING_RATE),
+        (visible(name, 60) or NOT_SAID, f"{count:,}", duration(samples[name] / SAMPLING_RATE),
          percent(samples[name] / inspection.samples if inspection.samples else 0.0))
         for name, count in listed
     ]  # fmt: skip
@@ -171,14 +156,7 @@ def names_said(inspection: Inspection, part: str) -> int:
 
 def share_of(count: int, clips: int) -> str:
     """``12 clips (0.3 %)``."""
-    return f"{count:,} clip{'s' * (count != 1)}" + (f" ({percent(count / clips)})" if count else "")
-
-
-def time_of(seconds: float) -> str:
-    """Hours where there is more than one, else minutes or seconds."""
-    if seconds >= 3600:
-        return f"{seconds / 3600:,.1f} h"
-    return f"{seconds / 60:.1f} min" if seconds >= 60 else f"{seconds:.1f} s"
+    return counted(count, "clip") + (f" ({percent(count / clips)})" if count else "")
 
 
 def public_address(address: str) -> str:
@@ -196,14 +174,12 @@ def print_inspection(inspection: Inspection, address: str, console: "Console | N
     console = console or Console(highlight=False)
     findings = problems(inspection)
     rows: list[tuple[str | Text, ...]] = list(figures(inspection))
-    for counted in tables(inspection):
-        if counted.title in ("words", "characters"):
-            named = ", ".join(
-                f"{row[0]} {row[-1 if counted.title == 'characters' else 1]}" for row in counted.rows[:12]
-            )
+    for table in tables(inspection):
+        if table.title in ("words", "characters"):
+            named = ", ".join(f"{row[0]} {row[-1 if table.title == 'characters' else 1]}" for row in table.rows[:12])
         else:
-            named = ", ".join(f"{row[0]} {row[2]}" for row in counted.rows[:6])
-        rows.append((f"{'most frequent ' * (counted.title in ('words', 'characters'))}{counted.title}", named))
+            named = ", ".join(f"{row[0]} {row[2]}" for row in table.rows[:6])
+        rows.append((f"{'most frequent ' * (table.title in ('words', 'characters'))}{table.title}", named))
     print_table((visible(public_address(address), 100), ""), rows, console=console)
     if findings:
         rows = []
