@@ -47,4 +47,4 @@ def compare_strategies(adaptation: Path, demo: RunConfig, overrides: Sequence[st
         config = load_config(adaptation, [*begun_from, f"output_dir={arm}", f"model.strategy={strategy}"])
         train(config)
         evaluate_checkpoint(config, str(arm / "final"), "test")
-    return write_comparison(arms, folder / "comparison", list(map(str, arms)), "test")
+    return write_comparison(arms, folder / "comparison", list(map(str, arms)), split="test")

@@ -79,6 +79,7 @@ class Pair:
 
     @property
     def differs(self) -> bool:
+        """Whether the test that decides tells the two apart."""
         return self.p_adjusted < LEVEL
 
 
@@ -109,9 +110,11 @@ class Comparison:
 
     @property
     def best(self) -> int:
+        """Index of the arm with the lowest word error rate."""
         return min(range(len(self.results)), key=lambda index: self.results[index].word_error_rate)
 
     def pair(self, first: int, second: int) -> Pair:
+        """The test of two arms, in either order."""
         return next(pair for pair in self.pairs if {pair.first, pair.second} == {first, second})
 
 
@@ -145,10 +148,11 @@ def compare(arms: Sequence[Arm], cluster: str | None = None) -> Comparison:
         result_of(
             arm,
             float(whole[index]),
-            percentiles(word_samples[:, index]) if has_interval else None,
-            percentiles(character_samples[:, index]) if has_interval else None,
             None if index == baseline else float(whole[baseline] - whole[index]),
-            any(pair.differs for pair in pairs if {pair.first, pair.second} == {index, baseline}),
+            intervals=(percentiles(word_samples[:, index]), percentiles(character_samples[:, index]))
+            if has_interval
+            else None,
+            is_sure=any(pair.differs for pair in pairs if {pair.first, pair.second} == {index, baseline}),
         )
         for index, arm in enumerate(arms)
     ]
@@ -187,42 +191,46 @@ def paired_tests(
         differences = samples[:, a] - samples[:, b]
         pairs.append(
             Pair(
-                a,
-                b,
-                float(whole[a] - whole[b]),
-                randomisation_interval(float(totals[number]), words, exchanged[:, number], exchanged[:, -1], divisor),
-                bootstrap_p(differences) if len(unit_errors) > 1 else 1.0,
-                matched_pairs_p(errors[:, a] - errors[:, b]),
-                p,
-                p_adjusted,
-                min(1.0, divisor * least),
+                first=a,
+                second=b,
+                difference=float(whole[a] - whole[b]),
+                interval=randomisation_interval(
+                    float(totals[number]), words, exchanged[:, number], exchanged[:, -1], divisor
+                ),
+                p_bootstrap=bootstrap_p(differences) if len(unit_errors) > 1 else 1.0,
+                p_matched_pairs=matched_pairs_p(errors[:, a] - errors[:, b]),
+                p_randomisation=p,
+                p_adjusted=p_adjusted,
+                least_p=min(1.0, divisor * least),
             )
         )
     return pairs
 
 
 def result_of(
-    arm: Arm,
-    rate: float,
-    interval: Interval | None,
-    character_interval: Interval | None,
-    saved: float | None,
-    is_sure: bool,
+    arm: Arm, rate: float, saved: float | None, *, intervals: tuple[Interval, Interval] | None, is_sure: bool
 ) -> Result:
+    """An arm's figures.
+
+    Args:
+        saved: word error rate below the baseline's; None for the baseline.
+        intervals: of the word and of the character error rate; None with a single unit.
+        is_sure: the saving can be told from none.
+    """
     words = max(sum(p.words for p in arm.predictions), 1)
     characters = max(sum(p.characters for p in arm.predictions), 1)
     spent = arm.summary.seconds if arm.summary else None
     return Result(
-        arm,
-        rate,
-        interval,
-        sum(p.character_errors for p in arm.predictions) / characters,
-        character_interval,
-        sum(p.substitutions for p in arm.predictions) / words,
-        sum(p.deletions for p in arm.predictions) / words,
-        sum(p.insertions for p in arm.predictions) / words,
-        saved,
-        spent / (100 * saved) if is_sure and spent is not None and saved is not None and saved > 0 else None,
+        arm=arm,
+        word_error_rate=rate,
+        interval=intervals[0] if intervals else None,
+        character_error_rate=sum(p.character_errors for p in arm.predictions) / characters,
+        character_interval=intervals[1] if intervals else None,
+        substitutions=sum(p.substitutions for p in arm.predictions) / words,
+        deletions=sum(p.deletions for p in arm.predictions) / words,
+        insertions=sum(p.insertions for p in arm.predictions) / words,
+        saved=saved,
+        seconds_per_point=spent / (100 * saved) if is_sure and spent is not None and saved and saved > 0 else None,
     )
 
 
@@ -238,6 +246,7 @@ def columns_of(arms: Sequence[Arm]) -> list[dict[str, str]]:
 
 
 def agreed_units(arms: Sequence[Arm]) -> str:
+    """What the evaluations resampled, if that is the same in all; else utterances."""
     named = {arm.evaluation.interval_units for arm in arms}
     return named.pop() if len(named) == 1 else UTTERANCES
 

@@ -6,6 +6,7 @@ from ..pages.formats import (
     NONE,
     bracketed,
     compared_probability,
+    counted,
     duration,
     listed,
     percent,
@@ -28,8 +29,8 @@ def named(result: Result) -> str:
 
 
 def title(comparison: Comparison) -> str:
-    number = len(comparison.results)
-    return f"{number} {'run' if number == 1 else 'runs'} on {comparison.split}"
+    """``3 runs on test``."""
+    return f"{counted(len(comparison.results), 'run')} on {comparison.split}"
 
 
 def verdict(comparison: Comparison) -> str:
@@ -124,6 +125,7 @@ def notes(comparison: Comparison) -> list[str]:
 
 
 def plural(units: str) -> str:
+    """What was resampled, in a sentence: ``utterances`` or ``values of speaker``."""
     return units if units == UTTERANCES else f"values of {units}"
 
 
@@ -193,6 +195,7 @@ def updates_of(arm: Arm) -> str:
 
 
 def dollars(seconds: float | None, price_per_hour: float) -> str:
+    """What so much time costs."""
     return NONE if seconds is None else f"{seconds / 3600 * price_per_hour:.2f}"
 
 

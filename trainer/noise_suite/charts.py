@@ -24,6 +24,7 @@ class Line:
 
 
 def kinds_of(result: dict[str, Any]) -> list[str]:
+    """The kinds of noise that were mixed in."""
     return list(result["checkpoints"][0]["types"])
 
 
@@ -43,10 +44,12 @@ def lines_of(result: dict[str, Any], kind: str, value: Callable[[dict[str, Any]]
 
 
 def word_error_rate(figures: dict[str, Any]) -> Any:
+    """A condition's rate and its interval."""
     return figures["word_error_rate"], figures["word_error_rate_interval"]
 
 
 def points_of_difference(figures: dict[str, Any]) -> Any:
+    """A condition's difference from the first checkpoint and its interval; None for the first."""
     difference = figures["difference"]
     return None if difference is None else (difference["value"], difference["interval"])
 

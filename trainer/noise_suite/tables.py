@@ -56,12 +56,14 @@ def by_condition(
 
 
 def rate_table(result: dict[str, Any], title: str, key: str) -> FigureTable:
+    """One kind of error rate by condition, with its intervals."""
     return by_condition(
         result, title, lambda one: percent(one[key]) + bracketed(one[f"{key}_interval"], 1), result["checkpoints"]
     )
 
 
 def difference_table(result: dict[str, Any]) -> FigureTable:
+    """Each further checkpoint's word error rate less the first's, by condition."""
     first = result["checkpoints"][0]["name"]
 
     def cell(figures: dict[str, Any]) -> str:
@@ -146,6 +148,7 @@ def measured_with(result: dict[str, Any]) -> str:
 
 
 def noises_of(result: dict[str, Any]) -> str:
+    """Where the noise comes from, and the number of its recordings."""
     noise = result["suite"]["noise"]
     if noise is None:
         return "none"
@@ -165,6 +168,7 @@ def markdown(result: dict[str, Any]) -> str:
 
 
 def print_tables(result: dict[str, Any]) -> None:
+    """The tables and remarks for the console."""
     from rich.console import Console
 
     console = Console(soft_wrap=True, highlight=False)

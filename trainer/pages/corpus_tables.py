@@ -108,16 +108,19 @@ def part_table(inspection: Inspection, part: str) -> FigureTable:
     note = f"and {len(ranked) - len(listed):,} more" if len(ranked) > len(listed) else ""
     title = {"channels": "channels"}.get(part, f"{part}s")
     weights = tuple(float(samples[name]) for name, _ in listed)
-    return FigureTable(title, (part, "clips", "audio", "share"), rows, weights, frozenset((1, 2, 3)), note)
+    return FigureTable(
+        title, (part, "clips", "audio", "share"), rows, weights=weights, numbers=frozenset((1, 2, 3)), note=note
+    )
 
 
 def word_table(inspection: Inspection) -> FigureTable:
+    """The most frequent words."""
     top = inspection.words.top(MOST_ROWS["words"])
     rows = [(visible(word, 40), f"{count:,}", percent(count / inspection.word_count)) for word, count in top]
     more = inspection.words.distinct - len(top)
     note = f"and {more:,} more" if more > 0 else ""
     weights = tuple(float(count) for _, count in top)
-    return FigureTable("words", ("word", "count", "share"), rows, weights, frozenset((1, 2)), note)
+    return FigureTable("words", ("word", "count", "share"), rows, weights=weights, numbers=frozenset((1, 2)), note=note)
 
 
 def character_table(inspection: Inspection) -> FigureTable:
@@ -135,7 +138,7 @@ def character_table(inspection: Inspection) -> FigureTable:
     ]  # fmt: skip
     columns = ("character", "code point", "name", "script", "count")
     weights = tuple(float(count) for _, count in listed)
-    return FigureTable("characters", columns, rows, weights, frozenset((4,)), note)
+    return FigureTable("characters", columns, rows, weights=weights, numbers=frozenset((4,)), note=note)
 
 
 def shown_character(character: str) -> str:

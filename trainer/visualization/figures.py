@@ -40,6 +40,7 @@ def tiles(maps: AttentionMaps) -> list[tuple[str, str]]:
 
 
 def odds(share: float) -> str:
+    """The odds of a share."""
     return decimal(share / (1 - share), 2) if share < 0.9995 else "beyond 1999"
 
 

@@ -112,6 +112,7 @@ def communication_section(inputs: Inputs) -> Section:
 
 
 def sent_table(rows: Sequence[Mapping[str, Any]]) -> FigureTable:
+    """Gigabytes by model, strategy and engine, a column for each number of GPUs."""
     gpus = list(rows[0]["gpus"])
     told = [
         (
@@ -128,6 +129,7 @@ def sent_table(rows: Sequence[Mapping[str, Any]]) -> FigureTable:
 
 
 def counted_table(cases: Sequence[Mapping[str, Any]]) -> FigureTable:
+    """Bytes that were counted between two processes beside the formula's."""
     told = []
     for case in cases:
         counted, computed = sum(case["counted"].values()), sum(case["computed"].values())
@@ -137,6 +139,7 @@ def counted_table(cases: Sequence[Mapping[str, Any]]) -> FigureTable:
 
 
 def communication_pictures(rows: Sequence[Mapping[str, Any]]) -> tuple[Chart, ...]:
+    """For each model what is sent against the number of GPUs, a line for each engine."""
     pictures = []
     charted = [row for row in rows if row["strategy"] == CHARTED_STRATEGY]
     for size in dict.fromkeys(row["size"] for row in charted):

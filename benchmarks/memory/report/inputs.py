@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from trainer.pages.formats import counted
+
 FOLDER = Path("benchmarks/results/memory")
 SIDE_BY_SIDE_CONFIG = "benchmarks/results/strategies/base.yaml"
 
@@ -83,8 +85,7 @@ def provenance(content: Mapping[str, Any]) -> list[str]:
     if "cores" in machine:
         hardware += f", {machine['cores']} cores"
     if "threads" in machine:
-        threads = machine["threads"]
-        hardware += f", {threads} thread{'s' * (threads != 1)} a process"
+        hardware += f", {counted(machine['threads'], 'thread')} a process"
     versions = ", ".join(f"{name} {version}" for name, version in (machine.get("versions") or {}).items())
     python = f"Python {machine['python']}" if "python" in machine else ""
     lines = [", ".join(filter(None, (hardware, python, versions))) + f"; {machine.get('date', 'date unknown')}"]

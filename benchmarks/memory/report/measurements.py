@@ -97,6 +97,7 @@ def measured_section(name: str, content: Mapping[str, Any], known: Mapping[Any, 
 def memory_table(
     cells: Sequence[Mapping[str, Any]], known: Mapping[Any, Mapping[str, Any]], on_gpu: bool
 ) -> FigureTable:
+    """Peaks of every cell, on a GPU with the prediction beside what was measured."""
     rows = []
     for cell in cells:
         shown = (model_name(cell), step_name(cell), cell["precision"], shape_name(cell), cell["data"])
@@ -120,6 +121,7 @@ def memory_table(
 
 
 def speed_table(cells: Sequence[Mapping[str, Any]]) -> FigureTable:
+    """Times and rates of the cells that were measured."""
     rows = [
         (
             model_name(cell),

@@ -40,10 +40,10 @@ def picture(
     return Chart(
         title,
         series,
-        x_axis,
-        y_axis,
-        x_title,
-        y_title,
+        x=x_axis,
+        y=y_axis,
+        x_title=x_title,
+        y_title=y_title,
         x_text=(lambda number: categories[round(number)]) if categories else plain_number,
         x_at=range(len(categories)),
         levels=[Level(value, text) for value, text in levels],
@@ -56,7 +56,17 @@ def against_each_other(name: str, title: str, series: Sequence[Series], x_title:
     """A chart with one axis for both directions, and a dashed line where x and y are equal."""
     both = [value for one in series for point in one.points for value in (point.x, point.y)]
     axis = axis_over(both, from_zero=True, log_from=WIDE_RANGE)
-    return Chart(title, series, axis, axis, x_title, y_title, has_diagonal=True, height=HEIGHT, name=name)
+    return Chart(
+        title,
+        series,
+        x=axis,
+        y=axis,
+        x_title=x_title,
+        y_title=y_title,
+        has_diagonal=True,
+        height=HEIGHT,
+        name=name,
+    )
 
 
 def points(places: Sequence[tuple[float, float]]) -> list[Point]:

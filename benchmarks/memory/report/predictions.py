@@ -58,10 +58,12 @@ def public_lines(cells: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
 
 
 def cell_name(cell: Mapping[str, Any]) -> str:
+    """``whisper-small, full, batch 8``."""
     return f"whisper-{model_name(cell)}, {cell['strategy'].replace('_', ' ')}, batch {cell['batch_size']}"
 
 
 def settings(remedy: Mapping[str, Any]) -> str:
+    """A remedy as overrides of the command line."""
     return " ".join(f"{key}={str(value).lower()}" for key, value in remedy["settings"].items())
 
 
@@ -103,6 +105,7 @@ def largest_tables(rows: Sequence[Mapping[str, Any]]) -> tuple[FigureTable, ...]
 
 
 def largest_table(engine: str, rows: Sequence[Mapping[str, Any]]) -> FigureTable:
+    """The largest batches of one engine."""
     gpus = list(dict.fromkeys(gpu for row in rows for gpu in row["largest_batch"]))
     told_rows = []
     for row in rows:
@@ -167,6 +170,7 @@ def memory_pictures(cells: Sequence[Mapping[str, Any]]) -> tuple[Chart, ...]:
 
 
 def strategy_name(cell: Mapping[str, Any]) -> str:
+    """What a cell trains, for the legend of a chart of one process."""
     return step_name(cell).removesuffix(", one process")
 
 

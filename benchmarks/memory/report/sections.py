@@ -64,6 +64,7 @@ def step_name(cell: Mapping[str, Any]) -> str:
 
 
 def shape_name(cell: Mapping[str, Any]) -> str:
+    """``30 s, 448 positions``."""
     return f"{cell['seconds']:g} s, {cell['tokens']} positions"
 
 
