@@ -168,7 +168,7 @@ def cost_table(comparison: Comparison, price_per_hour: float | None) -> FigureTa
             row += [
                 short_number(summary.parameters),
                 short_number(summary.trainable_parameters),
-                f"{summary.trainable_parameters / summary.parameters:.2%}".replace("%", " %"),
+                f"{percent(summary.trainable_parameters / summary.parameters, 2)} %",
                 updates_of(result.arm),
                 duration(summary.seconds),
                 f"{summary.utterances_per_second:.3g}",

@@ -158,7 +158,7 @@ class Chart:
 
     def x_ticks(self) -> list[tuple[float, str]]:
         """Places from the left, as shares of the width, with their values."""
-        return [(self.x.place(tick), self.x_text(tick)) for tick in self.x_at or self.x.ticks()]
+        return [(self.x.place(tick), self.x_text(tick)) for tick in self.x_at or self.x.ticks(6)]
 
     def y_ticks(self) -> list[tuple[float, str]]:
         """Places from the top, in pixels, with their values."""

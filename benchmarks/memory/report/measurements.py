@@ -7,6 +7,7 @@ from typing import Any
 from trainer.memory.gpus import GIB
 from trainer.memory.table import gib
 from trainer.pages.charts import Chart, Series
+from trainer.pages.formats import percent
 from trainer.pages.tables import FigureTable
 
 from .inputs import Inputs, has_gpu, provenance
@@ -81,8 +82,8 @@ def measured_section(name: str, content: Mapping[str, Any], known: Mapping[Any, 
         allocated = max(abs(one["peak_bytes"] / peak - 1) for peak, _, one in off)
         used = max((abs(one["device_used_bytes"] / peak - 1) for _, peak, one in off if peak), default=0.0)
         lines.append(
-            f"Predicted beside measured in {len(off)} cells: tensors at most {100 * allocated:.1f} % off, device used "
-            f"{100 * used:.1f} %."
+            f"Predicted beside measured in {len(off)} cells: tensors at most {percent(allocated)} % off, device used "
+            f"{percent(used)} %."
         )
     elif not on_gpu:
         lines.append("On a CPU: resident memory, the libraries' half a GiB among it, which is not predicted.")
@@ -132,8 +133,8 @@ def speed_table(cells: Sequence[Mapping[str, Any]]) -> FigureTable:
             f"{cell['utterances_per_second']:,.2f}",
             f"{cell['audio_seconds_per_second']:,.1f}",
             f"{cell['target_tokens_per_second']:,.0f}",
-            "" if cell["utilisation"] is None else f"{100 * cell['utilisation']:.1f} %",
-            f"{100 * cell['data_wait_share']:.2f} %",
+            "" if cell["utilisation"] is None else f"{percent(cell['utilisation'])} %",
+            f"{percent(cell['data_wait_share'], 2)} %",
         )
         for cell in cells
     ]
