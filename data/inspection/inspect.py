@@ -1,4 +1,4 @@
-"""A corpus inspected by several processes or machines; the page and the table of it are made elsewhere."""
+"""Inspects a corpus on several processes or machines. Pages and tables are made by trainer/pages."""
 
 import functools
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from .tally import Inspection, inspect_records
 
 @dataclass(frozen=True)
 class InspectedJob:
-    """What was found in a job's rows."""
+    """The result of one job."""
 
     rows: int
     inspection: Inspection
@@ -28,7 +28,7 @@ def inspect_job(job: Job, settings: InspectionSettings) -> InspectedJob:
 def inspect_corpus(
     corpus: CorpusSettings, settings: InspectionSettings, workers: int = 0, cluster: str | None = None
 ) -> Inspection:
-    """Every clip of a corpus decoded and looked at; nothing is written.
+    """Decode and examine every clip of a corpus; nothing is written.
 
     Raises:
         DataError: if the corpus cannot be read at all.

@@ -27,29 +27,29 @@ def by_rate(comparison: Comparison) -> list[int]:
 
 
 def ticks(axis: Axis, most: int = 5) -> list[tuple[float, str]]:
-    """Places on an axis of rates, with the rates."""
+    """(place, text) of the ticks of an axis of rates."""
     return [(axis.place(tick), share(tick)) for tick in axis.ticks(most)]
 
 
 def rates_axis(comparison: Comparison) -> Axis:
-    """Holds every rate and its interval."""
+    """An axis that holds all rates and intervals."""
     return axis_over([bound for one in comparison.results for bound in one.interval or (one.word_error_rate,)])
 
 
 def error_kinds_axis(comparison: Comparison) -> Axis:
-    """From zero to the highest rate."""
+    """An axis from zero to the highest rate."""
     return Axis(0.0, 1.02 * max(result.word_error_rate for result in comparison.results) or 1.0)
 
 
 def breakdown_axis(breakdown: Breakdown) -> Axis:
-    """From zero to the highest rate, and as much of the intervals as does not flatten the rest."""
+    """An axis from zero to the highest rate; very long intervals are cut off."""
     highest = max(rate for group in breakdown.groups for rate in group.rates)
     ends = [interval[1] for group in breakdown.groups for interval in group.intervals if interval]
     return Axis(0.0, 1.05 * max([highest, *(min(end, 1.6 * highest) for end in ends)]) or 1.0)
 
 
 def seconds_at(metrics: Sequence[dict[str, Any]]) -> dict[int, float]:
-    """Training time reached at each logged step, from the seconds a step that each train line tells."""
+    """Training time in seconds at each logged step, summed from the seconds per step of the train lines."""
     passed, before, found = 0.0, 0, {}
     for row in metrics:
         pace = row.get("seconds_per_step")
@@ -61,7 +61,7 @@ def seconds_at(metrics: Sequence[dict[str, Any]]) -> dict[int, float]:
 
 
 def points_of(metrics: Sequence[dict[str, Any]], kind: str, key: str) -> list[tuple[float, float]]:
-    """Steps and values of the lines of a kind that have the key."""
+    """(step, value) of all metric lines of a kind that have the key."""
     return [
         (float(row["step"]), float(row[key]))
         for row in metrics
@@ -70,7 +70,7 @@ def points_of(metrics: Sequence[dict[str, Any]], kind: str, key: str) -> list[tu
 
 
 def thinned(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
-    """At most so many points, each the mean of as many neighbours."""
+    """At most :data:`MOST_POINTS` points; each is the mean of equally many neighbours."""
     size = -(-len(points) // MOST_POINTS)
     parts = [points[begin : begin + size] for begin in range(0, len(points), max(size, 1))]
     return [(part[-1][0], sum(y for _, y in part) / len(part)) for part in parts]
@@ -137,7 +137,7 @@ def cost_charts(comparison: Comparison) -> list[Chart]:
 
 
 def scatter(comparison: Comparison, costs: Mapping[int, float], title: str) -> Chart | None:
-    """Runs by their colours and shapes alone, which the legend names: beside the markers names would cover others."""
+    """Word error rate against a cost. Runs are named in the legend: names beside the markers would overlap."""
     costs = {index: cost for index, cost in costs.items() if cost > 0}
     if not costs:
         return None

@@ -1,4 +1,4 @@
-"""The figures of a comparison, computed once from the arms' predictions; how they look is not known here."""
+"""Computes the figures of a comparison from the arms' predictions. Knows nothing of their presentation."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -30,7 +30,7 @@ FEW_UNITS = 20  # below it percentile intervals are too narrow
 
 @dataclass(frozen=True)
 class Result:
-    """An arm's figures; rates are fractions, shares those of the words spoken.
+    """An arm's figures. Rates are fractions; kinds of errors are fractions of the words spoken.
 
     Attributes:
         saved: word error rate (as a fraction) below the baseline's; None for the baseline itself.
@@ -52,7 +52,7 @@ class Result:
 
 @dataclass(frozen=True)
 class Pair:
-    """Two arms by their index; the difference is first minus second, so below 0 the first is better.
+    """Two arms by index. The difference is first minus second: below 0, the first is better.
 
     Attributes:
         interval: the differences that the randomisation test does not reject, at its level after Holm's correction: 0
@@ -74,7 +74,7 @@ class Pair:
 
     @property
     def can_differ(self) -> bool:
-        """Whether there are units enough to find any difference."""
+        """Whether there are enough units to find any difference."""
         return self.least_p < LEVEL
 
     @property
@@ -174,7 +174,7 @@ def compare(arms: Sequence[Arm], cluster: str | None = None) -> Comparison:
 def paired_tests(
     unit_errors: Counts, unit_words: Counts, errors: Counts, samples: np.ndarray, whole: np.ndarray
 ) -> list[Pair]:
-    """Every pair of arms tested on the same units, the same exchanges and the same resamples."""
+    """Tests of every pair of arms, all with the same units, exchanges and resamples."""
     places = [(a, b) for a in range(len(whole)) for b in range(a + 1, len(whole))]
     if not places:
         return []
@@ -235,12 +235,12 @@ def result_of(
 
 
 def columns_of(arms: Sequence[Arm]) -> list[dict[str, str]]:
-    """What is known of each utterance, in order, from whichever arm was evaluated with the column."""
+    """The columns of each utterance, in order, merged over the arms that have them."""
     merged: list[dict[str, str]] = [{} for _ in arms[0].predictions]
     for arm in arms:
         for known, prediction in zip(merged, arm.predictions, strict=True):
             for key, value in prediction.columns.items():
-                if value:  # a missing value is written as no text
+                if value:  # a missing value is stored as an empty string
                     known.setdefault(key, value)
     return merged
 
@@ -252,7 +252,7 @@ def agreed_units(arms: Sequence[Arm]) -> str:
 
 
 def unit_indices(arms: Sequence[Arm], columns: list[dict[str, str]], name: str, is_asked: bool) -> np.ndarray:
-    """The unit of each utterance; where its column is empty, one of its own."""
+    """The index of each utterance's unit; an utterance without a value in the column is a unit of its own."""
     if name == UTTERANCES:
         return np.arange(len(columns))
     known = sorted({key for arm in arms for prediction in arm.predictions for key in prediction.columns})

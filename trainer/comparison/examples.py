@@ -11,14 +11,14 @@ MOST_SETBACKS = 4
 
 @dataclass(frozen=True)
 class Example:
-    """An utterance by its place, and how far apart the arms are on it, in errors."""
+    """An utterance by its index, and by how many errors the arms differ on it."""
 
     place: int
     spread: int
 
 
 def widest(comparison: Comparison) -> list[Example]:
-    """Where the arms are furthest apart, counting no utterance for more errors than it has words."""
+    """Utterances where the arms differ most; errors beyond an utterance's number of words do not count."""
     predictions = [arm.predictions for arm in comparison.arms]
     found = []
     for place, row in enumerate(zip(*predictions, strict=True)):
@@ -29,7 +29,7 @@ def widest(comparison: Comparison) -> list[Example]:
 
 
 def setbacks(comparison: Comparison, already: Sequence[Example]) -> list[Example]:
-    """Where the arm with the lowest word error rate does worst against the baseline."""
+    """Utterances where the arm with the lowest word error rate has most more errors than the baseline."""
     if comparison.best == comparison.baseline:
         return []
     best, baseline = (comparison.arms[index].predictions for index in (comparison.best, comparison.baseline))

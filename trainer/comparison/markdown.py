@@ -1,4 +1,4 @@
-"""A comparison as Markdown tables, to be pasted where a page cannot go."""
+"""A comparison as Markdown, for places where a page cannot be shown."""
 
 import datetime
 from collections.abc import Mapping
@@ -26,7 +26,7 @@ def comparison_markdown(
     price_per_hour: float | None = None,
     missing: Mapping[str, str] | None = None,
 ) -> str:
-    """The same figures as the page's, without pictures and examples."""
+    """The page's figures without charts and examples."""
     tables = [error_table(comparison)]
     if comparison.pairs:
         tables.append(pair_table(comparison))

@@ -1,4 +1,4 @@
-"""A comparison in words and in rows of text, the same for the page and for Markdown."""
+"""Sentences and tables of a comparison, shared by the page and the Markdown."""
 
 from ..evaluation.intervals import Interval
 from ..evaluation.significance import LEVEL, MOST_ENUMERATED, RESAMPLES, draws_for
@@ -24,7 +24,7 @@ FEW_SEGMENTS = 50  # below it MAPSSWE's normal distribution is a rough guess
 
 
 def named(result: Result) -> str:
-    """The arm's name, with its state where that is not the usual one."""
+    """The arm's name, with its state if the run is unfinished."""
     return result.arm.name if result.arm.is_finished else f"{result.arm.name} ({result.arm.state})"
 
 
@@ -34,7 +34,7 @@ def title(comparison: Comparison) -> str:
 
 
 def verdict(comparison: Comparison) -> str:
-    """The whole in a sentence or two."""
+    """The result of the comparison in one or two sentences."""
     best = comparison.results[comparison.best]
     rate = f"{percent(best.word_error_rate)} %{bracketed(best.interval, 1)}"
     if not comparison.pairs:
@@ -69,7 +69,7 @@ def against_baseline(comparison: Comparison) -> list[str]:
 
 
 def judgement(comparison: Comparison, pair: Pair) -> str:
-    """The verdict on a pair and, where there is no difference, what it rests on."""
+    """The verdict on a pair; if no difference was found, also why."""
     if pair.differs:
         return f"p {compared_probability(pair.p_adjusted)}"
     if not pair.can_differ:
@@ -89,7 +89,7 @@ def turned(pair: Pair, first: int) -> tuple[float, Interval | None]:
 
 
 def notes(comparison: Comparison) -> list[str]:
-    """What a reader should know before believing the figures."""
+    """Caveats that a reader should know before trusting the figures."""
     arms = comparison.arms
     found = [f"{arm.name} is {arm.state}; its figures are those so far." for arm in arms if not arm.is_finished]
     if comparison.unit_count < FEW_UNITS:
@@ -156,7 +156,7 @@ def error_table(comparison: Comparison) -> FigureTable:
 
 
 def cost_table(comparison: Comparison, price_per_hour: float | None) -> FigureTable:
-    """What each arm took."""
+    """Parameters, time and memory of each arm."""
     rows = []
     for result in comparison.results:
         summary = result.arm.summary
@@ -188,7 +188,7 @@ def cost_table(comparison: Comparison, price_per_hour: float | None) -> FigureTa
 
 
 def updates_of(arm: Arm) -> str:
-    """Updates made, and of which of them the evaluated weights are."""
+    """The number of updates, and the step of the evaluated weights if it is not the last."""
     assert arm.summary is not None
     made, step = arm.summary.steps, arm.evaluated_step
     return f"{made:,}" if step in (None, made) else f"{step:,} of {made:,}"

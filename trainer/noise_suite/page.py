@@ -38,7 +38,7 @@ MEANINGS = (
 
 
 def suite_page(result: dict[str, Any]) -> str:
-    """noise_suite.html, of what noise_suite.json holds."""
+    """The content of noise_suite.html, made from noise_suite.json."""
     return rendered(
         "trainer/noise_suite/page.html.j2",
         date=result["date"][:10],

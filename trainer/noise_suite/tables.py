@@ -1,4 +1,4 @@
-"""The suite's figures as tables: for the console, for Markdown and for the page, the same in all."""
+"""The suite's figures as tables, shared by the console, the Markdown and the page."""
 
 from collections.abc import Callable
 from typing import Any
@@ -76,7 +76,7 @@ def difference_table(result: dict[str, Any]) -> FigureTable:
 
 
 def invented_table(result: dict[str, Any]) -> FigureTable:
-    """Words heard where nobody speaks."""
+    """Words that each checkpoint hears in noise without speech."""
     rows = []
     for checkpoint in result["checkpoints"]:
         figures = checkpoint["conditions"].get(NON_SPEECH)
@@ -96,7 +96,7 @@ def invented_table(result: dict[str, Any]) -> FigureTable:
 
 
 def odds_table(result: dict[str, Any]) -> FigureTable:
-    """Where the attentions look."""
+    """How much each attention looks at noise; a row for each checkpoint with two attentions."""
     rows, condition = [], ""
     for checkpoint in result["checkpoints"]:
         found = checkpoint["attention_odds"]
@@ -118,7 +118,7 @@ def odds_table(result: dict[str, Any]) -> FigureTable:
 
 
 def remarks_of(result: dict[str, Any]) -> list[str]:
-    """What must be read beside the figures."""
+    """Warnings that belong with the figures."""
     remarks = [*result["warnings"], *unreadable_noises(result)]
     remarks += [f"{one['name']} {warning}" for one in result["checkpoints"] for warning in one["warnings"]]
     for checkpoint in result["checkpoints"]:
@@ -131,7 +131,7 @@ def remarks_of(result: dict[str, Any]) -> list[str]:
 
 
 def unreadable_noises(result: dict[str, Any]) -> list[str]:
-    """A remark on the recordings of noise that were passed over, if there are any."""
+    """A remark on recordings of noise that could not be used; empty if there are none."""
     names = [one["id"] for one in result["noises_unreadable"]]
     more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
     many = f"{len(names)} recordings of noise" if len(names) > 1 else "1 recording of noise"
@@ -139,7 +139,7 @@ def unreadable_noises(result: dict[str, Any]) -> list[str]:
 
 
 def measured_with(result: dict[str, Any]) -> str:
-    """A line about how the figures came to be."""
+    """One line on how the figures were made: data, engine, hardware, versions, date."""
     versions = ", ".join(f"{name} {version}" for name, version in result["versions"].items())
     return (
         f"{result['speech']}; noises: {noises_of(result)}; 95 % intervals by a bootstrap over "
@@ -157,7 +157,7 @@ def noises_of(result: dict[str, Any]) -> str:
 
 
 def markdown(result: dict[str, Any]) -> str:
-    """noise_suite.md."""
+    """The content of noise_suite.md."""
     lines = ["# Noise suite", ""]
     lines += [f"- **{plain(one['name'])}**: {plain(one['path'])}" for one in result["checkpoints"]]
     for table in tables_of(result):

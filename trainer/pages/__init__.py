@@ -1,1 +1,1 @@
-"""Pages of one HTML file each, with their charts, tables and numbers; every report of the project is made with it."""
+"""The kit for pages: every report of the project is one HTML file made with these templates, charts and formats."""

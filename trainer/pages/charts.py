@@ -27,21 +27,21 @@ LETTER = 6.4  # pixels of an average letter in its legend
 
 @dataclass(frozen=True)
 class Axis:
-    """From ``low`` to ``high``, even or logarithmic, with ticks at round values. One from high to low is turned."""
+    """An axis from ``low`` to ``high``, linear or logarithmic. It runs backwards if ``low`` is the larger one."""
 
     low: float
     high: float
     is_log: bool = False
 
     def place(self, value: float) -> float:
-        """Where a value stands, 0 to 1; what lies beyond an end stands at it."""
+        """The position of a value, from 0 to 1; values beyond an end are moved to it."""
         low, high = self.low, self.high
         if self.is_log:
             low, high, value = math.log(low), math.log(high), math.log(max(value, low))
         return min(max((value - low) / (high - low), 0.0), 1.0)
 
     def ticks(self, most: int = 5) -> list[float]:
-        """About ``most`` round values."""
+        """About ``most`` round values for ticks."""
         if self.is_log:
             powers = range(math.floor(math.log10(self.low)), math.ceil(math.log10(self.high)) + 1)
             for digits in ((1, 2, 5), (1, 3), (1,)):
@@ -72,7 +72,7 @@ def axis_over(values: Sequence[float], from_zero: bool = False, log_from: float 
 
 
 def run_class(colour: int) -> str:
-    """The class that gives a run its colour; numbers below 0 are for what is no run."""
+    """The CSS class of a run's colour; grey for numbers below 0."""
     return f"run{colour % COLOURS}" if colour >= 0 else "plain"
 
 
@@ -83,10 +83,10 @@ def shape(colour: int) -> str:
 
 @dataclass(frozen=True)
 class Point:
-    """A marker.
+    """A point of a series.
 
     Attributes:
-        told: what it says when pointed at; empty for the point's values.
+        told: the tooltip; if empty, the point's values.
         interval: of ``y``, drawn as an upright line.
     """
 
@@ -133,8 +133,8 @@ class Chart:
     """Series over two axes.
 
     Attributes:
-        x_text, y_text: write a value of the axis, for ticks and for what markers say.
-        x_at: where ticks stand along x; at round values if empty.
+        x_text, y_text: write a value of the axis, for ticks and tooltips.
+        x_at: values of the ticks along x; round values if empty.
         levels: those beyond the axis are left out.
         has_diagonal: draw the line from the lower left to the upper right.
         note: a sentence below the chart.
@@ -173,19 +173,19 @@ class Chart:
         return [level for level in self.levels if self.y.low <= level.value <= self.y.high]
 
     def line(self, series: Series) -> str:
-        """A series' points in thousandths of the chart, which stretches them."""
+        """The points of a series for a polyline, in thousandths of width and height."""
         return " ".join(
             f"{1000 * self.x.place(point.x):.1f},{1000 * (1 - self.y.place(point.y)):.1f}" for point in series.points
         )
 
     def told(self, series: Series, point: Point) -> str:
-        """What a marker says when pointed at."""
+        """The tooltip of a point."""
         if point.told:
             return point.told
         return f"{series.name}, {self.x_text(point.x)} {self.x_title}: {self.y_text(point.y)} {self.y_title}".rstrip()
 
     def legend_places(self, width: float) -> list[tuple[Series, float, int]]:
-        """Each series with its place and row in the file's legend; nothing for a single series."""
+        """(series, x, row) of the legend of a chart file; empty for a single series."""
         x, row, found = 10.0, 0, []
         for one in self.series if len(self.series) > 1 else ():
             length = 22 + LETTER * len(one.name)
@@ -217,6 +217,6 @@ class Bars:
         return max((count for _, count in self.bars), default=0) or 1
 
     def sided_marks(self) -> list[tuple[float, str, bool]]:
-        """The marks, and whether each one's name stands left of it: two turn away from each other."""
+        """The marks, and whether each name stands left of its line, so that two names do not overlap."""
         turn = [0.2, 0.85] if len(self.marks) == 2 else [0.6] * len(self.marks)
         return [(place, name, place > limit) for (place, name), limit in zip(self.marks, turn, strict=True)]

@@ -19,7 +19,7 @@ Marks = Sequence[tuple[float, str]]  # values where something begins, such as a 
 
 
 def check_page(page: str) -> None:
-    """See that a page can be written there, before hours of looking at clips.
+    """Check that the page can be written before hours are spent on the inspection.
 
     Raises:
         StorageError: if it cannot.

@@ -1,4 +1,4 @@
-"""An inspection's figures as rows of text, the same for the terminal and the page, and their print in a terminal."""
+"""The figures of an inspection as text, shared by the terminal and the page, and how they are printed."""
 
 import re
 import unicodedata
@@ -24,7 +24,7 @@ NOT_SAID = "not said"
 
 
 def verdict(findings: Sequence[Finding]) -> str:
-    """The whole in a sentence."""
+    """The result of the inspection in one sentence."""
     failing = sum(finding.severity == "fails" for finding in findings)
     looks = len(findings) - failing
     look = f"{counted(looks, 'thing')} deserve{'s' * (looks == 1)} a look" if looks else "nothing is odd"
@@ -34,7 +34,7 @@ def verdict(findings: Sequence[Finding]) -> str:
 
 
 def headline(inspection: Inspection) -> list[tuple[str, str]]:
-    """The few figures that come first: what is counted, and the count."""
+    """The most important figures: name and value."""
     speakers = names_said(inspection, "speaker")
     middle = inspection.lengths.quantile(0.5)
     return [
@@ -124,7 +124,7 @@ def word_table(inspection: Inspection) -> FigureTable:
 
 
 def character_table(inspection: Inspection) -> FigureTable:
-    """Characters by count; of a large alphabet the most frequent and the rarest, which are the suspicious ones."""
+    """Characters by count; of a large alphabet only the most frequent and the rarest, which are suspicious."""
     ranked = sorted(inspection.characters.items(), key=lambda item: (-item[1], item[0]))
     most = MOST_ROWS["characters"]
     listed = ranked if len(ranked) <= most else ranked[: most // 2] + ranked[-most // 2 :]
@@ -142,7 +142,7 @@ def character_table(inspection: Inspection) -> FigureTable:
 
 
 def shown_character(character: str) -> str:
-    """A character as it can be seen beside others: marks on a circle, spaces and what has no width by name."""
+    """A character in visible form: combining marks on a circle; spaces and zero-width characters by code point."""
     if character == " ":
         return "␣"
     if unicodedata.combining(character):
@@ -163,14 +163,14 @@ def share_of(count: int, clips: int) -> str:
 
 
 def public_address(address: str) -> str:
-    """An address without a password or a signature in it, fit to be passed on."""
+    """An address without passwords and signatures, safe to show."""
     if "://" not in address:
         return address
     return re.sub(r"://[^/@]*@", "://", address.split("?", 1)[0])
 
 
 def print_inspection(inspection: Inspection, address: str, console: "Console | None" = None) -> None:
-    """Print figures, findings and the tables that fit a screen; what a transcript holds steers no terminal."""
+    """Print figures, findings and short tables. Control characters of transcripts are made visible."""
     from rich.console import Console
     from rich.text import Text
 
@@ -195,7 +195,7 @@ def print_inspection(inspection: Inspection, address: str, console: "Console | N
 
 
 def first_example(finding: Finding) -> str:
-    """The worst clip in a line."""
+    """The first example of a finding in one line."""
     if not finding.examples:
         return ""
     shown = finding.examples[0]

@@ -1,4 +1,4 @@
-"""Rates, points, times and counts as text: each kind of number is written the same on every page."""
+"""Numbers as text: each kind of number is written the same way on every page."""
 
 from collections.abc import Callable, Sequence
 
@@ -8,23 +8,23 @@ Bounds = Sequence[float]  # the lower and the upper bound of an interval
 
 
 def minus(text: str) -> str:
-    """A number with the sign that is as wide as a plus."""
+    """The text of a number with a true minus sign."""
     return text.replace("-", "−")
 
 
 def percent(rate: float, digits: int = 1) -> str:
-    """A rate in percent, without the sign: 0.1234 is ``12.3``."""
+    """A rate in percent without the percent sign: 0.1234 is ``12.3``."""
     return minus(f"{100 * rate:.{digits}f}")
 
 
 def signed(rate: float, digits: int = 2) -> str:
-    """A difference of rates in points, with its sign; what rounds to zero has none."""
+    """A difference of rates in percentage points with its sign; zero has none."""
     text = minus(f"{100 * rate:+.{digits}f}").replace("inf", "∞")
     return text if text.strip("+−0.") else text[1:]
 
 
 def decimal(value: float, digits: int = 1) -> str:
-    """A number as it is."""
+    """A number with a fixed count of digits after the point."""
     return minus(f"{value:.{digits}f}")
 
 
@@ -39,7 +39,7 @@ def share(value: float) -> str:
 
 
 def plain_number(value: float) -> str:
-    """With as many digits as the reader of a chart wants."""
+    """A number with three significant digits, or as an integer from 100 on: for charts."""
     return minus(f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}")
 
 
@@ -59,13 +59,13 @@ def probability(value: float | None) -> str:
 
 
 def compared_probability(value: float) -> str:
-    """A p-value to stand behind ``p``: ``= 0.012`` or ``< 0.001``."""
+    """A p-value with its relation: ``= 0.012`` or ``< 0.001``."""
     text = probability(value)
     return text if text.startswith("<") else f"= {text}"
 
 
 def duration(seconds: float) -> str:
-    """Of training or decoding: ``5.0 s``, ``90 s``, ``12 min`` or ``2.3 h``."""
+    """A time of training or decoding: ``5.0 s``, ``90 s``, ``12 min`` or ``2.3 h``."""
     if seconds < 120:
         return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s"
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

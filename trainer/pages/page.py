@@ -1,6 +1,6 @@
 """Fills templates: a page is one HTML file that requests nothing, with its style and script inside.
 
-Text that comes from outside is escaped by the environment, and characters that cannot be seen are shown by their code.
+The environment escapes all text and makes invisible characters visible.
 Templates of the kit lie in ``templates/``; those of a page lie beside its Python and are named by their path.
 """
 
@@ -29,12 +29,12 @@ def rendered(template: str, **values: Any) -> str:
 
 
 def chart_file(chart: charts.Chart) -> str:
-    """A chart as an SVG file that stands alone, light and dark as the page is."""
+    """A chart as the content of an SVG file with its own style, light and dark."""
     return rendered("chart.svg.j2", chart=chart, width=charts.ALONE_WIDTH)
 
 
 def source(name: str) -> Markup:
-    """A style or script as it is in its file, named as templates are."""
+    """The unchanged text of a style or script file, named as templates are."""
     assert environment.loader is not None
     return Markup(environment.loader.get_source(environment, name)[0])
 
@@ -45,14 +45,14 @@ def short(text: str, longest: int = 160) -> str:
 
 
 def harmless(value: Any) -> Any:
-    """What a template puts out: text shows the characters that cannot be seen; markup stays as it is."""
+    """Applied to every value of a template: makes invisible characters of text visible, leaves markup as it is."""
     if isinstance(value, str) and not isinstance(value, Markup):
         return visible(value, len(value))
     return value
 
 
 def has_long_word(text: str) -> bool:
-    """Whether a column's head must be broken."""
+    """Whether a column's head has a word that must be broken."""
     return max(map(len, text.split()), default=0) > LONGEST_WORD
 
 

@@ -1,4 +1,4 @@
-"""A table of text: the same rows for the terminal, for Markdown and for a page."""
+"""A table of text that the terminal, Markdown and pages share."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,12 +10,12 @@ SPECIAL = str.maketrans({character: f"\\{character}" for character in "\\`*_[]<>
 
 @dataclass(frozen=True)
 class FigureTable:
-    """Rows of text.
+    """A table whose cells are text.
 
     Attributes:
-        weights: for each row a number that a bar may show; none where there is nothing to compare.
-        numbers: columns that hold numbers, to be set to the right.
-        note: what is not among the rows.
+        weights: a number for each row, which a page shows as a bar; may be empty.
+        numbers: indices of columns that are aligned to the right.
+        note: a remark on rows that were left out.
     """
 
     title: str
@@ -35,5 +35,5 @@ def table_lines(table: FigureTable) -> list[str]:
 
 
 def plain(text: str) -> str:
-    """Text that Markdown takes as it is."""
+    """Text with Markdown's special characters escaped."""
     return visible(text, 800).translate(SPECIAL)

@@ -11,14 +11,14 @@ BEYOND_WORTH_TELLING = 0.05  # share of the attention after the recording's end
 
 
 def kinds(maps: AttentionMaps) -> list[tuple[str, np.ndarray]]:
-    """The attentions by the names that the page gives them."""
+    """The attentions with the names that the page uses."""
     if maps.secondary is None:
         return [("attention", maps.primary)]
     return [("primary", maps.primary), ("secondary", maps.secondary)]
 
 
 def tiles(maps: AttentionMaps) -> list[tuple[str, str]]:
-    """What stands large: what it is, and its value."""
+    """The figures at the top: name and value."""
     mean = np.exp(np.log(np.maximum(maps.probabilities, 1e-9)).mean())
     found = [
         ("language", maps.language),
@@ -79,7 +79,7 @@ def token_table(excerpt: Excerpt, maps: AttentionMaps) -> FigureTable:
 
 
 def told(excerpt: Excerpt, maps: AttentionMaps, number: int) -> str:
-    """A token in a line."""
+    """The line that the page shows for a token."""
     parts = [
         f"Token {number + 1} of {len(maps.tokens)}, {maps.tokens[number]}",
         f"peak at {decimal(excerpt.begin + maps.peaks[number], 2)} s",

@@ -25,7 +25,7 @@ from .figures import definitions, notes, tiles, token_table, told
 def attention_page(
     excerpt: Excerpt, maps: AttentionMaps, pictures: dict[str, bytes], command: str, date: datetime.date
 ) -> str:
-    """The page.
+    """The content of attention.html.
 
     Args:
         pictures: PNG files: ``features`` without axes, ``overview``, ``layers``.
@@ -57,7 +57,7 @@ def attention_page(
 
 
 def data_address(content: bytes, kind: str) -> Markup:
-    """A file as an address that holds it."""
+    """A data: address with the file's content."""
     return Markup(f"data:{kind};base64,{base64.b64encode(content).decode()}")
 
 
@@ -69,7 +69,7 @@ def wave(audio: np.ndarray) -> bytes:
 
 
 def script_data(excerpt: Excerpt, maps: AttentionMaps) -> dict[str, Any]:
-    """What the script needs; weights as bytes that hold square roots, by token, layer and frame."""
+    """The data of the page's script. Weights are stored as bytes [token, layer, frame] that hold square roots."""
     found: dict[str, Any] = {
         "frames": maps.shown_frames,
         "frame": FRAME_SECONDS,
@@ -92,7 +92,7 @@ def script_data(excerpt: Excerpt, maps: AttentionMaps) -> dict[str, Any]:
 
 
 def quantized(weights: np.ndarray) -> tuple[str, list[float]]:
-    """[layers, L, S] to base64 of bytes [L, layers, S], and what 255 stands for in each token."""
+    """Weights [layers, L, S] as base64 of bytes [L, layers, S], and the weight that 255 stands for, by token."""
     by_token = weights.transpose(1, 0, 2)
     most = np.maximum(by_token.max(axis=(1, 2)), 1e-9)
     levels = np.round(255 * np.sqrt(by_token / most[:, None, None])).astype(np.uint8)
@@ -100,5 +100,5 @@ def quantized(weights: np.ndarray) -> tuple[str, list[float]]:
 
 
 def rounded(values: np.ndarray) -> list[float]:
-    """To seven places, and never nothing: they are divided by."""
+    """Rounded to seven places and at least 1e-7, because the script divides by them."""
     return [max(round(float(value), 7), 1e-7) for value in values]

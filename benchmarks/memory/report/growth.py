@@ -64,7 +64,7 @@ def resident(cell: Mapping[str, Any]) -> float:
 
 
 def growth_pictures(key: str, title: str, cells: Sequence[Mapping[str, Any]]) -> list[Chart]:
-    """A step's seconds and resident memory against what grows."""
+    """Two charts: seconds per step and resident memory against what grows."""
 
     def place(cell: Mapping[str, Any]) -> float:
         name = model_name(cell)
@@ -107,7 +107,7 @@ def communication_section(inputs: Inputs) -> Section:
         "Gigabytes that each GPU sends at an optimizer step, by formula; gradients in float32 under DDP, bf16 under "
         "ZeRO. Overlap with computing and latencies are not in it; no network was measured.",
     )
-    origin = provenance({"command": inputs.command("communication")} | found)  # it does not tell its command itself
+    origin = provenance({"command": inputs.command("communication")} | found)  # its file does not hold the command
     return Section(COMMUNICATION, lines, communication_pictures(rows), tuple(tables), tuple(origin))
 
 
@@ -143,7 +143,7 @@ def communication_pictures(rows: Sequence[Mapping[str, Any]]) -> tuple[Chart, ..
     pictures = []
     charted = [row for row in rows if row["strategy"] == CHARTED_STRATEGY]
     for size in dict.fromkeys(row["size"] for row in charted):
-        curves: dict[tuple[tuple[float, float], ...], list[str]] = {}  # engines that send alike share one
+        curves: dict[tuple[tuple[float, float], ...], list[str]] = {}  # engines that send the same share a curve
         for row in charted:
             if row["size"] == size:
                 places = tuple((float(gpus), one["bytes"] / 1e9) for gpus, one in row["gpus"].items())

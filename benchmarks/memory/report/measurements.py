@@ -17,13 +17,13 @@ from .sections import Section, absent, by_step, model_name, shape_name, step_key
 CHECK, MEASURED = "Predicted against torch.profiler, on CPUs", "Measured"
 SIDE_BY_SIDE, OPTIONS = "Side by side with the usual recipe", "Options, each with its gain"
 NO_GPU = "No GPU was measured: of a GPU there are predictions only. With one, this measures:"
-LIMIT = 0.05  # of the profiler's peak, that a prediction may be off
+LIMIT = 0.05  # largest error of a prediction, as a share of the profiler's peak
 MIB = 2**20
 MOST_CURVES = 8  # in a picture
 
 
 def check_section(inputs: Inputs) -> Section:
-    """Each cell's error, and a picture of all."""
+    """Each cell's prediction error, and a chart of all cells."""
     found = inputs.one("check")
     if found is None:
         return absent(CHECK, inputs.problems["check"], inputs.command("check"))
@@ -54,7 +54,7 @@ def check_section(inputs: Inputs) -> Section:
 
 
 def measured_sections(inputs: Inputs) -> list[Section]:
-    """One for each file of measurements, or that there is none; and whether any is of a GPU."""
+    """A section for each file of measurements; if none comes from a GPU, the first section says so."""
     files = inputs.files.get("measured", {})
     if not files:
         return [Section(MEASURED, missing=(NO_GPU, inputs.command("measured")))]
@@ -146,7 +146,7 @@ def speed_table(cells: Sequence[Mapping[str, Any]]) -> FigureTable:
 def memory_pictures(
     name: str, cells: Sequence[Mapping[str, Any]], known: Mapping[Any, Mapping[str, Any]], on_gpu: bool
 ) -> list[Chart]:
-    """Of each step that was measured at several batch sizes: measured filled, predicted open."""
+    """A chart for each step measured at several batch sizes: filled markers measured, open ones predicted."""
     pictures = []
     kind, of = ("device_used", "device_used_bytes") if on_gpu else ("resident", "")
     for number, group in enumerate(by_step(cell for cell in cells if cell["data"] == "synthetic").values()):
@@ -166,7 +166,7 @@ def memory_pictures(
 
 
 def speed_pictures(name: str, cells: Sequence[Mapping[str, Any]]) -> list[Chart]:
-    """Utterances a second against batch; a curve for each step that was measured at several."""
+    """Utterances per second against batch size; a curve for each step measured at several sizes."""
     groups = [group for group in by_step(c for c in cells if c["data"] == "synthetic").values() if len(group) > 1]
     pictures = []
     for begin in range(0, len(groups), MOST_CURVES):
@@ -184,7 +184,7 @@ def speed_pictures(name: str, cells: Sequence[Mapping[str, Any]]) -> list[Chart]
 
 
 def side_by_side_section(inputs: Inputs) -> Section:
-    """The peer's and the own figures, and both ratios."""
+    """The figures of the usual recipe and of this project, and their ratios."""
     found = inputs.one("side_by_side")
     if found is None:
         return absent(SIDE_BY_SIDE, inputs.problems["side_by_side"], inputs.command("side_by_side"))

@@ -30,7 +30,11 @@ def report_page(sections: Sequence[Section], command: str, date: datetime.date) 
 
 
 def report_markdown(sections: Sequence[Section], command: str, date: datetime.date, pictures: str) -> str:
-    """The same as Markdown; ``pictures``: the folder of the pictures, from the file's own."""
+    """The report as Markdown.
+
+    Args:
+        pictures: path of the pictures' folder, relative to the Markdown file.
+    """
     made = f"Made on {date.isoformat()} by `{command}`; as a page: [report.html](report.html)."
     lines = [f"# {TITLE}", "", ANSWERS, "", made]
     for one in sections:

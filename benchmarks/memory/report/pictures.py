@@ -70,5 +70,5 @@ def against_each_other(name: str, title: str, series: Sequence[Series], x_title:
 
 
 def points(places: Sequence[tuple[float, float]]) -> list[Point]:
-    """Points at places, which say their values when pointed at."""
+    """Points at (x, y) with their values as tooltips."""
     return [Point(x, y) for x, y in places]

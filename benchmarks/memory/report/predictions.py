@@ -25,7 +25,7 @@ LEVELS = ("A10 24GB", "A100 40GB", "A100 80GB")
 
 
 def prediction_sections(inputs: Inputs) -> list[Section]:
-    """All three, or that they are missing."""
+    """The three sections, or one that says that the predictions are missing."""
     found = inputs.one("predictions")
     if found is None:
         return [absent("Predicted memory", inputs.problems["predictions"], inputs.command("predictions"))]
@@ -45,7 +45,7 @@ def prediction_sections(inputs: Inputs) -> list[Section]:
 
 
 def public_lines(cells: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
-    """How many fit, and what the advice makes of the others."""
+    """How many cells fit, and with which settings the others would."""
     fitting = sum(cell["fits"] for cell in cells)
     lines = [
         "What a public project ran on a 40 GB card, each clip padded to 30 s, without gradient checkpointing: as its "
@@ -68,7 +68,7 @@ def settings(remedy: Mapping[str, Any]) -> str:
 
 
 def public_tables(found: Mapping[str, Any]) -> tuple[FigureTable, ...]:
-    """Each cell as it is, and what was tried of those that do not fit."""
+    """A table of all cells, and one of the settings tried for those that do not fit."""
     rows, advised = [], []
     for cell in found["public_project"]:
         predicted = cell["predicted"]
@@ -117,7 +117,7 @@ def largest_table(engine: str, rows: Sequence[Mapping[str, Any]]) -> FigureTable
 
 
 def engine_title(engine: str) -> str:
-    """An engine as :func:`engine_name` has it, in a reader's words."""
+    """The title of an engine's table, from its :func:`engine_name`."""
     if engine == "one process":
         return "One GPU"
     kind, _, rest = engine.partition(" ")
@@ -126,7 +126,7 @@ def engine_title(engine: str) -> str:
 
 
 def ordered(cells: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """By model, strategy and engine, whatever came first in the file."""
+    """The cells sorted by model, strategy and engine."""
 
     def place(cell: Mapping[str, Any]) -> tuple[Any, ...]:
         name = model_name(cell)
@@ -175,5 +175,5 @@ def strategy_name(cell: Mapping[str, Any]) -> str:
 
 
 def used(group: Sequence[Mapping[str, Any]]) -> list[Point]:
-    """What of the device is used, against the batch."""
+    """Points of device memory used, in GiB, against batch size."""
     return points([(cell["batch_size"], cell["predicted"]["device_used_bytes"] / GIB) for cell in group])

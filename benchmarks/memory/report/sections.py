@@ -1,4 +1,4 @@
-"""What a section of the report is, whatever it is written as; and names of cells."""
+"""A section of the report, independent of its output format, and the names of cells."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -30,12 +30,12 @@ class Section:
 
 
 def absent(title: str, problem: str, command: str) -> Section:
-    """A section whose input is not there."""
+    """A section whose input is missing."""
     return Section(title, missing=(f"{problem}. This makes it:", command))
 
 
 def model_name(cell: Mapping[str, Any]) -> str:
-    """``small``, with what is not usual about it."""
+    """``small``, or ``small, plain`` without the second attention."""
     name = str(cell["model"]).removeprefix("openai/whisper-")
     return name if cell.get("dual_attention", True) else f"{name}, plain"
 
@@ -50,7 +50,7 @@ def engine_name(cell: Mapping[str, Any]) -> str:
 
 
 def saver_name(cell: Mapping[str, Any]) -> str:
-    """Gradient checkpointing, as the strategy's appendix; nothing where there is none."""
+    """A suffix that names gradient checkpointing; empty without it."""
     value = cell["gradient_checkpointing"]
     if value in (False, "none", None):
         return ""
@@ -58,7 +58,7 @@ def saver_name(cell: Mapping[str, Any]) -> str:
 
 
 def step_name(cell: Mapping[str, Any]) -> str:
-    """Everything of a cell but its model and batch, short."""
+    """A short name of a cell's strategy, optimizer and engine."""
     optimizer = "" if cell["optimizer"] in ("adamw", "cpu_adam") else f", {cell['optimizer']}"
     return f"{cell['strategy'].replace('_', ' ')}{saver_name(cell)}{optimizer}, {engine_name(cell)}"
 
@@ -69,7 +69,7 @@ def shape_name(cell: Mapping[str, Any]) -> str:
 
 
 def step_key(cell: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:
-    """What a cell shares with those of other batch sizes."""
+    """A key that is the same for cells that differ only in batch size."""
     return tuple((key, cell.get(key)) for key in STEP_KEYS if key not in OWN_KEYS)
 
 
@@ -91,7 +91,7 @@ STEP_KEYS = (
 
 
 def by_step(cells: Iterable[Mapping[str, Any]]) -> dict[tuple[tuple[str, Any], ...], list[Mapping[str, Any]]]:
-    """Cells that differ in their batch only, the smallest batch first."""
+    """Cells grouped by :func:`step_key`, each group sorted by batch size."""
     found: dict[tuple[tuple[str, Any], ...], list[Mapping[str, Any]]] = {}
     for cell in cells:
         found.setdefault(step_key(cell), []).append(cell)
