@@ -27,8 +27,15 @@ def main(arguments: list[str]) -> int:
 
     if not planned:
         folders = [Path(folder) for folder in options.given]
-        output, price = options.output, options.price_per_hour
-        print_comparison(write_comparison(folders, output, arguments, options.split, options.cluster, price), output)
+        comparison = write_comparison(
+            folders,
+            options.output,
+            arguments,
+            split=options.split,
+            cluster=options.cluster,
+            price_per_hour=options.price_per_hour,
+        )
+        print_comparison(comparison, options.output)
         return 0
     from trainer.comparison.planning import Plan, plan_of_strategies, read_plan
 
@@ -39,7 +46,14 @@ def main(arguments: list[str]) -> int:
         if options.plan is not None
         else plan_of_strategies(options.config, strategies, options.split, options.cluster)
     )
-    return run_and_write(plan, options.output, arguments, overrides, options.launcher, options.price_per_hour)
+    return run_and_write(
+        plan,
+        options.output,
+        arguments,
+        overrides=overrides,
+        launcher=options.launcher,
+        price_per_hour=options.price_per_hour,
+    )
 
 
 def command_line() -> CommandLine:

@@ -13,7 +13,8 @@ def main(arguments: list[str]) -> int:
     add_arguments(parser)
     options = parser.parse_intermixed_args(arguments)
     if options.inspect:
-        from data.inspection.inspect import check_page, inspect_corpus, tell_inspection
+        from data.inspection.inspect import inspect_corpus
+        from trainer.pages.corpus import check_page, tell_inspection
 
         check_page(options.report)
         inspection = inspect_corpus(*inspection_settings(options), options.workers, options.cluster)

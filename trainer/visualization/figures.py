@@ -1,9 +1,9 @@
-"""The page's figures in words and numbers: tiles, notes, the table of tokens, and what each figure means."""
+"""What the page says in words and numbers: tiles, notes, the table of tokens, and what each figure means."""
 
 import numpy as np
 
-from data.preparation.inspection_page import escaped
-
+from ..pages.formats import decimal, percent
+from ..pages.tables import FigureTable
 from .attention_maps import DOMINATED, AttentionMaps
 from .excerpt import Excerpt
 
@@ -11,37 +11,37 @@ BEYOND_WORTH_TELLING = 0.05  # share of the attention after the recording's end
 
 
 def kinds(maps: AttentionMaps) -> list[tuple[str, np.ndarray]]:
-    """The attentions by the names that the page gives them."""
+    """The attentions with the names that the page uses."""
     if maps.secondary is None:
         return [("attention", maps.primary)]
     return [("primary", maps.primary), ("secondary", maps.secondary)]
 
 
 def tiles(maps: AttentionMaps) -> list[tuple[str, str]]:
-    """What stands large: a value and what it is."""
+    """The figures at the top: name and value."""
+    mean = np.exp(np.log(np.maximum(maps.probabilities, 1e-9)).mean())
     found = [
-        (maps.language, "language"),
-        (str(len(maps.tokens)), "tokens, with the end"),
-        (
-            f"{np.exp(np.log(np.maximum(maps.probabilities, 1e-9)).mean()):.3f}",
-            "probability of a token, geometric mean",
-        ),
+        ("language", maps.language),
+        ("tokens, with the end", str(len(maps.tokens))),
+        ("probability of a token, geometric mean", decimal(mean, 3)),
     ]
     if maps.gates is not None:
-        found.append((f"{maps.gates.mean():.2f}", "mean gate: share of the primary"))
+        found.append(("mean gate: share of the primary", decimal(maps.gates.mean(), 2)))
     if maps.dominated is not None:
         frames = float(maps.dominated[: maps.shown_frames].mean())
-        found.append((f"{100 * frames:.0f} %", "of the frames dominated by noise"))
+        found.append(("of the frames dominated by noise", f"{percent(frames, 0)} %"))
         for name, weights in kinds(maps):
             share = maps.share_on_noise(weights)
             assert share is not None
             called = "the attention" if name == "attention" else f"the {name} attention"
-            found.append((f"{100 * share.mean():.0f} %", f"of {called} on those (odds {odds(float(share.mean()))})"))
+            on_those = f"of {called} on those (odds {odds(float(share.mean()))})"
+            found.append((on_those, f"{percent(share.mean(), 0)} %"))
     return found
 
 
 def odds(share: float) -> str:
-    return f"{share / (1 - share):.2f}" if share < 0.9995 else "beyond 1999"
+    """The odds of a share."""
+    return decimal(share / (1 - share), 2) if share < 0.9995 else "beyond 1999"
 
 
 def notes(excerpt: Excerpt, maps: AttentionMaps) -> list[str]:
@@ -59,28 +59,39 @@ def notes(excerpt: Excerpt, maps: AttentionMaps) -> list[str]:
         beyond = float(maps.share_beyond(weights).mean())
         if beyond > BEYOND_WORTH_TELLING:
             called = "attention" if name == "attention" else f"{name} attention"
-            found.append(f"{100 * beyond:.0f} % of the {called} falls on the padding after the recording, not shown.")
+            found.append(f"{percent(beyond, 0)} % of the {called} falls on the padding after the recording, not shown.")
     return found
 
 
-def token_table(excerpt: Excerpt, maps: AttentionMaps) -> str:
-    """A row for each token; choosing one shows it above."""
+def token_table(excerpt: Excerpt, maps: AttentionMaps) -> FigureTable:
+    """A row for each token."""
     heads = ["number", "token", "peak, s", "probability"] + (["gate"] if maps.gates is not None else [])
     on_noise = [(name, maps.share_on_noise(weights)) for name, weights in kinds(maps)]
     known = [(name, share) for name, share in on_noise if share is not None]
     heads += [f"{name} on noise, %" for name, _ in known]
     rows = []
     for number, name in enumerate(maps.tokens):
-        cells = [f"{excerpt.begin + maps.peaks[number]:.2f}", f"{maps.probabilities[number]:.3f}"]
-        cells += [] if maps.gates is None else [f"{maps.gates[:, number].mean():.3f}"]
-        cells += [f"{100 * share[number]:.1f}" for _, share in known]
-        numbers = "".join(f'<td class="number">{cell}</td>' for cell in cells)
-        rows.append(
-            f'<tr data-token="{number}"><td class="number">{number + 1}</td>'
-            f'<td><span dir="auto">{escaped(name, 40)}</span></td>{numbers}</tr>'
-        )
-    head = "".join(f"<th{'' if name == 'token' else ' class=number'}>{escaped(name)}</th>" for name in heads)
-    return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table></div>'
+        cells = [decimal(excerpt.begin + maps.peaks[number], 2), decimal(maps.probabilities[number], 3)]
+        cells += [] if maps.gates is None else [decimal(maps.gates[:, number].mean(), 3)]
+        cells += [percent(share[number]) for _, share in known]
+        rows.append((str(number + 1), name, *cells))
+    return FigureTable("Tokens", tuple(heads), rows, numbers=frozenset(range(len(heads))) - {1})
+
+
+def told(excerpt: Excerpt, maps: AttentionMaps, number: int) -> str:
+    """The line that the page shows for a token."""
+    parts = [
+        f"Token {number + 1} of {len(maps.tokens)}, {maps.tokens[number]}",
+        f"peak at {decimal(excerpt.begin + maps.peaks[number], 2)} s",
+        f"probability {decimal(maps.probabilities[number], 3)}",
+    ]
+    if maps.gates is not None:
+        parts.append(f"gate {decimal(maps.gates[:, number].mean(), 2)}")
+    for name, weights in kinds(maps):
+        share = maps.share_on_noise(weights)
+        if share is not None:
+            parts.append(f"{name} on noise {percent(share[number], 0)} %")
+    return "; ".join(parts)
 
 
 def definitions(maps: AttentionMaps) -> list[tuple[str, str]]:
@@ -104,7 +115,7 @@ def definitions(maps: AttentionMaps) -> list[tuple[str, str]]:
             (
                 "on noise",
                 f"Share of the attention, mean over layers, on frames where noise has more than "
-                f"{100 * DOMINATED:.0f} % of the energy; its odds are share / (1 − share).",
+                f"{percent(DOMINATED, 0)} % of the energy; its odds are share / (1 − share).",
             )
         )
     return found

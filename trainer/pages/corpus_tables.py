@@ -1,17 +1,20 @@
-"""An inspection's figures as rows of text, the same for the terminal and the page, and their print in a terminal."""
+"""The figures of an inspection as text, shared by the terminal and the page, and how they are printed."""
 
 import re
 import unicodedata
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ..inspection.characters import JOINERS, character_name, code_point, oddity_of, script_of, visible
-from ..inspection.findings import Finding, percent, problems, would_fail
-from ..inspection.rows import judged_rows
-from ..inspection.tally import PARTS, Inspection
-from ..terminal_table import print_table
-from ..utterance import SAMPLING_RATE
+from data.inspection.characters import JOINERS, character_name, code_point, oddity_of, script_of, visible
+from data.inspection.findings import Finding, percent, problems, would_fail
+from data.inspection.rows import judged_rows
+from data.inspection.tally import PARTS, Inspection
+from data.preparation.report import duration
+from data.terminal_table import print_table
+from data.utterance import SAMPLING_RATE
+
+from .formats import NONE, counted
+from .tables import FigureTable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -20,44 +23,26 @@ MOST_ROWS = {"speaker": 20, "words": 40, "characters": 400}
 NOT_SAID = "not said"
 
 
-@dataclass(frozen=True)
-class FigureTable:
-    """Rows of text.
-
-    Attributes:
-        weights: for each row a number that a bar may show; none where there is nothing to compare.
-        numbers: columns that hold numbers, to be set to the right.
-        note: what is not among the rows.
-    """
-
-    title: str
-    columns: tuple[str, ...]
-    rows: Sequence[tuple[str, ...]]
-    weights: tuple[float, ...] = ()
-    numbers: frozenset[int] = frozenset()
-    note: str = ""
-
-
 def verdict(findings: Sequence[Finding]) -> str:
-    """The whole in a sentence."""
+    """The result of the inspection in one sentence."""
     failing = sum(finding.severity == "fails" for finding in findings)
     looks = len(findings) - failing
-    look = f"{looks} thing{'s' * (looks != 1)} deserve{'s' * (looks == 1)} a look" if looks else "nothing is odd"
+    look = f"{counted(looks, 'thing')} deserve{'s' * (looks == 1)} a look" if looks else "nothing is odd"
     if would_fail(findings):
-        return f"{failing} thing{'s' * (failing != 1)} would fail in training; {look}."
+        return f"{counted(failing, 'thing')} would fail in training; {look}."
     return f"Nothing here would fail in training; {look}."
 
 
 def headline(inspection: Inspection) -> list[tuple[str, str]]:
-    """The few figures that come first: what is counted, and the count."""
+    """The most important figures: name and value."""
     speakers = names_said(inspection, "speaker")
     middle = inspection.lengths.quantile(0.5)
     return [
         ("clips", f"{inspection.clips:,}"),
-        ("of audio", time_of(inspection.seconds)),
+        ("of audio", duration(inspection.seconds)),
         ("usable in training", f"{judged_rows(inspection).usable:,}"),
         ("speakers", f"{speakers:,}" if speakers else NOT_SAID),
-        ("median length", f"{middle:.1f} s" if middle is not None else "–"),
+        ("median length", f"{middle:.1f} s" if middle is not None else NONE),
         ("words", f"{inspection.word_count:,}"),
     ]
 
@@ -69,8 +54,8 @@ def figures(inspection: Inspection) -> list[tuple[str, str]]:
     clips, judged = inspection.clips, judged_rows(inspection)
     rows = [
         ("clips", f"{clips:,}"),
-        ("audio", time_of(inspection.seconds)),
-        ("usable in training", f"{judged.usable:,} clips, {time_of(judged.usable_seconds)}"),
+        ("audio", duration(inspection.seconds)),
+        ("usable in training", f"{judged.usable:,} clips, {duration(judged.usable_seconds)}"),
         ("broken", share_of(judged.broken, clips)),
         (
             "left out for their length",
@@ -87,7 +72,7 @@ def figures(inspection: Inspection) -> list[tuple[str, str]]:
     if inspection.samples:
         quiet = inspection.quiet_samples
         share = percent(quiet / inspection.samples)
-        rows.append(("before the first and after the last sound", f"{time_of(quiet / SAMPLING_RATE)} ({share})"))
+        rows.append(("before the first and after the last sound", f"{duration(quiet / SAMPLING_RATE)} ({share})"))
     if inspection.rates.total:
         low, middle, high = (inspection.rates.quantile(share) for share in (0.05, 0.5, 0.95))
         rows.append(("characters a second", f"median {middle:.1f}; nine tenths from {low:.1f} to {high:.1f}"))
@@ -114,7 +99,7 @@ def part_table(inspection: Inspection, part: str) -> FigureTable:
     ranked = sorted(clips.top(), key=lambda item: (-samples[item[0]], -item[1], item[0]))
     listed = ranked[: MOST_ROWS.get(part, 50)]
     rows = [
-        (visible(name, 60) or NOT_SAID, f"{count:,}", time_of(samples[name] / SAMPLING_RATE),
+        (visible(name, 60) or NOT_SAID, f"{count:,}", duration(samples[name] / SAMPLING_RATE),
          percent(samples[name] / inspection.samples if inspection.samples else 0.0))
         for name, count in listed
     ]  # fmt: skip
@@ -123,20 +108,23 @@ def part_table(inspection: Inspection, part: str) -> FigureTable:
     note = f"and {len(ranked) - len(listed):,} more" if len(ranked) > len(listed) else ""
     title = {"channels": "channels"}.get(part, f"{part}s")
     weights = tuple(float(samples[name]) for name, _ in listed)
-    return FigureTable(title, (part, "clips", "audio", "share"), rows, weights, frozenset((1, 2, 3)), note)
+    return FigureTable(
+        title, (part, "clips", "audio", "share"), rows, weights=weights, numbers=frozenset((1, 2, 3)), note=note
+    )
 
 
 def word_table(inspection: Inspection) -> FigureTable:
+    """The most frequent words."""
     top = inspection.words.top(MOST_ROWS["words"])
     rows = [(visible(word, 40), f"{count:,}", percent(count / inspection.word_count)) for word, count in top]
     more = inspection.words.distinct - len(top)
     note = f"and {more:,} more" if more > 0 else ""
     weights = tuple(float(count) for _, count in top)
-    return FigureTable("words", ("word", "count", "share"), rows, weights, frozenset((1, 2)), note)
+    return FigureTable("words", ("word", "count", "share"), rows, weights=weights, numbers=frozenset((1, 2)), note=note)
 
 
 def character_table(inspection: Inspection) -> FigureTable:
-    """Characters by count; of a large alphabet the most frequent and the rarest, which are the suspicious ones."""
+    """Characters by count; of a large alphabet only the most frequent and the rarest, which are suspicious."""
     ranked = sorted(inspection.characters.items(), key=lambda item: (-item[1], item[0]))
     most = MOST_ROWS["characters"]
     listed = ranked if len(ranked) <= most else ranked[: most // 2] + ranked[-most // 2 :]
@@ -150,11 +138,11 @@ def character_table(inspection: Inspection) -> FigureTable:
     ]  # fmt: skip
     columns = ("character", "code point", "name", "script", "count")
     weights = tuple(float(count) for _, count in listed)
-    return FigureTable("characters", columns, rows, weights, frozenset((4,)), note)
+    return FigureTable("characters", columns, rows, weights=weights, numbers=frozenset((4,)), note=note)
 
 
 def shown_character(character: str) -> str:
-    """A character as it can be seen beside others: marks on a circle, spaces and what has no width by name."""
+    """A character in visible form: combining marks on a circle; spaces and zero-width characters by code point."""
     if character == " ":
         return "␣"
     if unicodedata.combining(character):
@@ -171,39 +159,30 @@ def names_said(inspection: Inspection, part: str) -> int:
 
 def share_of(count: int, clips: int) -> str:
     """``12 clips (0.3 %)``."""
-    return f"{count:,} clip{'s' * (count != 1)}" + (f" ({percent(count / clips)})" if count else "")
-
-
-def time_of(seconds: float) -> str:
-    """Hours where there is more than one, else minutes or seconds."""
-    if seconds >= 3600:
-        return f"{seconds / 3600:,.1f} h"
-    return f"{seconds / 60:.1f} min" if seconds >= 60 else f"{seconds:.1f} s"
+    return counted(count, "clip") + (f" ({percent(count / clips)})" if count else "")
 
 
 def public_address(address: str) -> str:
-    """An address without a password or a signature in it, fit to be passed on."""
+    """An address without passwords and signatures, safe to show."""
     if "://" not in address:
         return address
     return re.sub(r"://[^/@]*@", "://", address.split("?", 1)[0])
 
 
 def print_inspection(inspection: Inspection, address: str, console: "Console | None" = None) -> None:
-    """Print figures, findings and the tables that fit a screen; what a transcript holds steers no terminal."""
+    """Print figures, findings and short tables. Control characters of transcripts are made visible."""
     from rich.console import Console
     from rich.text import Text
 
     console = console or Console(highlight=False)
     findings = problems(inspection)
     rows: list[tuple[str | Text, ...]] = list(figures(inspection))
-    for counted in tables(inspection):
-        if counted.title in ("words", "characters"):
-            named = ", ".join(
-                f"{row[0]} {row[-1 if counted.title == 'characters' else 1]}" for row in counted.rows[:12]
-            )
+    for table in tables(inspection):
+        if table.title in ("words", "characters"):
+            named = ", ".join(f"{row[0]} {row[-1 if table.title == 'characters' else 1]}" for row in table.rows[:12])
         else:
-            named = ", ".join(f"{row[0]} {row[2]}" for row in counted.rows[:6])
-        rows.append((f"{'most frequent ' * (counted.title in ('words', 'characters'))}{counted.title}", named))
+            named = ", ".join(f"{row[0]} {row[2]}" for row in table.rows[:6])
+        rows.append((f"{'most frequent ' * (table.title in ('words', 'characters'))}{table.title}", named))
     print_table((visible(public_address(address), 100), ""), rows, console=console)
     if findings:
         rows = []
@@ -216,7 +195,7 @@ def print_inspection(inspection: Inspection, address: str, console: "Console | N
 
 
 def first_example(finding: Finding) -> str:
-    """The worst clip in a line."""
+    """The first example of a finding in one line."""
     if not finding.examples:
         return ""
     shown = finding.examples[0]

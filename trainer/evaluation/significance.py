@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from ..evaluation.intervals import RESAMPLES, SEED, Counts, Interval, chunks
+from .intervals import RESAMPLES, SEED, Counts, Interval, chunks
 
 Reals = NDArray[np.float64]
 
