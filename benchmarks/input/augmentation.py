@@ -17,7 +17,7 @@ import torch
 from benchmarks.input.speech_like_clips import clip, encoded, write_parquet
 from benchmarks.input.written import write_result
 from benchmarks.machine import describe_machine
-from data.augmentation.channels import ENCODINGS
+from data.augmentation.changes.channel import ENCODINGS
 from data.batches.labels import LabelEncoder
 from data.batches.loader import TrainingBatches
 from data.config import DataConfig

@@ -28,7 +28,7 @@ from ..audio.decoding import (
 from ..errors import DataError
 from ..sources.source import AUDIO_SUFFIXES, Source
 from ..utterance import SAMPLING_RATE, Skipped
-from .config import NoiseSourceConfig
+from .fields import NoiseSourceConfig
 from .noise_mixing import SHORTEST_NOISE, SILENT_POWER, fitted, power
 from .warning import warn_once
 

@@ -14,7 +14,8 @@ import numpy as np
 import torch
 
 from ..audio.decoding import UndecodableAudio, decode_audio, digest_id, seconds_of
-from ..augmentation.augmenter import Augmenter, OtherSpeech
+from ..augmentation.augmenter import Augmenter
+from ..augmentation.change import OtherSpeech
 from ..config import DataConfig
 from ..errors import DataError
 from ..sources.source import Source

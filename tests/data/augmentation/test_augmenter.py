@@ -11,7 +11,8 @@ import pytest
 import soundfile
 import torch
 
-from data.augmentation.augmenter import Augmenter, OtherSpeech, number_of
+from data.augmentation.augmenter import Augmenter, number_of
+from data.augmentation.change import OtherSpeech
 from data.augmentation.config import AugmentationConfig
 from data.augmentation.noise_mixing import ratio_in_decibel
 from data.batches.labels import LabelEncoder
