@@ -205,6 +205,8 @@ def delay_of(codec: Codec) -> int:
 
 def decoded(samples: np.ndarray, encoding: Encoding, level: float | None) -> np.ndarray:
     """Samples at the codec's rate, encoded and decoded."""
+    if encoding.subtype in ("ULAW", "ALAW"):  # libsndfile reads beyond its table for what exceeds 1
+        samples = np.clip(samples, -1.0, 1.0)
     file = io.BytesIO()
     settings = {} if level is None else {"compression_level": level}
     with soundfile.SoundFile(

@@ -156,6 +156,14 @@ def test_a_late_codec_is_put_right(monkeypatch: pytest.MonkeyPatch) -> None:
     assert lag(heard, speech) == 0 and len(heard) == len(speech)
 
 
+@pytest.mark.parametrize("codec", ["ulaw", "alaw"])
+def test_a_telephone_codec_clips_what_resampling_made_too_loud(codec: Any) -> None:
+    loud = 1.5 * sine(400, level=1.0)
+    heard = channel.decoded(loud, ENCODINGS[codec], None)
+    assert np.array_equal(heard, channel.decoded(np.clip(loud, -1, 1), ENCODINGS[codec], None))
+    assert heard == pytest.approx(np.clip(loud, -1, 1), abs=0.05)
+
+
 def target_of(utterance: Utterance) -> np.ndarray:
     """The share of noise that the noise loss is told of each encoder frame."""
     assert utterance.noise is not None
