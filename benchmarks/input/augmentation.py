@@ -19,6 +19,7 @@ from benchmarks.input.written import write_result
 from benchmarks.machine import describe_machine
 from data.augmentation.changes.channel import ENCODINGS
 from data.batches.labels import LabelEncoder
+from data.batches.lanes import Batching
 from data.batches.loader import TrainingBatches
 from data.config import DataConfig
 from data.sources.source import Source
@@ -50,7 +51,7 @@ def milliseconds(files: str, augmentation: dict[str, Any] | None, utterances: in
     values = {"train": {"files": files}, "shuffle_window": 256, "augmentation": augmentation}
     config = DataConfig.model_validate(values)
     labels = LabelEncoder(build_byte_processor(["en"]).tokenizer, True, "en")
-    batches = TrainingBatches([Source(config.training_sources[0], "files")], config, labels, BATCH, 0, 0, 1)
+    batches = TrainingBatches(Batching([Source(config.training_sources[0], "files")], config, labels, BATCH))
     batches.next_group(1)
     started, count = time.process_time(), 0
     while count < utterances:

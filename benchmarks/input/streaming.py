@@ -30,9 +30,9 @@ from benchmarks.input.written import write_result
 from benchmarks.machine import describe_machine
 from data.batches.features import LogMel, padded_frames, visible_frames
 from data.batches.labels import LabelEncoder
-from data.batches.lanes import plan_batches
+from data.batches.lanes import Batching, plan_batches
 from data.batches.loader import TrainingBatches
-from data.batches.mixture import LaneRows
+from data.batches.mixture import LanePart, LaneRows
 from data.config import DataConfig
 from data.sources.source import Source
 from modeling.byte_processor import build_byte_processor
@@ -47,7 +47,8 @@ def open_stream(files: str, workers: int, window: int = WINDOW, state: dict[str,
     columns = {"id": "id"} | ({"duration": "duration"} if "duration" in names else {})
     config = DataConfig(train={"files": files, "columns": columns}, shuffle_window=window, workers=workers)
     labels = LabelEncoder(build_byte_processor(["en"]).tokenizer, True, "en")
-    return TrainingBatches([Source(config.training_sources[0], "files")], config, labels, BATCH, 0, 0, 1, state)
+    sources = [Source(config.training_sources[0], "files")]
+    return TrainingBatches(Batching(sources, config, labels, BATCH), state=state)
 
 
 def epoch(batches: TrainingBatches) -> int:
@@ -93,7 +94,7 @@ def measure_resume(folder: Path, rows: int) -> dict[str, Any]:
             columns = [pa.array(values, field.type) for values, field in zip(arrays, schema, strict=True)]
             writer.write_batch(pa.record_batch(columns, schema=schema))
     begun = open_stream(str(path), 0)
-    lane = LaneRows(begun.sources, WINDOW, (0, 0), 0, 1, ())
+    lane = LaneRows(begun.batching.sources, WINDOW, (0, 0), LanePart(0, 1), ())
     windows = rows // 2 // WINDOW
     for window in range(windows):
         lane.read_window(window)

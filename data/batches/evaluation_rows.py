@@ -13,7 +13,7 @@ from ..audio.decoding import seconds_of
 from ..errors import DataError, nearest
 from ..sources.source import Source
 from ..utterance import AudioBatch, Skipped, Utterance
-from .lanes import collate, read_utterance, row_id
+from .reading import collate, read_utterance, row_id
 
 WINDOW = 1024  # rows read ahead and sorted by length
 ROUND = 8  # batches; a subset is decoded in rounds, so that it can end after any of them

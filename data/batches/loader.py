@@ -3,16 +3,13 @@
 import queue
 import threading
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..augmentation.augmenter import Augmenter
-from ..config import DataConfig
-from ..sources.source import Source
 from ..utterance import AudioBatch, LaneItem, Skipped
-from .labels import LabelEncoder
-from .lanes import Lane, check_usable
+from .lanes import Batching, Lane, check_usable
+from .mixture import LanePart
 
 READ_AHEAD = 4  # batches a lane holds ready
 SECONDS_TO_LEAVE = 2.0  # for all threads together: one may be waiting for a network, and then it is left to itself
@@ -98,8 +95,6 @@ class TrainingBatches:
     a rank with nothing to do.
 
     Args:
-        sources: one, or several that are mixed.
-        batch_size, batch_seconds: as :func:`data.lanes.plan_batches` takes them.
         pin_memory: as :class:`LaneReader` takes it.
         state: the groups' states of all ranks, joined by :func:`join_states`; None for the beginning.
 
@@ -109,31 +104,24 @@ class TrainingBatches:
 
     def __init__(
         self,
-        sources: Sequence[Source],
-        config: DataConfig,
-        labels: LabelEncoder,
-        batch_size: int,
-        seed: int,
-        rank: int,
-        world_size: int,
+        batching: Batching,
+        rank: int = 0,
+        world_size: int = 1,
         state: dict[str, Any] | None = None,
-        batch_seconds: float | None = None,
         pin_memory: bool = False,
     ) -> None:
-        self.pin_memory = pin_memory
-        self.sources, self.config, self.labels, self.seed = tuple(sources), config, labels, seed
-        self.batch_size, self.batch_seconds = batch_size, batch_seconds
-        self.rank, self.world_size = rank, world_size
-        if len(self.sources) > 1:
-            for source in self.sources:
-                check_usable(source, config, labels)
+        self.batching, self.rank, self.world_size, self.pin_memory = batching, rank, world_size, pin_memory
+        config, is_mixture = batching.config, len(batching.sources) > 1
+        if is_mixture:
+            for source in batching.sources:
+                check_usable(source, config, batching.labels)
         state = state or {}
         self.epoch = state.get("epoch", 0)
         lanes = state.get("lanes", self.usual_lanes)
-        if len(self.sources) > 1 and lanes < min(world_size, self.usual_lanes):
+        if is_mixture and lanes < min(world_size, self.usual_lanes):
             state, lanes, self.epoch = {}, self.usual_lanes, self.epoch + 1
         lengths = config.min_seconds, config.max_seconds
-        self.augmenter = None if config.augmentation is None else Augmenter(config.augmentation, seed, lengths)
+        self.augmenter = None if config.augmentation is None else Augmenter(config.augmentation, batching.seed, lengths)
         self.share_out(lanes, state.get("positions", {}))
         self.turn = state.get("turn", 0) // world_size
         self.open_lanes()
@@ -141,7 +129,7 @@ class TrainingBatches:
     @property
     def usual_lanes(self) -> int:
         """The lanes of an epoch that begins now."""
-        return self.config.lanes or self.world_size * max(1, self.config.workers)
+        return self.batching.config.lanes or self.world_size * max(1, self.batching.config.workers)
 
     def share_out(self, lanes: int, positions: dict[str, dict[str, Any]]) -> None:
         """This rank's lanes of so many, and where they stand."""
@@ -154,14 +142,10 @@ class TrainingBatches:
     def open_lanes(self) -> None:
         for lane in self.own:
             if lane not in self.finished:
-                position = self.positions[str(lane)]
-                stream = Lane(
-                    self.sources, self.config, self.labels, self.batch_size, self.batch_seconds, self.seed, self.epoch,
-                    lane, self.lanes, position, self.augmenter,
-                )  # fmt: skip
-                self.readers[lane] = (
-                    LaneReader(stream, READ_AHEAD, self.pin_memory) if self.config.workers else iter(stream)
-                )
+                part = LanePart(lane, self.lanes)
+                stream = Lane(self.batching, self.epoch, part, self.positions[str(lane)], self.augmenter)
+                ahead = self.batching.config.workers > 0
+                self.readers[lane] = LaneReader(stream, READ_AHEAD, self.pin_memory) if ahead else iter(stream)
 
     def next_group(self, microbatches: int) -> BatchGroup:
         """The next step's microbatches."""

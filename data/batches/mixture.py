@@ -22,6 +22,13 @@ class Drawn(NamedTuple):
     origin: int
 
 
+class LanePart(NamedTuple):
+    """Lane ``lane`` of ``lanes``: the rows ``lane``, ``lane + lanes``, ... of a stream, or its share of the shards."""
+
+    lane: int
+    lanes: int
+
+
 class SourceRows:
     """One source's rows in one lane.
 
@@ -31,11 +38,11 @@ class SourceRows:
     """
 
     def __init__(
-        self, source: Source, origin: int, seeds: tuple[int, int], lane: int, lanes: int, position: dict[str, Any]
+        self, source: Source, origin: int, seeds: tuple[int, int], part: LanePart, position: dict[str, Any]
     ) -> None:
-        self.source, self.origin, self.seeds, self.lane, self.lanes = source, origin, seeds, lane, lanes
+        self.source, self.origin, self.seeds, self.part = source, origin, seeds, part
         limit = source.config.max_utterances
-        self.share = None if limit is None else limit // lanes + (lane < limit % lanes)
+        self.share = None if limit is None else limit // part.lanes + (part.lane < limit % part.lanes)
         self.passed: int = position.get("pass", 0)
         self.used: int = position.get("used", 0)
         self.fruitful_pass: int = position.get("fruitful", 0)
@@ -44,7 +51,7 @@ class SourceRows:
 
     def open(self, stream_state: dict[str, Any] | None = None) -> None:
         seed = int(np.random.default_rng((*self.seeds, self.passed, self.origin, 2)).integers(2**31))
-        self.stream = self.source.lane(self.lane, self.lanes, seed)
+        self.stream = self.source.lane(self.part.lane, self.part.lanes, seed)
         self.stream_state = stream_state  # after the rows taken so far; None at the beginning of a pass
         if stream_state:
             self.stream.load_state_dict(stream_state)
@@ -105,8 +112,7 @@ class LaneRows:
         sources: Sequence[Source],
         size: int,
         seeds: tuple[int, int],
-        lane: int,
-        lanes: int,
+        part: LanePart,
         positions: Sequence[dict[str, Any]],
     ) -> None:
         if positions and len(positions) != len(sources):
@@ -114,9 +120,9 @@ class LaneRows:
                 f"data.train has {len(sources)} sources, and had {len(positions)} when the checkpoint was written: go "
                 "on with those, or begin a run from that model"
             )
-        self.size, self.seeds, self.lane = size, seeds, lane
+        self.size, self.seeds, self.lane = size, seeds, part.lane
         self.parts = [
-            SourceRows(source, origin, seeds, lane, lanes, positions[origin] if positions else {})
+            SourceRows(source, origin, seeds, part, positions[origin] if positions else {})
             for origin, source in enumerate(sources)
         ]
 

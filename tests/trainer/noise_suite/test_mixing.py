@@ -8,7 +8,7 @@ import pytest
 from data.augmentation.noise_mixing import ratio_in_decibel
 from data.augmentation.synthetic_noise import SyntheticNoises, synthetic_noises
 from data.batches.evaluation_rows import EvaluationRows
-from data.batches.lanes import row_id
+from data.batches.reading import row_id
 from data.config import ColumnNames, SourceConfig
 from data.errors import DataError
 from data.sources.source import Source
