@@ -31,6 +31,7 @@ def bytes_sent(
     model: Any,
     stage: int,
     ranks: int,
+    *,
     precision: str = "bf16",
     accumulation: int = 1,
     reuse_distance: int = REUSE_DISTANCE,
