@@ -15,8 +15,8 @@ from typing import Any
 import torch
 
 from benchmarks.input.speech_like_clips import clip, encoded, write_parquet
-from benchmarks.input.written import write_result
 from benchmarks.machine import describe_machine
+from benchmarks.written import add_output, write_result
 from data.augmentation.changes.channel import ENCODINGS
 from data.batches.labels import LabelEncoder
 from data.batches.lanes import Batching
@@ -107,11 +107,12 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--data", help="a glob of Parquet files to stream, instead of clips made here")
     parser.add_argument("--noise", help="a folder of noises, instead of clips made here")
     parser.add_argument("--quick", action="store_true", help="small: to see that it runs")
-    parser.add_argument("--output", help="a JSON file for the figures; the table goes beside it as .md")
+    add_output(parser, with_table=True)
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory(prefix="augmentation-") as folder:
         result = measure(options.data, options.noise, options.quick, Path(folder))
+    print(table(result))
     write_result(options.output, result, table(result))
 
 

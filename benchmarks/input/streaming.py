@@ -26,8 +26,8 @@ import soundfile
 import torch
 
 from benchmarks.input.speech_like_clips import RATE, clip, encoded, write_parquet
-from benchmarks.input.written import write_result
 from benchmarks.machine import describe_machine
+from benchmarks.written import add_output, write_result
 from data.batches.features import LogMel, padded_frames, visible_frames
 from data.batches.labels import LabelEncoder
 from data.batches.lanes import Batching, plan_batches
@@ -242,17 +242,16 @@ def main(arguments: list[str]) -> None:
     parser = CommandLine(__doc__)
     parser.add_argument("--data", help="a glob of Parquet files to stream, instead of clips made here")
     parser.add_argument("--quick", action="store_true", help="small: to see that it runs")
-    parser.add_argument("--output", help="a JSON file for the figures; the table goes beside it as .md")
+    add_output(parser, with_table=True)
     parser.add_argument("--peak-of", help="stream this file and print the peak of memory, nothing else")
     options = parser.parse_args(arguments)
     if options.peak_of:
         print(peak_of_stream(options.peak_of))
         return
-    if options.output:  # now, not after minutes of measuring
-        Path(options.output).parent.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory(prefix="streaming-") as folder:
         result = measure(options.data, options.quick, Path(folder))
+    print(table(result))
     write_result(options.output, result, table(result))
 
 

@@ -1,1 +1,1 @@
-"""Kinds of augmentation, one to a module. A module added here is found by itself; see docs/augmentation.md."""
+"""Kinds of augmentation, one to a module, found by themselves. ``gain.py`` is the shortest to begin a new one from."""
