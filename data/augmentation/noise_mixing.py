@@ -37,12 +37,6 @@ def power(samples: np.ndarray) -> float:
     return float(np.square(samples, dtype=np.float64).mean()) if len(samples) else 0.0
 
 
-def ratio_in_decibel(speech: np.ndarray, noise: np.ndarray) -> float:
-    """Power of speech over that of noise, both in the speech region."""
-    begin, end = speech_region(speech)
-    return 10.0 * float(np.log10(power(speech[begin:end]) / power(noise[begin:end])))
-
-
 def mix(speech: np.ndarray, noise: np.ndarray, ratio: float) -> Mixture:
     """Add noise so that the speech has ``ratio`` dB more power than it, over the speech region.
 

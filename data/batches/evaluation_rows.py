@@ -13,7 +13,7 @@ from ..audio.decoding import seconds_of
 from ..errors import DataError, nearest
 from ..sources.source import Source
 from ..utterance import AudioBatch, Skipped, Utterance
-from .reading import collate, read_utterance, row_id
+from .reading import collate, language_of, read_utterance, row_id
 
 WINDOW = 1024  # rows read ahead and sorted by length
 ROUND = 8  # batches; a subset is decoded in rounds, so that it can end after any of them
@@ -147,12 +147,6 @@ class EvaluationRows:
             except DataError as error:
                 skipped.append(Skipped(row_id(row, self.source), str(error)))
         return (collate(utterances) if utterances else None), columns, skipped
-
-
-def language_of(row: Row, source: Source) -> str | None:
-    """The language of a row or, where it has none, of its source."""
-    given = row[source.columns.language] if source.columns.language else None
-    return source.config.language if given is None else str(given)
 
 
 def text_of_value(value: Any) -> str:

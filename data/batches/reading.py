@@ -42,11 +42,14 @@ def read_utterance(row: dict[str, Any], source: Source) -> Utterance:
         UndecodableAudio: as :func:`data.audio.decoding.decode_audio`.
         DataError: as :func:`text_of`.
     """
-    columns = source.columns
-    language = row[columns.language] if columns.language else None
-    language = source.config.language if language is None else str(language)  # some datasets number their languages
-    text = text_of(row[columns.text])
-    return Utterance(row_id(row, source), read_audio(row, source), text, language)
+    text = text_of(row[source.columns.text])
+    return Utterance(row_id(row, source), read_audio(row, source), text, language_of(row, source))
+
+
+def language_of(row: dict[str, Any], source: Source) -> str | None:
+    """The language of a row or, where it has none, of its source; some datasets number their languages."""
+    given = row[source.columns.language] if source.columns.language else None
+    return source.config.language if given is None else str(given)
 
 
 def read_audio(row: dict[str, Any], source: Source) -> np.ndarray:

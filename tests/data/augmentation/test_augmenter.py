@@ -14,7 +14,6 @@ import torch
 from data.augmentation.augmenter import Augmenter, number_of
 from data.augmentation.change import OtherSpeech
 from data.augmentation.config import AugmentationConfig
-from data.augmentation.noise_mixing import ratio_in_decibel
 from data.batches.labels import LabelEncoder
 from data.batches.lanes import Batching
 from data.batches.loader import TrainingBatches, join_states
@@ -24,6 +23,7 @@ from data.errors import DataError
 from data.sources.source import Source
 from data.utterance import AudioBatch, Utterance
 from modeling.byte_processor import build_byte_processor
+from tests.support.ratios import ratio_in_decibel
 
 ROWS = 24
 BROKEN = 5  # this row's audio has a header and no more

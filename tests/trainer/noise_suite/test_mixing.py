@@ -5,7 +5,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data.augmentation.noise_mixing import ratio_in_decibel
 from data.augmentation.synthetic_noise import SyntheticNoises, synthetic_noises
 from data.batches.evaluation_rows import EvaluationRows
 from data.batches.reading import row_id
@@ -13,6 +12,7 @@ from data.config import ColumnNames, SourceConfig
 from data.errors import DataError
 from data.sources.source import Source
 from data.utterance import SAMPLING_RATE, Utterance
+from tests.support.ratios import ratio_in_decibel
 from trainer.config.reading import ConfigError
 from trainer.noise_suite.conditions import Condition
 from trainer.noise_suite.config import NonSpeechConfig, suite_of
