@@ -104,7 +104,7 @@ def first_frame(content: bytes) -> int | None:
 
 
 def frame_fault(content: bytes, rate: int, channels: int, bits: int) -> str | None:
-    """What the first frame says against STREAMINFO; None where nothing, or where it is beyond ``content``."""
+    """How the first frame contradicts STREAMINFO; None where it agrees or lies beyond ``content``."""
     begin = first_frame(content)
     if begin is None:
         return None
@@ -117,7 +117,7 @@ def frame_fault(content: bytes, rate: int, channels: int, bits: int) -> str | No
 
 @lru_cache
 def contradiction(frame_rate: int | None, codes: int, rate: int, channels: int, bits: int) -> str | None:
-    """What a frame's rate, and its byte of codes for channels and bits, say against STREAMINFO."""
+    """How a frame's rate, and its byte of codes for channels and bits, contradict STREAMINFO."""
     frame_channels = (codes >> 4) + 1 if codes >> 4 < 8 else 2
     for name, said, is_said in (
         ("Hz", rate, frame_rate),

@@ -1,6 +1,6 @@
-"""Speech and noise at an asked ratio: what training and the noise suite mix with, in one place.
+"""Mixes speech and noise at a given ratio, for training and for the noise suite.
 
-Knows samples alone, 16 kHz float32, not where they come from.
+Knows only samples, 16 kHz float32, not where they come from.
 """
 
 from typing import NamedTuple

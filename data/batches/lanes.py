@@ -86,11 +86,11 @@ class Lane:
 
     Args:
         part: which of the run's lanes this is.
-        position: where to go on, as an item of this lane carried it; empty for the beginning.
+        position: where to continue, as an item of this lane carried it; empty for the start.
         augmenter: changes the utterances.
 
     Raises:
-        DataError: if the position is none of these sources.
+        DataError: if the position is of other sources.
     """
 
     def __init__(
@@ -143,13 +143,13 @@ class Lane:
             self.window, self.given, self.used = self.window + 1, 0, set()
 
     def longest(self, seconds: float) -> float:
-        """What a clip of so many seconds may become."""
+        """The most seconds that a clip of ``seconds`` may have once it is augmented."""
         return seconds if self.augmenter is None else self.augmenter.longest(seconds)
 
     def augmentation(
         self, augmenter: Augmenter, window: Sequence[TimedRow]
     ) -> Callable[[Utterance], tuple[Utterance, int]]:
-        """What changes an utterance of a window, whose others may be laid over it."""
+        """A function that augments an utterance of a window; others of the window may be laid over it."""
         number = self.window if self.batching.config.is_mixture else 0
 
         def augment(utterance: Utterance) -> tuple[Utterance, int]:

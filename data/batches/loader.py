@@ -12,7 +12,7 @@ from .lanes import Batching, Lane, check_usable
 from .mixture import LanePart
 
 READ_AHEAD = 4  # batches a lane holds ready
-SECONDS_TO_LEAVE = 2.0  # for all threads together: one may be waiting for a network, and then it is left to itself
+SECONDS_TO_LEAVE = 2.0  # for all threads together; one that waits for a network is left behind
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class BatchGroup:
         exhausted: every lane of this rank has run out.
         rows: rows read for them.
         skipped: rows left out while reading them.
-        state: this rank's part of where the data stands once the group is trained on; fit for JSON.
+        state: this rank's part of the position in the data after this group; fit for JSON.
     """
 
     batches: list[AudioBatch | None]
@@ -68,7 +68,7 @@ class LaneReader:
             self.put(error)
 
     def put(self, item: LaneItem | BaseException) -> bool:
-        """Wait for room; false when nobody will take the item any more."""
+        """Wait until there is room for the item; False if the reader was stopped."""
         while not self.stopped.is_set():
             try:
                 self.items.put(item, timeout=0.2)
@@ -96,7 +96,7 @@ class TrainingBatches:
 
     Args:
         pin_memory: as :class:`LaneReader` takes it.
-        state: the groups' states of all ranks, joined by :func:`join_states`; None for the beginning.
+        state: the groups' states of all ranks, joined by :func:`join_states`; None for the start.
 
     Raises:
         DataError: if one of several sources has nothing that can be trained on.
@@ -128,11 +128,11 @@ class TrainingBatches:
 
     @property
     def usual_lanes(self) -> int:
-        """The lanes of an epoch that begins now."""
+        """Number of lanes of an epoch that begins now."""
         return self.batching.config.lanes or self.world_size * max(1, self.batching.config.workers)
 
     def share_out(self, lanes: int, positions: dict[str, dict[str, Any]]) -> None:
-        """This rank's lanes of so many, and where they stand."""
+        """Take this rank's part of ``lanes`` lanes, and their positions."""
         self.lanes = lanes
         self.own = list(range(self.rank, lanes, self.world_size))
         self.positions = {str(lane): positions.get(str(lane), {}) for lane in self.own}
@@ -195,6 +195,6 @@ class TrainingBatches:
 
 
 def join_states(states: list[dict[str, Any]]) -> dict[str, Any]:
-    """The state of the whole run from one state a rank."""
+    """The state of the whole run from one state of each rank."""
     positions = {lane: position for state in states for lane, position in state["positions"].items()}
     return states[0] | {"positions": positions}

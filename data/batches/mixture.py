@@ -1,7 +1,7 @@
-"""What a lane reads next: windows of rows, from one source to its end or from several by their weights without end.
+"""Windows of rows for a lane: of one source until it ends, or of several by their weights, without end.
 
-In a mixture each source goes round on its own: a *pass* gives every row of the lane's part of it once, and the next
-begins where it ends. Where all sources stand is a few numbers for each.
+In a mixture each source repeats on its own. A *pass* gives every row of the lane's part once; the next pass follows.
+The position is a few numbers for each source.
 """
 
 import itertools
@@ -16,14 +16,14 @@ from ..sources.source import Source
 
 
 class Drawn(NamedTuple):
-    """A row, and the place of its source among the lane's."""
+    """A row, and the index of its source among the lane's sources."""
 
     row: dict[str, Any]
     origin: int
 
 
 class LanePart(NamedTuple):
-    """Lane ``lane`` of ``lanes``: the rows ``lane``, ``lane + lanes``, ... of a stream, or its share of the shards."""
+    """Lane number ``lane``, from 0, of ``lanes`` that share the data."""
 
     lane: int
     lanes: int
@@ -90,7 +90,7 @@ class SourceRows:
         return taken
 
     def note_use(self, used: bool) -> None:
-        """Say whether anything since the last time could be trained on; two passes without are enough to give up."""
+        """Record whether any row since the last call could be trained on; two passes without one end the source."""
         if used:
             self.fruitful_pass = self.passed
         elif self.passed - self.fruitful_pass >= 2:

@@ -15,7 +15,7 @@ from ..special_tokens import refuse_special_tokens
 from ..utterance import SAMPLING_RATE, AudioBatch, Skipped, Utterance
 from .labels import LabelEncoder
 
-# How far a duration column may be from the decoded audio, which batches were planned without.
+# How far the duration column may be from the decoded audio. Batches were planned by the column.
 TOLERATED_SHARE, TOLERATED_SECONDS = 0.05, 0.1
 
 
@@ -23,9 +23,9 @@ class TimedRow(NamedTuple):
     """A row of a window with its length.
 
     Attributes:
-        row, source, origin: the row, whose it is, and the place of that source among the lane's.
+        row, source, origin: the row, its source, and the index of that source among the lane's sources.
         seconds: as its header or the duration column says.
-        claimed: it was the column.
+        claimed: whether ``seconds`` is from the duration column.
     """
 
     row: dict[str, Any]
@@ -65,7 +65,7 @@ def text_of(value: Any) -> str:
     """A transcript as a row holds it; a number is read as its digits, and the empty text is silence.
 
     Raises:
-        DataError: for what is not text, a missing value too, and for text that spells out tokens of Whisper's own.
+        DataError: for a missing value, anything that is no text, and text that spells out Whisper's own tokens.
     """
     if value is None:
         raise DataError("the text is null, a missing value")

@@ -1,6 +1,6 @@
 """What an inspection found that would fail in training, and what deserves a look before it.
 
-The one place that says what the totals mean; printed and shown by others, in the order given here.
+The one place that says what the totals mean. Tables and pages show findings in the order given here.
 """
 
 from collections.abc import Iterable
@@ -36,7 +36,7 @@ class Finding:
         meaning: what it does to training, or what to do about it.
         examples: the worst few.
         share: of all clips; None where it is no share of them.
-        measured: what is said instead of the count.
+        measured: shown instead of the count.
     """
 
     severity: Severity

@@ -110,10 +110,10 @@ ENCODINGS: dict[Codec, Encoding] = {
 
 
 def check_codecs(codecs: tuple[Codec, ...], key: str) -> None:
-    """Whether this libsndfile has them.
+    """Check that this libsndfile has these codecs.
 
     Raises:
-        DataError: naming the first that it has not.
+        DataError: naming the first that it lacks.
     """
     here = [name for name in ENCODINGS if is_available(name)]
     for name in codecs:
@@ -151,7 +151,7 @@ def band_limited(samples: np.ndarray, low: float, high: float) -> np.ndarray:
 
 
 def at_rate_of(samples: np.ndarray, codec: Codec) -> np.ndarray:
-    """Samples as they are at the codec's rate and back at 16 kHz: all of it that is linear."""
+    """Samples resampled to the codec's rate and back to 16 kHz: the linear part of what a codec does."""
     rate = ENCODINGS[codec].rate
     if rate == SAMPLING_RATE:
         return samples
@@ -161,7 +161,7 @@ def at_rate_of(samples: np.ndarray, codec: Codec) -> np.ndarray:
 def through_codec(samples: np.ndarray, codec: Codec, generator: np.random.Generator) -> np.ndarray:
     """Samples encoded and decoded, where they were in time and as long: float32 [samples].
 
-    They may go a little beyond [-1, 1].
+    The result may go a little beyond [-1, 1].
     """
     encoding = ENCODINGS[codec]
     level = None if encoding.levels is None else float(generator.uniform(*encoding.levels))
@@ -193,7 +193,7 @@ def noise_of_coded(coded: np.ndarray, audio: np.ndarray, noise: np.ndarray) -> n
 
 @functools.cache
 def delay_of(codec: Codec) -> int:
-    """Samples, at its rate, that a codec is late by: measured, since it is another's in each version of libsndfile."""
+    """The delay of a codec in samples at its rate. Measured, since versions of libsndfile differ."""
     encoding = ENCODINGS[codec]
     generator = np.random.default_rng(0)
     sent = 0.1 * generator.standard_normal(int(DELAY_SECONDS * encoding.rate)).astype(np.float32)
