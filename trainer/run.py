@@ -144,12 +144,7 @@ def training_batches(
     """This rank's batches, from where ``state`` says."""
     training = config.training
     batching = Batching(
-        sources,
-        config.data,
-        labels,
-        batch_size=training.batch_size,
-        seed=training.seed,
-        batch_seconds=training.batch_seconds,
+        sources, config.data, labels, training.batch_size, training.seed, batch_seconds=training.batch_seconds
     )
     pinned = config.performance.pin_memory and accelerator.device.type == "cuda"
     return TrainingBatches(batching, accelerator.process_index, accelerator.num_processes, state, pin_memory=pinned)

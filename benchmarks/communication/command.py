@@ -37,7 +37,7 @@ def planned_bytes(size: str, strategy: str, accumulation: int) -> list[dict[str,
     for stage, engine in enumerate(ENGINES):
         by_gpus = {}
         for gpus in GPUS:
-            sent = bytes_sent(model, stage, gpus, accumulation=accumulation)
+            sent = bytes_sent(model, stage, gpus, "bf16", accumulation)
             links = WITHIN if gpus <= GPUS_OF_A_MACHINE else BETWEEN
             seconds = {link: sent.total / bandwidth for link, bandwidth in links.items()}
             by_gpus[str(gpus)] = {"bytes": sent.total, **asdict(sent), "seconds": seconds}

@@ -40,18 +40,7 @@ def config_of(checkpoint: str) -> dict[str, Any]:
 
 def jobs(steps: int) -> Iterator[tuple[str, Job]]:
     """Each cell and what grows in it; the middle is one of each."""
-    middle = Job(
-        config_of(CHECKPOINT),
-        batch_size=BATCH,
-        seconds=SECONDS,
-        tokens=TOKENS,
-        processes=1,
-        data="synthetic",
-        warmup=1,
-        steps=steps,
-        threads=1,
-        on_cpu=True,
-    )
+    middle = Job(config_of(CHECKPOINT), BATCH, SECONDS, TOKENS, steps=steps, threads=1, on_cpu=True)
     for size in BATCHES:
         yield "batch_size", replace(middle, batch_size=size)
     for seconds in LENGTHS:

@@ -82,14 +82,7 @@ def parse_frame(header: bytes) -> Frame | None:
     if position >= len(header) or checksum != header[position]:
         return None
     channels = channel_code + 1 if channel_code < 8 else 2
-    return Frame(
-        number=number,
-        counts_samples=bool(header[1] & 1),
-        samples=samples,
-        rate=rate,
-        channels=channels,
-        bits=BITS.get(bits_code),
-    )
+    return Frame(number, bool(header[1] & 1), samples, rate, channels=channels, bits=BITS.get(bits_code))
 
 
 def first_frame(content: bytes) -> int | None:

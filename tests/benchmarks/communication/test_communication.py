@@ -70,15 +70,15 @@ def test_every_engine_sends_what_the_formula_says(tmp_path: Path) -> None:
 def test_the_formula_by_hand(model: Any) -> None:
     numbers = trained(model)
     assert bytes_sent(model, 0, 8).total == pytest.approx(2 * 7 / 8 * 4 * numbers)
-    assert bytes_sent(model, 0, 8, precision="fp32", accumulation=4) == bytes_sent(model, 0, 8)
+    assert bytes_sent(model, 0, 8, "fp32", accumulation=4) == bytes_sent(model, 0, 8)
     for stage, times in ((1, 1), (2, 4)):
-        sent = bytes_sent(model, stage, 8, accumulation=4)
+        sent = bytes_sent(model, stage, 8, "bf16", accumulation=4)
         assert sent.all_reduce == pytest.approx(times * 2 * 7 / 8 * 2 * numbers)
         assert sent.all_gather == pytest.approx(7 / 8 * 2 * numbers)
     once, four = bytes_sent(model, 3, 8), bytes_sent(model, 3, 8, accumulation=4)
     assert four.reduce_scatter == 4 * once.reduce_scatter == pytest.approx(4 * 7 / 8 * 2 * numbers, rel=1e-3)
     assert 3 * once.all_gather < four.all_gather < 4 * once.all_gather  # the small weights once a step
-    assert bytes_sent(model, 3, 8, precision="fp32").total == pytest.approx(2 * once.total)
+    assert bytes_sent(model, 3, 8, "fp32").total == pytest.approx(2 * once.total)
     for stage in range(4):
         assert bytes_sent(model, stage, 1).total == 0
 
