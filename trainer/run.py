@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from data.batches.labels import LabelEncoder
+from data.batches.lanes import Batching
 from data.batches.loader import TrainingBatches
 from data.sources.source import Source
 
@@ -142,18 +143,11 @@ def training_batches(
 ) -> TrainingBatches:
     """This rank's batches, from where ``state`` says."""
     training = config.training
-    return TrainingBatches(
-        sources,
-        config.data,
-        labels,
-        training.batch_size,
-        training.seed,
-        accelerator.process_index,
-        accelerator.num_processes,
-        state,
-        training.batch_seconds,
-        config.performance.pin_memory and accelerator.device.type == "cuda",
+    batching = Batching(
+        sources, config.data, labels, training.batch_size, training.seed, batch_seconds=training.batch_seconds
     )
+    pinned = config.performance.pin_memory and accelerator.device.type == "cuda"
+    return TrainingBatches(batching, accelerator.process_index, accelerator.num_processes, state, pin_memory=pinned)
 
 
 def assemble(

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
-from data.augmentation.config import NoiseSourceConfig
+from data.augmentation.fields import NoiseSourceConfig
 from data.config import Section, SourceConfig
 
 from ..config.evaluation import EvaluationConfig

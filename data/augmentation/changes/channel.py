@@ -1,20 +1,86 @@
-"""What recordings come through: telephones and narrow bands, and codecs, by what libsndfile can encode and decode."""
+"""Channel: what a recording came through. A band, as a telephone's, then a codec that libsndfile has.
+
+Both are one kind of change because they draw from one stream of random numbers.
+"""
 
 import functools
 import io
 from dataclasses import dataclass
+from typing import ClassVar, Literal
 
 import numpy as np
 import soundfile
+from pydantic import Field, model_validator
 
-from ..errors import DataError
-from ..utterance import SAMPLING_RATE
-from .config import Codec
+from ...errors import DataError
+from ...sources.config import Section
+from ...utterance import SAMPLING_RATE
+from ..change import Change, OtherSpeech, Sound
+from ..fields import Share
+from ..noise_mixing import LOUDEST
+
+Codec = Literal["mp3", "vorbis", "opus", "gsm", "ulaw", "alaw", "adpcm"]
+WHOLE_BAND = 0.0, 8000.0  # hertz, at 16 kHz
+NARROWEST_BAND = 100.0  # hertz
 
 FILTER_ORDER = 6
 FRAME = SAMPLING_RATE // 50  # samples that share their energy out together: 20 ms, an encoder frame
 LEAST_ENERGY = 1e-9  # mean square of a frame, as of trainer/step/noise_target.py: below it nothing is noise
 DELAY_SECONDS = 0.5  # of the noise that a codec's delay is measured with
+
+
+class ChannelFields(Section):
+    band_share: Share = Field(0.0, description="what lies outside one of the bands is filtered out")
+    bands: tuple[tuple[float, float], ...] = Field(
+        ((300.0, 3400.0), (0.0, 4000.0)), min_length=1, description="hertz; the first is a telephone's"
+    )
+    codec_share: Share = Field(0.0, description="encoded and decoded by one of the codecs")
+    codecs: tuple[Codec, ...] = Field(
+        ("mp3", "vorbis", "opus", "gsm", "ulaw", "alaw", "adpcm"),
+        min_length=1,
+        description="gsm, ulaw and alaw at 8 kHz, as telephones have them",
+    )
+
+    @model_validator(mode="after")
+    def sensible_bands(self) -> "ChannelFields":
+        for low, high in self.bands:
+            fits = WHOLE_BAND[0] <= low and low + NARROWEST_BAND <= high <= WHOLE_BAND[1]  # false for NaN
+            if not fits or (low, high) == WHOLE_BAND:
+                raise ValueError(
+                    f"bands has [{low:g}, {high:g}]; a band lies between 0 and 8000 Hz, is at least "
+                    f"{NARROWEST_BAND:g} Hz wide, and leaves something out"
+                )
+        return self
+
+
+class Channel(Change[ChannelFields]):
+    fields = ChannelFields
+    of_shares: ClassVar = {"band_share": ("bands",), "codec_share": ("codecs",)}
+    place, stream = 50, 3
+
+    def __init__(self, config: ChannelFields, lengths: tuple[float, float]) -> None:
+        super().__init__(config, lengths)
+        if config.codec_share:
+            check_codecs(config.codecs, "data.augmentation.codecs")
+
+    def __call__(self, sound: Sound, generator: np.random.Generator, others: OtherSpeech) -> Sound:
+        """Audio and noise go through the same filter. After a codec, noise keeps its share of the energy."""
+        audio, noise = sound
+        config = self.config
+        if generator.random() < config.band_share:
+            low, high = config.bands[generator.integers(len(config.bands))]
+            audio, noise = band_limited(audio, low, high), None if noise is None else band_limited(noise, low, high)
+        if generator.random() < config.codec_share:
+            codec = config.codecs[generator.integers(len(config.codecs))]
+            loudest = float(np.abs(audio).max())
+            if loudest > LOUDEST:  # a codec clips
+                gain = np.float32(LOUDEST / loudest)
+                audio, noise = audio * gain, None if noise is None else noise * gain
+            coded = through_codec(audio, codec, generator)
+            if noise is not None:  # of what the codec's rate lets through
+                noise = noise_of_coded(coded, at_rate_of(audio, codec), at_rate_of(noise, codec))
+            audio = coded
+        return Sound(audio, noise)
 
 
 @dataclass(frozen=True)
@@ -44,10 +110,10 @@ ENCODINGS: dict[Codec, Encoding] = {
 
 
 def check_codecs(codecs: tuple[Codec, ...], key: str) -> None:
-    """Whether this libsndfile has them.
+    """Check that this libsndfile has these codecs.
 
     Raises:
-        DataError: naming the first that it has not.
+        DataError: naming the first that it lacks.
     """
     here = [name for name in ENCODINGS if is_available(name)]
     for name in codecs:
@@ -85,7 +151,7 @@ def band_limited(samples: np.ndarray, low: float, high: float) -> np.ndarray:
 
 
 def at_rate_of(samples: np.ndarray, codec: Codec) -> np.ndarray:
-    """Samples as they are at the codec's rate and back at 16 kHz: all of it that is linear."""
+    """Samples resampled to the codec's rate and back to 16 kHz: the linear part of what a codec does."""
     rate = ENCODINGS[codec].rate
     if rate == SAMPLING_RATE:
         return samples
@@ -95,7 +161,7 @@ def at_rate_of(samples: np.ndarray, codec: Codec) -> np.ndarray:
 def through_codec(samples: np.ndarray, codec: Codec, generator: np.random.Generator) -> np.ndarray:
     """Samples encoded and decoded, where they were in time and as long: float32 [samples].
 
-    They may go a little beyond [-1, 1].
+    The result may go a little beyond [-1, 1].
     """
     encoding = ENCODINGS[codec]
     level = None if encoding.levels is None else float(generator.uniform(*encoding.levels))
@@ -127,7 +193,7 @@ def noise_of_coded(coded: np.ndarray, audio: np.ndarray, noise: np.ndarray) -> n
 
 @functools.cache
 def delay_of(codec: Codec) -> int:
-    """Samples, at its rate, that a codec is late by: measured, since it is another's in each version of libsndfile."""
+    """The delay of a codec in samples at its rate. Measured, since versions of libsndfile differ."""
     encoding = ENCODINGS[codec]
     generator = np.random.default_rng(0)
     sent = 0.1 * generator.standard_normal(int(DELAY_SECONDS * encoding.rate)).astype(np.float32)
@@ -139,6 +205,8 @@ def delay_of(codec: Codec) -> int:
 
 def decoded(samples: np.ndarray, encoding: Encoding, level: float | None) -> np.ndarray:
     """Samples at the codec's rate, encoded and decoded."""
+    if encoding.subtype in ("ULAW", "ALAW"):  # libsndfile reads beyond its table for what exceeds 1
+        samples = np.clip(samples, -1.0, 1.0)
     file = io.BytesIO()
     settings = {} if level is None else {"compression_level": level}
     with soundfile.SoundFile(
