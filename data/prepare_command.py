@@ -6,9 +6,10 @@ from typing import Any, get_args
 
 from pydantic import ValidationError
 
+from .corpora.settings import FIELDS, CorpusSettings, Kind
 from .errors import DataError
 from .inspection.facts import InspectionSettings
-from .preparation.settings import FIELDS, ClipSettings, CorpusSettings, Kind, PrepareSettings
+from .preparation.settings import ClipSettings, PrepareSettings
 from .preparation.splits import parse_shares
 
 

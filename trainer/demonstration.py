@@ -12,11 +12,11 @@ STRATEGIES = ("full", "lora")
 
 def inspect_speech(files: list[str]) -> tuple[str, Path]:
     """What an inspection of prepared Parquet files says in a line, and its page, which is written beside them."""
+    from data.corpora.settings import CorpusSettings
     from data.inspection.findings import problems
     from data.inspection.inspect import inspect_corpus, write_page
     from data.inspection.tally import InspectionSettings
     from data.preparation.inspection_table import verdict
-    from data.preparation.settings import CorpusSettings
 
     folder = Path(files[0]).parent
     inspection = inspect_corpus(CorpusSettings(input=str(folder), kind="parquet"), InspectionSettings(), workers=2)

@@ -10,8 +10,8 @@ from typing import Any
 from .. import storage
 from ..audio.headers import RATES
 from ..errors import DataError, nearest
-from ..preparation.settings import CorpusSettings
 from .record import Record
+from .settings import CorpusSettings
 
 KNOWN_NAMES: dict[str, tuple[str, ...]] = {
     "audio": ("audio", "audio_filepath", "audio_path", "file_name", "path", "file", "filename", "wav"),

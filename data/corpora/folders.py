@@ -6,11 +6,10 @@ from itertools import islice
 from typing import Any
 
 from .. import storage
-from ..audio.decoding import one_line
+from ..audio.decoding import AUDIO_SUFFIXES, one_line
 from ..errors import DataError
-from ..preparation.settings import CorpusSettings
-from ..sources.source import AUDIO_SUFFIXES
 from .columns import SPLIT_NAMES, Layout, resolve_columns
+from .settings import CorpusSettings
 from .tables import Objects, Rows, opened, read_table
 
 METADATA = ("metadata.jsonl", "metadata.csv")

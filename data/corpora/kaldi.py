@@ -12,8 +12,8 @@ from itertools import islice
 from .. import storage
 from ..audio.decoding import one_line
 from ..errors import DataError
-from ..preparation.settings import CorpusSettings
 from .columns import Layout, resolve_columns
+from .settings import CorpusSettings
 from .tables import Objects, opened
 
 SEPARATOR = re.compile(r"[ \t]+")

@@ -11,10 +11,11 @@ from typing import Any
 from .. import storage
 from ..audio.decoding import one_line
 from ..errors import DataError
-from ..preparation.settings import CorpusSettings
 from ..sources.config import ColumnNames, SourceConfig
+from ..sources.source import Source
 from .columns import Layout
 from .record import Record
+from .settings import CorpusSettings
 from .tables import layout_for
 
 ROWS_AT_ONCE = 64  # clips of half a minute fill some 60 MB
@@ -130,8 +131,6 @@ class StreamedRows:
     versions: tuple[str, ...] = ()
 
     def records(self) -> Iterator[Record]:
-        from ..sources.source import Source
-
         source = Source(self.source, "input")
         rows = source.read(source.lane(self.shard, self.shards, None))
         place = f"{self.source.described}, shard {self.shard}"
@@ -148,8 +147,6 @@ class StreamedRows:
 
 def read_streamed(origin: dict[str, Any], settings: CorpusSettings, split: str | None) -> Iterator[StreamedRows]:
     """A hub dataset (one split of it) or Arrow files by their shards; one piece where only some rows are wanted."""
-    from ..sources.source import Source
-
     source = Source(SourceConfig(**origin), "input").at_commit()
     source.first_row()
     layout = layout_for(source.config.described, settings, source.column_names, split, "")

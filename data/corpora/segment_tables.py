@@ -7,9 +7,9 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from ..errors import DataError, nearest
-from ..preparation.settings import CorpusSettings
 from .columns import Layout, normal
 from .record import Record
+from .settings import CorpusSettings
 from .tables import JsonLines, Rows, TableRows, columns_of, object_columns, read_table
 from .timeline import Timeline, parse_interval, segment_id
 

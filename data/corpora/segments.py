@@ -5,28 +5,57 @@ recording that overlap without that being meant, end the reading; whatever else 
 """
 
 import glob
+import itertools
 import posixpath
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from urllib.parse import unquote
 
 from .. import storage
+from ..audio.decoding import AUDIO_SUFFIXES
 from ..errors import DataError
-from ..preparation.settings import CorpusSettings
-from ..sources.source import AUDIO_SUFFIXES
-from .annotations import Segment, TierChoice, is_timed_text, read_text_grid, read_timed_text
+from .annotations import Segment, TierChoice
 from .elan import read_elan
 from .folders import split_of_folder
 from .record import Record
 from .segment_tables import canonical, read_segment_table, relative
-from .tables import read_table
+from .settings import CorpusSettings
+from .tables import digest, read_table
+from .textgrid import read_text_grid
+from .timed_text import is_timed_text, read_timed_text
 from .timeline import Timeline, segment_id
 
 TABLE_IN_FOLDER = re.compile(r"segments\.(csv|tsv|jsonl)(\.gz)?")
 TABLE = re.compile(r".*\.(csv|tsv|jsonl?|ndjson)(\.gz)?", re.IGNORECASE | re.DOTALL)
 ANNOTATION_SUFFIXES = (".eaf", ".textgrid", ".txt")  # where a recording has several, the first is read
 LOSSLESS = (".wav", ".flac", ".w64", ".aiff", ".aif", ".caf", ".au")  # taken first where a recording is there twice
+
+
+@dataclass(frozen=True)
+class RecordRows:
+    """Records as they are."""
+
+    rows: tuple[Record, ...]
+
+    def records(self) -> Iterator[Record]:
+        yield from self.rows
+
+    def digest(self) -> str:
+        described = (asdict(row) | {"place": ""} for row in self.rows)
+        return digest(repr(sorted(row.items())).encode("utf-8", "surrogatepass") for row in described)
+
+
+def read_segmented(address: str, settings: CorpusSettings) -> Iterator[RecordRows]:
+    """The segments of a table, a file of annotations or a folder of recordings with either.
+
+    Raises:
+        DataError: before the first piece, for times that are reversed or overlap, and what else cannot be read.
+    """
+    check_segments(address, settings)
+    records = read_segments(address, settings)
+    while piece := tuple(itertools.islice(records, settings.job_rows)):
+        yield RecordRows(piece)
 
 
 def read_segments(address: str, settings: CorpusSettings) -> Iterator[Record]:

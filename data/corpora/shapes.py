@@ -7,14 +7,13 @@ from typing import Any, Protocol
 
 from .. import storage
 from ..errors import DataError
-from ..preparation.cut_rows import read_segmented
-from ..preparation.settings import CorpusSettings
 from .archives import is_archive, unpacked
 from .folders import metadata_files, read_common_voice, read_recordings, split_of_folder
 from .kaldi import read_kaldi
 from .parquet import read_parquet, read_streamed
 from .record import Record
-from .segments import is_segmented
+from .segments import is_segmented, read_segmented
+from .settings import CorpusSettings
 from .tables import read_table
 
 TABLES = (".csv", ".tsv", ".csv.gz", ".tsv.gz")

@@ -16,10 +16,10 @@ from typing import Any
 from .. import storage
 from ..audio.decoding import one_line
 from ..errors import DataError
-from ..preparation.settings import CorpusSettings
 from .columns import Layout, resolve_columns
 from .json_items import DECODER, MAX_ITEM, list_items
 from .record import Record
+from .settings import CorpusSettings
 
 MAX_FIELD = 2**24  # characters of a CSV field; what is longer comes of a quote that is never closed
 LOOKED_AT = 50  # rows of JSON lines that tell which columns there are

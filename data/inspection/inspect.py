@@ -5,12 +5,12 @@ import functools
 from dataclasses import dataclass
 
 from .. import storage
+from ..corpora.settings import CorpusSettings
 from ..corpora.shapes import Job, plan_jobs
 from ..jobs import run_all
 from ..preparation.inspection_page import write_inspection_page
 from ..preparation.inspection_table import print_inspection
 from ..preparation.report import Progress
-from ..preparation.settings import CorpusSettings
 from .facts import InspectionSettings
 from .findings import problems, would_fail
 from .labels import open_labels

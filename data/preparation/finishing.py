@@ -10,7 +10,7 @@ import os
 import re
 import tempfile
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -19,10 +19,8 @@ from ..errors import DataError
 from .checking import Dropped
 from .settings import PrepareSettings
 from .shards import Shard, original_of, place, scratch_folder
+from .summary import Summary
 from .work import JobResult, result_file
-
-if TYPE_CHECKING:
-    from .prepare import Summary
 
 IDS_AT_ONCE = 2**18
 ORIGINALS = ".jobs/originals/"
@@ -31,7 +29,7 @@ OWN_SHARD = re.compile(r"\w+-(?P<number>\d{5})(-\d{3})?\.parquet")
 OWN_PIECE = re.compile(r"(\.jobs/(\w+-)?|\w+/)(?P<number>\d{5})(\.jsonl?|/.+)")
 
 
-def finish_output(settings: PrepareSettings, jobs: Sequence[int], summary: "Summary") -> None:
+def finish_output(settings: PrepareSettings, jobs: Sequence[int], summary: Summary) -> None:
     """Take duplicates out, remove what earlier runs left and no job accounts for, write quarantine and manifest.
 
     Raises:
@@ -290,7 +288,7 @@ def is_own(name: str) -> bool:
     return bool(known) or name in ("manifest.json", "quarantine.jsonl") or name.startswith(".jobs/")
 
 
-def manifest(settings: PrepareSettings, shards: Sequence[Shard], summary: "Summary") -> bytes:
+def manifest(settings: PrepareSettings, shards: Sequence[Shard], summary: Summary) -> bytes:
     """What the output holds, as JSON: the same for the same corpus and settings, whoever prepared it."""
     splits: dict[str, Any] = {}
     for split in sorted({shard.split for shard in shards}):

@@ -10,16 +10,15 @@ import shutil
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from .. import storage
 from ..corpora.shapes import Job, plan_jobs
 from ..errors import DataError
 from ..jobs import run_all
-from .checking import Dropped
 from .finishing import finish_output, is_own
 from .settings import PrepareSettings
+from .summary import Summary
 from .work import JobResult, count_kinds, is_whole, job_digest, result_file, run_job
 
 MIN_ROWS_TO_JUDGE = 100  # the share of broken rows is taken of at least so many ...
@@ -27,39 +26,6 @@ ROWS_TO_JUDGE_BEFORE_THE_END = 10_000  # ... and while it goes on of these: whic
 MARK = ".jobs/settings.json"
 LOCK = ".jobs/lock"
 RESULT = re.compile(r"\.jobs/\d{5}\.json$")
-
-
-@dataclass
-class Summary:
-    """What came of a preparation.
-
-    Attributes:
-        rows: read, in this and in earlier runs of it.
-        reused: rows of jobs that were done already.
-        splits: clips and seconds of each split.
-        dropped: rows left out, by kind.
-        notices: what was put right or deserves a word, how often.
-        seconds: wall time of this run.
-    """
-
-    rows: int = 0
-    reused: int = 0
-    broken: int = 0
-    splits: dict[str, tuple[int, float]] = field(default_factory=dict)
-    shards: int = 0
-    bytes: int = 0
-    dropped: Counter[str] = field(default_factory=Counter)
-    notices: Counter[str] = field(default_factory=Counter)
-    example: Dropped | None = None
-    seconds: float = 0.0
-
-    @property
-    def clips(self) -> int:
-        return sum(clips for clips, _ in self.splits.values())
-
-    @property
-    def audio_seconds(self) -> float:
-        return sum(seconds for _, seconds in self.splits.values())
 
 
 Watcher = Callable[[JobResult, bool], None]

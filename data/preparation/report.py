@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from ..terminal_table import print_table
-from .prepare import Summary
+from .summary import Summary
 from .work import JobResult
 
 if TYPE_CHECKING:

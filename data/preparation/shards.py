@@ -11,8 +11,8 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Protocol
 
 from .. import storage
+from ..corpora.settings import SHARD_COLUMNS
 from .checking import Clip
-from .settings import SHARD_COLUMNS
 
 SHARD_BYTES = 500 * 2**20
 GROUP_BYTES = 8 * 2**20

@@ -1,5 +1,6 @@
 """What a config says of one stream of recordings; apart from the ``data`` section, since noises come from such too."""
 
+import posixpath
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -22,7 +23,7 @@ class ColumnNames(Section):
 
 
 class DigitSpeech(Section):
-    """Azerbaijani digit strings, synthesised when first opened; see :mod:`data.digit_speech`."""
+    """Azerbaijani digit strings, synthesised by :mod:`data.opening`."""
 
     folder: str = Field(description="where the Parquet files are kept")
     split: str = Field(description="part of the files' names and of what is drawn from the seed")
@@ -30,6 +31,11 @@ class DigitSpeech(Section):
     voices: Literal["training", "unseen"] = "training"
     seed: int = 0
     warp: float = Field(0.0, ge=0, lt=0.5, description="played faster or slower by up to this share: more throats")
+
+    @property
+    def shards(self) -> str:
+        """A glob of the Parquet files, once they are made."""
+        return posixpath.join(self.folder, self.split, f"{self.split}-*.parquet")
 
 
 class SourceConfig(Section):

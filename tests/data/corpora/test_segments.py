@@ -13,8 +13,8 @@ import pytest
 from data.corpora.clips import cut_clip, encode_flac
 from data.corpora.record import Record
 from data.corpora.segments import check_segments, is_segmented, read_segments
+from data.corpora.settings import CorpusSettings
 from data.errors import DataError
-from data.preparation.settings import CorpusSettings
 from tests.data.corpora.test_annotations import EAF, LONG
 
 HEADER = "audio_path,start,end,text"

@@ -11,9 +11,11 @@ import pytest
 import soundfile
 
 from data.audio.decoding import decode_audio
+from data.corpora.settings import CorpusSettings
 from data.errors import DataError
-from data.preparation.prepare import Summary, prepare
-from data.preparation.settings import ClipSettings, CorpusSettings, PrepareSettings
+from data.preparation.prepare import prepare
+from data.preparation.settings import ClipSettings, PrepareSettings
+from data.preparation.summary import Summary
 
 from ...support.corpora_on_disk import SHAPES, SPEAKERS, TEXTS, encoded, json_lines, parquet, samples
 
