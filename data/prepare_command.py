@@ -2,11 +2,12 @@
 
 import argparse
 import os
-from typing import Any, get_args
+from typing import Any
 
 from pydantic import ValidationError
 
-from .corpora.settings import FIELDS, CorpusSettings, Kind
+from .corpora.planning import KINDS
+from .corpora.settings import FIELDS, CorpusSettings
 from .errors import DataError
 from .inspection.facts import InspectionSettings
 from .preparation.settings import ClipSettings, PrepareSettings
@@ -17,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of ``launch/prepare.py``."""
     add = parser.add_argument
     add("input", help="file, folder, glob, archive, fsspec address (s3://...), or with --kind hub a dataset's name")
-    add("--kind", choices=get_args(Kind), default="auto", help="what the input is; by itself it is found out")
+    add("--kind", choices=KINDS, default="auto", help="what the input is; by itself it is found out")
     add("--output", help="folder or address for the shards and manifest.json")
     add("--layout", choices=("parquet", "audiofolder"), default="parquet")
     add("--inspect", action="store_true", help="write nothing but a report; exit 1 if training would fail on something")

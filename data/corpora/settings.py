@@ -1,7 +1,5 @@
 """How a corpus is read, checked before anything is read."""
 
-from typing import Literal
-
 from pydantic import Field, model_validator
 
 from ..errors import nearest
@@ -9,14 +7,13 @@ from ..sources.config import Section
 
 FIELDS = ("audio", "text", "id", "language", "speaker", "duration", "split", "start", "end", "sampling_rate")
 SHARD_COLUMNS = ("id", "audio", "text", "language", "speaker", "duration")
-Kind = Literal["auto", "parquet", "arrow", "json", "table", "kaldi", "common_voice", "folder", "segments", "hub"]
 
 
 class CorpusSettings(Section):
     """Where a corpus lies and how to read it."""
 
     input: str = Field(description="a file, a folder, a glob, any fsspec address, or a dataset's name on the hub")
-    kind: Kind = Field("auto", description="what the input is; auto: by what is found there")
+    kind: str = Field("auto", description="the name of a format; auto: by what is found there")
     columns: dict[str, str | None] = Field({}, description="what the corpus calls our columns; None: not to be used")
     audio_root: str | None = Field(None, description="what relative audio paths are relative to, and may not leave")
     language: str | None = Field(None, pattern=r"^[a-z]{2,3}$", description="ISO 639-1 code where rows have none")

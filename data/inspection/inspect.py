@@ -5,8 +5,8 @@ import functools
 from dataclasses import dataclass
 
 from .. import storage
+from ..corpora.planning import Job, plan_jobs
 from ..corpora.settings import CorpusSettings
-from ..corpora.shapes import Job, plan_jobs
 from ..jobs import run_all
 from ..preparation.inspection_page import write_inspection_page
 from ..preparation.inspection_table import print_inspection

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from .. import storage
-from ..corpora.shapes import Job, plan_jobs
+from ..corpora.planning import Job, plan_jobs
 from ..errors import DataError
 from ..jobs import run_all
 from .finishing import finish_output, is_own

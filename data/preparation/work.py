@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from .. import storage
-from ..corpora.shapes import Job
+from ..corpora.planning import Job
 from .checking import ClipCheck, Dropped
 from .settings import PrepareSettings
 from .shards import AudioFolderPieces, ParquetShards, Shard, ShardWriter, original_of

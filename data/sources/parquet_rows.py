@@ -22,6 +22,7 @@ WHOLE_GROUP_BYTES = 64 * 2**20  # uncompressed; larger row groups are read in pa
 PART_BYTES = 4 * 2**20  # turned into Python rows at a time; of larger row groups also what is read at a time
 FOOTER_THREADS = 16
 FOOTER_BYTES_KEPT = 32 * 2**20
+UNREADABLE = (ValueError, ArithmeticError, ImportError)  # what pyarrow raises for cells that Python cannot hold
 
 
 @dataclass(frozen=True)
@@ -216,20 +217,21 @@ def group_range(group: pq.RowGroupMetaData, columns: Sequence[str] | None) -> tu
 
 
 def to_rows(part: pa.RecordBatch) -> list[dict[str, Any]]:
-    """Rows as dicts; a text that is not UTF-8 is left as bytes, since it is its row's fault alone."""
+    """Rows as dicts. A cell that Python cannot hold (:func:`readable`) is the fault of its row alone."""
     try:
         return part.to_pylist()
-    except UnicodeDecodeError:
+    except UNREADABLE:
         columns = zip(part.schema.names, part.columns, strict=True)
         values = {name: [readable(value) for value in column] for name, column in columns}
         return [dict(zip(values, row, strict=True)) for row in zip(*values.values(), strict=True)]
 
 
 def readable(value: pa.Scalar) -> Any:
+    """A cell's value; a text that is not UTF-8 as bytes, and as a list, which is no text, a time beyond Python's."""
     try:
         return value.as_py()
-    except UnicodeDecodeError:
-        return value.as_buffer().to_pybytes() if hasattr(value, "as_buffer") else None
+    except UNREADABLE:
+        return value.as_buffer().to_pybytes() if hasattr(value, "as_buffer") else [str(value.type)]
 
 
 class Pieces:

@@ -135,7 +135,7 @@ def test_scattered_rows_that_touch_do_not_overlap(tmp_path: Path) -> None:
         ("a.wav,1,,x", "end is empty"),
         ("a.wav,one,2,x", "start is 'one'"),
         ("a.wav,1,2", "3 fields where the header has 4"),
-        ("a.wav,1,2,hello, world", "5 fields where the header has 4; a text with the separator wants quotes"),
+        ("a.wav,1,2,hello, world", "5 fields where the header has 4; quote a text with the separator"),
         (",9,8,x", "ends at 8 s"),
     ],
 )
