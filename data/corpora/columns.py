@@ -194,7 +194,8 @@ def as_text(value: Any, column: str, faults: list[str]) -> str | None:
         return None
     if isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) != math.inf:
         return str(value)
-    faults.append(f"{column} is {type(value).__name__}, not text")
+    hint = " in UTF-8" if isinstance(value, bytes) else ""
+    faults.append(f"{column} is {type(value).__name__}, not text{hint}")
     return None
 
 

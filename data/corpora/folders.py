@@ -6,7 +6,7 @@ from itertools import islice
 from typing import Any
 
 from .. import storage
-from ..audio.decoding import AUDIO_SUFFIXES, one_line
+from ..audio.decoding import AUDIO_SUFFIXES
 from .columns import Layout
 from .format import Format, Rows, in_pieces
 from .places import SPLIT_FOLDERS, split_of_folder, split_of_path
@@ -92,12 +92,12 @@ def row(folder: str, file: str, text: Any) -> dict[str, Any]:
     return {"audio": relative, "text": text, "id": posixpath.splitext(relative)[0], "split": split_of_path(relative)}
 
 
-def transcript(file: str) -> Any:
-    """The words of a file; a list, which is no text, where they are not UTF-8."""
+def transcript(file: str) -> str | bytes:
+    """The words of a file; bytes, which are refused as text later, where they are not UTF-8."""
     try:
         return storage.read_bytes(file).decode("utf-8-sig").strip()
-    except UnicodeDecodeError as error:
-        return [f"not UTF-8: {one_line(error)}"]
+    except UnicodeDecodeError:
+        return b""
 
 
 def rows_beside(folder: str, file: str, there: set[str]) -> Iterator[dict[str, Any]]:

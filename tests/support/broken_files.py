@@ -242,7 +242,7 @@ def parquet_cases() -> Iterator[FileCase]:
     lists = audio_table([[word] for word in WORDS], id=list("efgh"))
     four = tuple(WORDS)
     yield FileCase("parquet: second file with lists for text", several_parquet(good, lists), texts=four,
-                   reasons=("text is bytes",) * 4)  # fmt: skip
+                   reasons=("text is list",) * 4)  # fmt: skip
     yield FileCase("parquet: second file with numbers for audio",
         several_parquet(good, audio_table(audio=[1, 2, 3, 4])),
                    texts=four, reasons=("audio is int",) * 4)  # fmt: skip
@@ -396,7 +396,7 @@ def folder_cases() -> Iterator[FileCase]:
     for name, change, reason in (
         ("Latin-1 text", lambda folder: (folder / "clip3.txt").write_bytes(b"d\xf6rd"), "text is bytes"),
         ("UTF-16 text", lambda folder: (folder / "clip3.txt").write_bytes("dörd".encode("utf-16")),
-            "text is list|holds"),
+            "text is bytes|holds"),
         ("empty text", lambda folder: (folder / "clip3.txt").write_text(""), "text is empty"),
         ("NULs for text", lambda folder: (folder / "clip3.txt").write_bytes(bytes(9)), r"holds U\+0000"),
         ("a recording for text", lambda folder: (folder / "clip3.txt").write_bytes(whole("flac")), "text is bytes"),
