@@ -2,7 +2,7 @@
 
 import argparse
 import os
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
@@ -12,6 +12,9 @@ from .errors import DataError
 from .inspection.facts import InspectionSettings
 from .preparation.settings import ClipSettings, PrepareSettings
 from .preparation.splits import parse_shares
+from .sources.config import Section
+
+Settings = TypeVar("Settings", bound=Section)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,7 +31,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = reading.add_argument
     add("--columns", nargs="+", default=[], metavar="OURS=THEIRS", help=f"what the corpus calls {', '.join(FIELDS)}; "
         "with nothing after the sign the column is not used")  # fmt: skip
-    add("--keep-columns", nargs="+", default=[], metavar="NAME", help="more columns to carry along, as text")
+    add(
+        "--keep-columns",
+        nargs="+",
+        default=[],
+        metavar="NAME",
+        dest="extra_columns",
+        help="more columns to carry along, as text",
+    )
     add("--audio-root", help="what relative audio paths are relative to; no path may leave it")
     add("--language", help="ISO 639-1 code where rows name none")
     add("--hub-name", help="the hub dataset's configuration, often a language")
@@ -81,27 +91,12 @@ def corpus_settings(options: argparse.Namespace) -> CorpusSettings:
         if not equals:
             raise DataError(f"--columns has {pair!r}; right is OURS=THEIRS, as in text=sentence")
         columns[ours] = theirs or None
-    values: dict[str, Any] = {
-        "input": options.input,
-        "kind": options.kind,
-        "columns": columns,
-        "audio_root": options.audio_root,
-        "language": options.language,
-        "hub_name": options.hub_name,
-        "hub_revision": options.hub_revision,
-        "hub_splits": tuple(options.hub_splits),
-        "cache": options.cache,
-        "tiers": tuple(options.tiers),
-        "allow_overlaps": options.allow_overlaps,
-        "max_samples": options.max_samples,
-        "extra_columns": tuple(options.keep_columns),
-        "job_rows": options.job_rows,
-    }
     check_workers(options)
-    return checked(CorpusSettings, values)
+    return checked(CorpusSettings, options, columns=columns)
 
 
 def check_workers(options: argparse.Namespace) -> None:
+    """Raises: DataError: for a number of processes that no machine runs."""
     if not 0 <= options.workers <= 1024:
         raise DataError(f"--workers is {options.workers}; 0 to 1024 is right")
 
@@ -115,34 +110,12 @@ def preparation_settings(options: argparse.Namespace) -> PrepareSettings:
     if not options.output:
         raise DataError("--output is missing: a folder, or an address such as s3://bucket/prepared")
     corpus = corpus_settings(options)
-    clips = checked(
-        ClipSettings,
-        {
-            "min_seconds": options.min_seconds,
-            "max_seconds": options.max_seconds,
-            "check": options.check,
-            "reencode": options.reencode,
-            "trim_silence": options.trim_silence,
-            "normalize": options.normalize,
-        },
-    )
+    clips = checked(ClipSettings, options)
     shares = parse_shares(options.split) if options.split else None
     if shares is None and options.split_by != "id":
         raise DataError(f"--split-by {options.split_by} says nothing without --split NAME=SHARE,...")
-    return checked(
-        PrepareSettings,
-        {
-            "corpus": corpus,
-            "clips": clips,
-            "output": options.output,
-            "layout": options.layout,
-            "embed_audio": not options.paths_only,
-            "shares": shares,
-            "split_by": options.split_by,
-            "split_seed": options.split_seed,
-        }
-        | ({} if options.max_skipped_share is None else {"max_skipped_share": options.max_skipped_share}),
-    )
+    embed_audio = not options.paths_only
+    return checked(PrepareSettings, options, corpus=corpus, clips=clips, shares=shares, embed_audio=embed_audio)
 
 
 def inspection_settings(options: argparse.Namespace) -> tuple[CorpusSettings, InspectionSettings]:
@@ -162,10 +135,15 @@ def inspection_settings(options: argparse.Namespace) -> tuple[CorpusSettings, In
     )
 
 
-def checked(kind: Any, values: dict[str, Any]) -> Any:
-    """Settings of a kind; pydantic's complaints in one line."""
+def checked(kind: type[Settings], options: argparse.Namespace, **values: Any) -> Settings:
+    """Settings of a kind: the options that have its fields' names, and these values.
+
+    Raises:
+        DataError: pydantic's complaint in one line, with the option's name.
+    """
+    given = {name: value for name, value in vars(options).items() if name in kind.model_fields and value is not None}
     try:
-        return kind(**values)
+        return kind(**given | values)
     except ValidationError as error:
         first = error.errors()[0]
         message = first["msg"].removeprefix("Value error, ")

@@ -25,12 +25,7 @@ def common_voice_tables(folder: str) -> dict[str | None, str]:
     return {split: file for split, file in found.items() if split or len(found) == 1}
 
 
-def is_common_voice(folder: str, settings: CorpusSettings) -> bool:
-    """Whether a folder has clips/ and one of the tables beside it."""
-    return storage.exists(storage.join(folder, "clips")) and bool(common_voice_tables(folder))
-
-
-def read_common_voice(folder: str, settings: CorpusSettings) -> Iterator[Rows]:
+def read_common_voice(folder: str, settings: CorpusSettings, split: str | None) -> Iterator[Rows]:
     """A Common Voice folder: its tables, with the recordings in ``clips/``."""
     columns = {"audio": "path", "text": "sentence", "speaker": "client_id", "id": "path"} | settings.columns
     settings = settings.model_copy(update={"columns": columns})
@@ -46,18 +41,13 @@ def metadata_files(folder: str) -> Iterator[tuple[str | None, str]]:
         yield from ((split, table) for table in islice(filter(storage.exists, tables), 1))
 
 
-def is_audio_folder(folder: str, settings: CorpusSettings) -> bool:
-    """Whether a folder has a table of metadata."""
-    return any(metadata_files(folder))
-
-
-def read_audio_folder(folder: str, settings: CorpusSettings) -> Iterator[Rows]:
+def read_audio_folder(folder: str, settings: CorpusSettings, split: str | None) -> Iterator[Rows]:
     """A folder of recordings with a metadata.jsonl or .csv, or one in each split's folder."""
     for split, file in metadata_files(folder):
         yield from read_table(file, settings, split)
 
 
-def read_recordings(folder: str, settings: CorpusSettings) -> Iterator[Rows]:
+def read_recordings(folder: str, settings: CorpusSettings, split: str | None) -> Iterator[Rows]:
     """Recordings with a .txt beside each, or with LibriSpeech's ``*.trans.txt`` beside several.
 
     A first folder called train, validation (dev, valid, val) or test (eval) gives the split.
@@ -80,10 +70,15 @@ def read_recordings(folder: str, settings: CorpusSettings) -> Iterator[Rows]:
 
 
 COMMON_VOICE = Format(
-    "common_voice", sign="clips/ beside train.tsv", is_folder=is_common_voice, read_folder=read_common_voice
+    "common_voice",
+    read_common_voice,
+    sign="clips/ beside a train.tsv",
+    is_folder=lambda folder, _: storage.exists(storage.join(folder, "clips")) and bool(common_voice_tables(folder)),
 )
-AUDIO_FOLDER = Format("folder", sign=" or ".join(METADATA), is_folder=is_audio_folder, read_folder=read_audio_folder)
-RECORDINGS = Format("folder", sign="recording with a .txt beside it", read_folder=read_recordings)
+AUDIO_FOLDER = Format(
+    "folder", read_audio_folder, sign=" or ".join(METADATA), is_folder=lambda folder, _: any(metadata_files(folder))
+)
+RECORDINGS = Format("folder", read_recordings, sign="recording with a .txt beside it")
 
 
 def row(folder: str, file: str, text: Any) -> dict[str, Any]:

@@ -38,23 +38,20 @@ class Format:
 
     Attributes:
         kind: its name for ``--kind``. Formats may share one.
-        suffixes: in lower case, of the files that may be of this format.
+        read: reads what lies at an address. Its last argument is the split of rows that name none.
+        suffixes: in lower case, of the files that may be of this format. Without any, it is never a file.
         is_file: whether a file with such a suffix is of this format.
-        read_file: reads a file. Its last argument is the split of rows that name none. None: it is never a file.
-        sign: what tells a folder of this format, for messages.
+        sign: what tells a folder of this format, for messages. Without one, it is never a folder; a format that is
+            neither is a name elsewhere.
         is_folder: whether a folder is of this format.
-        read_folder: reads a folder. None: it is never a folder.
-        read_named: reads what the settings name that is neither a file nor a folder.
     """
 
     kind: str
+    read: Callable[[str, CorpusSettings, str | None], Iterator[Rows]]
     suffixes: tuple[str, ...] = ()
     is_file: Callable[[str, CorpusSettings], bool] = lambda file, settings: True
-    read_file: Callable[[str, CorpusSettings, str | None], Iterator[Rows]] | None = None
     sign: str = ""
     is_folder: Callable[[str, CorpusSettings], bool] = lambda folder, settings: False
-    read_folder: Callable[[str, CorpusSettings], Iterator[Rows]] | None = None
-    read_named: Callable[[CorpusSettings], Iterator[Rows]] | None = None
 
 
 class Fault(str):
@@ -81,7 +78,7 @@ class Piece:
         raise NotImplementedError
 
     def records(self) -> Iterator[Record]:
-        """See :class:`Rows`."""
+        """The rows as records."""
         for number, row in enumerate(self.parsed(), start=self.first):
             place = f"{self.file}: {self.row_word} {number}"
             if isinstance(row, Fault):
@@ -97,7 +94,7 @@ class Listed:
     rows: tuple[Any, ...]
 
     def limited(self, limit: int) -> tuple[Self, int]:
-        """See :class:`Rows`."""
+        """The piece with its first rows alone, and how many they are."""
         rows = self.rows[:limit]
         return replace(self, rows=rows), len(rows)
 

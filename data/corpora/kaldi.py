@@ -20,12 +20,7 @@ SEPARATOR = re.compile(r"[ \t]+")
 DECODERS = {("flac", "-c", "-d", "-s"), ("flac", "-cds"), ("flac", "-dcs"), ("cat",)}  # which change no sample
 
 
-def is_kaldi(folder: str, settings: CorpusSettings) -> bool:
-    """Whether a folder has a wav.scp."""
-    return storage.exists(storage.join(folder, "wav.scp"))
-
-
-def read_kaldi(folder: str, settings: CorpusSettings) -> Iterator[Objects]:
+def read_kaldi(folder: str, settings: CorpusSettings, split: str | None) -> Iterator[Objects]:
     """The folder's utterances in pieces.
 
     Raises:
@@ -37,7 +32,7 @@ def read_kaldi(folder: str, settings: CorpusSettings) -> Iterator[Objects]:
     languages = dict(pairs(folder, "utt2lang", optional=True))
     segments = dict(unique(folder, "segments", optional=True))
     columns = ("audio", "text", "id", "speaker", "language", "start", "end")
-    layout = Layout.of(folder, settings, columns, root="")  # relative to the working folder, as Kaldi has paths
+    layout = Layout.of(folder, settings, columns, root="", split=split)  # paths as Kaldi has them
 
     def rows() -> Iterator[dict[str, object]]:
         for utterance, text in pairs(folder, "text", values=False):
@@ -54,7 +49,12 @@ def read_kaldi(folder: str, settings: CorpusSettings) -> Iterator[Objects]:
         raise DataError(f"{file} is empty")
 
 
-KALDI = Format("kaldi", sign="wav.scp", is_folder=is_kaldi, read_folder=read_kaldi)
+KALDI = Format(
+    "kaldi",
+    read_kaldi,
+    sign="wav.scp",
+    is_folder=lambda folder, _: storage.exists(storage.join(folder, "wav.scp")),
+)
 
 
 def pairs(folder: str, name: str, optional: bool = False, values: bool = True) -> Iterator[tuple[str, str]]:

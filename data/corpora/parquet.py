@@ -4,7 +4,7 @@ import hashlib
 import itertools
 import json
 import posixpath
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
@@ -18,7 +18,7 @@ from ..sources.config import ColumnNames, SourceConfig
 from ..sources.parquet_rows import to_rows
 from ..sources.source import Source
 from .columns import Layout
-from .format import Fault, Format, Piece
+from .format import Fault, Format, Piece, Rows
 from .places import is_hidden, split_of_file, split_of_folder
 from .record import Record
 from .settings import CorpusSettings
@@ -33,11 +33,9 @@ class Counted(Piece):
     limit: int | None
 
     def records(self) -> Iterator[Record]:
-        """See :class:`.format.Rows`."""
         return itertools.islice(super().records(), self.limit)
 
     def limited(self, limit: int) -> tuple[Self, int]:
-        """See :class:`.format.Rows`."""
         limit = limit if self.limit is None else min(limit, self.limit)
         return replace(self, limit=limit), limit
 
@@ -51,7 +49,7 @@ class ParquetRows(Counted):
     end: int
 
     def parsed(self) -> Iterator[dict[str, Any] | Fault]:
-        """See :class:`.format.Piece`. Of a damaged row group the rows before the damage, and a fault for each other."""
+        """The rows. Of a damaged row group the rows before the damage, and a fault for each other."""
         columns = sorted({name for name in self.layout.names.values() if name} | set(self.layout.extra))
         with storage.open_file(self.file) as content:
             try:
@@ -73,7 +71,6 @@ class ParquetRows(Counted):
                     yield from itertools.repeat(fault, parquet.metadata.row_group(group).num_rows - given)
 
     def digest(self) -> str:
-        """See :class:`.format.Rows`."""
         described = repr((posixpath.basename(self.file), self.version, self.begin, self.end, self.limit))
         return hashlib.blake2b(described.encode(), digest_size=16).hexdigest()
 
@@ -113,12 +110,10 @@ class StreamedRows(Counted):
     versions: tuple[str, ...]
 
     def parsed(self) -> Iterator[dict[str, Any]]:
-        """See :class:`.format.Piece`."""
         source = Source(self.source, "input")
         return source.read(source.lane(self.shard, self.shards, None))
 
     def digest(self) -> str:
-        """See :class:`.format.Rows`."""
         source = self.source.model_dump(mode="json")
         described = json.dumps([source, self.shard, self.shards, self.limit, self.versions])
         return hashlib.blake2b(described.encode(), digest_size=16).hexdigest()
@@ -159,54 +154,33 @@ def read_arrow(file: str, settings: CorpusSettings, split: str | None) -> Iterat
     return read_streamed(SourceConfig(files=file), settings, split, posixpath.dirname(file))
 
 
-def read_hub(settings: CorpusSettings) -> Iterator[StreamedRows]:
+def read_hub(name: str, settings: CorpusSettings, split: str | None) -> Iterator[StreamedRows]:
     """The chosen splits of a hub dataset; see :func:`read_streamed`."""
-    for split in settings.hub_splits:
-        origin = SourceConfig(hub=settings.input, name=settings.hub_name, revision=settings.hub_revision, split=split)
-        yield from read_streamed(origin, settings, split_of_folder(split) or split)
+    for chosen in settings.hub_splits:
+        origin = SourceConfig(hub=name, name=settings.hub_name, revision=settings.hub_revision, split=chosen)
+        yield from read_streamed(origin, settings, split_of_folder(chosen) or chosen)
 
 
-def shown_files(folder: str, suffix: str) -> Iterator[str]:
-    """The files of a folder and its folders that end so; hidden ones are caches and unfinished work."""
-    return (file for file in storage.files_below(folder) if file.endswith(suffix) and not is_hidden(file, folder))
+def format_of_files(kind: str, read: Callable[[str, CorpusSettings, str | None], Iterator[Rows]]) -> Format:
+    """A format whose files end in its name. A folder with such files is of it; hidden files and folders do not count,
+    which are caches and unfinished work."""
+    suffix = f".{kind}"
+
+    def shown(folder: str) -> Iterator[str]:
+        return (file for file in storage.files_below(folder) if file.endswith(suffix) and not is_hidden(file, folder))
+
+    def read_any(address: str, settings: CorpusSettings, split: str | None) -> Iterator[Rows]:
+        if not storage.is_folder(address):
+            yield from read(address, settings, split)
+            return
+        for file in shown(address):
+            yield from read(file, settings, split_of_file(file))
+
+    return Format(
+        kind, read_any, suffixes=(suffix,), sign=f"{suffix} file", is_folder=lambda folder, _: any(shown(folder))
+    )
 
 
-def is_parquet(folder: str, settings: CorpusSettings) -> bool:
-    """Whether a folder has Parquet files."""
-    return any(shown_files(folder, ".parquet"))
-
-
-def read_parquet_folder(folder: str, settings: CorpusSettings) -> Iterator[ParquetRows]:
-    """The Parquet files of a folder."""
-    for file in shown_files(folder, ".parquet"):
-        yield from read_parquet(file, settings, split_of_file(file))
-
-
-def is_arrow(folder: str, settings: CorpusSettings) -> bool:
-    """Whether a folder itself has Arrow files."""
-    return bool(storage.matching(storage.join(folder, "*.arrow")))
-
-
-def read_arrow_folder(folder: str, settings: CorpusSettings) -> Iterator[StreamedRows]:
-    """The Arrow files of a folder."""
-    for file in shown_files(folder, ".arrow"):
-        yield from read_arrow(file, settings, split_of_file(file))
-
-
-PARQUET = Format(
-    "parquet",
-    suffixes=(".parquet",),
-    read_file=read_parquet,
-    sign="Parquet file",
-    is_folder=is_parquet,
-    read_folder=read_parquet_folder,
-)
-ARROW = Format(
-    "arrow",
-    suffixes=(".arrow",),
-    read_file=read_arrow,
-    sign="Arrow file",
-    is_folder=is_arrow,
-    read_folder=read_arrow_folder,
-)
-HUB = Format("hub", read_named=read_hub)
+PARQUET = format_of_files("parquet", read_parquet)
+ARROW = format_of_files("arrow", read_arrow)
+HUB = Format("hub", read_hub)

@@ -53,8 +53,8 @@ def pieces(settings: CorpusSettings) -> Iterator[Rows]:
     formats = [known for known in FORMATS if settings.kind in ("auto", known.kind)]
     if not formats:
         raise DataError(f"--kind is {settings.kind!r}{nearest(settings.kind, KINDS)}; one of {', '.join(KINDS)}")
-    if settings.kind != "auto" and formats[0].read_named:
-        yield from formats[0].read_named(settings)
+    if not any(known.suffixes or known.sign for known in formats):  # a name elsewhere
+        yield from formats[0].read(settings.input, settings, None)
         return
     address = settings.input.rstrip("/") or "/"
     if is_archive(address):
@@ -67,44 +67,39 @@ def pieces(settings: CorpusSettings) -> Iterator[Rows]:
         near = "; for a dataset of the hub say --kind hub" if address.count("/") == 1 and "." not in address else ""
         raise DataError(f"{settings.input} is neither a file nor a folder, and no glob that matches one{near}")
     for file in files:
-        yield from read_file(file, formats, settings, split_of_file(file) if len(files) > 1 else None)
+        split = split_of_file(file) if len(files) > 1 else None
+        yield from file_format(file, formats, settings).read(file, settings, split)
 
 
 def read_folder(folder: str, formats: Sequence[Format], settings: CorpusSettings) -> Iterator[Rows]:
-    """A folder, by the first of these formats that recognises it, else by the last.
+    """A folder, by the first of these formats that recognises it, else by the last that reads folders.
 
     Raises:
         DataError: if it holds nothing that they know.
     """
-    able = [known for known in formats if known.read_folder]
+    able = [known for known in formats if known.sign]
     if not able:
         raise DataError(f"{folder} is a folder; a corpus of kind {settings.kind} is a file")
     chosen = next((known for known in able if known.is_folder(folder, settings)), able[-1])
-    assert chosen.read_folder is not None
     is_empty = True
-    for rows in chosen.read_folder(folder, settings):
+    for rows in chosen.read(folder, settings, None):
         is_empty = False
         yield rows
     if is_empty:
         raise DataError(f"{folder} has no rows that are known: no {', no '.join(known.sign for known in able)}")
 
 
-def read_file(file: str, formats: Sequence[Format], settings: CorpusSettings, split: str | None) -> Iterator[Rows]:
-    """A file, by the first of these formats that recognises it; by the only one whatever it is.
-
-    Args:
-        split: of rows that do not name theirs.
+def file_format(file: str, formats: Sequence[Format], settings: CorpusSettings) -> Format:
+    """The first of these formats that recognises a file; the only one that reads files, whatever it is.
 
     Raises:
         DataError: if none does.
     """
-    able = [known for known in formats if known.read_file]
+    able = [known for known in formats if known.suffixes]
     if not able:
         raise DataError(f"{file} is a file; a corpus of kind {settings.kind} is a folder")
     for known in able:
         if len(able) == 1 or (file.lower().endswith(known.suffixes) and known.is_file(file, settings)):
-            assert known.read_file is not None
-            yield from known.read_file(file, settings, split)
-            return
+            return known
     suffixes = dict.fromkeys(suffix for known in able for suffix in known.suffixes if not suffix.endswith(".gz"))
     raise DataError(f"{file} is none of {', '.join(suffixes)}, an archive or a folder; --kind says what it is")

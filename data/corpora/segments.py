@@ -37,16 +37,14 @@ class RecordRows(Listed):
     """Records as they are."""
 
     def records(self) -> Iterator[Record]:
-        """See :class:`.format.Rows`."""
         return iter(self.rows)
 
     def digest(self) -> str:
-        """See :class:`.format.Rows`."""
         described = (asdict(row) | {"place": ""} for row in self.rows)
         return digest(repr(sorted(row.items())).encode("utf-8", "surrogatepass") for row in described)
 
 
-def read_segmented(address: str, settings: CorpusSettings, split: str | None = None) -> Iterator[RecordRows]:
+def read_segmented(address: str, settings: CorpusSettings, split: str | None) -> Iterator[RecordRows]:
     """The segments at an address in pieces; see :func:`read_segments`. Folders alone name their split.
 
     Raises:
@@ -284,10 +282,9 @@ def annotated(
 
 SEGMENTS = Format(
     "segments",
+    read_segmented,
     suffixes=(*TABLE_SUFFIXES, ".textgrid", ".eaf"),
     is_file=is_segmented,
-    read_file=read_segmented,
     sign="recording with a .TextGrid, .eaf or timestamped .txt beside it",
     is_folder=is_segmented,
-    read_folder=read_segmented,
 )

@@ -39,11 +39,9 @@ class Objects(Listed, Piece):
         return row if isinstance(row, dict) else Fault(f"{type(row).__name__}, not an object with columns")
 
     def parsed(self) -> Iterable[dict[str, Any] | Fault | None]:
-        """See :class:`.format.Piece`."""
         return map(self.parse, self.rows)
 
     def digest(self) -> str:
-        """See :class:`.format.Rows`."""
         return digest(json.dumps(row, sort_keys=True, default=repr).encode() for row in self.rows)
 
 
@@ -66,7 +64,6 @@ class JsonLines(Objects):
             return Fault(f"not JSON: {one_line(error)}")
 
     def digest(self) -> str:
-        """See :class:`.format.Rows`."""
         return digest(self.rows)
 
 
@@ -77,7 +74,6 @@ class TableRows(Listed, Piece):
     header: tuple[str, ...]
 
     def parsed(self) -> Iterator[dict[str, Any] | Fault]:
-        """See :class:`.format.Piece`."""
         width = len(self.header)
         for fields in self.rows:
             if len(fields) != width:
@@ -88,7 +84,6 @@ class TableRows(Listed, Piece):
                 yield dict(zip(self.header, fields, strict=True))
 
     def digest(self) -> str:
-        """See :class:`.format.Rows`."""
         return digest("\x1f".join(row).encode("utf-8", "surrogateescape") for row in (self.header, *self.rows))
 
 
@@ -125,10 +120,8 @@ def read_table(
             raise DataError(f"{file} cannot be read to its end: {one_line(error)}") from None
 
 
-TABLE = Format("table", suffixes=(".csv", ".tsv", ".csv.gz", ".tsv.gz"), read_file=read_table)
-JSON = Format(
-    "json", suffixes=(".json", ".jsonl", ".ndjson", ".json.gz", ".jsonl.gz", ".ndjson.gz"), read_file=read_table
-)
+TABLE = Format("table", read_table, suffixes=(".csv", ".tsv", ".csv.gz", ".tsv.gz"))
+JSON = Format("json", read_table, suffixes=(".json", ".jsonl", ".ndjson", ".json.gz", ".jsonl.gz", ".ndjson.gz"))
 
 
 def opened(file: str) -> io.BufferedReader:

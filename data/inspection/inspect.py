@@ -10,7 +10,7 @@ from ..corpora.settings import CorpusSettings
 from ..jobs import run_all
 from ..preparation.inspection_page import write_inspection_page
 from ..preparation.inspection_table import print_inspection
-from ..preparation.report import Progress
+from ..progress import Progress
 from .facts import InspectionSettings
 from .findings import problems, would_fail
 from .labels import open_labels

@@ -13,6 +13,8 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
+import pyarrow
+import pyarrow.parquet
 
 from .. import storage
 from ..errors import DataError
@@ -126,8 +128,6 @@ def shard_ids(settings: PrepareSettings, shard: Shard) -> Iterator[list[str]]:
         lines = storage.read_bytes(storage.join(settings.output, shard.file)).splitlines()
         yield [json.loads(line)["id"] for line in lines]
         return
-    import pyarrow.parquet
-
     with storage.open_file(source_of(settings, shard)) as file:
         for batch in pyarrow.parquet.ParquetFile(file).iter_batches(2**16, columns=["id"]):
             yield batch.column(0).to_pylist()
@@ -192,8 +192,6 @@ def details(settings: PrepareSettings, shard: Shard, rows: list[int]) -> Iterato
             values = json.loads(lines[row])
             yield row, values["id"], values["duration"], 0
         return
-    import pyarrow.parquet
-
     wanted, begin = set(rows), 0
     with storage.open_file(address) as file:
         for batch in pyarrow.parquet.ParquetFile(file).iter_batches(256, columns=["id", "duration", "audio"]):
@@ -206,9 +204,6 @@ def details(settings: PrepareSettings, shard: Shard, rows: list[int]) -> Iterato
 
 def write_without(original: str, address: str, rows: set[int]) -> None:
     """A shard without some of its rows, its row groups as they were."""
-    import pyarrow
-    import pyarrow.parquet
-
     with storage.open_file(original) as file, storage.written_whole(address) as path:
         parquet = pyarrow.parquet.ParquetFile(file)
         options = {"compression": "none", "write_statistics": False, "write_page_checksum": True}

@@ -7,8 +7,11 @@ import os
 import re
 import tempfile
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
+
+import pyarrow
+import pyarrow.parquet
 
 from .. import storage
 from ..corpora.settings import SHARD_COLUMNS
@@ -36,24 +39,30 @@ class Shard:
     bytes: int
     size: int = 0
 
-    def to_json(self) -> dict[str, Any]:
-        return asdict(self)
+    def with_clips(self, clips: Sequence[Clip]) -> "Shard":
+        """The shard with more clips in it."""
+        seconds, size = sum(clip.duration for clip in clips), sum(len(clip.audio or b"") for clip in clips)
+        return replace(self, clips=self.clips + len(clips), seconds=self.seconds + seconds, bytes=self.bytes + size)
 
 
 class ShardWriter(Protocol):
-    """Takes a job's clips; ``finish`` puts what was written in place and tells of it."""
+    """Writes the clips of a job."""
 
-    def add(self, clip: Clip) -> None: ...
+    def add(self, clip: Clip) -> None:
+        """Take a clip."""
+        ...
 
-    def finish(self) -> list[Shard]: ...
+    def finish(self) -> list[Shard]:
+        """Put what was written in place, and tell of it."""
+        ...
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Let go of what is unfinished."""
+        ...
 
 
 def schema(extra: Sequence[str]) -> Any:
     """The shards' columns, with the metadata by which `datasets` knows the audio."""
-    import pyarrow
-
     kinds: dict[str, Any] = {name: pyarrow.string() for name in (*SHARD_COLUMNS, *extra)}
     kinds["audio"] = pyarrow.struct([("bytes", pyarrow.binary()), ("path", pyarrow.string())])
     kinds["duration"] = pyarrow.float64()
@@ -92,11 +101,8 @@ class ParquetShards:
 
     def flush(self, split: str) -> None:
         """Write a row group."""
-        import pyarrow
-        import pyarrow.parquet
-
         clips = self.groups.pop(split, [])
-        audio_bytes = self.group_bytes.pop(split, 0)
+        self.group_bytes.pop(split, None)
         if not clips:
             return
         if split not in self.writers:
@@ -113,19 +119,11 @@ class ParquetShards:
                 write_statistics=False,
                 write_page_checksum=True,
             )
-        columns: dict[str, list[Any]] = {
-            "id": [clip.id for clip in clips],
-            "audio": [{"bytes": clip.audio, "path": clip.path} for clip in clips],
-            "text": [clip.text for clip in clips],
-            "language": [clip.language for clip in clips],
-            "speaker": [clip.speaker for clip in clips],
-            "duration": [clip.duration for clip in clips],
-        }
+        columns = {name: [getattr(clip, name) for clip in clips] for name in SHARD_COLUMNS}
         columns |= {name: [clip.extra.get(name) for clip in clips] for name in self.extra}
+        columns["audio"] = [{"bytes": clip.audio, "path": clip.path} for clip in clips]
         self.writers[split].write_table(pyarrow.table(columns, schema=self.schema), row_group_size=len(clips))
-        shard = self.open[split]
-        seconds = shard.seconds + sum(clip.duration for clip in clips)
-        self.open[split] = Shard(shard.file, split, shard.clips + len(clips), seconds, shard.bytes + audio_bytes)
+        self.open[split] = self.open[split].with_clips(clips)
 
     def close_shard(self, split: str) -> None:
         self.writers.pop(split).close()
@@ -166,13 +164,7 @@ class AudioFolderPieces:
         row = {"file_name": name} | {key: getattr(clip, key) for key in SHARD_COLUMNS if key != "audio"} | clip.extra
         self.lines.setdefault(clip.split, []).append(json.dumps(row, ensure_ascii=False))
         before = self.totals.get(clip.split) or Shard(piece_name(clip.split, self.job), clip.split, 0, 0.0, 0)
-        self.totals[clip.split] = Shard(
-            before.file,
-            clip.split,
-            before.clips + 1,
-            before.seconds + clip.duration,
-            before.bytes + len(clip.audio or b""),
-        )
+        self.totals[clip.split] = before.with_clips([clip])
 
     def file_name(self, clip: Clip) -> str:
         """The clip's id as a file's name, whatever the id holds; no two alike in a job."""
@@ -203,6 +195,7 @@ def original_of(output: str, file: str) -> str:
 
 
 def piece_name(split: str, job: int) -> str:
+    """Where a job's part of a split's metadata waits."""
     return f".jobs/{split}-{job:05d}.jsonl"
 
 
