@@ -156,9 +156,8 @@ def begin_output(settings: PrepareSettings, overwrite: bool) -> None:
         )
     if before != settings.fingerprint():
         storage.write_bytes(mark, settings.fingerprint().encode())
-    for unfinished in () if storage.is_remote(output) else Path(output, ".jobs").glob("*-*/"):
-        if unfinished.name.startswith(("shards-", "finish-")):  # of a run that was killed
-            shutil.rmtree(unfinished, ignore_errors=True)
+    for unfinished in () if storage.is_remote(output) else Path(output, ".jobs").glob("shards-*/"):
+        shutil.rmtree(unfinished, ignore_errors=True)  # of a run that was killed
 
 
 def difference(before: str, settings: PrepareSettings) -> str:

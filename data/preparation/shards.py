@@ -139,7 +139,7 @@ class ParquetShards:
             path = os.path.join(self.scratch.name, shard.file)
             done.append(replace(shard, size=os.path.getsize(path)))
             storage.remove(original_of(self.output, shard.file))
-            place(path, storage.join(self.output, shard.file))
+            storage.place(path, storage.join(self.output, shard.file))
         return sorted(done, key=lambda shard: shard.file)
 
     def close(self) -> None:
@@ -206,11 +206,3 @@ def scratch_folder(output: str) -> str | None:
     folder = os.path.join(output, ".jobs")
     storage.retried(lambda: os.makedirs(folder, exist_ok=True), folder, "write")
     return folder
-
-
-def place(path: str, address: str) -> None:
-    """A finished local file to its address; a rename, or an upload that is tried again."""
-    if storage.is_remote(address):
-        storage.retried(lambda: storage.file_system(address).put_file(path, address), address, "write")
-    else:
-        storage.retried(lambda: storage.rename(path, address), address, "write")
