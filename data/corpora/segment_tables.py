@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
-from ..errors import DataError, nearest
+from ..errors import DataError, nearest, placed
 from .columns import Layout
 from .places import canonical, relative
 from .record import Record
@@ -52,7 +52,7 @@ class SegmentLayout(Layout):
             DataError: naming file and row, for times that cannot be or overlap.
         """
         begins, ends = self.names["start"] or "", self.names["end"] or ""
-        try:
+        with placed(place):
             start, end = parse_interval(row.get(begins), row.get(ends))
             record = super().record({**row, begins: start, ends: end}, place)
             if not isinstance(record.audio, str):
@@ -64,8 +64,6 @@ class SegmentLayout(Layout):
                 if timeline is None:
                     timeline = self.timelines[recording] = Timeline()
                 timeline.add(start, end, int(number), lambda other: f"{word} {other}")
-        except DataError as error:
-            raise DataError(f"{place}: {error}") from None
         if self.names["id"] and row.get(self.names["id"]):
             return record
         return replace(record, id=segment_id(stem, start, end, record.speaker if self.overlaps else None))

@@ -7,7 +7,7 @@ import re
 from types import NoneType
 from typing import Any
 
-from ..errors import DataError
+from ..errors import DataError, placed
 from .annotations import Segment, Tier, decoded_text
 from .timeline import parse_interval
 
@@ -108,8 +108,6 @@ def read_tier(file: PraatText, number: int) -> Tier:
         start, end = file.next(float, f"the beginning of {label}"), file.next(float, f"the end of {label}")
         text = " ".join(file.next(str, f"the text of {label}").split())
         if text:
-            try:
+            with placed(f"{file.address}: {label}"):
                 segments.append(Segment(label, *parse_interval(start, end), text, speaker or None))
-            except DataError as error:
-                raise DataError(f"{file.address}: {label}: {error}") from None
     return Tier(name, tuple(segments))

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator
 
-from ..errors import DataError
+from ..errors import DataError, placed
 from .annotations import Segment, decoded_text
 from .timeline import parse_interval
 
@@ -52,9 +52,7 @@ def read_timed_text(content: bytes, address: str) -> Iterator[Segment]:
         DataError: naming file and line, for a line that is none, and for times that cannot be.
     """
     for number, line in content_lines(decoded_text(content, address)):
-        try:
+        with placed(f"{address}: line {number}"):
             start, end, text = timed_fields(line)
             times = parse_interval(start, end)
-        except DataError as error:
-            raise DataError(f"{address}: line {number}: {error}") from None
         yield Segment(f"line {number}", *times, text)

@@ -3,6 +3,7 @@
 Parquet files are read by :mod:`data.sources.parquet_rows`; this is the one place that touches the `datasets` library.
 """
 
+import contextlib
 import copy
 import itertools
 import os
@@ -94,6 +95,16 @@ class Source:
     def folder_rows(self) -> list[dict[str, Any]]:
         return read_folder(Path(self.config.folder or ""), self.name, self.columns.audio, self.columns.text)
 
+    @contextlib.contextmanager
+    def failures_told(self, doing: str) -> Iterator[None]:
+        """Turn what the library raises, which is of many kinds, into a DataError that names the source."""
+        try:
+            yield
+        except DataError:
+            raise
+        except Exception as error:
+            raise DataError(f"{self.name}: cannot {doing} {self.config.described}: {one_line(error)}") from error
+
     @cached_property
     def stream(self) -> Any:
         """The `datasets.IterableDataset` of what is not Parquet files, audio undecoded."""
@@ -104,20 +115,16 @@ class Source:
         config = self.config
         if config.folder:
             rows = self.folder_rows
-            try:
+            with self.failures_told("read"):  # such as a column of numbers and text
                 table = datasets.Dataset.from_list(rows)
-            except Exception as error:  # a column of numbers and text
-                raise DataError(f"{self.name}: cannot read {config.described}: {one_line(error)}") from error
             stream = table.to_iterable_dataset(num_shards=min(64, len(table)))
         elif config.hub:
             wanted = {"name": config.name, "split": config.split, "revision": config.revision}
             stream = hub.open_stream(config.hub, wanted, self.name)
         else:
             kind = FILE_FORMATS[Path(self.files[0]).suffix]
-            try:
+            with self.failures_told("open"):
                 stream = datasets.load_dataset(kind, data_files={"train": self.files}, split="train", streaming=True)
-            except Exception as error:  # the library raises many kinds; the reason is in the message
-                raise DataError(f"{self.name}: cannot open {config.described}: {one_line(error)}") from error
         for column, feature in (stream.features or {}).items():
             if isinstance(feature, datasets.Audio):
                 stream = stream.cast_column(column, datasets.Audio(decode=False))
@@ -138,10 +145,8 @@ class Source:
             DataError: where there is none.
         """
         stream = self.stream
-        try:
+        with self.failures_told("read"):
             first = next(iter(stream), None)
-        except Exception as error:
-            raise DataError(f"{self.name}: cannot read {self.config.described}: {one_line(error)}") from error
         if first is None:
             raise DataError(f"{self.name}: {self.config.described} has no rows")
         return first
@@ -212,12 +217,8 @@ class Source:
         Raises:
             DataError: where the stream cannot be read on; not every file is looked at before.
         """
-        try:
+        with self.failures_told("read"):
             yield from filter(self.is_kept, stream)
-        except DataError:
-            raise
-        except Exception as error:  # the library raises many kinds; the reason is in the message
-            raise DataError(f"{self.name}: cannot read {self.config.described}: {one_line(error)}") from error
 
     def rows(self) -> Iterator[dict[str, Any]]:
         """All rows in order, filtered and limited: for evaluation."""
