@@ -156,7 +156,7 @@ def place(path: str, address: str) -> None:
 
 
 def rename(source: str, target: str) -> None:
-    """Give a finished local file its name, over whatever bears it, once its content is on the disk.
+    """Rename a finished local file, replacing any file of that name, once its content is on the disk.
 
     Otherwise a machine that loses power could leave an empty file under that name.
     """

@@ -1,6 +1,7 @@
 """What a format of corpora is: how it is recognised, and how it is read in pieces.
 
-Each format is defined beside its reader; :mod:`.planning` lists them all.
+Each format is defined beside its reader. A new one is a module here, an entry in :mod:`.planning`, a corpus in
+``tests/support/corpora_on_disk.py`` and a row of ``docs/preparing.md``.
 """
 
 import hashlib

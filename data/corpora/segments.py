@@ -154,7 +154,7 @@ def find_files(address: str) -> FoundFiles:
         tables = [file for file in files if TABLE_IN_FOLDER.fullmatch(posixpath.basename(file))]
     else:
         tables = [file for file in files if file.lower().endswith(TABLE_SUFFIXES)]
-    return FoundFiles(address, root, files, tables, is_folder, below)
+    return FoundFiles(address=address, root=root, files=files, tables=tables, is_folder=is_folder, below=below)
 
 
 class Recordings:

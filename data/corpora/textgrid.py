@@ -22,9 +22,10 @@ NOT_SPEAKERS = frozenset(
 
 
 class PraatText:
-    """The strings, numbers and flags that stand free in one of Praat's text files; all else is there for people.
+    """The strings, numbers and flags of one of Praat's text files.
 
-    So the long format and the short one, which leaves all else out, are read alike, as Praat does.
+    All else in a file of the long format is for people; the short format leaves it out. So both are read alike, as
+    Praat reads them.
     """
 
     def __init__(self, text: str, address: str) -> None:
@@ -32,6 +33,7 @@ class PraatText:
         self.position = 0
 
     def fail(self, message: str) -> DataError:
+        """An error with the file and the line that is being read."""
         return DataError(f"{self.address}: line {self.text.count(chr(10), 0, self.position) + 1}: {message}")
 
     def next(self, kind: type, what: str) -> Any:
@@ -62,6 +64,7 @@ class PraatText:
             raise self.fail(f"the file ends where {what} should stand")
 
     def count(self, what: str) -> int:
+        """The next value, which must be a whole number that is not negative."""
         number = self.next(float, what)
         if not 0 <= number < 1e9 or number != int(number):
             raise self.fail(f"{what} is {number:g}")

@@ -20,8 +20,8 @@ from .settings import PrepareSettings
 from .summary import Summary
 from .work import JobResult, is_whole, job_digest, result_file, run_job
 
-MIN_ROWS_TO_JUDGE = 100  # the share of broken rows is taken of at least so many ...
-ROWS_TO_JUDGE_BEFORE_THE_END = 10_000  # ... and while it goes on of these: which jobs come first is chance
+MIN_ROWS_TO_JUDGE = 100  # the share of broken rows is taken of at least so many
+ROWS_TO_JUDGE_BEFORE_THE_END = 10_000  # likewise while jobs run, since which come first is chance
 MARK = ".jobs/settings.json"
 LOCK = ".jobs/lock"
 RESULT = re.compile(r"\.jobs/\d{5}\.json$")

@@ -21,6 +21,7 @@ class ClipSettings(Section):
 
     @property
     def changes_audio(self) -> bool:
+        """Whether every clip is decoded and written anew."""
         return self.reencode or self.trim_silence or self.normalize != "none"
 
     @model_validator(mode="after")

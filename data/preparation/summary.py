@@ -24,7 +24,7 @@ class Summary:
         reused: rows of jobs that were done already.
         splits: clips and seconds of each split.
         dropped: rows left out, by kind.
-        notices: what was put right or deserves a word, how often.
+        notices: what was put right, or is worth knowing, by how often.
         seconds: wall time of this run.
     """
 
@@ -41,10 +41,12 @@ class Summary:
 
     @property
     def clips(self) -> int:
+        """Clips that were kept."""
         return sum(clips for clips, _ in self.splits.values())
 
     @property
     def audio_seconds(self) -> float:
+        """Seconds of the clips that were kept."""
         return sum(seconds for _, seconds in self.splits.values())
 
     def add(self, result: JobResult, is_reused: bool) -> None:

@@ -103,6 +103,13 @@ def do_job(job: Job, settings: PrepareSettings) -> JobResult:
     finally:
         check.close()
         writer.close()
-    result = JobResult(job.number, job_digest(job), rows, tuple(shards), tuple(dropped), check.notices)
+    result = JobResult(
+        number=job.number,
+        digest=job_digest(job),
+        rows=rows,
+        shards=tuple(shards),
+        dropped=tuple(dropped),
+        notices=check.notices,
+    )
     storage.write_bytes(result_file(settings.output, job.number), result.to_json())
     return result

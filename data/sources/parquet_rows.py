@@ -1,4 +1,4 @@
-"""Rows of Parquet files: shared out once over lanes, read a row group at a time, gone on with from any row.
+"""Rows of Parquet files: shared out over lanes, read a row group at a time, and resumed at any row.
 
 Knows Parquet and addresses; it must not know of audio, batches or configs.
 """
@@ -103,6 +103,7 @@ class ParquetFiles:
         return found
 
     def read_footer(self, file: int) -> Footer:
+        """What is kept of a file's footer."""
         metadata, _ = self.read_metadata(file)
         columns = tuple(metadata.schema.to_arrow_schema().names)
         groups = (metadata.row_group(number) for number in range(metadata.num_row_groups))  # each dear in memory
@@ -111,6 +112,7 @@ class ParquetFiles:
 
     @property
     def row_count(self) -> int:
+        """Rows of all files."""
         return int(self.rows.sum())
 
     def check_columns(self, wanted: Iterable[tuple[str, str]]) -> None:

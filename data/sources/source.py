@@ -93,6 +93,7 @@ class Source:
 
     @cached_property
     def folder_rows(self) -> list[dict[str, Any]]:
+        """The rows of a folder of recordings."""
         return read_folder(Path(self.config.folder or ""), self.name, self.columns.audio, self.columns.text)
 
     @contextlib.contextmanager
