@@ -23,7 +23,7 @@ class ColumnNames(Section):
 
 
 class DigitSpeech(Section):
-    """Azerbaijani digit strings, synthesised by :mod:`data.opening`."""
+    """Azerbaijani digit strings, synthesised when first opened; see :mod:`data.digit_speech`."""
 
     folder: str = Field(description="where the Parquet files are kept")
     split: str = Field(description="part of the files' names and of what is drawn from the seed")
