@@ -8,7 +8,7 @@ import re
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any
 
 import pyarrow
 import pyarrow.parquet
@@ -45,22 +45,6 @@ class Shard:
         return replace(self, clips=self.clips + len(clips), seconds=self.seconds + seconds, bytes=self.bytes + size)
 
 
-class ShardWriter(Protocol):
-    """Writes the clips of a job."""
-
-    def add(self, clip: Clip) -> None:
-        """Take a clip."""
-        ...
-
-    def finish(self) -> list[Shard]:
-        """Put what was written in place, and tell of it."""
-        ...
-
-    def close(self) -> None:
-        """Let go of what is unfinished."""
-        ...
-
-
 def schema(extra: Sequence[str]) -> Any:
     """The shards' columns, with the metadata by which `datasets` knows the audio."""
     kinds: dict[str, Any] = {name: pyarrow.string() for name in (*SHARD_COLUMNS, *extra)}
@@ -91,6 +75,7 @@ class ParquetShards:
         self.parts: dict[str, int] = {}
 
     def add(self, clip: Clip) -> None:
+        """Take a clip."""
         split = clip.split
         self.groups.setdefault(split, []).append(clip)
         size = self.group_bytes[split] = self.group_bytes.get(split, 0) + len(clip.audio or b"")
@@ -126,10 +111,12 @@ class ParquetShards:
         self.open[split] = self.open[split].with_clips(clips)
 
     def close_shard(self, split: str) -> None:
+        """Finish a split's file."""
         self.writers.pop(split).close()
         self.closed.append(self.open.pop(split))
 
     def finish(self) -> list[Shard]:
+        """Put what was written in place; the shards."""
         for split in list(self.groups):
             self.flush(split)
         for split in list(self.writers):
@@ -143,6 +130,7 @@ class ParquetShards:
         return sorted(done, key=lambda shard: shard.file)
 
     def close(self) -> None:
+        """Remove what is unfinished."""
         for writer in self.writers.values():
             with contextlib.suppress(Exception):
                 writer.close()
@@ -150,7 +138,7 @@ class ParquetShards:
 
 
 class AudioFolderPieces:
-    """Audio files in ``split/00012/`` and a piece of the split's metadata; the pieces are joined at the end."""
+    """Like :class:`ParquetShards`: audio files in ``split/00012/``, and a piece of the split's metadata to be joined."""
 
     def __init__(self, output: str, job: int, extra: Sequence[str]) -> None:
         self.output, self.job, self.extra = output, job, extra
@@ -159,6 +147,7 @@ class AudioFolderPieces:
         self.taken: set[str] = set()
 
     def add(self, clip: Clip) -> None:
+        """Take a clip."""
         name = f"{self.job:05d}/{self.file_name(clip)}"
         storage.write_bytes(storage.join(self.output, f"{clip.split}/{name}"), clip.audio or b"")
         row = {"file_name": name} | {key: getattr(clip, key) for key in SHARD_COLUMNS if key != "audio"} | clip.extra
@@ -178,6 +167,7 @@ class AudioFolderPieces:
         return f"{stem}{suffix}"
 
     def finish(self) -> list[Shard]:
+        """Put what was written in place; the shards."""
         done = []
         for split, lines in sorted(self.lines.items()):
             content = "".join(f"{line}\n" for line in lines).encode()
@@ -186,7 +176,7 @@ class AudioFolderPieces:
         return done
 
     def close(self) -> None:
-        pass
+        """Nothing is kept open."""
 
 
 def original_of(output: str, file: str) -> str:

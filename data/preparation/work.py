@@ -1,5 +1,6 @@
 """One job from its rows to what is written of them: done in any process of any machine, with the same outcome."""
 
+import contextlib
 import hashlib
 import json
 from dataclasses import asdict, dataclass, field
@@ -9,7 +10,7 @@ from .. import storage
 from ..corpora.planning import Job
 from .checking import ClipCheck, Dropped
 from .settings import PrepareSettings
-from .shards import AudioFolderPieces, ParquetShards, Shard, ShardWriter, original_of
+from .shards import AudioFolderPieces, ParquetShards, Shard, original_of
 from .splits import HashSplit
 
 
@@ -86,12 +87,13 @@ def run_job(job: Job, settings: PrepareSettings) -> JobResult:
 def do_job(job: Job, settings: PrepareSettings) -> JobResult:
     """See :func:`run_job`; errors of writing as they come."""
     split_of = None if settings.shares is None else HashSplit(settings.shares, settings.split_seed, settings.split_by)
-    check = ClipCheck(settings.clips, settings.embed_audio, split_of)
     kind = AudioFolderPieces if settings.layout == "audiofolder" else ParquetShards
-    writer: ShardWriter = kind(settings.output, job.number, settings.corpus.carried)
     dropped: list[Dropped] = []
     rows = 0
-    try:
+    with (
+        contextlib.closing(ClipCheck(settings.clips, settings.embed_audio, split_of)) as check,
+        contextlib.closing(kind(settings.output, job.number, settings.corpus.carried)) as writer,
+    ):
         for record in job.rows.records():
             rows += 1
             outcome = check(record)
@@ -100,9 +102,6 @@ def do_job(job: Job, settings: PrepareSettings) -> JobResult:
             else:
                 writer.add(outcome)
         shards = writer.finish()
-    finally:
-        check.close()
-        writer.close()
     result = JobResult(
         number=job.number,
         digest=job_digest(job),
