@@ -138,7 +138,7 @@ class ParquetShards:
 
 
 class AudioFolderPieces:
-    """Like :class:`ParquetShards`: audio files in ``split/00012/``, and a piece of the split's metadata to be joined."""
+    """Like :class:`ParquetShards`, but audio files in ``split/00012/``, and lines of metadata that are joined later."""
 
     def __init__(self, output: str, job: int, extra: Sequence[str]) -> None:
         self.output, self.job, self.extra = output, job, extra
