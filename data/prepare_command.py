@@ -2,21 +2,26 @@
 
 import argparse
 import os
-from typing import Any, get_args
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
+from .corpora.planning import KINDS
+from .corpora.settings import FIELDS, CorpusSettings
 from .errors import DataError
 from .inspection.facts import InspectionSettings
-from .preparation.settings import FIELDS, ClipSettings, CorpusSettings, Kind, PrepareSettings
+from .preparation.settings import ClipSettings, PrepareSettings
 from .preparation.splits import parse_shares
+from .sources.config import Section
+
+Settings = TypeVar("Settings", bound=Section)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of ``launch/prepare.py``."""
     add = parser.add_argument
     add("input", help="file, folder, glob, archive, address (s3://...), or with --kind hub the name of a dataset")
-    add("--kind", choices=get_args(Kind), default="auto", help="kind of the input; default: recognised")
+    add("--kind", choices=KINDS, default="auto", help="kind of the input; default: recognised")
     add("--output", help="folder or address for the shards and manifest.json")
     add("--layout", choices=("parquet", "audiofolder"), default="parquet", help="audiofolder: audio files and a table")
     add("--inspect", action="store_true", help="only write a report; exit code 1 if something would fail in training")
@@ -26,7 +31,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = reading.add_argument
     add("--columns", nargs="+", default=[], metavar="OURS=THEIRS", help="the corpus's names of the columns "
         f"{', '.join(FIELDS)}; nothing after = ignores the column")  # fmt: skip
-    add("--keep-columns", nargs="+", default=[], metavar="NAME", help="more columns to keep, as text")
+    add("--keep-columns", nargs="+", default=[], metavar="NAME", dest="extra_columns",
+        help="more columns to keep, as text")  # fmt: skip
     add("--audio-root", help="folder that audio paths are relative to and must stay within")
     add("--language", help="ISO 639-1 code for rows without a language")
     add("--hub-name", help="the hub dataset's configuration, often a language")
@@ -73,27 +79,12 @@ def corpus_settings(options: argparse.Namespace) -> CorpusSettings:
         if not equals:
             raise DataError(f"--columns has {pair!r}; right is OURS=THEIRS, as in text=sentence")
         columns[ours] = theirs or None
-    values: dict[str, Any] = {
-        "input": options.input,
-        "kind": options.kind,
-        "columns": columns,
-        "audio_root": options.audio_root,
-        "language": options.language,
-        "hub_name": options.hub_name,
-        "hub_revision": options.hub_revision,
-        "hub_splits": tuple(options.hub_splits),
-        "cache": options.cache,
-        "tiers": tuple(options.tiers),
-        "allow_overlaps": options.allow_overlaps,
-        "max_samples": options.max_samples,
-        "extra_columns": tuple(options.keep_columns),
-        "job_rows": options.job_rows,
-    }
     check_workers(options)
-    return checked(CorpusSettings, values)
+    return checked(CorpusSettings, options, columns=columns)
 
 
 def check_workers(options: argparse.Namespace) -> None:
+    """Raises: DataError: for a number of processes that no machine runs."""
     if not 0 <= options.workers <= 1024:
         raise DataError(f"--workers is {options.workers}; 0 to 1024 is right")
 
@@ -107,34 +98,12 @@ def preparation_settings(options: argparse.Namespace) -> PrepareSettings:
     if not options.output:
         raise DataError("--output is missing: a folder, or an address such as s3://bucket/prepared")
     corpus = corpus_settings(options)
-    clips = checked(
-        ClipSettings,
-        {
-            "min_seconds": options.min_seconds,
-            "max_seconds": options.max_seconds,
-            "check": options.check,
-            "reencode": options.reencode,
-            "trim_silence": options.trim_silence,
-            "normalize": options.normalize,
-        },
-    )
+    clips = checked(ClipSettings, options)
     shares = parse_shares(options.split) if options.split else None
     if shares is None and options.split_by != "id":
         raise DataError(f"--split-by {options.split_by} says nothing without --split NAME=SHARE,...")
-    return checked(
-        PrepareSettings,
-        {
-            "corpus": corpus,
-            "clips": clips,
-            "output": options.output,
-            "layout": options.layout,
-            "embed_audio": not options.paths_only,
-            "shares": shares,
-            "split_by": options.split_by,
-            "split_seed": options.split_seed,
-        }
-        | ({} if options.max_skipped_share is None else {"max_skipped_share": options.max_skipped_share}),
-    )
+    embed_audio = not options.paths_only
+    return checked(PrepareSettings, options, corpus=corpus, clips=clips, shares=shares, embed_audio=embed_audio)
 
 
 def inspection_settings(options: argparse.Namespace) -> tuple[CorpusSettings, InspectionSettings]:
@@ -154,10 +123,15 @@ def inspection_settings(options: argparse.Namespace) -> tuple[CorpusSettings, In
     )
 
 
-def checked(kind: Any, values: dict[str, Any]) -> Any:
-    """Settings of a kind; pydantic's complaints in one line."""
+def checked(kind: type[Settings], options: argparse.Namespace, **values: Any) -> Settings:
+    """Settings of a kind: the options that have its fields' names, and these values.
+
+    Raises:
+        DataError: pydantic's complaint in one line, with the option's name.
+    """
+    given = {name: value for name, value in vars(options).items() if name in kind.model_fields and value is not None}
     try:
-        return kind(**values)
+        return kind(**given | values)
     except ValidationError as error:
         first = error.errors()[0]
         message = first["msg"].removeprefix("Value error, ")

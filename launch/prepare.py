@@ -20,11 +20,18 @@ def main(arguments: list[str]) -> int:
         inspection = inspect_corpus(*inspection_settings(options), options.workers, options.cluster)
         return tell_inspection(inspection, options.input, options.report)
     from data.preparation.prepare import prepare
-    from data.preparation.report import Progress, print_summary
+    from data.preparation.summary import print_summary
+    from data.progress import Progress
 
     settings = preparation_settings(options)
     with Progress() as progress:
-        summary = prepare(settings, options.workers, options.cluster, options.overwrite, progress.watch)
+        summary = prepare(
+            settings,
+            options.workers,
+            options.cluster,
+            options.overwrite,
+            watch=lambda result, reused: progress.add(result.rows, len(result.dropped), reused),
+        )
     print_summary(summary, settings.output)
     return 0
 

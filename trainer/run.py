@@ -9,6 +9,7 @@ import numpy as np
 from data.batches.labels import LabelEncoder
 from data.batches.lanes import Batching
 from data.batches.loader import TrainingBatches
+from data.opening import open_source
 from data.sources.source import Source
 
 from . import library_output
@@ -52,7 +53,7 @@ def train(config: RunConfig, resume: bool = False) -> dict[str, Any]:
         check_language(config)
         start = look_at_folder(config, resume)
         sources = training_sources(config)
-        validation = Source(config.data.validation, "data.validation") if config.data.validation else None
+        validation = open_source(config.data.validation, "data.validation") if config.data.validation else None
         for opened in filter(None, (*sources, validation)):
             opened.check_columns()
         if validation is not None:
@@ -135,7 +136,7 @@ def look_at_folder(config: RunConfig, resume: bool) -> Start:
 
 def training_sources(config: RunConfig) -> list[Source]:
     named = zip(config.data.training_sources, config.data.train_names, strict=True)
-    return [Source(source, name) for source, name in named]
+    return [open_source(source, name) for source, name in named]
 
 
 def training_batches(

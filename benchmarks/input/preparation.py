@@ -57,8 +57,9 @@ def write_listing(path: Path, clips: list[Path], rows: int) -> Path:
 
 
 def ours(listing: Path, workers: int, output: Path, check: str) -> int:
+    from data.corpora.settings import CorpusSettings
     from data.preparation.prepare import prepare
-    from data.preparation.settings import ClipSettings, CorpusSettings, PrepareSettings
+    from data.preparation.settings import ClipSettings, PrepareSettings
 
     settings = PrepareSettings(
         corpus=CorpusSettings(input=str(listing)),

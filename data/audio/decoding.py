@@ -17,6 +17,7 @@ from ..utterance import SAMPLING_RATE
 from .headers import RATES, open_plain, rate_fault
 from .integrity import fault_of
 
+AUDIO_SUFFIXES = frozenset((".flac", ".wav", ".mp3", ".ogg", ".opus", ".aiff", ".aif", ".au", ".caf", ".w64"))
 BLOCK_FRAMES = 2**20  # decoded at a time
 # Decoded from the middle, these give other samples than from the start; for Vorbis see libsndfile's issue 885.
 DECODED_THROUGH = ("OGG", "MP3")

@@ -13,6 +13,7 @@ import numpy as np
 
 from ..audio.cutting import DIGITAL_SILENCE, has_sound
 from ..audio.decoding import (
+    AUDIO_SUFFIXES,
     SequentialSound,
     UndecodableAudio,
     decode_audio,
@@ -23,7 +24,7 @@ from ..audio.decoding import (
     seconds_of,
 )  # fmt: skip
 from ..errors import DataError
-from ..sources.source import AUDIO_SUFFIXES, Source
+from ..opening import open_source
 from ..utterance import SAMPLING_RATE, Skipped
 from .fields import NoiseSourceConfig
 from .noise_mixing import SHORTEST_NOISE, SILENT_POWER, fitted, power
@@ -119,7 +120,7 @@ class NoiseClips:
         """Encoded audio of the rows, by their ids."""
         # The text's column stands for none: Source checks that it is there.
         columns = config.columns.model_copy(update={"text": config.columns.audio, "language": None, "duration": None})
-        source = Source(config.model_copy(update={"columns": columns}), f"{self.key}.dataset")
+        source = open_source(config.model_copy(update={"columns": columns}), f"{self.key}.dataset")
         source.check_columns()
         self.root, self.confined = source.audio_root, config.audio_root is not None
         clips: dict[str, Any] = {}

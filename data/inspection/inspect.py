@@ -3,10 +3,10 @@
 import functools
 from dataclasses import dataclass
 
-from ..corpora.shapes import Job, plan_jobs
+from ..corpora.planning import Job, plan_jobs
+from ..corpora.settings import CorpusSettings
 from ..jobs import run_all
-from ..preparation.report import Progress
-from ..preparation.settings import CorpusSettings
+from ..progress import Progress
 from .facts import InspectionSettings
 from .labels import open_labels
 from .tally import Inspection, inspect_records

@@ -1,5 +1,6 @@
 """One stream of recordings in a config. Apart from the ``data`` section, since noises come from such a stream, too."""
 
+import posixpath
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -37,6 +38,11 @@ class DigitSpeech(Section):
         lt=0.5,
         description="each clip is played faster or slower by up to this share, for more kinds of voice",
     )
+
+    @property
+    def shards(self) -> str:
+        """A glob of the Parquet files, once they are made."""
+        return posixpath.join(self.folder, self.split, f"{self.split}-*.parquet")
 
 
 class SourceConfig(Section):

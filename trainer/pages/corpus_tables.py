@@ -9,7 +9,7 @@ from data.inspection.characters import JOINERS, character_name, code_point, oddi
 from data.inspection.findings import Finding, percent, problems, would_fail
 from data.inspection.rows import judged_rows
 from data.inspection.tally import PARTS, Inspection
-from data.preparation.report import duration
+from data.preparation.summary import duration
 from data.terminal_table import print_table
 from data.utterance import SAMPLING_RATE
 

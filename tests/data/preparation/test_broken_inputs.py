@@ -19,9 +19,11 @@ from data.batches.labels import LabelEncoder
 from data.batches.lanes import Batching, Lane
 from data.batches.mixture import LanePart
 from data.config import DataConfig
+from data.corpora.settings import CorpusSettings
 from data.errors import DataError
-from data.preparation.prepare import Summary, prepare
-from data.preparation.settings import ClipSettings, CorpusSettings, PrepareSettings
+from data.preparation.prepare import prepare
+from data.preparation.settings import ClipSettings, PrepareSettings
+from data.preparation.summary import Summary
 from data.sources.source import Source
 from modeling.byte_processor import build_byte_processor
 
