@@ -9,7 +9,10 @@ from .sources.config import ColumnNames, DigitSpeech, Section, SourceConfig
 
 __all__ = ["ONE_SOURCE", "SEVERAL_SOURCES", "ColumnNames", "DataConfig", "DigitSpeech", "Section", "SourceConfig"]
 
-ONE_SOURCE, SEVERAL_SOURCES = "one source", "several sources"  # which of data.train's types is meant; in no key's path
+ONE_SOURCE, SEVERAL_SOURCES = (
+    "one source",
+    "several sources",
+)  # tags of data.train's two types; they appear in no key's path
 
 
 def one_or_several(value: Any) -> str:
@@ -22,27 +25,37 @@ class DataConfig(Section):
     train: Annotated[
         Annotated[SourceConfig, Tag(ONE_SOURCE)] | Annotated[tuple[SourceConfig, ...], Tag(SEVERAL_SOURCES)],
         Discriminator(one_or_several),
-    ] = Field(description="a source, or a list of sources that are mixed by their weights and go round without end")
-    validation: SourceConfig | None = Field(None, description="evaluated during training; chooses the best checkpoint")
-    test: SourceConfig | None = Field(None, description="never seen in training; launch/eval.py reports it")
-    language: str | None = Field(None, description="ISO 639-1 code, for multilingual models")
-    task: Literal["transcribe", "translate"] = "transcribe"
+    ] = Field(
+        description="a source, or a list of sources to mix: utterances are drawn by weight, without an end of the data"
+    )
+    validation: SourceConfig | None = Field(
+        None, description="evaluated in training; decides which checkpoint is best/"
+    )
+    test: SourceConfig | None = Field(None, description="for launch/eval.py; not used in training")
+    language: str | None = Field(
+        None, description="ISO 639-1 code of what is spoken, such as az; multilingual models need it"
+    )
+    task: Literal["transcribe", "translate"] = Field(
+        "transcribe", description="translate: the transcripts are English translations"
+    )
     min_seconds: float = Field(0.1, ge=0, description="shorter clips are left out")
     max_seconds: float = Field(30.0, gt=0, le=30, description="longer clips are left out; Whisper's window is 30 s")
     shuffle_window: int = Field(
-        2048, gt=0, description="rows read ahead, shuffled, sorted into batches of similar length; one lane's memory"
+        2048,
+        gt=0,
+        description="rows that a lane reads ahead, shuffles and sorts into batches of similar length, in memory",
     )
     lanes: int | None = Field(
         None,
         gt=0,
-        description="independent streams the data is split into, best a multiple of the processes; without it, "
-        "processes x max(1, workers). Runs with equal lanes see equal batches, whatever the number of processes",
+        description="independent streams that the data is split into, best a multiple of the processes; without it, "
+        "processes x max(1, workers). Runs with as many lanes see the same batches on any number of processes",
     )
-    workers: int = Field(0, ge=0, description="threads that read ahead in each process, one a lane; 0: none")
+    workers: int = Field(0, ge=0, description="threads in each process that read ahead; 0: none")
     max_skipped_share: float = Field(
-        0.01, ge=0, le=1, description="share of unusable rows (of at least 100 read) above which the run stops"
+        0.01, ge=0, le=1, description="the run stops if a larger share of the rows is unusable, once 100 were read"
     )
-    augmentation: AugmentationConfig | None = Field(None, description="what training clips are changed by")
+    augmentation: AugmentationConfig | None = Field(None, description="random changes to training clips")
 
     @model_validator(mode="after")
     def sensible_lengths(self) -> "DataConfig":
@@ -64,12 +77,12 @@ class DataConfig(Section):
 
     @property
     def training_sources(self) -> tuple[SourceConfig, ...]:
-        """The sources of ``train``; more than one are a mixture."""
+        """The sources of ``train``, one or several."""
         return (self.train,) if isinstance(self.train, SourceConfig) else self.train
 
     @property
     def masks(self) -> SpecAugmentConfig | None:
-        """Of ``augmentation`` what is done to features."""
+        """The part of ``augmentation`` that changes features; None without it."""
         return self.augmentation.spec_augment if self.augmentation else None
 
     @property

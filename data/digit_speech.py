@@ -150,7 +150,9 @@ def synthesize_digit_corpus(
         SynthesisError: an argument is out of range, espeak-ng or a voice is missing, or a shard's name is taken by a
             file that this function did not write.
     """
-    arguments = _CorpusArguments(utterances, tuple(voices), seed, shards, split, warp)
+    arguments = _CorpusArguments(
+        utterances=utterances, voices=tuple(voices), seed=seed, shards=shards, split=split, warp=warp
+    )
     paths = [folder / name for name in arguments.shard_names]
     rows_of = {path: last - first for path, (first, last) in zip(paths, arguments.shard_bounds, strict=True)}
     if all(_is_complete(path, arguments, rows) for path, rows in rows_of.items()):
@@ -180,10 +182,8 @@ def synthesize_clip(folder: Path, *, voice: str, seed: int) -> tuple[Path, str]:
         SynthesisError: as :func:`synthesize_digit_corpus`.
     """
     with tempfile.TemporaryDirectory() as scratch:
-        shard = synthesize_digit_corpus(
-            Path(scratch), utterances=1, voices=[voice], seed=seed, shards=1, split="clip"
-        )[0]
-        row = pq.read_table(shard).to_pylist()[0]
+        shards = synthesize_digit_corpus(Path(scratch), utterances=1, voices=[voice], seed=seed, shards=1, split="clip")
+        row = pq.read_table(shards[0]).to_pylist()[0]
     clip = folder / "new_clip.flac"
     clip.write_bytes(row["audio"]["bytes"])
     return clip, row["text"]
@@ -307,7 +307,8 @@ class _Espeak:
         for parameter, value in ((_PARAMETER_SPEED, speed), (_PARAMETER_PITCH, pitch), (_PARAMETER_VOLUME, volume)):
             self._library.espeak_SetParameter(parameter, value, 0)
         encoded = text.encode()
-        status = self._library.espeak_Synth(encoded, len(encoded) + 1, 0, 0, 0, _CHARACTERS_UTF8, None, None)
+        whole_text = (0, 0, 0)  # from its start, without an end
+        status = self._library.espeak_Synth(encoded, len(encoded) + 1, *whole_text, _CHARACTERS_UTF8, None, None)
         if status != 0 or not self._chunks:
             raise SynthesisError(f"espeak-ng gave no sound for {text!r} in voice {voice!r} (status {status})")
         return np.concatenate(self._chunks).astype(np.float32) / np.float32(32768)

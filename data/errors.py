@@ -1,7 +1,8 @@
 """What a user did wrong with data: told in one line, exit code 2."""
 
+import contextlib
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 
 class DataError(ValueError):
@@ -12,3 +13,12 @@ def nearest(name: str, known: Iterable[str]) -> str:
     """`` (did you mean 'x'?)`` for the known name most like ``name``, or nothing."""
     match = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
     return f" (did you mean {match[0]!r}?)" if match else ""
+
+
+@contextlib.contextmanager
+def placed(place: str) -> Iterator[None]:
+    """Put the place that is wrong before the message of a DataError."""
+    try:
+        yield
+    except DataError as error:
+        raise DataError(f"{place}: {error}") from None

@@ -67,9 +67,9 @@ def executor(workers: int, cluster: str | None) -> Iterator[tuple[Executor | Non
 
 
 def end_with_parent() -> None:
-    """Let this worker end when the process that started it does, however that ends, and not wait for jobs for ever.
+    """End this worker when the process that started it ends, in whatever way.
 
-    Ctrl-C goes to all processes of a terminal; it is the command's to stop its workers.
+    Ctrl-C goes to all processes of a terminal, so workers ignore it: the command stops them.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
@@ -85,7 +85,7 @@ def end_with_parent() -> None:
 def run_all(
     function: Callable[[Job], Result], jobs: Iterable[Job], workers: int = 0, cluster: str | None = None
 ) -> Iterator[Result]:
-    """``function`` of every job, in whatever order they end; no more jobs are planned than are about to be run.
+    """``function`` of every job, in the order in which they end. Only jobs that are about to run are planned.
 
     Raises:
         WorkerDied: if a process was killed (most often for memory) or crashed, or the cluster is gone.

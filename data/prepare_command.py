@@ -2,69 +2,69 @@
 
 import argparse
 import os
-from typing import Any, get_args
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
+from .corpora.planning import KINDS
+from .corpora.settings import FIELDS, CorpusSettings
 from .errors import DataError
 from .inspection.facts import InspectionSettings
-from .preparation.settings import FIELDS, ClipSettings, CorpusSettings, Kind, PrepareSettings
+from .preparation.settings import ClipSettings, PrepareSettings
 from .preparation.splits import parse_shares
+from .sources.config import Section
+
+Settings = TypeVar("Settings", bound=Section)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of ``launch/prepare.py``."""
     add = parser.add_argument
-    add("input", help="file, folder, glob, archive, fsspec address (s3://...), or with --kind hub a dataset's name")
-    add("--kind", choices=get_args(Kind), default="auto", help="what the input is; by itself it is found out")
+    add("input", help="file, folder, glob, archive, address (s3://...), or with --kind hub the name of a dataset")
+    add("--kind", choices=KINDS, default="auto", help="kind of the input; default: recognised")
     add("--output", help="folder or address for the shards and manifest.json")
-    add("--layout", choices=("parquet", "audiofolder"), default="parquet")
-    add("--inspect", action="store_true", help="write nothing but a report; exit 1 if training would fail on something")
-    add("--report", default="inspection.html", help="--inspect's page")
-    add("--checkpoint", help="--inspect counts labels with this model's tokenizer: a folder or a hub name")
+    add("--layout", choices=("parquet", "audiofolder"), default="parquet", help="audiofolder: audio files and a table")
+    add("--inspect", action="store_true", help="only write a report; exit code 1 if something would fail in training")
+    add("--report", default="inspection.html", help="with --inspect: the page (inspection.html)")
+    add("--checkpoint", help="with --inspect: count tokens as this model does; a folder or hub name")
     reading = parser.add_argument_group("reading")
     add = reading.add_argument
-    add("--columns", nargs="+", default=[], metavar="OURS=THEIRS", help=f"what the corpus calls {', '.join(FIELDS)}; "
-        "with nothing after the sign the column is not used")  # fmt: skip
-    add("--keep-columns", nargs="+", default=[], metavar="NAME", help="more columns to carry along, as text")
-    add("--audio-root", help="what relative audio paths are relative to; no path may leave it")
-    add("--language", help="ISO 639-1 code where rows name none")
+    add("--columns", nargs="+", default=[], metavar="OURS=THEIRS", help="the corpus's names of the columns "
+        f"{', '.join(FIELDS)}; nothing after = ignores the column")  # fmt: skip
+    add("--keep-columns", nargs="+", default=[], metavar="NAME", dest="extra_columns",
+        help="more columns to keep, as text")  # fmt: skip
+    add("--audio-root", help="folder that audio paths are relative to and must stay within")
+    add("--language", help="ISO 639-1 code for rows without a language")
     add("--hub-name", help="the hub dataset's configuration, often a language")
     add("--hub-revision", help="the hub dataset's branch, tag or commit")
-    add("--hub-splits", nargs="+", default=["train"], metavar="SPLIT")
-    add("--cache", help="where archives and hub files are kept")
-    add("--tiers", nargs="+", default=[], help="tiers of TextGrid and ELAN files; else all")
-    add("--allow-overlaps", action="store_true", help="segments may overlap, as in conversations")
+    add("--hub-splits", nargs="+", default=["train"], metavar="SPLIT", help="splits of the hub dataset (train)")
+    add("--cache", help="folder for unpacked archives and hub files")
+    add("--tiers", nargs="+", default=[], help="tiers of TextGrid and ELAN files; default: all")
+    add("--allow-overlaps", action="store_true", help="accept segments that overlap, as in conversations")
     add("--max-samples", type=int, metavar="N", help="read no more than N rows")
     clips = parser.add_argument_group("clips")
     add = clips.add_argument
-    add("--min-seconds", type=float, default=0.1)
-    add("--max-seconds", type=float, default=30.0)
-    add("--check", choices=("decode", "headers"), default="decode", help="headers: fast, and blind to damaged audio")
-    add("--reencode", action="store_true", help="16 kHz mono FLAC, whatever the clips were; segments always are")
-    add("--trim-silence", action="store_true", help="cut silent ends off")
-    add("--normalize", choices=("none", "peak", "rms"), default="none", help="one level for all clips")
-    add("--paths-only", action="store_true", help="shards hold paths, the audio stays where it is")
+    add("--min-seconds", type=float, default=0.1, help="leave out shorter clips (0.1)")
+    add("--max-seconds", type=float, default=30.0, help="leave out longer clips (30)")
+    add("--check", choices=("decode", "headers"), default="decode", help="headers: faster, misses damaged audio")
+    add("--reencode", action="store_true", help="write 16 kHz mono FLAC; segments of long recordings always are")
+    add("--trim-silence", action="store_true", help="cut off silence at both ends")
+    add("--normalize", choices=("none", "peak", "rms"), default="none", help="bring all clips to one level")
+    add("--paths-only", action="store_true", help="write paths instead of audio, which stays where it is")
     splits = parser.add_argument_group("splits")
     add = splits.add_argument
-    add("--split", metavar="NAME=SHARE,...", help="train=0.9,validation=0.05,test=0.05; else the corpus's own splits")
-    add("--split-by", choices=("id", "speaker"), default="id", help="speaker: nobody is heard in two splits")
-    add("--split-seed", type=int, default=0)
+    add("--split", metavar="NAME=SHARE,...", help="train=0.9,validation=0.05,test=0.05; default: the corpus's own")
+    add("--split-by", choices=("id", "speaker"), default="id", help="speaker: no speaker is in two splits")
+    add("--split-seed", type=int, default=0, help="another number gives other splits (0)")
     running = parser.add_argument_group("running")
     add = running.add_argument
-    add("--workers", type=int, default=os.cpu_count() or 1, help="processes; 0: this one alone")
-    add("--cluster", metavar="tcp://HOST:PORT", help="a Dask scheduler whose workers do the jobs instead")
-    add(
-        "--job-rows",
-        type=int,
-        default=2000,
-        metavar="N",
-        help="rows of a job and of a shard; of Parquet whole row groups",
-    )
-    add("--max-skipped-share", type=float, help=f"of broken rows, above which the preparation stops (default "
-        f"{PrepareSettings.model_fields['max_skipped_share'].default:g}), or training would (--inspect; default "
-        f"{InspectionSettings.max_skipped_share:g})")  # fmt: skip
-    add("--overwrite", action="store_true", help="remove an earlier preparation of this output first")
+    add("--workers", type=int, default=os.cpu_count() or 1, help="processes; 0: only this one")
+    add("--cluster", metavar="tcp://HOST:PORT", help="use the workers of this Dask scheduler instead")
+    add("--job-rows", type=int, default=2000, metavar="N", help="rows in a job and in a shard (2000)")
+    add("--max-skipped-share", type=float, help=f"share of broken rows above which the preparation stops "
+        f"({PrepareSettings.model_fields['max_skipped_share'].default:g}); with --inspect, above which training would "
+        f"({InspectionSettings.max_skipped_share:g})")  # fmt: skip
+    add("--overwrite", action="store_true", help="first remove what an earlier preparation wrote to this output")
 
 
 def corpus_settings(options: argparse.Namespace) -> CorpusSettings:
@@ -79,27 +79,12 @@ def corpus_settings(options: argparse.Namespace) -> CorpusSettings:
         if not equals:
             raise DataError(f"--columns has {pair!r}; right is OURS=THEIRS, as in text=sentence")
         columns[ours] = theirs or None
-    values: dict[str, Any] = {
-        "input": options.input,
-        "kind": options.kind,
-        "columns": columns,
-        "audio_root": options.audio_root,
-        "language": options.language,
-        "hub_name": options.hub_name,
-        "hub_revision": options.hub_revision,
-        "hub_splits": tuple(options.hub_splits),
-        "cache": options.cache,
-        "tiers": tuple(options.tiers),
-        "allow_overlaps": options.allow_overlaps,
-        "max_samples": options.max_samples,
-        "extra_columns": tuple(options.keep_columns),
-        "job_rows": options.job_rows,
-    }
     check_workers(options)
-    return checked(CorpusSettings, values)
+    return checked(CorpusSettings, options, columns=columns)
 
 
 def check_workers(options: argparse.Namespace) -> None:
+    """Raises: DataError: for a number of processes that no machine runs."""
     if not 0 <= options.workers <= 1024:
         raise DataError(f"--workers is {options.workers}; 0 to 1024 is right")
 
@@ -113,34 +98,12 @@ def preparation_settings(options: argparse.Namespace) -> PrepareSettings:
     if not options.output:
         raise DataError("--output is missing: a folder, or an address such as s3://bucket/prepared")
     corpus = corpus_settings(options)
-    clips = checked(
-        ClipSettings,
-        {
-            "min_seconds": options.min_seconds,
-            "max_seconds": options.max_seconds,
-            "check": options.check,
-            "reencode": options.reencode,
-            "trim_silence": options.trim_silence,
-            "normalize": options.normalize,
-        },
-    )
+    clips = checked(ClipSettings, options)
     shares = parse_shares(options.split) if options.split else None
     if shares is None and options.split_by != "id":
         raise DataError(f"--split-by {options.split_by} says nothing without --split NAME=SHARE,...")
-    return checked(
-        PrepareSettings,
-        {
-            "corpus": corpus,
-            "clips": clips,
-            "output": options.output,
-            "layout": options.layout,
-            "embed_audio": not options.paths_only,
-            "shares": shares,
-            "split_by": options.split_by,
-            "split_seed": options.split_seed,
-        }
-        | ({} if options.max_skipped_share is None else {"max_skipped_share": options.max_skipped_share}),
-    )
+    embed_audio = not options.paths_only
+    return checked(PrepareSettings, options, corpus=corpus, clips=clips, shares=shares, embed_audio=embed_audio)
 
 
 def inspection_settings(options: argparse.Namespace) -> tuple[CorpusSettings, InspectionSettings]:
@@ -160,10 +123,15 @@ def inspection_settings(options: argparse.Namespace) -> tuple[CorpusSettings, In
     )
 
 
-def checked(kind: Any, values: dict[str, Any]) -> Any:
-    """Settings of a kind; pydantic's complaints in one line."""
+def checked(kind: type[Settings], options: argparse.Namespace, **values: Any) -> Settings:
+    """Settings of a kind: the options that have its fields' names, and these values.
+
+    Raises:
+        DataError: pydantic's complaint in one line, with the option's name.
+    """
+    given = {name: value for name, value in vars(options).items() if name in kind.model_fields and value is not None}
     try:
-        return kind(**values)
+        return kind(**given | values)
     except ValidationError as error:
         first = error.errors()[0]
         message = first["msg"].removeprefix("Value error, ")

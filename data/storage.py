@@ -135,20 +135,28 @@ def written_whole(address: str) -> Iterator[str]:
         with tempfile.TemporaryDirectory(prefix="upload-") as folder:
             path = os.path.join(folder, "content")
             yield path
-            retried(lambda: file_system(address).put_file(path, address), address, "write")
+            place(path, address)
         return
     path = f"{address}.part-{os.getpid()}"
     try:
         retried(lambda: os.makedirs(os.path.dirname(address) or ".", exist_ok=True), address, "write")
         yield path
-        retried(lambda: rename(path, address), address, "write")
+        place(path, address)
     finally:
         with contextlib.suppress(FileNotFoundError, NotADirectoryError):
             os.unlink(path)
 
 
+def place(path: str, address: str) -> None:
+    """A finished local file to its address: a rename on the same disk, or an upload."""
+    if is_remote(address):
+        retried(lambda: file_system(address).put_file(path, address), address, "write")
+    else:
+        retried(lambda: rename(path, address), address, "write")
+
+
 def rename(source: str, target: str) -> None:
-    """Give a finished local file its name, over whatever bears it, once its content is on the disk.
+    """Rename a finished local file, replacing any file of that name, once its content is on the disk.
 
     Otherwise a machine that loses power could leave an empty file under that name.
     """

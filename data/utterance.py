@@ -63,6 +63,7 @@ class AudioBatch:
 
     @property
     def target_tokens(self) -> int:
+        """Labels that count for the loss."""
         return 0 if self.labels is None else int((self.labels != -100).sum())
 
     @property

@@ -27,35 +27,47 @@ def main(arguments: list[str]) -> int:
 
     if not planned:
         folders = [Path(folder) for folder in options.given]
-        output, price = options.output, options.price_per_hour
-        print_comparison(write_comparison(folders, output, arguments, options.split, options.cluster, price), output)
+        comparison = write_comparison(
+            folders,
+            options.output,
+            arguments,
+            split=options.split,
+            cluster=options.cluster,
+            price_per_hour=options.price_per_hour,
+        )
+        print_comparison(comparison, options.output)
         return 0
-    from trainer.comparison.planning import plan_of_strategies, read_plan
+    from trainer.comparison.planning import Plan, plan_of_strategies, read_plan
 
     overrides = [*options.given, *(word for word in options.strategies or () if "=" in word)]
     strategies = [word for word in options.strategies or () if "=" not in word]
     plan = (
-        read_plan(options.plan)
+        read_plan(options.plan, Plan)
         if options.plan is not None
         else plan_of_strategies(options.config, strategies, options.split, options.cluster)
     )
-    return run_and_write(plan, options.output, arguments, overrides, options.launcher, options.price_per_hour)
+    return run_and_write(
+        plan,
+        options.output,
+        arguments,
+        overrides=overrides,
+        launcher=options.launcher,
+        price_per_hour=options.price_per_hour,
+    )
 
 
 def command_line() -> CommandLine:
     parser = CommandLine(__doc__)
     add = parser.add_argument
     add("given", nargs="*", metavar="RUN", help="run or evaluation folders; with --config or --plan, key.path=value")
-    add(
-        "--split", choices=("test", "validation"), help="whose evaluations are compared; default: test, else validation"
-    )
-    add("--cluster", metavar="COLUMN", help="resample by this column, such as speaker, not by utterances")
-    add("--price-per-hour", type=number(float, 0, 1e6), metavar="DOLLARS", help="of all machines of a run")
+    add("--split", choices=("test", "validation"), help="default: test, or else validation")
+    add("--cluster", metavar="COLUMN", help="column, such as speaker, to resample by instead of utterances")
+    add("--price-per-hour", type=number(float, 0, 1e6), metavar="DOLLARS", help="of a run's machines, to show its cost")
     add("--output", type=Path, default=Path("comparison"), metavar="FOLDER", help="default: comparison")
-    add("--config", type=Path, help="run arms that begin from this file")
+    add("--config", type=Path, help="train and evaluate --strategies on this config first")
     add("--strategies", nargs="+", metavar="STRATEGY", help="plain (untrained), full, lora, dual:lora, plain:full, ...")
-    add("--plan", type=Path, metavar="FILE", help="run the arms of a plan file")
-    add("--launcher", metavar="COMMAND", help='starts train.py and eval.py, such as "accelerate launch"')
+    add("--plan", type=Path, metavar="FILE", help="train and evaluate what a plan file lists first")
+    add("--launcher", metavar="COMMAND", help='command that starts the training, such as "accelerate launch"')
     return parser
 
 

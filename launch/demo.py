@@ -1,5 +1,5 @@
-"""The whole way in five minutes on two CPU cores: make speech, prepare and inspect it, train on it, evaluate unseen
-voices, transcribe, and compare two ways of adapting the model to those voices."""
+"""Show everything once, in about five minutes on two CPU cores: make speech, prepare and inspect it, train, evaluate on
+unseen voices, transcribe, and compare two ways of adapting the model to other voices."""
 
 import time
 from pathlib import Path
@@ -11,11 +11,11 @@ CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 
 def main(arguments: list[str]) -> None:
     parser = CommandLine(__doc__)
-    parser.add_argument("overrides", nargs="*", metavar="key.path=value", help="values over those of configs/demo.yaml")
-    parser.add_argument("--adapt", nargs="+", default=[], metavar="key.path=value", help="likewise of demo_adapt.yaml")
+    parser.add_argument("overrides", nargs="*", metavar="key.path=value", help="values in place of those in demo.yaml")
+    parser.add_argument("--adapt", nargs="+", default=[], metavar="key.path=value", help="the same for demo_adapt.yaml")
     options = parser.parse_args(arguments)
     started = time.perf_counter()
-    from data.sources.source import Source
+    from data.opening import open_source
     from trainer.config.reading import load_config
     from trainer.demonstration import compare_strategies, inspect_speech
     from trainer.record.folder import next_free_folder
@@ -23,7 +23,7 @@ def main(arguments: list[str]) -> None:
     config = load_config(CONFIGS / "demo.yaml", options.overrides)
     folder = next_free_folder(Path(config.output_dir))
     config = config.model_copy(update={"output_dir": str(folder)})
-    speech = Source(config.data.training_sources[0], "data.train").files
+    speech = open_source(config.data.training_sources[0], "data.train").files
     found, page = inspect_speech(speech)
     print(f"{len(speech)} shards of speech prepared and inspected in {time.perf_counter() - started:.0f} s: {found}")
     from trainer.run import train

@@ -1,6 +1,7 @@
-"""What this machine has and lacks for a run: python launch/doctor.py --config configs/medium_zero2.yaml
+"""Check whether this machine can do a run: python launch/doctor.py --config configs/medium_zero2.yaml
 
-Start it as the run would be, with torchrun or accelerate launch, to have the processes' exchange measured too.
+Start it with torchrun or accelerate launch, like the run, to measure the exchange between processes, too. Exit code 1
+means that something is missing.
 """
 
 import os
@@ -10,10 +11,10 @@ from trainer.command_line import CommandLine, complain, run_command
 
 def main(arguments: list[str]) -> int:
     parser = CommandLine(__doc__)
-    parser.add_argument("--config", help="whose needs count; without one, what any run needs")
-    parser.add_argument("--json", action="store_true", help="for machines instead of people")
-    parser.add_argument("--no-measuring", action="store_true", help="time no products, copies and writes")
-    parser.add_argument("overrides", nargs="*", metavar="key.path=value", help="values over those of the config")
+    parser.add_argument("--config", help="the run's config; without it, check what every run needs")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    parser.add_argument("--no-measuring", action="store_true", help="skip the two seconds of speed measurements")
+    parser.add_argument("overrides", nargs="*", metavar="key.path=value", help="values in place of those in the config")
     options = parser.parse_intermixed_args(arguments)
     if options.overrides and options.config is None:
         parser.error("settings such as training.steps=1000 go with --config")

@@ -1,6 +1,7 @@
-"""Evaluate: python launch/eval.py --checkpoint runs/medium/best --split test evaluation.columns=[speaker]
+"""Error rates of a checkpoint: python launch/eval.py --checkpoint runs/medium/best evaluation.columns=[speaker]
 
 In noise: python launch/eval.py --noise-suite configs/noise_suite.yaml --checkpoint runs/medium/best --checkpoint A=DIR
+See docs/evaluation.md and docs/noise_suite.md.
 """
 
 from trainer.command_line import CommandLine, run_command
@@ -14,16 +15,16 @@ def main(arguments: list[str]) -> None:
         action="append",
         help="a folder or hub name, plain Whisper or dual-attention; with --noise-suite also NAME=PATH, and several",
     )
-    parser.add_argument("--config", help="whose data and evaluation sections count; else the checkpoint's run's")
-    parser.add_argument("--split", choices=("train", "validation", "test"), help="default: test, else validation")
-    parser.add_argument("--output", help="a folder for evaluation.json and predictions.jsonl; else in the run's folder")
-    parser.add_argument("--baseline", choices=("plain",), help="beside it, the Whisper that the run began from")
+    parser.add_argument("--config", help="with data and evaluation sections; default: that of the checkpoint's run")
+    parser.add_argument("--split", choices=("train", "validation", "test"), help="default: test, or else validation")
+    parser.add_argument("--output", help="folder for the results; default: evaluations/ in the run's folder")
+    parser.add_argument("--baseline", choices=("plain",), help="also evaluate the Whisper that the run began from")
     parser.add_argument(
         "--noise-suite",
         metavar="CONFIG",
-        help="error rates by kind of noise and ratio, as docs/noise_suite.md says; --output gets noise_suite.html",
+        help="measure error rates by kind of noise and ratio instead; --output gets noise_suite.html",
     )
-    parser.add_argument("overrides", nargs="*", metavar="key.path=value", help="values over those of the config")
+    parser.add_argument("overrides", nargs="*", metavar="key.path=value", help="values in place of those in the config")
     options = parser.parse_intermixed_args(arguments)
     if options.noise_suite is not None:
         from trainer.noise_suite.command import measure_and_print

@@ -1,4 +1,4 @@
-"""Export: python launch/export.py --checkpoint runs/medium/checkpoints/step_00002000 --output exported --dtype bf16"""
+"""Make a plain Hugging Face folder of a run: python launch/export.py --checkpoint runs/medium/best --output exported"""
 
 from pathlib import Path
 
@@ -11,14 +11,14 @@ def main(arguments: list[str]) -> int:
         "--checkpoint",
         required=True,
         type=Path,
-        help="a run's best, final or checkpoints/step_... folder, whatever its engine; or a LoRA adapter's folder",
+        help="a run's best, final or checkpoints/step_... folder, of any engine; or the folder of a LoRA adapter",
     )
-    parser.add_argument("--output", required=True, type=Path, help="a folder that is empty or not there yet")
-    parser.add_argument("--dtype", choices=("fp32", "bf16", "fp16"), default="fp32", help="default: fp32")
+    parser.add_argument("--output", required=True, type=Path, help="a folder that is empty or does not exist yet")
+    parser.add_argument("--dtype", choices=("fp32", "bf16", "fp16"), default="fp32", help="of weights (fp32)")
     parser.add_argument("--max-shard-size", default="5GB", help="largest size of a weight file; default: 5GB")
-    parser.add_argument("--push-to-hub", metavar="OWNER/NAME", help="then send the folder, with HF_TOKEN")
-    parser.add_argument("--private", action="store_true", help="the repository is made private")
-    parser.add_argument("--as-whisper", action="store_true", help="as plain Whisper, if it has no second attentions")
+    parser.add_argument("--push-to-hub", metavar="OWNER/NAME", help="also upload the folder; needs HF_TOKEN")
+    parser.add_argument("--private", action="store_true", help="make the uploaded repository private")
+    parser.add_argument("--as-whisper", action="store_true", help="plain Whisper; only without second attentions")
     options = parser.parse_args(arguments)
     from trainer.errors import ExportError
     from trainer.export.exporting import ExportOptions, export

@@ -5,10 +5,10 @@ from trainer.command_line import CommandLine, run_command
 
 def main(arguments: list[str]) -> None:
     parser = CommandLine(__doc__)
-    parser.add_argument("--config", required=True, help="a YAML file, such as those in configs/")
-    parser.add_argument("--resume", action="store_true", help="go on from the latest checkpoint in output_dir")
-    parser.add_argument("--check", action="store_true", help="validate, print the plan, train nothing")
-    parser.add_argument("overrides", nargs="*", metavar="key.path=value", help="values over those of the config")
+    parser.add_argument("--config", required=True, help="a YAML file, or the name of a recipe in configs/")
+    parser.add_argument("--resume", action="store_true", help="go on from the latest checkpoint, if there is one")
+    parser.add_argument("--check", action="store_true", help="check the config, print the plan and train nothing")
+    parser.add_argument("overrides", nargs="*", metavar="key.path=value", help="values in place of those in the config")
     options = parser.parse_intermixed_args(arguments)
     from trainer.config.reading import load_config
 

@@ -1,4 +1,7 @@
-"""Transcribe: python launch/transcribe.py --checkpoint runs/demo/best recording.flac folder/"""
+"""Transcribe recordings: python launch/transcribe.py --checkpoint runs/demo/best recording.flac folder/
+
+Subtitles: python launch/transcribe.py --checkpoint runs/demo/best --format srt --output subtitles folder/
+"""
 
 import sys
 import time
@@ -55,18 +58,18 @@ def command_line() -> CommandLine:
     parser = CommandLine(__doc__)
     add = parser.add_argument
     add("--checkpoint", required=True, help="a folder or hub name, plain Whisper or dual-attention")
-    add("--language", help="ISO 639-1 code; heard in each recording if the checkpoint knows several")
-    add("--task", choices=("transcribe", "translate"), default="transcribe")
-    add("--format", choices=FORMATS, default="txt")
-    add("--output", metavar="FOLDER", help="a file for each recording there, instead of standard output")
-    add("--timestamps", action="store_true", help="txt in lines that say from when to when; the others always do")
-    add("--segments", choices=("auto", "tokens", "pauses"), default="auto", help="where times come from (docs)")
+    add("--language", help="ISO 639-1 code; default: detected in each recording")
+    add("--task", choices=("transcribe", "translate"), default="transcribe", help="translate: into English")
+    add("--format", choices=FORMATS, default="txt", help="srt and vtt are subtitles; default: txt")
+    add("--output", metavar="FOLDER", help="write a file for each recording there; default: standard output")
+    add("--timestamps", action="store_true", help="with txt: a line for each segment, with its times")
+    add("--segments", choices=("auto", "tokens", "pauses"), default="auto", help="times from tokens or from pauses")
     add("--piece-seconds", type=number(float, 2, 30), metavar="S", help="longest piece decoded at once, 2 to 30")
     add("--batch-size", type=number(int, 1, 4096), default=8, metavar="N", help="pieces decoded together (8)")
-    add("--beams", type=number(int, 1, 100), default=1, metavar="N", help="beam search; 1 is greedy (1)")
+    add("--beams", type=number(int, 1, 100), default=1, metavar="N", help="beams of beam search; 1: greedy (1)")
     add("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     add("--dtype", choices=("auto", "fp32", "bf16", "fp16"), default="auto", help="auto: fp32 on CPUs, bf16 on GPUs")
-    add("files", nargs="+", metavar="FILE_OR_FOLDER", help="- is a recording from standard input")
+    add("files", nargs="+", metavar="FILE_OR_FOLDER", help="recordings or folders; -: standard input")
     return parser
 
 

@@ -1,4 +1,4 @@
-"""What the decoder attends to: python launch/visualize.py --checkpoint runs/demo/best recording.flac
+"""Show what the decoder attends to: python launch/visualize.py --checkpoint runs/demo/best recording.flac
 
 Writes attention.html, attention.png and layers.png into --output. See docs/visualizing.md.
 """
@@ -38,16 +38,16 @@ def command_line() -> CommandLine:
     parser = CommandLine(__doc__)
     add = parser.add_argument
     add("--checkpoint", required=True, help="a folder or hub name: dual-attention, plain Whisper or an adapter")
-    add("file", type=Path, metavar="FILE", help="a recording; of a long one the first 30 s")
-    add("--output", type=Path, metavar="FOLDER", help="default: attention/ and the recording's name")
-    add("--language", help="ISO 639-1 code; heard if the checkpoint knows several")
-    add("--text", help="what was said: attention is shown for its tokens instead of those heard")
-    add("--begin", type=number(float, 0, 1e6), default=0.0, metavar="S", help="where to begin, in seconds (0)")
-    add("--seconds", type=number(float, 0.01, 30), metavar="S", help="how many, at most 30")
-    add("--noise", type=Path, metavar="FILE", help="mix this noise in")
-    add("--ratio", type=number(float, -100, 100), metavar="DB", help="speech over that noise, in dB (0)")
-    add("--noise-part", type=Path, metavar="FILE", help="the noise that is in the recording, where it is known")
-    add("--layers", metavar="N,N", help="decoder layers from 0 on, such as 0,3-5; all without it")
+    add("file", type=Path, metavar="FILE", help="a recording; without --begin and --seconds its first 30 s")
+    add("--output", type=Path, metavar="FOLDER", help="default: attention/NAME, after the recording")
+    add("--language", help="ISO 639-1 code; default: detected in the recording")
+    add("--text", help="show attention for this text instead of the decoded one")
+    add("--begin", type=number(float, 0, 1e6), default=0.0, metavar="S", help="start, in seconds (0)")
+    add("--seconds", type=number(float, 0.01, 30), metavar="S", help="length, at most 30 seconds")
+    add("--noise", type=Path, metavar="FILE", help="noise to add to the recording")
+    add("--ratio", type=number(float, -100, 100), metavar="DB", help="with --noise: decibels of speech over noise (0)")
+    add("--noise-part", type=Path, metavar="FILE", help="the noise that the recording already contains, as a file")
+    add("--layers", metavar="N,N", help="decoder layers, counted from 0, such as 0,3-5; default: all")
     add("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     return parser
 

@@ -64,3 +64,31 @@ def test_files_stay_small_and_say_why_they_exist() -> None:
             assert len(text.splitlines()) <= (80 if room == "launch" else 320), path
             assert ast.get_docstring(ast.parse(text)), path
             assert path.stem not in ("utils", "helpers", "common", "misc"), path
+
+
+def crowded(path: Path, most: int = 5) -> list[str]:
+    """Definitions and calls with more than ``most`` positional arguments, ``self`` and starred ones aside."""
+    found = []
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            names = [argument.arg for argument in (*node.args.posonlyargs, *node.args.args)]
+            count, name = len(names) - (names[:1] in (["self"], ["cls"])), node.name
+        elif isinstance(node, ast.Call):
+            count, name = sum(not isinstance(one, ast.Starred) for one in node.args), ast.unparse(node.func)
+        else:
+            continue
+        if count > most:
+            found.append(f"{path.relative_to(ROOT)}:{node.lineno}: {name} takes {count}")
+    return found
+
+
+# Rooms where what takes many values takes them by name, or as one dataclass.
+NAMED = ("data/*.py", *(f"data/{room}/**/*.py" for room in ("audio", "augmentation", "batches", "inspection")))
+NAMED += tuple(f"benchmarks/{room}/**/*.py" for room in ("decoding", "input"))
+
+
+@pytest.mark.parametrize("room", NAMED)
+def test_nothing_takes_more_than_five_values_by_position(room: str) -> None:
+    paths = list(ROOT.glob(room))
+    assert paths
+    assert not [line for path in paths for line in crowded(path)]

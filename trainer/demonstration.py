@@ -12,11 +12,13 @@ STRATEGIES = ("full", "lora")
 
 def inspect_speech(files: list[str]) -> tuple[str, Path]:
     """What an inspection of prepared Parquet files says in a line, and its page, which is written beside them."""
+    from data.corpora.settings import CorpusSettings
     from data.inspection.findings import problems
-    from data.inspection.inspect import inspect_corpus, write_page
+    from data.inspection.inspect import inspect_corpus
     from data.inspection.tally import InspectionSettings
-    from data.preparation.inspection_table import verdict
-    from data.preparation.settings import CorpusSettings
+
+    from .pages.corpus import write_page
+    from .pages.corpus_tables import verdict
 
     folder = Path(files[0]).parent
     inspection = inspect_corpus(CorpusSettings(input=str(folder), kind="parquet"), InspectionSettings(), workers=2)
@@ -45,4 +47,4 @@ def compare_strategies(adaptation: Path, demo: RunConfig, overrides: Sequence[st
         config = load_config(adaptation, [*begun_from, f"output_dir={arm}", f"model.strategy={strategy}"])
         train(config)
         evaluate_checkpoint(config, str(arm / "final"), "test")
-    return write_comparison(arms, folder / "comparison", list(map(str, arms)), "test")
+    return write_comparison(arms, folder / "comparison", list(map(str, arms)), split="test")

@@ -261,7 +261,7 @@ class Trainer:
                 fresh_epochs += 1
                 if fresh_epochs > 1:
                     self.journal.quarantine(skipped)
-                    described = ", ".join(source.config.described for source in self.batches.sources)
+                    described = ", ".join(source.config.described for source in self.batches.batching.sources)
                     first = f"; the first is {skipped[0].id}: {skipped[0].reason}" if skipped else ""
                     raise DataError(f"{described}: not one utterance can be trained on{first}")
                 self.batches.next_epoch()

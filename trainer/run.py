@@ -7,7 +7,9 @@ from typing import Any
 import numpy as np
 
 from data.batches.labels import LabelEncoder
+from data.batches.lanes import Batching
 from data.batches.loader import TrainingBatches
+from data.opening import open_source
 from data.sources.source import Source
 
 from . import library_output
@@ -51,7 +53,7 @@ def train(config: RunConfig, resume: bool = False) -> dict[str, Any]:
         check_language(config)
         start = look_at_folder(config, resume)
         sources = training_sources(config)
-        validation = Source(config.data.validation, "data.validation") if config.data.validation else None
+        validation = open_source(config.data.validation, "data.validation") if config.data.validation else None
         for opened in filter(None, (*sources, validation)):
             opened.check_columns()
         if validation is not None:
@@ -134,7 +136,7 @@ def look_at_folder(config: RunConfig, resume: bool) -> Start:
 
 def training_sources(config: RunConfig) -> list[Source]:
     named = zip(config.data.training_sources, config.data.train_names, strict=True)
-    return [Source(source, name) for source, name in named]
+    return [open_source(source, name) for source, name in named]
 
 
 def training_batches(
@@ -142,18 +144,11 @@ def training_batches(
 ) -> TrainingBatches:
     """This rank's batches, from where ``state`` says."""
     training = config.training
-    return TrainingBatches(
-        sources,
-        config.data,
-        labels,
-        training.batch_size,
-        training.seed,
-        accelerator.process_index,
-        accelerator.num_processes,
-        state,
-        training.batch_seconds,
-        config.performance.pin_memory and accelerator.device.type == "cuda",
+    batching = Batching(
+        sources, config.data, labels, training.batch_size, training.seed, batch_seconds=training.batch_seconds
     )
+    pinned = config.performance.pin_memory and accelerator.device.type == "cuda"
+    return TrainingBatches(batching, accelerator.process_index, accelerator.num_processes, state, pin_memory=pinned)
 
 
 def assemble(

@@ -3,15 +3,14 @@
 python -m benchmarks.communication --output results.json
 """
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 from benchmarks.communication.counting import count_all, find_cases
 from benchmarks.communication.formula import ENGINES, bytes_sent, tiny_config
 from benchmarks.machine import describe_machine
+from benchmarks.written import add_output, write_result
 from trainer.command_line import CommandLine, number
 from trainer.config.run import RunConfig
 from trainer.model.building import planned_model
@@ -76,10 +75,8 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--accumulation", type=number(int, 1, 10_000), default=1, help="in the table; default: 1")
     parser.add_argument("--no-count", action="store_true", help="only the table")
     parser.add_argument("--no-table", action="store_true", help="only the count")
-    parser.add_argument("--output", type=Path, metavar="FILE", help="a JSON file for the figures")
+    add_output(parser)
     options = parser.parse_args(arguments)
-    if options.output:  # now, not after minutes of counting
-        options.output.parent.mkdir(parents=True, exist_ok=True)
     counts: list[dict[str, Any]] = []
     rows: list[dict[str, Any]] = []
     if not options.no_count:
@@ -90,7 +87,5 @@ def main(arguments: list[str]) -> int:
         planned = [(size, strategy) for size in SIZES for strategy in STRATEGIES]
         rows = [row for size, strategy in planned for row in planned_bytes(size, strategy, options.accumulation)]
         print_table(rows)
-    if options.output:
-        result = {"machine": describe_machine(), "counted": counts, "computed": rows}
-        options.output.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    write_result(options.output, {"machine": describe_machine(), "counted": counts, "computed": rows})
     return 0

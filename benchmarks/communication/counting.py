@@ -111,7 +111,8 @@ def count_step(case: Case) -> dict[str, Any]:
     config = tiny_config(case.stage, case.precision, case.accumulation)
     model, processor = build_model(config)
     choose_trained(model, STRATEGIES[case.strategy])
-    computed = bytes_sent(model, case.stage, 2, case.precision, case.accumulation, case.reuse_distance)
+    reuse = case.reuse_distance
+    computed = bytes_sent(model, case.stage, 2, case.precision, case.accumulation, reuse_distance=reuse)
     original = trainer.engine.accelerator.deepspeed_config
 
     def with_distance(*arguments: Any) -> dict[str, Any]:

@@ -33,6 +33,7 @@ def bytes_sent(
     ranks: int,
     precision: str = "bf16",
     accumulation: int = 1,
+    *,
     reuse_distance: int = REUSE_DISTANCE,
 ) -> Sent:
     """The formula, for a model that may lie on the meta device.

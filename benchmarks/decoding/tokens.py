@@ -11,10 +11,8 @@ machine would show that does nothing but read.
 """
 
 import itertools
-import json
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -25,6 +23,7 @@ from transformers.modeling_outputs import BaseModelOutput
 
 from benchmarks.decoding.live_bytes import peak_live_bytes
 from benchmarks.machine import describe_machine
+from benchmarks.written import add_output, write_result
 from modeling import DualWhisperConfig, DualWhisperForConditionalGeneration
 from modeling.published import published_shape
 from trainer.command_line import CommandLine, number
@@ -161,10 +160,8 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--repeats", type=number(int, 1, 1000), default=9)
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     parser.add_argument("--dtype", default="auto", choices=("auto", "fp32", "bf16", "fp16"))
-    parser.add_argument("--output", help="a JSON file for the figures")
+    add_output(parser)
     options = parser.parse_args(arguments)
-    if options.output:  # now, not after minutes of measuring
-        Path(options.output).parent.mkdir(parents=True, exist_ok=True)
     transformers.utils.logging.set_verbosity_error()
     device = find_device(options.device)
     dtype = find_dtype(options.dtype, device)
@@ -177,5 +174,4 @@ def main(arguments: list[str]) -> None:
             cells.append(measure(models, batch, seconds, options.tokens, options.repeats))
             print(table(size, cells[-1:]), flush=True)
         result[size] = cells
-    if options.output:
-        Path(options.output).write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    write_result(options.output, result)

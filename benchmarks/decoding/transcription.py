@@ -7,7 +7,6 @@ Both sides start from the same encoded files, decode greedily in batches of the 
 first file to the last transcript; models are loaded and warmed up before.
 """
 
-import json
 import tempfile
 import time
 from pathlib import Path
@@ -17,6 +16,7 @@ import numpy as np
 import torch
 
 from benchmarks.machine import describe_machine
+from benchmarks.written import add_output, write_result
 from data.audio.decoding import decode_audio
 from data.config import SourceConfig
 from data.sources.source import Source
@@ -107,10 +107,8 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--batch-size", type=number(int, 1, 4096), default=8)
     parser.add_argument("--limit", type=number(int, 8, 10**9), help="recordings; all by default")
     parser.add_argument("--repeats", type=number(int, 1, 100), default=1)
-    parser.add_argument("--output", help="a JSON file for the figures")
+    add_output(parser)
     options = parser.parse_args(arguments)
-    if options.output:  # now, not after minutes of measuring
-        Path(options.output).parent.mkdir(parents=True, exist_ok=True)
     source = Source(SourceConfig(files=options.files), "files")
     with tempfile.TemporaryDirectory() as folder:
         files = write_files(source, Path(folder), options.limit)
@@ -124,9 +122,8 @@ def main(arguments: list[str]) -> None:
     for name, side in figures.items():
         print(f"{name}: {speeds[name]:.2f} utterances a second, word error rate {side['word_error_rate']:.1%}")
     print(f"ratio: {ratio:.1f}, {len(files)} utterances in batches of {options.batch_size}")
-    if options.output:
-        result = {"machine": describe_machine(), "utterances": len(files), "batch_size": options.batch_size}
-        Path(options.output).write_text(json.dumps({**result, **figures, "ratio": ratio}, indent=1) + "\n", "utf-8")
+    result = {"machine": describe_machine(), "utterances": len(files), "batch_size": options.batch_size}
+    write_result(options.output, {**result, **figures, "ratio": ratio})
 
 
 if __name__ == "__main__":

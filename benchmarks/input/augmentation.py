@@ -15,10 +15,11 @@ from typing import Any
 import torch
 
 from benchmarks.input.speech_like_clips import clip, encoded, write_parquet
-from benchmarks.input.written import write_result
 from benchmarks.machine import describe_machine
-from data.augmentation.channels import ENCODINGS
+from benchmarks.written import add_output, write_result
+from data.augmentation.changes.channel import ENCODINGS
 from data.batches.labels import LabelEncoder
+from data.batches.lanes import Batching
 from data.batches.loader import TrainingBatches
 from data.config import DataConfig
 from data.sources.source import Source
@@ -50,7 +51,7 @@ def milliseconds(files: str, augmentation: dict[str, Any] | None, utterances: in
     values = {"train": {"files": files}, "shuffle_window": 256, "augmentation": augmentation}
     config = DataConfig.model_validate(values)
     labels = LabelEncoder(build_byte_processor(["en"]).tokenizer, True, "en")
-    batches = TrainingBatches([Source(config.training_sources[0], "files")], config, labels, BATCH, 0, 0, 1)
+    batches = TrainingBatches(Batching([Source(config.training_sources[0], "files")], config, labels, BATCH))
     batches.next_group(1)
     started, count = time.process_time(), 0
     while count < utterances:
@@ -106,11 +107,12 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--data", help="a glob of Parquet files to stream, instead of clips made here")
     parser.add_argument("--noise", help="a folder of noises, instead of clips made here")
     parser.add_argument("--quick", action="store_true", help="small: to see that it runs")
-    parser.add_argument("--output", help="a JSON file for the figures; the table goes beside it as .md")
+    add_output(parser, with_table=True)
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory(prefix="augmentation-") as folder:
         result = measure(options.data, options.noise, options.quick, Path(folder))
+    print(table(result))
     write_result(options.output, result, table(result))
 
 

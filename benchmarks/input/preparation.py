@@ -24,6 +24,7 @@ import soundfile
 
 from benchmarks.input.speech_like_clips import clip, encoded
 from benchmarks.machine import describe_machine
+from benchmarks.written import add_output, write_result
 from trainer.command_line import CommandLine, number, run_command
 
 SECONDS = 3.4
@@ -56,8 +57,9 @@ def write_listing(path: Path, clips: list[Path], rows: int) -> Path:
 
 
 def ours(listing: Path, workers: int, output: Path, check: str) -> int:
+    from data.corpora.settings import CorpusSettings
     from data.preparation.prepare import prepare
-    from data.preparation.settings import ClipSettings, CorpusSettings, PrepareSettings
+    from data.preparation.settings import ClipSettings, PrepareSettings
 
     settings = PrepareSettings(
         corpus=CorpusSettings(input=str(listing)),
@@ -199,15 +201,12 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--memory-rows", type=number(int, 10, 10**7), default=3000, help="of the smallest listing")
     parser.add_argument("--workers", type=number(int, 0, 1024), nargs="+", default=[1, 2])
     parser.add_argument("--repeats", type=number(int, 1, 100), default=3)
-    parser.add_argument("--output", help="a JSON file for the figures")
+    add_output(parser)
     options = parser.parse_args(arguments)
-    if options.output:  # now, not after minutes of measuring
-        Path(options.output).parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
         result = {"machine": describe_machine()} | measure(Path(folder), options)
     print(table(result))
-    if options.output:
-        Path(options.output).write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    write_result(options.output, result)
 
 
 if __name__ == "__main__":

@@ -14,14 +14,8 @@ import soundfile
 
 RATE = 16_000
 ROWS_PER_ROW_GROUP = 100  # as the hub writes audio
-SCHEMA = pa.schema(
-    [
-        ("id", pa.string()),
-        ("audio", pa.struct([("bytes", pa.binary()), ("path", pa.string())])),
-        ("text", pa.string()),
-        ("duration", pa.float64()),
-    ]
-)
+AUDIO = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+SCHEMA = pa.schema([("id", pa.string()), ("audio", AUDIO), ("text", pa.string()), ("duration", pa.float64())])
 
 
 def clip(seconds: float, seed: int) -> np.ndarray:

@@ -25,14 +25,14 @@ import pyarrow.parquet as pq
 import soundfile
 import torch
 
-from benchmarks.input.speech_like_clips import RATE, clip, encoded, write_parquet
-from benchmarks.input.written import write_result
+from benchmarks.input.speech_like_clips import RATE, SCHEMA, clip, encoded, write_parquet
 from benchmarks.machine import describe_machine
+from benchmarks.written import add_output, write_result
 from data.batches.features import LogMel, padded_frames, visible_frames
 from data.batches.labels import LabelEncoder
-from data.batches.lanes import plan_batches
+from data.batches.lanes import Batching, plan_batches
 from data.batches.loader import TrainingBatches
-from data.batches.mixture import LaneRows
+from data.batches.mixture import LanePart, LaneRows
 from data.config import DataConfig
 from data.sources.source import Source
 from modeling.byte_processor import build_byte_processor
@@ -47,7 +47,8 @@ def open_stream(files: str, workers: int, window: int = WINDOW, state: dict[str,
     columns = {"id": "id"} | ({"duration": "duration"} if "duration" in names else {})
     config = DataConfig(train={"files": files, "columns": columns}, shuffle_window=window, workers=workers)
     labels = LabelEncoder(build_byte_processor(["en"]).tokenizer, True, "en")
-    return TrainingBatches([Source(config.training_sources[0], "files")], config, labels, BATCH, 0, 0, 1, state)
+    sources = [Source(config.training_sources[0], "files")]
+    return TrainingBatches(Batching(sources, config, labels, BATCH), state=state)
 
 
 def epoch(batches: TrainingBatches) -> int:
@@ -85,7 +86,7 @@ def measure_resume(folder: Path, rows: int) -> dict[str, Any]:
     silence = io.BytesIO()
     soundfile.write(silence, np.zeros(800), 8000, format="WAV", subtype="PCM_U8")
     path = folder / "tiny.parquet"
-    with pq.ParquetWriter(path, schema := tiny_schema()) as writer:
+    with pq.ParquetWriter(path, schema := pa.schema(list(SCHEMA)[:3])) as writer:
         for begin in range(0, rows, 10_000):
             numbers = range(begin, min(begin + 10_000, rows))
             audio = [{"bytes": silence.getvalue(), "path": None}] * len(numbers)
@@ -93,7 +94,7 @@ def measure_resume(folder: Path, rows: int) -> dict[str, Any]:
             columns = [pa.array(values, field.type) for values, field in zip(arrays, schema, strict=True)]
             writer.write_batch(pa.record_batch(columns, schema=schema))
     begun = open_stream(str(path), 0)
-    lane = LaneRows(begun.sources, WINDOW, (0, 0), 0, 1, ())
+    lane = LaneRows(begun.batching.sources, WINDOW, (0, 0), LanePart(0, 1), ())
     windows = rows // 2 // WINDOW
     for window in range(windows):
         lane.read_window(window)
@@ -106,11 +107,6 @@ def measure_resume(folder: Path, rows: int) -> dict[str, Any]:
     seconds = time.perf_counter() - started
     assert group.batches[0] is not None
     return {"rows": rows, "gone_on_after": windows * WINDOW, "seconds": seconds, "state_bytes": len(stored)}
-
-
-def tiny_schema() -> pa.Schema:
-    audio = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
-    return pa.schema([("id", pa.string()), ("audio", audio), ("text", pa.string())])
 
 
 def measure_memory(folder: Path, rows: tuple[int, ...]) -> list[dict[str, Any]]:
@@ -241,17 +237,16 @@ def main(arguments: list[str]) -> None:
     parser = CommandLine(__doc__)
     parser.add_argument("--data", help="a glob of Parquet files to stream, instead of clips made here")
     parser.add_argument("--quick", action="store_true", help="small: to see that it runs")
-    parser.add_argument("--output", help="a JSON file for the figures; the table goes beside it as .md")
+    add_output(parser, with_table=True)
     parser.add_argument("--peak-of", help="stream this file and print the peak of memory, nothing else")
     options = parser.parse_args(arguments)
     if options.peak_of:
         print(peak_of_stream(options.peak_of))
         return
-    if options.output:  # now, not after minutes of measuring
-        Path(options.output).parent.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory(prefix="streaming-") as folder:
         result = measure(options.data, options.quick, Path(folder))
+    print(table(result))
     write_result(options.output, result, table(result))
 
 

@@ -33,8 +33,9 @@ from typing import Any, NoReturn
 import torch
 
 from benchmarks.machine import describe_machine
-from benchmarks.memory.jobs import Job, write_whole
+from benchmarks.memory.jobs import Job
 from benchmarks.memory.random_weights import model_for_shape
+from benchmarks.written import write_whole
 from data.batches.loader import BatchGroup
 from data.utterance import SAMPLING_RATE
 from trainer.config.run import RunConfig

@@ -16,12 +16,13 @@ from typing import Any
 import torch
 
 from benchmarks.machine import describe_machine
+from benchmarks.written import write_whole
 from trainer.command_line import CommandLine, number
 from trainer.config.reading import ConfigError
 from trainer.config.run import RunConfig
 from trainer.memory.prediction import StepMemory
 
-from .jobs import Job, write_whole
+from .jobs import Job
 from .measuring import MEASURED, measure_cell, outcome_of, run_ranks
 
 LIMIT, DEVICE_LIMIT = 0.05, 0.10  # of what is measured, that a prediction of tensors and of the device may be off

@@ -1,7 +1,6 @@
 """What a process is told that measures one cell."""
 
 import json
-import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -63,10 +62,3 @@ class Job:
     @classmethod
     def read(cls, path: Path) -> "Job":
         return cls(**json.loads(path.read_text(encoding="utf-8")))
-
-
-def write_whole(path: Path, values: Any) -> None:
-    """JSON that is there whole or not at all, whenever its writer is killed."""
-    temporary = path.with_name(f"{path.name}.part")
-    temporary.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
-    os.replace(temporary, path)

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.memory.batch_search import MOST, search
-from benchmarks.memory.jobs import Data, Job, write_whole
+from benchmarks.memory.jobs import Data, Job
 from benchmarks.memory.measuring import (
     KILLED,
     MEASURED,
@@ -31,6 +31,7 @@ from benchmarks.memory.measuring import (
     measure_cells,
     table_row,
 )
+from benchmarks.written import write_whole
 from trainer.command_line import CommandLine, number
 from trainer.config.reading import ConfigError, load_config
 from trainer.config.run import RunConfig

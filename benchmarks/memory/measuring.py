@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import IO, Any
 
 from benchmarks.machine import describe_machine
-from benchmarks.memory.jobs import Job, write_whole
+from benchmarks.memory.jobs import Job
+from benchmarks.written import write_whole
 from trainer.config.reading import ConfigError
 from trainer.engine.gpu_peaks import peak_of
 from trainer.memory.cells import PROMPT_TOKENS, Cell

@@ -16,10 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.machine import describe_machine
+from benchmarks.written import write_whole
 from trainer.command_line import CommandLine, number
 from trainer.config.reading import ConfigError
-
-from .jobs import write_whole
 
 OUTPUT = Path("benchmarks/results/memory/predictions.json")
 

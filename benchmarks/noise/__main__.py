@@ -7,8 +7,12 @@ python -m benchmarks.noise summary --plan benchmarks/results/noise/plan.yaml
 from pathlib import Path
 
 from trainer.command_line import CommandLine, run_command
+from trainer.comparison.planning import read_plan
+from trainer.comparison.running import run_arms
 
-from .plan import read_plan
+from .measuring import NoiseSuites
+from .plan import NoisePlan, planned_arms
+from .summary import write_summary
 
 
 def main(arguments: list[str]) -> int:
@@ -24,13 +28,12 @@ def main(arguments: list[str]) -> int:
     if len(share) != 2 or not all(part.isdecimal() for part in share) or not 1 <= int(share[0]) <= int(share[1]):
         parser.error(f"--share is {options.share!r}; write it like 1/2")
     path = Path(options.plan)
-    plan = read_plan(path)
-    from .queue import run_queue
-    from .summary import write_summary
-
+    plan = read_plan(path, NoisePlan)
     failed = {}
     if options.action == "run":
-        failed = run_queue(plan, path.parent, Path(options.output), (int(share[0]), int(share[1])))
+        output = Path(options.output)
+        suites = NoiseSuites(plan, path.parent)
+        failed = run_arms(planned_arms(plan, output), output, suites, share=(int(share[0]), int(share[1])))
     print(write_summary(plan, path.parent))
     return 1 if failed else 0
 

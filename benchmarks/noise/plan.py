@@ -1,39 +1,34 @@
-"""The plan of a noise experiment: which arms there are, what each sets, and which are compared in the end."""
+"""The plan of a noise experiment: a comparison's, with the suites that measure its arms and which are reported."""
 
-import json
 from pathlib import Path
-from typing import Any
+from typing import Self
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
-from data.config import Section
-from trainer.config.reading import ConfigError, flatten, load_config, read_yaml
-from trainer.config.run import RunConfig
+from trainer.comparison.planning import Plan, PlannedArm, check_arm, config_of
+from trainer.config.reading import ConfigError
 
 
-class Plan(Section):
-    """Files are relative to the plan's own.
+class NoisePlan(Plan):
+    """Arms are run in the order in which they stand."""
 
-    Attributes:
-        config: what all arms begin from.
-        development, report: noise suites; the first chooses, of the second only families are measured.
-        arms: by name what each sets, in the order in which they are run; None for the checkpoint as it is.
-        families: arms that differ in their seed alone, by what they are called; all are compared with the first.
-    """
-
-    config: str
-    development: str
-    report: str
-    arms: dict[str, dict[str, Any] | None] = Field(min_length=1)
-    families: dict[str, tuple[str, ...]] = Field({})
+    development: Path = Field(description="the noise suite by which rates and designs are chosen")
+    report: Path = Field(description="the noise suite that is reported, of families only")
+    families: dict[str, tuple[str, ...]] = Field(
+        {}, description="by name arms that differ in their seed alone; all are compared with the first family"
+    )
 
     @model_validator(mode="after")
-    def families_are_of_arms(self) -> "Plan":
+    def families_are_of_arms(self) -> Self:
         for family, arms in self.families.items():
             for arm in arms:
                 if arm not in self.arms:
                     raise ValueError(f"families.{family} has {arm!r}, which is none of the arms")
         return self
+
+    def beside(self, folder: Path) -> Self:
+        files = {"development": folder / self.development, "report": folder / self.report}
+        return super().beside(folder).model_copy(update=files)
 
     @property
     def reported(self) -> set[str]:
@@ -42,20 +37,13 @@ class Plan(Section):
         return untrained | {arm for arms in self.families.values() for arm in arms}
 
 
-def read_plan(path: Path) -> Plan:
-    """Raises: ConfigError naming the key at fault."""
-    try:
-        return Plan(**read_yaml(path))
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise ConfigError(f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
-
-
-def config_of(plan: Plan, folder: Path, arm: str, output: Path) -> RunConfig:
-    """An arm's whole config. Raises: ConfigError naming the arm."""
-    own = flatten(plan.arms[arm] or {})
-    overrides = [f"{key}={json.dumps(value)}" for key, value in own.items()]
-    try:
-        return load_config(folder / plan.config, [*overrides, f"output_dir={json.dumps(str(output / arm))}"])
-    except ConfigError as error:
-        raise ConfigError(f"arm {arm}: {error}") from None
+def planned_arms(plan: NoisePlan, output: Path) -> list[PlannedArm]:
+    """Every arm with its whole config. Raises: ConfigError naming the arm."""
+    arms = []
+    for name, own in plan.arms.items():
+        try:
+            arms.append(PlannedArm(name, config_of(plan, name, output), "validation", own is not None))
+            check_arm(arms[-1])
+        except ConfigError as error:
+            raise ConfigError(f"arm {name}: {error}") from None
+    return arms

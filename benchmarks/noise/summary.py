@@ -8,8 +8,8 @@ from trainer.evaluation.intervals import Interval
 from trainer.record.durable import write_text
 
 from .comparing import Compared, compare
-from .plan import Plan
-from .queue import DEVELOPMENT, REPORT, measured
+from .measuring import DEVELOPMENT, REPORT, measured
+from .plan import NoisePlan
 
 Row = dict[str, Any]
 CAPPED = (
@@ -18,13 +18,13 @@ CAPPED = (
 )
 
 
-def read_results(plan: Plan, folder: Path) -> dict[str, Row]:
+def read_results(plan: NoisePlan, folder: Path) -> dict[str, Row]:
     """Of the arms that were measured by a suite their results; the others are left out."""
     found = {arm: measured(plan, folder, arm) for arm in plan.arms}
     return {arm: result for arm, result in found.items() if result.keys() & {DEVELOPMENT, REPORT}}
 
 
-def write_summary(plan: Plan, folder: Path) -> str:
+def write_summary(plan: NoisePlan, folder: Path) -> str:
     """Write summary.md and its picture beside the plan, and return the tables.
 
     Raises:
@@ -54,7 +54,7 @@ def write_summary(plan: Plan, folder: Path) -> str:
     return text
 
 
-def development_table(plan: Plan, results: dict[str, Row]) -> str:
+def development_table(plan: NoisePlan, results: dict[str, Row]) -> str:
     """Every arm on the speakers set aside, with what its attentions look at."""
     names = list(next(iter(results.values()))[DEVELOPMENT]["conditions"])
     noisy = [name for name in names if name != "clean"]

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from data.audio.decoding import decode_audio
-from data.sources.source import Source
+from data.opening import open_source
 from trainer.command_line import CommandLine, run_command
 from trainer.config.reading import load_config
 from trainer.config.run import RunConfig
@@ -43,7 +43,7 @@ def prepared_rows(config: RunConfig, processor: Any, limit: int | None) -> Any:
     """A `datasets.Dataset` of the training data (the first ``limit`` rows of it): log-mel of 30 s, and labels."""
     import datasets
 
-    source = Source(config.data.training_sources[0], config.data.train_names[0])
+    source = open_source(config.data.training_sources[0], config.data.train_names[0])
     columns = source.columns
     processor.tokenizer.set_prefix_tokens(language=config.data.language, task=config.data.task)
 

@@ -14,8 +14,9 @@ import torch
 
 from benchmarks.machine import describe_machine
 from benchmarks.memory.cell_process import attempt, leave, peak_bytes
-from benchmarks.memory.jobs import Job, write_whole
+from benchmarks.memory.jobs import Job
 from benchmarks.peers.seq2seq_trainer import StepTimes, build_trainer
+from benchmarks.written import write_whole
 from data.batches.features import WINDOW_FRAMES
 from data.batches.labels import IGNORED
 from trainer.engine.accelerator import resolve_precision

@@ -13,8 +13,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from benchmarks.memory.jobs import Job, write_whole
+from benchmarks.memory.jobs import Job
 from benchmarks.memory.measuring import MEASURED, measure_cells
+from benchmarks.written import add_output, write_result
 from trainer.command_line import CommandLine, number, run_command
 from trainer.config.run import RunConfig
 
@@ -39,9 +40,7 @@ def config_of(checkpoint: str) -> dict[str, Any]:
 
 def jobs(steps: int) -> Iterator[tuple[str, Job]]:
     """Each cell and what grows in it; the middle is one of each."""
-    middle = Job(
-        config_of(CHECKPOINT), BATCH, SECONDS, TOKENS, 1, "synthetic", warmup=1, steps=steps, threads=1, on_cpu=True
-    )
+    middle = Job(config_of(CHECKPOINT), BATCH, SECONDS, TOKENS, steps=steps, threads=1, on_cpu=True)
     for size in BATCHES:
         yield "batch_size", replace(middle, batch_size=size)
     for seconds in LENGTHS:
@@ -68,8 +67,8 @@ def measure(every: list[tuple[str, Job]], timeout: float, command: str, output: 
 
     print(HEAD, flush=True)
     found = measure_cells(unlike, timeout, command, output, tell)
-    if output is not None:
-        write_whole(output, found)  # once more, with what the last cell was told after it was written
+    # Once more, with what the last cell was told after it was written.
+    write_result(output, found, "\n".join([HEAD, *map(table_row, found["cells"])]) + "\n")
     return found
 
 
@@ -95,15 +94,10 @@ def main(arguments: list[str]) -> int:
     parser = CommandLine(__doc__)
     parser.add_argument("--steps", type=number(int, 1, 1000), default=3, help="timed steps of each cell")
     parser.add_argument("--timeout", type=number(float, 1, 86_400), default=300, help="seconds for a cell")
-    parser.add_argument("--output", type=Path, help="a JSON file, written after every cell; the table beside it as .md")
+    add_output(parser, with_table=True)
     options = parser.parse_args(arguments)
-    if options.output:  # now, not after minutes of measuring
-        options.output.parent.mkdir(parents=True, exist_ok=True)
     command = shlex.join(["python", "-m", "benchmarks.training.growth", *arguments])
     found = measure(list(jobs(int(options.steps))), options.timeout, command, options.output)
-    if options.output:
-        rows = [HEAD, *map(table_row, found["cells"])]
-        options.output.with_suffix(".md").write_text("\n".join(rows) + "\n", encoding="utf-8")
     return 0 if all(cell["status"] == MEASURED for cell in found["cells"]) else 1
 
 

@@ -25,6 +25,7 @@ import torch
 
 from benchmarks.decoding.live_bytes import peak_live_bytes
 from benchmarks.machine import describe_machine
+from benchmarks.written import add_output, write_result
 from trainer.command_line import CommandLine, number, run_command
 from trainer.config.reading import ConfigError, load_config
 from trainer.config.run import RunConfig
@@ -172,7 +173,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--rounds", type=number(int, 1, 99), default=2)
     parser.add_argument("--steps", type=number(int, 1, 10_000), default=6)
     parser.add_argument("--threads", type=number(int, 1, 1024), default=torch.get_num_threads())
-    parser.add_argument("--output", type=Path, metavar="FILE.json")
+    add_output(parser)
     parser.add_argument("--side", action="store_true", help="measure this config and nothing else; used by itself")
     options = parser.parse_args(arguments)
     if options.side:
@@ -193,13 +194,10 @@ def main(arguments: list[str]) -> int:
             print(f"{' '.join(side)}: {rounds[side][-1]}", file=sys.stderr, flush=True)
     results = [compare(rounds, option) for option in wanted]
     print("\n".join(as_lines(results)))
-    if options.output is not None:
-        device = torch.device("cuda") if torch.cuda.is_available() else None
-        command = " ".join(["python -m benchmarks.training.options", *arguments])
-        written = {"machine": describe_machine(device), "command": command, "config": options.config}
-        written |= {"rounds": options.rounds, "steps": options.steps, "options": results}
-        options.output.parent.mkdir(parents=True, exist_ok=True)
-        options.output.write_text(json.dumps(written, indent=2) + "\n", encoding="utf-8")
+    device = torch.device("cuda") if torch.cuda.is_available() else None
+    command = " ".join(["python -m benchmarks.training.options", *arguments])
+    written = {"machine": describe_machine(device), "command": command, "config": options.config}
+    write_result(options.output, written | {"rounds": options.rounds, "steps": options.steps, "options": results})
     return int(any("failed" in row for row in results))
 
 

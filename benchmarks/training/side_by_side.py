@@ -22,14 +22,14 @@ import json
 import shlex
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from statistics import median
 from typing import Any
 
 from benchmarks.machine import describe_machine
-from benchmarks.memory.jobs import Job, write_whole
+from benchmarks.memory.jobs import Job
 from benchmarks.memory.measure_command import batch_sizes
 from benchmarks.memory.measuring import MEASURED, measure_cell
+from benchmarks.written import add_output, write_result
 from trainer.command_line import CommandLine, number, run_command
 from trainer.config.reading import ConfigError, load_config
 from trainer.config.run import RunConfig
@@ -195,14 +195,12 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--warmup", type=number(int, 0, 1000), default=1, help="steps before, not timed")
     parser.add_argument("--rounds", type=number(int, 1, 100), default=1, help="of both sides in turn")
     parser.add_argument("--timeout", type=number(float, 1, 86_400), default=1800, help="seconds for each process")
-    parser.add_argument("--output", type=Path, help="a JSON file for the figures; the table goes beside it as .md")
+    add_output(parser, with_table=True)
     options = parser.parse_intermixed_args(arguments)
     configs = side_configs(options.config, options.overrides, int(options.peer_workers))
     seconds = load_config(options.config, options.overrides).training.batch_seconds
     if seconds is not None:
         print(f"training.batch_seconds is {seconds:g}, which the usual recipe does not know: left out on both sides")
-    if options.output:  # now, not after minutes of measuring
-        options.output.parent.mkdir(parents=True, exist_ok=True)
     jobs = {}
     for side, sizes, steps in (
         ("peer", options.peer_batch_sizes, options.steps),
@@ -219,9 +217,7 @@ def main(arguments: list[str]) -> int:
         **found,
     }
     print(table(result))
-    if options.output:
-        write_whole(options.output, result)
-        options.output.with_suffix(".md").write_text(table(result) + "\n", encoding="utf-8")
+    write_result(options.output, result, table(result) + "\n")
     return 0
 
 

@@ -1,6 +1,6 @@
 """Where a recording is cut into pieces short enough for a model, and where in a piece there is sound.
 
-Levels alone decide, so that it costs nothing beside decoding and needs no second model.
+Only levels decide: that costs nothing beside decoding and needs no second model.
 """
 
 from dataclasses import dataclass

@@ -17,8 +17,9 @@ from ..utterance import SAMPLING_RATE
 from .headers import RATES, open_plain, rate_fault
 from .integrity import fault_of
 
+AUDIO_SUFFIXES = frozenset((".flac", ".wav", ".mp3", ".ogg", ".opus", ".aiff", ".aif", ".au", ".caf", ".w64"))
 BLOCK_FRAMES = 2**20  # decoded at a time
-# A decoder of these that begins in the middle lacks what came before; of Vorbis, libsndfile's issue 885 has it too.
+# Decoded from the middle, these give other samples than from the start; for Vorbis see libsndfile's issue 885.
 DECODED_THROUGH = ("OGG", "MP3")
 MAX_CHANNELS = 8  # the mean of a microphone array's dozens is no voice
 
@@ -28,7 +29,7 @@ class UndecodableAudio(DataError):
 
 
 class SequentialSound(soundfile.SoundFile):
-    """A sound file not seeked in where that changes samples, or fails; soundfile itself does so after each read."""
+    """A sound file that is read without seeking where that would change samples or fail; soundfile always seeks."""
 
     @property
     def knows_length(self) -> bool:
@@ -68,7 +69,7 @@ def open_audio(value: Any, root: str | None, confined: bool = False) -> io.Buffe
 
 
 def lies_in(path: str, folder: str) -> bool:
-    """Whether a path is below a folder by its name alone; links are followed by whoever opens it."""
+    """Whether a path is below a folder, by its name alone: symbolic links are not resolved."""
     if storage.is_remote(path) != storage.is_remote(folder):
         return False
     if not storage.is_remote(path):
@@ -131,8 +132,8 @@ def decode_audio(value: Any, root: str | None = None, confined: bool = False, wh
     """Samples as float32 [samples], 16 kHz, mono (channels averaged), in [-1, 1]; arguments as of :func:`open_audio`.
 
     Args:
-        whole: refuse a file that was cut off or contradicts itself, of which libsndfile reads what it can and says
-            nothing: its transcript would be another's.
+        whole: refuse a file that was cut off or contradicts itself. libsndfile would read what it can of it without
+            an error, and the transcript would not fit.
 
     Raises:
         UndecodableAudio: if it cannot be decoded, is empty, or holds values that are not finite.
@@ -166,7 +167,7 @@ def mono_blocks(sound: soundfile.SoundFile, whole: bool = False) -> Iterator[np.
     """The samples of an open file, float32, channels averaged, block by block: hours in many channels fill memory.
 
     Raises:
-        UndecodableAudio: with ``whole``, if they are less than its header says.
+        UndecodableAudio: with ``whole``, if there are fewer than the header says.
     """
     missing = sound.frames
     while missing and len(block := sound.read(BLOCK_FRAMES, dtype="float32", always_2d=True)):

@@ -82,7 +82,7 @@ def parse_frame(header: bytes) -> Frame | None:
     if position >= len(header) or checksum != header[position]:
         return None
     channels = channel_code + 1 if channel_code < 8 else 2
-    return Frame(number, bool(header[1] & 1), samples, rate, channels, BITS.get(bits_code))
+    return Frame(number, bool(header[1] & 1), samples, rate, channels=channels, bits=BITS.get(bits_code))
 
 
 def first_frame(content: bytes) -> int | None:
@@ -97,7 +97,7 @@ def first_frame(content: bytes) -> int | None:
 
 
 def frame_fault(content: bytes, rate: int, channels: int, bits: int) -> str | None:
-    """What the first frame says against STREAMINFO; None where nothing, or where it is beyond ``content``."""
+    """How the first frame contradicts STREAMINFO; None where it agrees or lies beyond ``content``."""
     begin = first_frame(content)
     if begin is None:
         return None
@@ -110,7 +110,7 @@ def frame_fault(content: bytes, rate: int, channels: int, bits: int) -> str | No
 
 @lru_cache
 def contradiction(frame_rate: int | None, codes: int, rate: int, channels: int, bits: int) -> str | None:
-    """What a frame's rate, and its byte of codes for channels and bits, say against STREAMINFO."""
+    """How a frame's rate, and its byte of codes for channels and bits, contradict STREAMINFO."""
     frame_channels = (codes >> 4) + 1 if codes >> 4 < 8 else 2
     for name, said, is_said in (
         ("Hz", rate, frame_rate),

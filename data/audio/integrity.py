@@ -103,7 +103,7 @@ def ogg_checksum(page: bytes) -> int:
 
 
 def size_fault(content: bytes) -> str | None:
-    """Of formats that say their size, another than there is."""
+    """A size other than the file's, in formats whose header states it."""
     promised, exact = 0, True
     if content[:4] == b"FORM" and content[8:12] in (b"AIFF", b"AIFC") and len(content) >= 12:
         promised, exact = int.from_bytes(content[4:8], "big") + 8, False

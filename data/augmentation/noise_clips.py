@@ -1,7 +1,4 @@
-"""Noises from a folder or a dataset, indexed once and decoded when wanted: for training and for the noise suite.
-
-Knows nothing of speech: what a noise is laid over is others' work.
-"""
+"""Noises from a folder or a dataset, indexed once and decoded when needed: for training and for the noise suite."""
 
 import fnmatch
 import hashlib
@@ -16,6 +13,7 @@ import numpy as np
 
 from ..audio.cutting import DIGITAL_SILENCE, has_sound
 from ..audio.decoding import (
+    AUDIO_SUFFIXES,
     SequentialSound,
     UndecodableAudio,
     decode_audio,
@@ -26,9 +24,9 @@ from ..audio.decoding import (
     seconds_of,
 )  # fmt: skip
 from ..errors import DataError
-from ..sources.source import AUDIO_SUFFIXES, Source
+from ..opening import open_source
 from ..utterance import SAMPLING_RATE, Skipped
-from .config import NoiseSourceConfig
+from .fields import NoiseSourceConfig
 from .noise_mixing import SHORTEST_NOISE, SILENT_POWER, fitted, power
 from .warning import warn_once
 
@@ -47,13 +45,13 @@ class NoiseClips:
         key: what messages call the source.
 
     Attributes:
-        names: of files their paths below the folder, of a dataset's rows their ids; sorted, and so the same always.
-        skipped: what cannot be used, and why: first what its header tells of, which is in no draw, then what turned out
-            so when it was decoded, which stays in the draw and is passed over, since what is drawn may not depend on
-            what was drawn before.
+        names: sorted paths below the folder, or ids of a dataset's rows.
+        skipped: clips that cannot be used, and why. First those whose headers say so; they are never drawn. Then those
+            that turned out so when decoded; they can still be drawn and are then passed over, so that no draw depends
+            on earlier ones.
 
     Raises:
-        DataError: where nothing that sounds is left.
+        DataError: if no clip with sound is left.
     """
 
     def __init__(self, config: NoiseSourceConfig, key: str = "data.augmentation.noise") -> None:
@@ -122,7 +120,7 @@ class NoiseClips:
         """Encoded audio of the rows, by their ids."""
         # The text's column stands for none: Source checks that it is there.
         columns = config.columns.model_copy(update={"text": config.columns.audio, "language": None, "duration": None})
-        source = Source(config.model_copy(update={"columns": columns}), f"{self.key}.dataset")
+        source = open_source(config.model_copy(update={"columns": columns}), f"{self.key}.dataset")
         source.check_columns()
         self.root, self.confined = source.audio_root, config.audio_root is not None
         clips: dict[str, Any] = {}
@@ -224,11 +222,13 @@ class NoiseClips:
         raise DataError(f"{self.place}: nothing but silence in all {len(self)} recordings")
 
     def cut(self, index: int, samples: int, place: float, whole: bool = False) -> np.ndarray | None:
-        """``samples`` samples of a clip from ``place``, a share of the room there is, or if it is silent there from
-        where it is not; None where that is nowhere.
+        """``samples`` samples of a clip, or None where they are silent.
+
+        They begin at ``place``, a share of all possible beginnings. If it is silent there, they are taken from where
+        the clip sounds.
 
         Args:
-            whole: look for that through all of a long clip too.
+            whole: search all of a long clip for sound, too.
         """
         try:
             if self.seconds[index] > LONG_SECONDS and not whole:
@@ -247,7 +247,7 @@ class NoiseClips:
         return part if is_heard(part) else None
 
     def cut_long(self, index: int, samples: int, place: float) -> np.ndarray | None:
-        """As :meth:`cut`, decoding that part alone; None where the file is none to begin in the middle of."""
+        """As :meth:`cut`, decoding that part alone; None where the file cannot be decoded from the middle."""
         value = self.values[index]
         if not isinstance(value, str) or self.root is not None:
             return None

@@ -1,6 +1,6 @@
-"""Speech and noise at an asked ratio: what training and the noise suite mix with, in one place.
+"""Mixes speech and noise at a given ratio, for training and for the noise suite.
 
-Knows samples alone, 16 kHz float32, not where they come from.
+Knows only samples, 16 kHz float32, not where they come from.
 """
 
 from typing import NamedTuple
@@ -35,12 +35,6 @@ def speech_region(speech: np.ndarray) -> tuple[int, int]:
 def power(samples: np.ndarray) -> float:
     """Mean square, in double precision."""
     return float(np.square(samples, dtype=np.float64).mean()) if len(samples) else 0.0
-
-
-def ratio_in_decibel(speech: np.ndarray, noise: np.ndarray) -> float:
-    """Power of speech over that of noise, both in the speech region."""
-    begin, end = speech_region(speech)
-    return 10.0 * float(np.log10(power(speech[begin:end]) / power(noise[begin:end])))
 
 
 def mix(speech: np.ndarray, noise: np.ndarray, ratio: float) -> Mixture:

@@ -1,28 +1,25 @@
-"""Warnings to whoever started a command: a line each on standard error, where Python's own would show its source.
-
-Knows nothing of what is warned of.
-"""
+"""Warnings for the user: a line each on standard error, without the source line that Python's warnings show."""
 
 import os
 import sys
 import threading
 
-TOLD: set[str] = set()
+PRINTED: set[str] = set()
 LOCK = threading.Lock()
 
 
 def warn_once(text: str, known_to_all: bool = False) -> None:
-    """Tell a warning, unless this process has told the same before.
+    """Print a warning unless this process has printed it before.
 
     Args:
-        known_to_all: every process of a run finds the same, so that the first alone tells it.
+        known_to_all: every process of a run finds the same, so only the first prints it.
     """
     rank = os.environ.get("RANK", "0")
     if known_to_all and rank != "0":
         return
     with LOCK:
-        if text in TOLD:
+        if text in PRINTED:
             return
-        TOLD.add(text)
+        PRINTED.add(text)
     who = "" if rank == "0" else f"[rank {rank}] "
     print(f"{who}warning: {' '.join(text.splitlines())}", file=sys.stderr, flush=True)

@@ -13,7 +13,7 @@ from ..audio.decoding import seconds_of
 from ..errors import DataError, nearest
 from ..sources.source import Source
 from ..utterance import AudioBatch, Skipped, Utterance
-from .lanes import collate, read_utterance, row_id
+from .reading import collate, language_of, read_utterance, row_id
 
 WINDOW = 1024  # rows read ahead and sorted by length
 ROUND = 8  # batches; a subset is decoded in rounds, so that it can end after any of them
@@ -28,8 +28,8 @@ class Turn:
     Attributes:
         audio: None where there is nothing for this rank.
         columns: of each utterance the values that are reported by, as text.
-        skipped: rows that cannot be used, over all ranks each told once.
-        repeated: rows left out since an earlier one bears their id; likewise told by one rank.
+        skipped: rows that cannot be used; each is reported by one rank only.
+        repeated: rows left out because an earlier row has the same id; reported by one rank only.
         rows: rows taken so far, where a window ends with this turn; else None. The same on all ranks.
     """
 
@@ -45,13 +45,12 @@ class EvaluationRows:
 
     Args:
         columns: the source's columns whose values are wanted.
-        check: told each utterance's language, None where it has none; raises DataError for a row to be skipped.
-        subset: only so many rows, those whose ids' hashes come first; they are kept in memory.
+        check: called with each utterance's language or None; raises DataError to skip the row.
+        subset: use only this many rows, those with the lowest hashes of their ids; they are kept in memory.
         max_seconds: longer clips are skipped.
 
     Attributes:
-        change: what is done to each utterance once it is read, such as putting it into noise; raises DataError for one
-            to be skipped. None for nothing.
+        change: applied to each utterance after it is read, such as adding noise; raises DataError to skip it.
     """
 
     def __init__(
@@ -77,7 +76,7 @@ class EvaluationRows:
         return heapq.nsmallest(self.subset, self.source.rows(), key=lambda row: hash_of(row_id(row, self.source)))
 
     def windows(self, limit: int | None) -> Iterator[list[Row]]:
-        """Rows to be sorted by length together: as many as fit memory, or of a subset a few batches' worth."""
+        """Rows that are sorted by length together: a fixed number, or a few batches of a subset."""
         rows, size = self.source.rows(), WINDOW
         if self.subset is not None:
             rows, size = iter(self.chosen[:limit]), self.batch_size * ROUND * math.ceil(self.world_size / ROUND)
@@ -88,7 +87,7 @@ class EvaluationRows:
         """This rank's turns, the longest utterances of a window first.
 
         Args:
-            limit: of a subset, only so many rows.
+            limit: read only this many rows of a subset.
         """
         seen: set[str] = set()
         taken = 0
@@ -114,7 +113,7 @@ class EvaluationRows:
                 )
 
     def plan(self, rows: list[Row]) -> tuple[list[list[Row]], list[Skipped]]:
-        """Rows in batches of similar length, and those that cannot be used as far as their headers tell."""
+        """Rows in batches of similar length, and the rows that their headers show to be unusable."""
         source, skipped = self.source, []
         timed: list[tuple[float, Row]] = []
         for row in rows:
@@ -149,12 +148,6 @@ class EvaluationRows:
         return (collate(utterances) if utterances else None), columns, skipped
 
 
-def language_of(row: Row, source: Source) -> str | None:
-    """The language of a row or, where it has none, of its source."""
-    given = row[source.columns.language] if source.columns.language else None
-    return source.config.language if given is None else str(given)
-
-
 def text_of_value(value: Any) -> str:
     """A column's value as text; nothing for a missing one."""
     return "" if value is None or value != value else str(value)
@@ -165,13 +158,13 @@ def hash_of(name: str) -> bytes:
 
 
 def check_reported_columns(source: Source, wanted: Sequence[tuple[str, str]]) -> None:
-    """Whether the source has the columns that an evaluation is to report by.
+    """Check that the source has the columns that an evaluation reports by.
 
     Args:
         wanted: columns, each after the config's key that names it.
 
     Raises:
-        DataError: naming the nearest that there is.
+        DataError: naming the nearest column.
     """
     if source.parquet is None:
         names = set(source.column_names)
@@ -181,6 +174,6 @@ def check_reported_columns(source: Source, wanted: Sequence[tuple[str, str]]) ->
     for key, column in wanted:
         if column not in names:
             raise DataError(
-                f"{key} is {column!r}, which {source.name} ({source.config.described}) has not"
+                f"{key} is {column!r}, which {source.name} ({source.config.described}) lacks"
                 f"{nearest(column, names)}; it has {', '.join(sorted(names))}"
             )

@@ -1,4 +1,4 @@
-"""Whisper's log-mel features in batches, with torch, on whatever device the audio lies."""
+"""Whisper's log-mel features in batches, with torch, on the device of the audio."""
 
 import torch
 

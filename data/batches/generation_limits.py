@@ -1,16 +1,16 @@
-"""What a generation config keeps a model from saying however sure it is, and which of it the texts of data would need.
+"""What a generation config forbids a model to write, and which of that the texts of a data set need.
 
-Whisper's own suppress quotes, brackets and other signs. A model learns to write them all the same where transcripts
-have them, and decoding counts each as an error. Knows token ids alone; no torch.
+Whisper's own configs suppress quotes, brackets and other signs. A model that is trained on transcripts with them learns
+to write them, but decoding never does, so each counts as an error. Knows token ids alone; no torch.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-Needs = dict[str, set[int]]  # by the generation config's key the tokens that it forbids, or 0 where it holds none
+Needs = dict[str, set[int]]  # forbidden tokens by the generation config's key; {0} for a key without tokens
 
 SUPPRESS, SUPPRESS_FIRST = "suppress_tokens", "begin_suppress_tokens"
-# What changes which token is chosen whatever the texts are, and the value that changes nothing.
+# Settings that change decoding whatever the texts are, with the value at which they have no effect.
 UNLIKE_TRAINING: dict[str, Any] = {
     "repetition_penalty": 1.0,
     "encoder_repetition_penalty": 1.0,
@@ -47,7 +47,7 @@ class GenerationLimits:
         self.fewest = values.get("min_new_tokens") or 0
 
     def needs(self, text: Sequence[int], prompt: int) -> Needs:
-        """What of the limits a label needs to be lifted; nothing where it can be decoded as it is.
+        """The limits that must be lifted before a label can be decoded; empty where none must.
 
         Args:
             text: tokens between prompt and end-of-text.
@@ -66,10 +66,10 @@ class GenerationLimits:
         return {key: set(needed) for key, needed in found.items() if needed}
 
     def lifted(self, values: Mapping[str, Any], needs: Needs, most_positions: int) -> dict[str, Any]:
-        """The generation config's values that differ once what is needed is lifted.
+        """The generation config's values that change when the needed limits are lifted.
 
         Args:
-            values: as they are; the lists may be others than those that the limits were made of.
+            values: the present ones; their lists may differ from those that the limits were made from.
             most_positions: of the decoder.
         """
         changed: dict[str, Any] = {}
@@ -110,7 +110,7 @@ class GenerationLimits:
 
 
 def joined(several: Iterable[Needs]) -> Needs:
-    """All that is needed by any, the keys in order."""
+    """The union of several needs, keys sorted."""
     found: Needs = {}
     for needs in several:
         for key, needed in needs.items():
@@ -119,13 +119,13 @@ def joined(several: Iterable[Needs]) -> Needs:
 
 
 def without(needs: Needs, others: Needs) -> Needs:
-    """What is needed and not among the others."""
+    """The needs that are not among ``others``."""
     left = {key: needed - others.get(key, set()) for key, needed in needs.items()}
     return {key: needed for key, needed in left.items() if needed}
 
 
 def unlike_training(values: Mapping[str, Any]) -> dict[str, Any]:
-    """What of a generation config changes decoding whatever was trained on, by its keys."""
+    """Settings of a generation config that change decoding whatever was trained on, by their keys."""
     found = {
         key: values[key]
         for key, usual in UNLIKE_TRAINING.items()
@@ -149,6 +149,6 @@ def holds(text: Sequence[int], word: Sequence[int]) -> bool:
 
 
 def repeats(text: Sequence[int], size: int) -> bool:
-    """Whether so many tokens stand in a text twice in the same order."""
+    """Whether any ``size`` tokens in a row occur twice in a text."""
     parts = [tuple(text[start : start + size]) for start in range(len(text) - size + 1)]
     return len(set(parts)) < len(parts)

@@ -6,25 +6,39 @@ window is read again and planned again from the same seed. Batches depend on the
 on how many processes or workers share the lanes out.
 """
 
-import math
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-import torch
 
-from ..audio.decoding import UndecodableAudio, decode_audio, digest_id, seconds_of
-from ..augmentation.augmenter import Augmenter, OtherSpeech
+from ..augmentation.augmenter import Augmenter
+from ..augmentation.change import OtherSpeech
 from ..config import DataConfig
 from ..errors import DataError
 from ..sources.source import Source
-from ..special_tokens import refuse_special_tokens
-from ..utterance import SAMPLING_RATE, AudioBatch, LaneItem, Skipped, Utterance
+from ..utterance import LaneItem, Skipped, Utterance
 from .labels import LabelEncoder
-from .mixture import LaneRows
+from .mixture import LanePart, LaneRows
+from .reading import TimedRow, read_audio, read_batch, row_id, timed_rows
 
-# How far a duration column may be from the decoded audio, which batches were planned without.
-TOLERATED_SHARE, TOLERATED_SECONDS = 0.05, 0.1
+
+@dataclass(frozen=True)
+class Batching:
+    """How a run's batches are made, the same on every rank.
+
+    Attributes:
+        sources: one, or several that are mixed.
+        batch_size, batch_seconds: as :func:`plan_batches` takes them.
+        seed: of shuffling and of augmentation.
+    """
+
+    sources: Sequence[Source]
+    config: DataConfig
+    labels: LabelEncoder
+    batch_size: int
+    seed: int = 0
+    batch_seconds: float | None = None
 
 
 def plan_batches(
@@ -50,169 +64,6 @@ def plan_batches(
     return [batches[i] for i in generator.permutation(len(batches))]
 
 
-class TimedRow(NamedTuple):
-    """A row of a window with its length.
-
-    Attributes:
-        row, source, origin: the row, whose it is, and the place of that source among the lane's.
-        seconds: as its header or the duration column says.
-        claimed: it was the column.
-    """
-
-    row: dict[str, Any]
-    source: Source
-    origin: int
-    seconds: float
-    claimed: bool
-
-
-def read_utterance(row: dict[str, Any], source: Source) -> Utterance:
-    """A row with its audio decoded.
-
-    Raises:
-        UndecodableAudio: as :func:`data.audio.decoding.decode_audio`.
-        DataError: as :func:`text_of`.
-    """
-    columns = source.columns
-    language = row[columns.language] if columns.language else None
-    language = source.config.language if language is None else str(language)  # some datasets number their languages
-    text = text_of(row[columns.text])
-    return Utterance(row_id(row, source), read_audio(row, source), text, language)
-
-
-def read_audio(row: dict[str, Any], source: Source) -> np.ndarray:
-    """A row's audio, whatever its transcript is: float32 [samples], 16 kHz.
-
-    Raises:
-        UndecodableAudio: as :func:`data.audio.decoding.decode_audio`.
-    """
-    return decode_audio(row[source.columns.audio], source.audio_root, source.config.audio_root is not None, whole=True)
-
-
-def text_of(value: Any) -> str:
-    """A transcript as a row holds it; a number is read as its digits, and the empty text is silence.
-
-    Raises:
-        DataError: for what is not text, a missing value too, and for text that spells out tokens of Whisper's own.
-    """
-    if value is None:
-        raise DataError("the text is null, a missing value")
-    if isinstance(value, str):
-        try:
-            value.encode()
-        except UnicodeEncodeError:
-            raise DataError("the text holds half a character, a lone surrogate") from None
-        refuse_special_tokens(value)
-        return value
-    if isinstance(value, float) and math.isnan(value):
-        raise DataError("the text is NaN, a missing value")
-    if isinstance(value, (int, float)):
-        return str(value)
-    if isinstance(value, bytes):
-        raise DataError("the text is bytes that are not UTF-8")
-    raise DataError(f"the text is no text but a {type(value).__name__}")
-
-
-def row_id(row: dict[str, Any], source: Source) -> str:
-    columns = source.columns
-    given = row[columns.id] if columns.id else None
-    return digest_id(row[columns.audio], str(row[columns.text])) if given is None else str(given)
-
-
-def collate(
-    utterances: Sequence[Utterance],
-    tokens: tuple[torch.Tensor, torch.Tensor] | tuple[None, None] = (None, None),
-    seeds: Sequence[int] = (),
-) -> AudioBatch:
-    """Pad utterances into one batch, with their noise, decoder input ids, labels and seeds if there are any."""
-    lengths = torch.tensor([len(utterance.audio) for utterance in utterances])
-    audio = torch.zeros(len(utterances), int(lengths.max()))
-    noise = torch.zeros_like(audio) if any(utterance.noise is not None for utterance in utterances) else None
-    for row, utterance in enumerate(utterances):
-        audio[row, : len(utterance.audio)] = torch.from_numpy(utterance.audio)
-        if noise is not None and utterance.noise is not None:
-            noise[row, : len(utterance.noise)] = torch.from_numpy(utterance.noise)
-    return AudioBatch(
-        audio=audio,
-        audio_lengths=lengths,
-        noise=noise,
-        decoder_input_ids=tokens[0],
-        labels=tokens[1],
-        ids=[utterance.id for utterance in utterances],
-        texts=[utterance.text for utterance in utterances],
-        languages=[utterance.language for utterance in utterances],
-        seeds=torch.tensor(seeds, dtype=torch.int64) if seeds else None,
-    )
-
-
-def read_batch(
-    rows: Sequence[TimedRow],
-    labels: LabelEncoder,
-    max_seconds: float,
-    augment: Callable[[Utterance], tuple[Utterance, int]] | None = None,
-) -> tuple[AudioBatch | None, list[Skipped], set[int]]:
-    """Decode rows into a batch; rows that cannot be used are left out and named.
-
-    Args:
-        augment: gives an utterance as it is trained on, and its seed.
-
-    Returns:
-        The batch, or None where no row could be used; what was left out; the origins of what is in the batch.
-    """
-    utterances, encoded, skipped, origins, seeds = [], [], [], set(), []
-    for timed in rows:
-        try:
-            utterance = read_utterance(timed.row, timed.source)
-            seconds = len(utterance.audio) / SAMPLING_RATE
-            if timed.claimed and differs(timed.seconds, seconds):
-                raise DataError(f"the duration column says {timed.seconds:.2f} s, but the audio has {seconds:.2f} s")
-            if seconds > max_seconds + 0.01:  # beyond what resampling adds: its header said less
-                reason = f"{seconds:.2f} s long; up to {max_seconds:g} s are kept"
-                skipped.append(Skipped(utterance.id, reason, broken=False))
-                continue
-            tokens = labels.encode(utterance.text, utterance.language)
-            if augment is not None:
-                utterance, seed = augment(utterance)
-                seeds.append(seed)
-            encoded.append(tokens)
-            utterances.append(utterance)
-            origins.add(timed.origin)
-        except DataError as error:
-            skipped.append(Skipped(row_id(timed.row, timed.source), str(error)))
-    return (collate(utterances, labels.pad(encoded), seeds) if utterances else None), skipped, origins
-
-
-def differs(claimed: float, seconds: float) -> bool:
-    """Whether a duration column is so far off that the plan made from it is wrong."""
-    off = abs(claimed - seconds)
-    return off > TOLERATED_SECONDS and off > TOLERATED_SHARE * seconds
-
-
-def timed_rows(
-    rows: Sequence[tuple[dict[str, Any], int]], sources: Sequence[Source], config: DataConfig
-) -> tuple[list[TimedRow], list[Skipped]]:
-    """Rows with their seconds; those without a readable header or outside the length limits are left out and named."""
-    usable, skipped = [], []
-    for row, origin in rows:
-        source = sources[origin]
-        columns = source.columns
-        try:
-            seconds = row[columns.duration] if columns.duration else None
-            claimed = isinstance(seconds, (int, float)) and seconds > 0
-            if not claimed:
-                seconds = seconds_of(row[columns.audio], source.audio_root, source.config.audio_root is not None)
-        except UndecodableAudio as error:
-            skipped.append(Skipped(row_id(row, source), str(error)))
-            continue
-        assert seconds is not None
-        if config.min_seconds <= seconds <= config.max_seconds:
-            usable.append(TimedRow(row, source, origin, float(seconds), claimed))
-        else:
-            reason = f"{seconds:.2f} s long; {config.min_seconds:g} to {config.max_seconds:g} s are kept"
-            skipped.append(Skipped(row_id(row, source), reason, broken=False))
-    return usable, skipped
-
-
 def check_usable(source: Source, config: DataConfig, labels: LabelEncoder) -> None:
     """Read on until something can be trained on, usually the first row.
 
@@ -234,48 +85,42 @@ class Lane:
     """One stream of batches of one epoch.
 
     Args:
-        sources: one, or several that are mixed.
-        batch_size, batch_seconds: as :func:`plan_batches` takes them.
-        position: where to go on, as an item of this lane carried it; empty for the beginning.
+        part: which of the run's lanes this is.
+        position: where to continue, as an item of this lane carried it; empty for the start.
         augmenter: changes the utterances.
 
     Raises:
-        DataError: if the position is none of these sources.
+        DataError: if the position is of other sources.
     """
 
     def __init__(
         self,
-        sources: Sequence[Source],
-        config: DataConfig,
-        labels: LabelEncoder,
-        batch_size: int,
-        batch_seconds: float | None,
-        seed: int,
+        batching: Batching,
         epoch: int,
-        lane: int,
-        lanes: int,
+        part: LanePart,
         position: dict[str, Any],
         augmenter: Augmenter | None = None,
     ) -> None:
-        self.augmenter, self.epoch = augmenter, epoch
-        self.sources, self.config, self.labels = sources, config, labels
-        self.batch_size, self.batch_seconds, self.lane = batch_size, batch_seconds, lane
-        self.seeds = (seed, epoch, lane)
+        self.batching, self.epoch, self.lane, self.augmenter = batching, epoch, part.lane, augmenter
+        self.seeds = (batching.seed, epoch, part.lane)
         if position and "sources" not in position:
             raise DataError("the place in the data was written by an older version: begin a run from that model")
         self.window: int = position.get("window", 0)
         self.given: int = position.get("given", 0)
         self.used: set[int] = set(position.get("used", ()))
-        self.rows = LaneRows(sources, config.shuffle_window, (seed, epoch), lane, lanes, position.get("sources", ()))
+        window_rows = batching.config.shuffle_window
+        places = position.get("sources", ())
+        self.rows = LaneRows(batching.sources, window_rows, (batching.seed, epoch), part, places)
 
     def __iter__(self) -> Iterator[LaneItem]:
         """Items with a batch, and a last one without when the lane has run out."""
+        batching, config = self.batching, self.batching.config
         read = 0
         skipped: list[Skipped] = []
         while True:
             places = self.rows.positions  # before the window, which is read again on resume
             window = self.rows.read_window(self.window)
-            usable, unusable = timed_rows(window, self.sources, self.config)
+            usable, unusable = timed_rows(window, batching.sources, config)
             if self.given == 0:
                 read, skipped = read + len(window), skipped + unusable
             if not window:
@@ -283,11 +128,11 @@ class Lane:
                 return
             generator = np.random.default_rng((*self.seeds, self.window))
             seconds = [self.longest(row.seconds) for row in usable]
-            plan = plan_batches(seconds, self.batch_size, generator, self.batch_seconds)
+            plan = plan_batches(seconds, batching.batch_size, generator, batching.batch_seconds)
             augment = None if self.augmenter is None else self.augmentation(self.augmenter, usable)
             for given in range(self.given, len(plan)):
                 chosen = [usable[i] for i in plan[given]]
-                batch, broken, origins = read_batch(chosen, self.labels, self.config.max_seconds, augment)
+                batch, broken, origins = read_batch(chosen, batching.labels, config.max_seconds, augment)
                 skipped += broken
                 self.used |= origins
                 if batch is not None:
@@ -298,14 +143,14 @@ class Lane:
             self.window, self.given, self.used = self.window + 1, 0, set()
 
     def longest(self, seconds: float) -> float:
-        """What a clip of so many seconds may become."""
+        """The most seconds that a clip of ``seconds`` may have once it is augmented."""
         return seconds if self.augmenter is None else self.augmenter.longest(seconds)
 
     def augmentation(
         self, augmenter: Augmenter, window: Sequence[TimedRow]
     ) -> Callable[[Utterance], tuple[Utterance, int]]:
-        """What changes an utterance of a window, whose others may be laid over it."""
-        number = self.window if self.config.is_mixture else 0
+        """A function that augments an utterance of a window; others of the window may be laid over it."""
+        number = self.window if self.batching.config.is_mixture else 0
 
         def augment(utterance: Utterance) -> tuple[Utterance, int]:
             def read(index: int) -> np.ndarray | None:

@@ -3,19 +3,16 @@
 import queue
 import threading
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..augmentation.augmenter import Augmenter
-from ..config import DataConfig
-from ..sources.source import Source
 from ..utterance import AudioBatch, LaneItem, Skipped
-from .labels import LabelEncoder
-from .lanes import Lane, check_usable
+from .lanes import Batching, Lane, check_usable
+from .mixture import LanePart
 
 READ_AHEAD = 4  # batches a lane holds ready
-SECONDS_TO_LEAVE = 2.0  # for all threads together: one may be waiting for a network, and then it is left to itself
+SECONDS_TO_LEAVE = 2.0  # for all threads together; one that waits for a network is left behind
 
 
 @dataclass(frozen=True)
@@ -27,7 +24,7 @@ class BatchGroup:
         exhausted: every lane of this rank has run out.
         rows: rows read for them.
         skipped: rows left out while reading them.
-        state: this rank's part of where the data stands once the group is trained on; fit for JSON.
+        state: this rank's part of the position in the data after this group; fit for JSON.
     """
 
     batches: list[AudioBatch | None]
@@ -71,7 +68,7 @@ class LaneReader:
             self.put(error)
 
     def put(self, item: LaneItem | BaseException) -> bool:
-        """Wait for room; false when nobody will take the item any more."""
+        """Wait until there is room for the item; False if the reader was stopped."""
         while not self.stopped.is_set():
             try:
                 self.items.put(item, timeout=0.2)
@@ -98,10 +95,8 @@ class TrainingBatches:
     a rank with nothing to do.
 
     Args:
-        sources: one, or several that are mixed.
-        batch_size, batch_seconds: as :func:`data.lanes.plan_batches` takes them.
         pin_memory: as :class:`LaneReader` takes it.
-        state: the groups' states of all ranks, joined by :func:`join_states`; None for the beginning.
+        state: the groups' states of all ranks, joined by :func:`join_states`; None for the start.
 
     Raises:
         DataError: if one of several sources has nothing that can be trained on.
@@ -109,42 +104,35 @@ class TrainingBatches:
 
     def __init__(
         self,
-        sources: Sequence[Source],
-        config: DataConfig,
-        labels: LabelEncoder,
-        batch_size: int,
-        seed: int,
-        rank: int,
-        world_size: int,
+        batching: Batching,
+        rank: int = 0,
+        world_size: int = 1,
         state: dict[str, Any] | None = None,
-        batch_seconds: float | None = None,
         pin_memory: bool = False,
     ) -> None:
-        self.pin_memory = pin_memory
-        self.sources, self.config, self.labels, self.seed = tuple(sources), config, labels, seed
-        self.batch_size, self.batch_seconds = batch_size, batch_seconds
-        self.rank, self.world_size = rank, world_size
-        if len(self.sources) > 1:
-            for source in self.sources:
-                check_usable(source, config, labels)
+        self.batching, self.rank, self.world_size, self.pin_memory = batching, rank, world_size, pin_memory
+        config, is_mixture = batching.config, len(batching.sources) > 1
+        if is_mixture:
+            for source in batching.sources:
+                check_usable(source, config, batching.labels)
         state = state or {}
         self.epoch = state.get("epoch", 0)
         lanes = state.get("lanes", self.usual_lanes)
-        if len(self.sources) > 1 and lanes < min(world_size, self.usual_lanes):
+        if is_mixture and lanes < min(world_size, self.usual_lanes):
             state, lanes, self.epoch = {}, self.usual_lanes, self.epoch + 1
         lengths = config.min_seconds, config.max_seconds
-        self.augmenter = None if config.augmentation is None else Augmenter(config.augmentation, seed, lengths)
+        self.augmenter = None if config.augmentation is None else Augmenter(config.augmentation, batching.seed, lengths)
         self.share_out(lanes, state.get("positions", {}))
         self.turn = state.get("turn", 0) // world_size
         self.open_lanes()
 
     @property
     def usual_lanes(self) -> int:
-        """The lanes of an epoch that begins now."""
-        return self.config.lanes or self.world_size * max(1, self.config.workers)
+        """Number of lanes of an epoch that begins now."""
+        return self.batching.config.lanes or self.world_size * max(1, self.batching.config.workers)
 
     def share_out(self, lanes: int, positions: dict[str, dict[str, Any]]) -> None:
-        """This rank's lanes of so many, and where they stand."""
+        """Take this rank's part of ``lanes`` lanes, and their positions."""
         self.lanes = lanes
         self.own = list(range(self.rank, lanes, self.world_size))
         self.positions = {str(lane): positions.get(str(lane), {}) for lane in self.own}
@@ -154,14 +142,10 @@ class TrainingBatches:
     def open_lanes(self) -> None:
         for lane in self.own:
             if lane not in self.finished:
-                position = self.positions[str(lane)]
-                stream = Lane(
-                    self.sources, self.config, self.labels, self.batch_size, self.batch_seconds, self.seed, self.epoch,
-                    lane, self.lanes, position, self.augmenter,
-                )  # fmt: skip
-                self.readers[lane] = (
-                    LaneReader(stream, READ_AHEAD, self.pin_memory) if self.config.workers else iter(stream)
-                )
+                part = LanePart(lane, self.lanes)
+                stream = Lane(self.batching, self.epoch, part, self.positions[str(lane)], self.augmenter)
+                ahead = self.batching.config.workers > 0
+                self.readers[lane] = LaneReader(stream, READ_AHEAD, self.pin_memory) if ahead else iter(stream)
 
     def next_group(self, microbatches: int) -> BatchGroup:
         """The next step's microbatches."""
@@ -211,6 +195,6 @@ class TrainingBatches:
 
 
 def join_states(states: list[dict[str, Any]]) -> dict[str, Any]:
-    """The state of the whole run from one state a rank."""
+    """The state of the whole run from one state of each rank."""
     positions = {lane: position for state in states for lane, position in state["positions"].items()}
     return states[0] | {"positions": positions}

@@ -1,7 +1,7 @@
-"""What a lane reads next: windows of rows, from one source to its end or from several by their weights without end.
+"""Windows of rows for a lane: of one source until it ends, or of several by their weights, without end.
 
-In a mixture each source goes round on its own: a *pass* gives every row of the lane's part of it once, and the next
-begins where it ends. Where all sources stand is a few numbers for each.
+In a mixture each source repeats on its own. A *pass* gives every row of the lane's part once; the next pass follows.
+The position is a few numbers for each source.
 """
 
 import itertools
@@ -16,10 +16,17 @@ from ..sources.source import Source
 
 
 class Drawn(NamedTuple):
-    """A row, and the place of its source among the lane's."""
+    """A row, and the index of its source among the lane's sources."""
 
     row: dict[str, Any]
     origin: int
+
+
+class LanePart(NamedTuple):
+    """Lane number ``lane``, from 0, of ``lanes`` that share the data."""
+
+    lane: int
+    lanes: int
 
 
 class SourceRows:
@@ -31,11 +38,11 @@ class SourceRows:
     """
 
     def __init__(
-        self, source: Source, origin: int, seeds: tuple[int, int], lane: int, lanes: int, position: dict[str, Any]
+        self, source: Source, origin: int, seeds: tuple[int, int], part: LanePart, position: dict[str, Any]
     ) -> None:
-        self.source, self.origin, self.seeds, self.lane, self.lanes = source, origin, seeds, lane, lanes
+        self.source, self.origin, self.seeds, self.part = source, origin, seeds, part
         limit = source.config.max_utterances
-        self.share = None if limit is None else limit // lanes + (lane < limit % lanes)
+        self.share = None if limit is None else limit // part.lanes + (part.lane < limit % part.lanes)
         self.passed: int = position.get("pass", 0)
         self.used: int = position.get("used", 0)
         self.fruitful_pass: int = position.get("fruitful", 0)
@@ -44,7 +51,7 @@ class SourceRows:
 
     def open(self, stream_state: dict[str, Any] | None = None) -> None:
         seed = int(np.random.default_rng((*self.seeds, self.passed, self.origin, 2)).integers(2**31))
-        self.stream = self.source.lane(self.lane, self.lanes, seed)
+        self.stream = self.source.lane(self.part.lane, self.part.lanes, seed)
         self.stream_state = stream_state  # after the rows taken so far; None at the beginning of a pass
         if stream_state:
             self.stream.load_state_dict(stream_state)
@@ -83,7 +90,7 @@ class SourceRows:
         return taken
 
     def note_use(self, used: bool) -> None:
-        """Say whether anything since the last time could be trained on; two passes without are enough to give up."""
+        """Record whether any row since the last call could be trained on; two passes without one end the source."""
         if used:
             self.fruitful_pass = self.passed
         elif self.passed - self.fruitful_pass >= 2:
@@ -105,8 +112,7 @@ class LaneRows:
         sources: Sequence[Source],
         size: int,
         seeds: tuple[int, int],
-        lane: int,
-        lanes: int,
+        part: LanePart,
         positions: Sequence[dict[str, Any]],
     ) -> None:
         if positions and len(positions) != len(sources):
@@ -114,9 +120,9 @@ class LaneRows:
                 f"data.train has {len(sources)} sources, and had {len(positions)} when the checkpoint was written: go "
                 "on with those, or begin a run from that model"
             )
-        self.size, self.seeds, self.lane = size, seeds, lane
+        self.size, self.seeds, self.lane = size, seeds, part.lane
         self.parts = [
-            SourceRows(source, origin, seeds, lane, lanes, positions[origin] if positions else {})
+            SourceRows(source, origin, seeds, part, positions[origin] if positions else {})
             for origin, source in enumerate(sources)
         ]
 

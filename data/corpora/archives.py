@@ -1,4 +1,4 @@
-"""Archives unpacked once into a folder; none of their members may land outside it."""
+"""Unpacks archives, each once, into a folder that no member may leave."""
 
 import hashlib
 import lzma
@@ -24,6 +24,7 @@ DAMAGES = (
 
 
 def is_archive(address: str) -> bool:
+    """Whether an address ends as an archive's does."""
     return address.lower().endswith(SUFFIXES)
 
 
@@ -103,6 +104,7 @@ def check_end(tar: tarfile.TarFile) -> None:
 
 
 def check_size(archive: str, size: int, limit: int) -> None:
+    """Raises: DataError: if an archive's content is larger than the limit, both in bytes."""
     if size > limit:
         raise DataError(
             f"{archive} would unpack to {size / 2**30:,.1f} GiB or more, beyond {MAX_EXPANSION} times its own size: "

@@ -1,17 +1,16 @@
 """From a row as a corpus has it to a record: which column is which, and where its audio lies."""
 
 import math
-import os
 import posixpath
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
-from .. import storage
 from ..audio.headers import RATES
 from ..errors import DataError, nearest
-from ..preparation.settings import CorpusSettings
+from .places import SPLIT_NAMES, normal
 from .record import Record
+from .settings import CorpusSettings
 
 KNOWN_NAMES: dict[str, tuple[str, ...]] = {
     "audio": ("audio", "audio_filepath", "audio_path", "file_name", "path", "file", "filename", "wav"),
@@ -25,7 +24,6 @@ KNOWN_NAMES: dict[str, tuple[str, ...]] = {
     "end": ("end", "stop"),
     "sampling_rate": ("sampling_rate", "sample_rate"),
 }
-SPLIT_NAMES = {"dev": "validation", "valid": "validation", "val": "validation", "eval": "test"}
 
 
 def resolve_columns(settings: CorpusSettings, found: Iterable[str], place: str) -> dict[str, str | None]:
@@ -75,6 +73,29 @@ class Layout:
     split: str | None = None
     language: str | None = None
     seen_roots: dict[str, str] = field(default_factory=dict, compare=False, repr=False)
+
+    @classmethod
+    def of(
+        cls, place: str, settings: CorpusSettings, columns: Iterable[str], *, root: str, split: str | None = None
+    ) -> Self:
+        """How the rows of a file or folder with these columns are read.
+
+        Args:
+            place: the file or folder, for messages.
+            root: what audio paths are relative to where the settings do not say.
+            split: of rows that do not name theirs.
+
+        Raises:
+            DataError: see :func:`resolve_columns`.
+        """
+        return cls(
+            names=resolve_columns(settings, columns, place),
+            root=settings.audio_root or root,
+            confined=settings.audio_root is not None,
+            extra=settings.carried,
+            split=split,
+            language=settings.language,
+        )
 
     def record(self, row: Mapping[str, Any], place: str) -> Record:
         """The row as a record; what is wrong with it, if anything, is its fault."""
@@ -165,14 +186,6 @@ class Layout:
         return address, None
 
 
-def normal(address: str) -> str:
-    """An address without ``.`` and ``..``."""
-    if storage.is_remote(address):
-        protocol, path = address.split("://", 1)
-        return f"{protocol}://{posixpath.normpath(path)}"
-    return os.path.normpath(os.path.abspath(address))
-
-
 def as_text(value: Any, column: str, faults: list[str]) -> str | None:
     """A cell as text; None where it is empty. Lists and objects are no text."""
     if isinstance(value, str):
@@ -181,7 +194,8 @@ def as_text(value: Any, column: str, faults: list[str]) -> str | None:
         return None
     if isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) != math.inf:
         return str(value)
-    faults.append(f"{column} is {type(value).__name__}, not text")
+    hint = " in UTF-8" if isinstance(value, bytes) else ""
+    faults.append(f"{column} is {type(value).__name__}, not text{hint}")
     return None
 
 

@@ -10,7 +10,7 @@ from xml.etree.ElementTree import Element, TreeBuilder
 from xml.parsers import expat
 
 from ..audio.decoding import one_line
-from ..errors import DataError
+from ..errors import DataError, placed
 from .annotations import Segment, Tier
 from .timeline import parse_interval
 
@@ -89,12 +89,18 @@ def read_elan(content: bytes, address: str) -> ElanDocument:
 def read_tier(
     tier: Element, times: dict[str | None, str | None], annotations: dict[str | None, Element], address: str
 ) -> Tier:
+    """A tier with its annotations as segments.
+
+    Args:
+        times: milliseconds of each time slot.
+        annotations: of all tiers, by id.
+    """
     name, speaker = tier.get("TIER_ID", ""), (tier.get("PARTICIPANT") or "").strip() or None
     segments = []
     for number, annotation in enumerate(tier.iterfind("ANNOTATION/*"), start=1):
         label = f"tier {name!r}, annotation {number}"
         text = " ".join((annotation.findtext("ANNOTATION_VALUE") or "").split())
-        try:
+        with placed(f"{address}: {label}"):
             slots = slots_of(annotation, annotations)
             for slot in slots:
                 if slot not in times:
@@ -104,8 +110,6 @@ def read_tier(
                 segments.append(Segment(label, 0.0, 0.0, text, speaker, fault="a time slot without a time"))
                 continue
             interval = parse_interval(milliseconds(start), milliseconds(end))
-        except DataError as error:
-            raise DataError(f"{address}: {label}: {error}") from None
         segments.append(Segment(label, *interval, text, speaker))
     return Tier(name, tuple(segments), usual=tier.get("PARENT_REF") is None)
 

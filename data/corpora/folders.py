@@ -6,60 +6,56 @@ from itertools import islice
 from typing import Any
 
 from .. import storage
-from ..audio.decoding import one_line
-from ..errors import DataError
-from ..preparation.settings import CorpusSettings
-from ..sources.source import AUDIO_SUFFIXES
-from .columns import SPLIT_NAMES, Layout, resolve_columns
-from .tables import Objects, Rows, opened, read_table
+from ..audio.decoding import AUDIO_SUFFIXES
+from .columns import Layout
+from .format import Format, Rows, in_pieces
+from .places import SPLIT_FOLDERS, split_of_folder, split_of_path
+from .settings import CorpusSettings
+from .tables import Objects, opened, read_table
 
 METADATA = ("metadata.jsonl", "metadata.csv")
-SPLIT_FOLDERS = ("train", "validation", "dev", "valid", "val", "test", "eval")
-COMMON_VOICE = {"train": "train.tsv", "validation": "dev.tsv", "test": "test.tsv"}
+COMMON_VOICE_TABLES = {"train": "train.tsv", "validation": "dev.tsv", "test": "test.tsv", None: "validated.tsv"}
 TRANSCRIPTS_BESIDE = ".trans.txt"  # LibriSpeech: a line for each recording of the folder
 
 
-def split_of_folder(name: str) -> str | None:
-    return SPLIT_NAMES.get(name, name) if name in SPLIT_FOLDERS else None
+def common_voice_tables(folder: str) -> dict[str | None, str]:
+    """The tables of a Common Voice folder, by split; what was validated counts where there are no splits."""
+    tables = {split: storage.join(folder, name) for split, name in COMMON_VOICE_TABLES.items()}
+    found = {split: file for split, file in tables.items() if storage.exists(file)}
+    return {split: file for split, file in found.items() if split or len(found) == 1}
 
 
-def read_common_voice(folder: str, settings: CorpusSettings) -> Iterator[Rows]:
-    """A Common Voice folder: its splits where it has them, else what was validated; clips in ``clips/``."""
-    tables = {split: storage.join(folder, name) for split, name in COMMON_VOICE.items()}
-    found: dict[str | None, str] = {split: file for split, file in tables.items() if storage.exists(file)}
+def read_common_voice(folder: str, settings: CorpusSettings, split: str | None) -> Iterator[Rows]:
+    """A Common Voice folder: its tables, with the recordings in ``clips/``."""
     columns = {"audio": "path", "text": "sentence", "speaker": "client_id", "id": "path"} | settings.columns
     settings = settings.model_copy(update={"columns": columns})
-    for split, file in (found or {None: storage.join(folder, "validated.tsv")}).items():
-        yield from read_table(file, settings, split, storage.join(folder, "clips"))
+    for split, file in common_voice_tables(folder).items():
+        yield from read_table(file, settings, split, root=storage.join(folder, "clips"))
 
 
-def metadata_files(folder: str) -> list[tuple[str | None, str]]:
+def metadata_files(folder: str) -> Iterator[tuple[str | None, str]]:
     """Split and file of each metadata.jsonl or .csv in a folder and in its train/, validation/ and test/."""
     places = [(None, folder)] + [(split_of_folder(name), storage.join(folder, name)) for name in SPLIT_FOLDERS]
-    found = []
     for split, place in places:
-        file = next((storage.join(place, name) for name in METADATA if storage.exists(storage.join(place, name))), None)
-        if file:
-            found.append((split, file))
-    return found
+        tables = (storage.join(place, name) for name in METADATA)
+        yield from ((split, table) for table in islice(filter(storage.exists, tables), 1))
 
 
-def read_recordings(folder: str, settings: CorpusSettings) -> Iterator[Rows]:
+def read_audio_folder(folder: str, settings: CorpusSettings, split: str | None) -> Iterator[Rows]:
+    """A folder of recordings with a metadata.jsonl or .csv, or one in each split's folder."""
+    for split, file in metadata_files(folder):
+        yield from read_table(file, settings, split)
+
+
+def read_recordings(folder: str, settings: CorpusSettings, split: str | None) -> Iterator[Rows]:
     """Recordings with a .txt beside each, or with LibriSpeech's ``*.trans.txt`` beside several.
 
     A first folder called train, validation (dev, valid, val) or test (eval) gives the split.
-
-    Raises:
-        DataError: if there is not one recording with a transcript.
     """
     files = storage.files_below(folder)
     there = set(files)
-    layout = Layout(
-        names=resolve_columns(settings, ["audio", "text", "id", "split"], folder),
-        root=folder,
-        confined=True,
-        language=settings.language,
-    )
+    inside = settings.model_copy(update={"audio_root": folder})
+    layout = Layout.of(folder, inside, ("audio", "text", "id", "split"), root=folder)
 
     def rows() -> Iterator[dict[str, Any]]:
         for file in files:
@@ -69,31 +65,38 @@ def read_recordings(folder: str, settings: CorpusSettings) -> Iterator[Rows]:
             elif file.endswith(TRANSCRIPTS_BESIDE):
                 yield from rows_beside(folder, file, there)
 
-    first, everything = 1, rows()
-    while piece := tuple(islice(everything, settings.job_rows)):
-        yield Objects(folder, first, piece, layout)
-        first += len(piece)
-    if first == 1:
-        raise DataError(
-            f"{folder} has no {' or '.join(METADATA)}, no wav.scp, no Parquet and no recording with a .txt beside it"
-        )
+    for first, piece in in_pieces(rows(), settings.job_rows):
+        yield Objects(file=folder, first=first, rows=piece, layout=layout)
+
+
+COMMON_VOICE = Format(
+    "common_voice",
+    read_common_voice,
+    sign="clips/ beside a train.tsv",
+    is_folder=lambda folder, _: storage.exists(storage.join(folder, "clips")) and bool(common_voice_tables(folder)),
+)
+AUDIO_FOLDER = Format(
+    "folder", read_audio_folder, sign=" or ".join(METADATA), is_folder=lambda folder, _: any(metadata_files(folder))
+)
+RECORDINGS = Format("folder", read_recordings, sign="recording with a .txt beside it")
 
 
 def row(folder: str, file: str, text: Any) -> dict[str, Any]:
+    """The row of a recording in a folder."""
     relative = file[len(folder.rstrip("/")) + 1 :]
-    split = split_of_folder(relative.split("/", 1)[0]) if "/" in relative else None
-    return {"audio": relative, "text": text, "id": posixpath.splitext(relative)[0], "split": split}
+    return {"audio": relative, "text": text, "id": posixpath.splitext(relative)[0], "split": split_of_path(relative)}
 
 
-def transcript(file: str) -> Any:
-    """The words of a file; a list, which is no text, where they are not UTF-8."""
+def transcript(file: str) -> str | bytes:
+    """The words of a file; bytes, which are refused as text later, where they are not UTF-8."""
     try:
         return storage.read_bytes(file).decode("utf-8-sig").strip()
-    except UnicodeDecodeError as error:
-        return [f"not UTF-8: {one_line(error)}"]
+    except UnicodeDecodeError:
+        return b""
 
 
 def rows_beside(folder: str, file: str, there: set[str]) -> Iterator[dict[str, Any]]:
+    """The rows of a file of lines ``name text``; ``there``: all files of the folder."""
     with opened(file) as lines:
         for line in lines:
             name, _, text = line.decode("utf-8", "replace").strip().partition(" ")

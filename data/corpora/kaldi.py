@@ -7,20 +7,20 @@ import posixpath
 import re
 import shlex
 from collections.abc import Iterator
-from itertools import islice
 
 from .. import storage
 from ..audio.decoding import one_line
 from ..errors import DataError
-from ..preparation.settings import CorpusSettings
-from .columns import Layout, resolve_columns
+from .columns import Layout
+from .format import Format, in_pieces
+from .settings import CorpusSettings
 from .tables import Objects, opened
 
 SEPARATOR = re.compile(r"[ \t]+")
 DECODERS = {("flac", "-c", "-d", "-s"), ("flac", "-cds"), ("flac", "-dcs"), ("cat",)}  # which change no sample
 
 
-def read_kaldi(folder: str, settings: CorpusSettings, split: str | None = None) -> Iterator[Objects]:
+def read_kaldi(folder: str, settings: CorpusSettings, split: str | None) -> Iterator[Objects]:
     """The folder's utterances in pieces.
 
     Raises:
@@ -31,31 +31,30 @@ def read_kaldi(folder: str, settings: CorpusSettings, split: str | None = None) 
     speakers = dict(pairs(folder, "utt2spk", optional=True))
     languages = dict(pairs(folder, "utt2lang", optional=True))
     segments = dict(unique(folder, "segments", optional=True))
-    columns = ["audio", "text", "id", "speaker", "language", "start", "end"]
-    layout = Layout(
-        names=resolve_columns(settings, columns, folder),
-        root=settings.audio_root or "",  # relative to the working folder, as Kaldi has them
-        confined=settings.audio_root is not None,
-        split=split,
-        language=settings.language,
-    )
+    columns = ("audio", "text", "id", "speaker", "language", "start", "end")
+    layout = Layout.of(folder, settings, columns, root="", split=split)  # paths as Kaldi has them
 
     def rows() -> Iterator[dict[str, object]]:
         for utterance, text in pairs(folder, "text", values=False):
-            row: dict[str, object] = {"id": utterance, "text": text, "speaker": speakers.get(utterance)}
-            row["language"] = languages.get(utterance)
-            source = utterance
+            source, start, end = utterance, None, None
             if segments:
-                source, row["start"], row["end"] = segment(folder, utterance, segments.get(utterance))
-            row["audio"] = recordings.get(source)
-            yield row
+                source, start, end = segment(folder, utterance, segments.get(utterance))
+            known = (recordings.get(source), text, utterance, speakers.get(utterance), languages.get(utterance))
+            yield dict(zip(columns, (*known, start, end), strict=True))
 
-    everything, first = rows(), 1
-    while piece := tuple(islice(everything, settings.job_rows)):
-        yield Objects(posixpath.join(folder, "text"), first, piece, layout)
-        first += len(piece)
-    if first == 1:
-        raise DataError(f"{posixpath.join(folder, 'text')} is empty")
+    file, first = posixpath.join(folder, "text"), 0
+    for first, piece in in_pieces(rows(), settings.job_rows):
+        yield Objects(file=file, first=first, rows=piece, layout=layout)
+    if not first:
+        raise DataError(f"{file} is empty")
+
+
+KALDI = Format(
+    "kaldi",
+    read_kaldi,
+    sign="wav.scp",
+    is_folder=lambda folder, _: storage.exists(storage.join(folder, "wav.scp")),
+)
 
 
 def pairs(folder: str, name: str, optional: bool = False, values: bool = True) -> Iterator[tuple[str, str]]:

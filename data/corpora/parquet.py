@@ -4,46 +4,53 @@ import hashlib
 import itertools
 import json
 import posixpath
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any, Self
+
+import pyarrow
+import pyarrow.parquet
 
 from .. import storage
 from ..audio.decoding import one_line
 from ..errors import DataError
-from ..preparation.settings import CorpusSettings
 from ..sources.config import ColumnNames, SourceConfig
+from ..sources.parquet_rows import to_rows
+from ..sources.source import Source
 from .columns import Layout
+from .format import Fault, Format, Piece, Rows
+from .places import is_hidden, split_of_file, split_of_folder
 from .record import Record
-from .tables import layout_for
+from .settings import CorpusSettings
 
 ROWS_AT_ONCE = 64  # clips of half a minute fill some 60 MB
 
 
-@dataclass(frozen=True)
-class ParquetRows:
-    """Row groups ``begin`` to ``end`` of a file, of which at most ``limit`` rows; ``version``: see storage."""
+@dataclass(frozen=True, kw_only=True)
+class Counted(Piece):
+    """A piece that is read when its records are wanted, of which at most ``limit`` rows."""
 
-    file: str
+    limit: int | None
+
+    def records(self) -> Iterator[Record]:
+        return itertools.islice(super().records(), self.limit)
+
+    def limited(self, limit: int) -> tuple[Self, int]:
+        limit = limit if self.limit is None else min(limit, self.limit)
+        return replace(self, limit=limit), limit
+
+
+@dataclass(frozen=True, kw_only=True)
+class ParquetRows(Counted):
+    """Row groups ``begin`` to ``end`` of a file; ``version``: see :func:`data.storage.version`."""
+
     version: str
     begin: int
     end: int
-    first: int
-    limit: int
-    layout: Layout
 
-    def records(self) -> Iterator[Record]:
-        """The rows; of a row group that is damaged those that come before the damage, the others with that fault."""
-        everything = enumerate(self.rows_or_faults(), start=self.first)
-        for number, row in itertools.islice(everything, self.limit):
-            place = f"{self.file}: row {number}"
-            yield Record(place, fault=row) if isinstance(row, str) else self.layout.record(row, place)
-
-    def rows_or_faults(self) -> Iterator[dict[str, Any] | str]:
-        """The rows, or why they cannot be read."""
-        import pyarrow
-        import pyarrow.parquet
-
+    def parsed(self) -> Iterator[dict[str, Any] | Fault]:
+        """The rows. Of a damaged row group the rows before the damage, and a fault for each other."""
+        columns = sorted({name for name in self.layout.names.values() if name} | set(self.layout.extra))
         with storage.open_file(self.file) as content:
             try:
                 parquet = pyarrow.parquet.ParquetFile(content, pre_buffer=False, page_checksum_verification=True)
@@ -51,14 +58,16 @@ class ParquetRows:
                 raise DataError(f"{self.file} is not a whole Parquet file: {one_line(error)}") from error
             for group in range(self.begin, self.end):
                 given = 0
+                batches = parquet.iter_batches(ROWS_AT_ONCE, row_groups=[group], columns=columns)
                 try:
-                    for row in read_row_group(parquet, group, columns_wanted(self.layout), self.file):
-                        given += 1
-                        yield row
+                    while (batch := storage.retried(lambda: next(batches, None), self.file)) is not None:  # noqa: B023
+                        for row in to_rows(batch):
+                            given += 1
+                            yield row
                 except (pyarrow.ArrowException, storage.StorageError) as error:
                     if getattr(error.__cause__, "errno", None) is not None or storage.is_remote(self.file):
                         raise  # the disk's or the network's
-                    fault = f"row group {group} is damaged: {one_line(error)}"
+                    fault = Fault(f"row group {group} is damaged: {one_line(error)}")
                     yield from itertools.repeat(fault, parquet.metadata.row_group(group).num_rows - given)
 
     def digest(self) -> str:
@@ -66,41 +75,12 @@ class ParquetRows:
         return hashlib.blake2b(described.encode(), digest_size=16).hexdigest()
 
 
-def read_row_group(parquet: Any, group: int, columns: list[str], file: str) -> Iterator[dict[str, Any]]:
-    """Rows of a row group, few of them held at a time; see :func:`row_of` for cells that Python cannot hold."""
-    batches = parquet.iter_batches(ROWS_AT_ONCE, row_groups=[group], columns=columns)
-    while (batch := storage.retried(lambda: next(batches, None), file)) is not None:
-        try:
-            rows = batch.to_pylist()
-        except (ValueError, ArithmeticError, ImportError):
-            rows = [row_of(batch, number) for number in range(batch.num_rows)]
-        yield from rows
-
-
-def row_of(batch: Any, number: int) -> dict[str, Any]:
-    """A row, with a list, which no column may be, in place of a text that is not UTF-8 or a time beyond Python's."""
-    row = {}
-    for name in batch.schema.names:
-        try:
-            row[name] = batch.column(name)[number].as_py()
-        except (ValueError, ArithmeticError, ImportError):
-            row[name] = ["bytes that are not UTF-8"]
-    return row
-
-
-def columns_wanted(layout: Layout) -> list[str]:
-    return sorted({name for name in layout.names.values() if name} | set(layout.extra))
-
-
-def read_parquet(file: str, settings: CorpusSettings, split: str | None = None) -> Iterator[ParquetRows]:
+def read_parquet(file: str, settings: CorpusSettings, split: str | None) -> Iterator[ParquetRows]:
     """A file in pieces of about ``settings.job_rows`` rows, row groups whole.
 
     Raises:
         DataError: if it is no Parquet file, or lacks columns.
     """
-    import pyarrow
-    import pyarrow.parquet
-
     try:
         with storage.open_file(file) as content:
             metadata = pyarrow.parquet.read_metadata(content)
@@ -108,37 +88,30 @@ def read_parquet(file: str, settings: CorpusSettings, split: str | None = None) 
         columns = metadata.schema.to_arrow_schema().names
     except (pyarrow.ArrowException, OSError) as error:
         raise DataError(f"{file} is not a whole Parquet file: {one_line(error)}") from error
-    layout = layout_for(file, settings, columns, split, None)
+    layout = Layout.of(file, settings, columns, root=posixpath.dirname(file) or ".", split=split)
     begin = first = 0
     rows = 0
     for group in range(metadata.num_row_groups):
         rows += metadata.row_group(group).num_rows
         if rows >= settings.job_rows or group == metadata.num_row_groups - 1:
-            yield ParquetRows(file, version, begin, group + 1, first + 1, rows, layout)
+            yield ParquetRows(
+                file=file, first=first + 1, layout=layout, limit=rows, version=version, begin=begin, end=group + 1
+            )
             begin, first, rows = group + 1, first + rows, 0
 
 
-@dataclass(frozen=True)
-class StreamedRows:
-    """Shard ``shard`` of ``shards`` of what `datasets` streams, of which at most ``limit`` rows."""
+@dataclass(frozen=True, kw_only=True)
+class StreamedRows(Counted):
+    """Shard ``shard`` of ``shards`` of what `datasets` streams; ``versions``: of its local files."""
 
     source: SourceConfig
     shard: int
     shards: int
-    limit: int | None
-    layout: Layout
-    versions: tuple[str, ...] = ()
+    versions: tuple[str, ...]
 
-    def records(self) -> Iterator[Record]:
-        from ..sources.source import Source
-
+    def parsed(self) -> Iterator[dict[str, Any]]:
         source = Source(self.source, "input")
-        rows = source.read(source.lane(self.shard, self.shards, None))
-        place = f"{self.source.described}, shard {self.shard}"
-        for number, row in enumerate(rows, start=1):
-            if self.limit is not None and number > self.limit:
-                return
-            yield self.layout.record(row, f"{place}: row {number}")
+        return source.read(source.lane(self.shard, self.shards, None))
 
     def digest(self) -> str:
         source = self.source.model_dump(mode="json")
@@ -146,20 +119,68 @@ class StreamedRows:
         return hashlib.blake2b(described.encode(), digest_size=16).hexdigest()
 
 
-def read_streamed(origin: dict[str, Any], settings: CorpusSettings, split: str | None) -> Iterator[StreamedRows]:
-    """A hub dataset (one split of it) or Arrow files by their shards; one piece where only some rows are wanted."""
-    from ..sources.source import Source
+def read_streamed(
+    origin: SourceConfig, settings: CorpusSettings, split: str | None, root: str = ""
+) -> Iterator[StreamedRows]:
+    """What `datasets` streams, by its shards; one piece where only some rows are wanted.
 
-    source = Source(SourceConfig(**origin), "input").at_commit()
+    Args:
+        root: what audio paths are relative to where the settings do not say.
+    """
+    source = Source(origin, "input").at_commit()
     source.first_row()
-    layout = layout_for(source.config.described, settings, source.column_names, split, "")
+    layout = Layout.of(source.config.described, settings, source.column_names, root=root, split=split)
     columns = ColumnNames(audio=str(layout.names["audio"]), text=str(layout.names["text"]))
     config = source.config.model_copy(update={"columns": columns})
     versions = () if config.hub else tuple(map(storage.version, source.files))
+    shards, limit = max(1, source.stream.num_shards), None
     if settings.max_samples:  # counted, since what is left of the limit is for the next split or file
-        count = sum(1 for _ in itertools.islice(source.read(source.lane(0, 1, None)), settings.max_samples))
-        yield StreamedRows(config, 0, 1, count, layout, versions)
-        return
-    shards = max(1, source.stream.num_shards)
+        shards = 1
+        limit = sum(1 for _ in itertools.islice(source.read(source.lane(0, 1, None)), settings.max_samples))
     for shard in range(shards):
-        yield StreamedRows(config, shard, shards, None, layout, versions)
+        yield StreamedRows(
+            file=f"{config.described}, shard {shard}",
+            layout=layout,
+            limit=limit,
+            source=config,
+            shard=shard,
+            shards=shards,
+            versions=versions,
+        )
+
+
+def read_arrow(file: str, settings: CorpusSettings, split: str | None) -> Iterator[StreamedRows]:
+    """An Arrow file; see :func:`read_streamed`."""
+    return read_streamed(SourceConfig(files=file), settings, split, posixpath.dirname(file))
+
+
+def read_hub(name: str, settings: CorpusSettings, split: str | None) -> Iterator[StreamedRows]:
+    """The chosen splits of a hub dataset; see :func:`read_streamed`."""
+    for chosen in settings.hub_splits:
+        origin = SourceConfig(hub=name, name=settings.hub_name, revision=settings.hub_revision, split=chosen)
+        yield from read_streamed(origin, settings, split_of_folder(chosen) or chosen)
+
+
+def format_of_files(kind: str, read: Callable[[str, CorpusSettings, str | None], Iterator[Rows]]) -> Format:
+    """A format whose files end in its name. A folder with such files is of it; hidden files and folders do not count,
+    which are caches and unfinished work."""
+    suffix = f".{kind}"
+
+    def shown(folder: str) -> Iterator[str]:
+        return (file for file in storage.files_below(folder) if file.endswith(suffix) and not is_hidden(file, folder))
+
+    def read_any(address: str, settings: CorpusSettings, split: str | None) -> Iterator[Rows]:
+        if not storage.is_folder(address):
+            yield from read(address, settings, split)
+            return
+        for file in shown(address):
+            yield from read(file, settings, split_of_file(file))
+
+    return Format(
+        kind, read_any, suffixes=(suffix,), sign=f"{suffix} file", is_folder=lambda folder, _: any(shown(folder))
+    )
+
+
+PARQUET = format_of_files("parquet", read_parquet)
+ARROW = format_of_files("arrow", read_arrow)
+HUB = Format("hub", read_hub)

@@ -1,16 +1,16 @@
 """Tables of segments: what other tables are read as, but with times that can be, and no two of a recording at once."""
 
 import posixpath
-import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, fields, replace
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Self
 
-from ..errors import DataError, nearest
-from ..preparation.settings import CorpusSettings
-from .columns import Layout, normal
+from ..errors import DataError, nearest, placed
+from .columns import Layout
+from .places import canonical, relative
 from .record import Record
-from .tables import JsonLines, Rows, TableRows, columns_of, object_columns, read_table
+from .settings import CorpusSettings
+from .tables import read_table
 from .timeline import Timeline, parse_interval, segment_id
 
 
@@ -30,6 +30,21 @@ class SegmentLayout(Layout):
     stems: dict[str, str] = field(default_factory=dict, compare=False, repr=False)
     known: dict[str, tuple[str, str]] = field(default_factory=dict, compare=False, repr=False)
 
+    @classmethod
+    def of(
+        cls, place: str, settings: CorpusSettings, columns: Iterable[str], *, root: str, split: str | None = None
+    ) -> Self:
+        """See :meth:`.columns.Layout.of`; start and end must be among the columns, too."""
+        columns = list(columns)
+        layout = super().of(place, settings, columns, root=root, split=split)
+        for key in ("start", "end"):
+            if layout.names[key] is None:
+                raise DataError(
+                    f"{place} has no column for {key}{nearest(key, columns)}; say --columns {key}=NAME, one of "
+                    f"{', '.join(columns)}"
+                )
+        return replace(layout, overlaps=settings.allow_overlaps)
+
     def record(self, row: Mapping[str, Any], place: str) -> Record:
         """The row as a record; its id, where it has none, is the recording's path without suffix, and the times.
 
@@ -37,7 +52,7 @@ class SegmentLayout(Layout):
             DataError: naming file and row, for times that cannot be or overlap.
         """
         begins, ends = self.names["start"] or "", self.names["end"] or ""
-        try:
+        with placed(place):
             start, end = parse_interval(row.get(begins), row.get(ends))
             record = super().record({**row, begins: start, ends: end}, place)
             if not isinstance(record.audio, str):
@@ -49,8 +64,6 @@ class SegmentLayout(Layout):
                 if timeline is None:
                     timeline = self.timelines[recording] = Timeline()
                 timeline.add(start, end, int(number), lambda other: f"{word} {other}")
-        except DataError as error:
-            raise DataError(f"{place}: {error}") from None
         if self.names["id"] and row.get(self.names["id"]):
             return record
         return replace(record, id=segment_id(stem, start, end, record.speaker if self.overlaps else None))
@@ -65,17 +78,6 @@ class SegmentLayout(Layout):
         return self.known[audio]
 
 
-def relative(address: str, folder: str) -> str:
-    """An address as seen from a folder; all of it, without its protocol, where it is not inside."""
-    path, root = canonical(address), canonical(folder).rstrip("/") + "/"
-    return re.sub(r"^[^:/]+://", "", path.removeprefix(root)).lstrip("/")
-
-
-def canonical(address: str) -> str:
-    """One spelling of an address: without ``.`` and ``..``, and memory:///a as memory://a."""
-    return re.sub(r"^([^:/]+):/{2,}", r"\1://", normal(address))
-
-
 def read_segment_table(file: str, settings: CorpusSettings, split: str | None = None) -> Iterator[Record]:
     """The segments of a table with columns for audio, start, end and text.
 
@@ -88,32 +90,11 @@ def read_segment_table(file: str, settings: CorpusSettings, split: str | None = 
     Raises:
         DataError: naming file and row, for missing columns, rows that are none, and times that cannot be or overlap.
     """
-    layout = None
-    for rows in read_table(file, settings, split):
-        if layout is None:
-            for key in ("start", "end"):
-                if rows.layout.names[key] is None:
-                    columns = columns_in(rows)
-                    raise DataError(
-                        f"{file} has no column for {key}{nearest(key, columns)}; say --columns {key}=NAME, one of "
-                        f"{', '.join(columns)}"
-                    )
-            known = {part.name: getattr(rows.layout, part.name) for part in fields(Layout)}
-            layout = SegmentLayout(**known, overlaps=settings.allow_overlaps)
-        for record in replace(rows, layout=layout).records():
+    rows = None
+    for rows in read_table(file, settings, split, layout=SegmentLayout):
+        for record in rows.records():
             if record.end is None:  # the layout never saw it
                 raise DataError(f"{record.place}: {record.fault}")
             yield record
-    if layout is None:
+    if rows is None:
         raise DataError(f"{file} has no rows")
-
-
-def columns_in(rows: Rows) -> list[str]:
-    """The names of a table's columns, by the rows that come first."""
-    if isinstance(rows, TableRows):
-        return list(rows.header)
-    return columns_of(rows.file, list(rows.lines)) if isinstance(rows, JsonLines) else object_columns(*rows_of(rows))
-
-
-def rows_of(rows: Any) -> tuple[str, list[Any]]:
-    return rows.file, list(rows.rows)

@@ -8,25 +8,51 @@ import glob
 import posixpath
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from urllib.parse import unquote
 
 from .. import storage
+from ..audio.decoding import AUDIO_SUFFIXES
 from ..errors import DataError
-from ..preparation.settings import CorpusSettings
-from ..sources.source import AUDIO_SUFFIXES
-from .annotations import Segment, TierChoice, is_timed_text, read_text_grid, read_timed_text
+from .annotations import Segment, TierChoice
 from .elan import read_elan
-from .folders import split_of_folder
+from .format import Format, Listed, digest, in_pieces
+from .places import canonical, is_hidden, relative, split_of_path
 from .record import Record
-from .segment_tables import canonical, read_segment_table, relative
-from .tables import read_table
+from .segment_tables import read_segment_table
+from .settings import CorpusSettings
+from .tables import JSON, TABLE, read_table
+from .textgrid import read_text_grid
+from .timed_text import is_timed_text, read_timed_text
 from .timeline import Timeline, segment_id
 
 TABLE_IN_FOLDER = re.compile(r"segments\.(csv|tsv|jsonl)(\.gz)?")
-TABLE = re.compile(r".*\.(csv|tsv|jsonl?|ndjson)(\.gz)?", re.IGNORECASE | re.DOTALL)
+TABLE_SUFFIXES = TABLE.suffixes + JSON.suffixes
 ANNOTATION_SUFFIXES = (".eaf", ".textgrid", ".txt")  # where a recording has several, the first is read
 LOSSLESS = (".wav", ".flac", ".w64", ".aiff", ".aif", ".caf", ".au")  # taken first where a recording is there twice
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecordRows(Listed):
+    """Records as they are."""
+
+    def records(self) -> Iterator[Record]:
+        return iter(self.rows)
+
+    def digest(self) -> str:
+        described = (asdict(row) | {"place": ""} for row in self.rows)
+        return digest(repr(sorted(row.items())).encode("utf-8", "surrogatepass") for row in described)
+
+
+def read_segmented(address: str, settings: CorpusSettings, split: str | None) -> Iterator[RecordRows]:
+    """The segments at an address in pieces; see :func:`read_segments`. Folders alone name their split.
+
+    Raises:
+        DataError: before the first piece, for times that are reversed or overlap, and what else cannot be read.
+    """
+    check_segments(address, settings)
+    for _, piece in in_pieces(read_segments(address, settings), settings.job_rows):
+        yield RecordRows(rows=piece)
 
 
 def read_segments(address: str, settings: CorpusSettings) -> Iterator[Record]:
@@ -57,7 +83,7 @@ def read_segments(address: str, settings: CorpusSettings) -> Iterator[Record]:
         if found.is_folder and other != table:
             raise DataError(f"{other} and {table} are both tables of segments; name one of them as input")
     for table in found.tables:
-        yield from read_segment_table(table, settings, first_folder(relative(table, found.root)))
+        yield from read_segment_table(table, settings, split_of_path(relative(table, found.root)))
 
 
 def check_segments(address: str, settings: CorpusSettings) -> int:
@@ -124,19 +150,11 @@ def find_files(address: str) -> FoundFiles:
     files = [file for file in files if not is_hidden(file, root)]
     if not files:
         raise DataError(f"{address}: there is no such file, and no folder with files")
-    tables = [file for file in files if (TABLE_IN_FOLDER if is_folder else TABLE).fullmatch(posixpath.basename(file))]
-    return FoundFiles(address, root, files, tables, is_folder, below)
-
-
-def is_hidden(file: str, root: str) -> bool:
-    """Whether a file, or a folder between it and the root, has a name that begins with a dot."""
-    return "/." in f"/{relative(file, root)}"
-
-
-def first_folder(path: str) -> str | None:
-    """The split that the first folder of a relative path names."""
-    first, slash, _ = path.partition("/")
-    return split_of_folder(first.lower()) if slash else None
+    if is_folder:
+        tables = [file for file in files if TABLE_IN_FOLDER.fullmatch(posixpath.basename(file))]
+    else:
+        tables = [file for file in files if file.lower().endswith(TABLE_SUFFIXES)]
+    return FoundFiles(address=address, root=root, files=files, tables=tables, is_folder=is_folder, below=below)
 
 
 class Recordings:
@@ -219,7 +237,7 @@ def read_annotations(found: FoundFiles, settings: CorpusSettings) -> Iterator[Re
         stems = {posixpath.splitext(audio)[0] for audio in annotated_by}
         for audio in filter(set(found.files).__contains__, recordings.by_path.values()):
             if posixpath.splitext(audio)[0] not in stems:
-                split = first_folder(relative(audio, found.root))
+                split = split_of_path(relative(audio, found.root))
                 yield Record(audio, audio, split=split, fault="a recording without annotation")
 
 
@@ -233,7 +251,7 @@ def annotated(
     """
     path = relative(file, root)
     absent = None if audio else "no recording of the same name beside it, nor in --audio-root"
-    whole = Record(file, audio, language=settings.language, split=first_folder(path))
+    whole = Record(file, audio, language=settings.language, split=split_of_path(path))
     timeline, labels = Timeline(), list[str]()
     number = -1
     for number, segment in enumerate(segments):
@@ -260,3 +278,13 @@ def annotated(
         )
     if number < 0:
         yield replace(whole, fault=absent or "no segments in it")
+
+
+SEGMENTS = Format(
+    "segments",
+    read_segmented,
+    suffixes=(*TABLE_SUFFIXES, ".textgrid", ".eaf"),
+    is_file=is_segmented,
+    sign="recording with a .TextGrid, .eaf or timestamped .txt beside it",
+    is_folder=is_segmented,
+)

@@ -4,140 +4,124 @@ A piece is small, goes to whoever prepares it, and gives its records there: pars
 """
 
 import csv
-import hashlib
+import functools
 import io
 import json
 import posixpath
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 from .. import storage
 from ..audio.decoding import one_line
 from ..errors import DataError
-from ..preparation.settings import CorpusSettings
-from .columns import Layout, resolve_columns
+from .columns import Layout
+from .format import Fault, Format, Listed, Piece, digest, in_pieces
 from .json_items import DECODER, MAX_ITEM, list_items
-from .record import Record
+from .settings import CorpusSettings
 
 MAX_FIELD = 2**24  # characters of a CSV field; what is longer comes of a quote that is never closed
-LOOKED_AT = 50  # rows of JSON lines that tell which columns there are
+LOOKED_AT = 500  # rows of JSON that tell which columns there are
 csv.field_size_limit(MAX_FIELD)
 
-
-@dataclass(frozen=True)
-class JsonLines:
-    """Lines of a file, the first of them line ``first``."""
-
-    file: str
-    first: int
-    lines: tuple[bytes, ...]
-    layout: Layout
-
-    def records(self) -> Iterator[Record]:
-        for number, line in enumerate(self.lines, start=self.first):
-            if not line.strip():
-                continue
-            place = f"{self.file}: line {number}"
-            try:
-                row = DECODER.decode(line.decode("utf-8"))
-            except UnicodeDecodeError as error:
-                yield Record(place, fault=f"not UTF-8: {one_line(error)}")
-            except (ValueError, RecursionError) as error:
-                yield Record(place, fault=f"not JSON: {one_line(error)}")
-            else:
-                if isinstance(row, dict):
-                    yield self.layout.record(row, place)
-                else:
-                    yield Record(place, fault=f"{type(row).__name__}, not an object with columns")
-
-    def digest(self) -> str:
-        return digest(self.lines)
+LayoutOf = Callable[[Iterable[str]], Layout]  # how the rows of a file with these columns are read
 
 
-@dataclass(frozen=True)
-class TableRows:
-    """Rows of fields, the first of them row ``first`` after the header; not all of them as long as the header."""
+@dataclass(frozen=True, kw_only=True)
+class Objects(Listed, Piece):
+    """Rows that are parsed already."""
 
-    file: str
-    first: int
-    header: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-    layout: Layout
+    @staticmethod
+    def parse(row: Any) -> dict[str, Any] | Fault | None:
+        """A row as it is, or why it has no columns."""
+        return row if isinstance(row, dict) else Fault(f"{type(row).__name__}, not an object with columns")
 
-    def records(self) -> Iterator[Record]:
-        width = len(self.header)
-        for number, fields in enumerate(self.rows, start=self.first):
-            place = f"{self.file}: row {number}"
-            if len(fields) != width:
-                fault = f"{len(fields)} fields where the header has {width}; a text with the separator wants quotes"
-                yield Record(place, fault=fault)
-            elif not all(map(str.isprintable, fields)) and any("\udc80" <= c <= "\udcff" for f in fields for c in f):
-                yield Record(place, fault="not UTF-8")
-            else:
-                yield self.layout.record(dict(zip(self.header, fields, strict=True)), place)
-
-    def digest(self) -> str:
-        return digest("\x1f".join(row).encode("utf-8", "surrogateescape") for row in (self.header, *self.rows))
-
-
-@dataclass(frozen=True)
-class Objects:
-    """Rows that are parsed already, the first of them row ``first``."""
-
-    file: str
-    first: int
-    rows: tuple[Any, ...]
-    layout: Layout
-
-    def records(self) -> Iterator[Record]:
-        for number, row in enumerate(self.rows, start=self.first):
-            place = f"{self.file}: row {number}"
-            if isinstance(row, dict):
-                yield self.layout.record(row, place)
-            else:
-                yield Record(place, fault=f"{type(row).__name__}, not an object with columns")
+    def parsed(self) -> Iterable[dict[str, Any] | Fault | None]:
+        return map(self.parse, self.rows)
 
     def digest(self) -> str:
         return digest(json.dumps(row, sort_keys=True, default=repr).encode() for row in self.rows)
 
 
-Rows = JsonLines | TableRows | Objects
+@dataclass(frozen=True, kw_only=True)
+class JsonLines(Objects):
+    """Lines of a file, as bytes."""
+
+    row_word = "line"
+
+    @staticmethod
+    def parse(row: bytes) -> dict[str, Any] | Fault | None:
+        """The object of a line; None for a blank one."""
+        if not row.strip():
+            return None
+        try:
+            return Objects.parse(DECODER.decode(row.decode("utf-8")))
+        except UnicodeDecodeError as error:
+            return Fault(f"not UTF-8: {one_line(error)}")
+        except (ValueError, RecursionError) as error:
+            return Fault(f"not JSON: {one_line(error)}")
+
+    def digest(self) -> str:
+        return digest(self.rows)
 
 
-def digest(parts: Iterable[bytes]) -> str:
-    """One digest of several byte strings."""
-    hasher = hashlib.blake2b(digest_size=16)
-    for part in parts:
-        hasher.update(len(part).to_bytes(8, "little"))
-        hasher.update(part)
-    return hasher.hexdigest()
+@dataclass(frozen=True, kw_only=True)
+class TableRows(Listed, Piece):
+    """Rows of fields, counted from the header on; not all of them are as long as it."""
+
+    header: tuple[str, ...]
+
+    def parsed(self) -> Iterator[dict[str, Any] | Fault]:
+        width = len(self.header)
+        for fields in self.rows:
+            if len(fields) != width:
+                yield Fault(f"{len(fields)} fields where the header has {width}; quote a text with the separator")
+            elif not all(map(str.isprintable, fields)) and any("\udc80" <= c <= "\udcff" for f in fields for c in f):
+                yield Fault("not UTF-8")
+            else:
+                yield dict(zip(self.header, fields, strict=True))
+
+    def digest(self) -> str:
+        return digest("\x1f".join(row).encode("utf-8", "surrogateescape") for row in (self.header, *self.rows))
 
 
 def read_table(
-    file: str, settings: CorpusSettings, split: str | None = None, root: str | None = None
-) -> Iterator[Rows]:
+    file: str,
+    settings: CorpusSettings,
+    split: str | None = None,
+    *,
+    root: str | None = None,
+    layout: type[Layout] = Layout,
+) -> Iterator[Objects | TableRows]:
     """A table in pieces of ``settings.job_rows`` rows.
 
     Args:
         split: of rows that do not name theirs.
         root: what audio paths are relative to where the settings do not say; else the file's folder.
+        layout: how rows become records.
 
     Raises:
-        DataError: if the file cannot be read as what its suffix says, or has not the columns.
+        DataError: if the file cannot be read as what its suffix says, or lacks columns.
     """
     suffix = posixpath.splitext(file.removesuffix(".gz"))[1].lower()
     read = read_separated if suffix in (".csv", ".tsv") else read_json
+    root = root or posixpath.dirname(file) or "."
     with opened(file) as content:
         try:
             if content.peek(2)[:2] in (b"\xff\xfe", b"\xfe\xff"):
                 raise DataError(f"{file} is UTF-16; save it as UTF-8")
             if content.peek(3)[:3] == b"\xef\xbb\xbf":  # spreadsheets begin with a byte-order mark
                 content.read(3)
-            yield from read(file, content, settings, split, root)
+            layout_of = functools.partial(layout.of, file, settings, root=root, split=split)
+            yield from read(file, content, settings.job_rows, layout_of)
         except (EOFError, OSError, zlib.error) as error:
             raise DataError(f"{file} cannot be read to its end: {one_line(error)}") from None
+
+
+TABLE = Format("table", read_table, suffixes=(".csv", ".tsv", ".csv.gz", ".tsv.gz"))
+JSON = Format("json", read_table, suffixes=(".json", ".jsonl", ".ndjson", ".json.gz", ".jsonl.gz", ".ndjson.gz"))
 
 
 def opened(file: str) -> io.BufferedReader:
@@ -150,51 +134,28 @@ def opened(file: str) -> io.BufferedReader:
     return io.BufferedReader(raw, 2**20)
 
 
-def layout_for(
-    file: str, settings: CorpusSettings, columns: Iterable[str], split: str | None, root: str | None
-) -> Layout:
-    """How the rows of this file are read; see :func:`read_table`."""
-    return Layout(
-        names=resolve_columns(settings, columns, file),
-        root=settings.audio_root or root or posixpath.dirname(file) or ".",
-        confined=settings.audio_root is not None,
-        extra=settings.carried,
-        split=split,
-        language=settings.language,
-    )
-
-
-def read_separated(
-    file: str, content: io.BufferedReader, settings: CorpusSettings, split: str | None, root: str | None
-) -> Iterator[TableRows]:
+def read_separated(file: str, content: io.BufferedReader, job_rows: int, layout_of: LayoutOf) -> Iterator[TableRows]:
     """CSV with quotes as RFC 4180 has them; TSV without any, as its texts hold quotes that are just that."""
     text = io.TextIOWrapper(content, encoding="utf-8", errors="surrogateescape", newline="")
     tabs = ".tsv" in posixpath.basename(file).lower()
-    rows = csv.reader(text, csv.excel_tab, quoting=csv.QUOTE_NONE) if tabs else csv.reader(text, strict=True)
-    batch: list[tuple[str, ...]] = []
-    first = number = 0
-    layout, header = None, tuple[str, ...]()
-    try:
-        for fields in rows:
-            if not fields:
-                continue
-            if layout is None:
-                header = tuple(field.strip() for field in fields)
-                check_header(file, header)
-                layout = layout_for(file, settings, header, split, root)
-                first = 1
-                continue
+    reader = csv.reader(text, csv.excel_tab, quoting=csv.QUOTE_NONE) if tabs else csv.reader(text, strict=True)
+    number = -1  # of the row that was read last; the header is 0
+
+    def rows() -> Iterator[tuple[str, ...]]:
+        nonlocal number
+        for fields in filter(None, reader):
             number += 1
-            batch.append(tuple(map(unquoted, fields) if tabs else fields))
-            if len(batch) == settings.job_rows:
-                yield TableRows(file, first, header, tuple(batch), layout)
-                batch, first = [], number + 1
+            yield tuple(map(unquoted, fields) if tabs else fields)
+
+    filled = rows()
+    try:
+        header = tuple(field.strip() for field in next(filled, ()))
+        check_header(file, header)
+        layout = layout_of(header)
+        for first, piece in in_pieces(filled, job_rows):
+            yield TableRows(file=file, first=first, rows=piece, layout=layout, header=header)
     except csv.Error as error:
-        raise DataError(f"{file}: after row {number} (line {rows.line_num}): {one_line(error)}") from None
-    if layout is None:
-        raise DataError(f"{file} is empty: a first line with the columns' names is missing")
-    if batch:
-        yield TableRows(file, first, header, tuple(batch), layout)
+        raise DataError(f"{file}: after row {max(number, 0)} (line {reader.line_num}): {one_line(error)}") from None
 
 
 def unquoted(field: str) -> str:
@@ -205,6 +166,9 @@ def unquoted(field: str) -> str:
 
 
 def check_header(file: str, header: tuple[str, ...]) -> None:
+    """Raises: DataError: if a table's columns have no names, or one twice."""
+    if not header:
+        raise DataError(f"{file} is empty: a first line with the columns' names is missing")
     twice = {name for name in header if header.count(name) > 1}
     if twice:
         raise DataError(f"{file}: the header has {sorted(twice)[0]!r} twice")
@@ -212,73 +176,33 @@ def check_header(file: str, header: tuple[str, ...]) -> None:
         raise DataError(f"{file}: the header is not UTF-8")
 
 
-def read_json(
-    file: str, content: io.BufferedReader, settings: CorpusSettings, split: str | None, root: str | None
-) -> Iterator[Rows]:
-    """JSON lines, or one JSON list of objects."""
+def read_json(file: str, content: io.BufferedReader, job_rows: int, layout_of: LayoutOf) -> Iterator[Objects]:
+    """JSON lines, or one JSON list of objects, of which no more than a piece is held at a time."""
+    kind: type[Objects] = JsonLines
+    rows: Iterator[Any] = iter(lambda: content.readline(MAX_ITEM), b"")
     if content.peek(1).lstrip()[:1] == b"[":
-        yield from read_json_list(file, content, settings, split, root)
-        return
-    batch: list[bytes] = []
-    first, layout = 1, None
-    for number, line in enumerate(iter(lambda: content.readline(MAX_ITEM), b""), start=1):
-        batch.append(line)
-        if len(batch) == settings.job_rows:
-            layout = layout or layout_for(file, settings, columns_of(file, batch), split, root)
-            yield JsonLines(file, first, tuple(batch), layout)
-            batch, first = [], number + 1
-    if batch or layout is None:
-        yield JsonLines(
-            file, first, tuple(batch), layout or layout_for(file, settings, columns_of(file, batch), split, root)
-        )
+        kind, rows = Objects, list_items(file, content)
+    layout = None
+    for first, piece in in_pieces(rows, job_rows):
+        layout = layout or layout_of(columns_among(file, map(kind.parse, piece)))
+        yield kind(file=file, first=first, rows=piece, layout=layout)
+    if layout is None:
+        raise DataError(f"{file} is empty: JSON lines or a JSON list of objects are right")
 
 
-def columns_of(file: str, lines: list[bytes]) -> list[str]:
-    """The columns of the first objects among these lines, in the order in which they come.
+def columns_among(file: str, rows: Iterable[dict[str, Any] | Fault | None]) -> list[str]:
+    """The columns of the first objects among these rows, in the order in which they come.
 
     Raises:
         DataError: if there is none.
     """
     columns: dict[str, None] = {}
-    problem = "it is empty"
-    for line in filter(bytes.strip, lines[: LOOKED_AT * 10]):
-        try:
-            row = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            problem = one_line(error)
-            continue
-        if isinstance(row, dict):
+    fault = "it is empty"
+    for row in islice(rows, LOOKED_AT):
+        if isinstance(row, Fault):
+            fault = row
+        elif row is not None:
             columns |= dict.fromkeys(row)
-        else:
-            problem = f"a line holds {type(row).__name__}, not an object"
     if not columns:
-        raise DataError(f"{file} is neither JSON lines nor a JSON list of objects: {problem}")
-    return list(columns)
-
-
-def read_json_list(
-    file: str, content: io.BufferedReader, settings: CorpusSettings, split: str | None, root: str | None
-) -> Iterator[Objects]:
-    """A list of objects, of which no more than a piece is held at a time."""
-    batch: list[Any] = []
-    first, layout, number = 1, None, 0
-    for number, row in enumerate(list_items(file, content), start=1):
-        batch.append(row)
-        if len(batch) == settings.job_rows:
-            layout = layout or layout_for(file, settings, object_columns(file, batch), split, root)
-            yield Objects(file, first, tuple(batch), layout)
-            batch, first = [], number + 1
-    if batch:
-        layout = layout or layout_for(file, settings, object_columns(file, batch), split, root)
-        yield Objects(file, first, tuple(batch), layout)
-    if not number:
-        raise DataError(f"{file} is an empty list")
-
-
-def object_columns(file: str, rows: list[Any]) -> list[str]:
-    columns: dict[str, None] = {}
-    for row in rows[:LOOKED_AT]:
-        columns |= dict.fromkeys(row) if isinstance(row, dict) else {}
-    if not columns:
-        raise DataError(f"{file} is a list without objects")
+        raise DataError(f"{file} is neither JSON lines nor a JSON list of objects: {fault}")
     return list(columns)

@@ -1,6 +1,6 @@
-"""When segments of a recording begin and end: times as people write them, and no two at once unless that is meant.
+"""When segments of a recording begin and end: reads times as people write them, and refuses segments that overlap.
 
-Knows no format; readers give it what stands in their files and where it stands.
+Knows no format: readers pass it what stands in their files, and where it stands.
 """
 
 import math

@@ -184,7 +184,7 @@ def examine(record: Record, settings: InspectionSettings, recordings: RecordingR
     shown |= of_text
     name = record.id or record.place
     id_digest = digest(record.id.encode("utf-8", "replace")) if record.id else NONE
-    return ClipFacts(name, record.place, text, parts, id_digest, audio, shown)
+    return ClipFacts(id=name, place=record.place, text=text, parts=parts, id_digest=id_digest, audio=audio, shown=shown)
 
 
 def read_audio(record: Record, recordings: RecordingReader | None) -> tuple[dict[str, str], np.ndarray]:

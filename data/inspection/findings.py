@@ -1,6 +1,6 @@
 """What an inspection found that would fail in training, and what deserves a look before it.
 
-The one place that says what the totals mean; printed and shown by others, in the order given here.
+The one place that says what the totals mean. Tables and pages show findings in the order given here.
 """
 
 from collections.abc import Iterable
@@ -36,7 +36,7 @@ class Finding:
         meaning: what it does to training, or what to do about it.
         examples: the worst few.
         share: of all clips; None where it is no share of them.
-        measured: what is said instead of the count.
+        measured: shown instead of the count.
     """
 
     severity: Severity
@@ -114,7 +114,7 @@ def kind_findings(inspection: Inspection, kinds: dict[Kind, str], severity: Seve
         if examples.count:
             share = examples.count / inspection.clips
             told = meaning.format(**values)
-            found.append(Finding(severity, str(kind), examples.count, told, tuple(examples.listed), share))
+            found.append(Finding(severity, str(kind), examples.count, told, tuple(examples.listed), share=share))
     return found
 
 
@@ -127,10 +127,11 @@ def failures(inspection: Inspection) -> list[Finding]:
     rows, limit = judged_rows(inspection), inspection.settings.max_skipped_share
     if not rows.usable:
         meaning = f"{rows.broken:,} are broken, {inspection.left_out:,} of a length that training does not take."
-        found.append(Finding("fails", "nothing usable", inspection.clips, meaning, (), 1.0, "rows"))
+        found.append(Finding("fails", "nothing usable", inspection.clips, meaning, share=1.0, unit="rows"))
     elif rows.broken > limit * max(inspection.clips, ROWS_TO_JUDGE):
         meaning = f"More than data.max_skipped_share, {100 * limit:g} %, allows: training stops."
-        found.append(Finding("fails", "broken rows", rows.broken, meaning, (), rows.broken / inspection.clips, "rows"))
+        share = rows.broken / inspection.clips
+        found.append(Finding("fails", "broken rows", rows.broken, meaning, share=share, unit="rows"))
     return found
 
 
@@ -150,11 +151,12 @@ def language_failures(inspection: Inspection) -> list[Finding]:
             title = "no language"
             meaning = "Other rows name theirs, and a multilingual model needs one for each: training skips them."
         share = counts[language] / inspection.clips
-        found.append(Finding("fails", title, counts[language], meaning, clips_of(inspection, language), share))
+        found.append(Finding("fails", title, counts[language], meaning, clips_of(inspection, language), share=share))
     if others := wrong[LANGUAGES_NAMED:]:
         count = sum(counts[language] for language in others)
         meaning = "Whisper does not know them either. Training skips their rows."
-        found.append(Finding("fails", f"{len(others):,} other languages", count, meaning, (), count / inspection.clips))
+        title, share = f"{len(others):,} other languages", count / inspection.clips
+        found.append(Finding("fails", title, count, meaning, share=share))
     return found
 
 
@@ -172,9 +174,16 @@ def corpus_findings(inspection: Inspection) -> list[Finding]:
 
 
 def look(
-    inspection: Inspection, title: str, count: int, meaning: str, examples: Iterable[Example] = (), measured: str = ""
+    inspection: Inspection,
+    title: str,
+    count: int,
+    meaning: str,
+    examples: Iterable[Example] = (),
+    *,
+    measured: str = "",
 ) -> Finding:
-    return Finding("look", title, count, meaning, tuple(examples), count / inspection.clips, measured=measured)
+    share = count / inspection.clips
+    return Finding("look", title, count, meaning, tuple(examples), share=share, measured=measured)
 
 
 def repeated(inspection: Inspection) -> list[Finding]:
@@ -198,37 +207,27 @@ def repeated(inspection: Inspection) -> list[Finding]:
     count, ids = inspection.table.contradictions()
     if count:
         meaning = "The same samples with different text: at most one of them can be right."
-        examples = [Example(", ".join(names), "", "", "") for names in ids]
-        found.append(
-            Finding("look", "one recording, several transcripts", count, meaning, tuple(examples), None, "recordings")
-        )
+        title, examples = "one recording, several transcripts", [Example(", ".join(names), "", "", "") for names in ids]
+        found.append(Finding("look", title, count, meaning, tuple(examples), unit="recordings"))
     return found
 
 
 def shared_by_splits(inspection: Inspection) -> list[Finding]:
     """Speakers, audio and text that are in more than one split."""
     meanings = {
-        "audio": ("audio in several splits", "recordings", "Evaluated on what was trained on: the figures flatter."),
-        "speaker": (
-            "speakers in several splits",
-            "speakers",
-            "The error rate on known voices is lower than on new ones.",
-        ),
-        "text": (
-            "text in several splits",
-            "texts",
-            "Evaluated on sentences seen in training: the figures may flatter.",
-        ),
+        "audio": ("audio", "recordings", "Evaluated on what was trained on: the figures flatter."),
+        "speaker": ("speakers", "speakers", "The error rate on known voices is lower than on new ones."),
+        "text": ("text", "texts", "Evaluated on sentences seen in training: the figures may flatter."),
     }
     found = []
-    for column, (title, unit, meaning) in meanings.items():
+    for column, (what, unit, meaning) in meanings.items():
         count, names = inspection.table.across_splits(column)
         if count:
             examples = [
                 Example("", "", "", name[0]) if column == "text" else Example(", ".join(name), "", "", "")
                 for name in names
             ]
-            found.append(Finding("look", title, count, meaning, tuple(examples), None, unit))
+            found.append(Finding("look", f"{what} in several splits", count, meaning, tuple(examples), unit=unit))
     return found
 
 
@@ -276,13 +275,13 @@ def one_sided(inspection: Inspection) -> list[Finding]:
     hours = rows.usable_seconds / 3600
     if rows.usable and hours < FEW_HOURS:
         meaning = "That training can use: enough to try things out, little to learn a language from."
-        found.append(look(inspection, "little audio", rows.usable, meaning, (), f"{60 * hours:.0f} minutes"))
+        found.append(look(inspection, "little audio", rows.usable, meaning, measured=f"{60 * hours:.0f} minutes"))
     speakers = [(name, samples) for name, samples in inspection.part_samples["speaker"].top() if name]
     if speakers and inspection.samples and speakers[0][1] > ONE_SPEAKER * inspection.samples:
         name, samples = speakers[0]
         share = percent(samples / inspection.samples)
         meaning = f"Most is spoken by {visible(name, 40)}: others will be heard less well."
-        found.append(look(inspection, "one speaker", clips["speaker"][name], meaning, (), f"{share} of the audio"))
+        found.append(look(inspection, "one speaker", clips["speaker"][name], meaning, measured=f"{share} of the audio"))
     rates = {int(rate): count for rate, count in clips["sampling rate"].top() if rate}
     if len(rates) > 1:
         listed = ", ".join(f"{rate:,} Hz" for rate in sorted(rates))
@@ -295,8 +294,8 @@ def one_sided(inspection: Inspection) -> list[Finding]:
     if inspection.quiet_samples > QUIET_EDGES * inspection.samples:
         share = percent(inspection.quiet_samples / inspection.samples)
         meaning = "It lies before the first sound or after the last; --trim-silence cuts it off."
-        measured = f"{share} of the audio"
-        found.append(look(inspection, "quiet around the speech", inspection.decoded, meaning, (), measured))
+        title, measured = "quiet around the speech", f"{share} of the audio"
+        found.append(look(inspection, title, inspection.decoded, meaning, measured=measured))
     if not any(name for name, _ in clips["language"].top()) and inspection.settings.language is None:
         meaning = "No row names its language. A multilingual model needs data.language in the config."
         found.append(look(inspection, "no language", inspection.clips, meaning))

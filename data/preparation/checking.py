@@ -61,6 +61,7 @@ class Dropped:
 
 
 def dropped(record: Record, kind: str, reason: str, broken: bool = True) -> Dropped:
+    """A record as a row that is left out; a long reason is shortened."""
     if len(reason) > MAX_REASON:
         reason = f"{reason[: MAX_REASON // 2]} ... {reason[-MAX_REASON // 2 :]}"
     return Dropped(record.id or name_of(record), record.place, kind, reason, broken)
@@ -98,6 +99,7 @@ class ClipCheck:
         self.recordings.close()
 
     def clip(self, record: Record) -> Clip:
+        """As calling the check, but raises the reason why there is no clip."""
         if record.fault:
             raise Unusable("unusable row", record.fault)
         text = checked_text(record.text)
@@ -124,7 +126,17 @@ class ClipCheck:
             if len(self.splits) > MAX_SPLITS:
                 raise DataError(f"{record.place}: more than {MAX_SPLITS} splits, the last {split!r}; for a column that "
                                 "is none of splits say --columns split=")  # fmt: skip
-        return Clip(name, audio, path, text, language, record.speaker, seconds, split, record.extra)
+        return Clip(
+            id=name,
+            audio=audio,
+            path=path,
+            text=text,
+            language=language,
+            speaker=record.speaker,
+            duration=seconds,
+            split=split,
+            extra=record.extra,
+        )
 
     def whole(self, record: Record) -> tuple[bytes | None, str, float]:
         """Bytes (None: to be left where they are), name and seconds of a clip that stays as it is."""
@@ -183,10 +195,16 @@ class ClipCheck:
         return code
 
     def notice(self, what: str) -> None:
+        """Count something that was put right."""
         self.notices[what] = self.notices.get(what, 0) + 1
 
 
 def checked_text(text: str | None) -> str:
+    """A transcript without surrounding space.
+
+    Raises:
+        Unusable: if it is missing, empty, or was decoded wrongly, or holds a special token.
+    """
     if text is None:
         raise Unusable("missing text", "the text is null, a missing value")
     words = text.strip()
@@ -209,6 +227,7 @@ def name_of(record: Record, audio: bytes | None = None) -> str:
 
 
 def path_of(record: Record) -> str | None:
+    """The path of a record's audio, if it has one."""
     path = record.audio.get("path") if isinstance(record.audio, dict) else record.audio
     return path if isinstance(path, str) else None
 

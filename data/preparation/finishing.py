@@ -1,72 +1,47 @@
-"""The end of a preparation: rows with an id that another row has are taken out, and the manifest is written.
+"""The end of a preparation: duplicates are taken out, what is stale is removed, and the manifest is written."""
 
-Ids are compared by 64-bit digests in parts of bounded size, so that memory does not grow with the corpus.
-"""
-
-import dataclasses
-import hashlib
+import itertools
 import json
-import os
 import re
-import tempfile
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
+from collections.abc import Sequence
+from typing import Any
 
 from .. import storage
 from ..errors import DataError
-from .checking import Dropped
+from .duplicates import Duplicates, shard_without, take_out_duplicates
 from .settings import PrepareSettings
-from .shards import Shard, original_of, place, scratch_folder
+from .shards import Shard, original_of
+from .summary import Summary
 from .work import JobResult, result_file
 
-if TYPE_CHECKING:
-    from .prepare import Summary
-
-IDS_AT_ONCE = 2**18
 ORIGINALS = ".jobs/originals/"
 UNFINISHED = re.compile(r"\.part-\d+$")
 OWN_SHARD = re.compile(r"\w+-(?P<number>\d{5})(-\d{3})?\.parquet")
 OWN_PIECE = re.compile(r"(\.jobs/(\w+-)?|\w+/)(?P<number>\d{5})(\.jsonl?|/.+)")
 
 
-def finish_output(settings: PrepareSettings, jobs: Sequence[int], summary: "Summary") -> None:
+def finish_output(settings: PrepareSettings, jobs: Sequence[int], summary: Summary) -> None:
     """Take duplicates out, remove what earlier runs left and no job accounts for, write quarantine and manifest.
 
     Raises:
         DataError: if no clip is left.
     """
     output = settings.output
-    duplicates = remove_duplicates(settings, jobs)
-    summary.dropped["duplicate id"] += sum(map(len, duplicates.values()))
-    if not summary.dropped["duplicate id"]:
-        del summary.dropped["duplicate id"]
-    shards = []
-    with tempfile.TemporaryDirectory(prefix="finish-", dir=scratch_folder(output)) as scratch:
-        quarantine = os.path.join(scratch, "quarantine.jsonl")
-        with open(quarantine, "w", encoding="utf-8", errors="replace") as file:
-            for number in jobs:
-                result = read_result(output, number)
-                for row in result.dropped:
-                    file.write(json.dumps(quarantined(row), ensure_ascii=False) + "\n")
-                for shard in result.shards:
-                    gone = duplicates.get(shard.file, [])
-                    for repeated in gone:
-                        told = {key: repeated[key] for key in ("id", "place", "kind", "reason")}
-                        file.write(json.dumps(told, ensure_ascii=False) + "\n")
-                    shards.append(shard_without(shard, gone))
-        place(quarantine, storage.join(output, "quarantine.jsonl"))
-    everything = {shard.file for shard in shards}
+    written = [shard for number in jobs for shard in read_result(output, number).shards]
+    duplicates = take_out_duplicates(settings, written)
+    if duplicates:
+        summary.dropped["duplicate id"] = sum(map(len, duplicates.values()))
+    write_quarantine(output, jobs, duplicates)
     if settings.layout == "audiofolder":
-        join_metadata(output, shards, duplicates)
+        join_metadata(output, written, duplicates)
+    shards = [shard_without(shard, duplicates.get(shard.file, [])) for shard in written]
     shards = [shard for shard in shards if shard.clips]
     for shard in shards:
         clips, seconds = summary.splits.get(shard.split, (0, 0.0))
         summary.splits[shard.split] = clips + shard.clips, seconds + shard.seconds
         summary.bytes += shard.bytes
     summary.shards = len(shards)
-    remove_stale(output, {shard.file for shard in shards}, jobs, everything)
+    remove_stale(output, {shard.file for shard in shards}, jobs, {shard.file for shard in written})
     if not shards:
         kinds = ", ".join(f"{kind} ({count})" for kind, count in summary.dropped.most_common(3))
         example = summary.example
@@ -75,164 +50,32 @@ def finish_output(settings: PrepareSettings, jobs: Sequence[int], summary: "Summ
     storage.write_bytes(storage.join(output, "manifest.json"), manifest(settings, shards, summary))
 
 
+def write_quarantine(output: str, jobs: Sequence[int], duplicates: Duplicates) -> None:
+    """Write ``quarantine.jsonl``: each row that was dropped, with the reason."""
+    address = storage.join(output, "quarantine.jsonl")
+    with storage.written_whole(address) as path, open(path, "w", encoding="utf-8", errors="replace") as file:
+        for number in jobs:
+            result = read_result(output, number)
+            repeated = (row for shard in result.shards for row in duplicates.get(shard.file, []))
+            for row in itertools.chain(result.dropped, repeated):
+                told = {key: getattr(row, key) for key in ("id", "place", "kind", "reason")}
+                file.write(json.dumps(told, ensure_ascii=False) + "\n")
+
+
 def read_result(output: str, number: int) -> JobResult:
+    """What a job has written of itself."""
     return JobResult.from_json(storage.read_bytes(result_file(output, number)))
 
 
-def quarantined(row: Dropped) -> dict[str, Any]:
-    return {"id": row.id, "place": row.place, "kind": row.kind, "reason": row.reason}
-
-
-def shard_without(shard: Shard, gone: list[dict[str, Any]]) -> Shard:
-    if not gone:
-        return shard
-    seconds, size = (sum(row[key] for row in gone) for key in ("seconds", "bytes"))
-    left = {"clips": shard.clips - len(gone), "seconds": shard.seconds - seconds, "bytes": shard.bytes - size}
-    return dataclasses.replace(shard, **left)
-
-
-def remove_duplicates(settings: PrepareSettings, jobs: Sequence[int]) -> dict[str, list[dict[str, Any]]]:
-    """By shard, the rows whose id an earlier row has; they are taken out of the shards.
-
-    A shard with such rows is kept as it was beside the one without: what is a duplicate changes with the corpus, and a
-    kill in between loses nothing.
-    """
-    shards = [shard for number in jobs for shard in read_result(settings.output, number).shards]
-    found = find_duplicates(settings, shards)
-    if settings.layout == "parquet":
-        for shard in shards:
-            address, original = storage.join(settings.output, shard.file), original_of(settings.output, shard.file)
-            if shard.file not in found:
-                if storage.exists(original):
-                    storage.move(original, address)
-                continue
-            if not storage.exists(original):
-                storage.move(address, original)
-            rows = {row["row"] for row in found[shard.file]}
-            if len(rows) < shard.clips:
-                write_without(original, address, rows)
-            else:
-                storage.remove(address)
-    return found
-
-
-def source_of(settings: PrepareSettings, shard: Shard) -> str:
-    """Where a shard is as its job wrote it."""
-    original = original_of(settings.output, shard.file)
-    return original if storage.exists(original) else storage.join(settings.output, shard.file)
-
-
-def shard_ids(settings: PrepareSettings, shard: Shard) -> Iterator[list[str]]:
-    """A shard's ids, some at a time."""
-    if settings.layout == "audiofolder":
-        lines = storage.read_bytes(storage.join(settings.output, shard.file)).splitlines()
-        yield [json.loads(line)["id"] for line in lines]
-        return
-    import pyarrow.parquet
-
-    with storage.open_file(source_of(settings, shard)) as file:
-        for batch in pyarrow.parquet.ParquetFile(file).iter_batches(2**16, columns=["id"]):
-            yield batch.column(0).to_pylist()
-
-
-def find_duplicates(settings: PrepareSettings, shards: Sequence[Shard]) -> dict[str, list[dict[str, Any]]]:
-    total = sum(shard.clips for shard in shards)
-    parts = -(-total // IDS_AT_ONCE)
-    with tempfile.TemporaryFile() as file:
-        for shard in shards:
-            for ids in shard_ids(settings, shard):
-                digests = (hashlib.blake2b(name.encode("utf-8", "replace"), digest_size=8).digest() for name in ids)
-                file.write(b"".join(digests))
-        file.flush()
-        repeated: list[np.ndarray] = []
-        for part in range(parts):
-            file.seek(0)
-            repeated += [repeats_in_part(file, part, parts)]
-    rows = np.sort(np.concatenate(repeated)) if repeated else np.zeros(0, np.int64)
-    return named_rows(settings, shards, rows) if len(rows) else {}
-
-
-def repeats_in_part(file: Any, part: int, parts: int) -> np.ndarray:
-    """Rows whose digest an earlier row has, among the digests of this part of their range."""
-    digests, places, begin = [], [], 0
-    while content := file.read(8 * 2**16):
-        block = np.frombuffer(content, np.uint64)
-        mine = np.flatnonzero(block % np.uint64(parts) == part)
-        digests.append(block[mine])
-        places.append(mine + begin)
-        begin += len(block)
-    values, rows = np.concatenate(digests or [np.zeros(0, np.uint64)]), np.concatenate(places or [np.zeros(0, int)])
-    order = np.argsort(values, kind="stable")
-    same = np.flatnonzero(values[order][1:] == values[order][:-1]) + 1
-    return rows[order][same]
-
-
-def named_rows(settings: PrepareSettings, shards: Sequence[Shard], rows: np.ndarray) -> dict[str, list[dict[str, Any]]]:
-    """The rows of these numbers over all shards, by shard, with what the quarantine and the totals need."""
-    found: dict[str, list[dict[str, Any]]] = {}
-    begin = 0
-    for shard in shards:
-        count = sum(map(len, shard_ids(settings, shard)))
-        mine = [int(row) - begin for row in rows[(rows >= begin) & (rows < begin + count)]]
-        begin += count
-        if not mine:
-            continue
-        found[shard.file] = [
-            {"id": name, "place": f"{shard.file}: row {row}", "kind": "duplicate id",
-             "reason": "an earlier row has this id: the first was kept", "row": row, "seconds": seconds, "bytes": size}
-            for row, name, seconds, size in details(settings, shard, mine)
-        ]  # fmt: skip
-    return found
-
-
-def details(settings: PrepareSettings, shard: Shard, rows: list[int]) -> Iterator[tuple[int, str, float, int]]:
-    """Number, id, seconds and bytes of some rows of a shard."""
-    address = source_of(settings, shard)
-    if settings.layout == "audiofolder":
-        lines = storage.read_bytes(address).splitlines()
-        for row in rows:
-            values = json.loads(lines[row])
-            yield row, values["id"], values["duration"], 0
-        return
-    import pyarrow.parquet
-
-    wanted, begin = set(rows), 0
-    with storage.open_file(address) as file:
-        for batch in pyarrow.parquet.ParquetFile(file).iter_batches(256, columns=["id", "duration", "audio"]):
-            for row in range(batch.num_rows):
-                if begin + row in wanted:
-                    values = batch.slice(row, 1).to_pylist()[0]
-                    yield begin + row, values["id"], values["duration"], len(values["audio"]["bytes"] or b"")
-            begin += batch.num_rows
-
-
-def write_without(original: str, address: str, rows: set[int]) -> None:
-    """A shard without some of its rows, its row groups as they were."""
-    import pyarrow
-    import pyarrow.parquet
-
-    with storage.open_file(original) as file, storage.written_whole(address) as path:
-        parquet = pyarrow.parquet.ParquetFile(file)
-        options = {"compression": "none", "write_statistics": False, "write_page_checksum": True}
-        with pyarrow.parquet.ParquetWriter(path, parquet.schema_arrow, **options) as writer:
-            begin = 0
-            for group in range(parquet.num_row_groups):
-                table = parquet.read_row_group(group)
-                keep = [row for row in range(table.num_rows) if begin + row not in rows]
-                begin += table.num_rows
-                if keep:
-                    writer.write_table(table.take(pyarrow.array(keep)), row_group_size=len(keep))
-
-
-def join_metadata(output: str, shards: Sequence[Shard], duplicates: dict[str, list[dict[str, Any]]]) -> None:
-    """One metadata.jsonl a split, of the jobs' pieces, without the duplicates; audio that no line names is removed."""
+def join_metadata(output: str, shards: Sequence[Shard], duplicates: Duplicates) -> None:
+    """One metadata.jsonl for each split, of the jobs' pieces, without the duplicates; their audio is put aside."""
     for split in {shard.split for shard in shards}:
         folder = storage.join(output, split)
         with storage.written_whole(storage.join(folder, "metadata.jsonl")) as path, open(path, "wb") as file:
             for shard in shards:
                 if shard.split != split:
                     continue
-                gone = {row["row"] for row in duplicates.get(shard.file, [])}
+                gone = {row.row for row in duplicates.get(shard.file, [])}
                 lines = storage.read_bytes(storage.join(output, shard.file)).splitlines()
                 kept = [line for number, line in enumerate(lines) if number not in gone]
                 file.writelines(line + b"\n" for line in kept)
@@ -241,6 +84,7 @@ def join_metadata(output: str, shards: Sequence[Shard], duplicates: dict[str, li
 
 
 def name_in(line: bytes) -> str:
+    """The audio file that a line of metadata names."""
     return str(json.loads(line)["file_name"])
 
 
@@ -290,14 +134,14 @@ def is_own(name: str) -> bool:
     return bool(known) or name in ("manifest.json", "quarantine.jsonl") or name.startswith(".jobs/")
 
 
-def manifest(settings: PrepareSettings, shards: Sequence[Shard], summary: "Summary") -> bytes:
+def manifest(settings: PrepareSettings, shards: Sequence[Shard], summary: Summary) -> bytes:
     """What the output holds, as JSON: the same for the same corpus and settings, whoever prepared it."""
     splits: dict[str, Any] = {}
-    for split in sorted({shard.split for shard in shards}):
+    for split, (clips, seconds) in sorted(summary.splits.items()):
         mine = [shard for shard in shards if shard.split == split]
         splits[split] = {
-            "clips": sum(shard.clips for shard in mine),
-            "seconds": round(sum(shard.seconds for shard in mine), 3),
+            "clips": clips,
+            "seconds": round(seconds, 3),
             "bytes": sum(shard.bytes for shard in mine),
             "shards": [
                 {"file": shard.file, "clips": shard.clips, "seconds": round(shard.seconds, 3), "bytes": shard.bytes}

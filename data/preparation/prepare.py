@@ -8,58 +8,23 @@ import os
 import re
 import shutil
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from .. import storage
-from ..corpora.shapes import Job, plan_jobs
+from ..corpora.planning import Job, plan_jobs
 from ..errors import DataError
 from ..jobs import run_all
-from .checking import Dropped
 from .finishing import finish_output, is_own
 from .settings import PrepareSettings
-from .work import JobResult, count_kinds, is_whole, job_digest, result_file, run_job
+from .summary import Summary
+from .work import JobResult, is_whole, job_digest, result_file, run_job
 
-MIN_ROWS_TO_JUDGE = 100  # the share of broken rows is taken of at least so many ...
-ROWS_TO_JUDGE_BEFORE_THE_END = 10_000  # ... and while it goes on of these: which jobs come first is chance
+MIN_ROWS_TO_JUDGE = 100  # the share of broken rows is taken of at least so many
+ROWS_TO_JUDGE_BEFORE_THE_END = 10_000  # likewise while jobs run, since which come first is chance
 MARK = ".jobs/settings.json"
 LOCK = ".jobs/lock"
 RESULT = re.compile(r"\.jobs/\d{5}\.json$")
-
-
-@dataclass
-class Summary:
-    """What came of a preparation.
-
-    Attributes:
-        rows: read, in this and in earlier runs of it.
-        reused: rows of jobs that were done already.
-        splits: clips and seconds of each split.
-        dropped: rows left out, by kind.
-        notices: what was put right or deserves a word, how often.
-        seconds: wall time of this run.
-    """
-
-    rows: int = 0
-    reused: int = 0
-    broken: int = 0
-    splits: dict[str, tuple[int, float]] = field(default_factory=dict)
-    shards: int = 0
-    bytes: int = 0
-    dropped: Counter[str] = field(default_factory=Counter)
-    notices: Counter[str] = field(default_factory=Counter)
-    example: Dropped | None = None
-    seconds: float = 0.0
-
-    @property
-    def clips(self) -> int:
-        return sum(clips for clips, _ in self.splits.values())
-
-    @property
-    def audio_seconds(self) -> float:
-        return sum(seconds for _, seconds in self.splits.values())
 
 
 Watcher = Callable[[JobResult, bool], None]
@@ -100,9 +65,15 @@ def prepare(
 def run_jobs(
     settings: PrepareSettings, jobs: Iterator[Job], workers: int, cluster: str | None, watch: Watcher | None
 ) -> Summary:
-    """The jobs that are not done yet, and then the end of all."""
+    """Run the jobs that are not done yet, and then finish the output."""
     summary = Summary()
     numbers: list[int] = []
+
+    def take(result: JobResult, is_reused: bool) -> None:
+        summary.add(result, is_reused)
+        summary.judge(settings.max_skipped_share, ROWS_TO_JUDGE_BEFORE_THE_END)
+        if watch:
+            watch(result, is_reused)
 
     def todo() -> Iterator[Job]:
         for job in jobs:
@@ -111,16 +82,11 @@ def run_jobs(
             if result is None:
                 yield job
             else:
-                count(summary, result, settings)
-                summary.reused += result.rows
-                if watch:
-                    watch(result, True)
+                take(result, True)
 
     for result in run_all(functools.partial(run_job, settings=settings), todo(), workers, cluster):
-        count(summary, result, settings)
-        if watch:
-            watch(result, False)
-    judge(summary, settings, MIN_ROWS_TO_JUDGE)
+        take(result, False)
+    summary.judge(settings.max_skipped_share, MIN_ROWS_TO_JUDGE)
     finish_output(settings, numbers, summary)
     return summary
 
@@ -157,35 +123,6 @@ def alone(output: str) -> Iterator[None]:
         raise DataError(f"{output}: another preparation is writing there") from None
 
 
-def count(summary: Summary, result: JobResult, settings: PrepareSettings) -> None:
-    """Add a job's figures.
-
-    Raises:
-        DataError: if too many rows are broken.
-    """
-    summary.rows += result.rows
-    summary.broken += result.broken
-    summary.dropped += count_kinds(result.dropped)
-    summary.notices += Counter(result.notices)
-    summary.example = summary.example or next((row for row in result.dropped if row.broken), None)
-    judge(summary, settings, ROWS_TO_JUDGE_BEFORE_THE_END)
-
-
-def judge(summary: Summary, settings: PrepareSettings, rows: int) -> None:
-    """Stop where of at least so many rows too many are broken.
-
-    Raises:
-        DataError: naming the commonest fault, and a row.
-    """
-    if summary.example and summary.broken > settings.max_skipped_share * max(summary.rows, rows):
-        worst, example = summary.dropped.most_common(1)[0][0], summary.example
-        raise DataError(
-            f"{summary.broken} of {summary.rows} rows cannot be used (--max-skipped-share is "
-            f"{settings.max_skipped_share:g}), most of them for: {worst}. One is {example.place}: {example.reason}. "
-            f"With a larger share the same command goes on where this one stopped"
-        )
-
-
 def check_output(settings: PrepareSettings) -> None:
     """Refuse an output that would be read as part of the input, or that is something else."""
     inside, folder = (
@@ -219,9 +156,8 @@ def begin_output(settings: PrepareSettings, overwrite: bool) -> None:
         )
     if before != settings.fingerprint():
         storage.write_bytes(mark, settings.fingerprint().encode())
-    for unfinished in () if storage.is_remote(output) else Path(output, ".jobs").glob("*-*/"):
-        if unfinished.name.startswith(("shards-", "finish-")):  # of a run that was killed
-            shutil.rmtree(unfinished, ignore_errors=True)
+    for unfinished in () if storage.is_remote(output) else Path(output, ".jobs").glob("shards-*/"):
+        shutil.rmtree(unfinished, ignore_errors=True)  # of a run that was killed
 
 
 def difference(before: str, settings: PrepareSettings) -> str:

@@ -7,12 +7,15 @@ import os
 import re
 import tempfile
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
-from typing import Any, Protocol
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pyarrow
+import pyarrow.parquet
 
 from .. import storage
+from ..corpora.settings import SHARD_COLUMNS
 from .checking import Clip
-from .settings import SHARD_COLUMNS
 
 SHARD_BYTES = 500 * 2**20
 GROUP_BYTES = 8 * 2**20
@@ -36,24 +39,14 @@ class Shard:
     bytes: int
     size: int = 0
 
-    def to_json(self) -> dict[str, Any]:
-        return asdict(self)
-
-
-class ShardWriter(Protocol):
-    """Takes a job's clips; ``finish`` puts what was written in place and tells of it."""
-
-    def add(self, clip: Clip) -> None: ...
-
-    def finish(self) -> list[Shard]: ...
-
-    def close(self) -> None: ...
+    def with_clips(self, clips: Sequence[Clip]) -> "Shard":
+        """The shard with more clips in it."""
+        seconds, size = sum(clip.duration for clip in clips), sum(len(clip.audio or b"") for clip in clips)
+        return replace(self, clips=self.clips + len(clips), seconds=self.seconds + seconds, bytes=self.bytes + size)
 
 
 def schema(extra: Sequence[str]) -> Any:
     """The shards' columns, with the metadata by which `datasets` knows the audio."""
-    import pyarrow
-
     kinds: dict[str, Any] = {name: pyarrow.string() for name in (*SHARD_COLUMNS, *extra)}
     kinds["audio"] = pyarrow.struct([("bytes", pyarrow.binary()), ("path", pyarrow.string())])
     kinds["duration"] = pyarrow.float64()
@@ -82,6 +75,7 @@ class ParquetShards:
         self.parts: dict[str, int] = {}
 
     def add(self, clip: Clip) -> None:
+        """Take a clip."""
         split = clip.split
         self.groups.setdefault(split, []).append(clip)
         size = self.group_bytes[split] = self.group_bytes.get(split, 0) + len(clip.audio or b"")
@@ -92,11 +86,8 @@ class ParquetShards:
 
     def flush(self, split: str) -> None:
         """Write a row group."""
-        import pyarrow
-        import pyarrow.parquet
-
         clips = self.groups.pop(split, [])
-        audio_bytes = self.group_bytes.pop(split, 0)
+        self.group_bytes.pop(split, None)
         if not clips:
             return
         if split not in self.writers:
@@ -113,25 +104,19 @@ class ParquetShards:
                 write_statistics=False,
                 write_page_checksum=True,
             )
-        columns: dict[str, list[Any]] = {
-            "id": [clip.id for clip in clips],
-            "audio": [{"bytes": clip.audio, "path": clip.path} for clip in clips],
-            "text": [clip.text for clip in clips],
-            "language": [clip.language for clip in clips],
-            "speaker": [clip.speaker for clip in clips],
-            "duration": [clip.duration for clip in clips],
-        }
+        columns = {name: [getattr(clip, name) for clip in clips] for name in SHARD_COLUMNS}
         columns |= {name: [clip.extra.get(name) for clip in clips] for name in self.extra}
+        columns["audio"] = [{"bytes": clip.audio, "path": clip.path} for clip in clips]
         self.writers[split].write_table(pyarrow.table(columns, schema=self.schema), row_group_size=len(clips))
-        shard = self.open[split]
-        seconds = shard.seconds + sum(clip.duration for clip in clips)
-        self.open[split] = Shard(shard.file, split, shard.clips + len(clips), seconds, shard.bytes + audio_bytes)
+        self.open[split] = self.open[split].with_clips(clips)
 
     def close_shard(self, split: str) -> None:
+        """Finish a split's file."""
         self.writers.pop(split).close()
         self.closed.append(self.open.pop(split))
 
     def finish(self) -> list[Shard]:
+        """Put what was written in place; the shards."""
         for split in list(self.groups):
             self.flush(split)
         for split in list(self.writers):
@@ -141,10 +126,11 @@ class ParquetShards:
             path = os.path.join(self.scratch.name, shard.file)
             done.append(replace(shard, size=os.path.getsize(path)))
             storage.remove(original_of(self.output, shard.file))
-            place(path, storage.join(self.output, shard.file))
+            storage.place(path, storage.join(self.output, shard.file))
         return sorted(done, key=lambda shard: shard.file)
 
     def close(self) -> None:
+        """Remove what is unfinished."""
         for writer in self.writers.values():
             with contextlib.suppress(Exception):
                 writer.close()
@@ -152,7 +138,7 @@ class ParquetShards:
 
 
 class AudioFolderPieces:
-    """Audio files in ``split/00012/`` and a piece of the split's metadata; the pieces are joined at the end."""
+    """Like :class:`ParquetShards`, but audio files in ``split/00012/``, and lines of metadata that are joined later."""
 
     def __init__(self, output: str, job: int, extra: Sequence[str]) -> None:
         self.output, self.job, self.extra = output, job, extra
@@ -161,18 +147,13 @@ class AudioFolderPieces:
         self.taken: set[str] = set()
 
     def add(self, clip: Clip) -> None:
+        """Take a clip."""
         name = f"{self.job:05d}/{self.file_name(clip)}"
         storage.write_bytes(storage.join(self.output, f"{clip.split}/{name}"), clip.audio or b"")
         row = {"file_name": name} | {key: getattr(clip, key) for key in SHARD_COLUMNS if key != "audio"} | clip.extra
         self.lines.setdefault(clip.split, []).append(json.dumps(row, ensure_ascii=False))
         before = self.totals.get(clip.split) or Shard(piece_name(clip.split, self.job), clip.split, 0, 0.0, 0)
-        self.totals[clip.split] = Shard(
-            before.file,
-            clip.split,
-            before.clips + 1,
-            before.seconds + clip.duration,
-            before.bytes + len(clip.audio or b""),
-        )
+        self.totals[clip.split] = before.with_clips([clip])
 
     def file_name(self, clip: Clip) -> str:
         """The clip's id as a file's name, whatever the id holds; no two alike in a job."""
@@ -186,6 +167,7 @@ class AudioFolderPieces:
         return f"{stem}{suffix}"
 
     def finish(self) -> list[Shard]:
+        """Put what was written in place; the shards."""
         done = []
         for split, lines in sorted(self.lines.items()):
             content = "".join(f"{line}\n" for line in lines).encode()
@@ -194,7 +176,7 @@ class AudioFolderPieces:
         return done
 
     def close(self) -> None:
-        pass
+        """Nothing is kept open."""
 
 
 def original_of(output: str, file: str) -> str:
@@ -203,6 +185,7 @@ def original_of(output: str, file: str) -> str:
 
 
 def piece_name(split: str, job: int) -> str:
+    """Where a job's part of a split's metadata waits."""
     return f".jobs/{split}-{job:05d}.jsonl"
 
 
@@ -213,11 +196,3 @@ def scratch_folder(output: str) -> str | None:
     folder = os.path.join(output, ".jobs")
     storage.retried(lambda: os.makedirs(folder, exist_ok=True), folder, "write")
     return folder
-
-
-def place(path: str, address: str) -> None:
-    """A finished local file to its address; a rename, or an upload that is tried again."""
-    if storage.is_remote(address):
-        storage.retried(lambda: storage.file_system(address).put_file(path, address), address, "write")
-    else:
-        storage.retried(lambda: storage.rename(path, address), address, "write")

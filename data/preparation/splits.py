@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from typing import Literal
 
 from ..errors import DataError
 
@@ -30,10 +31,16 @@ def parse_shares(text: str) -> dict[str, float]:
 
 
 class HashSplit:
-    """Splits by shares of a hash's range. The last share of the text loses to the one before where it grows, and so on:
-    growing ``train`` from 0.8 to 0.9 takes from what follows it and gives nothing away."""
+    """Splits by shares of a hash's range.
 
-    def __init__(self, shares: Mapping[str, float], seed: int = 0) -> None:
+    A share that grows takes from those after it: growing ``train`` from 0.8 to 0.9 moves clips into it and none out.
+
+    Args:
+        by: whose name is hashed; clips without a speaker go by their id.
+    """
+
+    def __init__(self, shares: Mapping[str, float], seed: int = 0, by: Literal["id", "speaker"] = "id") -> None:
+        self.by_speaker = by == "speaker"
         self.names: Sequence[str] = tuple(shares)
         self.bounds: list[float] = []
         total = 0.0
@@ -42,8 +49,10 @@ class HashSplit:
             self.bounds.append(total)
         self.key = seed.to_bytes(8, "little", signed=True)
 
-    def __call__(self, name: str) -> str:
-        """The split of the clip or speaker of that name."""
+    def __call__(self, name: str, speaker: str | None = None) -> str:
+        """The split of the clip of that name, or of its speaker."""
+        if self.by_speaker and speaker is not None:
+            name = speaker
         digest = hashlib.blake2b(name.encode("utf-8", "surrogatepass"), digest_size=8, key=self.key).digest()
         place = int.from_bytes(digest, "little") * SCALE
         for split, bound in zip(self.names, self.bounds, strict=True):

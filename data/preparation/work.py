@@ -1,17 +1,16 @@
 """One job from its rows to what is written of them: done in any process of any machine, with the same outcome."""
 
+import contextlib
 import hashlib
 import json
-from collections import Counter
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from .. import storage
-from ..corpora.shapes import Job
+from ..corpora.planning import Job
 from .checking import ClipCheck, Dropped
 from .settings import PrepareSettings
-from .shards import AudioFolderPieces, ParquetShards, Shard, ShardWriter, original_of
+from .shards import AudioFolderPieces, ParquetShards, Shard, original_of
 from .splits import HashSplit
 
 
@@ -33,15 +32,13 @@ class JobResult:
     dropped: tuple[Dropped, ...]
     notices: dict[str, int] = field(default_factory=dict)
 
-    @property
-    def broken(self) -> int:
-        return sum(row.broken for row in self.dropped)
-
     def to_json(self) -> bytes:
+        """As it lies in the output."""
         return json.dumps(asdict(self), ensure_ascii=False).encode("utf-8", "replace")
 
     @classmethod
     def from_json(cls, content: bytes) -> "JobResult":
+        """A result from :meth:`to_json`."""
         values: dict[str, Any] = json.loads(content)
         values["shards"] = tuple(Shard(**shard) for shard in values["shards"])
         values["dropped"] = tuple(Dropped(**row) for row in values["dropped"])
@@ -71,6 +68,7 @@ def job_digest(job: Job) -> str:
 
 
 def result_file(output: str, number: int) -> str:
+    """Where the result of a job lies."""
     return storage.join(output, f".jobs/{number:05d}.json")
 
 
@@ -80,27 +78,22 @@ def run_job(job: Job, settings: PrepareSettings) -> JobResult:
     Raises:
         DataError: if its input cannot be read or its output not be written.
     """
-    split_of = None
-    if settings.shares is not None:
-        split = HashSplit(settings.shares, settings.split_seed)
-        by_speaker = settings.split_by == "speaker"
-
-        def split_of(name: str, speaker: str | None) -> str:
-            return split(speaker if by_speaker and speaker is not None else name)
-
     try:
-        return do_job(job, settings, split_of)
+        return do_job(job, settings)
     except OSError as error:  # reading has errors of its own
         raise storage.StorageError(f"cannot write {settings.output}: {storage.reason(error)}") from error
 
 
-def do_job(job: Job, settings: PrepareSettings, split_of: Callable[[str, str | None], str] | None) -> JobResult:
-    check = ClipCheck(settings.clips, settings.embed_audio, split_of)
+def do_job(job: Job, settings: PrepareSettings) -> JobResult:
+    """See :func:`run_job`; errors of writing as they come."""
+    split_of = None if settings.shares is None else HashSplit(settings.shares, settings.split_seed, settings.split_by)
     kind = AudioFolderPieces if settings.layout == "audiofolder" else ParquetShards
-    writer: ShardWriter = kind(settings.output, job.number, settings.corpus.carried)
     dropped: list[Dropped] = []
     rows = 0
-    try:
+    with (
+        contextlib.closing(ClipCheck(settings.clips, settings.embed_audio, split_of)) as check,
+        contextlib.closing(kind(settings.output, job.number, settings.corpus.carried)) as writer,
+    ):
         for record in job.rows.records():
             rows += 1
             outcome = check(record)
@@ -109,13 +102,13 @@ def do_job(job: Job, settings: PrepareSettings, split_of: Callable[[str, str | N
             else:
                 writer.add(outcome)
         shards = writer.finish()
-    finally:
-        check.close()
-        writer.close()
-    result = JobResult(job.number, job_digest(job), rows, tuple(shards), tuple(dropped), check.notices)
+    result = JobResult(
+        number=job.number,
+        digest=job_digest(job),
+        rows=rows,
+        shards=tuple(shards),
+        dropped=tuple(dropped),
+        notices=check.notices,
+    )
     storage.write_bytes(result_file(settings.output, job.number), result.to_json())
     return result
-
-
-def count_kinds(dropped: tuple[Dropped, ...]) -> Counter[str]:
-    return Counter(row.kind for row in dropped)

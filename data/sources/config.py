@@ -1,5 +1,6 @@
-"""What a config says of one stream of recordings; apart from the ``data`` section, since noises come from such too."""
+"""One stream of recordings in a config. Apart from the ``data`` section, since noises come from such a stream, too."""
 
+import posixpath
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -12,24 +13,36 @@ class Section(BaseModel):
 
 
 class ColumnNames(Section):
-    """What the columns of a source are called."""
+    """Names of a source's columns."""
 
-    audio: str = Field("audio", description="bytes, a path, or samples with their rate, as `datasets` serves audio")
+    audio: str = Field("audio", description="encoded bytes, a path, or samples with their rate, as in `datasets`")
     text: str = Field("text", description="the transcript")
-    id: str | None = Field(None, description="a unique name; without it, a digest of audio and text")
-    language: str | None = Field(None, description="ISO 639-1 code of each row; overrides the source's")
-    duration: str | None = Field(None, description="seconds; spares reading the audio's header")
+    id: str | None = Field(None, description="unique name of the row; without it, a digest of audio and text")
+    language: str | None = Field(None, description="ISO 639-1 code of the row; goes before the source's")
+    duration: str | None = Field(None, description="seconds; saves reading the audio's header")
 
 
 class DigitSpeech(Section):
-    """Azerbaijani digit strings, synthesised when first opened; see :mod:`data.digit_speech`."""
+    """Azerbaijani digit strings, synthesised when first opened (:mod:`data.digit_speech`)."""
 
-    folder: str = Field(description="where the Parquet files are kept")
-    split: str = Field(description="part of the files' names and of what is drawn from the seed")
-    utterances: int = Field(gt=0)
-    voices: Literal["training", "unseen"] = "training"
-    seed: int = 0
-    warp: float = Field(0.0, ge=0, lt=0.5, description="played faster or slower by up to this share: more throats")
+    folder: str = Field(description="where the Parquet files are written")
+    split: str = Field(description="name of the files; each split draws other utterances")
+    utterances: int = Field(gt=0, description="how many are made")
+    voices: Literal["training", "unseen"] = Field(
+        "training", description="unseen: voices that are in no training split"
+    )
+    seed: int = Field(0, description="of the utterances")
+    warp: float = Field(
+        0.0,
+        ge=0,
+        lt=0.5,
+        description="each clip is played faster or slower by up to this share, for more kinds of voice",
+    )
+
+    @property
+    def shards(self) -> str:
+        """A glob of the Parquet files, once they are made."""
+        return posixpath.join(self.folder, self.split, f"{self.split}-*.parquet")
 
 
 class SourceConfig(Section):
@@ -43,20 +56,22 @@ class SourceConfig(Section):
         None, description="Parquet, Arrow or JSONL files, here or at an address such as s3://...; globs are fine"
     )
     folder: str | None = Field(
-        None, description="recordings with metadata.jsonl or .csv (file_name, text), or a .txt beside each recording"
+        None, description="recordings with a metadata.jsonl or .csv (file_name, text), or with a .txt beside each"
     )
     digits: DigitSpeech | None = Field(None, description="synthetic speech, for trying things out without data")
     audio_root: str | None = Field(
-        None, description="the folder or address that audio paths are relative to and lie in; else the files' folder"
+        None, description="folder or address with the audio, which its paths are relative to; else that of the files"
     )
-    language: str | None = Field(None, description="ISO 639-1 code of this source's rows; overrides data.language")
+    language: str | None = Field(None, description="ISO 639-1 code of this source; goes before data.language")
     weight: float | None = Field(
-        None, gt=0, description="for the sources of a list in data.train: share of the utterances drawn, 1 if not given"
+        None, gt=0, description="in a list of sources: relative share of the utterances drawn; 1 if not given"
     )
-    columns: ColumnNames = ColumnNames()
-    keep: dict[str, tuple[str | bool | int, ...]] = Field({}, description="only rows whose column has one of these")
-    drop: dict[str, tuple[str | bool | int, ...]] = Field({}, description="no rows whose column has one of these")
-    max_utterances: int | None = Field(None, gt=0, description="stop after so many rows")
+    columns: ColumnNames = Field(ColumnNames(), description="names of the columns")
+    keep: dict[str, tuple[str | bool | int, ...]] = Field(
+        {}, description="only rows with one of these values: {speaker: [a, b]}"
+    )
+    drop: dict[str, tuple[str | bool | int, ...]] = Field({}, description="no rows with one of these values")
+    max_utterances: int | None = Field(None, gt=0, description="only the first so many rows")
 
     @model_validator(mode="after")
     def one_origin(self) -> "SourceConfig":

@@ -1,4 +1,4 @@
-"""Questions to the Hugging Face hub, asked again where it fails for the moment; its libraries ask for content again."""
+"""Requests to the Hugging Face hub, repeated where it fails for the moment; its libraries repeat downloads."""
 
 import os
 import time
@@ -9,7 +9,7 @@ from .. import storage
 from ..audio.decoding import one_line
 from ..errors import DataError
 
-LIBRARY_SECONDS = 10.0  # a question that fails after so long was asked again and again by the library itself
+LIBRARY_SECONDS = 10.0  # a request that fails after so long was repeated by the library itself
 
 Result = TypeVar("Result")
 
@@ -54,6 +54,7 @@ def may_pass(error: BaseException | None) -> bool:
 
 
 def reason(error: Exception) -> str:
+    """The error in one line."""
     from huggingface_hub.errors import RepositoryNotFoundError
 
     if isinstance(error, RepositoryNotFoundError):

@@ -1,4 +1,4 @@
-"""Rows of Parquet files: shared out once over lanes, read a row group at a time, gone on with from any row.
+"""Rows of Parquet files: shared out over lanes, read a row group at a time, and resumed at any row.
 
 Knows Parquet and addresses; it must not know of audio, batches or configs.
 """
@@ -22,6 +22,7 @@ WHOLE_GROUP_BYTES = 64 * 2**20  # uncompressed; larger row groups are read in pa
 PART_BYTES = 4 * 2**20  # turned into Python rows at a time; of larger row groups also what is read at a time
 FOOTER_THREADS = 16
 FOOTER_BYTES_KEPT = 32 * 2**20
+UNREADABLE = (ValueError, ArithmeticError, ImportError)  # what pyarrow raises for cells that Python cannot hold
 
 
 @dataclass(frozen=True)
@@ -102,6 +103,7 @@ class ParquetFiles:
         return found
 
     def read_footer(self, file: int) -> Footer:
+        """What is kept of a file's footer."""
         metadata, _ = self.read_metadata(file)
         columns = tuple(metadata.schema.to_arrow_schema().names)
         groups = (metadata.row_group(number) for number in range(metadata.num_row_groups))  # each dear in memory
@@ -110,6 +112,7 @@ class ParquetFiles:
 
     @property
     def row_count(self) -> int:
+        """Rows of all files."""
         return int(self.rows.sum())
 
     def check_columns(self, wanted: Iterable[tuple[str, str]]) -> None:
@@ -216,20 +219,21 @@ def group_range(group: pq.RowGroupMetaData, columns: Sequence[str] | None) -> tu
 
 
 def to_rows(part: pa.RecordBatch) -> list[dict[str, Any]]:
-    """Rows as dicts; a text that is not UTF-8 is left as bytes, since it is its row's fault alone."""
+    """Rows as dicts. A cell that Python cannot hold (:func:`readable`) is the fault of its row alone."""
     try:
         return part.to_pylist()
-    except UnicodeDecodeError:
+    except UNREADABLE:
         columns = zip(part.schema.names, part.columns, strict=True)
         values = {name: [readable(value) for value in column] for name, column in columns}
         return [dict(zip(values, row, strict=True)) for row in zip(*values.values(), strict=True)]
 
 
 def readable(value: pa.Scalar) -> Any:
+    """A cell's value; a text that is not UTF-8 as bytes, and as a list, which is no text, a time beyond Python's."""
     try:
         return value.as_py()
-    except UnicodeDecodeError:
-        return value.as_buffer().to_pybytes() if hasattr(value, "as_buffer") else None
+    except UNREADABLE:
+        return value.as_buffer().to_pybytes() if hasattr(value, "as_buffer") else [str(value.type)]
 
 
 class Pieces:

@@ -1,10 +1,10 @@
-"""A remote file as a reader of formats wants one, read by ranges and with patience."""
+"""A remote file that pyarrow can read: by ranges, each tried again where the network fails."""
 
 from .. import storage
 
 
 class RemoteBytes:
-    """A remote file as pyarrow wants one: each range read at once, tried again where a network fails.
+    """A remote file with the methods that pyarrow's readers call.
 
     Args:
         place: what messages call it.
@@ -20,6 +20,8 @@ class RemoteBytes:
         self.kept: memoryview | None = None
 
     def fetch(self, begin: int, end: int) -> bytes:
+        """These bytes of the file, read now."""
+
         def read() -> bytes:
             content = storage.file_system(self.address).cat_file(self.address, start=begin, end=end)
             if len(content) != end - begin:
@@ -43,15 +45,6 @@ class RemoteBytes:
 
     def tell(self) -> int:
         return self.position
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def writable(self) -> bool:
-        return False
 
     def close(self) -> None:
         self.closed, self.kept = True, None

@@ -3,10 +3,9 @@
 Parquet files are read by :mod:`data.sources.parquet_rows`; this is the one place that touches the `datasets` library.
 """
 
+import contextlib
 import copy
-import csv
 import itertools
-import json
 import os
 import threading
 from collections.abc import Iterator
@@ -20,11 +19,11 @@ from .. import storage
 from ..audio.decoding import one_line
 from ..errors import DataError, nearest
 from . import hub
-from .config import DigitSpeech, SourceConfig
+from .config import SourceConfig
+from .folder import read_folder
 from .parquet_rows import ParquetFiles, ParquetRows
 
 FILE_FORMATS = {".parquet": "parquet", ".arrow": "arrow", ".jsonl": "json", ".json": "json"}
-AUDIO_SUFFIXES = frozenset((".flac", ".wav", ".mp3", ".ogg", ".opus", ".aiff", ".aif", ".au", ".caf", ".w64"))
 
 
 class Source:
@@ -53,10 +52,9 @@ class Source:
 
     @cached_property
     def files(self) -> list[str]:
-        """The files behind the globs, sorted; synthetic speech is made first, by one process at a time."""
-        if self.config.digits:
-            return synthesize(self.config.digits)
-        patterns = (self.config.files,) if isinstance(self.config.files, str) else self.config.files or ()
+        """The files behind the globs, sorted; of synthetic speech those that :mod:`data.opening` has made."""
+        given = self.config.digits.shards if self.config.digits else self.config.files or ()
+        patterns = (given,) if isinstance(given, str) else given
         found: list[str] = []
         for pattern in patterns:
             try:
@@ -95,7 +93,18 @@ class Source:
 
     @cached_property
     def folder_rows(self) -> list[dict[str, Any]]:
+        """The rows of a folder of recordings."""
         return read_folder(Path(self.config.folder or ""), self.name, self.columns.audio, self.columns.text)
+
+    @contextlib.contextmanager
+    def failures_told(self, doing: str) -> Iterator[None]:
+        """Turn what the library raises, which is of many kinds, into a DataError that names the source."""
+        try:
+            yield
+        except DataError:
+            raise
+        except Exception as error:
+            raise DataError(f"{self.name}: cannot {doing} {self.config.described}: {one_line(error)}") from error
 
     @cached_property
     def stream(self) -> Any:
@@ -107,20 +116,16 @@ class Source:
         config = self.config
         if config.folder:
             rows = self.folder_rows
-            try:
+            with self.failures_told("read"):  # such as a column of numbers and text
                 table = datasets.Dataset.from_list(rows)
-            except Exception as error:  # a column of numbers and text
-                raise DataError(f"{self.name}: cannot read {config.described}: {one_line(error)}") from error
             stream = table.to_iterable_dataset(num_shards=min(64, len(table)))
         elif config.hub:
             wanted = {"name": config.name, "split": config.split, "revision": config.revision}
             stream = hub.open_stream(config.hub, wanted, self.name)
         else:
             kind = FILE_FORMATS[Path(self.files[0]).suffix]
-            try:
+            with self.failures_told("open"):
                 stream = datasets.load_dataset(kind, data_files={"train": self.files}, split="train", streaming=True)
-            except Exception as error:  # the library raises many kinds; the reason is in the message
-                raise DataError(f"{self.name}: cannot open {config.described}: {one_line(error)}") from error
         for column, feature in (stream.features or {}).items():
             if isinstance(feature, datasets.Audio):
                 stream = stream.cast_column(column, datasets.Audio(decode=False))
@@ -141,10 +146,8 @@ class Source:
             DataError: where there is none.
         """
         stream = self.stream
-        try:
+        with self.failures_told("read"):
             first = next(iter(stream), None)
-        except Exception as error:
-            raise DataError(f"{self.name}: cannot read {self.config.described}: {one_line(error)}") from error
         if first is None:
             raise DataError(f"{self.name}: {self.config.described} has no rows")
         return first
@@ -215,85 +218,10 @@ class Source:
         Raises:
             DataError: where the stream cannot be read on; not every file is looked at before.
         """
-        try:
+        with self.failures_told("read"):
             yield from filter(self.is_kept, stream)
-        except DataError:
-            raise
-        except Exception as error:  # the library raises many kinds; the reason is in the message
-            raise DataError(f"{self.name}: cannot read {self.config.described}: {one_line(error)}") from error
 
     def rows(self) -> Iterator[dict[str, Any]]:
         """All rows in order, filtered and limited: for evaluation."""
         stream = self.dataset if self.parquet is None else ParquetRows(self.parquet, self.parquet.pieces())
         return itertools.islice(self.read(stream), self.config.max_utterances)
-
-
-def synthesize(config: DigitSpeech) -> list[str]:
-    """The Parquet files of synthetic speech, spoken and then prepared as any corpus is, if they are not there yet."""
-    from filelock import FileLock
-
-    from ..digit_speech import TRAINING_VOICES, UNSEEN_VOICES, synthesize_digit_corpus
-    from ..preparation.prepare import prepare
-    from ..preparation.settings import CorpusSettings, PrepareSettings
-
-    folder = Path(config.folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    voices = TRAINING_VOICES if config.voices == "training" else UNSEEN_VOICES
-    output = folder / config.split
-    with FileLock(folder / ".lock"):
-        spoken = synthesize_digit_corpus(
-            folder / "spoken",
-            utterances=config.utterances,
-            voices=voices,
-            seed=config.seed,
-            shards=min(4, config.utterances),
-            split=config.split,
-            warp=config.warp,
-        )
-        manifest = output / "manifest.json"
-        if not manifest.exists() or manifest.stat().st_mtime < max(path.stat().st_mtime for path in spoken):
-            corpus = CorpusSettings(input=str(folder / "spoken" / f"{config.split}-*.parquet"))
-            prepare(PrepareSettings(corpus=corpus, output=str(output), shares={config.split: 1.0}), overwrite=True)
-    return storage.matching(str(output / f"{config.split}-*.parquet"))
-
-
-def read_folder(folder: Path, name: str, audio_column: str, text_column: str) -> list[dict[str, Any]]:
-    """Rows of a folder of recordings: metadata.jsonl or .csv with file_name, or a .txt beside each recording."""
-    if not folder.is_dir():
-        raise DataError(f"{name}.folder: {folder} is not a folder")
-    rows: list[dict[str, Any]] = []
-    for metadata in (folder / "metadata.jsonl", folder / "metadata.csv"):
-        if not metadata.exists():
-            continue
-        try:
-            with metadata.open(encoding="utf-8-sig", newline="") as file:  # spreadsheets begin with a byte-order mark
-                is_csv = metadata.suffix == ".csv"
-                records = csv.DictReader(file) if is_csv else map(json.loads, filter(str.strip, file))
-                for number, record in enumerate(records, start=1):
-                    rows.append(folder_row(record, f"{metadata}: row {number}", audio_column))
-        except (csv.Error, json.JSONDecodeError, UnicodeDecodeError) as error:
-            raise DataError(f"{metadata}: after row {len(rows)}: {one_line(error)}") from None
-        return rows
-    for path in sorted(folder.rglob("*")):
-        transcript = path.with_suffix(".txt")
-        if path.suffix.lower() in AUDIO_SUFFIXES and transcript.exists():
-            relative = path.relative_to(folder)
-            try:
-                text = transcript.read_text(encoding="utf-8-sig").strip()
-            except UnicodeDecodeError as error:
-                raise DataError(f"{transcript}: {one_line(error)}") from None
-            rows.append({audio_column: str(relative), text_column: text, "id": relative.with_suffix("").as_posix()})
-    if not rows:
-        raise DataError(f"{name}.folder: {folder} has no metadata.jsonl, no metadata.csv and no recording with a .txt")
-    return rows
-
-
-def folder_row(record: Any, place: str, audio_column: str) -> dict[str, Any]:
-    """A row from a line of metadata, its ``file_name`` as audio and, without suffix, as id."""
-    if not isinstance(record, dict) or not isinstance(record.get("file_name"), str):
-        found = ", ".join(map(str, record)) if isinstance(record, dict) else repr(record)
-        raise DataError(f"{place} has no file_name; it has {found}")
-    if None in record:
-        raise DataError(f"{place} has more fields than the header; a text with a comma wants quotes")
-    path = record.pop("file_name")
-    return {audio_column: path, "id": Path(path).with_suffix("").as_posix()} | record

@@ -65,8 +65,8 @@ def start(command: list[str]) -> subprocess.Popen:
 @pytest.mark.alone
 def test_from_command_to_first_step(tmp_path: Path) -> None:
     """The demo's model, batch and data, made before the clock starts."""
+    from data.opening import synthesize
     from data.sources.config import DigitSpeech
-    from data.sources.source import synthesize
 
     speech = tmp_path / "speech"
     for split, count in (("train", 640), ("validation", 8)):

@@ -150,7 +150,7 @@ def json_cases() -> Iterator[FileCase]:
         "no text.jsonl": ('{"audio": "clip0.wav"}\n', "no column for text"),
         "no audio.jsonl": ('{"text": "bir"}\n', "no column for audio"),
         "other names.jsonl": ('{"a": "clip0.wav", "b": "bir"}\n', "no column for audio"),
-        "empty list.json": ("[]", "empty list"), "list of numbers.json": ("[1, 2]", "without objects"),
+        "empty list.json": ("[]", "empty list"), "list of numbers.json": ("[1, 2]", "int, not an object"),
         "list cut.json": (listed[:-20], "after item 3"),
         "list without comma.json": (listed.replace("}, {", "} {", 1), "after item"),
         "list never ends.json": (listed[:-1] + ",", "after item 4"),
@@ -255,14 +255,14 @@ def parquet_cases() -> Iterator[FileCase]:
         ("days", pa.array([5] * 4, pa.date32()), "text is date"),
         ("times", pa.array([2**62] * 4, pa.timestamp("us")), "text is"), ("nothing", pa.nulls(4), "text is null"),
         ("decimals", pa.array([1] * 4, pa.decimal128(5, 2)), "text is Decimal"),
-        ("texts that are not UTF-8", pa.array([b"d\xf6rd"] * 4).view(pa.string()), "text is list"),
+        ("texts that are not UTF-8", pa.array([b"d\xf6rd"] * 4).view(pa.string()), "text is bytes"),
         ("nanoseconds", pa.array([2**62 + 1] * 4, pa.timestamp("ns")), "text is"),
     ):  # fmt: skip
         table = audio_table(column, id=list("efgh"))
         yield FileCase(f"parquet: {name} for text", several_parquet(good, table), texts=four, reasons=(reason,) * 4)
     part = audio_table(pa.array([b"bir", b"iki", "üç".encode(), b"d\xf6rd"]).view(pa.string()))
     yield FileCase(
-        "parquet: one text not UTF-8", one_parquet(parquet_bytes(part)), texts=four[:3], reasons=("text is list",)
+        "parquet: one text not UTF-8", one_parquet(parquet_bytes(part)), texts=four[:3], reasons=("text is bytes",)
     )
     for name, value, reason in (("null", None, "no audio"), ("of nulls", {"bytes": None, "path": None}, "no audio"),
                                 ("empty", {"bytes": b"", "path": None}, "no audio"),
@@ -394,12 +394,12 @@ def replaced(path: Path, make: Callable[[Path], object]) -> None:
 def folder_cases() -> Iterator[FileCase]:
     three = tuple(WORDS[:3])
     for name, change, reason in (
-        ("Latin-1 text", lambda folder: (folder / "clip3.txt").write_bytes(b"d\xf6rd"), "text is list"),
+        ("Latin-1 text", lambda folder: (folder / "clip3.txt").write_bytes(b"d\xf6rd"), "text is bytes"),
         ("UTF-16 text", lambda folder: (folder / "clip3.txt").write_bytes("dörd".encode("utf-16")),
-            "text is list|holds"),
+            "text is bytes|holds"),
         ("empty text", lambda folder: (folder / "clip3.txt").write_text(""), "text is empty"),
         ("NULs for text", lambda folder: (folder / "clip3.txt").write_bytes(bytes(9)), r"holds U\+0000"),
-        ("a recording for text", lambda folder: (folder / "clip3.txt").write_bytes(whole("flac")), "text is list"),
+        ("a recording for text", lambda folder: (folder / "clip3.txt").write_bytes(whole("flac")), "text is bytes"),
         ("a link to nothing", lambda folder: replaced(folder / "clip3.wav", lambda path: path.symlink_to("nowhere")),
             "cannot open"),
         ("a pipe", lambda folder: replaced(folder / "clip3.wav", os.mkfifo), "not a plain file"),

@@ -9,7 +9,7 @@ from accelerate import Accelerator
 from accelerate.utils import InitProcessGroupKwargs
 
 from data.batches.labels import LabelEncoder
-from data.batches.lanes import collate
+from data.batches.reading import collate
 from data.utterance import Utterance
 from modeling.checkpoint_files import Checkpoint
 from modeling.checkpoints import open_model

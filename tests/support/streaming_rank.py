@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from data.batches.labels import LabelEncoder
+from data.batches.lanes import Batching
 from data.batches.loader import TrainingBatches, join_states
 from data.config import DataConfig
 from data.sources.source import Source
@@ -47,9 +48,8 @@ def stream(files: str, folder: Path, rank: int, ranks: int, window: int, save_ev
     config = DataConfig(train={"files": files, "columns": {"id": "id"}}, shuffle_window=window, workers=2)
     labels = LabelEncoder(build_byte_processor(["az"]).tokenizer, True, "az")
     number, state = saved_states(folder, ranks)
-    batches = TrainingBatches(
-        [Source(config.training_sources[0], "data.train")], config, labels, 3, 0, rank, ranks, state
-    )
+    sources = [Source(config.training_sources[0], "data.train")]
+    batches = TrainingBatches(Batching(sources, config, labels, 3), rank, ranks, state)
     with (folder / f"ids{rank}.jsonl").open("a") as file:
         while True:
             keep_step(folder, rank, ranks, number)

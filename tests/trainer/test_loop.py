@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 
+from data.batches.lanes import Batching
 from data.batches.loader import TrainingBatches
 from data.sources.source import Source
 from trainer.config.reading import load_config
@@ -29,7 +30,7 @@ def test_the_loss_is_the_mean_over_all_tokens_of_all_microbatches(tiny_config: P
     model, processor = build_model(config)
     source = Source(config.data.training_sources[0], "data.train")
     labels = label_encoder(config, model, processor)
-    group = TrainingBatches([source], config.data, labels, 3, config.training.seed, 0, 1).next_group(2)
+    group = TrainingBatches(Batching([source], config.data, labels, 3, config.training.seed)).next_group(2)
     from data.batches.features import LogMel
     from trainer.step.batch import to_batch
 

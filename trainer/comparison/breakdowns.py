@@ -1,4 +1,4 @@
-"""Error rates in parts of the data: by length of the clip and by each column that came with the predictions."""
+"""Error rates in parts of the data: by clip length and by each column of the predictions."""
 
 import itertools
 import math
@@ -17,7 +17,7 @@ GROUP_RESAMPLES = 1000
 
 @dataclass(frozen=True)
 class Group:
-    """Utterances that share a column's value, or a length: each arm's word error rate and interval."""
+    """Utterances with the same column value or length bin, with each arm's word error rate and interval."""
 
     value: str
     utterances: int
@@ -28,7 +28,7 @@ class Group:
 
 @dataclass(frozen=True)
 class Breakdown:
-    """A column's groups; ``left_out`` more values have fewer words."""
+    """A column's largest groups; ``left_out`` counts the smaller ones that are not shown."""
 
     title: str
     groups: tuple[Group, ...]
@@ -38,7 +38,7 @@ class Breakdown:
 def breakdowns(
     columns: list[dict[str, str]], predictions: Sequence[Prediction], errors: Counts, words: Counts
 ) -> list[Breakdown]:
-    """By length, then by each column that parts the utterances."""
+    """A breakdown by length, then one for each column with at least two values."""
     found = [by_length([prediction.seconds for prediction in predictions], errors, words)]
     for key in sorted({key for row in columns for key in row}):
         members: dict[str, list[int]] = {}
@@ -53,7 +53,7 @@ def breakdowns(
 
 
 def by_length(seconds: Sequence[float], errors: Counts, words: Counts) -> Breakdown:
-    """The bins of evaluation.json, those that are empty left out."""
+    """Groups by clip length, in the bins of evaluation.json; empty bins are left out."""
     bins = [
         (low, high, [index for index, value in enumerate(seconds) if low <= value < high])
         for low, high in itertools.pairwise(LENGTHS)

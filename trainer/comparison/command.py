@@ -1,4 +1,4 @@
-"""What launch/compare.py does with its arguments: read, compute, write the page and the Markdown beside it."""
+"""What launch/compare.py does with its arguments: read, compute, write the page and the Markdown."""
 
 import datetime
 import shlex
@@ -12,7 +12,7 @@ from .markdown import comparison_markdown
 from .page import comparison_page
 from .planning import Plan, check_plan, common_rate
 from .reading import read_arms
-from .running import Stopped, run_plan
+from .running import SplitEvaluation, Stopped, launcher_words, run_arms
 from .tables import against_baseline, verdict
 
 
@@ -20,6 +20,7 @@ def write_comparison(
     folders: Sequence[Path],
     output: Path,
     arguments: Sequence[str],
+    *,
     split: str | None = None,
     cluster: str | None = None,
     price_per_hour: float | None = None,
@@ -29,6 +30,10 @@ def write_comparison(
 
     Args:
         arguments: of the command line, which the files repeat.
+        split: whose evaluations are compared; test, else validation, if None.
+        cluster: a column whose values are resampled instead of utterances.
+        price_per_hour: dollars for all machines of a run.
+        missing: arms of a plan that have no result, and why.
 
     Raises:
         ConfigError: for folders that cannot be compared, before anything is written.
@@ -48,6 +53,11 @@ def write_comparison(
 
 
 def check_output(output: Path) -> None:
+    """That the folder can be made.
+
+    Raises:
+        ConfigError: if a file is in its way.
+    """
     if any(path.is_file() for path in (output, *output.parents)):
         raise ConfigError(f"--output is {str(output)!r}, which is a file or lies in one: name a folder")
 
@@ -64,6 +74,7 @@ def run_and_write(
     plan: Plan,
     output: Path,
     arguments: Sequence[str],
+    *,
     overrides: Sequence[str] = (),
     launcher: str | None = None,
     price_per_hour: float | None = None,
@@ -79,12 +90,21 @@ def run_and_write(
     if remark is not None:
         print(f"note: {remark}", file=sys.stderr)
     try:
-        missing = run_plan(arms, output, launcher)
+        start = [sys.executable] if launcher is None else launcher_words(launcher)
+        missing = run_arms(arms, output, SplitEvaluation(), start=start)
     except Stopped:
         print("stopped; the same command goes on where it stood", file=sys.stderr)
         return 130
     folders = [arm.folder for arm in arms if arm.name not in missing]
     if folders:
-        comparison = write_comparison(folders, output, arguments, arms[0].split, plan.cluster, price_per_hour, missing)
+        comparison = write_comparison(
+            folders,
+            output,
+            arguments,
+            split=arms[0].split,
+            cluster=plan.cluster,
+            price_per_hour=price_per_hour,
+            missing=missing,
+        )
         print_comparison(comparison, output)
     return 1 if missing else 0

@@ -1,4 +1,4 @@
-"""The figures of a comparison, computed once from the arms' predictions; how they look is not known here."""
+"""Computes the figures of a comparison from the arms' predictions. Knows nothing of their presentation."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,10 +7,7 @@ import numpy as np
 
 from ..config.reading import ConfigError
 from ..evaluation.intervals import Counts, Interval, percentiles, rates, resampled_sums
-from .breakdowns import Breakdown, breakdowns
-from .differences import Difference, config_differences
-from .reading import Arm
-from .significance import (
+from ..evaluation.significance import (
     LEVEL,
     MOST_ENUMERATED,
     bootstrap_p,
@@ -23,6 +20,9 @@ from .significance import (
     randomisation_p,
     sums_by_unit,
 )
+from .breakdowns import Breakdown, breakdowns
+from .differences import Difference, config_differences
+from .reading import Arm
 
 UTTERANCES = "utterances"
 FEW_UNITS = 20  # below it percentile intervals are too narrow
@@ -30,7 +30,7 @@ FEW_UNITS = 20  # below it percentile intervals are too narrow
 
 @dataclass(frozen=True)
 class Result:
-    """An arm's figures; rates are fractions, shares those of the words spoken.
+    """An arm's figures. Rates are fractions; kinds of errors are fractions of the words spoken.
 
     Attributes:
         saved: word error rate (as a fraction) below the baseline's; None for the baseline itself.
@@ -52,7 +52,7 @@ class Result:
 
 @dataclass(frozen=True)
 class Pair:
-    """Two arms by their index; the difference is first minus second, so below 0 the first is better.
+    """Two arms by index. The difference is first minus second: below 0, the first is better.
 
     Attributes:
         interval: the differences that the randomisation test does not reject, at its level after Holm's correction: 0
@@ -74,11 +74,12 @@ class Pair:
 
     @property
     def can_differ(self) -> bool:
-        """Whether there are units enough to find any difference."""
+        """Whether there are enough units to find any difference."""
         return self.least_p < LEVEL
 
     @property
     def differs(self) -> bool:
+        """Whether the test that decides tells the two apart."""
         return self.p_adjusted < LEVEL
 
 
@@ -109,9 +110,11 @@ class Comparison:
 
     @property
     def best(self) -> int:
+        """Index of the arm with the lowest word error rate."""
         return min(range(len(self.results)), key=lambda index: self.results[index].word_error_rate)
 
     def pair(self, first: int, second: int) -> Pair:
+        """The test of two arms, in either order."""
         return next(pair for pair in self.pairs if {pair.first, pair.second} == {first, second})
 
 
@@ -145,10 +148,11 @@ def compare(arms: Sequence[Arm], cluster: str | None = None) -> Comparison:
         result_of(
             arm,
             float(whole[index]),
-            percentiles(word_samples[:, index]) if has_interval else None,
-            percentiles(character_samples[:, index]) if has_interval else None,
             None if index == baseline else float(whole[baseline] - whole[index]),
-            any(pair.differs for pair in pairs if {pair.first, pair.second} == {index, baseline}),
+            intervals=(percentiles(word_samples[:, index]), percentiles(character_samples[:, index]))
+            if has_interval
+            else None,
+            is_sure=any(pair.differs for pair in pairs if {pair.first, pair.second} == {index, baseline}),
         )
         for index, arm in enumerate(arms)
     ]
@@ -170,7 +174,7 @@ def compare(arms: Sequence[Arm], cluster: str | None = None) -> Comparison:
 def paired_tests(
     unit_errors: Counts, unit_words: Counts, errors: Counts, samples: np.ndarray, whole: np.ndarray
 ) -> list[Pair]:
-    """Every pair of arms tested on the same units, the same exchanges and the same resamples."""
+    """Tests of every pair of arms, all with the same units, exchanges and resamples."""
     places = [(a, b) for a in range(len(whole)) for b in range(a + 1, len(whole))]
     if not places:
         return []
@@ -187,63 +191,68 @@ def paired_tests(
         differences = samples[:, a] - samples[:, b]
         pairs.append(
             Pair(
-                a,
-                b,
-                float(whole[a] - whole[b]),
-                randomisation_interval(float(totals[number]), words, exchanged[:, number], exchanged[:, -1], divisor),
-                bootstrap_p(differences) if len(unit_errors) > 1 else 1.0,
-                matched_pairs_p(errors[:, a] - errors[:, b]),
-                p,
-                p_adjusted,
-                min(1.0, divisor * least),
+                first=a,
+                second=b,
+                difference=float(whole[a] - whole[b]),
+                interval=randomisation_interval(
+                    float(totals[number]), words, exchanged[:, number], exchanged[:, -1], divisor
+                ),
+                p_bootstrap=bootstrap_p(differences) if len(unit_errors) > 1 else 1.0,
+                p_matched_pairs=matched_pairs_p(errors[:, a] - errors[:, b]),
+                p_randomisation=p,
+                p_adjusted=p_adjusted,
+                least_p=min(1.0, divisor * least),
             )
         )
     return pairs
 
 
 def result_of(
-    arm: Arm,
-    rate: float,
-    interval: Interval | None,
-    character_interval: Interval | None,
-    saved: float | None,
-    is_sure: bool,
+    arm: Arm, rate: float, saved: float | None, *, intervals: tuple[Interval, Interval] | None, is_sure: bool
 ) -> Result:
+    """An arm's figures.
+
+    Args:
+        saved: word error rate below the baseline's; None for the baseline.
+        intervals: of the word and of the character error rate; None with a single unit.
+        is_sure: the saving can be told from none.
+    """
     words = max(sum(p.words for p in arm.predictions), 1)
     characters = max(sum(p.characters for p in arm.predictions), 1)
     spent = arm.summary.seconds if arm.summary else None
     return Result(
-        arm,
-        rate,
-        interval,
-        sum(p.character_errors for p in arm.predictions) / characters,
-        character_interval,
-        sum(p.substitutions for p in arm.predictions) / words,
-        sum(p.deletions for p in arm.predictions) / words,
-        sum(p.insertions for p in arm.predictions) / words,
-        saved,
-        spent / (100 * saved) if is_sure and spent is not None and saved is not None and saved > 0 else None,
+        arm=arm,
+        word_error_rate=rate,
+        interval=intervals[0] if intervals else None,
+        character_error_rate=sum(p.character_errors for p in arm.predictions) / characters,
+        character_interval=intervals[1] if intervals else None,
+        substitutions=sum(p.substitutions for p in arm.predictions) / words,
+        deletions=sum(p.deletions for p in arm.predictions) / words,
+        insertions=sum(p.insertions for p in arm.predictions) / words,
+        saved=saved,
+        seconds_per_point=spent / (100 * saved) if is_sure and spent is not None and saved and saved > 0 else None,
     )
 
 
 def columns_of(arms: Sequence[Arm]) -> list[dict[str, str]]:
-    """What is known of each utterance, in order, from whichever arm was evaluated with the column."""
+    """The columns of each utterance, in order, merged over the arms that have them."""
     merged: list[dict[str, str]] = [{} for _ in arms[0].predictions]
     for arm in arms:
         for known, prediction in zip(merged, arm.predictions, strict=True):
             for key, value in prediction.columns.items():
-                if value:  # a missing value is written as no text
+                if value:  # a missing value is stored as an empty string
                     known.setdefault(key, value)
     return merged
 
 
 def agreed_units(arms: Sequence[Arm]) -> str:
+    """What the evaluations resampled, if that is the same in all; else utterances."""
     named = {arm.evaluation.interval_units for arm in arms}
     return named.pop() if len(named) == 1 else UTTERANCES
 
 
 def unit_indices(arms: Sequence[Arm], columns: list[dict[str, str]], name: str, is_asked: bool) -> np.ndarray:
-    """The unit of each utterance; where its column is empty, one of its own."""
+    """The index of each utterance's unit; an utterance without a value in the column is a unit of its own."""
     if name == UTTERANCES:
         return np.arange(len(columns))
     known = sorted({key for arm in arms for prediction in arm.predictions for key in prediction.columns})

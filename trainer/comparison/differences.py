@@ -1,4 +1,4 @@
-"""What differs between the configs of runs, without what only says where and how often something is written."""
+"""Differences between the configs of runs, leaving out keys for output folders and logging."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -30,14 +30,14 @@ def config_differences(arms: Sequence[Arm]) -> list[Difference]:
 
 
 def told(arm: Arm, key: str) -> str:
-    """An arm's value of a key, with those that it had before it was resumed with another."""
+    """An arm's value of a key, followed by earlier values if the run was resumed with a new one."""
     now = shown((arm.config or {}).get(key))
     earlier = [f"{shown(change.old)} until step {change.step}" for change in arm.changes if change.key == key]
     return f"{now} ({', '.join(earlier)})" if earlier else now
 
 
 def shown(value: Any) -> str:
-    """A config's value as YAML writes it in a line; nothing and null are the same, as a missing section is."""
+    """A config value as one line of YAML. An empty or missing section is shown like null."""
     if value is None or value == {}:
         return ABSENT
     if isinstance(value, float):

@@ -1,29 +1,24 @@
-"""Utterances where arms differ most, word by word; every text is escaped here."""
+"""Utterances where arms differ most."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from data.preparation.inspection_page import escaped
-
-from .charts import by_rate, run_name
 from .comparison import Comparison
-from .reading import Prediction
 
 MOST_EXAMPLES = 10
 MOST_SETBACKS = 4
-MOST_WORDS = 60  # of an alignment; more are counted
 
 
 @dataclass(frozen=True)
 class Example:
-    """An utterance by its place, and how far apart the arms are on it, in errors."""
+    """An utterance by its index, and by how many errors the arms differ on it."""
 
     place: int
     spread: int
 
 
 def widest(comparison: Comparison) -> list[Example]:
-    """Where the arms are furthest apart, counting no utterance for more errors than it has words."""
+    """Utterances where the arms differ most; errors beyond an utterance's number of words do not count."""
     predictions = [arm.predictions for arm in comparison.arms]
     found = []
     for place, row in enumerate(zip(*predictions, strict=True)):
@@ -34,7 +29,7 @@ def widest(comparison: Comparison) -> list[Example]:
 
 
 def setbacks(comparison: Comparison, already: Sequence[Example]) -> list[Example]:
-    """Where the arm with the lowest word error rate does worst against the baseline."""
+    """Utterances where the arm with the lowest word error rate has most more errors than the baseline."""
     if comparison.best == comparison.baseline:
         return []
     best, baseline = (comparison.arms[index].predictions for index in (comparison.best, comparison.baseline))
@@ -45,51 +40,3 @@ def setbacks(comparison: Comparison, already: Sequence[Example]) -> list[Example
         if ours.errors > theirs.errors and place not in seen
     ]
     return sorted(found, key=lambda example: (-example.spread, example.place))[:MOST_SETBACKS]
-
-
-def example_cards(comparison: Comparison, examples: Sequence[Example]) -> str:
-    return "".join(card(comparison, example.place) for example in examples)
-
-
-def card(comparison: Comparison, place: int) -> str:
-    """What was said, and what each arm heard."""
-    first = comparison.arms[0].predictions[place]
-    known: dict[str, str | None] = {}
-    for arm in comparison.arms:
-        known |= arm.predictions[place].columns
-    facts = "".join(f"<span>{escaped(key)} {escaped(value)}</span>" for key, value in known.items() if value)
-    rows = "".join(
-        f'<dt>{run_name(comparison, index)}</dt><dd dir="auto"><span class="count-of">{errors_of(prediction)}</span>'
-        f"{marked(prediction)}</dd>"
-        for index in by_rate(comparison)
-        for prediction in (comparison.arms[index].predictions[place],)
-    )
-    return (
-        f'<article class="example"><p class="facts"><code dir="auto">{escaped(first.id)}</code>'
-        f"<span>{first.seconds:.1f} s</span>{facts}</p>"
-        f'<p class="said" dir="auto">{escaped(first.reference, 400)}</p><dl>{rows}</dl></article>'
-    )
-
-
-def errors_of(prediction: Prediction) -> str:
-    return f"{prediction.errors} of {prediction.words}"
-
-
-def marked(prediction: Prediction) -> str:
-    """The words heard; wrong ones bold and underlined, missed ones struck through."""
-    if not prediction.errors:
-        return '<span class="right">as spoken</span>'
-    if not prediction.alignment:
-        return escaped(prediction.normalized_hypothesis, 400)
-    words = []
-    for kind, said, heard in prediction.alignment[:MOST_WORDS]:
-        if kind == "equal":
-            words.append(escaped(heard))
-            continue
-        missed = f"<del>{escaped(said)}</del>" if said else ""
-        wrong = f"<ins>{escaped(heard)}</ins>" if heard else ""
-        words.append(missed + wrong)
-    more = len(prediction.alignment) - MOST_WORDS
-    if more > 0:
-        words.append(f'<span class="right">… {more:,} more words</span>')
-    return " ".join(words)

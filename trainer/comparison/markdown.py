@@ -1,11 +1,11 @@
-"""A comparison as Markdown tables, to be pasted where a page cannot go."""
+"""A comparison as Markdown, for places where a page cannot be shown."""
 
 import datetime
 from collections.abc import Mapping
 
 from data.inspection.characters import visible
-from data.preparation.inspection_table import FigureTable
 
+from ..pages.tables import plain, table_lines
 from .comparison import Comparison
 from .tables import (
     cost_table,
@@ -18,8 +18,6 @@ from .tables import (
     verdict,
 )
 
-SPECIAL = str.maketrans({character: f"\\{character}" for character in "\\`*_[]<>|#~"})
-
 
 def comparison_markdown(
     comparison: Comparison,
@@ -28,7 +26,7 @@ def comparison_markdown(
     price_per_hour: float | None = None,
     missing: Mapping[str, str] | None = None,
 ) -> str:
-    """The same figures as the page's, without pictures and examples."""
+    """The page's figures without charts and examples."""
     tables = [error_table(comparison)]
     if comparison.pairs:
         tables.append(pair_table(comparison))
@@ -48,16 +46,3 @@ def comparison_markdown(
     fence = "`" * (3 if "```" not in command else 8)
     lines += ["", f"Made on {date.isoformat()} by:", "", f"{fence}sh", visible(command, 4000), fence]
     return "\n".join(lines) + "\n"
-
-
-def table_lines(table: FigureTable) -> list[str]:
-    """A pipe table, numbers to the right."""
-    rule = ("---:" if column in table.numbers else "---" for column in range(len(table.columns)))
-    rows = [table.columns, *table.rows]
-    written = [f"| {' | '.join(plain(cell) for cell in row)} |" for row in rows]
-    return [written[0], f"|{'|'.join(rule)}|", *written[1:]]
-
-
-def plain(text: str) -> str:
-    """Text that Markdown takes as it is."""
-    return visible(text, 800).translate(SPECIAL)

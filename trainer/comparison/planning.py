@@ -7,38 +7,52 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, Self, TypeVar
 
 import yaml
+from pydantic import Field, field_validator
 
+from data.config import Section
 from data.errors import DataError
 
-from ..config.reading import ConfigError, apply_overrides, dump_config, flatten, load_config, read_yaml
+from ..config.reading import ConfigError, apply_overrides, dump_config, flatten, load_config, read_yaml, validated
 from ..config.run import RunConfig
 from ..config.strategies import STRATEGIES
 from ..evaluation.checkpoint import open_split
 from .differences import NOT_SHOWN
 from .reading import SPLITS
 
+Split = Literal["test", "validation"]
 UNTRAINED = "plain"  # the unmodified checkpoint
 ATTENTION = {"dual": True, "plain": False}  # prefixes of a strategy
-PLAN_KEYS = ("config", "split", "cluster", "arms")
 ARM_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]*")
 
 
-@dataclass(frozen=True)
-class Plan:
-    """What is compared.
+class Plan(Section):
+    """What is compared: a plan file's keys.
 
     Attributes:
-        config: the file that all arms begin from.
-        arms: by name the keys an arm sets, flattened; None for the unmodified checkpoint, which is only evaluated.
+        arms: by name the keys that an arm sets, flattened; None for the unmodified checkpoint, which is only evaluated.
     """
 
-    config: Path
-    arms: Mapping[str, Mapping[str, Any] | None]
-    split: str | None = None
-    cluster: str | None = None
+    config: Path = Field(description="the file that all arms begin from, relative to the plan's own")
+    arms: dict[str, dict[str, Any] | None] = Field(
+        min_length=1,
+        description="by name a strategy, as on the command line, or the keys that an arm sets; `plain`: as it is",
+    )
+    split: Split | None = Field(None, description="evaluated; else test, then validation")
+    cluster: str | None = Field(None, description="the column, such as speaker, that intervals are drawn by")
+
+    @field_validator("arms", mode="before")
+    @classmethod
+    def arms_set_keys(cls, arms: Any) -> Any:
+        if not isinstance(arms, dict):
+            return arms
+        return {str(name): arm_of_plan(str(name), own) for name, own in arms.items()}
+
+    def beside(self, folder: Path) -> Self:
+        """The plan with its files' paths made from its own folder."""
+        return self.model_copy(update={"config": folder / self.config})
 
 
 @dataclass(frozen=True)
@@ -55,7 +69,7 @@ class PlannedArm:
         return Path(self.config.output_dir)
 
 
-def plan_of_strategies(config: Path, strategies: Sequence[str], split: str | None, cluster: str | None) -> Plan:
+def plan_of_strategies(config: Path, strategies: Sequence[str], split: Split | None, cluster: str | None) -> Plan:
     """An arm for each strategy as written on the command line; ``dual:lora`` runs in the folder ``dual_lora``.
 
     Raises:
@@ -66,7 +80,7 @@ def plan_of_strategies(config: Path, strategies: Sequence[str], split: str | Non
     if twice:
         raise ConfigError(f"--strategies has {twice[0]!r} twice")
     arms = {name: overrides_of(strategy, "--strategies") for name, strategy in zip(names, strategies, strict=True)}
-    return Plan(config, arms, split, cluster)
+    return Plan.model_construct(config=config, arms=arms, split=split, cluster=cluster)
 
 
 def overrides_of(strategy: str, where: str) -> dict[str, Any] | None:
@@ -85,39 +99,26 @@ def overrides_of(strategy: str, where: str) -> dict[str, Any] | None:
     return overrides
 
 
-def read_plan(path: Path) -> Plan:
-    """A plan file: config (relative to the file), split, cluster, and arms by name.
+AnyPlan = TypeVar("AnyPlan", bound=Plan)
+
+
+def read_plan(path: Path, kind: type[AnyPlan]) -> AnyPlan:
+    """A plan file.
 
     Raises:
         ConfigError: naming the key at fault.
     """
-    values = read_yaml(path)
-    for key in values:
-        if key not in PLAN_KEYS:
-            near = difflib.get_close_matches(str(key), PLAN_KEYS, n=1, cutoff=0.5)
-            right = f"did you mean {near[0]!r}?" if near else f"known here: {', '.join(PLAN_KEYS)}"
-            raise ConfigError(f"{path}: unknown key {key}; {right}")
-    config, arms = values.get("config"), values.get("arms")
-    if not isinstance(config, str):
-        raise ConfigError(f"{path}: config must name the file that all arms begin from; it is {config!r}")
-    if not isinstance(arms, dict) or not arms:
-        raise ConfigError(f"{path}: arms must hold names and what each sets, such as lora: {{model.strategy: lora}}")
-    if not isinstance(values.get("cluster"), str | None):
-        raise ConfigError(f"{path}: cluster is {values['cluster']!r}; it must name a column, such as speaker")
-    if values.get("split") not in (None, *SPLITS):
-        raise ConfigError(f"{path}: split is {values['split']!r}; it must be one of {', '.join(SPLITS)}")
-    read = {str(name): arm_of_plan(path, str(name), value) for name, value in arms.items()}
-    return Plan(path.parent / config, read, values.get("split"), values.get("cluster"))
+    return validated(kind, read_yaml(path), str(path)).beside(path.parent)
 
 
-def arm_of_plan(path: Path, name: str, value: Any) -> dict[str, Any] | None:
+def arm_of_plan(name: str, value: Any) -> dict[str, Any] | None:
     """An arm's keys: nothing, a strategy as on the command line, or keys and values."""
     if not ARM_NAME.fullmatch(name):
-        raise ConfigError(f"{path}: arms.{name}: a name is made of letters, digits, and _ . + -; it names a folder")
+        raise ConfigError(f"{name}: a name is made of letters, digits, and _ . + -; it names a folder")
     if isinstance(value, str):
-        return overrides_of(value, f"{path}: arms.{name}")
+        return overrides_of(value, name)
     if value is not None and not isinstance(value, dict):
-        raise ConfigError(f"{path}: arms.{name} is {value!r}; it must be a strategy, or keys and values")
+        raise ConfigError(f"{name} is {value!r}; it must be a strategy, or keys and values")
     return flatten(value or {})
 
 
@@ -127,15 +128,12 @@ def check_plan(plan: Plan, overrides: Sequence[str], output: Path) -> list[Plann
     Raises:
         ConfigError: with the mistakes of all arms at once.
     """
-    common = apply_overrides(read_yaml(plan.config), overrides)
     arms: list[PlannedArm] = []
     problems: list[str] = []
     seen: set[str] = set()
     for name, own in plan.arms.items():
-        settings = [*overrides, *inert(common, own or {}), *written(own or {})]
-        settings += [*cluster_settings(common, own or {}, plan.cluster), f"output_dir={json.dumps(str(output / name))}"]
         try:
-            config = fitting_rates(load_config(plan.config, settings), own or {})
+            config = config_of(plan, name, output, overrides)
             arms.append(PlannedArm(name, config, split_of(config, plan.split), own is not None))
             check_arm(arms[-1])
             checkpoint = config.model.checkpoint
@@ -152,6 +150,14 @@ def check_plan(plan: Plan, overrides: Sequence[str], output: Path) -> list[Plann
     if problems:
         raise ConfigError("; ".join(problems))
     return arms
+
+
+def config_of(plan: Plan, arm: str, output: Path, overrides: Sequence[str] = ()) -> RunConfig:
+    """An arm's whole config: the plan's, ``overrides`` over it, the arm's own keys over those."""
+    common, own = apply_overrides(read_yaml(plan.config), overrides), plan.arms[arm] or {}
+    settings = [*overrides, *inert(common, own), *written(own), *cluster_settings(common, own, plan.cluster)]
+    config = load_config(plan.config, [*settings, f"output_dir={json.dumps(str(output / arm))}"])
+    return fitting_rates(config, own)
 
 
 def written(own: Mapping[str, Any]) -> list[str]:

@@ -1,4 +1,4 @@
-"""Run folders and evaluations as they lie on disk; refuses what cannot be compared, computes nothing."""
+"""Reads run folders and evaluations from disk, and refuses those that cannot be compared. Computes nothing."""
 
 import json
 from collections.abc import Sequence
@@ -12,19 +12,19 @@ from ..evaluation.report import BASELINE
 from ..record.journal import whole_rows
 from .changes import Change, changes_of
 
-CHECKPOINTS = ("best", "final")  # whose evaluation counts, the first that there is
+CHECKPOINTS = ("best", "final")  # the first that exists is the one compared
 SPLITS = ("test", "validation")
 PLAIN = "plain Whisper"
 
 
 class Stored(BaseModel):
-    """What a file must hold; what else it holds is not read."""
+    """The required fields of a file; other fields are ignored."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
 
 class Prediction(Stored):
-    """A line of predictions.jsonl; counts are of normalised words and characters."""
+    """A line of predictions.jsonl; counts refer to normalised words and characters."""
 
     id: str
     reference: str
@@ -50,7 +50,7 @@ class Prediction(Stored):
 
 
 class Evaluation(Stored):
-    """evaluation.json."""
+    """The fields of evaluation.json that a comparison uses."""
 
     checkpoint: str
     split: str
@@ -81,7 +81,7 @@ class Summary(Stored):
 
 
 class Arm(Stored):
-    """A system of a comparison: a run, or an evaluation of something that was not trained here.
+    """One system of a comparison: a run, or the evaluation of a model that was not trained here.
 
     Attributes:
         config: flattened; None without training.
@@ -100,7 +100,7 @@ class Arm(Stored):
 
     @property
     def evaluated_step(self) -> int | None:
-        """The update whose weights were evaluated; None where that is not known."""
+        """The step whose weights were evaluated; None if unknown."""
         name = Path(self.evaluation.checkpoint).name
         if self.summary is None or name not in CHECKPOINTS:
             return None
@@ -108,7 +108,7 @@ class Arm(Stored):
 
     @property
     def changes(self) -> list[Change]:
-        """What resuming changed of what the config says."""
+        """Config values that changed when the run was resumed."""
         return changes_of(self.metrics)
 
     @property
@@ -121,7 +121,7 @@ class Arm(Stored):
 
 
 def read_arms(folders: Sequence[Path], split: str | None = None) -> list[Arm]:
-    """The arms of a comparison, in the order given; plain Whisper's evaluations beside runs come last, each once.
+    """The arms of a comparison in the given order, then evaluations of plain Whisper found beside the runs.
 
     Raises:
         ConfigError: for a folder without results, or arms that were not evaluated alike.
@@ -143,7 +143,7 @@ def read_arms(folders: Sequence[Path], split: str | None = None) -> list[Arm]:
             plain.setdefault(arm.evaluation.checkpoint, arm)
     added = [arm for checkpoint, arm in plain.items() if checkpoint not in bare]
     begun_from = {flatten(arm.config).get("model.checkpoint") for arm in arms if arm.config is not None}
-    if len(added) > 1 or len(begun_from) > 1:  # or it would seem to be what each of them began from
+    if len(added) > 1 or len(begun_from) > 1:  # else a reader would think that all runs began from it
         added = [arm.model_copy(update={"name": f"{PLAIN} {Path(arm.evaluation.checkpoint).name}"}) for arm in added]
     arms += added
     check_comparable(arms)
@@ -151,7 +151,7 @@ def read_arms(folders: Sequence[Path], split: str | None = None) -> list[Arm]:
 
 
 def names_of(folders: Sequence[Path]) -> dict[Path, str]:
-    """The folders' last parts, as many as tell them apart."""
+    """Names for the folders: their last path parts, as many as are needed to tell them apart."""
     whole = {folder: folder.resolve().parts for folder in folders}
     for parts in range(1, max(map(len, whole.values()))):
         names = {folder: "/".join(path[-parts:]) for folder, path in whole.items()}
@@ -161,7 +161,7 @@ def names_of(folders: Sequence[Path]) -> dict[Path, str]:
 
 
 def common_split(folders: Sequence[Path]) -> str:
-    """Test if any of the runs was evaluated on it, else validation."""
+    """``test`` if any run was evaluated on it, else ``validation``."""
     for split in SPLITS:
         if any((folder / "evaluations" / f"{name}_{split}").is_dir() for folder in folders for name in CHECKPOINTS):
             return split
@@ -169,7 +169,7 @@ def common_split(folders: Sequence[Path]) -> str:
 
 
 def evaluation_folder(folder: Path, split: str) -> Path:
-    """Where a run's evaluation of a split lies: that of ``best``, else of ``final``.
+    """The folder of a run's evaluation on a split: of ``best`` if there is one, else of ``final``.
 
     Raises:
         ConfigError: naming what is missing and the command that makes it.
@@ -187,7 +187,7 @@ def evaluation_folder(folder: Path, split: str) -> Path:
         place = folder / "evaluations" / f"{name}_{split}"
         if (place / "evaluation.json").exists():
             return place
-    if (folder / "evaluation.json").exists():  # what is kept of a run whose weights are not
+    if (folder / "evaluation.json").exists():  # a run whose weights were deleted
         return folder
     made = [name for name in CHECKPOINTS if (folder / name).is_dir()]
     if not made:
@@ -202,7 +202,7 @@ def evaluation_folder(folder: Path, split: str) -> Path:
 
 
 def read_arm(name: str, folder: Path, place: Path) -> Arm:
-    """A run's folder with the evaluation at ``place``; without a config.yaml, the evaluation alone."""
+    """A run with the evaluation in ``place``; only the evaluation if the folder has no config.yaml."""
     evaluation = stored(Evaluation, place / "evaluation.json")
     predictions = read_predictions(place, evaluation)
     if not (folder / "config.yaml").exists():
@@ -223,7 +223,7 @@ def read_arm(name: str, folder: Path, place: Path) -> Arm:
 
 
 def state_of(config: dict[str, Any], summary: Summary | None, metrics: Sequence[dict[str, Any]]) -> str:
-    """Whether a run reached its end."""
+    """How a run ended, as in :attr:`Arm.state`."""
     wanted = (config.get("training") or {}).get("steps")
     if summary is not None and summary.stopped_early:
         return "stopped early"
@@ -234,10 +234,10 @@ def state_of(config: dict[str, Any], summary: Summary | None, metrics: Sequence[
 
 
 def read_predictions(place: Path, evaluation: Evaluation) -> tuple[Prediction, ...]:
-    """The lines of predictions.jsonl by id.
+    """The lines of predictions.jsonl, sorted by id.
 
     Raises:
-        ConfigError: if it is not whole, or not what evaluation.json was made from.
+        ConfigError: if lines are missing or their counts disagree with evaluation.json.
     """
     path = place / "predictions.jsonl"
     again = (
@@ -279,10 +279,10 @@ def parsed(model: type[Model], values: Any, path: Path, remedy: str) -> Model:
 
 
 def check_comparable(arms: Sequence[Arm]) -> None:
-    """The same utterances, references, split and normalisation in all.
+    """Check that all arms have the same utterances, references, split and normalisation.
 
     Raises:
-        ConfigError: naming two arms, and an utterance where they differ.
+        ConfigError: naming two arms and the first difference between them.
     """
     first = arms[0]
     texts = {prediction.id: prediction for prediction in first.predictions}

@@ -12,7 +12,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import yaml
 
@@ -36,26 +38,124 @@ class Stopped(Exception):
     """Ctrl-C or SIGTERM; the child that was at work has ended."""
 
 
-def run_plan(arms: Sequence[PlannedArm], output: Path, launcher: str | None = None) -> dict[str, str]:
-    """Train and evaluate what is not yet; returns the arms that failed, and why.
+class Measurement(Protocol):
+    """What is measured of an arm once it is trained."""
+
+    def is_done(self, arm: PlannedArm) -> bool:
+        """Whether the arm is passed over: it is trained and measured."""
+
+    def prepare(self, arm: PlannedArm, config: Path) -> None:
+        """What must happen while ``config`` still holds what the arm was run with before."""
+
+    def measure(self, arm: PlannedArm, config: Path, runner: "Runner") -> str | None:
+        """Measure what is not yet; None, or why there is no result."""
+
+
+@dataclass(frozen=True)
+class Runner:
+    """Runs commands of launch/, their output in a log for each arm.
+
+    Attributes:
+        output: the folder of configs and logs.
+        start: what starts a command: this Python, or a launcher.
+        lock: a descriptor that children inherit, so that the folder stays locked until the last of them has ended.
+    """
+
+    output: Path
+    start: Sequence[str]
+    stop: StopRequest
+    lock: int
+
+    def log(self, arm: str) -> Path:
+        return self.output / f"{arm}.log"
+
+    def run(self, arm: str, what: str, script: str, *arguments: str) -> str | None:
+        """Run a script of launch/ and tell of it; None, or how it ended and what its log says.
+
+        Raises:
+            Stopped: if a stop was asked for.
+        """
+        log = self.log(arm)
+        if self.stop():
+            raise Stopped
+        print(f"{arm}: {what} (output in {log})", flush=True)
+        started = time.perf_counter()
+        code = run_logged([*self.start, str(LAUNCH / script), *arguments], log, self.stop, self.lock)
+        if self.stop():
+            raise Stopped
+        took = time.perf_counter() - started
+        print(f"{arm}: {what}: {'done' if code == 0 else 'failed'} in {took:.0f} s", flush=True)
+        return None if code == 0 else self.ended(arm, what, code)
+
+    def ended(self, arm: str, what: str, code: int) -> str:
+        return f"{what} ended with exit code {code}; {last_lines(self.log(arm))}"
+
+
+def run_arms(
+    arms: Sequence[PlannedArm],
+    output: Path,
+    measurement: Measurement,
+    *,
+    start: Sequence[str] = (sys.executable,),
+    share: tuple[int, int] = (1, 1),
+) -> dict[str, str]:
+    """Train and measure what is not yet; returns the arms that failed, and why.
 
     Args:
-        launcher: what starts a command of launch/ instead of this Python, such as ``accelerate launch``.
+        start: what starts a command of launch/.
+        share: number of this queue, from 1, and of queues at work in ``output``; of 2, the first takes every other arm.
 
     Raises:
-        ConfigError: if another plan is at work in ``output``, or there is no such launcher.
+        ConfigError: if another such queue is at work in ``output``.
         Stopped: if a stop was asked for.
     """
-    start = [sys.executable] if launcher is None else launcher_words(launcher)
+    number, queues = share
+    own = output if queues == 1 else output / f"queue_{number}_of_{queues}"
     failed: dict[str, str] = {}
-    output.mkdir(parents=True, exist_ok=True)
-    with StopRequest() as stop, only_one(output) as lock:
-        for arm in arms:
-            reason = run_arm(arm, output, start, stop, lock)
+    with StopRequest() as stop, only_one(own) as lock:
+        runner = Runner(output, start, stop, lock)
+        for arm in arms[number - 1 :: queues]:
+            reason = None if measurement.is_done(arm) else run_arm(arm, measurement, runner)
             if reason is not None:
                 failed[arm.name] = reason
                 print(f"arm {arm.name} failed: {reason}", file=sys.stderr, flush=True)
     return failed
+
+
+def run_arm(arm: PlannedArm, measurement: Measurement, runner: Runner) -> str | None:
+    """None, or why the arm has no result."""
+    config = runner.output / f"{arm.name}.yaml"
+    measurement.prepare(arm, config)
+    config.write_text(dump_config(arm.config), encoding="utf-8")
+    if arm.is_trained and not is_finished(arm):
+        clear_unfinished(arm)
+        failed = runner.run(arm.name, "training", "train.py", "--config", str(config), "--resume")
+        if failed is None and not is_finished(arm):
+            failed = runner.ended(arm.name, "training", 0)
+        if failed is not None:
+            return failed
+    return measurement.measure(arm, config, runner)
+
+
+class SplitEvaluation:
+    """An arm's best checkpoint evaluated on the split that the plan names."""
+
+    def is_done(self, arm: PlannedArm) -> bool:
+        return False  # looked at step by step: a config that changed must be written
+
+    def prepare(self, arm: PlannedArm, config: Path) -> None:
+        if not arm.is_trained and not evaluated_alike(arm, config):
+            (evaluated(arm)[1] / "evaluation.json").unlink(missing_ok=True)
+
+    def measure(self, arm: PlannedArm, config: Path, runner: Runner) -> str | None:
+        checkpoint, place = evaluated(arm)
+        if is_evaluated(place, checkpoint, arm.split):
+            return None
+        given = ("--checkpoint", checkpoint, "--config", str(config), "--split", arm.split, "--output", str(place))
+        failed = runner.run(arm.name, "evaluating", "eval.py", *given)
+        if failed is None and not is_evaluated(place, checkpoint, arm.split):
+            failed = runner.ended(arm.name, "evaluating", 0)
+        return failed
 
 
 def launcher_words(launcher: str) -> list[str]:
@@ -74,28 +174,6 @@ def launcher_words(launcher: str) -> list[str]:
     return words
 
 
-def run_arm(arm: PlannedArm, output: Path, start: Sequence[str], stop: StopRequest, lock: int) -> str | None:
-    """None, or why the arm has no result."""
-    config = output / f"{arm.name}.yaml"
-    checkpoint, place = evaluated(arm)
-    if not arm.is_trained and not evaluated_alike(arm, config):
-        (place / "evaluation.json").unlink(missing_ok=True)  # before the config that it was made by is lost
-    config.write_text(dump_config(arm.config), encoding="utf-8")
-    log = output / f"{arm.name}.log"
-    if arm.is_trained and not is_finished(arm):
-        clear_unfinished(arm)
-        code = tell_and_run(f"{arm.name}: training", training_command(start, config), log, stop, lock)
-        if code != 0 or not is_finished(arm):
-            return f"training ended with exit code {code}; {last_lines(log)}"
-    checkpoint, place = evaluated(arm)
-    if not is_evaluated(place, checkpoint, arm.split):
-        command = evaluation_command(start, config, checkpoint, arm.split, place)
-        code = tell_and_run(f"{arm.name}: evaluating", command, log, stop, lock)
-        if code != 0 or not is_evaluated(place, checkpoint, arm.split):
-            return f"evaluation ended with exit code {code}; {last_lines(log)}"
-    return None
-
-
 def clear_unfinished(arm: PlannedArm) -> None:
     """Remove the best model of an arm that was killed before its first checkpoint: it begins again, and training would
     refuse to overwrite it. A later one stays, whose checkpoints were deleted: there training refuses, and says why."""
@@ -104,15 +182,6 @@ def clear_unfinished(arm: PlannedArm) -> None:
     record = read_record(arm.folder / BEST)
     if record is not None and record.step < arm.config.checkpoints.every_steps:
         shutil.rmtree(arm.folder / BEST)
-
-
-def training_command(start: Sequence[str], config: Path) -> list[str]:
-    return [*start, str(LAUNCH / "train.py"), "--config", str(config), "--resume"]
-
-
-def evaluation_command(start: Sequence[str], config: Path, checkpoint: str, split: str, place: Path) -> list[str]:
-    command = [*start, str(LAUNCH / "eval.py"), "--checkpoint", checkpoint, "--config", str(config)]
-    return [*command, "--split", split, "--output", str(place)]
 
 
 def evaluated(arm: PlannedArm) -> tuple[str, Path]:
@@ -156,23 +225,6 @@ def is_evaluated(place: Path, checkpoint: str, split: str) -> bool:
         return False
     written = max((path.stat().st_mtime for path in Path(checkpoint).glob("*.safetensors")), default=0.0)
     return (place / "evaluation.json").stat().st_mtime >= written
-
-
-def tell_and_run(told: str, command: Sequence[str], log: Path, stop: StopRequest, lock: int) -> int:
-    """Run a command, its output added to ``log``; a line before and after on the terminal.
-
-    Raises:
-        Stopped: if a stop was asked for.
-    """
-    if stop():
-        raise Stopped
-    print(f"{told} (output in {log})", flush=True)
-    started = time.perf_counter()
-    code = run_logged(command, log, stop, lock)
-    if stop():
-        raise Stopped
-    print(f"{told}: {'done' if code == 0 else 'failed'} in {time.perf_counter() - started:.0f} s", flush=True)
-    return code
 
 
 def run_logged(command: Sequence[str], log: Path, stop: StopRequest, lock: int) -> int:

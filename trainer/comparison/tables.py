@@ -1,30 +1,40 @@
-"""A comparison in words and in rows of text, the same for the page and for Markdown."""
-
-from data.preparation.inspection_table import FigureTable
+"""Sentences and tables of a comparison, shared by the page and the Markdown."""
 
 from ..evaluation.intervals import Interval
+from ..evaluation.significance import LEVEL, MOST_ENUMERATED, RESAMPLES, draws_for
+from ..pages.formats import (
+    NONE,
+    bracketed,
+    compared_probability,
+    counted,
+    duration,
+    listed,
+    percent,
+    probability,
+    short_number,
+    signed,
+)
+from ..pages.tables import FigureTable
 from .comparison import FEW_UNITS, UTTERANCES, Comparison, Pair, Result
 from .differences import shown
-from .figures import NONE, bracketed, duration, listed, percent, probability, short_number, signed, spaced
 from .reading import Arm
-from .significance import LEVEL, MOST_ENUMERATED, RESAMPLES, draws_for
 
 NOT_DISTINGUISHABLE = "not distinguishable at 5 %"
 FEW_SEGMENTS = 50  # below it MAPSSWE's normal distribution is a rough guess
 
 
 def named(result: Result) -> str:
-    """The arm's name, with its state where that is not the usual one."""
+    """The arm's name, with its state if the run is unfinished."""
     return result.arm.name if result.arm.is_finished else f"{result.arm.name} ({result.arm.state})"
 
 
 def title(comparison: Comparison) -> str:
-    number = len(comparison.results)
-    return f"{number} {'run' if number == 1 else 'runs'} on {comparison.split}"
+    """``3 runs on test``."""
+    return f"{counted(len(comparison.results), 'run')} on {comparison.split}"
 
 
 def verdict(comparison: Comparison) -> str:
-    """The whole in a sentence or two."""
+    """The result of the comparison in one or two sentences."""
     best = comparison.results[comparison.best]
     rate = f"{percent(best.word_error_rate)} %{bracketed(best.interval, 1)}"
     if not comparison.pairs:
@@ -54,21 +64,21 @@ def against_baseline(comparison: Comparison) -> list[str]:
         where = f"{points} {'below' if difference < 0 else 'above'} {baseline}"
         if difference == 0:
             where = f"as many errors as {baseline}"
-        told.append(f"{result.arm.name}: {where}{bracketed(interval, 2, True)}, {judgement(comparison, pair)}")
+        told.append(f"{result.arm.name}: {where}{bracketed(interval, 2, signed)}, {judgement(comparison, pair)}")
     return told
 
 
 def judgement(comparison: Comparison, pair: Pair) -> str:
-    """The verdict on a pair and, where there is no difference, what it rests on."""
+    """The verdict on a pair; if no difference was found, also why."""
     if pair.differs:
-        return f"p {spaced(pair.p_adjusted)}"
+        return f"p {compared_probability(pair.p_adjusted)}"
     if not pair.can_differ:
         count = f"{comparison.unit_count} {plural(comparison.units)}"
         return f"{NOT_DISTINGUISHABLE}: {count} are too few to find any difference"
     if pair.p_randomisation < LEVEL:
-        alone = f"p {spaced(pair.p_randomisation)} for this pair alone"
+        alone = f"p {compared_probability(pair.p_randomisation)} for this pair alone"
         return f"{NOT_DISTINGUISHABLE}: {alone}, {probability(pair.p_adjusted)} as one of {len(comparison.pairs)} pairs"
-    return f"{NOT_DISTINGUISHABLE}, p {spaced(pair.p_adjusted)}"
+    return f"{NOT_DISTINGUISHABLE}, p {compared_probability(pair.p_adjusted)}"
 
 
 def turned(pair: Pair, first: int) -> tuple[float, Interval | None]:
@@ -79,7 +89,7 @@ def turned(pair: Pair, first: int) -> tuple[float, Interval | None]:
 
 
 def notes(comparison: Comparison) -> list[str]:
-    """What a reader should know before believing the figures."""
+    """Caveats that a reader should know before trusting the figures."""
     arms = comparison.arms
     found = [f"{arm.name} is {arm.state}; its figures are those so far." for arm in arms if not arm.is_finished]
     if comparison.unit_count < FEW_UNITS:
@@ -115,6 +125,7 @@ def notes(comparison: Comparison) -> list[str]:
 
 
 def plural(units: str) -> str:
+    """What was resampled, in a sentence: ``utterances`` or ``values of speaker``."""
     return units if units == UTTERANCES else f"values of {units}"
 
 
@@ -145,7 +156,7 @@ def error_table(comparison: Comparison) -> FigureTable:
 
 
 def cost_table(comparison: Comparison, price_per_hour: float | None) -> FigureTable:
-    """What each arm took."""
+    """Parameters, time and memory of each arm."""
     rows = []
     for result in comparison.results:
         summary = result.arm.summary
@@ -157,7 +168,7 @@ def cost_table(comparison: Comparison, price_per_hour: float | None) -> FigureTa
             row += [
                 short_number(summary.parameters),
                 short_number(summary.trainable_parameters),
-                f"{summary.trainable_parameters / summary.parameters:.2%}".replace("%", " %"),
+                f"{percent(summary.trainable_parameters / summary.parameters, 2)} %",
                 updates_of(result.arm),
                 duration(summary.seconds),
                 f"{summary.utterances_per_second:.3g}",
@@ -177,13 +188,14 @@ def cost_table(comparison: Comparison, price_per_hour: float | None) -> FigureTa
 
 
 def updates_of(arm: Arm) -> str:
-    """Updates made, and of which of them the evaluated weights are."""
+    """The number of updates, and the step of the evaluated weights if it is not the last."""
     assert arm.summary is not None
     made, step = arm.summary.steps, arm.evaluated_step
     return f"{made:,}" if step in (None, made) else f"{step:,} of {made:,}"
 
 
 def dollars(seconds: float | None, price_per_hour: float) -> str:
+    """What so much time costs."""
     return NONE if seconds is None else f"{seconds / 3600 * price_per_hour:.2f}"
 
 
@@ -193,7 +205,7 @@ def pair_table(comparison: Comparison) -> FigureTable:
         (
             comparison.results[pair.first].arm.name,
             comparison.results[pair.second].arm.name,
-            signed(pair.difference) + bracketed(pair.interval, 2, True),
+            signed(pair.difference) + bracketed(pair.interval, 2, signed),
             probability(pair.p_bootstrap),
             probability(pair.p_matched_pairs),
             probability(pair.p_randomisation),

@@ -25,10 +25,10 @@ class Architecture(Section):
     """The shape of a model trained from nothing; the vocabulary is the processor's."""
 
     d_model: int = Field(gt=0, description="width of the hidden states")
-    encoder_layers: int = Field(gt=0, description="number of them")
-    decoder_layers: int = Field(gt=0, description="number of them")
-    attention_heads: int = Field(gt=0, description="in each attention of encoder and decoder; they divide d_model")
-    num_mel_bins: Literal[80, 128] = Field(80, description="of the log-mel features; 128 as in large-v3")
+    encoder_layers: int = Field(gt=0, description="layers of the encoder")
+    decoder_layers: int = Field(gt=0, description="layers of the decoder")
+    attention_heads: int = Field(gt=0, description="heads of each attention; d_model is a multiple of them")
+    num_mel_bins: Literal[80, 128] = Field(80, description="mel bins of the features; large-v3 has 128")
 
     @model_validator(mode="after")
     def whole_heads(self) -> "Architecture":
@@ -57,7 +57,7 @@ class SelectiveConfig(Section):
 class LoraConfig(Section):
     """The adapters of ``strategy: lora`` and ``qlora`` (Hu et al., arXiv 2106.09685; Dettmers et al., 2305.14314)."""
 
-    rank: int = Field(16, gt=0, description="rows of the adapter's inner matrix; more learn more and take more memory")
+    rank: int = Field(16, gt=0, description="width of each adapter")
     alpha: float = Field(32, gt=0, description="the adapter's output is scaled by alpha / rank")
     dropout: float = Field(0.05, ge=0, lt=1, description="on the adapter's input")
     targets: tuple[str, ...] = Field(
@@ -67,7 +67,7 @@ class LoraConfig(Section):
         "as encoder_attn.q_proj; the second attention has none",
     )
     where: tuple[Literal["encoder", "decoder"], ...] = Field(
-        ("encoder", "decoder"), min_length=1, description="the stacks whose layers get adapters"
+        ("encoder", "decoder"), min_length=1, description="which half of the model gets adapters"
     )
     bits: Literal[4, 8] | None = Field(None, description="qlora only: of the frozen linear layers; 4 if not given")
 
@@ -100,7 +100,7 @@ class ModelConfig(Section):
     encoder_padding: Literal["clip", "window"] = Field(
         "clip", description="clip: input as long as the batch's longest clip, the rest masked; window: always 30 s"
     )
-    dropout: float = Field(0.0, ge=0, lt=1, description="on the embeddings and on what each block adds, in training")
+    dropout: float = Field(0.0, ge=0, lt=1, description="in encoder and decoder, in training")
     gradient_checkpointing: Literal["none", "encoder", "decoder", "all"] = Field(
         "none",
         description="whose layers' activations are thrown away and computed again in the backward pass: less memory "

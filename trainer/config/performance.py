@@ -1,4 +1,4 @@
-"""The ``performance`` section of a config: what changes speed and memory, and results by no more than rounding."""
+"""The ``performance`` section of a config: options for speed and memory that change results by rounding at most."""
 
 from pydantic import Field
 
@@ -6,29 +6,31 @@ from data.config import Section
 
 
 class PerformanceConfig(Section):
-    """Each with its measured gain in docs/performance.md; what only a GPU could show is off and unmeasured."""
+    """docs/performance.md has the measured gain of each. Options that only help on a GPU are off, and unmeasured."""
 
     onednn: bool = Field(
-        True, description="float32 linear layers on x86 CPUs through oneDNN; twice as fast as MKL on AMD's processors"
+        True, description="on x86 CPUs, compute float32 linear layers by oneDNN: twice as fast as MKL on AMD"
     )
     tf32: bool = Field(
         False,
-        description="float32 products on GPUs with 10 bits of mantissa: faster, coarser; bf16 does not need it. "
-        "Unmeasured",
+        description="on GPUs, multiply float32 with 10 bits of mantissa: faster and less exact. Has no effect under "
+        "bf16. Unmeasured",
     )
     pin_memory: bool = Field(
         False,
-        description="the threads that read ahead (data.workers) put batches into memory from which a GPU copies by "
-        "itself. Unmeasured",
+        description="the threads that read ahead (data.workers) put batches into page-locked memory, from which a GPU "
+        "copies while the CPU works on. Unmeasured",
     )
     offload_activations: bool = Field(
         False,
-        description="activations wait for the backward pass in CPU memory: less GPU memory, more time; does nothing on "
-        "a CPU. Unmeasured; try model.gradient_checkpointing first",
+        description="keep activations in CPU memory until the backward pass: less GPU memory, more time. Try "
+        "model.gradient_checkpointing first. Unmeasured",
     )
     cache_encoder: str | None = Field(
         None,
-        description="folder where a frozen encoder's output is kept, so that from the second epoch on it is read "
-        "and not computed; shared by ranks and runs. It is computed without dropout",
+        description="folder for the output of a frozen encoder, which later epochs and runs read instead of computing "
+        "it. Ranks share it",
     )
-    cache_encoder_gib: float = Field(20.0, gt=0, description="size of the folder; what does not fit is computed")
+    cache_encoder_gib: float = Field(
+        20.0, gt=0, description="largest size of that folder; what does not fit is computed again"
+    )

@@ -2,14 +2,12 @@
 
 import difflib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
-from pydantic import ValidationError
-
-from data.config import ONE_SOURCE, SEVERAL_SOURCES
+from pydantic import BaseModel, ValidationError
 
 from .reference import inner_model
 from .run import RunConfig
@@ -39,10 +37,25 @@ _UniqueKeyLoader.add_implicit_resolver(  # YAML 1.1 takes 1e-5, without a point,
 )
 
 
-def read_yaml(path: Path, children: tuple[Path, ...] = ()) -> dict[str, Any]:
-    """A config file as nested dicts, with the files it ``extends`` merged beneath it."""
+def read_yaml(path: Path) -> dict[str, Any]:
+    """A config file as nested dicts, merged over the files that it ``extends``.
+
+    Where ``medium_zero2.yaml`` does not exist, it means ``medium.yaml`` with the values under ``engines.zero2``.
+
+    Raises:
+        ConfigError: if a file cannot be read, is no YAML mapping or extends itself.
+    """
+    values = _layers(path, ())
+    values.pop("engines", None)
+    return values
+
+
+def _layers(path: Path, children: tuple[Path, ...]) -> dict[str, Any]:
+    """The same with the ``engines`` of all layers; ``children`` are the files that extend this one."""
     if path.resolve() in children:
         raise ConfigError(f"{path} extends itself")
+    if not path.exists() and (values := _with_engine(path, children)) is not None:
+        return values
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
@@ -55,12 +68,40 @@ def read_yaml(path: Path, children: tuple[Path, ...] = ()) -> dict[str, Any]:
         raise ConfigError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
     if not isinstance(values, dict):
         raise ConfigError(f"{path} must hold keys and values, not {type(values).__name__}")
+    engines = values.get("engines", {})
+    if not isinstance(engines, dict) or not all(isinstance(own, dict) for own in engines.values()):
+        raise ConfigError(f"{path}: engines must hold names, each with keys and values; did you mean engine?")
     parent = values.pop("extends", None)
     if parent is None:
         return values
-    if not (path.parent / str(parent)).exists():
+    below = path.parent / str(parent)
+    children = (*children, path.resolve())
+    if not below.exists() and not any(base.exists() for base, _ in _bases(below)):
         raise ConfigError(f"{path}: extends {parent!r}, which is not beside it")
-    return merge(read_yaml(path.parent / str(parent), (*children, path.resolve())), values)
+    return merge(_layers(below, children), values)
+
+
+def _with_engine(path: Path, children: tuple[Path, ...]) -> dict[str, Any] | None:
+    """The values of ``medium_zero2.yaml`` from ``medium.yaml``; None where no such file has engines."""
+    known: list[str] = []
+    for base, engine in _bases(path):
+        values = _layers(base, children) if base.exists() else {}
+        engines = values.pop("engines", {})
+        if engine in engines:
+            folder = {"output_dir": f"{values['output_dir']}_{engine}"} if "output_dir" in values else {}
+            return merge(values | folder, engines[engine])
+        known += [str(base.with_stem(f"{base.stem}_{name}")) for name in engines]
+    if not known:
+        return None
+    near = difflib.get_close_matches(str(path), known, n=1, cutoff=0.5)
+    raise ConfigError(f"there is no config {path}; did you mean {(near or known)[0]}?")
+
+
+def _bases(path: Path) -> Iterator[tuple[Path, str]]:
+    """The ways to read a file's name as that of another file and an engine, the longest file name first."""
+    words = path.stem.split("_")
+    for count in range(len(words) - 1, 0, -1):
+        yield path.with_stem("_".join(words[:count])), "_".join(words[count:])
 
 
 def merge(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
@@ -103,12 +144,28 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
     Raises:
         ConfigError: if the file cannot be read, a key is unknown, a value has the wrong type or fields disagree.
     """
-    values = apply_overrides(read_yaml(Path(path)), overrides)
+    return validated(RunConfig, apply_overrides(read_yaml(Path(path)), overrides), str(path))
+
+
+Model = TypeVar("Model", bound=BaseModel)
+MOST_TOLD = 10  # mistakes at a time: a file of another kind has nothing but mistakes
+
+
+def validated(model: type[Model], values: dict[str, Any], named: str) -> Model:
+    """Nested values as a model, such as a run's config, a noise suite or a plan.
+
+    Args:
+        named: what the values are called in messages, such as the path of their file.
+
+    Raises:
+        ConfigError: with up to ten mistakes at once.
+    """
     try:
-        return RunConfig.model_validate(values)
+        return model.model_validate(values)
     except ValidationError as error:
-        problems = [describe(problem) for problem in error.errors()]
-        raise ConfigError(f"{path}: " + "; ".join(dict.fromkeys(problems))) from None
+        problems = list(dict.fromkeys(describe(problem, model) for problem in error.errors()))
+        more = f"; and {len(problems) - MOST_TOLD} more" if len(problems) > MOST_TOLD else ""
+        raise ConfigError(f"{named}: " + "; ".join(problems[:MOST_TOLD]) + more) from None
 
 
 SHAPES = {  # what pydantic calls by Python's names
@@ -119,15 +176,13 @@ SHAPES = {  # what pydantic calls by Python's names
 }
 
 
-def describe(problem: Any) -> str:
+def describe(problem: Any, model: type[BaseModel]) -> str:
     """One of pydantic's findings in a line: the key's path, its value, what would be right."""
-    types = (ONE_SOURCE, SEVERAL_SOURCES)
-    location = [
-        str(part) for part in problem["loc"] if part not in types and not str(part).startswith(("tuple[", "function-"))
-    ]
+    # Tags of unions hold a space, which no key does.
+    location = [str(part) for part in problem["loc"] if not re.match(r"tuple\[|function-|.* ", str(part))]
     path = ".".join(location)
     if problem["type"] == "extra_forbidden":
-        known = fields_at(location[:-1])
+        known = fields_at(model, location[:-1])
         match = difflib.get_close_matches(location[-1], known, n=1, cutoff=0.5)
         right = f"did you mean {match[0]!r}?" if match else f"known here: {', '.join(known)}"
         return f"unknown key {path}; {right}"
@@ -143,9 +198,8 @@ def describe(problem: Any) -> str:
     return f"{path} is {problem['input']!r}: {message[0].lower()}{message[1:]}"
 
 
-def fields_at(location: list[str]) -> list[str]:
-    """The keys that a config has at a path."""
-    model: Any = RunConfig
+def fields_at(model: Any, location: list[str]) -> list[str]:
+    """The keys that a model has at a path."""
     for part in location:
         if not part.isdigit():  # which of several sources
             model = inner_model(model.model_fields[part].annotation)

@@ -12,7 +12,8 @@ from .run import RunConfig
 HEAD = """# Every key of a config
 
 Written by `python -m trainer.config.reference`. On the command line a key is given by its path:
-`training.batch_size=4`. A file may begin from another with `extends: other.yaml`; its own values go over the other's.
+`training.batch_size=4`. A file may begin from another with `extends: other.yaml`; its own values replace the other's.
+`engines` holds values by name: if `other_zero2.yaml` does not exist, it means `other.yaml` with those of `zero2`.
 """
 EXPERIMENTAL = (
     "Variants of the decoder that one experiment needed, [what it found](noise.md). They stay, so that its checkpoints "

@@ -14,19 +14,19 @@ from .strategies import STRATEGIES
 
 
 class TrainingConfig(Section):
-    """How long and in what portions. A step is one optimizer update."""
+    """Length and batches of the training. A step is one optimizer update."""
 
-    steps: int = Field(gt=0)
-    batch_size: int = Field(8, gt=0, description="utterances of one microbatch on one process")
+    steps: int = Field(gt=0, description="optimizer updates of the whole run")
+    batch_size: int = Field(8, gt=0, description="utterances in a microbatch of one process")
     batch_seconds: float | None = Field(
         None,
         gt=0,
-        description="padded audio seconds of one microbatch: utterances x the longest; batch_size is then the most "
-        "utterances",
+        description="most padded audio seconds in a microbatch, that is its utterances x the longest clip; batch_size "
+        "then limits the utterances",
     )
-    accumulation: int = Field(1, gt=0, description="microbatches of one step on each process")
-    max_gradient_norm: float = Field(1.0, ge=0, description="gradients are clipped to it; 0 leaves them alone")
-    seed: int = Field(0, ge=0)
+    accumulation: int = Field(1, gt=0, description="microbatches of a step on each process")
+    max_gradient_norm: float = Field(1.0, ge=0, description="gradients are clipped to this norm; 0: no clipping")
+    seed: int = Field(0, ge=0, description="of the order of the data, augmentation, dropout and new weights")
 
 
 class OptimizerConfig(Section):
@@ -34,44 +34,55 @@ class OptimizerConfig(Section):
 
     name: Literal["auto", "adamw", "adamw_8bit", "paged_adamw", "paged_adamw_8bit", "cpu_adam"] = Field(
         "auto",
-        description="auto: adamw, or cpu_adam under engine.cpu_offload; 8bit: bitsandbytes' states in 8 bits; paged: "
-        "states that move to CPU memory when the GPU's is full; cpu_adam: DeepSpeed's, for offloaded states",
+        description="auto: adamw, or cpu_adam with engine.cpu_offload; 8bit: bitsandbytes' AdamW with states in 8 "
+        "bits; paged: its states move to CPU memory when the GPU's is full; cpu_adam: DeepSpeed's for offloading",
     )
     learning_rate: float = Field(
-        1e-5, gt=0, description="or a mapping from strategies to rates; without it, the strategy's own: 3e-4 for lora"
+        1e-5,
+        gt=0,
+        description="a rate, or one for each strategy: {full: 1e-5, lora: 3e-4}; without it, the strategy's own",
     )
-    encoder_learning_rate: float | None = Field(None, gt=0, description="likewise; without it, learning_rate")
+    encoder_learning_rate: float | None = Field(
+        None, gt=0, description="the encoder's rate, written in the same ways; without it, learning_rate"
+    )
     new_modules_learning_rate: float | None = Field(
         None,
         gt=0,
-        description="likewise, for the second attention and the gate, which start as a copy: a larger rate makes them "
-        "differ",
+        description="rate of the second attentions and gates, written in the same ways; without it, learning_rate. "
+        "They start as copies, and a larger rate makes them differ",
     )
     primary_frozen_steps: int = Field(
         0,
         ge=0,
-        description="a first stage of so many steps in which the second attention and the gate alone are trained: the "
-        "rates of all else are 0. It takes no less time or memory",
+        description="for so many steps at the start only the second attentions and gates are trained, and the rates of "
+        "everything else are 0. This saves neither time nor memory",
     )
-    warmup_steps: int = Field(0, ge=0)
-    schedule: Literal["linear", "cosine", "constant"] = "linear"
-    final_share: float = Field(0.1, ge=0, le=1, description="share of the learning rate left at the last step")
+    warmup_steps: int = Field(0, ge=0, description="steps in which the rates rise linearly from 0; fewer than steps")
+    schedule: Literal["linear", "cosine", "constant"] = Field(
+        "linear", description="how the rates fall after the warm-up"
+    )
+    final_share: float = Field(0.1, ge=0, le=1, description="share of the rate that is left at the last step")
     weight_decay: float = Field(
-        0.0, ge=0, description="on matrices, LoRA's too; not on norms, biases, embeddings and gates"
+        0.0, ge=0, description="of matrices, LoRA's too; not of norms, biases, embeddings and gates"
     )
-    betas: tuple[float, float] = (0.9, 0.999)
-    epsilon: float = Field(1e-8, gt=0)
+    betas: tuple[float, float] = Field((0.9, 0.999), description="AdamW's decay of the running means of g and g^2")
+    epsilon: float = Field(1e-8, gt=0, description="AdamW's addend to the denominator")
 
 
 class EngineConfig(Section):
-    """What runs the model. The number of processes is the launcher's affair."""
+    """How the model is spread over GPUs. The launcher decides how many processes there are."""
 
-    zero_stage: Literal[0, 1, 2, 3] = Field(0, description="DeepSpeed ZeRO; 0: one process or DDP, without DeepSpeed")
-    cpu_offload: Literal["none", "optimizer", "parameters"] = Field(
-        "none", description="optimizer: its states in CPU memory (ZeRO 1 to 3); parameters: them too (ZeRO 3)"
+    zero_stage: Literal[0, 1, 2, 3] = Field(
+        0, description="stage of DeepSpeed ZeRO; 0: one process or DDP, without DeepSpeed"
     )
-    precision: Literal["auto", "fp32", "bf16", "fp16"] = Field("auto", description="auto: bf16 on GPUs that have it")
-    timeout_minutes: float = Field(30, gt=0, description="how long a collective waits before the run ends in an error")
+    cpu_offload: Literal["none", "optimizer", "parameters"] = Field(
+        "none",
+        description="optimizer: AdamW's states in CPU memory (ZeRO 1 to 3); parameters: the weights too (ZeRO 3)",
+    )
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
+        "auto", description="auto: bf16 on GPUs that have it, else fp32"
+    )
+    timeout_minutes: float = Field(30, gt=0, description="how long ranks wait for each other before the run fails")
 
     @model_validator(mode="after")
     def offload_needs_its_stage(self) -> "EngineConfig":
@@ -83,38 +94,38 @@ class EngineConfig(Section):
 
 
 class CheckpointConfig(Section):
-    """Resumable checkpoints; ``best/`` and ``final/`` are written whatever these say."""
+    """Resumable checkpoints. ``best/`` and ``final/`` are written in any case."""
 
-    every_steps: int = Field(1000, gt=0)
-    keep: int = Field(2, gt=0, description="the latest so many")
+    every_steps: int = Field(1000, gt=0, description="steps between two checkpoints")
+    keep: int = Field(2, gt=0, description="how many of the latest are kept")
 
 
 class LoggingConfig(Section):
     """metrics.jsonl, TensorBoard and the progress bar."""
 
-    every_steps: int = Field(10, gt=0)
-    record_batches: bool = Field(False, description="write the ids of every batch to batches_rank*.jsonl")
+    every_steps: int = Field(10, gt=0, description="steps between two lines of metrics")
+    record_batches: bool = Field(False, description="write the ids of each batch to batches_rank*.jsonl")
 
 
 class RunConfig(Section):
     """Everything that defines a run."""
 
-    output_dir: str
-    model: ModelConfig
-    data: DataConfig
-    training: TrainingConfig
-    optimizer: OptimizerConfig = OptimizerConfig()
-    noise: NoiseConfig = NoiseConfig()
-    engine: EngineConfig = EngineConfig()
-    performance: PerformanceConfig = PerformanceConfig()
-    evaluation: EvaluationConfig = EvaluationConfig()
-    checkpoints: CheckpointConfig = CheckpointConfig()
-    logging: LoggingConfig = LoggingConfig()
+    output_dir: str = Field(description="the run's folder; with several nodes on a file system that all of them share")
+    model: ModelConfig = Field(description="the checkpoint to begin from and what of it is trained")
+    data: DataConfig = Field(description="recordings, their language, and how they become batches")
+    training: TrainingConfig = Field(description="steps and batches")
+    optimizer: OptimizerConfig = Field(OptimizerConfig(), description="AdamW and its rates")
+    noise: NoiseConfig = Field(NoiseConfig(), description="the loss that teaches the second attentions where noise is")
+    engine: EngineConfig = Field(EngineConfig(), description="one process, DDP or DeepSpeed ZeRO; precision")
+    performance: PerformanceConfig = Field(PerformanceConfig(), description="options for speed and memory")
+    evaluation: EvaluationConfig = Field(EvaluationConfig(), description="decoding and error rates")
+    checkpoints: CheckpointConfig = Field(CheckpointConfig(), description="resumable checkpoints")
+    logging: LoggingConfig = Field(LoggingConfig(), description="metrics and what is recorded")
 
     @model_validator(mode="before")
     @classmethod
     def rates_of_the_strategy(cls, values: Any) -> Any:
-        """Of rates that are given by strategy, this strategy's; the first also where none is given."""
+        """Replace rates given by strategy with this strategy's; fill in learning_rate where none is given."""
         if not isinstance(values, dict) or not isinstance(values.get("model"), dict):
             return values
         model, optimizer = values["model"], values.get("optimizer") or {}
@@ -164,7 +175,7 @@ class RunConfig(Section):
         if self.noise.loss_weight and not self.model.dual_attention:
             raise ValueError(
                 f"noise.loss_weight is {self.noise.loss_weight:g}, for second attentions, which model.dual_attention: "
-                "false has not: take it out"
+                "false lacks: take it out"
             )
         if self.noise.loss_warmup_steps and self.noise.loss_warmup_steps >= self.training.steps:
             raise ValueError(
@@ -182,7 +193,8 @@ class RunConfig(Section):
             )
         if self.noise.loss_frames == "speech" and augmentation and augmentation.silence_is_noise:
             raise ValueError(
-                "noise.loss_frames is 'speech', where data.augmentation.silence_is_noise says nothing: take one out"
+                "noise.loss_frames is 'speech', which leaves out the frames of data.augmentation.silence_is_noise: "
+                "take one of them out"
             )
         return self
 
@@ -193,22 +205,22 @@ class RunConfig(Section):
         if self.model.trains_encoder:
             raise ValueError(
                 f"performance.cache_encoder is given, but model.strategy {self.model.strategy!r} trains the encoder "
-                "here, whose output then changes: take it out, or choose frozen_encoder"
+                "here, so its output changes: take it out, or choose frozen_encoder"
             )
         if self.model.dropout:
             raise ValueError(
-                f"performance.cache_encoder is given and model.dropout is {self.model.dropout:g}: the encoder would "
-                "say something else each time; set dropout to 0, or take the cache out"
+                f"performance.cache_encoder is given and model.dropout is {self.model.dropout:g}, so the encoder's "
+                "output differs each time: set dropout to 0, or take the cache out"
             )
         if self.model.secondary_layer is not None:
             raise ValueError(
-                "performance.cache_encoder is given, and keeps the encoder's output alone, but model.secondary_layer "
-                "reads another layer: take one of them out"
+                "performance.cache_encoder keeps only the encoder's last output, but model.secondary_layer reads "
+                "another layer: take one of them out"
             )
         if self.data.augmentation is not None:
             raise ValueError(
-                "performance.cache_encoder is given, but data.augmentation makes each utterance sound otherwise in "
-                "each epoch: take one of them out"
+                "performance.cache_encoder is given, but data.augmentation changes each utterance in each epoch: take "
+                "one of them out"
             )
         if self.engine.zero_stage == 3:
             raise ValueError(

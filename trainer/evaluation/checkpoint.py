@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from data.opening import open_source
 from data.sources.source import Source
 
 from ..config.reading import ConfigError
@@ -58,7 +59,7 @@ def open_split(config: RunConfig, split: str) -> Source:
         raise ConfigError(f"the config has no data.{split} to evaluate on; it has {', '.join(there)}")
     if isinstance(source_config, tuple):
         raise ConfigError(f"data.{split} is a list of sources, mixed without end: evaluate one of them as data.test")
-    source = Source(source_config, f"data.{split}")
+    source = open_source(source_config, f"data.{split}")
     source.check_columns()
     check_evaluation(config, source)
     return source

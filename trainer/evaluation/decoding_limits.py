@@ -14,7 +14,7 @@ from typing import Any
 from data import storage
 from data.batches.generation_limits import GenerationLimits, Needs, joined, unlike_training, without
 from data.batches.labels import IGNORED
-from data.batches.lanes import text_of
+from data.batches.reading import text_of
 from data.errors import DataError
 from data.sources.config import SourceConfig
 from data.sources.parquet_rows import ParquetRows

@@ -5,12 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from data.preparation.inspection_page import escaped
-
-from ..comparison.charts import chip
-from ..comparison.drawing import Axis, axis_over, curve, marker, panel, upright
+from ..pages.charts import Axis, Chart, Level, Point, Series, axis_over
+from ..pages.formats import Bounds, bracketed, decimal, minus, percent, share, signed
 from .conditions import CLEAN, DESCRIBED
-from .tables import Interval, bracketed, percent
 
 HEIGHT = 230  # pixels
 TALLEST = 1.5  # of an axis of error rates, unless all are above: repetitions without end would flatten the rest
@@ -22,11 +19,12 @@ class Line:
 
     number: int
     name: str
-    points: list[tuple[float, float, Interval]]
+    points: list[tuple[float, float, Bounds | None]]
     clean: float | None = None
 
 
 def kinds_of(result: dict[str, Any]) -> list[str]:
+    """The kinds of noise that were mixed in."""
     return list(result["checkpoints"][0]["types"])
 
 
@@ -46,109 +44,108 @@ def lines_of(result: dict[str, Any], kind: str, value: Callable[[dict[str, Any]]
 
 
 def word_error_rate(figures: dict[str, Any]) -> Any:
+    """A condition's rate and its interval."""
     return figures["word_error_rate"], figures["word_error_rate_interval"]
 
 
 def points_of_difference(figures: dict[str, Any]) -> Any:
+    """A condition's difference from the first checkpoint and its interval; None for the first."""
     difference = figures["difference"]
     return None if difference is None else (difference["value"], difference["interval"])
 
 
-def rate_charts(result: dict[str, Any]) -> str:
-    charts = [chart(lines_of(result, kind, word_error_rate), DESCRIBED[kind], True) for kind in kinds_of(result)]
-    return f'<div class="plots">{"".join(charts)}</div>'
+def rate_charts(result: dict[str, Any]) -> list[Chart]:
+    """Word error rates by ratio, a chart for each kind of noise; dashed lines are rates on clean speech."""
+    charts = []
+    for kind in kinds_of(result):
+        lines = lines_of(result, kind, word_error_rate)
+        if not lines:
+            continue
+        values = [value for line in lines for _, value, _ in line.points]
+        cleans = [(line.number, line.clean) for line in lines if line.clean is not None]
+        top = max(min(max([*values, *bounds_of(lines)]), TALLEST), min(values))
+        y_axis = axis_over([0.0, top, *(min(clean, top) for _, clean in cleans)], from_zero=True)
+        levels = [Level(clean, colour=number) for number, clean in cleans]
+        charts.append(by_ratio(DESCRIBED[kind], lines, y_axis, levels, share))
+    return charts
 
 
-def difference_charts(result: dict[str, Any]) -> str:
-    kinds = {kind: lines_of(result, kind, points_of_difference) for kind in kinds_of(result)}
-    charts = [chart(lines, DESCRIBED[kind], False) for kind, lines in kinds.items() if lines]
-    return f'<div class="plots">{"".join(charts)}</div>' if charts else ""
+def difference_charts(result: dict[str, Any]) -> list[Chart]:
+    """Points of word error rate less the first checkpoint's, by ratio; the dashed line is 0."""
+    charts = []
+    for kind in kinds_of(result):
+        lines = lines_of(result, kind, points_of_difference)
+        if lines:
+            values = [value for line in lines for _, value, _ in line.points]
+            y_axis = axis_over([*values, *bounds_of(lines), 0.0])
+            charts.append(by_ratio(DESCRIBED[kind], lines, y_axis, [Level(0.0)], points))
+    return charts
 
 
-def legend(result: dict[str, Any]) -> str:
-    names = [escaped(one["name"]) for one in result["checkpoints"]]
-    items = "".join(f'<li>{chip(number)}<span dir="auto">{name}</span></li>' for number, name in enumerate(names))
-    return f'<ul class="legend">{items}</ul>'
+def bounds_of(lines: Sequence[Line]) -> list[float]:
+    """Of all intervals."""
+    return [bound for line in lines for _, _, interval in line.points for bound in interval or ()]
 
 
-def chart(lines: Sequence[Line], title: str, of_rates: bool) -> str:
-    """Values by ratio, quiet noise to the left; dashed lines are rates on clean speech or, of differences, 0."""
-    if not lines:
-        return ""
-    values = [value for line in lines for _, value, _ in line.points]
-    bounds = [bound for line in lines for _, _, interval in line.points for bound in interval or ()]
-    levels = [line.clean for line in lines if line.clean is not None] if of_rates else [0.0]
-    if of_rates:
-        top = max(min(max([*values, *bounds]), TALLEST), min(values))
-        y_axis = axis_over([0.0, top, *(min(level, top) for level in levels)], from_zero=True)
-    else:
-        y_axis = axis_over([*values, *bounds, 0.0])
+def points(difference: float) -> str:
+    """A tick of an axis of differences."""
+    return minus(f"{100 * difference:.3g}")
+
+
+def by_ratio(
+    title: str, lines: Sequence[Line], y_axis: Axis, levels: Sequence[Level], y_text: Callable[[float], str]
+) -> Chart:
+    """Values by ratio, quiet noise to the left."""
     ratios = sorted({ratio for line in lines for ratio, _, _ in line.points})
     room = 0.06 * (ratios[-1] - ratios[0]) or 1.0
-    x_axis = Axis(ratios[0] - room, ratios[-1] + room)
-    content = ""
+    x_axis = Axis(ratios[-1] + room, ratios[0] - room)
+    series = []
     for number, line in enumerate(lines):
-        shift = 0.006 * (number - (len(lines) - 1) / 2)  # so that intervals do not hide each other
-        places = [(1 - x_axis.place(ratio) + shift, 1 - y_axis.place(value)) for ratio, value, _ in line.points]
-        if line.clean is not None and of_rates:
-            level = (1 - y_axis.place(line.clean)) * HEIGHT
-            content += (
-                f'<line class="reference run{line.number % 8}" x1="0" x2="100%" y1="{level:.1f}" y2="{level:.1f}"/>'
-            )
-        if len(places) > 1:
-            content += curve(sorted(places), HEIGHT, line.number)
-        for (x, y), (ratio, value, interval) in zip(places, line.points, strict=True):
-            if interval is not None:
-                high, low = ((1 - y_axis.place(bound)) * HEIGHT for bound in reversed(interval))
-                content += upright(x, high, low, "thin", line.number)
-            told = f"{percent(value)} %" if of_rates else f"{100 * value:+.1f} points"
-            where = f"{line.name}, {ratio:g} dB: {told}{bracketed(interval)}"
-            content += marker(x, y * HEIGHT, line.number, where)
-    if not of_rates:
-        level = (1 - y_axis.place(0.0)) * HEIGHT
-        content += dashed(level)
-    drawn = panel(
-        content,
-        HEIGHT,
-        [(1 - x_axis.place(ratio), f"{ratio:g}") for ratio in ratios],
-        [(y_axis.place(tick), f"{100 * tick:.3g}{' %' if of_rates else ''}") for tick in y_axis.ticks(5)],
-        "speech over noise, dB",
-        f"{title}, by ratio",
+        shift = 0.006 * (number - (len(lines) - 1) / 2) * (x_axis.high - x_axis.low)  # no interval hides another
+        places = []
+        for ratio, value, interval in reversed(line.points):
+            told = f"{percent(value)} %" if y_text is share else f"{signed(value, 1)} points"
+            told = f"{line.name}, {ratio:g} dB: {told}{bracketed(interval, 1)}"
+            places.append(Point(ratio + shift, value, interval, told))
+        series.append(Series(line.name, places, line.number))
+    return Chart(
+        title.capitalize(),
+        series,
+        x_axis,
+        y_axis,
+        x_title="speech over noise, dB",
+        x_at=ratios,
+        y_text=y_text,
+        levels=levels,
+        height=HEIGHT,
     )
-    return f"<figure><figcaption>{escaped(title.capitalize())}</figcaption>{drawn}</figure>"
 
 
-def dashed(y: float, kind: str = "") -> str:
-    return f'<line class="reference {kind}" x1="0" x2="100%" y1="{y:.1f}" y2="{y:.1f}"/>'
-
-
-def layer_charts(result: dict[str, Any]) -> str:
+def layer_charts(result: dict[str, Any]) -> list[Chart]:
     """For each checkpoint with two attentions their odds on noise by layer, the primary's in grey."""
     charts = []
     for number, checkpoint in enumerate(result["checkpoints"]):
         found = checkpoint["attention_odds"]
         if found is None:
             continue
-        layers = found["layers"]
-        y_axis = axis_over([one[key] for one in layers for key in ("primary_odds", "secondary_odds")], from_zero=True)
-        x_axis = Axis(0.5, len(layers) + 0.5)
-        content = ""
-        for key, index in (("primary_odds", -1), ("secondary_odds", number)):
-            places = [(x_axis.place(n), 1 - y_axis.place(one[key])) for n, one in enumerate(layers, 1)]
-            content += curve(places, HEIGHT, index) if len(places) > 1 else ""
-            for (x, y), one in zip(places, layers, strict=True):
-                told = f"{key.split('_')[0]}: odds {one[key]:.3f}, gate {one['gate']:.2f}"
-                content += marker(x, y * HEIGHT, index, told)
-        drawn = panel(
-            content,
-            HEIGHT,
-            [(x_axis.place(tick), f"{tick:g}") for tick in range(1, len(layers) + 1, -(-len(layers) // 8))],
-            [(y_axis.place(tick), f"{tick:.3g}") for tick in y_axis.ticks(5)],
-            "decoder layer",
-            f"attention odds of {checkpoint['name']} by layer",
+        layers, series = found["layers"], []
+        for name, colour in (("primary", -1), ("secondary", number)):
+            odds = [(layer, one[f"{name}_odds"], one["gate"]) for layer, one in enumerate(layers, 1)]
+            told = [f"{name}: odds {decimal(value, 3)}, gate {decimal(gate, 2)}" for _, value, gate in odds]
+            places = [Point(layer, value, told=text) for (layer, value, _), text in zip(odds, told, strict=True)]
+            series.append(Series(name, places, colour))
+        charts.append(
+            Chart(
+                checkpoint["name"],
+                series,
+                Axis(0.5, len(layers) + 0.5),
+                axis_over([point.y for one in series for point in one.points], from_zero=True),
+                x_title="decoder layer",
+                x_at=range(1, len(layers) + 1, -(-len(layers) // 8)),
+                height=HEIGHT,
+            )
         )
-        charts.append(f"<figure><figcaption>{escaped(checkpoint['name'])}</figcaption>{drawn}</figure>")
-    return f'<div class="plots">{"".join(charts)}</div>' if charts else ""
+    return charts
 
 
 def write_picture(path: Path, result: dict[str, Any]) -> None:

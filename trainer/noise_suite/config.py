@@ -1,25 +1,22 @@
 """The suite's own config: what is mixed with what, how loud, how it is decoded; checked before any model is opened."""
 
-import difflib
 import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Discriminator, Field, Tag, ValidationError, field_validator, model_validator
+from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
-from data.augmentation.config import NoiseSourceConfig
+from data.augmentation.fields import NoiseSourceConfig
 from data.config import Section, SourceConfig
 
 from ..config.evaluation import EvaluationConfig
-from ..config.reading import ConfigError, apply_overrides, describe, read_yaml
-from ..config.reference import inner_model
+from ..config.reading import apply_overrides, read_yaml, validated
 from .conditions import Condition, NoiseType, conditions_of
 
 SYNTHETIC = "synthetic"
-RECORDED, MADE = "recordings", "made"  # which of noise's types is meant; in no key's path
+RECORDED, MADE = "recorded noise", "made noise"  # which of noise's types is meant; in no key's path
 LOUDEST, FAINTEST = -60.0, 60.0  # decibels; beyond them nothing is left of the one or the other
-MOST_TOLD = 3  # mistakes at a time: a run's config in a suite's place has nothing but mistakes
 DECODING = ("batch_size", "max_new_tokens", "beams", "normalizer", "cluster", "columns")
 NoiseOrigin = Annotated[
     Annotated[NoiseSourceConfig, Tag(RECORDED)] | Annotated[Literal["synthetic"], Tag(MADE)],
@@ -30,7 +27,7 @@ NoiseOrigin = Annotated[
 class NonSpeechConfig(Section):
     """Clips of noise without speech, in which every word is invented."""
 
-    clips: int = Field(100, gt=0)
+    clips: int = Field(100, gt=0, description="how many clips")
     seconds: float = Field(10.0, ge=0.1, le=30, description="of each clip")
 
 
@@ -56,11 +53,13 @@ class NoiseSuiteConfig(Section):
     attention_utterances: int = Field(
         32, ge=0, description="so many mixtures' attention is looked at, of checkpoints with two attentions; 0: none"
     )
-    seed: int = Field(0, ge=0)
-    batch_size: int | None = Field(None, gt=0)
-    max_new_tokens: int | None = Field(None, gt=0, lt=448)
-    beams: int | None = Field(None, gt=0, le=64)
-    normalizer: Literal["auto", "english", "basic", "none"] | None = None
+    seed: int = Field(0, ge=0, description="of the mixtures")
+    batch_size: int | None = Field(None, gt=0, description="utterances decoded together")
+    max_new_tokens: int | None = Field(None, gt=0, lt=448, description="longest transcript, in tokens")
+    beams: int | None = Field(None, gt=0, le=64, description="1: greedy decoding; more: beam search")
+    normalizer: Literal["auto", "english", "basic", "none"] | None = Field(
+        None, description="applied to reference and transcript before counting"
+    )
     language: str | None = Field(None, description="ISO 639-1 code of the speech; else that of the source or the run")
     cluster: str | None = Field(None, description="the column, such as speaker, whose values are drawn for intervals")
     columns: tuple[str, ...] | None = Field(None, description="columns that predictions carry")
@@ -127,22 +126,4 @@ def load_suite(path: str | Path, overrides: Sequence[str] = ()) -> NoiseSuiteCon
 
 def suite_of(values: dict[str, Any], named: str = "the suite") -> NoiseSuiteConfig:
     """The suite that nested values describe; mistakes are told as of ``named``."""
-    try:
-        return NoiseSuiteConfig.model_validate(values)
-    except ValidationError as error:
-        problems = list(dict.fromkeys(told(problem) for problem in error.errors()))
-        more = f"; and {len(problems) - MOST_TOLD} more" if len(problems) > MOST_TOLD else ""
-        raise ConfigError(f"{named}: " + "; ".join(problems[:MOST_TOLD]) + more) from None
-
-
-def told(problem: Any) -> str:
-    """One of pydantic's findings in a line."""
-    location = tuple(part for part in problem["loc"] if part not in (RECORDED, MADE))
-    if problem["type"] != "extra_forbidden":
-        return describe({**problem, "loc": location})
-    model: Any = NoiseSuiteConfig
-    for part in location[:-1]:
-        model = inner_model(model.model_fields[part].annotation)
-    match = difflib.get_close_matches(str(location[-1]), model.model_fields, n=1, cutoff=0.5)
-    right = f"did you mean {match[0]!r}?" if match else f"known here: {', '.join(model.model_fields)}"
-    return f"unknown key {'.'.join(map(str, location))}; {right}"
+    return validated(NoiseSuiteConfig, values, named)

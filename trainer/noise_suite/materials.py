@@ -7,7 +7,7 @@ from typing import Any
 
 from data.config import DataConfig
 from data.errors import nearest
-from data.sources.source import Source
+from data.opening import open_source
 
 from ..config.evaluation import EvaluationConfig
 from ..config.reading import ConfigError, load_config
@@ -61,7 +61,7 @@ def gather(
     check_language(suite.language)
     run = run_config(suite, named, config)
     if suite.speech is not None:
-        source = Source(suite.speech, "speech")
+        source = open_source(suite.speech, "speech")
         source.check_columns()
     else:
         source = open_split(run, chosen_split(run, split))

@@ -10,7 +10,7 @@ import numpy as np
 
 from data.augmentation.noise_mixing import SHORTEST_NOISE, SILENT_POWER, power, speech_region
 from data.batches.evaluation_rows import Row, check_reported_columns, hash_of, text_of_value
-from data.batches.lanes import read_audio, row_id
+from data.batches.reading import read_audio, row_id
 from data.config import ColumnNames, SourceConfig
 from data.errors import DataError
 from data.sources.source import Source

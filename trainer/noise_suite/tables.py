@@ -1,25 +1,15 @@
-"""The suite's figures as tables: for the console, for Markdown and for the page, the same in all."""
+"""The suite's figures as tables, shared by the console, the Markdown and the page."""
 
 from collections.abc import Callable
 from typing import Any
 
-from data.preparation.inspection_table import FigureTable
 from data.terminal_table import print_table
 
-from ..comparison.markdown import plain, table_lines
+from ..pages.formats import NONE, bracketed, decimal, percent, signed
+from ..pages.tables import FigureTable, plain, table_lines
 from .conditions import DESCRIBED, NON_SPEECH
 
 MOST_NAMED = 20  # recordings in a remark; all are in noise_suite.json
-
-Interval = list[float] | tuple[float, float] | None
-
-
-def percent(value: float) -> str:
-    return f"{100 * value:.1f}"
-
-
-def bracketed(interval: Interval, times: float = 100.0, digits: int = 1) -> str:
-    return "" if interval is None else f" [{times * interval[0]:.{digits}f}, {times * interval[1]:.{digits}f}]"
 
 
 def label_of(figures: dict[str, Any]) -> str:
@@ -36,12 +26,15 @@ def spoken(result: dict[str, Any]) -> list[str]:
 
 def tables_of(result: dict[str, Any]) -> list[FigureTable]:
     """All tables; those without a row are left out."""
+    tables = [*rate_tables(result), difference_table(result), invented_table(result), odds_table(result)]
+    return [table for table in tables if table.rows]
+
+
+def rate_tables(result: dict[str, Any]) -> list[FigureTable]:
+    """Word and character error rates by condition; none where nobody speaks."""
     tables = [
         rate_table(result, "Word error rate, %", "word_error_rate"),
         rate_table(result, "Character error rate, %", "character_error_rate"),
-        difference_table(result),
-        invented_table(result),
-        odds_table(result),
     ]
     return [table for table in tables if table.rows]
 
@@ -63,25 +56,27 @@ def by_condition(
 
 
 def rate_table(result: dict[str, Any], title: str, key: str) -> FigureTable:
+    """One kind of error rate by condition, with its intervals."""
     return by_condition(
-        result, title, lambda one: percent(one[key]) + bracketed(one[f"{key}_interval"]), result["checkpoints"]
+        result, title, lambda one: percent(one[key]) + bracketed(one[f"{key}_interval"], 1), result["checkpoints"]
     )
 
 
 def difference_table(result: dict[str, Any]) -> FigureTable:
+    """Each further checkpoint's word error rate less the first's, by condition."""
     first = result["checkpoints"][0]["name"]
 
     def cell(figures: dict[str, Any]) -> str:
         difference = figures["difference"]
         if difference is None:
-            return "–"
-        return f"{100 * difference['value']:+.1f}{bracketed(difference['interval'])}"
+            return NONE
+        return signed(difference["value"], 1) + bracketed(difference["interval"], 1)
 
     return by_condition(result, f"Word error rate less that of {first}, points", cell, result["checkpoints"][1:])
 
 
 def invented_table(result: dict[str, Any]) -> FigureTable:
-    """Words heard where nobody speaks."""
+    """Words that each checkpoint hears in noise without speech."""
     rows = []
     for checkpoint in result["checkpoints"]:
         figures = checkpoint["conditions"].get(NON_SPEECH)
@@ -91,8 +86,8 @@ def invented_table(result: dict[str, Any]) -> FigureTable:
         rows.append(
             (
                 checkpoint["name"],
-                f"{percent(figures['hallucination_rate'])}{bracketed(figures['hallucination_rate_interval'])}",
-                f"{figures['words_per_minute']:.1f}{bracketed(figures['words_per_minute_interval'], 1.0)}",
+                percent(figures["hallucination_rate"]) + bracketed(figures["hallucination_rate_interval"], 1),
+                decimal(figures["words_per_minute"]) + bracketed(figures["words_per_minute_interval"], 1, decimal),
                 f"{heard[0][0][:60]!r}, {heard[0][1]} times" if heard else "nothing",
             )
         )
@@ -101,7 +96,7 @@ def invented_table(result: dict[str, Any]) -> FigureTable:
 
 
 def odds_table(result: dict[str, Any]) -> FigureTable:
-    """Where the attentions look."""
+    """How much each attention looks at noise; a row for each checkpoint with two attentions."""
     rows, condition = [], ""
     for checkpoint in result["checkpoints"]:
         found = checkpoint["attention_odds"]
@@ -111,10 +106,10 @@ def odds_table(result: dict[str, Any]) -> FigureTable:
         rows.append(
             (
                 checkpoint["name"],
-                f"{found['primary_odds']:.3f}",
-                f"{found['secondary_odds']:.3f}",
-                f"{found['odds_ratio']:.3f}{bracketed(found['odds_ratio_interval'], 1.0, 3)}",
-                f"{found['gate']:.3f}",
+                decimal(found["primary_odds"], 3),
+                decimal(found["secondary_odds"], 3),
+                decimal(found["odds_ratio"], 3) + bracketed(found["odds_ratio_interval"], 3, decimal),
+                decimal(found["gate"], 3),
                 percent(found["noise_dominated_frames"]),
             )
         )
@@ -123,7 +118,7 @@ def odds_table(result: dict[str, Any]) -> FigureTable:
 
 
 def remarks_of(result: dict[str, Any]) -> list[str]:
-    """What must be read beside the figures."""
+    """Warnings that belong with the figures."""
     remarks = [*result["warnings"], *unreadable_noises(result)]
     remarks += [f"{one['name']} {warning}" for one in result["checkpoints"] for warning in one["warnings"]]
     for checkpoint in result["checkpoints"]:
@@ -136,7 +131,7 @@ def remarks_of(result: dict[str, Any]) -> list[str]:
 
 
 def unreadable_noises(result: dict[str, Any]) -> list[str]:
-    """A remark on the recordings of noise that were passed over, if there are any."""
+    """A remark on recordings of noise that could not be used; empty if there are none."""
     names = [one["id"] for one in result["noises_unreadable"]]
     more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
     many = f"{len(names)} recordings of noise" if len(names) > 1 else "1 recording of noise"
@@ -144,7 +139,7 @@ def unreadable_noises(result: dict[str, Any]) -> list[str]:
 
 
 def measured_with(result: dict[str, Any]) -> str:
-    """A line about how the figures came to be."""
+    """One line on how the figures were made: data, engine, hardware, versions, date."""
     versions = ", ".join(f"{name} {version}" for name, version in result["versions"].items())
     return (
         f"{result['speech']}; noises: {noises_of(result)}; 95 % intervals by a bootstrap over "
@@ -153,6 +148,7 @@ def measured_with(result: dict[str, Any]) -> str:
 
 
 def noises_of(result: dict[str, Any]) -> str:
+    """Where the noise comes from, and the number of its recordings."""
     noise = result["suite"]["noise"]
     if noise is None:
         return "none"
@@ -161,7 +157,7 @@ def noises_of(result: dict[str, Any]) -> str:
 
 
 def markdown(result: dict[str, Any]) -> str:
-    """noise_suite.md."""
+    """The content of noise_suite.md."""
     lines = ["# Noise suite", ""]
     lines += [f"- **{plain(one['name'])}**: {plain(one['path'])}" for one in result["checkpoints"]]
     for table in tables_of(result):
@@ -172,6 +168,7 @@ def markdown(result: dict[str, Any]) -> str:
 
 
 def print_tables(result: dict[str, Any]) -> None:
+    """The tables and remarks for the console."""
     from rich.console import Console
 
     console = Console(soft_wrap=True, highlight=False)

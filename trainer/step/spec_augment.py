@@ -1,7 +1,7 @@
 """SpecAugment: stretches of time and bands of frequency hidden from the model (Park et al., arXiv 1904.08779).
 
-What is hidden is drawn on the CPU from each utterance's own seed; where that lies is worked out on the device, for
-which nothing waits.
+The masks are drawn on the CPU from each utterance's own seed. Their places are computed on the device, without waiting
+for it.
 """
 
 import numpy as np
@@ -71,5 +71,5 @@ def own_frames(features: torch.Tensor) -> torch.Tensor:
 
 
 def on_device(values: torch.Tensor, device: torch.device) -> torch.Tensor:
-    """Values there, for which a GPU need not have come to an end of its work."""
+    """The values on the device, without waiting for the work that a GPU has queued."""
     return values.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else values.to(device)

@@ -9,9 +9,8 @@ from typing import TextIO
 
 import numpy as np
 
-from data.audio.decoding import UndecodableAudio, decode_audio, seconds_of
+from data.audio.decoding import AUDIO_SUFFIXES, UndecodableAudio, decode_audio, seconds_of
 from data.errors import DataError
-from data.sources.source import AUDIO_SUFFIXES
 
 from ..config.reading import ConfigError
 from .transcripts import Transcript, written

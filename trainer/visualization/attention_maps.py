@@ -8,7 +8,7 @@ import torch
 
 from data.batches.features import visible_frames
 from data.batches.labels import LabelEncoder
-from data.batches.lanes import collate
+from data.batches.reading import collate
 from data.errors import DataError
 from data.utterance import Utterance
 from modeling.checkpoints import lifted

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from trainer.command_line import CommandLine
 from trainer.config.reading import ConfigError
+from trainer.pages.page import chart_file
 
 from .growth import communication_section, growth_section
 from .inputs import FOLDER, Inputs, read_inputs
@@ -21,11 +22,11 @@ from .page import report_markdown, report_page
 from .predictions import prediction_sections
 from .sections import Section
 
-PICTURES = "report_pictures"  # the report's own folder: pictures of an older one are taken away
+PICTURES = "report_pictures"  # older pictures in it are deleted
 
 
 def sections_of(inputs: Inputs) -> list[Section]:
-    """The report's parts, in the order in which they are read."""
+    """The report's sections in reading order."""
     return [
         *prediction_sections(inputs),
         check_section(inputs),
@@ -47,7 +48,7 @@ def write_report(inputs: Inputs, output: Path, command: str, date: datetime.date
         sections = sections_of(inputs)
         page = report_page(sections, command, date)
         markdown = report_markdown(sections, command, date, PICTURES)
-        pictures = {picture.name: picture.alone() for one in sections for picture in one.pictures}
+        pictures = {picture.name: chart_file(picture) for one in sections for picture in one.pictures}
     except (KeyError, TypeError, IndexError, AttributeError) as error:
         raise ConfigError(
             f"--results {inputs.folder} holds a file that its command did not write so "
@@ -65,7 +66,7 @@ def write_report(inputs: Inputs, output: Path, command: str, date: datetime.date
 
 
 def main(arguments: list[str]) -> int:
-    """0 if a report was written; also where every input is missing, of which it then tells."""
+    """Returns 0 if a report was written, even if all inputs are missing; the report then says so."""
     parser = CommandLine(__doc__)
     parser.add_argument("--results", type=Path, default=FOLDER, metavar="FOLDER", help=f"default: {FOLDER}")
     parser.add_argument("--output", type=Path, metavar="FOLDER", help="for the report; default: that of --results")

@@ -3,12 +3,14 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from data.preparation.inspection_table import FigureTable
 from trainer.memory.gpus import GIB
+from trainer.memory.table import gib
+from trainer.pages.charts import Chart, Series
+from trainer.pages.tables import FigureTable
 
-from ..report_drawing import Picture, Series
 from .inputs import Inputs, provenance
-from .sections import Section, absent, engine_name, gib, model_name, shape_name
+from .pictures import picture, points
+from .sections import Section, absent, engine_name, model_name, shape_name
 
 GROWTH, COMMUNICATION = "Cost of growth", "What a step sends"
 GROWING = {"batch_size": "batch", "seconds": "seconds of a clip", "model": "model", "processes": "processes"}
@@ -61,8 +63,8 @@ def resident(cell: Mapping[str, Any]) -> float:
     return size
 
 
-def growth_pictures(key: str, title: str, cells: Sequence[Mapping[str, Any]]) -> list[Picture]:
-    """A step's seconds and resident memory against what grows."""
+def growth_pictures(key: str, title: str, cells: Sequence[Mapping[str, Any]]) -> list[Chart]:
+    """Two charts: seconds per step and resident memory against what grows."""
 
     def place(cell: Mapping[str, Any]) -> float:
         name = model_name(cell)
@@ -78,10 +80,10 @@ def growth_pictures(key: str, title: str, cells: Sequence[Mapping[str, Any]]) ->
         ("memory", "resident, GiB", resident),
     )
     return [
-        Picture(
+        picture(
             f"growth_{key}_{kind}",
             f"{kind.capitalize()} against {title}",
-            (Series("measured", [(x, value(cell)) for x, cell in zip(at, ordered, strict=True)], 0),),
+            [Series("measured", points([(x, value(cell)) for x, cell in zip(at, ordered, strict=True)]), 0)],
             title,
             unit,
             categories=names,
@@ -105,11 +107,12 @@ def communication_section(inputs: Inputs) -> Section:
         "Gigabytes that each GPU sends at an optimizer step, by formula; gradients in float32 under DDP, bf16 under "
         "ZeRO. Overlap with computing and latencies are not in it; no network was measured.",
     )
-    origin = provenance({"command": inputs.command("communication")} | found)  # it does not tell its command itself
+    origin = provenance({"command": inputs.command("communication")} | found)  # its file does not hold the command
     return Section(COMMUNICATION, lines, communication_pictures(rows), tuple(tables), tuple(origin))
 
 
 def sent_table(rows: Sequence[Mapping[str, Any]]) -> FigureTable:
+    """Gigabytes by model, strategy and engine, a column for each number of GPUs."""
     gpus = list(rows[0]["gpus"])
     told = [
         (
@@ -126,6 +129,7 @@ def sent_table(rows: Sequence[Mapping[str, Any]]) -> FigureTable:
 
 
 def counted_table(cases: Sequence[Mapping[str, Any]]) -> FigureTable:
+    """Bytes that were counted between two processes beside the formula's."""
     told = []
     for case in cases:
         counted, computed = sum(case["counted"].values()), sum(case["computed"].values())
@@ -134,16 +138,19 @@ def counted_table(cases: Sequence[Mapping[str, Any]]) -> FigureTable:
     return FigureTable("The formula against a count", columns, told, numbers=frozenset((1, 2, 3)))
 
 
-def communication_pictures(rows: Sequence[Mapping[str, Any]]) -> tuple[Picture, ...]:
+def communication_pictures(rows: Sequence[Mapping[str, Any]]) -> tuple[Chart, ...]:
+    """For each model what is sent against the number of GPUs, a line for each engine."""
     pictures = []
     charted = [row for row in rows if row["strategy"] == CHARTED_STRATEGY]
     for size in dict.fromkeys(row["size"] for row in charted):
-        curves: dict[tuple[tuple[float, float], ...], list[str]] = {}  # engines that send alike share one
+        curves: dict[tuple[tuple[float, float], ...], list[str]] = {}  # engines that send the same share a curve
         for row in charted:
             if row["size"] == size:
-                points = tuple((float(gpus), one["bytes"] / 1e9) for gpus, one in row["gpus"].items())
-                curves.setdefault(points, []).append(row["engine"])
-        series = [Series(" and ".join(names), points, colour) for colour, (points, names) in enumerate(curves.items())]
+                places = tuple((float(gpus), one["bytes"] / 1e9) for gpus, one in row["gpus"].items())
+                curves.setdefault(places, []).append(row["engine"])
+        series = [
+            Series(" and ".join(names), points(places), colour) for colour, (places, names) in enumerate(curves.items())
+        ]
         name, title = f"sent_{size}", f"Sent at a step: {size}, full"
-        pictures.append(Picture(name, title, series, "GPUs", "GB of each GPU", is_wide=True, log_x=True))
+        pictures.append(picture(name, title, series, "GPUs", "GB of each GPU", log_x=True, log_y=True))
     return tuple(pictures)

@@ -6,10 +6,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from trainer.pages.formats import counted
+
 FOLDER = Path("benchmarks/results/memory")
 SIDE_BY_SIDE_CONFIG = "benchmarks/results/strategies/base.yaml"
 
-# Of each input the file beside or above the others, and the command that writes it there.
+# The command that writes each kind of input.
 COMMANDS = {
     "predictions": "python -m benchmarks.memory predictions --output {path}",
     "check": "python -m benchmarks.memory check --output {path}",
@@ -23,7 +25,7 @@ COMMANDS = {
 
 @dataclass(frozen=True)
 class Inputs:
-    """What was found.
+    """The inputs that were found.
 
     Attributes:
         files: by kind, the contents by file name; several only of ``measured``.
@@ -35,16 +37,16 @@ class Inputs:
     problems: Mapping[str, str] = field(default_factory=dict)
 
     def one(self, kind: str) -> dict[str, Any] | None:
-        """The only file of a kind."""
+        """The content of a kind's only file; None if there is none."""
         return next(iter(self.files.get(kind, {}).values()), None)
 
     def command(self, kind: str) -> str:
-        """What writes a kind's file."""
+        """The command that writes a kind's file."""
         return COMMANDS[kind].format(path=wanted_path(self.folder, kind).as_posix())
 
 
 def wanted_path(folder: Path, kind: str) -> Path:
-    """Where a kind's file is looked for: in the folder, or where it stands on its own."""
+    """The path of a kind's file: in the folder, or its usual place elsewhere."""
     elsewhere = {
         "communication": folder.parent / "communication" / "communication.json",
         "options": folder.parent / "options.json",
@@ -54,7 +56,7 @@ def wanted_path(folder: Path, kind: str) -> Path:
 
 
 def read_inputs(folder: Path) -> Inputs:
-    """All files of a folder that a report knows; one that cannot be read is told as a problem."""
+    """Read all inputs of a folder; files that are missing or cannot be read become problems."""
     files: dict[str, dict[str, dict[str, Any]]] = {}
     problems: dict[str, str] = {}
     for kind in COMMANDS:
@@ -77,14 +79,13 @@ def read_inputs(folder: Path) -> Inputs:
 
 
 def provenance(content: Mapping[str, Any]) -> list[str]:
-    """Hardware, versions, date and command of a file, each a line."""
+    """Lines on how a file was made: hardware with versions and date, then the command."""
     machine = content.get("machine") or {}
     hardware = machine.get("device", "an unknown machine")
     if "cores" in machine:
         hardware += f", {machine['cores']} cores"
     if "threads" in machine:
-        threads = machine["threads"]
-        hardware += f", {threads} thread{'s' * (threads != 1)} a process"
+        hardware += f", {counted(machine['threads'], 'thread')} a process"
     versions = ", ".join(f"{name} {version}" for name, version in (machine.get("versions") or {}).items())
     python = f"Python {machine['python']}" if "python" in machine else ""
     lines = [", ".join(filter(None, (hardware, python, versions))) + f"; {machine.get('date', 'date unknown')}"]

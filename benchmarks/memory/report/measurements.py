@@ -4,23 +4,26 @@ the usual recipe, and each option's gain."""
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from data.preparation.inspection_table import FigureTable
 from trainer.memory.gpus import GIB
+from trainer.memory.table import gib
+from trainer.pages.charts import Chart, Series
+from trainer.pages.formats import percent
+from trainer.pages.tables import FigureTable
 
-from ..report_drawing import Picture, Series
 from .inputs import Inputs, has_gpu, provenance
-from .sections import Section, absent, by_step, gib, model_name, shape_name, step_key, step_name
+from .pictures import against_each_other, picture, points
+from .sections import Section, absent, by_step, model_name, shape_name, step_key, step_name
 
 CHECK, MEASURED = "Predicted against torch.profiler, on CPUs", "Measured"
 SIDE_BY_SIDE, OPTIONS = "Side by side with the usual recipe", "Options, each with its gain"
 NO_GPU = "No GPU was measured: of a GPU there are predictions only. With one, this measures:"
-LIMIT = 0.05  # of the profiler's peak, that a prediction may be off
+LIMIT = 0.05  # largest error of a prediction, as a share of the profiler's peak
 MIB = 2**20
 MOST_CURVES = 8  # in a picture
 
 
 def check_section(inputs: Inputs) -> Section:
-    """Each cell's error, and a picture of all."""
+    """Each cell's prediction error, and a chart of all cells."""
     found = inputs.one("check")
     if found is None:
         return absent(CHECK, inputs.problems["check"], inputs.command("check"))
@@ -43,15 +46,15 @@ def check_section(inputs: Inputs) -> Section:
     if done:
         worst = max(done, key=lambda cell: abs(cell["off_by"]))
         lines.append(f"The worst is {worst['name']}, off by {100 * worst['off_by']:+.2f} %.")
-        points = [(cell["profiled_bytes"] / MIB, cell["predicted"]["peak_bytes"] / MIB) for cell in done]
+        places = [(cell["profiled_bytes"] / MIB, cell["predicted"]["peak_bytes"] / MIB) for cell in done]
         title = "Predicted against profiled; dashed: equal"
-        series = [Series("a cell", points, 0, joined=False)]
-        pictures.append(Picture("check", title, series, "profiled, MiB", "predicted, MiB", (), (), True, True))
+        series = [Series("a cell", points(places), 0, is_joined=False)]
+        pictures.append(against_each_other("check", title, series, "profiled, MiB", "predicted, MiB"))
     return Section(CHECK, tuple(lines), tuple(pictures), (table,), tuple(provenance(found)))
 
 
 def measured_sections(inputs: Inputs) -> list[Section]:
-    """One for each file of measurements, or that there is none; and whether any is of a GPU."""
+    """A section for each file of measurements; if none comes from a GPU, the first section says so."""
     files = inputs.files.get("measured", {})
     if not files:
         return [Section(MEASURED, missing=(NO_GPU, inputs.command("measured")))]
@@ -79,8 +82,8 @@ def measured_section(name: str, content: Mapping[str, Any], known: Mapping[Any, 
         allocated = max(abs(one["peak_bytes"] / peak - 1) for peak, _, one in off)
         used = max((abs(one["device_used_bytes"] / peak - 1) for _, peak, one in off if peak), default=0.0)
         lines.append(
-            f"Predicted beside measured in {len(off)} cells: tensors at most {100 * allocated:.1f} % off, device used "
-            f"{100 * used:.1f} %."
+            f"Predicted beside measured in {len(off)} cells: tensors at most {percent(allocated)} % off, device used "
+            f"{percent(used)} %."
         )
     elif not on_gpu:
         lines.append("On a CPU: resident memory, the libraries' half a GiB among it, which is not predicted.")
@@ -95,6 +98,7 @@ def measured_section(name: str, content: Mapping[str, Any], known: Mapping[Any, 
 def memory_table(
     cells: Sequence[Mapping[str, Any]], known: Mapping[Any, Mapping[str, Any]], on_gpu: bool
 ) -> FigureTable:
+    """Peaks of every cell, on a GPU with the prediction beside what was measured."""
     rows = []
     for cell in cells:
         shown = (model_name(cell), step_name(cell), cell["precision"], shape_name(cell), cell["data"])
@@ -118,6 +122,7 @@ def memory_table(
 
 
 def speed_table(cells: Sequence[Mapping[str, Any]]) -> FigureTable:
+    """Times and rates of the cells that were measured."""
     rows = [
         (
             model_name(cell),
@@ -128,8 +133,8 @@ def speed_table(cells: Sequence[Mapping[str, Any]]) -> FigureTable:
             f"{cell['utterances_per_second']:,.2f}",
             f"{cell['audio_seconds_per_second']:,.1f}",
             f"{cell['target_tokens_per_second']:,.0f}",
-            "" if cell["utilisation"] is None else f"{100 * cell['utilisation']:.1f} %",
-            f"{100 * cell['data_wait_share']:.2f} %",
+            "" if cell["utilisation"] is None else f"{percent(cell['utilisation'])} %",
+            f"{percent(cell['data_wait_share'], 2)} %",
         )
         for cell in cells
     ]
@@ -140,46 +145,46 @@ def speed_table(cells: Sequence[Mapping[str, Any]]) -> FigureTable:
 
 def memory_pictures(
     name: str, cells: Sequence[Mapping[str, Any]], known: Mapping[Any, Mapping[str, Any]], on_gpu: bool
-) -> list[Picture]:
-    """Of each step that was measured at several batch sizes: measured filled, predicted open."""
+) -> list[Chart]:
+    """A chart for each step measured at several batch sizes: filled markers measured, open ones predicted."""
     pictures = []
     kind, of = ("device_used", "device_used_bytes") if on_gpu else ("resident", "")
     for number, group in enumerate(by_step(cell for cell in cells if cell["data"] == "synthetic").values()):
-        points = [
+        places = [
             (cell["batch_size"], cell["peak_bytes"][kind] / GIB) for cell in group if cell["peak_bytes"].get(kind)
         ]
-        if len(points) < 2:
+        if len(places) < 2:
             continue
         beside = [(cell["batch_size"], known.get((step_key(cell), cell["batch_size"]))) for cell in group]
         foreseen = [(batch, one[of] / GIB) for batch, one in beside if one is not None and of]
-        series = [Series("measured", points, 0)]
-        series += [Series("predicted", foreseen, 1, is_open=True)] if foreseen else []
+        series = [Series("measured", points(places), 0)]
+        series += [Series("predicted", points(foreseen), 1, is_open=True)] if foreseen else []
         title = f"{model_name(group[0])}: {step_name(group[0])}"
         place = f"{name.removesuffix('.json')}_memory_{number}"
-        pictures.append(Picture(place, title, series, "batch", f"{kind.replace('_', ' ')}, GiB"))
+        pictures.append(picture(place, title, series, "batch", f"{kind.replace('_', ' ')}, GiB"))
     return pictures
 
 
-def speed_pictures(name: str, cells: Sequence[Mapping[str, Any]]) -> list[Picture]:
-    """Utterances a second against batch; a curve for each step that was measured at several."""
+def speed_pictures(name: str, cells: Sequence[Mapping[str, Any]]) -> list[Chart]:
+    """Utterances per second against batch size; a curve for each step measured at several sizes."""
     groups = [group for group in by_step(c for c in cells if c["data"] == "synthetic").values() if len(group) > 1]
     pictures = []
     for begin in range(0, len(groups), MOST_CURVES):
         series = [
             Series(
                 f"{model_name(group[0])}, {step_name(group[0])}",
-                [(cell["batch_size"], cell["utterances_per_second"]) for cell in group],
+                points([(cell["batch_size"], cell["utterances_per_second"]) for cell in group]),
                 colour,
             )
             for colour, group in enumerate(groups[begin : begin + MOST_CURVES])
         ]
         place = f"{name.removesuffix('.json')}_speed_{begin // MOST_CURVES}"
-        pictures.append(Picture(place, "Speed against batch", series, "batch", "utterances a second"))
+        pictures.append(picture(place, "Speed against batch", series, "batch", "utterances a second"))
     return pictures
 
 
 def side_by_side_section(inputs: Inputs) -> Section:
-    """The peer's and the own figures, and both ratios."""
+    """The figures of the usual recipe and of this project, and their ratios."""
     found = inputs.one("side_by_side")
     if found is None:
         return absent(SIDE_BY_SIDE, inputs.problems["side_by_side"], inputs.command("side_by_side"))

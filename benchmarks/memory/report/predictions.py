@@ -3,12 +3,14 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from data.preparation.inspection_table import FigureTable
 from trainer.memory.gpus import GIB, GPUS
+from trainer.memory.table import gib
+from trainer.pages.charts import Chart, Point, Series
+from trainer.pages.tables import FigureTable
 
-from ..report_drawing import Picture, Series
 from .inputs import Inputs, provenance
-from .sections import Section, absent, by_step, engine_name, gib, model_name, saver_name, shape_name, step_name
+from .pictures import picture, points
+from .sections import Section, absent, by_step, engine_name, model_name, saver_name, shape_name, step_name
 
 FITTING, MEMORY = "Which batch fits my GPU?", "Memory against batch, predicted"
 PUBLIC = "A public project's batches, predicted"
@@ -23,7 +25,7 @@ LEVELS = ("A10 24GB", "A100 40GB", "A100 80GB")
 
 
 def prediction_sections(inputs: Inputs) -> list[Section]:
-    """All three, or that they are missing."""
+    """The three sections, or one that says that the predictions are missing."""
     found = inputs.one("predictions")
     if found is None:
         return [absent("Predicted memory", inputs.problems["predictions"], inputs.command("predictions"))]
@@ -43,7 +45,7 @@ def prediction_sections(inputs: Inputs) -> list[Section]:
 
 
 def public_lines(cells: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
-    """How many fit, and what the advice makes of the others."""
+    """How many cells fit, and with which settings the others would."""
     fitting = sum(cell["fits"] for cell in cells)
     lines = [
         "What a public project ran on a 40 GB card, each clip padded to 30 s, without gradient checkpointing: as its "
@@ -56,15 +58,17 @@ def public_lines(cells: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
 
 
 def cell_name(cell: Mapping[str, Any]) -> str:
+    """``whisper-small, full, batch 8``."""
     return f"whisper-{model_name(cell)}, {cell['strategy'].replace('_', ' ')}, batch {cell['batch_size']}"
 
 
 def settings(remedy: Mapping[str, Any]) -> str:
+    """A remedy as overrides of the command line."""
     return " ".join(f"{key}={str(value).lower()}" for key, value in remedy["settings"].items())
 
 
 def public_tables(found: Mapping[str, Any]) -> tuple[FigureTable, ...]:
-    """Each cell as it is, and what was tried of those that do not fit."""
+    """A table of all cells, and one of the settings tried for those that do not fit."""
     rows, advised = [], []
     for cell in found["public_project"]:
         predicted = cell["predicted"]
@@ -101,6 +105,7 @@ def largest_tables(rows: Sequence[Mapping[str, Any]]) -> tuple[FigureTable, ...]
 
 
 def largest_table(engine: str, rows: Sequence[Mapping[str, Any]]) -> FigureTable:
+    """The largest batches of one engine."""
     gpus = list(dict.fromkeys(gpu for row in rows for gpu in row["largest_batch"]))
     told_rows = []
     for row in rows:
@@ -112,7 +117,7 @@ def largest_table(engine: str, rows: Sequence[Mapping[str, Any]]) -> FigureTable
 
 
 def engine_title(engine: str) -> str:
-    """An engine as :func:`engine_name` has it, in a reader's words."""
+    """The title of an engine's table, from its :func:`engine_name`."""
     if engine == "one process":
         return "One GPU"
     kind, _, rest = engine.partition(" ")
@@ -121,7 +126,7 @@ def engine_title(engine: str) -> str:
 
 
 def ordered(cells: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """By model, strategy and engine, whatever came first in the file."""
+    """The cells sorted by model, strategy and engine."""
 
     def place(cell: Mapping[str, Any]) -> tuple[Any, ...]:
         name = model_name(cell)
@@ -145,31 +150,30 @@ def memory_table(cells: Sequence[Mapping[str, Any]]) -> FigureTable:
     return FigureTable(f"Every cell{shape}", columns, rows, numbers=frozenset((3, 4, 5, 6)))
 
 
-def memory_pictures(cells: Sequence[Mapping[str, Any]]) -> tuple[Picture, ...]:
+def memory_pictures(cells: Sequence[Mapping[str, Any]]) -> tuple[Chart, ...]:
     """For each model its engines with everything trained, then its strategies in one process."""
+    levels = [(gpu.memory_bytes / GIB, gpu.name) for gpu in GPUS if gpu.name in LEVELS]
     pictures = []
     for model in PICTURED:
-        own = by_step(cell for cell in cells if model_name(cell) == model)
-        groups = list(own.values())
+        groups = list(by_step(cell for cell in cells if model_name(cell) == model).values())
         full = [group for group in groups if group[0]["strategy"] == "full" and not saver_name(group[0])]
         single = [group for group in groups if group[0]["processes"] == 1]
-        pictures.append(memory_picture(f"memory_{model}_engines", f"{model}, full, by engine", full, engine_name))
-        pictures.append(memory_picture(f"memory_{model}_strategies", f"{model}, one process", single, strategy_name))
-    return tuple(picture for picture in pictures if picture.series)
+        for kind, title, shown, named in (
+            ("engines", f"{model}, full, by engine", full, engine_name),
+            ("strategies", f"{model}, one process", single, strategy_name),
+        ):
+            series = [Series(named(group[0]), used(group), colour) for colour, group in enumerate(shown)]
+            if series:
+                name = f"memory_{model}_{kind}"
+                pictures.append(picture(name, title, series, "batch", "device used, GiB", levels=levels))
+    return tuple(pictures)
 
 
 def strategy_name(cell: Mapping[str, Any]) -> str:
+    """What a cell trains, for the legend of a chart of one process."""
     return step_name(cell).removesuffix(", one process")
 
 
-def memory_picture(name: str, title: str, groups: Sequence[Sequence[Mapping[str, Any]]], told: Any) -> Picture:
-    series = [
-        Series(
-            told(group[0]),
-            [(cell["batch_size"], cell["predicted"]["device_used_bytes"] / GIB) for cell in group],
-            colour,
-        )
-        for colour, group in enumerate(groups)
-    ]
-    levels = [(gpu.memory_bytes / GIB, gpu.name) for gpu in GPUS if gpu.name in LEVELS]
-    return Picture(name, title, series, "batch", "device used, GiB", levels)
+def used(group: Sequence[Mapping[str, Any]]) -> list[Point]:
+    """Points of device memory used, in GiB, against batch size."""
+    return points([(cell["batch_size"], cell["predicted"]["device_used_bytes"] / GIB) for cell in group])

@@ -1,13 +1,11 @@
-"""What a section of the report is, whatever it is written as; names of cells, and how bytes are told."""
+"""A section of the report, independent of its output format, and the names of cells."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from data.preparation.inspection_table import FigureTable
-from trainer.memory.gpus import GIB
-
-from ..report_drawing import Picture
+from trainer.pages.charts import Chart
+from trainer.pages.tables import FigureTable
 
 OWN_KEYS = ("batch_size", "data")  # what may differ within a curve
 
@@ -25,23 +23,19 @@ class Section:
 
     title: str
     lines: tuple[str, ...] = ()
-    pictures: tuple[Picture, ...] = ()
+    pictures: tuple[Chart, ...] = ()
     tables: tuple[FigureTable, ...] = ()
     provenance: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
 
 
 def absent(title: str, problem: str, command: str) -> Section:
-    """A section whose input is not there."""
+    """A section whose input is missing."""
     return Section(title, missing=(f"{problem}. This makes it:", command))
 
 
-def gib(count: float | None) -> str:
-    return "" if count is None else f"{count / GIB:.2f}"
-
-
 def model_name(cell: Mapping[str, Any]) -> str:
-    """``small``, with what is not usual about it."""
+    """``small``, or ``small, plain`` without the second attention."""
     name = str(cell["model"]).removeprefix("openai/whisper-")
     return name if cell.get("dual_attention", True) else f"{name}, plain"
 
@@ -56,7 +50,7 @@ def engine_name(cell: Mapping[str, Any]) -> str:
 
 
 def saver_name(cell: Mapping[str, Any]) -> str:
-    """Gradient checkpointing, as the strategy's appendix; nothing where there is none."""
+    """A suffix that names gradient checkpointing; empty without it."""
     value = cell["gradient_checkpointing"]
     if value in (False, "none", None):
         return ""
@@ -64,17 +58,18 @@ def saver_name(cell: Mapping[str, Any]) -> str:
 
 
 def step_name(cell: Mapping[str, Any]) -> str:
-    """Everything of a cell but its model and batch, short."""
+    """A short name of a cell's strategy, optimizer and engine."""
     optimizer = "" if cell["optimizer"] in ("adamw", "cpu_adam") else f", {cell['optimizer']}"
     return f"{cell['strategy'].replace('_', ' ')}{saver_name(cell)}{optimizer}, {engine_name(cell)}"
 
 
 def shape_name(cell: Mapping[str, Any]) -> str:
+    """``30 s, 448 positions``."""
     return f"{cell['seconds']:g} s, {cell['tokens']} positions"
 
 
 def step_key(cell: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:
-    """What a cell shares with those of other batch sizes."""
+    """A key that is the same for cells that differ only in batch size."""
     return tuple((key, cell.get(key)) for key in STEP_KEYS if key not in OWN_KEYS)
 
 
@@ -96,7 +91,7 @@ STEP_KEYS = (
 
 
 def by_step(cells: Iterable[Mapping[str, Any]]) -> dict[tuple[tuple[str, Any], ...], list[Mapping[str, Any]]]:
-    """Cells that differ in their batch only, the smallest batch first."""
+    """Cells grouped by :func:`step_key`, each group sorted by batch size."""
     found: dict[tuple[tuple[str, Any], ...], list[Mapping[str, Any]]] = {}
     for cell in cells:
         found.setdefault(step_key(cell), []).append(cell)

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import benchmarks.input.augmentation
-from data.augmentation.channels import ENCODINGS
+from data.augmentation.changes.channel import ENCODINGS
 from tests.end_to_end import run
 
 

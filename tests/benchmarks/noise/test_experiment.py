@@ -14,11 +14,13 @@ import yaml
 
 from benchmarks.noise.arm_result import by_speaker
 from benchmarks.noise.comparing import compare, counts
-from benchmarks.noise.plan import Plan, config_of, read_plan
-from benchmarks.noise.queue import digest_of, is_done, result_path, wanted_suites
+from benchmarks.noise.measuring import NoiseSuites, digest_of, result_path, wanted_suites
+from benchmarks.noise.plan import NoisePlan, planned_arms
 from benchmarks.noise.summary import write_summary
 from tests import ROOT
+from trainer.comparison.planning import PlannedArm, read_plan
 from trainer.config.reading import ConfigError
+from trainer.config.run import RunConfig
 
 
 def result(arm: str, errors: tuple[int, ...], sets: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -31,11 +33,11 @@ def result(arm: str, errors: tuple[int, ...], sets: dict[str, Any] | None = None
     return {"arm": arm, "sets": sets, "development": suite, "report": suite}
 
 
-def write_result(plan: Plan, folder: Path, arm: str, errors: tuple[int, ...]) -> None:
+def write_result(plan: NoisePlan, folder: Path, arm: str, errors: tuple[int, ...]) -> None:
     """As the queue would, of the plan as it is."""
-    found = result(arm, errors, plan.arms[arm]) | {"made_from": digest_of(plan, folder, arm)}
+    found = result(arm, errors, plan.arms[arm]) | {"made_from": digest_of(plan, arm)}
     for suite in ("development", "report"):
-        found[suite] = found[suite] | {"made_from": digest_of(plan, folder, arm, suite)}
+        found[suite] = found[suite] | {"made_from": digest_of(plan, arm, suite)}
     result_path(folder, arm).write_text(json.dumps(found))
 
 
@@ -71,9 +73,9 @@ def test_errors_are_summed_by_speaker(tmp_path: Path) -> None:
 
 
 def test_the_summary_names_what_has_not_run(tmp_path: Path) -> None:
-    arms: dict[str, Any] = {"base": None, "plain": {"optimizer.learning_rate": 1e-4}, "other": {}, "later": {}}
+    arms: dict[str, Any] = {"base": "plain", "plain": {"optimizer.learning_rate": 1e-4}, "other": {}, "later": {}}
     files = {"config": "base.yaml", "development": "d.yaml", "report": "r.yaml"}
-    plan = Plan(**files, arms=arms, families={"plain": ("plain",), "other": ("other",)})
+    plan = NoisePlan(**files, arms=arms, families={"plain": ("plain",), "other": ("other",)}).beside(tmp_path)
     with pytest.raises(ConfigError, match="no arm is done"):
         write_summary(plan, tmp_path)
     (tmp_path / "arms").mkdir()
@@ -86,14 +88,19 @@ def test_the_summary_names_what_has_not_run(tmp_path: Path) -> None:
     assert "have not run: later." in text
     assert wanted_suites(plan, "base") == ["report"] and wanted_suites(plan, "later") == ["development"]
     assert "**10.0** (10.0 to 10.0)<br>+50.0% (50.0% to 50.0%)" in text
+
+    def is_done(plan: NoisePlan) -> bool:
+        other = PlannedArm("other", RunConfig.model_construct(), "validation", True)
+        return NoiseSuites(plan, tmp_path).is_done(other)
+
     # An arm that sets something else now is another arm.
     changed = plan.model_copy(update={"arms": arms | {"other": {"optimizer.learning_rate": 1e-5}}})
-    assert is_done(plan, tmp_path, "other") and not is_done(changed, tmp_path, "other")
+    assert is_done(plan) and not is_done(changed)
     for file in files.values():  # and so is one of other data, or measured otherwise
         (tmp_path / file).write_text("a: 2")
-        assert not is_done(plan, tmp_path, "other")
+        assert not is_done(plan)
         (tmp_path / file).write_text("a: 1")
-    assert is_done(plan, tmp_path, "other")
+    assert is_done(plan)
     (tmp_path / "r.yaml").write_text("a: 2")  # what was measured otherwise chooses still, and is not reported
     text = write_summary(plan, tmp_path)
     assert "| other |" in text and "the report is still to be measured of: base, plain, other." in text
@@ -104,10 +111,10 @@ def test_mistakes_in_a_plan_are_named(tmp_path: Path, tiny_config: Path) -> None
     files = {"config": str(tiny_config), "development": "d.yaml", "report": "r.yaml"}
     path.write_text(yaml.safe_dump(files | {"arms": {"a": {}}, "families": {"f": ["b"]}}))
     with pytest.raises(ConfigError, match="'b', which is none of the arms"):
-        read_plan(path)
+        read_plan(path, NoisePlan)
     path.write_text(yaml.safe_dump(files | {"arms": {"a": {"optimizer.learning_rat": 1}}}))
     with pytest.raises(ConfigError, match=r"arm a: .*learning_rat"):
-        config_of(read_plan(path), tmp_path, "a", tmp_path)
+        planned_arms(read_plan(path, NoisePlan), tmp_path)
 
 
 def test_an_arm_from_training_to_its_result(tmp_path: Path, tiny_values: dict[str, Any]) -> None:

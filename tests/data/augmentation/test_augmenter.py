@@ -11,17 +11,19 @@ import pytest
 import soundfile
 import torch
 
-from data.augmentation.augmenter import Augmenter, OtherSpeech, number_of
+from data.augmentation.augmenter import Augmenter, number_of
+from data.augmentation.change import OtherSpeech
 from data.augmentation.config import AugmentationConfig
-from data.augmentation.noise_mixing import ratio_in_decibel
 from data.batches.labels import LabelEncoder
-from data.batches.lanes import read_batch, timed_rows
+from data.batches.lanes import Batching
 from data.batches.loader import TrainingBatches, join_states
+from data.batches.reading import read_batch, timed_rows
 from data.config import DataConfig
 from data.errors import DataError
 from data.sources.source import Source
 from data.utterance import AudioBatch, Utterance
 from modeling.byte_processor import build_byte_processor
+from tests.support.ratios import ratio_in_decibel
 
 ROWS = 24
 BROKEN = 5  # this row's audio has a header and no more
@@ -86,7 +88,7 @@ def open_batches(
     config: DataConfig, labels: LabelEncoder, rank: int = 0, ranks: int = 1, state: dict[str, Any] | None = None
 ) -> TrainingBatches:
     sources = [Source(one, "data.train") for one in config.training_sources]
-    return TrainingBatches(sources, config, labels, 3, 7, rank, ranks, state)
+    return TrainingBatches(Batching(sources, config, labels, 3, 7), rank, ranks, state)
 
 
 def epoch_of(batches: TrainingBatches) -> list[AudioBatch]:
@@ -257,7 +259,7 @@ def test_a_mixture_draws_anew_in_each_window(clips: str, noises: str, labels: La
 def test_slowed_clips_keep_the_seconds_of_a_batch(clips: str, labels: LabelEncoder) -> None:
     config = data_config(clips, {"speed": (0.5, 0.5)})
     source = Source(config.training_sources[0], "data.train")
-    found = epoch_of(TrainingBatches([source], config, labels, 8, 7, 0, 1, batch_seconds=3.0))
+    found = epoch_of(TrainingBatches(Batching([source], config, labels, 8, 7, batch_seconds=3.0)))
     assert all(batch.audio.numel() <= 3.0 * 16_000 + 16 for batch in found) and max(len(b.ids) for b in found) > 1
 
 

@@ -7,7 +7,8 @@ import pytest
 import soundfile
 
 from data.audio.cutting import QUIET_MARGIN, loud_bounds, sound_bounds
-from data.augmentation.augmenter import Augmenter, OtherSpeech
+from data.augmentation.augmenter import Augmenter
+from data.augmentation.change import OtherSpeech
 from data.augmentation.config import AugmentationConfig
 from data.augmentation.noise_mixing import LOUDEST, QUIETEST_GAIN, mix, speech_region
 from data.errors import DataError

@@ -12,7 +12,8 @@ import soundfile
 
 from data.augmentation import noise_clips
 from data.augmentation.augmenter import Augmenter
-from data.augmentation.config import AugmentationConfig, NoiseSourceConfig
+from data.augmentation.config import AugmentationConfig
+from data.augmentation.fields import NoiseSourceConfig
 from data.augmentation.noise_clips import NoiseClips, overlapping
 from data.errors import DataError
 

@@ -8,9 +8,10 @@ import pytest
 import soundfile
 import torch
 
-from data.augmentation import channels
-from data.augmentation.augmenter import Augmenter, OtherSpeech
-from data.augmentation.channels import (
+from data.augmentation.augmenter import Augmenter
+from data.augmentation.change import OtherSpeech
+from data.augmentation.changes import channel
+from data.augmentation.changes.channel import (
     ENCODINGS,
     at_rate_of,
     band_limited,
@@ -19,10 +20,10 @@ from data.augmentation.channels import (
     noise_of_coded,
     through_codec,
 )
+from data.augmentation.changes.reverberation import reverberated, synthetic_response
+from data.augmentation.changes.silence import FRAME, speech_frames, without_speech
 from data.augmentation.config import AugmentationConfig
 from data.augmentation.noise_mixing import power
-from data.augmentation.reverberation import reverberated, synthetic_response
-from data.augmentation.voice_activity import FRAME, speech_frames, without_speech
 from data.errors import DataError
 from data.utterance import Utterance
 from trainer.step.noise_target import noise_target
@@ -142,17 +143,25 @@ def test_a_codec_changes_a_clip_but_not_its_place(codec: Any) -> None:
 
 
 def test_a_late_codec_is_put_right(monkeypatch: pytest.MonkeyPatch) -> None:
-    real = channels.decoded
+    real = channel.decoded
 
     def late(*arguments: Any) -> np.ndarray:
         return np.concatenate([np.zeros(529, np.float32), real(*arguments)])
 
-    monkeypatch.setattr(channels, "decoded", late)
+    monkeypatch.setattr(channel, "decoded", late)
     delay_of.cache_clear()
     speech = words(1.0)
     heard = through_codec(speech, "adpcm", np.random.default_rng(0))
     delay_of.cache_clear()
     assert lag(heard, speech) == 0 and len(heard) == len(speech)
+
+
+@pytest.mark.parametrize("codec", ["ulaw", "alaw"])
+def test_a_telephone_codec_clips_what_resampling_made_too_loud(codec: Any) -> None:
+    loud = 1.5 * sine(400, level=1.0)
+    heard = channel.decoded(loud, ENCODINGS[codec], None)
+    assert np.array_equal(heard, channel.decoded(np.clip(loud, -1, 1), ENCODINGS[codec], None))
+    assert heard == pytest.approx(np.clip(loud, -1, 1), abs=0.05)
 
 
 def target_of(utterance: Utterance) -> np.ndarray:
@@ -200,7 +209,7 @@ def test_noise_above_a_telephone_codecs_band_is_none_in_what_comes_out() -> None
 
 def test_a_codec_that_this_libsndfile_has_not_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     check_codecs(tuple(ENCODINGS), "data.augmentation.codecs")
-    monkeypatch.setattr(channels, "is_available", lambda codec: codec != "mp3")
+    monkeypatch.setattr(channel, "is_available", lambda codec: codec != "mp3")
     with pytest.raises(DataError, match=r"data\.augmentation\.codecs: libsndfile .* cannot write 'mp3' here; it has"):
         Augmenter(AugmentationConfig(codec_share=0.1), 0, (0.1, 30.0))
     Augmenter(AugmentationConfig(codec_share=0.1, codecs=("opus",)), 0, (0.1, 30.0))

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import soundfile
 
-from data.augmentation.config import NoiseSourceConfig
+from data.augmentation.changes.reverberation import recorded_response
+from data.augmentation.fields import NoiseSourceConfig
 from data.augmentation.noise_clips import NoiseClips
-from data.augmentation.reverberation import recorded_response
 from data.augmentation.warning import warn_once
 from tests.data.augmentation.test_noises import clips_of, hiss
 

@@ -14,7 +14,8 @@ import soundfile
 import torch
 
 from data.batches.labels import LabelEncoder
-from data.batches.lanes import Lane, plan_batches
+from data.batches.lanes import Batching, Lane, plan_batches
+from data.batches.mixture import LanePart
 from data.config import DataConfig
 from data.sources.source import Source
 from data.utterance import LaneItem
@@ -82,9 +83,8 @@ class Setup:
     def lane(
         self, lane: int = 0, lanes: int = 1, seed: int = 0, epoch: int = 0, position: dict[str, Any] | None = None
     ) -> Lane:
-        return Lane(
-            self.sources, self.config, self.labels, self.batch_size, None, seed, epoch, lane, lanes, position or {}
-        )
+        batching = Batching(self.sources, self.config, self.labels, self.batch_size, seed)
+        return Lane(batching, epoch, LanePart(lane, lanes), position or {})
 
 
 def batches(items: Iterable[LaneItem]) -> list[list[str]]:

@@ -19,6 +19,7 @@ import soundfile
 import torch
 
 from data.batches.labels import LabelEncoder
+from data.batches.lanes import Batching
 from data.batches.loader import BatchGroup, TrainingBatches, join_states
 from data.config import DataConfig
 from data.errors import DataError
@@ -71,7 +72,8 @@ class Run:
     microbatches: int = 4
 
     def batches(self, rank: int = 0, state: dict[str, Any] | None = None) -> TrainingBatches:
-        return TrainingBatches(self.sources, self.config, self.labels, 3, self.seed, rank, self.ranks, state)
+        batching = Batching(self.sources, self.config, self.labels, 3, self.seed)
+        return TrainingBatches(batching, rank, self.ranks, state)
 
     @contextmanager
     def open(self, state: dict[str, Any] | None = None) -> Iterator[list[TrainingBatches]]:
@@ -149,7 +151,7 @@ def test_batches_are_pinned_where_they_are_read_ahead(clips: str, labels: LabelE
     monkeypatch.setattr(torch.Tensor, "pin_memory", pin_memory)
     run = build_run(clips, labels, lanes=1, workers=1)
     for wanted in (False, True):
-        batches = TrainingBatches(run.sources, run.config, labels, 3, 0, 0, 1, pin_memory=wanted)
+        batches = TrainingBatches(Batching(run.sources, run.config, labels, 3), pin_memory=wanted)
         group = batches.next_group(1)
         batches.close()
         assert group.batches[0] is not None and bool(pinned) == wanted

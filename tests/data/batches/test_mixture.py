@@ -15,8 +15,9 @@ import pytest
 import soundfile
 
 from data.batches.labels import LabelEncoder
-from data.batches.lanes import Lane
+from data.batches.lanes import Batching, Lane
 from data.batches.loader import TrainingBatches, join_states
+from data.batches.mixture import LanePart, LaneRows
 from data.config import DataConfig
 from data.errors import DataError
 from data.sources.source import Source
@@ -62,13 +63,13 @@ class Mixture:
         self.config = DataConfig(train=train, shuffle_window=window, **values)
         named = zip(self.config.training_sources, self.config.train_names, strict=True)
         self.sources = [Source(one, name) for one, name in named]
-        self.labels = labels
+        self.batching = Batching(self.sources, self.config, labels, 4)
 
     def lane(self, lane: int = 0, lanes: int = 1, position: dict[str, Any] | None = None) -> Iterator[LaneItem]:
-        return iter(Lane(self.sources, self.config, self.labels, 4, None, 0, 0, lane, lanes, position or {}))
+        return iter(Lane(self.batching, 0, LanePart(lane, lanes), position or {}))
 
     def batches(self, rank: int = 0, ranks: int = 1, state: dict[str, Any] | None = None) -> TrainingBatches:
-        return TrainingBatches(self.sources, self.config, self.labels, 4, 0, rank, ranks, state)
+        return TrainingBatches(self.batching, rank, ranks, state)
 
 
 def ids(items: list[LaneItem]) -> list[str]:
@@ -128,12 +129,10 @@ def test_every_pass_of_a_source_is_all_of_it_in_an_order_of_its_own(
 
 def mixture_window(mixture: Mixture, lane: int, lanes: int, number: int) -> list[str]:
     """Ids of a window as they are read, in order; the lane's reader is kept between calls."""
-    from data.batches.mixture import LaneRows
-
     key = (lane, lanes)
     readers = mixture.__dict__.setdefault("readers", {})
     if key not in readers:
-        readers[key] = LaneRows(mixture.sources, mixture.config.shuffle_window, (0, 0), lane, lanes, ())
+        readers[key] = LaneRows(mixture.sources, mixture.config.shuffle_window, (0, 0), LanePart(lane, lanes), ())
     return [drawn.row["id"] for drawn in readers[key].read_window(number)]
 
 

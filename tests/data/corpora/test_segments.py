@@ -13,8 +13,8 @@ import pytest
 from data.corpora.clips import cut_clip, encode_flac
 from data.corpora.record import Record
 from data.corpora.segments import check_segments, is_segmented, read_segments
+from data.corpora.settings import CorpusSettings
 from data.errors import DataError
-from data.preparation.settings import CorpusSettings
 from tests.data.corpora.test_annotations import EAF, LONG
 
 HEADER = "audio_path,start,end,text"
@@ -135,7 +135,7 @@ def test_scattered_rows_that_touch_do_not_overlap(tmp_path: Path) -> None:
         ("a.wav,1,,x", "end is empty"),
         ("a.wav,one,2,x", "start is 'one'"),
         ("a.wav,1,2", "3 fields where the header has 4"),
-        ("a.wav,1,2,hello, world", "5 fields where the header has 4; a text with the separator wants quotes"),
+        ("a.wav,1,2,hello, world", "5 fields where the header has 4; quote a text with the separator"),
         (",9,8,x", "ends at 8 s"),
     ],
 )

@@ -19,8 +19,8 @@ from data.errors import DataError
 from data.inspection.characters import visible
 from data.inspection.findings import Finding, problems, would_fail
 from data.inspection.tally import Inspection, InspectionSettings, examine, inspect_records
-from data.preparation.inspection_table import figures, headline, print_inspection, public_address, tables, verdict
 from modeling.byte_processor import build_byte_processor
+from trainer.pages.corpus_tables import figures, headline, print_inspection, public_address, tables, verdict
 
 SETTINGS = InspectionSettings()
 
@@ -303,5 +303,5 @@ def test_the_terminal_is_not_steered_by_what_a_corpus_holds() -> None:
 
 
 def test_inspecting_imports_no_torch() -> None:
-    code = "import sys, data.preparation.inspection_page; sys.exit('torch' in sys.modules)"
+    code = "import sys, trainer.pages.corpus; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], timeout=60).returncode == 0

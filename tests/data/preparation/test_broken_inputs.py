@@ -16,11 +16,14 @@ import pytest
 import launch.prepare
 from data.audio.decoding import decode_audio
 from data.batches.labels import LabelEncoder
-from data.batches.lanes import Lane
+from data.batches.lanes import Batching, Lane
+from data.batches.mixture import LanePart
 from data.config import DataConfig
+from data.corpora.settings import CorpusSettings
 from data.errors import DataError
-from data.preparation.prepare import Summary, prepare
-from data.preparation.settings import ClipSettings, CorpusSettings, PrepareSettings
+from data.preparation.prepare import prepare
+from data.preparation.settings import ClipSettings, PrepareSettings
+from data.preparation.summary import Summary
 from data.sources.source import Source
 from modeling.byte_processor import build_byte_processor
 
@@ -135,7 +138,7 @@ def streamed(files: str, **values: Any) -> Outcome:
     labels = LabelEncoder(build_byte_processor(["tr"]).tokenizer, True, "tr")
     sources = [Source(one, "data.train") for one in config.training_sources]
     found, rows = Outcome(), 0
-    for item in Lane(sources, config, labels, 4, None, 0, 0, 0, 1, {}):
+    for item in Lane(Batching(sources, config, labels, 4), 0, LanePart(0, 1), {}):
         rows += item.rows
         for one in item.skipped:
             assert int(one.id) not in found.reasons

@@ -6,16 +6,29 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import soundfile
 
 from data.audio.decoding import decode_audio
+from data.corpora.settings import CorpusSettings
 from data.errors import DataError
-from data.preparation.prepare import Summary, prepare
-from data.preparation.settings import ClipSettings, CorpusSettings, PrepareSettings
+from data.preparation.prepare import prepare
+from data.preparation.settings import ClipSettings, PrepareSettings
+from data.preparation.summary import Summary
 
-from ...support.corpora_on_disk import SHAPES, SPEAKERS, TEXTS, encoded, json_lines, parquet, samples
+from ...support.corpora_on_disk import (
+    SHAPES,
+    SPEAKERS,
+    TEXTS,
+    encoded,
+    json_lines,
+    kaldi_segments,
+    parquet,
+    samples,
+    write_audio,
+)
 
 
 def settings(corpus: Path | str, output: Path, **values: Any) -> PrepareSettings:
@@ -116,6 +129,19 @@ def test_columns_carried_along(tmp_path: Path) -> None:
     assert [row["age"] for row in rows] == ["5", "6", "7", "8", "9", "10"]
     # its own column and a carried one of the same name would be two
     assert [row["duration"] for row in rows] == [len(samples(i)) / 16_000 for i in range(6)]
+
+
+def test_columns_of_a_folder_carried_along(tmp_path: Path) -> None:
+    _, rows = prepared(kaldi_segments(tmp_path / "corpus"), tmp_path / "out", extra_columns=("start",))
+    assert [float(row["start"]) for row in rows] == [sum(len(samples(i)) for i in range(n)) / 16_000 for n in range(6)]
+
+
+def test_arrow_s_paths_begin_at_its_folder(tmp_path: Path) -> None:
+    table = pa.table({"audio": [f"audio/{name}" for name in write_audio(tmp_path / "audio")], "text": TEXTS})
+    with pa.ipc.new_stream(str(tmp_path / "all.arrow"), table.schema) as writer:
+        writer.write_table(table)
+    _, rows = prepared(tmp_path / "all.arrow", tmp_path / "out")
+    assert [row["text"] for row in rows] == TEXTS
 
 
 def test_nemo_s_offsets_cut_a_recording(tmp_path: Path) -> None:
@@ -271,6 +297,7 @@ def test_large_splits_become_several_shards(tmp_path: Path, monkeypatch: pytest.
         ({"min_seconds": 5}, "not one of 6 rows can be used"),
         ({"extra_columns": ("agee",)}, "no column 'agee' to keep"),
         ({"kind": "kaldi"}, "a corpus of kind kaldi is a folder"),
+        ({"kind": "parket"}, r"--kind is 'parket' \(did you mean 'parquet'\?\)"),
     ],
 )
 def test_what_cannot_be(values: dict[str, Any], message: str, tmp_path: Path) -> None:

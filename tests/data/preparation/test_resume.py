@@ -101,7 +101,6 @@ def test_stopped_at_every_write(
 ) -> None:
     """Every single write is once the last thing that happens before a power cut."""
     from data import storage
-    from data.preparation import finishing, shards
 
     output = tmp_path / "out"
     wanted = settings(corpus, output, job_rows=5, shares={"train": 0.7, "test": 0.3})
@@ -110,8 +109,7 @@ def test_stopped_at_every_write(
         pass
 
     left = [0]
-    places = [storage] if stage == "write_bytes" else [shards, finishing]
-    real = getattr(places[0], stage)
+    real = getattr(storage, stage)
 
     def cut(*arguments: object) -> None:
         if left[0] == 0:
@@ -119,8 +117,7 @@ def test_stopped_at_every_write(
         left[0] -= 1
         real(*arguments)
 
-    for place in places:
-        monkeypatch.setattr(place, stage, cut)
+    monkeypatch.setattr(storage, stage, cut)
     for writes in range(200):
         left[0] = writes % 4 + 1  # each start gets a little further
         try:

@@ -14,9 +14,10 @@ import pytest
 import soundfile
 
 from data import storage
-from data.batches.lanes import read_utterance, row_id
+from data.batches.reading import read_utterance, row_id
 from data.config import SourceConfig
 from data.errors import DataError
+from data.opening import open_source
 from data.sources.source import Source
 
 from ...support.object_store import object_store
@@ -41,8 +42,8 @@ def write_clip(path: Path, number: int) -> None:
     soundfile.write(path, samples(number), 16_000)
 
 
-def open_source(**values: Any) -> Source:
-    return Source(SourceConfig(**values), "data.train")
+def opened(**values: Any) -> Source:
+    return open_source(SourceConfig(**values), "data.train")
 
 
 def read(source: Source) -> list[tuple[str, int]]:
@@ -81,17 +82,17 @@ def parquet(tmp_path: Path) -> str:
 
 
 def test_parquet_as_the_hub_writes_it(parquet: str) -> None:
-    source = open_source(files=parquet)
+    source = opened(files=parquet)
     assert read(source) == EXPECTED
     assert source.row_count() == ROWS
-    swapped = open_source(files=[parquet.replace("*", "1"), parquet.replace("*", "0")])
+    swapped = opened(files=[parquet.replace("*", "1"), parquet.replace("*", "0")])
     assert read(swapped) == EXPECTED[4:] + EXPECTED[:4]
 
 
 @pytest.mark.parametrize("form", ["bytes", "array"])
 def test_parquet_without_metadata(tmp_path: Path, form: str) -> None:
     pq.write_table(audio_table(form, marked_as_audio=False), tmp_path / "a.parquet")
-    assert read(open_source(files=str(tmp_path / "a.parquet"))) == EXPECTED
+    assert read(opened(files=str(tmp_path / "a.parquet"))) == EXPECTED
 
 
 def test_parquet_with_bare_bytes_and_with_paths(tmp_path: Path) -> None:
@@ -100,8 +101,8 @@ def test_parquet_with_bare_bytes_and_with_paths(tmp_path: Path) -> None:
     pq.write_table(pa.table({"audio": [flac(i) for i in range(ROWS)], "text": TEXTS}), tmp_path / "bytes.parquet")
     paths = pa.table({"audio": [f"clips/{i}.wav" for i in range(ROWS)], "text": TEXTS})
     pq.write_table(paths, tmp_path / "paths.parquet")
-    assert read(open_source(files=str(tmp_path / "bytes.parquet"))) == EXPECTED
-    assert read(open_source(files=str(tmp_path / "paths.parquet"))) == EXPECTED
+    assert read(opened(files=str(tmp_path / "bytes.parquet"))) == EXPECTED
+    assert read(opened(files=str(tmp_path / "paths.parquet"))) == EXPECTED
 
 
 def test_a_second_audio_column_is_left_undecoded(tmp_path: Path) -> None:
@@ -110,13 +111,13 @@ def test_a_second_audio_column_is_left_undecoded(tmp_path: Path) -> None:
     features = datasets.Features.from_arrow_schema(table.schema)
     features |= {"audio": datasets.Audio(), "noisy": datasets.Audio()}
     pq.write_table(table.cast(datasets.Features(features).arrow_schema), tmp_path / "a.parquet")
-    source = open_source(files=str(tmp_path / "a.parquet"), columns={"audio": "noisy"})
+    source = opened(files=str(tmp_path / "a.parquet"), columns={"audio": "noisy"})
     assert read(source) == EXPECTED
 
 
 def test_an_empty_parquet_file_among_others(parquet: str, tmp_path: Path) -> None:
     pq.write_table(pq.read_table(tmp_path / "part-0.parquet").slice(0, 0), tmp_path / "part-.parquet")
-    source = open_source(files=parquet)
+    source = opened(files=parquet)
     assert read(source) == EXPECTED
     assert source.row_count() == ROWS
 
@@ -127,7 +128,7 @@ def test_arrow(tmp_path: Path, write: Callable[..., Any], marked: bool) -> None:
     table = audio_table("bytes", marked_as_audio=marked)
     with write(str(tmp_path / "a.arrow"), table.schema) as writer:
         writer.write_table(table, max_chunksize=4)
-    source = open_source(files=str(tmp_path / "a.arrow"))
+    source = opened(files=str(tmp_path / "a.arrow"))
     assert read(source) == EXPECTED
     assert source.row_count() is None
 
@@ -141,10 +142,10 @@ def test_jsonl_with_paths_relative_to_its_folder_or_to_audio_root(tmp_path: Path
     for path, prefix in ((relative, "here/"), (rooted, ""), (absolute, f"{tmp_path}/elsewhere/")):
         lines = [json.dumps({"audio": f"{prefix}{i}.wav", "text": text}) for i, text in enumerate(TEXTS)]
         path.write_text("\n".join(lines))
-    assert read(open_source(files=str(relative))) == EXPECTED
-    assert read(open_source(files=str(absolute))) == EXPECTED
-    assert read(open_source(files=str(rooted), audio_root=str(tmp_path / "elsewhere"))) == EXPECTED
-    assert open_source(files=str(relative)).row_count() is None
+    assert read(opened(files=str(relative))) == EXPECTED
+    assert read(opened(files=str(absolute))) == EXPECTED
+    assert read(opened(files=str(rooted), audio_root=str(tmp_path / "elsewhere"))) == EXPECTED
+    assert opened(files=str(relative)).row_count() is None
 
 
 def test_jsonl_with_samples_and_other_column_names(tmp_path: Path) -> None:
@@ -154,7 +155,7 @@ def test_jsonl_with_samples_and_other_column_names(tmp_path: Path) -> None:
     ]
     (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, lines)))
     columns = {"audio": "wave", "text": "sentence", "id": "name"}
-    source = open_source(files=str(tmp_path / "a.jsonl"), columns=columns)
+    source = opened(files=str(tmp_path / "a.jsonl"), columns=columns)
     assert read(source) == EXPECTED
     assert [row_id(row, source) for row in source.rows()] == [str(i) for i in range(ROWS)]
 
@@ -166,12 +167,12 @@ def test_hub_dataset(parquet: str, tmp_path: Path) -> None:
         (tmp_path / "hub" / "data" / f"{split}-00000-of-00001.parquet").write_bytes(
             (tmp_path / f"part-{part}.parquet").read_bytes()
         )
-    assert read(open_source(hub=str(tmp_path / "hub"))) == EXPECTED[:4]
-    test = open_source(hub=str(tmp_path / "hub"), split="test")
+    assert read(opened(hub=str(tmp_path / "hub"))) == EXPECTED[:4]
+    test = opened(hub=str(tmp_path / "hub"), split="test")
     assert read(test) == EXPECTED[4:]
     assert test.row_count() is None
     with pytest.raises(DataError, match="nothing") as caught:
-        read(open_source(hub=str(tmp_path / "hub"), split="nothing"))
+        read(opened(hub=str(tmp_path / "hub"), split="nothing"))
     assert "\n" not in str(caught.value)
 
 
@@ -194,7 +195,7 @@ def test_folder(tmp_path: Path, kind: str) -> None:
         lines = ["file_name,text", *(f'{n}.wav,"{t}"' for n, t in zip(names, quoted, strict=True))]
         encoding = "utf-8-sig" if kind == "spreadsheet" else "utf-8"  # Excel begins a file with a byte-order mark
         (tmp_path / "metadata.csv").write_text("\r\n".join(lines), encoding=encoding, newline="")
-    source = open_source(folder=str(tmp_path), columns={"id": "id"})
+    source = opened(folder=str(tmp_path), columns={"id": "id"})
     lengths = [length for _, length in EXPECTED]
     assert sorted(read(source), key=lambda row: row[1]) == list(zip(texts, lengths, strict=True))
     assert sorted(row_id(row, source) for row in source.rows()) == sorted(names)
@@ -204,7 +205,7 @@ def test_folder(tmp_path: Path, kind: str) -> None:
 def test_globs_go_into_folders(parquet: str, tmp_path: Path) -> None:
     (tmp_path / "deep" / "deeper").mkdir(parents=True)
     (tmp_path / "part-1.parquet").rename(tmp_path / "deep" / "deeper" / "part-1.parquet")
-    assert sorted(read(open_source(files=str(tmp_path / "**" / "*.parquet")))) == EXPECTED
+    assert sorted(read(opened(files=str(tmp_path / "**" / "*.parquet")))) == EXPECTED
 
 
 @pytest.fixture(scope="module")
@@ -229,15 +230,15 @@ def test_files_at_an_address(request: pytest.FixtureRequest, tmp_path: Path, kin
     else:
         (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, table.to_pylist())))
     storage.write_bytes(f"{folder}/a.{kind}", (tmp_path / f"a.{kind}").read_bytes())
-    assert read(open_source(files=f"{folder}/*.{kind}")) == EXPECTED
-    assert read(open_source(files=f"{folder}/a.{kind}", audio_root=folder)) == EXPECTED
-    other = open_source(files=f"{folder}/a.{kind}", audio_root=f"{folder}/elsewhere")
+    assert read(opened(files=f"{folder}/*.{kind}")) == EXPECTED
+    assert read(opened(files=f"{folder}/a.{kind}", audio_root=folder)) == EXPECTED
+    other = opened(files=f"{folder}/a.{kind}", audio_root=f"{folder}/elsewhere")
     assert "cannot read" in failing(lambda: read(other)) and storage.is_remote(other.files[0])
-    assert "no file matches" in failing(lambda: open_source(files=f"{folder}/b*.{kind}").check_columns())
+    assert "no file matches" in failing(lambda: opened(files=f"{folder}/b*.{kind}").check_columns())
 
 
 def test_digits_are_made_when_opened(tmp_path: Path) -> None:
-    source = open_source(digits={"folder": str(tmp_path / "new"), "split": "train", "utterances": 5})
+    source = opened(digits={"folder": str(tmp_path / "new"), "split": "train", "utterances": 5})
     assert len(read(source)) == source.row_count() == 5
 
 
@@ -260,13 +261,13 @@ def test_digits_are_made_when_opened(tmp_path: Path) -> None:
     ],
 )
 def test_keep_drop_and_max_utterances(parquet: str, choice: dict[str, Any], kept: list[int]) -> None:
-    source = open_source(files=parquet, **choice)
+    source = opened(files=parquet, **choice)
     assert read(source) == [EXPECTED[i] for i in kept]
     assert source.row_count() == (None if choice.keys() & {"keep", "drop"} else len(kept))
 
 
 def test_rows_can_be_read_again(parquet: str) -> None:
-    source = open_source(files=parquet)
+    source = opened(files=parquet)
     half_read = source.rows()
     next(half_read)
     assert read(source) == read(source) == EXPECTED
@@ -284,38 +285,38 @@ def failing(message_of: Callable[[], Any]) -> str:
 
 
 def test_missing_files(tmp_path: Path) -> None:
-    message = failing(lambda: open_source(files=str(tmp_path / "no*.parquet")).check_columns())
+    message = failing(lambda: opened(files=str(tmp_path / "no*.parquet")).check_columns())
     assert message.startswith("data.train.files: no file matches") and "no*.parquet" in message
 
 
 def test_missing_column_names_the_nearest_and_all(parquet: str) -> None:
-    message = failing(lambda: open_source(files=parquet, columns={"text": "tekst"}).check_columns())
+    message = failing(lambda: opened(files=parquet, columns={"text": "tekst"}).check_columns())
     assert "data.train.columns.text" in message and "'tekst'" in message
     assert "did you mean 'text'?" in message
     assert "adult, audio, grade, speaker, text" in message
-    message = failing(lambda: open_source(files=parquet, drop={"speakers": ["ann"]}).check_columns())
+    message = failing(lambda: opened(files=parquet, drop={"speakers": ["ann"]}).check_columns())
     assert "data.train.drop.speakers" in message and "did you mean 'speaker'?" in message
     assert "data.train.columns.duration" in failing(
-        lambda: open_source(files=parquet, columns={"duration": "length"}).check_columns()
+        lambda: opened(files=parquet, columns={"duration": "length"}).check_columns()
     )
 
 
 def test_no_rows(tmp_path: Path) -> None:
     pq.write_table(audio_table("bytes").slice(0, 0), tmp_path / "a.parquet")
-    assert "has no rows" in failing(lambda: open_source(files=str(tmp_path / "a.parquet")).check_columns())
-    assert open_source(files=str(tmp_path / "a.parquet")).row_count() == 0
+    assert "has no rows" in failing(lambda: opened(files=str(tmp_path / "a.parquet")).check_columns())
+    assert opened(files=str(tmp_path / "a.parquet")).row_count() == 0
     (tmp_path / "a.jsonl").write_text("")
-    assert "a.jsonl" in failing(lambda: open_source(files=str(tmp_path / "a.jsonl")).check_columns())
+    assert "a.jsonl" in failing(lambda: opened(files=str(tmp_path / "a.jsonl")).check_columns())
     (tmp_path / "metadata.jsonl").write_text("")
-    assert "has no rows" in failing(lambda: open_source(folder=str(tmp_path)).check_columns())
+    assert "has no rows" in failing(lambda: opened(folder=str(tmp_path)).check_columns())
 
 
 def test_unknown_suffix_and_mixed_formats(parquet: str, tmp_path: Path) -> None:
     (tmp_path / "a.tsv").write_text("audio\ttext\n")
     (tmp_path / "a.jsonl").write_text("{}\n")
-    message = failing(lambda: open_source(files=str(tmp_path / "a.tsv")).check_columns())
+    message = failing(lambda: opened(files=str(tmp_path / "a.tsv")).check_columns())
     assert "a.tsv is none of .arrow, .json, .jsonl, .parquet" in message
-    message = failing(lambda: open_source(files=[parquet, str(tmp_path / "a.jsonl")]).check_columns())
+    message = failing(lambda: opened(files=[parquet, str(tmp_path / "a.jsonl")]).check_columns())
     assert "one format at a time; these are json, parquet" in message
 
 
@@ -323,14 +324,14 @@ def test_unknown_suffix_and_mixed_formats(parquet: str, tmp_path: Path) -> None:
 def test_broken_parquet(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "broken.parquet"
     path.write_bytes(content)
-    assert "broken.parquet" in failing(lambda: open_source(files=str(path)).check_columns())
-    assert "broken.parquet" in failing(open_source(files=str(path)).row_count)
+    assert "broken.parquet" in failing(lambda: opened(files=str(path)).check_columns())
+    assert "broken.parquet" in failing(opened(files=str(path)).row_count)
 
 
 def test_what_is_broken_further_on_is_told_when_it_is_reached(tmp_path: Path) -> None:
     (tmp_path / "0.jsonl").write_text('{"audio": "a.wav", "text": "a"}\n' * 3)
     (tmp_path / "1.jsonl").write_text('{"audio": "a.wav", "te')
-    source = open_source(files=str(tmp_path / "*.jsonl"))
+    source = opened(files=str(tmp_path / "*.jsonl"))
     rows = source.rows()
     assert [next(rows)["text"] for _ in range(3)] == ["a"] * 3
     assert "cannot read files" in failing(lambda: next(rows))
@@ -355,9 +356,9 @@ def test_bad_folder(tmp_path: Path, case: str) -> None:
     name, content, expected = BAD_METADATA[case]
     write_clip(tmp_path / "a.wav", 0)
     (tmp_path / name).write_bytes(content)
-    assert expected in failing(lambda: open_source(folder=str(tmp_path)).check_columns())
+    assert expected in failing(lambda: opened(folder=str(tmp_path)).check_columns())
 
 
 def test_no_folder(tmp_path: Path) -> None:
-    message = failing(lambda: open_source(folder=str(tmp_path / "nowhere")).check_columns())
+    message = failing(lambda: opened(folder=str(tmp_path / "nowhere")).check_columns())
     assert message.startswith("data.train.folder:") and "is not a folder" in message

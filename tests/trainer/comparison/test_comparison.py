@@ -9,18 +9,18 @@ from typing import Any
 import pytest
 
 import launch.compare
-from trainer.comparison.charts import colours, seconds_at, thinned
+from trainer.comparison.charts import colours, cost_charts, seconds_at, thinned
 from trainer.comparison.comparison import Comparison, compare
-from trainer.comparison.cost_charts import cost_against_rate
-from trainer.comparison.drawing import Axis, axis_over
-from trainer.comparison.examples import marked, setbacks, widest
-from trainer.comparison.figures import signed
+from trainer.comparison.examples import setbacks, widest
 from trainer.comparison.markdown import comparison_markdown
 from trainer.comparison.page import comparison_page
 from trainer.comparison.reading import Prediction, read_arms
 from trainer.comparison.tables import against_baseline, cost_table, judgement, notes, pair_table, verdict
 from trainer.config.reading import ConfigError
 from trainer.evaluation.breakdown import length_bin
+from trainer.pages.charts import Axis, axis_over
+from trainer.pages.formats import signed
+from trainer.pages.page import environment
 
 from ...end_to_end import run
 from ...support.comparison_runs import misheard, sentences, write_evaluation, write_run, write_study
@@ -241,6 +241,12 @@ def test_examples_are_where_the_arms_are_furthest_apart(compared: Comparison) ->
     assert all(best[example.place].errors > plain[example.place].errors for example in worse)
 
 
+def marked(prediction: Prediction) -> str:
+    """The words heard, as the page's template marks them."""
+    macros = environment.get_template("trainer/comparison/examples.html.j2").module
+    return " ".join(macros.heard(prediction).split())
+
+
 def test_words_are_marked() -> None:
     counts = {"hits": 1, "substitutions": 1, "deletions": 1, "insertions": 1, "character_errors": 0, "characters": 9}
     alignment = [("equal", "the", "the"), ("substitute", "<u>", "<b>"), ("delete", "a", ""), ("insert", "", "uh")]
@@ -370,9 +376,12 @@ def test_axes_hold_their_values_and_have_ticks() -> None:
 
 def test_names_stand_in_a_legend_and_not_among_the_markers(compared: Comparison) -> None:
     """Beside them they covered each other, the axis and the bars."""
-    drawn = cost_against_rate(compared)
-    assert drawn.startswith('<ul class="legend">') and "<text" not in drawn
-    assert drawn.count("plain Whisper, ") == 3  # in a note under each chart
+    page = comparison_page(compared, "x", DAY).partition("What it took")[2].partition("For whom")[0]
+    assert '<ul class="legend">' in page
+    written = re.findall(r"<text[^>]*>([^<]*)</text>", page)
+    assert written and not any(arm.name in text for arm in compared.arms for text in written)
+    notes = [chart.note for chart in cost_charts(compared)]
+    assert len(notes) == 3 and all(note.startswith("plain Whisper, ") for note in notes)
 
 
 def test_points_have_a_sign_unless_they_are_none() -> None:

@@ -17,7 +17,7 @@ import yaml
 
 import launch.compare
 from trainer.comparison.planning import Plan, PlannedArm, check_plan, common_rate, plan_of_strategies, read_plan
-from trainer.comparison.running import is_evaluated, run_arm, run_logged
+from trainer.comparison.running import Runner, SplitEvaluation, is_evaluated, run_arm, run_logged
 from trainer.config.reading import ConfigError, dump_config, load_config
 from trainer.engine.stopping import StopRequest
 from trainer.record.best import RECORD, BestRecord, record_text
@@ -126,7 +126,7 @@ def test_what_an_arm_itself_sets_is_never_left_out(config: Path) -> None:
     arms: dict[str, Any] = {"one": {"model.strategy": "full", "model.lora.rank": 4}}
     arms["two"] = {"model.strategy": "frozen_encoder", "optimizer.encoder_learning_rate": 1e-6}
     with pytest.raises(ConfigError) as told:
-        check_plan(read_plan(write_plan(config, {"arms": arms})), [], config.parent / "out")
+        check_plan(read_plan(write_plan(config, {"arms": arms}), Plan), [], config.parent / "out")
     assert "lora does nothing under strategy 'full'" in str(told.value)
     assert "arm two: optimizer.encoder_learning_rate is 1e-06, but strategy 'frozen_encoder'" in str(told.value)
 
@@ -175,7 +175,7 @@ def test_a_plan_file_says_all(config: Path) -> None:
         },
     }
     overrides = ["training.steps=9", "evaluation.columns=[age]", f"data.test.files={speech(config.parent)}"]
-    arms = check_plan(read_plan(write_plan(config, values)), overrides, Path("out"))
+    arms = check_plan(read_plan(write_plan(config, values), Plan), overrides, Path("out"))
     assert [(arm.name, arm.is_trained, arm.config.model.strategy) for arm in arms] == [
         ("whisper", False, "full"),
         ("short", True, "lora"),
@@ -193,14 +193,14 @@ def test_a_plan_file_says_all(config: Path) -> None:
     ("values", "right"),
     [
         ({"arm": {}}, "unknown key arm; did you mean 'arms'?"),
-        ({"arms": {}}, "arms must hold names"),
-        ({"arms": {"a/b": None}}, "arms.a/b: a name is made of letters"),
+        ({"arms": {}}, "arms is {}: dictionary should have at least 1 item"),
+        ({"arms": {"a/b": None}}, "arms: a/b: a name is made of letters"),
         ({"arms": {"..": None}}, "a name is made of letters"),
-        ({"arms": {"a": 3}}, "arms.a is 3; it must be a strategy"),
-        ({"arms": {"a": "loar"}}, "arms.a: unknown strategy 'loar'; did you mean 'lora'?"),
-        ({"arms": {"a": None}, "split": "train"}, "split is 'train'; it must be one of test, validation"),
-        ({"arms": {"a": None}, "cluster": 3}, "cluster is 3; it must name a column"),
-        ({"arms": {"a": None}, "config": None}, "config must name the file"),
+        ({"arms": {"a": 3}}, "arms: a is 3; it must be a strategy"),
+        ({"arms": {"a": "loar"}}, "arms: a: unknown strategy 'loar'; did you mean 'lora'?"),
+        ({"arms": {"a": None}, "split": "train"}, "split is 'train': input should be 'test' or 'validation'"),
+        ({"arms": {"a": None}, "cluster": 3}, "cluster is 3: input should be a valid string"),
+        ({"arms": {"a": None}, "config": None}, "config is None: input is not a valid path"),
         ({"arms": {"a": None}, "config": "none.yaml"}, "cannot read the config"),
         ({"arms": {"a": None}, "split": "validation"}, "no data.validation to evaluate on; it has train, test"),
     ],
@@ -235,7 +235,8 @@ def test_one_rate_for_all_strategies_is_remarked_on(config: Path) -> None:
     remark = common_rate(plan, same)
     assert remark is not None
     assert "optimizer.learning_rate is 2e-05 for every strategy" in remark
-    chosen = Plan(config, {"full": {"optimizer.learning_rate": 2e-5}, "lora": {"model.strategy": "lora"}})
+    arms = {"full": {"optimizer.learning_rate": 2e-5}, "lora": {"model.strategy": "lora"}}
+    chosen = Plan(config=config, arms=arms)
     assert common_rate(chosen, check_plan(chosen, [], Path("out"))) is None
 
 
@@ -357,7 +358,7 @@ def test_an_evaluation_counts_while_it_is_whole_and_not_older_than_its_model(tmp
 EVALUATES = """
 import sys
 from pathlib import Path
-from tests.comparison_runs import sentences, write_evaluation
+from tests.support.comparison_runs import sentences, write_evaluation
 words = sys.argv[1:]
 said = {option: words[words.index(option) + 1] for option in ("--checkpoint", "--split", "--output")}
 write_evaluation(Path(said["--output"]), sentences(5), sentences(5), said["--checkpoint"], split=said["--split"])
@@ -439,7 +440,7 @@ def test_an_arm_begins_again_only_where_no_checkpoint_is_lost(config: Path, step
 
 def failure(arm: PlannedArm, output: Path, start: list[str]) -> str | None:
     with only_one(output) as lock:
-        return run_arm(arm, output, start, StopRequest(), lock)
+        return run_arm(arm, SplitEvaluation(), Runner(output, start, StopRequest(), lock))
 
 
 @pytest.fixture

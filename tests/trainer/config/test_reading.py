@@ -5,9 +5,13 @@ from typing import Any
 
 import pytest
 import yaml
+from pydantic import BaseModel
 
 from tests import ROOT
 from trainer.config.reading import ConfigError, apply_overrides, dump_config, load_config, merge, read_yaml
+from trainer.config.reference import reference, sections
+from trainer.config.run import RunConfig
+from trainer.noise_suite.config import NoiseSuiteConfig
 
 MINIMAL: dict[str, Any] = {
     "output_dir": "runs/here",
@@ -176,6 +180,46 @@ def test_numbers_without_a_point_are_numbers(tmp_path: Path) -> None:
 # Extending
 
 
+def write_engines(folder: Path) -> None:
+    write(folder / "common.yaml", {"engines": {"zero2": {"engine": {"zero_stage": 2}}}} | MINIMAL)
+    rows = {"zero2": {"training": {"accumulation": 3}}, "extra_wide": {"output_dir": "wide"}}
+    write(folder / "small_one.yaml", {"extends": "common.yaml", "output_dir": "runs/one", "engines": rows})
+
+
+def test_a_name_without_a_file_is_a_file_with_an_engine(tmp_path: Path) -> None:
+    write_engines(tmp_path)
+    config = load_config(tmp_path / "small_one_zero2.yaml")
+    assert (config.output_dir, config.engine.zero_stage, config.training.accumulation) == ("runs/one_zero2", 2, 3)
+    plain = load_config(tmp_path / "small_one.yaml")
+    assert (plain.output_dir, plain.engine.zero_stage, plain.training.accumulation) == ("runs/one", 0, 1)
+    assert load_config(tmp_path / "small_one_extra_wide.yaml").output_dir == "wide"
+
+
+def test_a_file_extends_another_with_an_engine(tmp_path: Path) -> None:
+    write_engines(tmp_path)
+    mine = write(tmp_path / "mine.yaml", {"extends": "small_one_zero2.yaml", "output_dir": "mine"})
+    config = load_config(mine)
+    assert (config.output_dir, config.engine.zero_stage, config.training.accumulation) == ("mine", 2, 3)
+
+
+def test_a_file_goes_before_an_engine_of_its_name(tmp_path: Path) -> None:
+    write_engines(tmp_path)
+    write(tmp_path / "small_one_zero2.yaml", MINIMAL)
+    assert load_config(tmp_path / "small_one_zero2.yaml").engine.zero_stage == 0
+
+
+def test_an_unknown_engine_is_told_with_the_nearest(tmp_path: Path) -> None:
+    write_engines(tmp_path)
+    message = refused(tmp_path / "small_one_zero4.yaml")
+    assert "there is no config" in message
+    assert "did you mean" in message
+    assert message.endswith("small_one_zero2.yaml?")
+    message = refused(write(tmp_path / "mine.yaml", {"extends": "mine_zero2.yaml"}))
+    assert "extends itself" in message
+    for wrong in (["zero2"], {"zero_stage": 2}):
+        assert "did you mean engine?" in refused(write(tmp_path / "mine.yaml", {"engines": wrong} | MINIMAL))
+
+
 def test_extends_merges_beneath_over_generations(tmp_path: Path) -> None:
     (tmp_path / "sub").mkdir()
     write(tmp_path / "common.yaml", MINIMAL | {"optimizer": {"learning_rate": 1e-4, "warmup_steps": 5}})
@@ -279,8 +323,14 @@ def test_dumped_config_loads_to_the_same(minimal: Path, tmp_path: Path) -> None:
     assert again.data.validation.name == "ą"
 
 
-def test_the_reference_page_is_up_to_date() -> None:
-    from trainer.config.reference import reference
+@pytest.mark.parametrize("config", [RunConfig, NoiseSuiteConfig])
+def test_every_key_is_described(config: type[BaseModel]) -> None:
+    models = dict(sections(config))
+    keys = [(path, key, field) for path, model in models.items() for key, field in model.model_fields.items()]
+    bare = [f"{path}.{key}" for path, key, field in keys if not field.description]
+    assert not bare
 
+
+def test_the_reference_page_is_up_to_date() -> None:
     page = ROOT / "docs" / "config.md"
     assert page.read_text(encoding="utf-8") == reference(), "python -m trainer.config.reference > docs/config.md"

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from trainer.comparison.significance import (
+from trainer.evaluation.intervals import Counts, percentiles, resampled_sums
+from trainer.evaluation.significance import (
     LEVEL,
     Reals,
     bootstrap_p,
@@ -20,7 +21,6 @@ from trainer.comparison.significance import (
     randomisation_p,
     sums_by_unit,
 )
-from trainer.evaluation.intervals import Counts, percentiles, resampled_sums
 
 
 def p_of(differences: Counts, draws: int = 10_000) -> Reals:

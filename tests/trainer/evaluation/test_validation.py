@@ -145,7 +145,7 @@ def test_the_summary_holds_the_rates_of_the_best_checkpoint(train: Train, tmp_pa
         ("evaluation.utterances=0", ("evaluation.utterances is 0",)),
         ("evaluation.columns=[spekaer]", ("evaluation.columns is 'spekaer'", "'speaker'", "data.validation")),
         ("evaluation.normalizer=english", ("evaluation.normalizer is 'english'", "'az'")),
-        ("evaluation.columns=[seconds]", ("evaluation.columns", "'seconds' is what evaluation.json calls the length")),
+        ("evaluation.columns=[seconds]", ("evaluation.columns", "'seconds' is the name that evaluation.json gives")),
     ],
 )
 def test_what_the_user_can_put_right(train: Train, tmp_path: Path, override: str, parts: tuple[str, ...]) -> None:

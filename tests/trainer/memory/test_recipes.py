@@ -17,7 +17,7 @@ from trainer.memory.decoding_peak import evaluation_bytes
 from trainer.memory.gpus import GIB, find_gpu
 from trainer.memory.prediction import StepMemory
 
-SAID = re.compile(r"# Predicted, not measured, on (.+), clips of 30 s: ([\d.]+) GiB at this batch; at most (\d+) fit")
+SAID = re.compile(r"# Predicted on (.+): ([\d.]+) GiB at this batch; at most (\d+) fit")
 QUICK = {("tiny", ""), ("tiny", "_zero2"), ("base", "_ddp")}
 TOLERANCE = 0.02  # other releases of the libraries keep a little more or less
 CHOSEN = [
@@ -38,10 +38,7 @@ class Advised:
     evaluation_fits: bool
 
     def comment(self) -> str:
-        return (
-            f"# Predicted, not measured, on {self.gpu}, clips of 30 s: {self.used:.1f} GiB at this batch; at most "
-            f"{self.largest} fit"
-        )
+        return f"# Predicted on {self.gpu}: {self.used:.1f} GiB at this batch; at most {self.largest} fit"
 
 
 @cache
@@ -77,7 +74,7 @@ def test_a_recipe_carries_the_batch_advised(size: str, engine: str) -> None:
     config, text = recipe(size, engine)
     right = advised(size, engine)
     lines = f"batch_size: {right.batch_size}, accumulation: {right.accumulation}, {right.comment()}"
-    told = f"write into configs/{size}{engine}.yaml: {lines}"
+    told = f"write into configs/{size}.yaml for the engine {engine[1:] or 'of one GPU'}: {lines}"
     assert config.training.batch_size <= right.largest, told
     assert (config.training.batch_size, config.training.accumulation) == (right.batch_size, right.accumulation), told
     found = SAID.search(text)

@@ -5,14 +5,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data.augmentation.noise_mixing import ratio_in_decibel
 from data.augmentation.synthetic_noise import SyntheticNoises, synthetic_noises
 from data.batches.evaluation_rows import EvaluationRows
-from data.batches.lanes import row_id
+from data.batches.reading import row_id
 from data.config import ColumnNames, SourceConfig
 from data.errors import DataError
 from data.sources.source import Source
 from data.utterance import SAMPLING_RATE, Utterance
+from tests.support.ratios import ratio_in_decibel
 from trainer.config.reading import ConfigError
 from trainer.noise_suite.conditions import Condition
 from trainer.noise_suite.config import NonSpeechConfig, suite_of

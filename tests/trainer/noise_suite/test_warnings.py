@@ -141,7 +141,7 @@ def test_all_that_is_to_be_known_of_checkpoints_comes_first(
 
 
 def test_noises_of_the_runs_before_count(run_of: Run, noises: Path) -> None:
-    from data.augmentation.config import NoiseSourceConfig
+    from data.augmentation.fields import NoiseSourceConfig
     from data.augmentation.noise_clips import NoiseClips
 
     clips = NoiseClips(NoiseSourceConfig(folder=str(noises)), "noise")

@@ -12,9 +12,8 @@ import pytest
 from data.inspection.counts import Histogram, Scale
 from data.inspection.findings import problems
 from data.inspection.tally import Inspection, InspectionSettings, inspect_records
-from data.preparation.inspection_page import inspection_page, write_inspection_page
-from data.preparation.inspection_plots import Mark, linear_plot, logarithmic_plot
-from data.preparation.inspection_table import figures, verdict
+from trainer.pages.corpus import even_bars, inspection_page, logarithmic_bars, write_page
+from trainer.pages.corpus_tables import figures, verdict
 
 from ...data.inspection.test_inspect import clip, varied
 
@@ -127,30 +126,30 @@ def test_a_corpus_of_nearly_nothing_has_a_page(rows: list) -> None:
 def test_it_is_written_whole_and_the_same_each_time(tmp_path: Path) -> None:
     inspection = inspect_records([clip(0), clip(1, text="half \ud800")], InspectionSettings())
     for name in ("one", "two"):
-        write_inspection_page(inspection, "/data/corpus", str(tmp_path / "new" / name), DAY)
+        write_page(inspection, "/data/corpus", str(tmp_path / "new" / name), DAY)
     one, two = ((tmp_path / "new" / name).read_text(encoding="utf-8") for name in ("one", "two"))
     assert one == two == inspection_page(inspection, "/data/corpus", DAY)
 
 
 def test_plots_hold_every_value_and_place_their_marks() -> None:
+    limit = [(30.0, "30 s")]
     lengths = Histogram(Scale(0.0, 60.0, 600))
     for seconds in (0.05, 3.0, 3.01, 29.0, 75.0):
         lengths.add(seconds)
-    drawn = linear_plot(lengths, "s", (Mark(30.0, "30 s"),))
-    counts = [int(count) for count in re.findall(r": (\d+)</title>", drawn)]
-    assert sum(counts) == 5
-    assert "and more: 1" in drawn
-    assert 'style="left:50.00%"><b>30 s' in drawn
+    drawn = even_bars("lengths", lengths, "s", limit)
+    assert sum(count for _, count in drawn.bars) == 5
+    name, count = drawn.bars[-1]
+    assert name.endswith("and more") and count == 1
+    assert drawn.sided_marks() == [(0.5, "30 s", False)]
     short = Histogram(Scale(0.0, 60.0, 600))
     short.add(4.9)
-    assert "30 s" not in linear_plot(short, "s", (Mark(30.0, "30 s"),))
+    assert even_bars("lengths", short, "s", limit).marks == []
     for longest in (0.04, 0.3, 6.17, 7.03, 12.3, 33.3, 59.9):
         lengths = Histogram(Scale(0.0, 60.0, 600))
         lengths.add(longest)
         lengths.add(0.01)
-        assert sum(map(int, re.findall(r": (\d+)</title>", linear_plot(lengths, "s")))) == 2
+        assert sum(count for _, count in even_bars("lengths", lengths, "s").bars) == 2
     rates = Histogram(Scale(0.1, 102.4, 200, is_log=True))
     for rate in (0.01, 5.0, 5000.0):
         rates.add(rate)
-    drawn = logarithmic_plot(rates, "a second")
-    assert sum(int(count) for count in re.findall(r": (\d+)</title>", drawn)) == 3
+    assert sum(count for _, count in logarithmic_bars("rates", rates, "a second").bars) == 3

@@ -14,7 +14,6 @@ from benchmarks.memory.report.command import write_report
 from benchmarks.memory.report.inputs import read_inputs
 from data.digit_speech import UNSEEN_VOICES, synthesize_digit_corpus
 from data.inspection.tally import InspectionSettings, inspect_records
-from data.preparation.inspection_page import inspection_page
 from tests.end_to_end import run
 from tests.support.browser import BROWSER, measured
 from tests.support.untrained import save_checkpoint
@@ -23,6 +22,7 @@ from trainer.comparison.page import comparison_page
 from trainer.comparison.reading import read_arms
 from trainer.noise_suite.page import suite_page
 from trainer.noise_suite.suite import run_suite
+from trainer.pages.corpus import inspection_page
 
 from ...benchmarks.memory.test_report import files, write
 from ...data.inspection.test_inspect import clip, varied

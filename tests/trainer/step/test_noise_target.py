@@ -230,7 +230,7 @@ def test_a_rate_by_strategy_is_the_controls_too(tiny_values: dict[str, Any]) -> 
         (["noise.loss_frames=speech"], "noise.loss_frames does nothing"),
         (
             ["noise.loss_frames=speech", "noise.loss_weight=1", "data.augmentation.silence_is_noise=true"],
-            "silence_is_noise says nothing",
+            "leaves out the frames of data.augmentation.silence_is_noise",
         ),
     ],
 )

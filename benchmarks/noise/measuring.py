@@ -1,0 +1,84 @@
+"""What is measured of the noise experiment's arms: the suites that the plan wants of each, kept beside the plan."""
+
+import hashlib
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from trainer.comparison.planning import PlannedArm
+from trainer.comparison.running import Runner
+from trainer.record.durable import write_text
+
+from .arm_result import suite_figures, training_figures
+from .plan import NoisePlan
+
+DEVELOPMENT, REPORT = "development", "report"
+
+
+def result_path(results: Path, arm: str) -> Path:
+    return results / "arms" / f"{arm}.json"
+
+
+def wanted_suites(plan: NoisePlan, arm: str) -> list[str]:
+    """Which suites measure it; a checkpoint as it is has nothing to choose."""
+    chooses = [] if plan.arms[arm] is None else [DEVELOPMENT]
+    return [*chooses, REPORT] if arm in plan.reported else chooses
+
+
+def digest_of(plan: NoisePlan, arm: str, suite: str = "config") -> str:
+    """Of all that an arm's training, or its ``suite``, is made from; where that changes, a result counts no more."""
+    content = json.dumps(plan.arms[arm], sort_keys=True) + getattr(plan, suite).read_text(encoding="utf-8")
+    return hashlib.blake2b(content.encode(), digest_size=8).hexdigest()
+
+
+def measured(plan: NoisePlan, folder: Path, arm: str) -> dict[str, Any]:
+    """The arm's result in ``folder`` with those suites that are of the plan and its files as they are now; {} without
+    one."""
+    try:
+        found = json.loads(result_path(folder, arm).read_text(encoding="utf-8"))
+        is_current = found["made_from"] == digest_of(plan, arm)
+        suites = {suite for suite in (DEVELOPMENT, REPORT) if suite in found}
+        old = {suite for suite in suites if found[suite]["made_from"] != digest_of(plan, arm, suite)}
+    except (OSError, ValueError, KeyError):
+        return {}
+    return {key: value for key, value in found.items() if key not in old} if is_current else {}
+
+
+@dataclass(frozen=True)
+class NoiseSuites:
+    """The measurement of :func:`trainer.comparison.running.run_arms`: noise suites, results in ``folder``."""
+
+    plan: NoisePlan
+    folder: Path
+
+    def is_done(self, arm: PlannedArm) -> bool:
+        """Whether the arm's result is there with every suite that is wanted of it."""
+        return set(wanted_suites(self.plan, arm.name)) <= measured(self.plan, self.folder, arm.name).keys()
+
+    def prepare(self, arm: PlannedArm, config: Path) -> None:
+        pass  # a result says by itself what it was made from
+
+    def measure(self, arm: PlannedArm, config: Path, runner: Runner) -> str | None:
+        shutil.rmtree(arm.folder / "checkpoints", ignore_errors=True)  # a gigabyte that nothing goes on from
+        name, plan = arm.name, self.plan
+        result: dict[str, Any] = {"arm": name, "sets": plan.arms[name], "made_from": digest_of(plan, name)}
+        if arm.is_trained:
+            result["training"] = training_figures(arm.folder)
+        before = measured(plan, self.folder, name)
+        checkpoint = arm.folder / "final" if arm.is_trained else arm.config.model.checkpoint
+        for suite in wanted_suites(plan, name):
+            if suite in before:
+                result[suite] = before[suite]
+                continue
+            given = ["--noise-suite", str(getattr(plan, suite)), "--checkpoint", f"{name}={checkpoint}"]
+            given += ["--config", str(config), "--output", str(arm.folder / suite)]
+            failed = runner.run(name, suite, "eval.py", *given)
+            if failed is not None:
+                return failed
+            result[suite] = {"made_from": digest_of(plan, name, suite)} | suite_figures(arm.folder / suite)
+        path = result_path(self.folder, name)
+        path.parent.mkdir(exist_ok=True)
+        write_text(path, json.dumps(result, indent=1, ensure_ascii=False) + "\n")
+        return None

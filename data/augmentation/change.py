@@ -1,0 +1,76 @@
+"""What every kind of augmentation is made of: its config fields, its random draws and its effect on a clip."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar, Generic, NamedTuple, TypeVar
+
+import numpy as np
+
+from ..sources.config import Section
+
+FieldsT = TypeVar("FieldsT", bound=Section)
+
+
+class Sound(NamedTuple):
+    """A clip between two changes, 16 kHz.
+
+    Attributes:
+        audio: float32 [samples]; may go beyond [-1, 1] until the last change.
+        noise: float32 [samples], the part of ``audio`` that is noise; None where none is known.
+    """
+
+    audio: np.ndarray
+    noise: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class OtherSpeech:
+    """The utterances that may be laid over one.
+
+    Attributes:
+        count: how many.
+        read: samples of one; None for one that must not be taken. Raises DataError for one that cannot be read.
+    """
+
+    count: int
+    read: Callable[[int], np.ndarray | None]
+
+
+class Change(Generic[FieldsT]):
+    """One kind of augmentation. A subclass in a module of ``changes/`` is in the config and in the augmenter.
+
+    Attributes:
+        fields: the keys that it adds to ``data.augmentation``.
+        of_shares: keys that mean nothing while a share is 0, by that share; giving them then is an error.
+        place: changes are applied in ascending order of it.
+        stream: the number of its random generator. It belongs to no other change and never changes: another number
+            would draw every clip anew.
+
+    Args:
+        config: a config with the keys of ``fields``.
+        lengths: the fewest and the most seconds that a clip may have.
+
+    Raises:
+        DataError: if recordings or codecs that the config names cannot be used.
+    """
+
+    fields: ClassVar[type[Section]]
+    of_shares: ClassVar[dict[str, tuple[str, ...]]] = {}
+    place: ClassVar[int]
+    stream: ClassVar[int]
+
+    def __init__(self, config: FieldsT, lengths: tuple[float, float]) -> None:
+        self.config, self.lengths = config, lengths
+
+    def __call__(self, sound: Sound, generator: np.random.Generator, others: OtherSpeech) -> Sound:
+        """The sound changed, or as it is where the draw says so. Threads may share the change, but no generator."""
+        raise NotImplementedError
+
+    def longest(self, seconds: float) -> float:
+        """The most seconds that a clip of ``seconds`` may have afterwards."""
+        return seconds
+
+    @staticmethod
+    def knows_noise(config: FieldsT) -> bool:
+        """Whether part of some clip's audio becomes known as noise."""
+        return False

@@ -1,0 +1,46 @@
+"""Speed: a clip played faster or slower."""
+
+from typing import Annotated
+
+import numpy as np
+from pydantic import Field
+
+from ...sources.config import Section
+from ...utterance import SAMPLING_RATE
+from ..change import Change, OtherSpeech, Sound
+from ..fields import Range, Share, within
+
+
+class SpeedFields(Section):
+    speed: Annotated[Range, within(0.5, 2)] = Field(
+        (1.0, 1.0),
+        description="times as fast, pitch and all; data.min_seconds and data.max_seconds are kept",
+    )
+    speed_share: Share = Field(1.0, description="probability that the speed is changed")
+
+
+class Speed(Change[SpeedFields]):
+    fields = SpeedFields
+    place, stream = 10, 0
+
+    def __call__(self, sound: Sound, generator: np.random.Generator, others: OtherSpeech) -> Sound:
+        low, high = self.config.speed
+        if low == high == 1.0 or generator.random() >= self.config.speed_share:
+            return sound
+        shortest, longest = (int(seconds * SAMPLING_RATE) for seconds in self.lengths)
+        samples = len(sound.audio)
+        speed = generator.uniform(low, high)
+        if speed < 1.0:
+            speed = max(speed, min(1.0, samples / longest))
+        else:
+            speed = min(speed, max(1.0, samples / max(shortest, 1)))
+        if speed == 1.0:
+            return sound
+        import soxr
+
+        changed = soxr.resample(sound.audio, SAMPLING_RATE * speed, SAMPLING_RATE)
+        return Sound(changed[: max(longest, samples)])  # rounding may give a sample more
+
+    def longest(self, seconds: float) -> float:
+        slowest = self.config.speed[0] if self.config.speed_share else 1.0
+        return max(seconds, min(seconds / slowest, self.lengths[1]))

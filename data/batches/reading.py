@@ -1,0 +1,185 @@
+"""A row of a source becomes an utterance, and utterances become a batch; rows that cannot be used are named."""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from ..audio.decoding import UndecodableAudio, decode_audio, digest_id, seconds_of
+from ..config import DataConfig
+from ..errors import DataError
+from ..sources.source import Source
+from ..special_tokens import refuse_special_tokens
+from ..utterance import SAMPLING_RATE, AudioBatch, Skipped, Utterance
+from .labels import LabelEncoder
+
+# How far the duration column may be from the decoded audio. Batches were planned by the column.
+TOLERATED_SHARE, TOLERATED_SECONDS = 0.05, 0.1
+
+
+class TimedRow(NamedTuple):
+    """A row of a window with its length.
+
+    Attributes:
+        row, source, origin: the row, its source, and the index of that source among the lane's sources.
+        seconds: as its header or the duration column says.
+        claimed: whether ``seconds`` is from the duration column.
+    """
+
+    row: dict[str, Any]
+    source: Source
+    origin: int
+    seconds: float
+    claimed: bool
+
+
+def read_utterance(row: dict[str, Any], source: Source) -> Utterance:
+    """A row with its audio decoded.
+
+    Raises:
+        UndecodableAudio: as :func:`data.audio.decoding.decode_audio`.
+        DataError: as :func:`text_of`.
+    """
+    text = text_of(row[source.columns.text])
+    return Utterance(row_id(row, source), read_audio(row, source), text, language_of(row, source))
+
+
+def language_of(row: dict[str, Any], source: Source) -> str | None:
+    """The language of a row or, where it has none, of its source; some datasets number their languages."""
+    given = row[source.columns.language] if source.columns.language else None
+    return source.config.language if given is None else str(given)
+
+
+def read_audio(row: dict[str, Any], source: Source) -> np.ndarray:
+    """A row's audio, whatever its transcript is: float32 [samples], 16 kHz.
+
+    Raises:
+        UndecodableAudio: as :func:`data.audio.decoding.decode_audio`.
+    """
+    return decode_audio(row[source.columns.audio], source.audio_root, source.config.audio_root is not None, whole=True)
+
+
+def text_of(value: Any) -> str:
+    """A transcript as a row holds it; a number is read as its digits, and the empty text is silence.
+
+    Raises:
+        DataError: for a missing value, anything that is no text, and text that spells out Whisper's own tokens.
+    """
+    if value is None:
+        raise DataError("the text is null, a missing value")
+    if isinstance(value, str):
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            raise DataError("the text holds half a character, a lone surrogate") from None
+        refuse_special_tokens(value)
+        return value
+    if isinstance(value, float) and math.isnan(value):
+        raise DataError("the text is NaN, a missing value")
+    if isinstance(value, (int, float)):
+        return str(value)
+    if isinstance(value, bytes):
+        raise DataError("the text is bytes that are not UTF-8")
+    raise DataError(f"the text is no text but a {type(value).__name__}")
+
+
+def row_id(row: dict[str, Any], source: Source) -> str:
+    columns = source.columns
+    given = row[columns.id] if columns.id else None
+    return digest_id(row[columns.audio], str(row[columns.text])) if given is None else str(given)
+
+
+def collate(
+    utterances: Sequence[Utterance],
+    tokens: tuple[torch.Tensor, torch.Tensor] | tuple[None, None] = (None, None),
+    seeds: Sequence[int] = (),
+) -> AudioBatch:
+    """Pad utterances into one batch, with their noise, decoder input ids, labels and seeds if there are any."""
+    lengths = torch.tensor([len(utterance.audio) for utterance in utterances])
+    audio = torch.zeros(len(utterances), int(lengths.max()))
+    noise = torch.zeros_like(audio) if any(utterance.noise is not None for utterance in utterances) else None
+    for row, utterance in enumerate(utterances):
+        audio[row, : len(utterance.audio)] = torch.from_numpy(utterance.audio)
+        if noise is not None and utterance.noise is not None:
+            noise[row, : len(utterance.noise)] = torch.from_numpy(utterance.noise)
+    return AudioBatch(
+        audio=audio,
+        audio_lengths=lengths,
+        noise=noise,
+        decoder_input_ids=tokens[0],
+        labels=tokens[1],
+        ids=[utterance.id for utterance in utterances],
+        texts=[utterance.text for utterance in utterances],
+        languages=[utterance.language for utterance in utterances],
+        seeds=torch.tensor(seeds, dtype=torch.int64) if seeds else None,
+    )
+
+
+def read_batch(
+    rows: Sequence[TimedRow],
+    labels: LabelEncoder,
+    max_seconds: float,
+    augment: Callable[[Utterance], tuple[Utterance, int]] | None = None,
+) -> tuple[AudioBatch | None, list[Skipped], set[int]]:
+    """Decode rows into a batch; rows that cannot be used are left out and named.
+
+    Args:
+        augment: gives an utterance as it is trained on, and its seed.
+
+    Returns:
+        The batch, or None where no row could be used; what was left out; the origins of what is in the batch.
+    """
+    utterances, encoded, skipped, origins, seeds = [], [], [], set(), []
+    for timed in rows:
+        try:
+            utterance = read_utterance(timed.row, timed.source)
+            seconds = len(utterance.audio) / SAMPLING_RATE
+            if timed.claimed and differs(timed.seconds, seconds):
+                raise DataError(f"the duration column says {timed.seconds:.2f} s, but the audio has {seconds:.2f} s")
+            if seconds > max_seconds + 0.01:  # beyond what resampling adds: its header said less
+                reason = f"{seconds:.2f} s long; up to {max_seconds:g} s are kept"
+                skipped.append(Skipped(utterance.id, reason, broken=False))
+                continue
+            tokens = labels.encode(utterance.text, utterance.language)
+            if augment is not None:
+                utterance, seed = augment(utterance)
+                seeds.append(seed)
+            encoded.append(tokens)
+            utterances.append(utterance)
+            origins.add(timed.origin)
+        except DataError as error:
+            skipped.append(Skipped(row_id(timed.row, timed.source), str(error)))
+    return (collate(utterances, labels.pad(encoded), seeds) if utterances else None), skipped, origins
+
+
+def differs(claimed: float, seconds: float) -> bool:
+    """Whether a duration column is so far off that the plan made from it is wrong."""
+    off = abs(claimed - seconds)
+    return off > TOLERATED_SECONDS and off > TOLERATED_SHARE * seconds
+
+
+def timed_rows(
+    rows: Sequence[tuple[dict[str, Any], int]], sources: Sequence[Source], config: DataConfig
+) -> tuple[list[TimedRow], list[Skipped]]:
+    """Rows with their seconds; those without a readable header or outside the length limits are left out and named."""
+    usable, skipped = [], []
+    for row, origin in rows:
+        source = sources[origin]
+        columns = source.columns
+        try:
+            seconds = row[columns.duration] if columns.duration else None
+            claimed = isinstance(seconds, (int, float)) and seconds > 0
+            if not claimed:
+                seconds = seconds_of(row[columns.audio], source.audio_root, source.config.audio_root is not None)
+        except UndecodableAudio as error:
+            skipped.append(Skipped(row_id(row, source), str(error)))
+            continue
+        assert seconds is not None
+        if config.min_seconds <= seconds <= config.max_seconds:
+            usable.append(TimedRow(row, source, origin, float(seconds), claimed))
+        else:
+            reason = f"{seconds:.2f} s long; {config.min_seconds:g} to {config.max_seconds:g} s are kept"
+            skipped.append(Skipped(row_id(row, source), reason, broken=False))
+    return usable, skipped

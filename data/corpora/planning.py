@@ -1,0 +1,105 @@
+"""The formats that are known, and a corpus of any of them in jobs that can be done apart from each other."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from .. import storage
+from ..errors import DataError, nearest
+from .archives import is_archive, unpacked
+from .folders import AUDIO_FOLDER, COMMON_VOICE, RECORDINGS
+from .format import Format, Rows
+from .kaldi import KALDI
+from .parquet import ARROW, HUB, PARQUET
+from .places import split_of_file
+from .segments import SEGMENTS
+from .settings import CorpusSettings
+from .tables import JSON, TABLE
+
+# In the order in which they are tried. A folder that is of none is read as the last that reads folders.
+FORMATS = (KALDI, COMMON_VOICE, AUDIO_FOLDER, PARQUET, ARROW, SEGMENTS, TABLE, JSON, HUB, RECORDINGS)
+KINDS = ("auto", *dict.fromkeys(known.kind for known in FORMATS))
+
+
+@dataclass(frozen=True)
+class Job:
+    """A piece with its number; job and settings decide what comes out, whoever runs it and when."""
+
+    number: int
+    rows: Rows
+
+
+def plan_jobs(settings: CorpusSettings) -> Iterator[Job]:
+    """The jobs of a corpus, in its order, read as they are asked for.
+
+    Raises:
+        DataError: if there is nothing, nothing known, or a file that cannot be read.
+    """
+    number = 0
+    left = settings.max_samples
+    for rows in pieces(settings):
+        if left is not None:
+            rows, taken = rows.limited(left)
+            left -= taken
+        yield Job(number, rows)
+        number += 1
+        if left == 0:
+            return
+    if not number:
+        raise DataError(f"{settings.input} has no rows")
+
+
+def pieces(settings: CorpusSettings) -> Iterator[Rows]:
+    """The corpus's rows in pieces."""
+    formats = [known for known in FORMATS if settings.kind in ("auto", known.kind)]
+    if not formats:
+        raise DataError(f"--kind is {settings.kind!r}{nearest(settings.kind, KINDS)}; one of {', '.join(KINDS)}")
+    if not any(known.suffixes or known.sign for known in formats):  # a name elsewhere
+        yield from formats[0].read(settings.input, settings, None)
+        return
+    address = settings.input.rstrip("/") or "/"
+    if is_archive(address):
+        address = unpacked(address, settings.cache)
+    if storage.is_folder(address):
+        yield from read_folder(address, formats, settings)
+        return
+    files = storage.matching(address)
+    if not files:
+        near = "; for a dataset of the hub say --kind hub" if address.count("/") == 1 and "." not in address else ""
+        raise DataError(f"{settings.input} is neither a file nor a folder, and no glob that matches one{near}")
+    for file in files:
+        split = split_of_file(file) if len(files) > 1 else None
+        yield from file_format(file, formats, settings).read(file, settings, split)
+
+
+def read_folder(folder: str, formats: Sequence[Format], settings: CorpusSettings) -> Iterator[Rows]:
+    """A folder, by the first of these formats that recognises it, else by the last that reads folders.
+
+    Raises:
+        DataError: if it holds nothing that they know.
+    """
+    able = [known for known in formats if known.sign]
+    if not able:
+        raise DataError(f"{folder} is a folder; a corpus of kind {settings.kind} is a file")
+    chosen = next((known for known in able if known.is_folder(folder, settings)), able[-1])
+    is_empty = True
+    for rows in chosen.read(folder, settings, None):
+        is_empty = False
+        yield rows
+    if is_empty:
+        raise DataError(f"{folder} has no rows that are known: no {', no '.join(known.sign for known in able)}")
+
+
+def file_format(file: str, formats: Sequence[Format], settings: CorpusSettings) -> Format:
+    """The first of these formats that recognises a file; the only one that reads files, whatever it is.
+
+    Raises:
+        DataError: if none does.
+    """
+    able = [known for known in formats if known.suffixes]
+    if not able:
+        raise DataError(f"{file} is a file; a corpus of kind {settings.kind} is a folder")
+    for known in able:
+        if len(able) == 1 or (file.lower().endswith(known.suffixes) and known.is_file(file, settings)):
+            return known
+    suffixes = dict.fromkeys(suffix for known in able for suffix in known.suffixes if not suffix.endswith(".gz"))
+    raise DataError(f"{file} is none of {', '.join(suffixes)}, an archive or a folder; --kind says what it is")

@@ -1,0 +1,40 @@
+"""How a corpus is read, checked before anything is read."""
+
+from pydantic import Field, model_validator
+
+from ..errors import nearest
+from ..sources.config import Section
+
+FIELDS = ("audio", "text", "id", "language", "speaker", "duration", "split", "start", "end", "sampling_rate")
+SHARD_COLUMNS = ("id", "audio", "text", "language", "speaker", "duration")
+
+
+class CorpusSettings(Section):
+    """Where a corpus lies and how to read it."""
+
+    input: str = Field(description="a file, a folder, a glob, any fsspec address, or a dataset's name on the hub")
+    kind: str = Field("auto", description="the name of a format; auto: by what is found there")
+    columns: dict[str, str | None] = Field({}, description="what the corpus calls our columns; None: not to be used")
+    audio_root: str | None = Field(None, description="what relative audio paths are relative to, and may not leave")
+    language: str | None = Field(None, pattern=r"^[a-z]{2,3}$", description="ISO 639-1 code where rows have none")
+    hub_name: str | None = Field(None, description="the hub dataset's configuration")
+    hub_revision: str | None = Field(None, description="the hub dataset's branch, tag or commit")
+    hub_splits: tuple[str, ...] = Field(("train",), description="the hub dataset's splits")
+    cache: str | None = Field(None, description="where archives and hub files are unpacked and kept")
+    tiers: tuple[str, ...] = Field((), description="tiers of TextGrid and ELAN files; all where none is named")
+    allow_overlaps: bool = Field(False, description="segments of a recording may overlap, as in conversations")
+    max_samples: int | None = Field(None, gt=0, description="read no more rows than this")
+    extra_columns: tuple[str, ...] = Field((), description="columns to carry along, as text")
+    job_rows: int = Field(2000, gt=0, description="rows of one job, and so at most of one shard")
+
+    @property
+    def carried(self) -> tuple[str, ...]:
+        """The columns carried along beside those that every shard has."""
+        return tuple(name for name in self.extra_columns if name not in SHARD_COLUMNS)
+
+    @model_validator(mode="after")
+    def known_columns(self) -> "CorpusSettings":
+        for name in self.columns:
+            if name not in FIELDS:
+                raise ValueError(f"--columns has {name!r}{nearest(name, FIELDS)}; ours are {', '.join(FIELDS)}")
+        return self

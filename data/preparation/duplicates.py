@@ -1,0 +1,169 @@
+"""Clips whose id an earlier clip of the same output has: found in bounded memory, and taken out of the shards.
+
+Ids are compared by 64-bit digests in parts of bounded size, so that memory does not grow with the corpus.
+"""
+
+import hashlib
+import json
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pyarrow
+import pyarrow.parquet
+
+from .. import storage
+from .checking import Dropped
+from .settings import PrepareSettings
+from .shards import Shard, original_of
+
+IDS_AT_ONCE = 2**18
+
+
+@dataclass(frozen=True, slots=True)
+class Duplicate(Dropped):
+    """A row of a shard whose id an earlier row has: its number from 0, seconds, and bytes of audio in the shard."""
+
+    row: int = 0
+    seconds: float = 0.0
+    bytes: int = 0
+
+
+Duplicates = dict[str, list[Duplicate]]  # by shard; shards without any are not in it
+
+
+def take_out_duplicates(settings: PrepareSettings, shards: Sequence[Shard]) -> Duplicates:
+    """Take the rows out of shards whose id an earlier row has; which they are.
+
+    A shard with such rows is kept as it was beside the one without: what is a duplicate changes with the corpus, and a
+    kill in between loses nothing.
+    """
+    found = find_duplicates(settings, shards)
+    if settings.layout == "parquet":
+        for shard in shards:
+            address, original = storage.join(settings.output, shard.file), original_of(settings.output, shard.file)
+            if shard.file not in found:
+                if storage.exists(original):
+                    storage.move(original, address)
+                continue
+            if not storage.exists(original):
+                storage.move(address, original)
+            rows = {row.row for row in found[shard.file]}
+            if len(rows) < shard.clips:
+                write_without(original, address, rows)
+            else:
+                storage.remove(address)
+    return found
+
+
+def shard_without(shard: Shard, gone: Sequence[Duplicate]) -> Shard:
+    """The figures of a shard without some of its rows."""
+    return replace(
+        shard,
+        clips=shard.clips - len(gone),
+        seconds=shard.seconds - sum(row.seconds for row in gone),
+        bytes=shard.bytes - sum(row.bytes for row in gone),
+    )
+
+
+def source_of(settings: PrepareSettings, shard: Shard) -> str:
+    """Where a shard is as its job wrote it."""
+    original = original_of(settings.output, shard.file)
+    return original if storage.exists(original) else storage.join(settings.output, shard.file)
+
+
+def shard_ids(settings: PrepareSettings, shard: Shard) -> Iterator[list[str]]:
+    """A shard's ids, some at a time."""
+    if settings.layout == "audiofolder":
+        lines = storage.read_bytes(storage.join(settings.output, shard.file)).splitlines()
+        yield [json.loads(line)["id"] for line in lines]
+        return
+    with storage.open_file(source_of(settings, shard)) as file:
+        for batch in pyarrow.parquet.ParquetFile(file).iter_batches(2**16, columns=["id"]):
+            yield batch.column(0).to_pylist()
+
+
+def find_duplicates(settings: PrepareSettings, shards: Sequence[Shard]) -> Duplicates:
+    """The rows whose id an earlier row has, in the order of the shards."""
+    total = sum(shard.clips for shard in shards)
+    parts = -(-total // IDS_AT_ONCE)
+    with tempfile.TemporaryFile() as file:
+        for shard in shards:
+            for ids in shard_ids(settings, shard):
+                digests = (hashlib.blake2b(name.encode("utf-8", "replace"), digest_size=8).digest() for name in ids)
+                file.write(b"".join(digests))
+        file.flush()
+        repeated: list[np.ndarray] = []
+        for part in range(parts):
+            file.seek(0)
+            repeated.append(repeats_in_part(file, part, parts))
+    rows = np.sort(np.concatenate(repeated)) if repeated else np.zeros(0, np.int64)
+    found: Duplicates = {}
+    begin = 0
+    for shard in shards:
+        mine = rows[(rows >= begin) & (rows < begin + shard.clips)] - begin
+        begin += shard.clips
+        if len(mine):
+            found[shard.file] = list(details(settings, shard, mine.tolist()))
+    return found
+
+
+def repeats_in_part(file: Any, part: int, parts: int) -> np.ndarray:
+    """Rows whose digest an earlier row has, among the digests of this part of their range."""
+    digests, places, begin = [], [], 0
+    while content := file.read(8 * 2**16):
+        block = np.frombuffer(content, np.uint64)
+        mine = np.flatnonzero(block % np.uint64(parts) == part)
+        digests.append(block[mine])
+        places.append(mine + begin)
+        begin += len(block)
+    values, rows = np.concatenate(digests or [np.zeros(0, np.uint64)]), np.concatenate(places or [np.zeros(0, int)])
+    order = np.argsort(values, kind="stable")
+    same = np.flatnonzero(values[order][1:] == values[order][:-1]) + 1
+    return rows[order][same]
+
+
+def details(settings: PrepareSettings, shard: Shard, rows: list[int]) -> Iterator[Duplicate]:
+    """Some rows of a shard as duplicates."""
+
+    def duplicate(row: int, values: dict[str, Any]) -> Duplicate:
+        audio = values.get("audio") or {}
+        return Duplicate(
+            values["id"],
+            f"{shard.file}: row {row}",
+            "duplicate id",
+            "an earlier row has this id: the first was kept",
+            row=row,
+            seconds=values["duration"],
+            bytes=len(audio.get("bytes") or b""),
+        )
+
+    address = source_of(settings, shard)
+    if settings.layout == "audiofolder":
+        lines = storage.read_bytes(address).splitlines()
+        yield from (duplicate(row, json.loads(lines[row])) for row in rows)
+        return
+    wanted, begin = set(rows), 0
+    with storage.open_file(address) as file:
+        for batch in pyarrow.parquet.ParquetFile(file).iter_batches(256, columns=["id", "duration", "audio"]):
+            for row in range(batch.num_rows):
+                if begin + row in wanted:
+                    yield duplicate(begin + row, batch.slice(row, 1).to_pylist()[0])
+            begin += batch.num_rows
+
+
+def write_without(original: str, address: str, rows: set[int]) -> None:
+    """A shard without some of its rows, its row groups as they were."""
+    with storage.open_file(original) as file, storage.written_whole(address) as path:
+        parquet = pyarrow.parquet.ParquetFile(file)
+        options = {"compression": "none", "write_statistics": False, "write_page_checksum": True}
+        with pyarrow.parquet.ParquetWriter(path, parquet.schema_arrow, **options) as writer:
+            begin = 0
+            for group in range(parquet.num_row_groups):
+                table = parquet.read_row_group(group)
+                keep = [row for row in range(table.num_rows) if begin + row not in rows]
+                begin += table.num_rows
+                if keep:
+                    writer.write_table(table.take(pyarrow.array(keep)), row_group_size=len(keep))

@@ -1,0 +1,103 @@
+"""What came of a preparation, in figures, and as a table for a person."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from ..errors import DataError
+from ..terminal_table import print_table
+from .checking import Dropped
+from .work import JobResult
+
+if TYPE_CHECKING:
+    from rich.text import Text
+
+
+@dataclass
+class Summary:
+    """What came of a preparation.
+
+    Attributes:
+        rows: read, in this and in earlier runs of it.
+        reused: rows of jobs that were done already.
+        splits: clips and seconds of each split.
+        dropped: rows left out, by kind.
+        notices: what was put right, or is worth knowing, by how often.
+        seconds: wall time of this run.
+    """
+
+    rows: int = 0
+    reused: int = 0
+    broken: int = 0
+    splits: dict[str, tuple[int, float]] = field(default_factory=dict)
+    shards: int = 0
+    bytes: int = 0
+    dropped: Counter[str] = field(default_factory=Counter)
+    notices: Counter[str] = field(default_factory=Counter)
+    example: Dropped | None = None
+    seconds: float = 0.0
+
+    @property
+    def clips(self) -> int:
+        """Clips that were kept."""
+        return sum(clips for clips, _ in self.splits.values())
+
+    @property
+    def audio_seconds(self) -> float:
+        """Seconds of the clips that were kept."""
+        return sum(seconds for _, seconds in self.splits.values())
+
+    def add(self, result: JobResult, is_reused: bool) -> None:
+        """Take a job's figures in; ``is_reused``: an earlier run has done it."""
+        self.rows += result.rows
+        self.reused += result.rows * is_reused
+        self.broken += sum(row.broken for row in result.dropped)
+        self.dropped += Counter(row.kind for row in result.dropped)
+        self.notices += Counter(result.notices)
+        self.example = self.example or next((row for row in result.dropped if row.broken), None)
+
+    def judge(self, share: float, rows: int) -> None:
+        """Stop where more than a share of the rows read so far, of at least ``rows``, is broken.
+
+        Raises:
+            DataError: naming the commonest fault, and a row.
+        """
+        if self.example and self.broken > share * max(self.rows, rows):
+            worst, example = self.dropped.most_common(1)[0][0], self.example
+            raise DataError(
+                f"{self.broken} of {self.rows} rows cannot be used (--max-skipped-share is {share:g}), most of them "
+                f"for: {worst}. One is {example.place}: {example.reason}. With a larger share the same command goes on "
+                "where this one stopped"
+            )
+
+
+def duration(seconds: float) -> str:
+    """``3.2 h``, ``5.1 min`` or ``7.0 s``."""
+    if seconds >= 3600:
+        return f"{seconds / 3600:,.1f} h"
+    return f"{seconds / 60:.1f} min" if seconds >= 60 else f"{seconds:.1f} s"
+
+
+def print_summary(summary: Summary, output: str) -> None:
+    """Kept, dropped and why, hours and mean length, by split."""
+    from rich.text import Text
+
+    def row(name: str, clips: int, seconds: float, style: str = "") -> tuple[Text, ...]:
+        cells = (name, f"{clips:,}", duration(seconds), f"{seconds / max(clips, 1):.2f} s")
+        return tuple(Text(cell, style) for cell in cells)
+
+    rows: list[tuple[str | Text, ...]] = [row(split, *figures) for split, figures in sorted(summary.splits.items())]
+    rows.append(row("kept", summary.clips, summary.audio_seconds, "bold"))
+    rows += [(f"dropped: {kind}", f"{count:,}", "", "") for kind, count in summary.dropped.most_common()]
+    rows += [(f"notice: {notice}", f"{count:,}", "", "") for notice, count in summary.notices.most_common()]
+    rows.append(("read", f"{summary.rows:,}", "", ""))
+    print_table(("", "clips", "audio", "mean"), rows, numbers=frozenset((1, 2, 3)), title=output)
+    fresh = summary.rows - summary.reused
+    rate = f"{fresh / max(summary.seconds, 1e-9):,.0f} rows a second" if fresh else "nothing was left to do"
+    more = f", {summary.reused:,} rows done before" if summary.reused else ""
+    files = f"{summary.shards} shards, {summary.bytes / 2**20:,.0f} MiB of audio"
+    print(f"{files}; {summary.seconds:.1f} s, {rate}{more}")
+    if summary.dropped:
+        print(f"{output.rstrip('/')}/quarantine.jsonl names each row that was dropped, with the reason")

@@ -1,0 +1,122 @@
+"""The page of a corpus inspection: written to any address, the same figures as the table in the terminal."""
+
+import datetime
+from collections.abc import Sequence
+
+from data import storage
+from data.inspection.counts import Histogram
+from data.inspection.findings import problems, would_fail
+from data.inspection.tally import RATES, Inspection
+
+from .charts import Axis, Bars
+from .corpus_tables import figures, headline, print_inspection, public_address, tables, verdict
+from .formats import minus
+from .page import rendered
+
+MOST_BARS = 60
+
+Marks = Sequence[tuple[float, str]]  # values where something begins, such as a limit, and its name
+
+
+def check_page(page: str) -> None:
+    """Check that the page can be written before hours are spent on the inspection.
+
+    Raises:
+        StorageError: if it cannot.
+    """
+    if not storage.exists(page):
+        storage.write_bytes(page, b"")
+        storage.remove(page)
+
+
+def write_page(inspection: Inspection, address: str, page: str, date: datetime.date | None = None) -> None:
+    """Write the page of the corpus at ``address`` to ``page``, any address.
+
+    Args:
+        date: of the inspection; today if None.
+
+    Raises:
+        StorageError: if it cannot be written.
+    """
+    date = date or datetime.datetime.now(datetime.UTC).date()
+    storage.write_bytes(page, inspection_page(inspection, address, date).encode("utf-8", "replace"))
+
+
+def tell_inspection(inspection: Inspection, address: str, page: str) -> int:
+    """Print the table, write the page (any address), and return 1 if training would fail on something, else 0."""
+    print_inspection(inspection, address)
+    write_page(inspection, address, page)
+    print(f"the same as a page, with plots: {page}")
+    return int(would_fail(problems(inspection)))
+
+
+def inspection_page(inspection: Inspection, address: str, date: datetime.date) -> str:
+    """The page of the corpus at ``address``, inspected on ``date``."""
+    findings = problems(inspection)
+    return rendered(
+        "corpus.html.j2",
+        address=public_address(address),
+        date=date.isoformat(),
+        findings=findings,
+        fails=would_fail(findings),
+        verdict=verdict(findings),
+        headline=headline(inspection),
+        distributions=distributions(inspection) if inspection.decoded else [],
+        figures=figures(inspection),
+        tables=tables(inspection),
+    )
+
+
+def distributions(inspection: Inspection) -> list[Bars]:
+    """The distributions that say most about a corpus."""
+    longest = inspection.settings.max_seconds
+    limit = ((longest, f"{longest:g} s"),)
+    found = [
+        even_bars("Length of the clips, in seconds", inspection.lengths, "s", limit),
+        even_bars("Level of the clips, RMS in dBFS", inspection.levels, "dBFS"),
+    ]
+    if inspection.rates.total:
+        usual = inspection.usual_rates()
+        marks = ((RATES.edge(usual[0]), "too little"), (RATES.edge(usual[1] + 1), "too much")) if usual else ()
+        found.append(
+            logarithmic_bars("Speech rate, characters a second", inspection.rates, "characters a second", marks)
+        )
+    return found
+
+
+def even_bars(title: str, histogram: Histogram, unit: str, marks: Marks = ()) -> Bars:
+    """A histogram over an even axis, no wider than its values."""
+    scale = histogram.scale
+    first, last = scale.bin(histogram.smallest), scale.bin(histogram.largest) + 1
+    if scale.low == 0:
+        first = 0
+    each = next(n for n in (1, 2, 5, 10, 20, 50, 100, 200) if (last - first) / n <= MOST_BARS)
+    first = first // each * each
+    last = min(-(-last // each) * each, scale.bins)
+    begin, end = scale.edge(first), scale.edge(last)
+    axis = Axis(begin, end)
+    digits = 0 if (scale.high - scale.low) / scale.bins * each >= 1 else 1
+    bars = [
+        (f"{low:.{digits}f} to {high:.{digits}f} {unit}", count)
+        for low, high, count in histogram.joined(each, first, last)
+    ]
+    if histogram.largest > scale.high:
+        bars[-1] = (f"{bars[-1][0].split(' to ')[0]} {unit} and more", bars[-1][1])
+    return Bars(title, bars, [(axis.place(tick), minus(f"{tick:g}")) for tick in axis.ticks(6)], placed(marks, axis))
+
+
+def logarithmic_bars(title: str, histogram: Histogram, unit: str, marks: Marks = ()) -> Bars:
+    """A histogram over a logarithmic axis, no wider than its values and marks."""
+    scale = histogram.scale
+    edges = [histogram.smallest, histogram.largest, *(value for value, _ in marks)]
+    first, last = max(scale.bin(min(edges)) - 1, 0), min(scale.bin(max(edges)) + 2, scale.bins)
+    each = next(n for n in (1, 2, 3, 4, 5, 10) if (last - first) / n <= MOST_BARS)
+    last = min(first + -(-(last - first) // each) * each, scale.bins)
+    axis = Axis(scale.edge(first), scale.edge(last), is_log=True)
+    bars = [(f"{low:.3g} to {high:.3g} {unit}", count) for low, high, count in histogram.joined(each, first, last)]
+    return Bars(title, bars, [(axis.place(tick), f"{tick:g}") for tick in axis.ticks(9)], placed(marks, axis))
+
+
+def placed(marks: Marks, axis: Axis) -> list[tuple[float, str]]:
+    """The marks within an axis by their place on it."""
+    return [(axis.place(value), name) for value, name in marks if axis.low <= value <= axis.high]
