@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from trainer.memory.running_out import is_out_of_memory
+from trainer.engine.running_out import is_out_of_memory
 
 MOST = 65_536
 
@@ -59,7 +59,7 @@ def survives(step: Callable[[int], Any], size: int, limited: bool = False) -> bo
     """Whether ``step(size)`` ends without running out of memory, which is all given back.
 
     Args:
-        limited: as :func:`trainer.memory.running_out.is_out_of_memory`.
+        limited: as :func:`trainer.engine.running_out.is_out_of_memory`.
 
     Raises:
         Whatever ``step`` raises that is no lack of memory.

@@ -37,18 +37,19 @@ from benchmarks.memory.jobs import Job, write_whole
 from benchmarks.memory.random_weights import model_for_shape
 from data.batches.loader import BatchGroup
 from data.utterance import SAMPLING_RATE
+from trainer.checks import Inputs
 from trainer.config.run import RunConfig
 from trainer.engine.accelerator import bare_model, build_accelerator, prepare, resolve_precision
 from trainer.engine.optimizer import check_optimizer
+from trainer.engine.running_out import is_out_of_memory
 from trainer.engine.stopping import StopRequest
 from trainer.loop import Trainer
 from trainer.memory.cells import synthetic_group
-from trainer.memory.running_out import is_out_of_memory
 from trainer.model.building import build_model
 from trainer.model.languages import check_language, label_encoder
 from trainer.record.checkpoints import RunState
 from trainer.record.journal import Journal
-from trainer.run import training_batches, training_sources
+from trainer.run import training_batches
 
 COULD_NOT = 3  # exit code: the result says why
 
@@ -105,7 +106,8 @@ def build(job: Job, config: RunConfig, folder: Path, stop: StopRequest) -> Train
     check_optimizer(config)
     if streams:
         check_language(config)
-        model, processor = build_model(config)
+        inputs = Inputs(config, build_model)
+        model, processor = inputs.opened
         labels = label_encoder(config, model, processor)
     else:
         model, processor = model_for_shape(config), None
@@ -115,7 +117,7 @@ def build(job: Job, config: RunConfig, folder: Path, stop: StopRequest) -> Train
     model, optimizer = prepare(config, accelerator, model)
     torch.manual_seed(config.training.seed + accelerator.process_index)
     if streams:
-        batches: Any = training_batches(config, accelerator, labels, training_sources(config), {})
+        batches: Any = training_batches(config, accelerator, labels, inputs.training_sources, {})
     else:
         batches = RepeatedGroup(synthetic_group(cell, vocabulary, accelerator.process_index))
     rank = accelerator.process_index
@@ -123,7 +125,17 @@ def build(job: Job, config: RunConfig, folder: Path, stop: StopRequest) -> Train
     watched: Any = WatchedBatches(batches, accelerator.device)
     nothing: Any = None
     trainer = Trainer(
-        config, accelerator, model, optimizer, processor, watched, None, nothing, journal, RunState(), stop
+        config=config,
+        accelerator=accelerator,
+        model=model,
+        optimizer=optimizer,
+        processor=processor,
+        batches=watched,
+        validation=None,
+        checkpoints=nothing,
+        journal=journal,
+        state=RunState(),
+        stop=stop,
     )
     trainer.model.train()
     return trainer

@@ -20,9 +20,9 @@ from benchmarks.machine import describe_machine
 from benchmarks.memory.jobs import Job, write_whole
 from trainer.config.reading import ConfigError
 from trainer.engine.gpu_peaks import peak_of
+from trainer.engine.running_out import says_out_of_memory
 from trainer.memory.cells import PROMPT_TOKENS, Cell
 from trainer.memory.flops import step_flops
-from trainer.memory.running_out import says_out_of_memory
 
 MEASURED, OUT_OF_MEMORY, KILLED, FAILED = "measured", "out_of_memory", "killed", "failed"
 SYSTEMS_KILL = "SIGKILL; the system does that when memory runs out"

@@ -3,8 +3,8 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from ..checks import Finding, State
 from .facts import Facts
-from .findings import Finding, State
 
 TRUE = ("1", "true", "yes", "on")
 NATIVE_ALLOCATOR_ONLY = ("max_split_size_mb", "expandable_segments", "garbage_collection_threshold", "roundup_power2")

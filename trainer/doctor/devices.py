@@ -2,10 +2,10 @@
 
 from collections.abc import Iterator
 
-from ..config.reading import ConfigError
+from ..checks import Finding
 from ..engine.accelerator import resolve_precision
+from ..memory import gpus as memory
 from .facts import Facts
-from .findings import Finding, told
 
 GIBIBYTE = 2**30
 FREE_SHARE = 0.9  # below it somebody else holds memory; a bare context of this process is under a tenth
@@ -77,20 +77,23 @@ def check_driver(facts: Facts) -> Iterator[Finding]:
     yield Finding("driver", "good", found)
 
 
-def check_precision(facts: Facts) -> Iterator[Finding]:
-    """What the config's precision comes to here."""
-    if facts.config is None:
+def check_speed_of_precision(facts: Facts) -> Iterator[Finding]:
+    """32 bits on a GPU."""
+    if facts.config is None or not facts.gpus or resolve_precision(facts.config.engine.precision) != "fp32":
         return
-    wanted = facts.config.engine.precision
-    try:
-        precision = resolve_precision(wanted)
-    except ConfigError as error:
-        yield told("precision", error)
+    remedy = f"set engine.precision: {'fp16' if facts.gpus[0].capability < NATIVE_BF16 else 'auto'}"
+    yield Finding("precision", "note", "fp32 is several times slower than 16 bits on this GPU", remedy)
+
+
+def check_batch(facts: Facts) -> Iterator[Finding]:
+    """Whether the config's batch fits the first GPU, by prediction."""
+    if facts.config is None or facts.model is None:
         return
-    found = precision if wanted == precision else f"{precision} (engine.precision is {wanted!r})"
-    if facts.gpus and precision == "fp32":
-        old = facts.gpus[0].capability < NATIVE_BF16
-        remedy = "set engine.precision: fp16" if old else "set engine.precision: auto"
-        yield Finding("precision", "note", f"{found}: several times slower than 16 bits on this GPU", remedy)
-    else:
-        yield Finding("precision", "good", found)
+    from ..memory.verdict import batch_verdict
+
+    gpu = None
+    if facts.gpus:
+        first = facts.gpus[0]
+        gpu = memory.Gpu(first.name, first.memory_bytes, has_bf16=first.capability >= NATIVE_BF16)
+    verdict = batch_verdict(facts.config, gpu, max(facts.processes, len(facts.gpus)), facts.asked)
+    yield Finding("batch", "good" if verdict.fits else "note", verdict.found, verdict.remedy)

@@ -11,7 +11,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from ..checks import Inputs
 from ..config.run import RunConfig
+from ..plan import planned_model
 
 PROJECT = "dual-attention-whisper"
 LIBRARIES = ("torch", "transformers", "accelerate", "deepspeed", "peft", "datasets", "bitsandbytes")
@@ -33,6 +35,7 @@ class Facts:
 
     Attributes:
         config: whose needs count; None: what any run needs.
+        asked: the config's file and what overrides it, as on a command line.
         versions: of installed libraries, by their canonical name.
         environment: variables.
         driver: the NVIDIA driver's version, None where there is no driver.
@@ -42,6 +45,7 @@ class Facts:
     """
 
     config: RunConfig | None = None
+    asked: str = ""
     python: tuple[int, ...] = tuple(sys.version_info[:3])
     versions: Mapping[str, str] = field(default_factory=dict)
     environment: Mapping[str, str] = field(default_factory=dict)
@@ -53,28 +57,27 @@ class Facts:
     measure: bool = True
 
     @cached_property
-    def planned(self) -> tuple[Any, Exception | None]:
-        """The config's model on the meta device, or why there is none."""
-        if self.config is None:
-            return None, None
-        try:
-            from ..plan import planned_model
+    def inputs(self) -> Inputs:
+        """What the config names, as far as it can be opened without a download. There must be a config."""
+        assert self.config is not None
+        holds_a_run = (Path(self.config.output_dir) / "config.yaml").exists()  # which a run would go on with
+        return Inputs(self.config, lambda config: (planned_model(config), None), resume=holds_a_run)
 
-            return planned_model(self.config), None
-        except Exception as error:  # the checkpoint's own check tells it
-            return None, error
-
-    @property
+    @cached_property
     def model(self) -> Any:
         """The config's model; None without a config, where only the hub knows its shape, or where it cannot be made."""
-        return self.planned[0]
+        try:
+            return self.inputs.model if self.config is not None else None
+        except Exception:  # the check of the model tells it
+            return None
 
 
-def gather_facts(config: RunConfig | None, measure: bool = True) -> Facts:
+def gather_facts(config: RunConfig | None, asked: str = "", measure: bool = True) -> Facts:
     """The facts of this machine. What cannot be told is left at its default."""
     environment = dict(os.environ)
     return Facts(
         config,
+        asked,
         versions=installed_versions(),
         environment=environment,
         gpus=gpus_here(),

@@ -6,9 +6,9 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+from ..checks import Finding
 from ..engine.optimizer import BITSANDBYTES, optimizer_name
 from .facts import Facts
-from .findings import Finding
 
 GIGABYTE = 10**9
 FLOAT32 = 4

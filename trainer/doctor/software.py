@@ -4,7 +4,6 @@ What the project allows is read from its own metadata, what libraries ask of eac
 """
 
 import importlib.metadata
-import os
 import re
 import shutil
 import time
@@ -12,12 +11,10 @@ from collections.abc import Iterator
 from configparser import ConfigParser
 from pathlib import Path
 
-from ..config.reading import ConfigError
+from ..checks import Finding, State
 from ..config.run import RunConfig
-from ..engine.accelerator import check_engine
-from ..engine.optimizer import BITSANDBYTES, check_optimizer, optimizer_name, tools
+from ..engine.optimizer import BITSANDBYTES, optimizer_name, tools
 from .facts import LIBRARIES, PROJECT, Facts, canonical
-from .findings import Finding, told
 
 ROOT = Path(__file__).resolve().parents[2]
 OPTIONAL = ("deepspeed", "bitsandbytes")  # a run needs them only where its config says so
@@ -71,8 +68,9 @@ def check_libraries(facts: Facts) -> Iterator[Finding]:
         found, large = facts.versions.get(name), name in LIBRARIES
         pinned = tested.get(name)
         if found is None:
-            state, words = ("note", " (only some configs need it)") if name in OPTIONAL else ("lacks", "")
-            yield Finding(name, state, f"not installed{words}", f"pip install '{requirement}'")  # type: ignore[arg-type]
+            state: State = "note" if name in OPTIONAL else "lacks"
+            words = " (only some configs need it)" if name in OPTIONAL else ""
+            yield Finding(name, state, f"not installed{words}", f"pip install '{requirement}'")
         elif not requirement.specifier.contains(found, prereleases=True):
             remedy = f"pip install '{requirement}'"
             yield Finding(name, "lacks", f"{found}, but it must be {requirement.specifier}", remedy)
@@ -102,21 +100,6 @@ def check_libraries_among_themselves(facts: Facts) -> Iterator[Finding]:
                 yield Finding("libraries together", "lacks", asks, f"pip install '{requirement}', or another {name}")
     if clean:
         yield Finding("libraries together", "good", "what they ask of each other is there")
-
-
-def check_engine_and_optimizer(facts: Facts) -> Iterator[Finding]:
-    """As a run does it."""
-    config = facts.config
-    if config is None:
-        return
-    for name, check in (("engine", check_engine), ("optimizer", check_optimizer)):
-        try:
-            check(config)
-        except ConfigError as error:
-            yield told(name, error)
-        else:
-            kind = f"ZeRO-{config.engine.zero_stage}" if config.engine.zero_stage else "one process or DDP"
-            yield Finding(name, "good", kind if name == "engine" else optimizer_name(config))
 
 
 def compiles(config: RunConfig | None) -> bool:
@@ -171,9 +154,9 @@ def check_extension_locks(facts: Facts) -> Iterator[Finding]:
         if age < OLD_LOCK_SECONDS:
             yield Finding("lock of a compile", "note", f"{operator} is being compiled, or was {age:.0f} s ago", remedy)
         else:
-            state = "lacks" if compiles(facts.config) and operator == COMPILED else "note"
+            state: State = "lacks" if compiles(facts.config) and operator == COMPILED else "note"
             found = f"{operator}, {age / 3600:.1f} h old: who needs that operator waits for it without end"
-            yield Finding("lock of a compile", state, found, remedy)  # type: ignore[arg-type]
+            yield Finding("lock of a compile", state, found, remedy)
     if not locks and folder.exists():
         yield Finding("lock of a compile", "good", f"none in {folder}")
 
@@ -186,30 +169,23 @@ def check_bitsandbytes(facts: Facts) -> Iterator[Finding]:
         return
     from modeling.quantization import QuantizationError, import_bitsandbytes
 
+    bad: State = "lacks" if needed else "note"
     try:
         import_bitsandbytes("8-bit optimizers and qlora need")
         from bitsandbytes.cextension import lib
     except (QuantizationError, ImportError) as error:
-        yield told("bitsandbytes library", error, "lacks" if needed else "note")
+        yield Finding("bitsandbytes library", bad, " ".join(str(error).split()))
         return
     if re.search("error", type(lib).__name__, re.IGNORECASE):  # its stand-in raises at the first use
         found = "bitsandbytes has no native library for this device"
         remedy = "python -m bitsandbytes tells which; pip install another release, or take adamw and lora"
-        yield Finding("bitsandbytes library", "lacks" if needed else "note", found, remedy)
+        yield Finding("bitsandbytes library", bad, found, remedy)
         return
     native = Path(getattr(getattr(lib, "_lib", None), "_name", "native library")).name
     on_gpu = getattr(lib, "compiled_with_cuda", False)
     if facts.gpus and not on_gpu:
         found = f"{native} is loaded, which is for CPUs"
         remedy = "python -m bitsandbytes tells why; unset BNB_CUDA_VERSION, or pip install another release"
-        yield Finding("bitsandbytes library", "lacks" if needed else "note", found, remedy)
+        yield Finding("bitsandbytes library", bad, found, remedy)
     else:
         yield Finding("bitsandbytes library", "good", native)
-
-
-def check_hub(facts: Facts) -> Iterator[Finding]:
-    """Where downloads go, and whether they are allowed."""
-    if facts.environment.get("HF_HUB_OFFLINE", "").lower() in ("1", "true", "yes", "on"):
-        yield Finding("hub", "note", "HF_HUB_OFFLINE is set: only what was downloaded before can be opened")
-    if "HF_HOME" in facts.environment and not os.access(facts.environment["HF_HOME"], os.W_OK):
-        yield Finding("hub", "note", f"HF_HOME is {facts.environment['HF_HOME']}, where nothing can be written")

@@ -10,11 +10,11 @@ from typing import Any
 
 import torch
 
+from ..checks import Finding
 from ..config.reading import ConfigError
 from ..engine.accelerator import resolve_precision
 from ..engine.gpu_peaks import peak_of
 from .facts import Facts
-from .findings import Finding
 
 MEGABYTE = 2**20
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}

@@ -7,29 +7,13 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from ..config.reading import ConfigError
+from ..checks import Finding
 from ..record.disk import GIGABYTE, existing, files_of_a_run
 from .facts import Facts
-from .findings import Finding, told
 
 WRITTEN_BYTES = 48 * 2**20
 SLOW_WRITE = 50e6  # bytes a second: a checkpoint of whisper-small takes more than a minute
 NETWORK = ("nfs", "nfs4", "cifs", "smb3", "fuse.sshfs", "fuse.s3fs", "fuse.gcsfuse", "9p")
-
-
-def check_output_folder(facts: Facts) -> Iterator[Finding]:
-    """Whether a run may begin there; that it would have to go on is no fault."""
-    if facts.config is None:
-        return
-    from ..record.folder import check_output_dir  # seconds to import
-
-    folder = facts.config.output_dir
-    try:
-        check_output_dir(facts.config, resume=False)
-    except ConfigError as error:
-        yield told("output_dir", error, "note" if "--resume" in str(error) else "lacks")
-    else:
-        yield Finding("output_dir", "good", f"{folder}, free for a run")
 
 
 def check_disk(facts: Facts) -> Iterator[Finding]:

@@ -53,6 +53,16 @@ GPUS = (
 )
 
 
+def gpu_here() -> Gpu | None:
+    """The first GPU that torch can use; None without any."""
+    import torch
+
+    if not torch.cuda.is_available():
+        return None
+    found = torch.cuda.get_device_properties(0)
+    return Gpu(found.name, found.total_memory, peak_of(found.name), has_bf16=found.major >= 8)
+
+
 def find_gpu(text: str) -> Gpu:
     """The GPU of that name ("A100 40GB", also "a100-40gb"), or one that has so much memory ("40 GiB", "24GB").
 
