@@ -41,7 +41,7 @@ from trainer.checks import Inputs
 from trainer.config.run import RunConfig
 from trainer.engine.accelerator import bare_model, build_accelerator, prepare, resolve_precision
 from trainer.engine.optimizer import check_optimizer
-from trainer.engine.running_out import is_out_of_memory
+from trainer.engine.running_out import is_out_of_memory, linux_bytes
 from trainer.engine.stopping import StopRequest
 from trainer.loop import Trainer
 from trainer.memory.cells import synthetic_group
@@ -186,14 +186,8 @@ def peak_bytes(device: torch.device) -> dict[str, int | None]:
             "reserved": torch.cuda.max_memory_reserved(device),
             "device_used": total - free,
         }
-    return peaks | {"resident": resident_peak()}
-
-
-def resident_peak() -> int | None:
-    """VmHWM, which begins with the process, unlike getrusage's; None where the system has no such file."""
-    status = Path("/proc/self/status")
-    lines = status.read_text(encoding="utf-8").splitlines() if status.exists() else []
-    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM")), None)
+    # VmHWM begins with the process, unlike getrusage's; None where the system does not say.
+    return peaks | {"resident": linux_bytes("/proc/self/status", "VmHWM")}
 
 
 def measure(job: Job, begun: dict[str, Any], result: Path) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from benchmarks.memory.batch_search import MOST, search
+from benchmarks.memory.batch_search import MOST
 from benchmarks.memory.jobs import Data, Job, write_whole
 from benchmarks.memory.measuring import (
     KILLED,
@@ -35,7 +35,7 @@ from trainer.command_line import CommandLine, number
 from trainer.config.reading import ConfigError, load_config
 from trainer.config.run import RunConfig
 from trainer.engine.accelerator import launched_processes
-from trainer.memory.advice import batch_to_paste
+from trainer.memory.advice import batch_to_paste, search
 
 DATA: dict[str, tuple[Data, ...]] = {
     "synthetic": ("synthetic",),
@@ -191,7 +191,7 @@ def search_largest(base: Job, start: int, options: Namespace, command: str) -> i
         return bool(cell["status"] == MEASURED)
 
     try:
-        largest = search(fits, start)
+        largest = search(fits, start, MOST)
     except SearchFailed as failed:
         print(f"error: {failed}", file=sys.stderr)
         return 1

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ..checks import Finding
 from ..engine.optimizer import BITSANDBYTES, optimizer_name
+from ..engine.running_out import available_bytes
 from .facts import Facts
 
 GIGABYTE = 10**9
@@ -18,13 +19,11 @@ SMALL_SHARED_MEMORY = 10**9
 FEW_OPEN_FILES = 4096
 
 
-def available_memory() -> int:
-    """Bytes that programs can still take, within the container's limit; 0 where that is not told."""
-    available = 0
-    lines = Path("/proc/meminfo").read_text(encoding="utf-8").splitlines()
-    for line in lines:
-        if line.startswith("MemAvailable:"):
-            available = int(line.split()[1]) * 1024
+def available_memory() -> int | None:
+    """Bytes that programs can still take, within the container's limit; None where the system does not say."""
+    available = available_bytes()
+    if available is None:
+        return None
     for limit, used in (
         ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
         ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"),
@@ -57,6 +56,8 @@ def memory_wanted(facts: Facts) -> int | None:
 
 def check_memory(facts: Facts) -> Iterator[Finding]:
     available = available_memory()
+    if available is None:
+        return
     there = f"{available / GIGABYTE:.1f} GB available"
     wanted = memory_wanted(facts)
     if wanted is None:

@@ -8,10 +8,9 @@ for what goes on to the layers below, if anything trained lies there, and one fo
 import functools
 from dataclasses import dataclass
 
-from ..config.reading import ConfigError
 from ..config.run import RunConfig
-from ..plan import planned_model
 from .cells import Cell
+from .fake_model import known_model
 
 CONVOLUTION_WIDTH = 3
 
@@ -50,12 +49,7 @@ class Trained:
     """Which weights of a model are trained, and above which layer something is."""
 
     def __init__(self, config: RunConfig) -> None:
-        model = planned_model(config)
-        if model is None:
-            raise ConfigError(
-                f"model.checkpoint is {config.model.checkpoint!r}, whose shape only the hub knows: name a folder, or "
-                "the published Whisper of the same size, such as openai/whisper-small"
-            )
+        model = known_model(config)
         self.shape = model.config
         self.names = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
 

@@ -1,5 +1,6 @@
 """What tensors are made and let go during a training step, in order: the events that every peak follows from."""
 
+import itertools
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -39,22 +40,9 @@ class Timeline:
     def free(self, number: int, size: int) -> None:
         self.events.append((number, -size))
 
-    def peak(self) -> tuple[int, int]:
-        """The most bytes that are alive at once, and after how many events."""
-        live = most = when = 0
-        for position, (_, size) in enumerate(self.events, start=1):
-            live += size
-            if live > most:
-                most, when = live, position
-        return most, when
-
-    def parts_at(self, when: int) -> dict[str, int]:
-        """Bytes alive after so many events, by what they are for."""
-        alive: dict[str, int] = {}
-        for number, size in self.events[:when]:
-            part = self.parts[number]
-            alive[part] = alive.get(part, 0) + size
-        return {part: size for part, size in alive.items() if size}
+    def peak(self) -> int:
+        """The most bytes that are alive at once."""
+        return max(itertools.accumulate(size for _, size in self.events), default=0)
 
 
 class Recorder(TorchDispatchMode):

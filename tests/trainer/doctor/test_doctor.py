@@ -205,10 +205,7 @@ def test_the_batch_against_the_gpu_that_is_there(tiny_values: dict[str, Any]) ->
 @pytest.mark.parametrize(
     ("facts", "name", "state"),
     [
-        (Facts(python=(3, 10, 1), versions={"transformers": "5.23.0"}), "transformers 5.23 and Python", "lacks"),
-        (Facts(versions={"peft": "0.21.2", "transformers": "4.40.0"}), "peft and transformers", "lacks"),
-        (Facts(versions={"datasets": "5.2.0", "transformers": "4.57.6"}), "datasets and transformers", "lacks"),
-        (Facts(environment={"ACCELERATE_USE_CPU": "true"}), "ACCELERATE_USE_CPU and DeepSpeed", "note"),
+        (Facts(environment={"ACCELERATE_USE_CPU": "true"}), "ACCELERATE_USE_CPU", "note"),
         (
             Facts(environment={"PYTORCH_CUDA_ALLOC_CONF": "backend:cudaMallocAsync,max_split_size_mb:64"}),
             "allocator",
@@ -216,7 +213,7 @@ def test_the_batch_against_the_gpu_that_is_there(tiny_values: dict[str, Any]) ->
         ),
         (Facts(environment={"TORCH_DISTRIBUTED_DEBUG": "detail"}), "TORCH_DISTRIBUTED_DEBUG", "note"),
         (Facts(gpus=(RTX, RTX), driver="535.129.03", processes=2), "several RTX 40 and an old driver", "lacks"),
-        (Facts(gpus=(A100, A100), environment={"NCCL_P2P_DISABLE": "1"}), "NCCL without peer-to-peer", "note"),
+        (Facts(gpus=(A100, A100), environment={"NCCL_P2P_DISABLE": "1"}), "NCCL_P2P_DISABLE", "note"),
         (Facts(gpus=(A100,), environment={"CUDA_LAUNCH_BLOCKING": "1"}), "CUDA_LAUNCH_BLOCKING", "note"),
     ],
 )
@@ -229,7 +226,6 @@ def test_a_known_combination_is_found(facts: Facts, name: str, state: str) -> No
     [
         Facts(),
         Facts(versions=installed_versions()),
-        Facts(versions={"datasets": "5.0.1", "transformers": "4.57.6", "peft": "0.21.0"}),
         Facts(gpus=(RTX, RTX), driver="550.54.14", processes=2, local_processes=2),
         Facts(gpus=(RTX,), driver="535.129.03"),
         Facts(
