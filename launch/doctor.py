@@ -28,7 +28,7 @@ def main(arguments: list[str]) -> int:
     asked = shlex.join([str(options.config), *options.overrides])
     findings = look(config, asked, measure=not options.no_measuring)
     if os.environ.get("RANK", "0") != "0":
-        return 0  # rank 0 tells; launchers would end it if another failed
+        return 0  # rank 0 reports; if another rank failed, launchers would end it
     if options.json:
         print(as_json(findings, options.config))
     else:

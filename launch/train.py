@@ -26,7 +26,7 @@ def main(arguments: list[str]) -> None:
     from trainer.run import train
 
     summary = train(config, resume=options.resume)
-    if summary:  # one process tells
+    if summary:  # on one process only
         print("\n" + closing_words(config, summary, arguments))
 
 

@@ -25,7 +25,7 @@ def exit_code(command: Callable[[list[str]], int | None], ending: EndAtOnce) -> 
         sys.stdout.flush()
     except KeyboardInterrupt as error:
         code = ending.tell(error.number if isinstance(error, Ended) else signal.SIGINT)
-    except BrokenPipeError:  # whoever read the output, such as head, has seen enough
+    except BrokenPipeError:  # the program that reads the output, such as head, has closed it
         os._exit(128 + signal.SIGPIPE)
     except Exception as error:
         code = complain(users_error(error))
@@ -86,7 +86,7 @@ class CommandLine(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         if message.startswith("unrecognized arguments: -") and "=" in message:
             message += "; a setting is written without dashes, as in training.steps=1000"
-        self.exit(2, f"error: {message}; --help tells more\n")
+        self.exit(2, f"error: {message}; --help says more\n")
 
 
 class ShowLibraries(argparse.Action):

@@ -24,15 +24,15 @@ NOT_LOOKED_AT = "on the hub, not looked at"
 
 @dataclass(frozen=True)
 class Plan:
-    """Figures of a run to be.
+    """The figures of a planned run.
 
     Attributes:
         parts: of the model, what is trained of each; None where only the hub knows.
         processes: started by the launcher.
-        lanes: of the training data.
-        utterances_per_step: on all processes, where every microbatch is full.
+        lanes: parallel streams of the training data.
+        utterances_per_step: on all processes, if every microbatch is full.
         sources: the training data.
-        remarks: what will make decoding unlike training.
+        remarks: what will make decoding differ from training.
     """
 
     parts: list[Part] | None

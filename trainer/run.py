@@ -189,18 +189,16 @@ def assemble(inputs: Inputs, accelerator: Any, labels: LabelEncoder, stop: StopR
             best=best,
         )
     begun = f"from {checkpoint}, the run's own engine files (pickles)" if checkpoint else "from the beginning"
+    lines += [f"{describe_engine(accelerator)}; {begun}"]
+    lines += [f"changed since the run began: {change}" for change in start.changes]
+    lines += filter(None, [lost])
+    lines += [parameter_table(parameters_by_part(bare_model(model)))]
+    if batches.lanes % accelerator.num_processes:
+        lines += [f"{batches.lanes} data lanes for {accelerator.num_processes} processes: some will wait for others"]
     for line in lines:
         journal.say(line)
-    journal.say(f"{describe_engine(accelerator)}; {begun}")
-    for change in start.changes:
-        journal.say(f"changed since the run began: {change}")
     if start.changes:
         journal.write(state.step, "resumed", {"changed": start.changes})
-    if lost:
-        journal.say(lost)
-    journal.say(parameter_table(parameters_by_part(bare_model(model))))
-    if batches.lanes % accelerator.num_processes:
-        journal.say(f"{batches.lanes} data lanes for {accelerator.num_processes} processes: some will wait for others")
     return Trainer(
         config=config,
         accelerator=accelerator,

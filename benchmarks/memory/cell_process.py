@@ -85,7 +85,7 @@ class WatchedBatches:
 
 
 class RepeatedGroup:
-    """The same group for ever: what is measured is the step, not its data."""
+    """The same group again and again: the step is measured, not its data."""
 
     def __init__(self, group: BatchGroup) -> None:
         self.group = group
@@ -194,7 +194,7 @@ def measure(job: Job, begun: dict[str, Any], result: Path) -> dict[str, Any]:
     """The whole cell on this rank.
 
     Args:
-        begun: what is known of it so far; put down in ``result`` as soon as the device is known, and added to here.
+        begun: what is known of the cell so far; written to ``result`` as soon as the device is known.
     """
     config = job.run_config()
     begun["precision"] = resolve_precision(config.engine.precision)
@@ -202,7 +202,7 @@ def measure(job: Job, begun: dict[str, Any], result: Path) -> dict[str, Any]:
     local = int(os.environ.get("LOCAL_RANK", "0"))
     begun["machine"] = describe_machine(torch.device("cuda", local) if on_gpu else None)
     write_whole(result, begun)
-    # Below the job's own folder, which whoever started this process removes, also where this one is killed.
+    # In the job's own folder, which the parent process removes even if this one is killed.
     with tempfile.TemporaryDirectory(prefix="cell-", dir=result.parent) as folder, StopRequest() as stop:
         trainer = build(job, config, Path(folder), stop)
         seen = take_steps(trainer, job.warmup, job.steps)
@@ -235,7 +235,7 @@ def attempt(measured: Callable[[Job, dict[str, Any], Path], dict[str, Any]], arg
 
 
 def end_with(parent: int) -> None:
-    """End this process when the one that measures is gone, however it was ended: nobody would read the result."""
+    """End this process when the one that measures has ended, in whatever way: nobody would read the result."""
     while os.getppid() == parent:
         time.sleep(0.5)
     os._exit(COULD_NOT)

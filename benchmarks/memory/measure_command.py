@@ -45,7 +45,7 @@ DATA: dict[str, tuple[Data, ...]] = {
 
 
 class SearchFailed(Exception):
-    """A try ended in something that says nothing of memory; its argument says which batch and what."""
+    """A try failed for another reason than memory; the message says which batch and why."""
 
 
 def batch_sizes(text: str) -> list[int]:
@@ -172,7 +172,7 @@ def show(cell: dict[str, Any]) -> None:
 
 
 def lacked_memory(cell: dict[str, Any]) -> bool:
-    """Whether a cell was too large: it said so, or the system ended it; one that took too long says nothing of that."""
+    """Whether a cell ran out of memory: it said so, or the system killed it. A timeout does not count."""
     return cell["status"] == OUT_OF_MEMORY or (cell["status"] == KILLED and cell["reason"].endswith(SYSTEMS_KILL))
 
 

@@ -8,13 +8,13 @@ from .facts import Facts
 
 OFF = ("", "0", "false", "no", "off")
 NATIVE_ALLOCATOR_ONLY = ("max_split_size_mb", "expandable_segments", "garbage_collection_threshold", "roundup_power2")
-P2P_DRIVER = (550, 40, 7)  # RTX 40: accelerate refuses several of them under an older one
+P2P_DRIVER = (550, 40, 7)  # accelerate refuses several RTX 40 under an older driver
 P2P_VARIABLES = ("NCCL_P2P_DISABLE", "NCCL_IB_DISABLE")
 
 
 @dataclass(frozen=True)
 class Combination:
-    """One of them.
+    """One combination.
 
     Attributes:
         name: what is combined.
@@ -51,7 +51,7 @@ def allocator(facts: Facts) -> str:
 
 
 def several_rtx_40(facts: Facts) -> bool:
-    """As accelerate asks it, which looks for the variables and not at their values."""
+    """As accelerate decides it: a variable counts if it is set, whatever its value."""
     several = sum("RTX 40" in gpu.name for gpu in facts.gpus) > 1
     old = facts.driver is not None and release(facts.driver) < P2P_DRIVER
     unset = any(name not in facts.environment for name in P2P_VARIABLES)
@@ -94,12 +94,12 @@ KNOWN = (
             "cudaMallocAsync" in allocator(facts) and any(name in allocator(facts) for name in NATIVE_ALLOCATOR_ONLY)
         ),
     ),
-    variable("PYTORCH_NO_CUDA_MEMORY_CACHING", "every tensor waits for CUDA to allot it", matters=on_gpus),
+    variable("PYTORCH_NO_CUDA_MEMORY_CACHING", "CUDA allocates every tensor anew", matters=on_gpus),
     variable("CUDA_LAUNCH_BLOCKING", "every kernel is waited for", matters=on_gpus),
     Combination(
         "TORCH_DISTRIBUTED_DEBUG",
         "note",
-        "TORCH_DISTRIBUTED_DEBUG is DETAIL: every collective is checked by another",
+        "TORCH_DISTRIBUTED_DEBUG is DETAIL: every collective is checked by a second one",
         "unset TORCH_DISTRIBUTED_DEBUG",
         lambda facts: facts.environment.get("TORCH_DISTRIBUTED_DEBUG", "").upper() == "DETAIL",
     ),

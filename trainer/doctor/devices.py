@@ -8,7 +8,7 @@ from ..memory import gpus as memory
 from .facts import Facts
 
 GIBIBYTE = 2**30
-FREE_SHARE = 0.9  # below it somebody else holds memory; a bare context of this process is under a tenth
+FREE_SHARE = 0.9  # below it another program holds memory; this process' own context takes less than a tenth
 NATIVE_BF16 = (8, 0)  # Ampere
 
 
@@ -23,7 +23,7 @@ def check_gpus(facts: Facts) -> Iterator[Finding]:
         yield Finding(f"GPU {index}", "good", described)
         if gpu.free_bytes < FREE_SHARE * gpu.memory_bytes:
             used = (gpu.memory_bytes - gpu.free_bytes) / GIBIBYTE
-            remedy = "nvidia-smi tells who; end it, or choose another with CUDA_VISIBLE_DEVICES"
+            remedy = "nvidia-smi lists them; end them, or choose another GPU with CUDA_VISIBLE_DEVICES"
             yield Finding(f"memory of GPU {index}", "note", f"{used:.1f} GiB are in use by other programs", remedy)
         built_for = torch.cuda.get_arch_list() if torch.version.cuda else []
         if built_for and not runs_on(built_for, gpu.capability):
@@ -50,7 +50,7 @@ def runs_on(built_for: list[str], capability: tuple[int, int]) -> bool:
 
 
 def no_gpu(facts: Facts, torch_cuda: str | None) -> Finding:
-    """Why there is none, as far as that can be told."""
+    """Why torch sees none, as far as that can be found out."""
     if facts.driver is None:
         return Finding("GPUs", "note", "none, and no NVIDIA driver: runs compute on the CPU")
     here = f"torch sees none, though there is NVIDIA's driver {facts.driver}"

@@ -51,7 +51,7 @@ def checks_for(facts: Facts) -> list[Check]:
 
 
 def config_checks(facts: Facts) -> Iterator[Check]:
-    """Those that a run makes itself, of its config."""
+    """The checks that a run makes itself, applied to :attr:`Facts.inputs`."""
 
     def at_inputs(look: Callable[[Inputs], Iterable[Finding] | None], facts: Facts) -> Iterable[Finding] | None:
         return look(facts.inputs)
@@ -61,9 +61,10 @@ def config_checks(facts: Facts) -> Iterator[Check]:
 
 
 def look(config: RunConfig | None, asked: str = "", measure: bool = True) -> list[Finding]:
-    """All findings. Under a launcher every process must call it: the first of each machine looks, all talk together.
+    """All findings. Under a launcher every process must call it: one on each machine runs all checks, the others only
+    the collective one.
 
-    Findings of other machines are told where they are not good; they come to rank 0 alone.
+    Rank 0 also gets the findings of other machines that are not good.
 
     Args:
         asked: the config's file and what overrides it, as on a command line.
@@ -111,12 +112,12 @@ def as_json(findings: list[Finding], config: str | None) -> str:
 
 
 def print_table(findings: list[Finding], config: str | None) -> None:
-    """A line for each, and the sum of them."""
+    """Print the findings as a table, the remedies below it, and a line with the totals."""
     from rich.text import Text
 
     rows = [(one.name, Text(one.state, style=STYLES[one.state]), one.found) for one in findings]
     terminal_table.print_table(("", "state", "found"), rows)
-    for finding in findings:  # not in the table, which would break what is there to be copied
+    for finding in findings:  # below the table, whose cells would wrap what should be copied
         if finding.remedy:
             print(f"{finding.name}: {finding.remedy}")
     number = Counter(finding.state for finding in findings)

@@ -1,6 +1,6 @@
 """Python, the libraries and their versions, what DeepSpeed must compile, and bitsandbytes' native library.
 
-What the project allows is read from its own metadata, what libraries ask of each other from theirs.
+The allowed versions are read from the project's own metadata, what libraries require of each other from theirs.
 """
 
 import importlib.metadata
@@ -45,6 +45,7 @@ def tested_versions() -> dict[str, str]:
 
 
 def check_python(facts: Facts) -> Iterator[Finding]:
+    """Whether the project allows this version of Python."""
     from packaging.specifiers import SpecifierSet
 
     allowed, _ = asked_by_the_project()
@@ -84,7 +85,7 @@ def check_libraries(facts: Facts) -> Iterator[Finding]:
 
 
 def check_libraries_among_themselves(facts: Facts) -> Iterator[Finding]:
-    """What the large libraries ask of others that are installed."""
+    """What the large libraries require of others that are installed."""
     from packaging.requirements import Requirement
 
     clean = True
@@ -99,15 +100,16 @@ def check_libraries_among_themselves(facts: Facts) -> Iterator[Finding]:
                 asks = f"{name} {facts.versions[name]} asks for {requirement}, but {found} is installed"
                 yield Finding("libraries together", "lacks", asks, f"pip install '{requirement}', or another {name}")
     if clean:
-        yield Finding("libraries together", "good", "what they ask of each other is there")
+        yield Finding("libraries together", "good", "their requirements of each other are met")
 
 
 def compiles(config: RunConfig | None) -> bool:
+    """Whether DeepSpeed compiles an operator for this config."""
     return config is not None and optimizer_name(config) == COMPILED
 
 
 def check_compiler(facts: Facts) -> Iterator[Finding]:
-    """What DeepSpeed compiles cpu_adam with, unless it came compiled; its absence is the optimizer's finding."""
+    """What DeepSpeed needs to compile cpu_adam; if a config needs it, the optimizer's check reports what is missing."""
     needed = compiles(facts.config)
     if not needed and (facts.config is not None or "deepspeed" not in facts.versions):
         return
@@ -139,7 +141,7 @@ def extension_folder(facts: Facts) -> Path:
 
 
 def check_extension_locks(facts: Facts) -> Iterator[Finding]:
-    """A compile that was killed leaves its lock, and whoever wants the same operator waits for ever."""
+    """A compile that was killed leaves its lock, and every later process waits for that operator for ever."""
     from torch.utils import cpp_extension
 
     # Later releases of torch lock with flock, which the kernel lets go when a process dies.
@@ -155,7 +157,7 @@ def check_extension_locks(facts: Facts) -> Iterator[Finding]:
             yield Finding("lock of a compile", "note", f"{operator} is being compiled, or was {age:.0f} s ago", remedy)
         else:
             state: State = "lacks" if compiles(facts.config) and operator == COMPILED else "note"
-            found = f"{operator}, {age / 3600:.1f} h old: who needs that operator waits for it without end"
+            found = f"{operator}, {age / 3600:.1f} h old: a process that needs that operator waits for ever"
             yield Finding("lock of a compile", state, found, remedy)
     if not locks and folder.exists():
         yield Finding("lock of a compile", "good", f"none in {folder}")
@@ -176,16 +178,16 @@ def check_bitsandbytes(facts: Facts) -> Iterator[Finding]:
     except (QuantizationError, ImportError) as error:
         yield Finding("bitsandbytes library", bad, " ".join(str(error).split()))
         return
-    if re.search("error", type(lib).__name__, re.IGNORECASE):  # its stand-in raises at the first use
+    if re.search("error", type(lib).__name__, re.IGNORECASE):  # a stand-in, which raises when it is first used
         found = "bitsandbytes has no native library for this device"
-        remedy = "python -m bitsandbytes tells which; pip install another release, or take adamw and lora"
+        remedy = "python -m bitsandbytes says which; pip install another release, or take adamw and lora"
         yield Finding("bitsandbytes library", bad, found, remedy)
         return
     native = Path(getattr(getattr(lib, "_lib", None), "_name", "native library")).name
     on_gpu = getattr(lib, "compiled_with_cuda", False)
     if facts.gpus and not on_gpu:
         found = f"{native} is loaded, which is for CPUs"
-        remedy = "python -m bitsandbytes tells why; unset BNB_CUDA_VERSION, or pip install another release"
+        remedy = "python -m bitsandbytes says why; unset BNB_CUDA_VERSION, or pip install another release"
         yield Finding("bitsandbytes library", bad, found, remedy)
     else:
         yield Finding("bitsandbytes library", "good", native)

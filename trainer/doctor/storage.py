@@ -1,4 +1,4 @@
-"""The disk of output_dir: whether the run's files fit, how fast they are written, and whether it is a network's."""
+"""The disk of output_dir: whether the run's files fit, how fast it is, and whether it is a network mount."""
 
 import os
 import shutil
@@ -17,6 +17,7 @@ NETWORK = ("nfs", "nfs4", "cifs", "smb3", "fuse.sshfs", "fuse.s3fs", "fuse.gcsfu
 
 
 def check_disk(facts: Facts) -> Iterator[Finding]:
+    """Free space compared with the size of the run's files."""
     folder = existing(Path(facts.config.output_dir if facts.config is not None else "."))
     free = shutil.disk_usage(folder).free
     there = f"{free / GIGABYTE:.1f} GB free at {folder}"
@@ -38,7 +39,7 @@ def check_disk(facts: Facts) -> Iterator[Finding]:
 
 
 def check_file_system(facts: Facts) -> Iterator[Finding]:
-    """Network mounts and memory; several machines need the former, one is slowed by it."""
+    """Network mounts and memory file systems. Several machines need a network mount; it slows a single one."""
     if facts.config is None:
         return
     folder = existing(Path(facts.config.output_dir)).resolve()
@@ -50,14 +51,14 @@ def check_file_system(facts: Facts) -> Iterator[Finding]:
     elif kind in ("tmpfs", "ramfs"):
         yield Finding("file system", "note", f"{kind} at {place}: gone with the machine", "another output_dir")
     elif facts.processes > facts.local_processes:
-        found = f"{kind} at {place}: local, as far as can be told"
+        found = f"{kind} at {place}: local, as far as the mount says"
         yield Finding("file system", "note", found, "output_dir must lie where all machines see it")
     else:
         yield Finding("file system", "good", f"{kind} at {place}")
 
 
 def mount_of(folder: Path) -> tuple[str, str]:
-    """Kind and place of the mount that a folder lies on."""
+    """Kind and mount point of the file system that holds a folder."""
     kind, place = "unknown", "/"
     for line in Path("/proc/mounts").read_text(encoding="utf-8").splitlines():
         _, at, of_kind, *_ = line.split()
@@ -68,7 +69,7 @@ def mount_of(folder: Path) -> tuple[str, str]:
 
 
 def check_write_speed(facts: Facts) -> Iterator[Finding]:
-    """A file of some dozen megabytes, onto the disk itself, and gone again."""
+    """Time the writing of a temporary file of some dozen megabytes, flushed to the disk."""
     if not facts.measure:
         return
     folder = existing(Path(facts.config.output_dir if facts.config is not None else "."))

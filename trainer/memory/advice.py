@@ -77,8 +77,8 @@ class Advice:
 def advise(memory: StepMemory, gpu: Gpu, headroom: float = HEADROOM) -> Advice:
     """The largest batch, and the batches that keep a step's utterances.
 
-    Accumulating keeps gradients between microbatches, which takes memory too: where the config does not accumulate
-    and the advice does, or the other way round, it is made for that.
+    Accumulation keeps gradients between microbatches, which takes memory too. If the advice accumulates and the config
+    does not, or the other way round, the batches are predicted for the accumulation that is advised.
     """
     config = memory.cell.config
     largest = largest_batch(memory, gpu, headroom)
@@ -144,7 +144,7 @@ def changed(cell: Cell, settings: dict[str, Any]) -> Cell:
     """The cell with these dotted keys of its config.
 
     Raises:
-        ValidationError: if they do not go with the rest of it.
+        ValidationError: if they do not fit the rest of it.
     """
     values = cell.config.model_dump(mode="json")
     for key, value in settings.items():
@@ -154,7 +154,7 @@ def changed(cell: Cell, settings: dict[str, Any]) -> Cell:
 
 
 def candidates(cell: Cell) -> Iterator[dict[str, Any]]:
-    """What makes a step smaller, the cheapest first; with it, what would then be refused is taken out."""
+    """Settings that make a step smaller, the cheapest first; keys that would then be refused are set to null."""
     model, engine, optimizer = cell.config.model, cell.config.engine, cell.config.optimizer
     if model.gradient_checkpointing == "none":
         yield {"model.gradient_checkpointing": "encoder" if model.trains_encoder else "all"}

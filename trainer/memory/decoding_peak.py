@@ -1,4 +1,4 @@
-"""Peak memory of an evaluation in training: what lies there anyway, the encoder's pass, the decoder's caches."""
+"""Peak memory of an evaluation in training: model and optimizer, the encoder's pass, the decoder's caches."""
 
 import torch
 

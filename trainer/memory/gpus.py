@@ -15,9 +15,9 @@ class Gpu:
     """A kind of GPU.
 
     Attributes:
-        memory_bytes: all that a process can see of it (``torch.cuda.get_device_properties``), under its name's.
-        flops: dense half-precision operations a second at most, by the maker's data sheet (bf16, or fp16 where it has
-            no bf16; without sparsity); None where not known.
+        memory_bytes: what a process sees (``torch.cuda.get_device_properties``); less than the name says.
+        flops: dense half-precision operations a second at most, from the maker's data sheet (bf16, or fp16 if it lacks
+            bf16; without sparsity); None if not known.
         has_bf16: computes in bf16.
     """
 

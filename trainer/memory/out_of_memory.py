@@ -23,7 +23,7 @@ from ..record.checkpoints import RunState, latest_checkpoint
 from ..record.folder import FIXED
 from .savings import Question, Saving, ask, settings_to_try
 
-KEYS = 3  # that are told
+KEYS = 3  # at most, that are named
 PREPARING, STEP, SAVING, EVALUATION = "preparing the model and the engine", "step", "saving", "evaluation"
 UPDATE = "optimizer's step"
 # What else a setting changes, by one of its keys.
@@ -92,7 +92,7 @@ class MemoryTold:
         return f"GPU {device.index or 0}" if device.type == "cuda" else "this machine"
 
     def advice(self, place: "Place") -> Iterator[str]:
-        """The keys, with what each would have saved as far as that can be predicted."""
+        """The keys that take less, each with what it would have saved, as far as that can be predicted."""
         if place.audio is None and place.kind != "update":
             return
         question = Question(

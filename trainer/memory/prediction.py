@@ -33,7 +33,7 @@ PROBES = (2, 3)  # batch sizes; with 1, some operations take other ways
 WORKSPACE_BYTES = 32 * 2**20  # of cuBLAS, as on an H100; 8 MiB before
 CONTEXT_BYTES = 560 * 2**20  # CUDA's own, with the kernels of torch loaded; 450 to 600 MiB
 COLLECTIVES_BYTES = 300 * 2**20  # NCCL's channels, several processes
-USUAL_BATCH = 8  # where its targets take several chunks, smaller batches are counted so too: a second run is saved
+USUAL_BATCH = 8  # if its targets take several chunks, smaller batches are counted in chunks too, which saves a run
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class StepMemory:
     """The memory of a cell's step at any batch size.
 
     Args:
-        on_gpu: count as CUDA's allocator does, and what its kernels take for themselves.
+        on_gpu: round as CUDA's allocator does, and count what its kernels allocate for themselves.
 
     Raises:
         ConfigError: if only the hub knows the model's shape.
@@ -103,7 +103,7 @@ class StepMemory:
         if chunked:
             start = np.where(logits, first / math.ceil(PROBES[0] * self.cell.targets / 2), start)
         numbers, changes = np.array(small.events, dtype=np.int64).T
-        return Lines(numbers, np.sign(changes), small.parts, start, slope, logits)
+        return Lines(numbers, np.sign(changes), small.parts, start=start, slope=slope, logits=logits)
 
 
 @dataclass(frozen=True)

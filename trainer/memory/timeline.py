@@ -1,4 +1,4 @@
-"""What tensors are made and let go during a training step, in order: the events that every peak follows from."""
+"""The tensors that a training step allocates and frees, in order: every peak follows from these events."""
 
 import itertools
 import weakref
@@ -22,7 +22,7 @@ class Timeline:
     Attributes:
         events: (storage number, bytes) of an allocation, (storage number, -bytes) of a free, in order.
         parts: for each storage number, what it is for.
-        sizes: likewise, its bytes.
+        sizes: for each storage number, its bytes.
     """
 
     events: list[tuple[int, int]] = field(default_factory=list)
@@ -131,7 +131,7 @@ class Recorder(TorchDispatchMode):
 
 
 def attention_scratch(arguments: Any) -> int:
-    """Bytes that flash attention's backward pass takes on a GPU: the queries' gradients, summed in float32."""
+    """Bytes that flash attention's backward pass allocates on a GPU: the queries' gradients, summed in float32."""
     queries = arguments[1]
     batch, heads, length, width = queries.shape
     return 4 * int(batch * heads * -(-length // 128) * 128 * (width + 1))

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import trainer.memory.command
-from benchmarks.memory.check_command import CELLS, LIMIT, check_cell, config_of, is_near
+from benchmarks.memory.check_command import CELLS, LIMIT, Checked, check_cell, config_of, is_near
 from benchmarks.training.operations import own_operations
 from tests.end_to_end import run
 from trainer.config.reading import ConfigError
@@ -299,7 +299,7 @@ def test_what_cannot_fit_is_told_what_would_make_it() -> None:
         (("--gpu", "Voodoo2"), "Known are T4 16GB"),
         (("--gpus", 0), "whole number from 1"),
         (("--seconds", 31), "from 0.1 to 30"),
-        (("--gpu", "T4 16GB", "engine.precision=bf16"), "which the T4 16GB has not"),
+        (("--gpu", "T4 16GB", "engine.precision=bf16"), "which the T4 16GB lacks"),
         (("model.checkpoint=somebody/else",), "whose shape only the hub knows"),
     ],
 )
@@ -311,15 +311,15 @@ def test_mistakes_are_told_in_a_line(arguments: tuple[object, ...], said: str) -
 
 
 def test_a_real_step_takes_what_was_predicted() -> None:
-    found = check_cell({"model.strategy": "frozen_primary"}, 2, (1.0, 12), 1, timeout=120)
+    found = check_cell(Checked("frozen primary", {"model.strategy": "frozen_primary"}, 2, (1.0, 12)), timeout=120)
     assert found["status"] == "measured", found["reason"]
     assert abs(found["off_by"]) < LIMIT
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("cell", CELLS, ids=[cell[0] for cell in CELLS])
+@pytest.mark.parametrize("cell", CELLS, ids=[cell.name for cell in CELLS])
 def test_every_cell_takes_what_was_predicted(cell: Any) -> None:
-    found = check_cell(*cell[1:], timeout=300)
+    found = check_cell(cell, timeout=300)
     assert found["status"] == "measured", found["reason"]
     assert is_near(found), found["off_by"]
 
