@@ -89,11 +89,12 @@ def check_batch(facts: Facts) -> Iterator[Finding]:
     """Whether the config's batch fits the first GPU, by prediction."""
     if facts.config is None or facts.model is None:
         return
-    from ..memory.verdict import batch_verdict
+    from ..memory.verdict import batch_verdict, processes_of
 
     gpu = None
     if facts.gpus:
         first = facts.gpus[0]
         gpu = memory.Gpu(first.name, first.memory_bytes, has_bf16=first.capability >= NATIVE_BF16)
-    verdict = batch_verdict(facts.config, gpu, max(facts.processes, len(facts.gpus)), facts.asked)
+    processes = processes_of(facts.config, facts.processes, len(facts.gpus))
+    verdict = batch_verdict(facts.config, gpu, processes, facts.asked)
     yield Finding("batch", "good" if verdict.fits else "note", verdict.found, verdict.remedy)

@@ -39,7 +39,7 @@ def batch_verdict(config: RunConfig, gpu: Gpu | None, gpus: int, asked: str) -> 
 
     Args:
         gpu: one of those here; None without any.
-        gpus: how many there are, one a process.
+        gpus: how many the run uses, one for each process.
         asked: the config's file and what overrides it, as on a command line.
     """
     command = f"python launch/batch_size.py --config {asked} --gpu"
@@ -67,8 +67,15 @@ def batch_verdict(config: RunConfig, gpu: Gpu | None, gpus: int, asked: str) -> 
     return Verdict(False, f"{wanted} does not fit {where}: {takes}; {most}", more)
 
 
+def processes_of(config: RunConfig, launched: int, gpus: int) -> int:
+    """How many processes a run would have here: as many as are launched now; where no launcher started this process,
+    one for each GPU if ZeRO shards the model's states, else one."""
+    return launched if launched > 1 or not config.engine.zero_stage else max(1, gpus)
+
+
 def verdict_here(config: RunConfig, asked: str) -> Verdict:
-    """:func:`batch_verdict` for the GPUs of this machine, or for as many as there are processes now."""
+    """:func:`batch_verdict` for the GPUs of this machine."""
     import torch
 
-    return batch_verdict(config, gpu_here(), max(launched_processes(), torch.cuda.device_count()), asked)
+    processes = processes_of(config, launched_processes(), torch.cuda.device_count())
+    return batch_verdict(config, gpu_here(), processes, asked)

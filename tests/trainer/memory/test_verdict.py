@@ -12,7 +12,7 @@ from trainer.config.reading import load_config
 from trainer.config.run import RunConfig
 from trainer.memory.command import parse
 from trainer.memory.gpus import GIB, Gpu, find_gpu
-from trainer.memory.verdict import batch_verdict
+from trainer.memory.verdict import batch_verdict, processes_of
 
 TINY = str(ROOT / "configs" / "tiny.yaml")
 
@@ -64,3 +64,10 @@ def test_what_cannot_be_predicted_is_said_and_quick() -> None:
 def test_check_ends_with_the_batch(tiny_config: Path) -> None:
     outcome = run(launch.train.main, "--config", tiny_config, "--check", "training.steps=5")
     assert outcome.code == 0 and outcome.output.splitlines()[-1].startswith("batch: "), outcome
+
+
+def test_gpus_that_a_run_uses() -> None:
+    plain, sharded = tiny(), tiny("engine.zero_stage=2")
+    assert [processes_of(plain, launched, 8) for launched in (1, 4)] == [1, 4]
+    assert [processes_of(sharded, launched, 8) for launched in (1, 4)] == [8, 4]
+    assert processes_of(sharded, 1, 0) == 1
