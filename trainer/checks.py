@@ -102,20 +102,21 @@ class Check:
 
 def checks_of(inputs: Inputs) -> list[Check]:
     """The checks of a config in their order: the quick ones first, the model last."""
-    checks = [
+    evaluates = inputs.validation is not None
+    learned_from = inputs.sources.keys() - {"data.test"}
+    return [
         Check("precision", precision_is_there),
         Check("engine", engine_is_there),
         Check("optimizer", optimizer_is_there),
         Check("language", lambda inputs: check_language(inputs.config)),
         Check("output_dir", folder_is_fit),
         *(Check(name, partial(source_opens, name=name)) for name in inputs.sources),
+        *([Check("evaluation", evaluation_fits, needs=("language", "data.validation"))] if evaluates else []),
         Check("data.augmentation", lambda inputs: check_augmentation(inputs.config.data)),
         Check("model", model_opens),
+        *([Check("evaluation.max_new_tokens", tokens_fit, needs=("model",))] if evaluates else []),
+        Check("decoding", decoding_limits, needs=("model", *learned_from)),
     ]
-    if inputs.validation is not None:
-        checks.insert(-1, Check("evaluation", evaluation_fits, needs=("data.validation",)))
-        checks.append(Check("evaluation.max_new_tokens", tokens_fit, needs=("model",)))
-    return [*checks, Check("decoding", decoding_limits, needs=("model", *inputs.sources.keys() - {"data.test"}))]
 
 
 def stop_at_first(inputs: Inputs, without: Collection[str] = ()) -> list[Finding]:
@@ -134,6 +135,7 @@ def collect_all(checks: Sequence[Check], subject: Any) -> list[Finding]:
     failed: set[str] = set()
     for check in checks:
         if failed.intersection(check.needs):
+            failed.add(check.name)
             continue
         try:
             for finding in check.look(subject) or ():  # what it found before it failed counts

@@ -13,7 +13,6 @@ Cells that run out of memory, are killed or take too long are reported, and the 
 
 import os
 import shlex
-import sys
 from argparse import Namespace
 from collections.abc import Iterator
 from dataclasses import replace
@@ -35,6 +34,7 @@ from trainer.command_line import CommandLine, number
 from trainer.config.reading import ConfigError, load_config
 from trainer.config.run import RunConfig
 from trainer.engine.accelerator import launched_processes
+from trainer.errors import CommandFailed
 from trainer.memory.advice import batch_to_paste, search
 
 DATA: dict[str, tuple[Data, ...]] = {
@@ -42,10 +42,6 @@ DATA: dict[str, tuple[Data, ...]] = {
     "stream": ("stream",),
     "both": ("synthetic", "stream"),
 }
-
-
-class SearchFailed(Exception):
-    """A try failed for another reason than memory; the message says which batch and why."""
 
 
 def batch_sizes(text: str) -> list[int]:
@@ -187,14 +183,10 @@ def search_largest(base: Job, start: int, options: Namespace, command: str) -> i
             write_whole(options.output, found)
         cell = tried["cells"][0]
         if cell["status"] != MEASURED and not lacked_memory(cell):
-            raise SearchFailed(f"batch {size} ended for another reason than memory: {cell['reason']}")
+            raise CommandFailed(f"batch {size} ended for another reason than memory: {cell['reason']}")
         return bool(cell["status"] == MEASURED)
 
-    try:
-        largest = search(fits, start, MOST)
-    except SearchFailed as failed:
-        print(f"error: {failed}", file=sys.stderr)
-        return 1
+    largest = search(fits, start, MOST)
     if options.output:
         write_whole(options.output, found | {"largest_batch": largest})
     return told_largest(largest, base.run_config())
