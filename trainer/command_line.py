@@ -21,14 +21,15 @@ from .library_output import show_libraries, sorted_output
 def exit_code(command: Callable[[list[str]], int | None], ending: EndAtOnce) -> int:
     """Call ``command`` with the command line's arguments, and print what ended it."""
     try:
-        code = command(sys.argv[1:]) or 0
-        sys.stdout.flush()
-    except KeyboardInterrupt as error:
+        try:
+            code = command(sys.argv[1:]) or 0
+            sys.stdout.flush()
+        except BrokenPipeError:  # the program that reads the output, such as head, has closed it
+            os._exit(128 + signal.SIGPIPE)
+        except Exception as error:
+            code = complain(users_error(error))
+    except KeyboardInterrupt as error:  # also while an error is printed: a launcher ends the ranks that are left
         code = ending.tell(error.number if isinstance(error, Ended) else signal.SIGINT)
-    except BrokenPipeError:  # the program that reads the output, such as head, has closed it
-        os._exit(128 + signal.SIGPIPE)
-    except Exception as error:
-        code = complain(users_error(error))
     return code
 
 
