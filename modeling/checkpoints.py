@@ -33,6 +33,8 @@ OWN_VALUES = (
 class CheckpointError(ValueError):
     """A checkpoint that is missing, damaged, or of another architecture."""
 
+    exit_code = 2
+
 
 def checkpoint_kind(name: str, revision: str | None = None) -> str:
     """``dual_whisper`` or ``whisper``, from the checkpoint's config alone.

@@ -1,4 +1,4 @@
-"""The peak of a real step's tensors as torch.profiler tells it, to hold the prediction against: CPU.
+"""The peak of a real step's tensors on a CPU, measured by torch.profiler, to compare the prediction with.
 
 `python -m benchmarks.memory.profiled JOB RESULT`, started by :mod:`.measuring`. The profiler is there before the model
 is made; every allocation and every free of torch's allocator is one of its memory events, and the running sum of their

@@ -38,9 +38,9 @@ def resolve_precision(wanted: str) -> str:
     if wanted == "auto":
         return "bf16" if on_gpu and has_bf16 else "fp32"
     if wanted == "bf16" and not has_bf16:
-        raise ConfigError(f"engine.precision is 'bf16', which {torch.cuda.get_device_name()} has not; use fp16 or fp32")
+        raise ConfigError(f"engine.precision is 'bf16', which {torch.cuda.get_device_name()} lacks", "use fp16 or fp32")
     if wanted == "fp16" and not on_gpu:
-        raise ConfigError("engine.precision is 'fp16', which needs a GPU; use fp32 or bf16 here")
+        raise ConfigError("engine.precision is 'fp16', which needs a GPU", "use fp32 or bf16 here")
     return wanted
 
 
@@ -53,27 +53,26 @@ def check_engine(config: RunConfig) -> None:
     stage = config.engine.zero_stage
     if stage and importlib.util.find_spec("deepspeed") is None:
         raise ConfigError(
-            f"engine.zero_stage is {stage}, which needs DeepSpeed: pip install deepspeed, or set it to 0 for DDP"
+            f"engine.zero_stage is {stage}, which needs DeepSpeed", "pip install deepspeed, or set it to 0 for DDP"
         )
     launcher_stage = os.environ.get("ACCELERATE_DEEPSPEED_ZERO_STAGE")
     if os.environ.get("ACCELERATE_USE_DEEPSPEED") == "true" and launcher_stage not in (None, str(stage)):
         raise ConfigError(
-            f"engine.zero_stage is {stage}, but the launcher was started with --zero_stage {launcher_stage}: "
-            "leave DeepSpeed out of the launcher's flags, the config decides"
+            f"engine.zero_stage is {stage}, but the launcher was started with --zero_stage {launcher_stage}",
+            "leave DeepSpeed out of the launcher's flags, the config decides",
         )
     if stage and os.environ.get("ACCELERATE_USE_CPU", "").lower() in ("1", "true", "yes"):
         raise ConfigError(
-            f"engine.zero_stage is {stage}, but ACCELERATE_USE_CPU is set, which turns DeepSpeed off without a word: "
-            "unset it (without a GPU the CPU is used anyway)"
+            f"engine.zero_stage is {stage}, but ACCELERATE_USE_CPU is set, which turns DeepSpeed off without a word",
+            "unset it (without a GPU the CPU is used anyway)",
         )
-    resolve_precision(config.engine.precision)
 
 
 def build_accelerator(config: RunConfig) -> Any:
     """The `Accelerator` of a run; starts the process group.
 
     Raises:
-        ConfigError: as :func:`check_engine`.
+        ConfigError: as :func:`check_engine` and :func:`resolve_precision`.
     """
     from accelerate import Accelerator
     from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwargs

@@ -23,6 +23,8 @@ SIGNS = (
 class LostRank(RuntimeError):
     """Another rank has ended, so that this one cannot go on."""
 
+    exit_code = 1
+
 
 def says_lost(error: BaseException) -> bool:
     """Whether an error says that another process of the group has gone."""

@@ -40,13 +40,15 @@ def check_optimizer(config: RunConfig) -> None:
     if name in BITSANDBYTES:
         if offload != "none":
             raise ConfigError(
-                f"{told}, which is for states on the GPU, but engine.cpu_offload is {offload!r}: take cpu_adam, or "
-                "cpu_offload none"
+                f"{told}, which is for states on the GPU, but engine.cpu_offload is {offload!r}",
+                "take cpu_adam, or cpu_offload none",
             )
         if name.startswith("paged") and not torch.cuda.is_available():
-            raise ConfigError(f"{told}, whose states move between GPU and CPU memory: it needs a CUDA GPU; take adamw")
+            raise ConfigError(
+                f"{told}, whose states move between GPU and CPU memory: it needs a CUDA GPU", "take adamw"
+            )
         if importlib.util.find_spec("bitsandbytes") is None:
-            raise ConfigError(f"{told}, which needs bitsandbytes: pip install bitsandbytes, or take adamw")
+            raise ConfigError(f"{told}, which needs bitsandbytes", "pip install bitsandbytes, or take adamw")
     if name == "cpu_adam":
         if offload == "none":
             raise ConfigError(f"{told}, which needs engine.cpu_offload: optimizer or parameters; it is 'none'")
@@ -54,12 +56,14 @@ def check_optimizer(config: RunConfig) -> None:
         if missing and importlib.util.find_spec("deepspeed.ops.adam.cpu_adam_op") is None:
             raise ConfigError(
                 f"engine.cpu_offload is {offload!r}, whose optimizer cpu_adam DeepSpeed compiles at its first use: "
-                f"{' and '.join(missing)} cannot be found; install it, or set optimizer.name: adamw"
+                f"{' and '.join(missing)} cannot be found",
+                "install it, or set optimizer.name: adamw",
             )
     if settings.encoder_learning_rate is not None and not config.model.trains_encoder:
         raise ConfigError(
             f"optimizer.encoder_learning_rate is {settings.encoder_learning_rate:g}, but nothing of the encoder is "
-            f"trained (model.strategy is {config.model.strategy!r}): take it out"
+            f"trained (model.strategy is {config.model.strategy!r})",
+            "take it out",
         )
 
 
@@ -136,7 +140,7 @@ def cpu_adam(name: str, groups: list[dict[str, Any]], options: dict[str, Any]) -
     except (RuntimeError, OSError, ImportError) as error:
         reason = str(error.__cause__ or error).strip().splitlines()[0]
         raise ConfigError(
-            f"optimizer.name is {name!r}, which DeepSpeed could not compile: {reason}; set optimizer.name: adamw"
+            f"optimizer.name is {name!r}, which DeepSpeed could not compile: {reason}", "set optimizer.name: adamw"
         ) from error
 
 

@@ -11,7 +11,7 @@ from data.sources.source import Source
 from ..config.reading import ConfigError
 from ..config.run import RunConfig
 from ..engine.accelerator import build_accelerator, end_engine
-from .evaluator import Evaluation, check_evaluation, check_positions
+from .evaluator import Evaluation, build_evaluator, check_evaluation, check_positions
 from .report import BASELINE, write_evaluation
 
 
@@ -131,9 +131,8 @@ def decode_split(
     from modeling.checkpoint_parts import check_parts
     from modeling.checkpoints import open_model, open_processor
 
+    from ..memory.out_of_memory import MemoryTold, evaluation_of
     from ..model.languages import check_known
-    from ..out_of_memory import MemoryTold, evaluation_of
-    from ..run import build_evaluator
     from .decoding_limits import evaluation_remarks
 
     model, processor = open_model(name, revision), open_processor(name, revision)

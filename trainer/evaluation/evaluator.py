@@ -280,6 +280,21 @@ class Evaluator:
         return [own or self.language for own in audio.languages]
 
 
+def build_evaluator(
+    config: RunConfig, accelerator: Any, processor: Any, source: Source, in_training: bool = True
+) -> Evaluator:
+    """The evaluator of a source as a run's config says: in the source's language, else the data's."""
+    return Evaluator(
+        accelerator,
+        processor,
+        source,
+        language=source.config.language or config.data.language,
+        task=config.data.task,
+        config=config.evaluation,
+        in_training=in_training,
+    )
+
+
 def check_evaluation(config: RunConfig, source: Source, columns_too: bool = True) -> None:
     """Whether the evaluation section fits a source; without ``columns_too`` the source is not opened.
 

@@ -8,8 +8,8 @@ from typing import Any
 from ..evaluation.decoding_limits import evaluation_remarks
 from ..evaluation.evaluator import Evaluator, check_positions, gather_objects
 from ..evaluation.normalizers import build_normalizer
+from ..memory.out_of_memory import MemoryTold, evaluation_of
 from ..model.languages import check_known
-from ..out_of_memory import MemoryTold, evaluation_of
 from .attention_odds import attention_odds, condition_for
 from .checkpoints import NamedCheckpoint
 from .conditions import CLEAN, NON_SPEECH, Condition

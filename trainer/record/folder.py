@@ -69,10 +69,11 @@ def check_output_dir(config: RunConfig, resume: bool) -> None:
         return
     refuse_if_locked(folder, "the run", PATIENCE)
     if not (folder / "config.yaml").exists():
-        raise ConfigError(f"output_dir is {str(folder)!r}, which is not empty and holds no run: choose another")
+        raise ConfigError(f"output_dir is {str(folder)!r}, which is not empty and holds no run", "choose another")
     if not resume:
         raise ConfigError(
-            f"output_dir is {str(folder)!r}, which holds another run: add --resume to go on with it, or choose another"
+            f"output_dir is {str(folder)!r}, which holds another run",
+            "add --resume to go on with it, or choose another",
         )
 
 

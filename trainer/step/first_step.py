@@ -15,6 +15,8 @@ NAMED = 8  # parameters that a message names
 class UntrainedParameters(RuntimeError):
     """A parameter that should be trained has no gradient, or a frozen one has changed."""
 
+    exit_code = 1
+
 
 class FirstStep:
     """Watches a model from before its first step to after it; :meth:`check` then says whether it trains.

@@ -19,6 +19,8 @@ from .agreement import Verdict, agree
 class NonFiniteLoss(RuntimeError):
     """A rank's loss, or the gradient's norm, is not a finite number."""
 
+    exit_code = 1
+
 
 class Unchecked(NamedTuple):
     """The gradient norm of a step that was taken, not yet synchronised with the host, and the step's last audio."""

@@ -18,10 +18,9 @@ from trainer.config.evaluation import EvaluationConfig
 from trainer.config.reading import load_config
 from trainer.engine.accelerator import build_accelerator
 from trainer.evaluation.error_rates import ErrorRates
-from trainer.evaluation.evaluator import Evaluation
+from trainer.evaluation.evaluator import Evaluation, build_evaluator
 from trainer.record.checkpoints import RunState
 from trainer.record.patience import note_evaluation, out_of_patience
-from trainer.run import build_evaluator
 
 EVERY_STEP = ("training.steps=6", "optimizer.warmup_steps=1", "evaluation.every_steps=1", "evaluation.max_new_tokens=3")
 Train = Callable[..., Outcome]
