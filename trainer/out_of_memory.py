@@ -25,11 +25,13 @@ from .memory.running_out import address_space_limit, is_out_of_memory, memory_to
 from .memory.savings import Question, Saving, ask, settings_to_try
 from .record.checkpoints import RunState, latest_checkpoint
 from .record.folder import FIXED
+from .step.gradients import Gradients
+from .step.loss import TrainingLoss
 
 KEYS = 3  # that are told
 UPDATE = "optimizer's step"
 # What a step calls, by the function's own code or by the name of a library's method.
-FORWARD, CLIPPING = Trainer.loss.__code__, Trainer.clip_gradients.__code__
+FORWARD, CLIPPING = TrainingLoss.__call__.__code__, Gradients.clip.__code__
 STEP, DECODING = Trainer.train_step.__code__, Evaluator.decode.__code__
 PREPARING = prepare.__code__
 SAVING = {Trainer.save_checkpoint.__code__, Trainer.save_final.__code__, Validation.keep_if_best.__code__}

@@ -22,16 +22,14 @@ from .evaluation.evaluator import Evaluator, check_evaluation, check_positions
 from .evaluation.validation import Validation
 from .model.languages import check_language, label_encoder
 from .model.parameter_table import parameter_table
-from .record.best import recall_best
+from .record.best import describe_patience, out_of_patience, recall_best
 from .record.checkpoints import BLUEPRINT, Checkpoints, RunState, read_state, save_blueprint
 from .record.disk import files_of_a_run, full_disk_told
 from .record.folder import changed_settings, check_output_dir, write_config, write_summary
 from .record.journal import Journal
 from .record.lock import holds_something
-from .record.patience import describe_patience, out_of_patience
 from .record.resuming import checkpoints_to_resume, whole_checkpoint
-from .record.run_lock import RunLock
-from .record.saving import save_together
+from .record.saving import RunLock, save_together
 
 
 def train(config: RunConfig, resume: bool = False) -> dict[str, Any]:

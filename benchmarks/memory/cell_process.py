@@ -123,7 +123,17 @@ def build(job: Job, config: RunConfig, folder: Path, stop: StopRequest) -> Train
     watched: Any = WatchedBatches(batches, accelerator.device)
     nothing: Any = None
     trainer = Trainer(
-        config, accelerator, model, optimizer, processor, watched, None, nothing, journal, RunState(), stop
+        config=config,
+        accelerator=accelerator,
+        model=model,
+        optimizer=optimizer,
+        processor=processor,
+        batches=watched,
+        validation=None,
+        checkpoints=nothing,
+        journal=journal,
+        state=RunState(),
+        stop=stop,
     )
     trainer.model.train()
     return trainer
@@ -133,17 +143,17 @@ def take_steps(trainer: Trainer, warmup: int, steps: int) -> dict[str, Any]:
     """Optimizer steps; what this rank saw of the timed ones."""
     watched: Any = trainer.batches
     wait = torch.cuda.synchronize if trainer.accelerator.device.type == "cuda" else lambda: None
-    group, targets = trainer.find_data(watched.next_group(trainer.config.training.accumulation))
+    group, targets = trainer.find_data()
     seconds, seen = [], []
     for number in range(warmup + steps):
         if number == warmup:
             wait()
             watched.waits.clear()
         started = time.perf_counter()
-        upcoming, verdict = trainer.train_step(group, targets)
+        verdict = trainer.train_step(group, targets)
         if number >= warmup:
             seen += describe_batches(group)
-        group, targets = trainer.find_data(upcoming, verdict)
+        group, targets = trainer.find_data(verdict)
         if number == warmup + steps - 1:
             wait()
         if number >= warmup:

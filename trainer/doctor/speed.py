@@ -12,7 +12,7 @@ import torch
 
 from ..config.reading import ConfigError
 from ..engine.accelerator import resolve_precision
-from ..engine.gpu_peaks import peak_of
+from ..engine.device import peak_of
 from .facts import Facts
 from .findings import Finding
 

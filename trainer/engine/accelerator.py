@@ -219,6 +219,22 @@ def bare_model(model: Any) -> Any:
     return getattr(model, "module", model)
 
 
+def parameters_are_spread(accelerator: Any) -> bool:
+    """Whether every rank must take part in every forward pass (ZeRO-3)."""
+    if accelerator.distributed_type.name != "DEEPSPEED" or accelerator.num_processes == 1:
+        return False
+    return accelerator.state.deepspeed_plugin.zero_stage == 3
+
+
+def gather_objects(accelerator: Any, value: Any) -> list[Any]:
+    """``value`` of every rank, in rank order."""
+    if accelerator.num_processes == 1:
+        return [value]
+    values: list[Any] = [None] * accelerator.num_processes
+    torch.distributed.all_gather_object(values, value)
+    return values
+
+
 def describe_engine(accelerator: Any) -> str:
     """The engine in force, in words: what runs, not what was asked for."""
     if accelerator.distributed_type.name == "DEEPSPEED":

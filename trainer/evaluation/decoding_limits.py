@@ -24,11 +24,11 @@ from modeling.checkpoint_parts import stored_parts
 from modeling.checkpoints import GENERATION_CONFIG, SUPPRESSING, set_generation_config
 
 from ..config.run import RunConfig
-from ..engine.accelerator import bare_model
+from ..engine.accelerator import bare_model, gather_objects
 from ..record.checkpoints import BLUEPRINT, RunState
 from ..record.durable import write_text
 from ..record.journal import Journal
-from .evaluator import Evaluation, gather_objects
+from .evaluator import Evaluation
 
 TEXTS_LOOKED_AT = 1000  # of a source, before a run
 

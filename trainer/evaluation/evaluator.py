@@ -19,9 +19,9 @@ from modeling.decoding import detect_languages, encode, encoder_padding, greedy_
 from ..config.evaluation import EvaluationConfig
 from ..config.reading import ConfigError
 from ..config.run import RunConfig
-from ..engine.accelerator import bare_model
+from ..engine.accelerator import bare_model, gather_objects, parameters_are_spread
 from ..model.languages import known_languages
-from ..step.agreement import agree
+from ..step.agreement import any_rank
 from ..step.batch import silent_batch, to_batch
 from .error_rates import ErrorRates, Prediction, ScoredUtterance, corpus_rates, score
 from .normalizers import build_normalizer
@@ -82,9 +82,10 @@ class Evaluation:
             "skipped": len(self.skipped),
         }
 
-    def samples(self, number: int) -> list[ScoredUtterance]:
-        """Some utterances, the same of the same data."""
-        return sorted(self.utterances, key=lambda one: hash_of(one.id))[:number]
+    def samples(self, number: int) -> list[tuple[str, str, str]]:
+        """Id, reference and hypothesis of some utterances; of the same data always the same ones."""
+        chosen = sorted(self.utterances, key=lambda one: hash_of(one.id))[:number]
+        return [(one.id, one.prediction.reference, one.prediction.hypothesis) for one in chosen]
 
 
 @dataclass
@@ -205,13 +206,13 @@ class Evaluator:
         start = time.perf_counter()
         try:
             for turn in self.rows.turns(rows):
-                if agree(accelerator, stop=stop_asked()).stop:
+                if any_rank(accelerator, stop_asked()):
                     raise Interrupted
                 texts: list[str] = []
                 if turn.audio is not None or spread:
                     texts = self.decode(bare, turn.audio, spread)
                 share.add(turn, texts, language)
-                if first_batch_alone and agree(accelerator, utterances=len(share.predictions)).utterances:
+                if first_batch_alone and any_rank(accelerator, bool(share.predictions)):
                     break
                 if first:
                     share.warm_up_seconds = time.perf_counter() - start
@@ -219,7 +220,7 @@ class Evaluator:
                 if turn.rows is not None:
                     taken = turn.rows
                     used_up = self.budget is not None and time.perf_counter() - start >= self.budget
-                    if rows is None and self.budget is not None and agree(accelerator, stop=used_up).stop:
+                    if rows is None and self.budget is not None and any_rank(accelerator, used_up):
                         break
         finally:
             bare.train(was_training)
@@ -258,7 +259,7 @@ class Evaluator:
         languages = self.languages_of(audio)
         batch = to_batch(audio or silent_batch([0]), self.log_mel, encoder_padding(bare), self.accelerator.device)
         with torch.no_grad(), self.accelerator.autocast():
-            if spread and is_multilingual(bare) and agree(self.accelerator, stop=not all(languages)).stop:
+            if spread and is_multilingual(bare) and any_rank(self.accelerator, not all(languages)):
                 heard = detect_languages(bare, encode(bare, batch.features, batch.length_list))
                 languages = [given or one for given, one in zip(languages, heard, strict=True)]
             tokens = greedy_decode(
@@ -266,8 +267,8 @@ class Evaluator:
                 batch.features,
                 batch.length_list,
                 languages,
-                self.task,
-                self.config.max_new_tokens,
+                task=self.task,
+                max_new_tokens=self.config.max_new_tokens,
                 beams=self.config.beams,
                 synced_gpus=spread,
             )
@@ -302,19 +303,3 @@ def check_positions(config: EvaluationConfig, model: Any) -> None:
         raise ConfigError(
             f"evaluation.max_new_tokens is {config.max_new_tokens}; the model has places for {most}, and for the prompt"
         )
-
-
-def parameters_are_spread(accelerator: Any) -> bool:
-    """Whether every rank must take part in every forward pass (ZeRO-3)."""
-    if accelerator.distributed_type.name != "DEEPSPEED" or accelerator.num_processes == 1:
-        return False
-    return accelerator.state.deepspeed_plugin.zero_stage == 3
-
-
-def gather_objects(accelerator: Any, value: Any) -> list[Any]:
-    """``value`` of every rank, in rank order."""
-    if accelerator.num_processes == 1:
-        return [value]
-    values: list[Any] = [None] * accelerator.num_processes
-    torch.distributed.all_gather_object(values, value)
-    return values

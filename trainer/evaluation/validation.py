@@ -7,10 +7,21 @@ from data.utterance import Skipped
 
 from ..config.run import RunConfig
 from ..engine.stopping import StopRequest
-from ..record.best import BEST, RECORD, BestRecord, data_difference, put_aside, record_of, record_text
+from ..record.best import (
+    BEST,
+    RECORD,
+    BestRecord,
+    data_difference,
+    describe_patience,
+    digest_of,
+    measured_by,
+    note_best,
+    out_of_patience,
+    put_aside,
+    record_text,
+)
 from ..record.checkpoints import RunState, save_pretrained
 from ..record.journal import Journal
-from ..record.patience import describe_patience, note_evaluation, out_of_patience
 from .decoding_limits import DecodingLimits
 from .evaluator import Evaluation, Evaluator, Interrupted
 
@@ -83,7 +94,7 @@ class Validation:
         if self.best is not None and (why := data_difference(self.best, record)) is not None:
             self.journal.say(put_aside(accelerator, self.state, folder, self.best, why))
             self.best = None
-        better = note_evaluation(self.state, evaluation, config)
+        better = note_best(self.state, record, config)
         self.journal.say(
             f"step {step}: word error rate {rates.word_error_rate:.2%}, character error rate "
             f"{rates.character_error_rate:.2%} of {rates.utterances} utterances{', the best so far' if better else ''}"
@@ -93,3 +104,22 @@ class Validation:
             self.best = record
         if out_of_patience(self.state, config):
             self.journal.say(describe_patience(self.state, config))
+
+
+def record_of(evaluation: Evaluation, step: int, config: RunConfig) -> BestRecord:
+    """What ``best/`` would be chosen by, if this evaluation of ``step`` is the best."""
+    decoded = sorted((one.prediction.id, one.prediction.reference) for one in evaluation.utterances)
+    every = sorted({name for name, _ in decoded} | {row["id"] for row in evaluation.skipped})
+    metric = config.evaluation.best_metric
+    return BestRecord(
+        step=step,
+        metric=metric,
+        value=evaluation.metrics()[metric],
+        word_error_rate=evaluation.rates.word_error_rate,
+        character_error_rate=evaluation.rates.character_error_rate,
+        utterances=len(decoded),
+        skipped=len(evaluation.skipped),
+        rows=digest_of(every),
+        references=digest_of(decoded),
+        measured=measured_by(config),
+    )

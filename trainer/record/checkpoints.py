@@ -15,9 +15,8 @@ from modeling.adapters import adapter_weights, damage_told, has_adapter, refuse_
 from modeling.strategies import trained_names
 
 from ..config.run import CheckpointConfig
-from ..engine.accelerator import bare_model
+from ..engine.accelerator import bare_model, gather_objects
 from ..errors import SaveError
-from ..evaluation.evaluator import gather_objects
 from .disk import RunFiles, check_space
 from .durable import PARTIAL, clean_up, new_partial, put_in_place, size_of, sync_tree, write_manifest, write_text
 from .saving import save_together

@@ -9,7 +9,6 @@ from typing import Any
 
 from data.utterance import Skipped
 
-from ..evaluation.error_rates import ScoredUtterance
 from .durable import write_text
 
 
@@ -67,13 +66,12 @@ class Journal:
                 self.tensorboard().add_scalar(f"attention_{name}/layer_{layer:02d}", figure, step)
         self.tensorboard().flush()
 
-    def texts(self, step: int, samples: Sequence[ScoredUtterance]) -> None:
-        """What was said and what was heard of some utterances, one below the other in TensorBoard."""
+    def texts(self, step: int, samples: Sequence[tuple[str, str, str]]) -> None:
+        """Id, reference and hypothesis of some utterances: one text each in TensorBoard."""
         if self.is_main and samples:
-            for one in samples:
-                said, heard = one.prediction.reference, one.prediction.hypothesis
-                text = f"    reference:  {said}\n    hypothesis: {heard}"  # indented, as code: no sign means anything
-                self.tensorboard().add_text(f"validation/{one.id}", text, step)
+            for name, said, heard in samples:
+                text = f"    reference:  {said}\n    hypothesis: {heard}"  # indented: Markdown shows it as it is
+                self.tensorboard().add_text(f"validation/{name}", text, step)
             self.tensorboard().flush()
 
     def tensorboard(self) -> Any:

@@ -6,7 +6,7 @@ from typing import Any
 from modeling.checkpoints import CheckpointError
 
 from ..config.reading import ConfigError
-from ..evaluation.evaluator import gather_objects
+from ..engine.accelerator import gather_objects
 from .best import BEST, read_record
 from .checkpoints import list_checkpoints, read_state
 from .durable import Damage, damage_of, digest_damage, files_below, listed_files

@@ -88,10 +88,10 @@ def test_the_first_evaluation_has_a_checkpoint(train: Train, tmp_path: Path, mon
     """Or a run that is killed between both would have a best/ that its own --resume must not overwrite."""
     original = Trainer.log_step
 
-    def killed_in_step_3(self: Trainer, verdict: Any) -> None:
+    def killed_in_step_3(self: Trainer) -> None:
         if self.state.step == 3:
             raise KeyboardInterrupt
-        original(self, verdict)
+        original(self)
 
     options = ("training.steps=6", "optimizer.warmup_steps=1", "evaluation.every_steps=1", "checkpoints.every_steps=4")
     monkeypatch.setattr(Trainer, "log_step", killed_in_step_3)

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 
 from ..engine.accelerator import bare_model
-from ..step.batch import Batch
-from .journal import Journal
+from ..record.journal import Journal
+from .batch import Batch
 
 COPY = 0.002  # of its own size, how near a second attention that is still a copy is to the first, at most
 STEPS_TO_DIFFER = 100  # before which nothing is said of it
