@@ -28,7 +28,7 @@ from ..engine.accelerator import bare_model, gather_objects
 from ..record.checkpoints import BLUEPRINT, RunState
 from ..record.durable import write_text
 from ..record.journal import Journal
-from .evaluator import Evaluation
+from .result import Evaluation
 
 TEXTS_LOOKED_AT = 1000  # of a source, before a run
 

@@ -95,15 +95,15 @@ class ScoredUtterance:
 class ErrorRates:
     """Rates as fractions; more than 1 where there are more errors than words. Counts are of normalised words."""
 
-    word_error_rate: float
-    character_error_rate: float
-    raw_word_error_rate: float
-    raw_character_error_rate: float
     utterances: int
     words: int
     substitutions: int
     deletions: int
     insertions: int
+    word_error_rate: float
+    character_error_rate: float
+    raw_word_error_rate: float
+    raw_character_error_rate: float
 
 
 def score(
@@ -193,15 +193,15 @@ def corpus_rates(scored: Sequence[ScoredUtterance]) -> ErrorRates:
     """
     words = total(one.words for one in scored)
     return ErrorRates(
-        word_error_rate=rate(words),
-        character_error_rate=rate(total(one.characters for one in scored)),
-        raw_word_error_rate=rate(total(one.raw_words for one in scored)),
-        raw_character_error_rate=rate(total(one.raw_characters for one in scored)),
         utterances=len(scored),
         words=words.tokens,
         substitutions=words.substitutions,
         deletions=words.deletions,
         insertions=words.insertions,
+        word_error_rate=rate(words),
+        character_error_rate=rate(total(one.characters for one in scored)),
+        raw_word_error_rate=rate(total(one.raw_words for one in scored)),
+        raw_character_error_rate=rate(total(one.raw_characters for one in scored)),
     )
 
 

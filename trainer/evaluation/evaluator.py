@@ -1,19 +1,17 @@
 """Decode a source and count errors, shared out over ranks, under every engine, in training and from a checkpoint."""
 
-import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
 import torch
 
-from data.batches.evaluation_rows import EvaluationRows, Turn, check_reported_columns, hash_of
+from data.batches.evaluation_rows import EvaluationRows, check_reported_columns
 from data.batches.features import LogMel
 from data.errors import DataError
 from data.sources.source import Source
-from data.utterance import SAMPLING_RATE, AudioBatch, Skipped
+from data.utterance import AudioBatch
 from modeling.decoding import detect_languages, encode, encoder_padding, greedy_decode, is_multilingual
 
 from ..config.evaluation import EvaluationConfig
@@ -23,8 +21,8 @@ from ..engine.accelerator import bare_model, gather_objects, parameters_are_spre
 from ..model.languages import known_languages
 from ..step.agreement import any_rank
 from ..step.batch import silent_batch, to_batch
-from .error_rates import ErrorRates, Prediction, ScoredUtterance, corpus_rates, score
 from .normalizers import build_normalizer
+from .result import Evaluation, Share, joined
 
 PROMPT_TOKENS = 4  # start, language, task, no timestamps
 MOST_ROWS = 2048  # that a budget of time is spent on, where evaluation.utterances does not say
@@ -32,95 +30,6 @@ MOST_ROWS = 2048  # that a budget of time is spent on, where evaluation.utteranc
 
 class Interrupted(Exception):
     """A stop was asked for while evaluating; the evaluation is given up on all ranks."""
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """What an evaluation found; the same on all ranks.
-
-    Attributes:
-        utterances: each id once, sorted by it, with its errors.
-        rates: of them all.
-        normalizer: ``english``, ``basic``, ``none``, or ``mixed`` where languages differ in it.
-        columns: what is reported by.
-        cluster: the column whose values are drawn for intervals; None for utterances.
-        seconds, audio_seconds: decoding time of the slowest rank, and the time of what was decoded.
-        real_time_factor: decoding time over audio time without each rank's first batch, which warms up; with it where
-            there is no other. Below 1 is faster than speech.
-        skipped: id and reason of rows that could not be evaluated.
-        repeated: rows left out since an earlier one bears their id.
-        rows: rows looked at.
-    """
-
-    utterances: list[ScoredUtterance] = field(repr=False)
-    rates: ErrorRates
-    normalizer: str
-    beams: int
-    columns: tuple[str, ...]
-    cluster: str | None
-    seconds: float
-    audio_seconds: float
-    real_time_factor: float
-    skipped: list[dict[str, str]] = field(default_factory=list)
-    repeated: int = 0
-    rows: int = 0
-
-    def metrics(self) -> dict[str, float]:
-        """What metrics.jsonl holds of it."""
-        rates = self.rates
-        return {
-            "word_error_rate": rates.word_error_rate,
-            "character_error_rate": rates.character_error_rate,
-            "raw_word_error_rate": rates.raw_word_error_rate,
-            "raw_character_error_rate": rates.raw_character_error_rate,
-            "substitutions": rates.substitutions,
-            "deletions": rates.deletions,
-            "insertions": rates.insertions,
-            "seconds": self.seconds,
-            "real_time_factor": self.real_time_factor,
-            "utterances": rates.utterances,
-            "skipped": len(self.skipped),
-        }
-
-    def samples(self, number: int) -> list[tuple[str, str, str]]:
-        """Id, reference and hypothesis of some utterances; of the same data always the same ones."""
-        chosen = sorted(self.utterances, key=lambda one: hash_of(one.id))[:number]
-        return [(one.id, one.prediction.reference, one.prediction.hypothesis) for one in chosen]
-
-
-@dataclass
-class Share:
-    """What one rank has decoded, and how long that took since its first batch."""
-
-    predictions: list[Prediction] = field(default_factory=list)
-    skipped: list[Skipped] = field(default_factory=list)
-    repeated: int = 0
-    seconds: float = 0.0
-    audio_seconds: float = 0.0
-    warm_up_seconds: float = 0.0
-    warm_up_audio_seconds: float = 0.0
-
-    def add(self, turn: Turn, texts: Sequence[str], language: str | None) -> None:
-        self.skipped += turn.skipped
-        self.repeated += turn.repeated
-        if turn.audio is None:
-            return
-        audio = turn.audio
-        lengths = [int(length) / SAMPLING_RATE for length in audio.audio_lengths]
-        columns = zip(audio.ids, audio.texts, texts, audio.languages, lengths, turn.columns, strict=True)
-        self.predictions += [
-            Prediction(name, said, heard, own or language, seconds, values)
-            for name, said, heard, own, seconds, values in columns
-        ]
-        self.audio_seconds += sum(lengths)
-
-
-def real_time_factor(shares: Sequence[Share]) -> float:
-    """Decoding time over audio time of all ranks, each rank's first batch left out unless there is no other."""
-    audio_seconds = sum(share.audio_seconds - share.warm_up_audio_seconds for share in shares)
-    if audio_seconds > 0:
-        return max(share.seconds - share.warm_up_seconds for share in shares) / audio_seconds
-    return max(share.seconds for share in shares) / sum(share.audio_seconds for share in shares)
 
 
 class Evaluator:
@@ -225,31 +134,8 @@ class Evaluator:
         finally:
             bare.train(was_training)
         share.seconds = time.perf_counter() - start
-        return self.join(gather_objects(accelerator, share), taken)
-
-    def join(self, shares: list[Share], taken: int) -> Evaluation:
-        """The evaluation that all ranks' shares make up."""
-        skipped = [{"id": row.id, "reason": row.reason} for share in shares for row in share.skipped]
-        predictions = {one.id: one for share in shares for one in share.predictions}
-        if not predictions:
-            why = f"; the first: {skipped[0]['id']}: {skipped[0]['reason']}" if skipped else ""
-            raise DataError(f"{self.source.name}: no utterance could be evaluated{why}")
-        scored = score(predictions.values(), self.normalizer_of)
-        kinds = {one.normalizer.kind for one in scored}
-        return Evaluation(
-            utterances=scored,
-            rates=corpus_rates(scored),
-            normalizer=kinds.pop() if len(kinds) == 1 else "mixed",
-            beams=self.config.beams,
-            columns=self.config.columns,
-            cluster=self.config.cluster,
-            seconds=max(share.seconds for share in shares),
-            audio_seconds=math.fsum(one.prediction.seconds for one in scored),
-            real_time_factor=real_time_factor(shares),
-            skipped=sorted(skipped, key=lambda row: (row["id"], row["reason"])),
-            repeated=sum(share.repeated for share in shares),
-            rows=taken,
-        )
+        shares = gather_objects(accelerator, share)
+        return joined(shares, self.source.name, self.config, self.normalizer_of, rows=taken)
 
     def decode(self, bare: Any, audio: AudioBatch | None, spread: bool = False) -> list[str]:
         """The transcripts of a batch; None for silence, whose transcript counts nowhere.

@@ -23,7 +23,8 @@ from ..record.best import (
 from ..record.checkpoints import RunState, save_pretrained
 from ..record.journal import Journal
 from .decoding_limits import DecodingLimits
-from .evaluator import Evaluation, Evaluator, Interrupted
+from .evaluator import Evaluator, Interrupted
+from .result import Evaluation
 
 
 @dataclass

@@ -19,7 +19,7 @@ from trainer.config.reading import load_config
 from trainer.config.run import RunConfig
 from trainer.engine.accelerator import build_accelerator
 from trainer.evaluation.error_rates import ErrorRates
-from trainer.evaluation.evaluator import Evaluation
+from trainer.evaluation.result import Evaluation
 from trainer.evaluation.validation import record_of
 from trainer.record.best import BestRecord, note_best, out_of_patience
 from trainer.record.checkpoints import RunState
@@ -50,7 +50,9 @@ def state(folder: Path) -> dict[str, Any]:
 
 def found(word: float, character: float = 0.5, **counts: int) -> Evaluation:
     numbers = {"utterances": 1, "words": 10, "substitutions": 1, "deletions": 1, "insertions": 1} | counts
-    rates = ErrorRates(word, character, word, character, **numbers)
+    shares = {"word_error_rate": word, "character_error_rate": character}
+    raw = {f"raw_{name}": share for name, share in shares.items()}
+    rates = ErrorRates(**numbers, **shares, **raw)
     return Evaluation([], rates, "basic", 1, (), None, 1.0, 1.0, 1.0)
 
 
