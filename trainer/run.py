@@ -194,7 +194,7 @@ def assemble(
     batches = training_batches(config, accelerator, labels, sources, state.data)
     # Not sooner: whatever refuses the config must leave the folder as it was.
     lock.take(accelerator)
-    best, lost = recall_best(accelerator, state, config)
+    lost = recall_best(accelerator, state, config)
     if checkpoint is None or state.step < training.steps or lost:
         # The config first: without it a folder is taken for something else than a run.
         save_together(accelerator, folder / "config.yaml", lambda: write_config(config), main_alone=True)
@@ -213,7 +213,7 @@ def assemble(
     evaluations: Validation | None = None
     if validation is not None:
         evaluator = build_evaluator(config, accelerator, processor, validation)
-        evaluations = Validation(config, evaluator, model, processor, journal, state, stop, best)
+        evaluations = Validation(config, evaluator, model, processor, journal, state, stop)
     begun = f"from {checkpoint}, the run's own engine files (pickles)" if checkpoint else "from the beginning"
     for line in lines:
         journal.say(line)

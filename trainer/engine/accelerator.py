@@ -226,8 +226,15 @@ def parameters_are_spread(accelerator: Any) -> bool:
     return accelerator.state.deepspeed_plugin.zero_stage == 3
 
 
+def sum_over_ranks(accelerator: Any, values: torch.Tensor) -> torch.Tensor:
+    """The sum of every rank's ``values``, which it overwrites; every rank must call it."""
+    if accelerator.num_processes > 1:
+        torch.distributed.all_reduce(values)
+    return values
+
+
 def gather_objects(accelerator: Any, value: Any) -> list[Any]:
-    """``value`` of every rank, in rank order."""
+    """``value`` of every rank, in rank order; every rank must call it. It is pickled on the way."""
     if accelerator.num_processes == 1:
         return [value]
     values: list[Any] = [None] * accelerator.num_processes

@@ -6,6 +6,7 @@ from typing import Any
 from data.utterance import Skipped
 
 from ..config.run import RunConfig
+from ..engine.accelerator import gather_objects
 from ..engine.stopping import StopRequest
 from ..record.best import (
     BEST,
@@ -18,6 +19,7 @@ from ..record.best import (
     note_best,
     out_of_patience,
     put_aside,
+    read_record,
     record_text,
 )
 from ..record.checkpoints import RunState, save_pretrained
@@ -29,11 +31,7 @@ from .result import Evaluation
 
 @dataclass
 class Validation:
-    """Evaluates the model of a run that is training; all ranks call its methods, and get the same results.
-
-    Attributes:
-        best: what ``best/`` holds; None before the first evaluation, and where the last best counts no more.
-    """
+    """Evaluates the model of a run that is training; all ranks call its methods, and get the same results."""
 
     config: RunConfig
     evaluator: Evaluator
@@ -42,7 +40,6 @@ class Validation:
     journal: Journal
     state: RunState
     stop: StopRequest
-    best: BestRecord | None = None
 
     @property
     def is_due(self) -> bool:
@@ -92,9 +89,9 @@ class Validation:
         config, rates, step = self.config.evaluation, evaluation.rates, self.state.step
         accelerator, folder = self.evaluator.accelerator, self.journal.folder
         record = record_of(evaluation, step, self.config)
-        if self.best is not None and (why := data_difference(self.best, record)) is not None:
-            self.journal.say(put_aside(accelerator, self.state, folder, self.best, why))
-            self.best = None
+        before = gather_objects(accelerator, read_record(folder / BEST))[0]
+        if before is not None and (why := data_difference(before, record)) is not None:
+            self.journal.say(put_aside(accelerator, self.state, folder, before, why))
         better = note_best(self.state, record, config)
         self.journal.say(
             f"step {step}: word error rate {rates.word_error_rate:.2%}, character error rate "
@@ -102,7 +99,6 @@ class Validation:
         )
         if better:
             save_pretrained(accelerator, self.model, self.processor, folder / BEST, {RECORD: record_text(record)})
-            self.best = record
         if out_of_patience(self.state, config):
             self.journal.say(describe_patience(self.state, config))
 

@@ -106,26 +106,26 @@ def data_difference(record: BestRecord, new: BestRecord) -> str | None:
     return None
 
 
-def recall_best(accelerator: Any, state: RunState, config: RunConfig) -> tuple[BestRecord | None, str | None]:
+def recall_best(accelerator: Any, state: RunState, config: RunConfig) -> str | None:
     """Read what ``best/`` holds into the state of a resumed run; all ranks call it.
 
     The folder decides, not the checkpoint, which may be of an earlier step. A folder whose figure was measured in
     another way is renamed after its step.
 
     Returns:
-        The record, and a line for the user if the best so far no longer counts.
+        A line for the user if the best so far no longer counts.
     """
     folder = Path(config.output_dir)
     there, record = gather_objects(accelerator, ((folder / BEST).exists(), read_record(folder / BEST)))[0]
     if record is None:
         if state.best is None or there:  # an older version's best/ has no record; the state knows it
-            return None, None
+            return None
         forget_best(state)
-        return None, f"{folder / BEST} is gone: the next evaluation will be the best so far"
+        return f"{folder / BEST} is gone: the next evaluation will be the best so far"
     if config.data.validation is not None and (why := difference(record, config)) is not None:
-        return None, put_aside(accelerator, state, folder, record, why)
+        return put_aside(accelerator, state, folder, record, why)
     put_best(state, record)
-    return record, None
+    return None
 
 
 def put_aside(accelerator: Any, state: RunState, folder: Path, record: BestRecord, why: str) -> str:

@@ -1,6 +1,5 @@
 """Resumable checkpoints and plain Hugging Face folders, each written beside its place and renamed when whole."""
 
-import dataclasses
 import json
 import random
 import shutil
@@ -23,18 +22,6 @@ from .saving import save_together
 
 BLUEPRINT = "model"  # the folder of a run that says what its checkpoints' weights belong to
 STATE = "run_state.json"
-# What an evaluation changes in the state.
-EVALUATED = (
-    "best",
-    "best_character_error_rate",
-    "best_step",
-    "best_word_error_rate",
-    "evaluated_step",
-    "evaluation_budget",
-    "evaluation_rows",
-    "patience_from",
-    "without_improvement",
-)
 
 
 @dataclass
@@ -129,7 +116,7 @@ class Checkpoints:
 
         def finish() -> None:
             write_manifest(partial)
-            self.write_state(partial, state)
+            write_state(partial, state)
             put_in_place(partial, final)
             there = list_checkpoints(self.folder)
             here = there.index(final) + 1
@@ -148,15 +135,10 @@ class Checkpoints:
         return final
 
     def note_evaluation(self, state: RunState) -> None:
-        """Write into the checkpoint of this step, if there is one, what its evaluation found; all ranks call it."""
+        """Write what an evaluation found into the checkpoint of the same step, if there is one; all ranks call it."""
         final = self.folder / f"step_{state.step:08d}"
         if self.accelerator.is_main_process and final.exists():
-            saved = read_state(final)
-            found = {name: getattr(state, name) for name in EVALUATED}
-            self.write_state(final, dataclasses.replace(saved, **found))
-
-    def write_state(self, folder: Path, state: RunState) -> None:
-        write_text(folder / STATE, json.dumps(asdict(state)))
+            write_state(final, state)
 
     def load(self, path: Path) -> RunState:
         """Put weights, optimizer and random states back; all ranks call it. Reads the run's own engine files.
@@ -202,6 +184,11 @@ def stored_names(path: Path) -> set[str]:
         with damage_told(file), safe_open(file, framework="pt") as tensors:
             names |= {name.removeprefix("module.") for name in tensors.keys()}  # noqa: SIM118 - not a dict
     return names
+
+
+def write_state(checkpoint: Path, state: RunState) -> None:
+    """Write ``run_state.json``, which no manifest lists: an evaluation changes it later."""
+    write_text(checkpoint / STATE, json.dumps(asdict(state)))
 
 
 def read_state(path: Path) -> RunState:

@@ -107,9 +107,9 @@ def sync(path: Path) -> None:
         os.close(file)
 
 
-def write_manifest(folder: Path, changing: tuple[str, ...] = ()) -> None:
-    """Write ``manifest.json``: size and SHA-256 of each file below a folder but of those that change later."""
-    files = {name: path for name, path in files_below(folder) if name not in changing}
+def write_manifest(folder: Path) -> None:
+    """Write ``manifest.json``: size and SHA-256 of each file below a folder. What is written later is not checked."""
+    files = dict(files_below(folder))
     digests = in_threads(digest_of, list(files.values()))
     entries = {
         name: {"bytes": path.stat().st_size, "sha256": digest}

@@ -5,6 +5,8 @@ from typing import Any, NamedTuple
 
 import torch
 
+from ..engine.accelerator import sum_over_ranks
+
 
 class Targets(NamedTuple):
     """Target tokens of a step on all ranks, and those of them that are of noisy utterances."""
@@ -79,9 +81,7 @@ def agree(
         figures[1] = torch.where(finite, value, torch.zeros_like(value))
     if gradient_norm is not None:
         figures[2] = (~torch.isfinite(gradient_norm.detach())).to(kind)
-    if accelerator.num_processes > 1:
-        torch.distributed.all_reduce(figures)
-    infinite, total, infinite_gradients, *sums = figures.tolist()
+    infinite, total, infinite_gradients, *sums = sum_over_ranks(accelerator, figures).tolist()
     empty = asdict(Report())  # whose values tell bools, ints and floats apart
     reported = {name: type(value)(summed) for (name, value), summed in zip(empty.items(), sums, strict=True)}
     return Verdict(**reported, finite=infinite == 0, finite_gradient=infinite_gradients == 0, loss=total)

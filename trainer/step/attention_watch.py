@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from ..engine.accelerator import bare_model
+from ..engine.accelerator import bare_model, sum_over_ranks
 from ..record.journal import Journal
 from .batch import Batch
 
@@ -61,12 +61,7 @@ class AttentionWatch:
         """
         if not self.layers:
             return {}
-        sums = torch.zeros(FIGURES, len(self.layers), device=self.accelerator.device)
-        if self.sums is not None:
-            sums += self.sums
-        self.sums = None
-        if self.accelerator.num_processes > 1:
-            torch.distributed.all_reduce(sums)
+        sums, self.sums = self.summed(self.sums, FIGURES, len(self.layers)), None
         targets, gates, squares, noisy, shares = sums.cpu().double()
         mean = gates / targets.clamp(min=1)
         figures = {
@@ -87,15 +82,15 @@ class AttentionWatch:
 
         All ranks must call it.
         """
-        losses = torch.zeros(LOSSES, device=self.accelerator.device)
-        if self.losses is not None:
-            losses += self.losses
-        self.losses = None
-        if self.accelerator.num_processes > 1:
-            torch.distributed.all_reduce(losses)
+        losses, self.losses = self.summed(self.losses, LOSSES), None
         summed, targets, part = losses.tolist()
         self.has_heard_noise = self.has_heard_noise or targets > 0
         return {"token_loss": loss - part / divisor, "noise_loss": summed / targets} if targets else {}
+
+    def summed(self, held: torch.Tensor | None, *shape: int) -> torch.Tensor:
+        """Over all ranks; None counts as zeros."""
+        held = torch.zeros(shape, device=self.accelerator.device) if held is None else held
+        return sum_over_ranks(self.accelerator, held)
 
     @torch.no_grad()
     def distances(self) -> list[float]:
@@ -111,8 +106,8 @@ class AttentionWatch:
                 spread = spread or hasattr(primary, "ds_tensor")  # ZeRO-3: each rank has the same piece of both
                 squares[0, number] += (second - first).square().sum()
                 squares[1, number] += first.square().sum()
-        if spread and self.accelerator.num_processes > 1:
-            torch.distributed.all_reduce(squares)
+        if spread:
+            squares = sum_over_ranks(self.accelerator, squares)
         return (squares[0] / squares[1].clamp(min=1e-30)).sqrt().tolist()
 
     def report(self, journal: Journal, step: int, expects_noise: bool = False) -> None:

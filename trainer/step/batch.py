@@ -108,4 +108,13 @@ def silent_batch(prompt: list[int]) -> AudioBatch:
     labels = torch.full_like(ids, -100)
     labels[0, -1] = prompt[-1]
     samples = SAMPLING_RATE // 10
-    return AudioBatch(torch.zeros(1, samples), torch.tensor([samples]), None, ids, labels, ["silence"], [""], [None])
+    return AudioBatch(
+        audio=torch.zeros(1, samples),
+        audio_lengths=torch.tensor([samples]),
+        noise=None,
+        decoder_input_ids=ids,
+        labels=labels,
+        ids=["silence"],
+        texts=[""],
+        languages=[None],
+    )

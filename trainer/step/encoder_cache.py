@@ -11,7 +11,7 @@ import hashlib
 import os
 import secrets
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -49,32 +49,24 @@ class EncoderCache:
     Args:
         folder: made if it is not there.
         limit: bytes of files in it; once it is full, what is not in it is computed each time.
+        accelerator: whose processes all fill the folder. Entries have its precision: the decoder's products take them
+            in that, so nothing is lost.
         model: the bare one; its encoder is frozen.
-        autocast: gives the context that the model computes in.
-        dtype: what entries are stored in. The precision that the decoder's products take them in loses nothing.
-        writers: processes that fill the folder.
 
     Raises:
         ConfigError: if the folder cannot be made.
     """
 
     def __init__(
-        self,
-        folder: Path,
-        limit: float,
-        model: Any,
-        log_mel: LogMel,
-        padding: str,
-        device: torch.device,
-        autocast: Callable[[], Any],
-        dtype: torch.dtype,
-        writers: int = 1,
+        self, folder: Path, limit: float, *, accelerator: Any, model: Any, log_mel: LogMel, padding: str
     ) -> None:
-        self.encoder, self.log_mel, self.padding, self.device = model.model.encoder, log_mel, padding, device
-        self.autocast, self.dtype, self.writers, self.limit = autocast, dtype, writers, limit
-        self.width = model.config.d_model
+        self.encoder, self.width = model.model.encoder, model.config.d_model
+        self.log_mel, self.padding, self.limit = log_mel, padding, limit
+        self.device, self.autocast = accelerator.device, accelerator.autocast
+        self.writers = accelerator.num_processes
+        self.dtype = {"fp16": torch.float16, "bf16": torch.bfloat16}.get(accelerator.mixed_precision, torch.float32)
         self.hits = self.misses = 0
-        self.folder = folder / fingerprint(self.encoder, padding, dtype, log_mel)
+        self.folder = folder / fingerprint(self.encoder, padding, self.dtype, log_mel)
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -206,14 +198,5 @@ def open_encoder_cache(
             "performance.cache_encoder keeps what the encoder makes of a clip, but the config of "
             f"{config.model.checkpoint} has apply_spec_augment, which masks it anew each time: take one of the two out"
         )
-    return EncoderCache(
-        Path(settings.cache_encoder),
-        settings.cache_encoder_gib * GIB,
-        model,
-        log_mel,
-        padding,
-        accelerator.device,
-        accelerator.autocast,
-        {"fp16": torch.float16, "bf16": torch.bfloat16}.get(accelerator.mixed_precision, torch.float32),
-        accelerator.num_processes,
-    )
+    folder, limit = Path(settings.cache_encoder), settings.cache_encoder_gib * GIB
+    return EncoderCache(folder, limit, accelerator=accelerator, model=model, log_mel=log_mel, padding=padding)

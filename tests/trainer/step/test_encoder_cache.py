@@ -1,6 +1,5 @@
 """The encoder's cache: the same training with and without it, entries that are damaged, other weights, its limit."""
 
-import contextlib
 import json
 import os
 import threading
@@ -10,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 
 from data.batches.features import LogMel
@@ -169,8 +169,8 @@ def model(tiny_values: dict[str, Any]) -> Any:
 
 
 def cache_of(model: Any, folder: Path) -> EncoderCache:
-    precise, device = contextlib.nullcontext, torch.device("cpu")
-    return EncoderCache(folder, 2**30, model, LogMel(80), "clip", device, precise, torch.float32)
+    options = {"model": model, "log_mel": LogMel(80), "padding": "clip"}
+    return EncoderCache(folder, 2**30, accelerator=Accelerator(cpu=True), **options)
 
 
 def clips(number: int) -> AudioBatch:
