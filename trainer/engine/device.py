@@ -63,7 +63,7 @@ def find_dtype(name: str, device: torch.device) -> torch.dtype:
 
 
 def peak_memory_bytes() -> int:
-    """The most memory this process has held: allocated on the GPU if there is one, else resident."""
+    """The most memory this process has held, in bytes: allocated on the GPU if there is one, else resident."""
     if torch.cuda.is_available():
         return torch.cuda.max_memory_allocated()
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -71,7 +71,7 @@ def peak_memory_bytes() -> int:
 
 
 def hardware() -> str:
-    """The device in words: the GPU, or the CPU and the threads that torch uses of it."""
+    """The device in words: the GPU's name, or the CPU's with the number of threads that torch uses."""
     if torch.cuda.is_available():
         return torch.cuda.get_device_name()
     model = platform.processor() or platform.machine()
@@ -82,7 +82,7 @@ def hardware() -> str:
 
 
 def peak_of(name: str, precision: str = "bf16") -> float | None:
-    """Operations a second of a GPU by the name that its driver gives; None where it is not known."""
+    """A GPU's peak in operations a second, by the name that its driver gives; None if it is not in the table."""
     words = set(re.split(r"[\s-]+", name.lower()))
     if words & OTHER_BUILDS:
         return None

@@ -1,4 +1,4 @@
-"""Decode a source and count errors, shared out over ranks, under every engine, in training and from a checkpoint."""
+"""Decodes a source and counts errors, shared out over ranks: under every engine, in training and from a checkpoint."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -25,21 +25,21 @@ from .normalizers import build_normalizer
 from .result import Evaluation, Share, joined
 
 PROMPT_TOKENS = 4  # start, language, task, no timestamps
-MOST_ROWS = 2048  # that a budget of time is spent on, where evaluation.utterances does not say
+MOST_ROWS = 2048  # that evaluation.max_seconds is spent on, if there is no evaluation.utterances
 
 
 class Interrupted(Exception):
-    """A stop was asked for while evaluating; the evaluation is given up on all ranks."""
+    """A stop was asked for while evaluating; all ranks give the evaluation up."""
 
 
 class Evaluator:
-    """Decoding of a source, greedy or by beam search, and its errors.
+    """Decodes a source, greedily or by beam search, and counts its errors.
 
     Args:
-        accelerator: what :func:`trainer.engine.accelerator.build_accelerator` gave.
+        accelerator: from :func:`trainer.engine.accelerator.build_accelerator`.
         processor: the model's.
         language: for utterances that carry none.
-        config: of it ``utterances`` and ``max_seconds`` count where ``in_training``.
+        config: its ``utterances`` and ``max_seconds`` apply only if ``in_training``.
     """
 
     def __init__(
@@ -72,8 +72,12 @@ class Evaluator:
         )
 
     def check_language(self, language: str | None) -> None:
-        """Raises: DataError for a row in a language that the model does not know, in training also for one that the
-        normaliser does not fit; else ConfigError as :func:`trainer.evaluation.normalizers.build_normalizer`."""
+        """Look at a row's language.
+
+        Raises:
+            DataError: if the model does not know it; in training, also if the normaliser does not fit it.
+            ConfigError: if the normaliser does not fit it, outside training.
+        """
         language = language or self.language
         if language is not None and self.known and language not in self.known:
             raise DataError(f"its language is {language!r}, which the checkpoint does not know")
@@ -93,11 +97,12 @@ class Evaluator:
     ) -> Evaluation:
         """Decode everything; all ranks must call it, and get the same result.
 
-        Ranks without a batch decode silence at parameters that are spread over ranks, since all must take part.
+        Under ZeRO-3 all ranks must take part in each forward pass; those without a batch decode silence.
 
         Args:
-            rows: of the subset only so many, as an earlier evaluation took (``Evaluation.rows``), whatever the budget.
-            first_batch_alone: end after the first turn in which a rank had something to decode.
+            rows: decode this many rows of the subset, as an earlier evaluation did (``Evaluation.rows``), whatever the
+                budget of time.
+            first_batch_alone: end after the first turn in which any rank had something to decode.
 
         Raises:
             Interrupted: if a stop is asked for on any rank.
@@ -111,7 +116,8 @@ class Evaluator:
         was_training = bare.training
         bare.eval()
         rows = rows if self.budget is not None else None
-        share, taken, first = Share(), 0, True
+        budget = self.budget if rows is None else None
+        share, taken = Share(), 0
         start = time.perf_counter()
         try:
             for turn in self.rows.turns(rows):
@@ -120,27 +126,26 @@ class Evaluator:
                 texts: list[str] = []
                 if turn.audio is not None or spread:
                     texts = self.decode(bare, turn.audio, spread)
-                share.add(turn, texts, language)
+                share.add(turn, texts, language, time.perf_counter() - start)
                 if first_batch_alone and any_rank(accelerator, bool(share.predictions)):
                     break
-                if first:
-                    share.warm_up_seconds = time.perf_counter() - start
-                    share.warm_up_audio_seconds, first = share.audio_seconds, False
                 if turn.rows is not None:
                     taken = turn.rows
-                    used_up = self.budget is not None and time.perf_counter() - start >= self.budget
-                    if rows is None and self.budget is not None and any_rank(accelerator, used_up):
+                    if budget is not None and any_rank(accelerator, share.seconds >= budget):
                         break
         finally:
             bare.train(was_training)
-        share.seconds = time.perf_counter() - start
         shares = gather_objects(accelerator, share)
         return joined(shares, self.source.name, self.config, self.normalizer_of, rows=taken)
 
     def decode(self, bare: Any, audio: AudioBatch | None, spread: bool = False) -> list[str]:
-        """The transcripts of a batch; None for silence, whose transcript counts nowhere.
+        """The transcripts of a batch.
 
-        At parameters that are ``spread`` a language is heard on all ranks or on none: it takes forward passes.
+        Args:
+            bare: the model without its engine.
+            audio: None for silence, whose transcript counts nowhere.
+            spread: parameters are spread over ranks. If one rank must detect a language, which takes a forward pass,
+                all ranks do.
         """
         languages = self.languages_of(audio)
         batch = to_batch(audio or silent_batch([0]), self.log_mel, encoder_padding(bare), self.accelerator.device)
@@ -161,14 +166,14 @@ class Evaluator:
         return [text.strip() for text in self.processor.batch_decode(tokens, skip_special_tokens=True)]
 
     def languages_of(self, audio: AudioBatch | None) -> list[str | None]:
-        """The language of each utterance, None where it must be heard; silence (None) takes any."""
+        """The language of each utterance, None if it must be detected. For silence any language will do."""
         if audio is None:
             return [self.language or next(iter(self.known), "en")]
         return [own or self.language for own in audio.languages]
 
 
 def check_evaluation(config: RunConfig, source: Source, columns_too: bool = True) -> None:
-    """Whether the evaluation section fits a source; without ``columns_too`` the source is not opened.
+    """Check that the evaluation section fits a source. Without ``columns_too`` the source is not opened.
 
     Raises:
         ConfigError: if the normaliser does not fit the language.
@@ -183,7 +188,7 @@ def check_evaluation(config: RunConfig, source: Source, columns_too: bool = True
 
 
 def check_positions(config: EvaluationConfig, model: Any) -> None:
-    """Raises: ConfigError: if the model has not so many places for tokens."""
+    """Raises: ConfigError: if the model has fewer positions than ``max_new_tokens`` and the prompt take."""
     most = model.config.max_target_positions - PROMPT_TOKENS
     if config.max_new_tokens > most:
         raise ConfigError(

@@ -18,16 +18,17 @@ class Evaluation:
     """What an evaluation found; the same on all ranks.
 
     Attributes:
-        utterances: each id once, sorted by it, with its errors.
-        rates: of them all.
-        normalizer: ``english``, ``basic``, ``none``, or ``mixed`` where languages differ in it.
-        columns: what is reported by.
+        utterances: with their errors, sorted by id; each id once.
+        rates: of all utterances together.
+        normalizer: ``english``, ``basic``, ``none``, or ``mixed`` if it differs between languages.
+        columns: the data set's columns that error rates are broken down by.
         cluster: the column whose values are drawn for intervals; None for utterances.
-        seconds, audio_seconds: decoding time of the slowest rank, and the time of what was decoded.
-        real_time_factor: decoding time over audio time without each rank's first batch, which warms up; with it where
-            there is no other. Below 1 is faster than speech.
+        seconds: decoding time of the slowest rank.
+        audio_seconds: length of what was decoded.
+        real_time_factor: decoding time over audio time, below 1 if faster than speech. Each rank's first batch, which
+            warms up, counts only if there is no other.
         skipped: id and reason of rows that could not be evaluated.
-        repeated: rows left out since an earlier one bears their id.
+        repeated: rows left out because an earlier row has the same id.
         rows: rows looked at.
     """
 
@@ -62,7 +63,7 @@ class Evaluation:
 
 @dataclass
 class Share:
-    """What one rank has decoded, and how long that took since its first batch."""
+    """What one rank has decoded, and how long that took; the warm-up is its first batch."""
 
     predictions: list[Prediction] = field(default_factory=list)
     skipped: list[Skipped] = field(default_factory=list)
@@ -72,18 +73,25 @@ class Share:
     warm_up_seconds: float = 0.0
     warm_up_audio_seconds: float = 0.0
 
-    def add(self, turn: Turn, texts: Sequence[str], language: str | None) -> None:
-        """A turn and its transcripts, ``language`` for utterances that carry none."""
+    def add(self, turn: Turn, texts: Sequence[str], language: str | None, seconds: float) -> None:
+        """Add a turn and its transcripts.
+
+        Args:
+            language: for utterances that carry none.
+            seconds: from the beginning of the first turn to the end of this one.
+        """
+        audio, is_first = turn.audio, self.seconds == 0
+        self.seconds = seconds
         self.skipped += turn.skipped
         self.repeated += turn.repeated
-        if turn.audio is None:
-            return
-        audio = turn.audio
-        lengths = [int(length) / SAMPLING_RATE for length in audio.audio_lengths]
-        languages = [own or language for own in audio.languages]
-        columns = (audio.ids, audio.texts, texts, languages, lengths, turn.columns)
-        self.predictions += [Prediction(*values) for values in zip(*columns, strict=True)]
-        self.audio_seconds += sum(lengths)
+        if audio is not None:
+            lengths = [int(length) / SAMPLING_RATE for length in audio.audio_lengths]
+            languages = [own or language for own in audio.languages]
+            columns = (audio.ids, audio.texts, texts, languages, lengths, turn.columns)
+            self.predictions += [Prediction(*values) for values in zip(*columns, strict=True)]
+            self.audio_seconds += sum(lengths)
+        if is_first:
+            self.warm_up_seconds, self.warm_up_audio_seconds = self.seconds, self.audio_seconds
 
 
 def real_time_factor(shares: Sequence[Share]) -> float:

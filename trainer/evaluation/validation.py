@@ -1,4 +1,4 @@
-"""The evaluations of a run: when one is due, and what follows from it for the state, ``best/`` and the journal."""
+"""Evaluations during training: when one is due, and what it changes in the state, ``best/`` and the journal."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -43,14 +43,16 @@ class Validation:
 
     @property
     def is_due(self) -> bool:
+        """The config wants an evaluation after this step, and it has not been made."""
         step, config = self.state.step, self.config
         due = step > 0 and (step % config.evaluation.every_steps == 0 or step == config.training.steps)
         return due and self.state.evaluated_step != step
 
     def rehearse(self) -> bool:
-        """Decode the first batch: what would end an evaluation ends the run before it trains.
+        """Decode the first batch, so that what would break an evaluation ends the run before it trains.
 
-        True if a stop was asked for meanwhile.
+        Returns:
+            True if a stop was asked for meanwhile.
         """
         try:
             self.evaluator.run(self.model, self.stop, first_batch_alone=True)
@@ -59,17 +61,21 @@ class Validation:
         return False
 
     def evaluate(self, limits: DecodingLimits) -> bool:
-        """Evaluate, and keep the model if it is the best so far; true if a stop was asked for meanwhile.
+        """Evaluate, and keep the model if it is the best so far; all ranks call it.
 
         Args:
-            limits: tell of references that the model's generation config keeps it from saying.
+            limits: looks for references that the model's generation config makes impossible.
+
+        Returns:
+            True if a stop was asked for meanwhile; the evaluation is then given up.
         """
         state, budget = self.state, self.config.evaluation.budget
         rows = state.evaluation_rows if state.evaluation_budget in (None, budget) else None
         try:
-            evaluation = limits.told(self.evaluator.run(self.model, self.stop, rows))
+            evaluation = self.evaluator.run(self.model, self.stop, rows)
         except Interrupted:
             return True
+        limits.look_at_references(evaluation)
         if self.config.evaluation.max_seconds is not None:
             state.evaluation_rows, state.evaluation_budget = evaluation.rows, budget
         self.note(evaluation)
@@ -78,6 +84,7 @@ class Validation:
         return False
 
     def note(self, evaluation: Evaluation) -> None:
+        """Write the figures and some texts into the journal."""
         journal, step = self.journal, self.state.step
         journal.quarantine(Skipped(row["id"], row["reason"]) for row in evaluation.skipped)
         if evaluation.repeated:
@@ -86,6 +93,7 @@ class Validation:
         journal.texts(step, evaluation.samples(self.config.evaluation.samples))
 
     def keep_if_best(self, evaluation: Evaluation) -> None:
+        """Write ``best/`` if no evaluation before was better on the same data; say what was found."""
         config, rates, step = self.config.evaluation, evaluation.rates, self.state.step
         accelerator, folder = self.evaluator.accelerator, self.journal.folder
         record = record_of(evaluation, step, self.config)

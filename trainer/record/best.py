@@ -40,9 +40,9 @@ class BestRecord:
         step: the step whose weights lie in the folder.
         metric, value: the metric and its lowest value so far; rates are fractions.
         word_error_rate, character_error_rate: at that step, as fractions.
-        utterances, skipped: how many were decoded, and how many rows could not be.
+        utterances, skipped: rows that were decoded, and rows that could not be.
         rows: digest of the ids of all rows, skipped ones too.
-        references: digest of ids and references of what was decoded.
+        references: digest of the ids and references of decoded rows.
         measured: the config's keys in :data:`MEASURED` and their values.
     """
 
@@ -58,6 +58,7 @@ class BestRecord:
     measured: dict[str, Any]
 
     def described(self) -> str:
+        """The step and its figure, in words."""
         shown = f"{self.value:.2%}" if self.metric.endswith("rate") else f"{self.value:g}"
         return f"step {self.step}, {self.metric.replace('_', ' ')} {shown}"
 
@@ -73,7 +74,7 @@ def digest_of(value: Any) -> str:
 
 
 def read_record(folder: Path) -> BestRecord | None:
-    """The record in ``best/``; None where there is none, as of older versions, or it is damaged."""
+    """The record in ``best/``; None if there is none, as in what older versions wrote, or if it is damaged."""
     try:
         return BestRecord(**json.loads((folder / RECORD).read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
@@ -129,7 +130,7 @@ def recall_best(accelerator: Any, state: RunState, config: RunConfig) -> str | N
 
 
 def put_aside(accelerator: Any, state: RunState, folder: Path, record: BestRecord, why: str) -> str:
-    """Forget the best so far and rename its folder; all ranks call it. Returns the line that says so."""
+    """Forget the best so far and rename its folder; all ranks call it. Returns a line for the user."""
     forget_best(state)
     aside = folder / f"{BEST}_step_{record.step:08d}"
     if accelerator.is_main_process:
@@ -139,6 +140,7 @@ def put_aside(accelerator: Any, state: RunState, folder: Path, record: BestRecor
 
 
 def forget_best(state: RunState) -> None:
+    """Put the state back to where nothing was evaluated."""
     state.best = state.best_step = state.best_word_error_rate = state.best_character_error_rate = None
     state.patience_from, state.without_improvement = None, 0
     state.evaluated_step = 0  # so that an evaluation that is due is made again
@@ -164,6 +166,7 @@ def note_best(state: RunState, record: BestRecord, config: EvaluationConfig) -> 
 
 
 def put_best(state: RunState, record: BestRecord) -> None:
+    """Take a record's figures into the state."""
     state.best, state.best_step = record.value, record.step
     state.best_word_error_rate, state.best_character_error_rate = record.word_error_rate, record.character_error_rate
 

@@ -1,4 +1,4 @@
-"""Writing to the disk from several ranks: where it fails on one of them, it fails on all in the same way."""
+"""Writing to the disk from several ranks: if it fails on one of them, it fails on all in the same way."""
 
 import contextlib
 import shutil
@@ -22,11 +22,11 @@ def save_together(
 
     Args:
         main_alone: only the main process writes.
-        waits: ranks wait for each other within ``action``, as in DeepSpeed's own saving. There a rank that fails leaves
-            at once: the others could not hear of it, and the launcher ends them.
+        waits: ranks wait for each other within ``action``, as in DeepSpeed's own saving. A rank that fails there raises
+            at once, since it could not tell the others; the launcher ends them.
 
     Raises:
-        SaveError: on every rank, where the disk is full on any; what is unfinished is removed then.
+        SaveError: on every rank, if the disk is full on any; what is unfinished is then removed.
     """
     partial, failure = final.with_name(PARTIAL + final.name), None
     try:
@@ -45,17 +45,17 @@ def save_together(
 
 
 class RunLock:
-    """The lock of a run's folder, let go when the context ends. :meth:`take` is for when the run begins to write.
+    """The lock of a run's folder: taken with :meth:`take` before the run writes, released when the context ends.
 
     Args:
-        was_empty: the folder held nothing when it was looked at.
+        was_empty: the folder held nothing when the run's checks looked at it.
     """
 
     def __init__(self, folder: Path, was_empty: bool) -> None:
         self.folder, self.was_empty, self.held = folder, was_empty, contextlib.ExitStack()
 
     def take(self, accelerator: Any) -> None:
-        """Take the lock, make the folder, and clear away what a killed run left unfinished; all ranks call it.
+        """Take the lock, make the folder, and remove what a killed run left unfinished; all ranks call it.
 
         Raises:
             ConfigError: on every rank, if another job is at work there.

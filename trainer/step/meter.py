@@ -1,4 +1,4 @@
-"""Figures of the steps since they were last read."""
+"""Figures of training since they were last logged."""
 
 from typing import Any
 
@@ -16,12 +16,13 @@ class Meter:
         self.steps = self.utterances = 0
 
     def add(self, verdict: Verdict, parts: int) -> None:
-        """A microbatch, whose summed loss the engine divides by ``parts``."""
+        """Add a microbatch, whose summed loss the engine divides by ``parts``."""
         self.loss += verdict.loss / parts
         self.utterances += verdict.utterances
         self.audio_seconds += verdict.audio_seconds
 
     def end_step(self, seconds: float) -> None:
+        """Count a step that took so long."""
         self.steps += 1
         self.seconds += seconds
 
