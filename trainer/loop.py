@@ -1,5 +1,8 @@
-"""The training loop. A step is one optimizer update; what the ranks must agree on goes into one all-reduce before each
-backward pass."""
+"""The training loop. A step is one optimizer update.
+
+The loss is computed in step/loss.py. What the ranks must agree on, such as the failure of one of them, goes into one
+all-reduce before each backward pass: step/agreement.py.
+"""
 
 import time
 from dataclasses import dataclass, replace
@@ -56,7 +59,7 @@ class Trainer:
         )
         self.meter = Meter()
         self.limits = DecodingLimits(self.accelerator, self.model, self.processor, self.state, self.journal)
-        self.trained: dict[str, Any] | None = None  # where the data stood after the last step
+        self.data_state: dict[str, Any] = {}  # where this rank's data stood after the last step
         self.saved_step = self.state.step
         self.final_step: int | None = None  # the step whose weights this start has written to final/
 
@@ -71,15 +74,13 @@ class Trainer:
             stopped = found is None
         first_step: FirstStep | None = FirstStep(bare_model(self.model))
         while found is not None and not (stopped or self.finished):
-            group, targets = found
-            verdict = self.train_step(group, targets)
+            verdict = self.train_step(*found)
             if first_step is not None:
                 first_step.check(self.accelerator)
                 first_step = None
             self.log_step()
-            self.check_quarantine(group.state)
-            self.trained = group.state
-            stopped = self.end_step(group.state, verdict.stop)
+            self.check_quarantine()
+            stopped = self.end_step(verdict.stop)
             if not (stopped or self.finished):
                 found = self.find_data(verdict)
                 stopped = found is None
@@ -113,7 +114,7 @@ class Trainer:
                 self.optimizer.zero_grad()
             self.meter.add(verdict, self.loss.parts)
             self.state.utterances += verdict.utterances
-        self.state.step = step
+        self.state.step, self.data_state = step, group.state
         self.state.rows += verdict.rows
         self.state.broken += verdict.broken
         self.limits.see(group.batches)
@@ -153,40 +154,41 @@ class Trainer:
         """
         found = self.supply.find(verdict)
         if found is None:
-            if self.trained is not None and self.saved_step != self.state.step:
-                self.save_checkpoint(self.trained)
+            if self.saved_step != self.state.step:
+                self.save_checkpoint()
             self.supply.raise_failure()
         return found
 
-    def end_step(self, data_state: dict[str, Any], stop: bool) -> bool:
-        """Save what is due and only then evaluate, which may fail; true if the run is to stop.
+    def end_step(self, stop: bool) -> bool:
+        """Save if a checkpoint is due, and only then evaluate, which may fail; true if the run is to stop.
 
-        A checkpoint that is due only because of the evaluation, or of a stop meanwhile, is saved after it. The first
-        evaluation always has one: a run that is killed after it can be resumed beside its best/.
+        A checkpoint that is due only because of the evaluation, or because of a stop meanwhile, is saved after it. The
+        first evaluation always comes after a checkpoint, so that a run that is killed then can be resumed beside its
+        ``best/``.
         """
         state, config = self.state, self.config
         is_last = state.step >= config.training.steps
         is_first = self.saved_step == 0 and self.validation is not None and self.validation.is_due
         saved = stop or is_last or is_first or state.step % config.checkpoints.every_steps == 0
         if saved:
-            self.save_checkpoint(data_state)
+            self.save_checkpoint()
             if is_last and not stop:
                 self.save_final()
         stopped = stop or self.evaluate_if_due()
         if not saved and (stopped or self.finished):
-            self.save_checkpoint(data_state)
+            self.save_checkpoint()
         return stopped
 
     @property
     def finished(self) -> bool:
-        """All steps are done, or evaluations have stopped getting better for good."""
+        """All steps are done, or evaluations have run out of patience."""
         return self.state.step >= self.config.training.steps or out_of_patience(self.state, self.config.evaluation)
 
-    def check_quarantine(self, data_state: dict[str, Any]) -> None:
-        """Stop, with everything saved, where too many rows are broken."""
+    def check_quarantine(self) -> None:
+        """Save and raise a DataError on every rank, if too many rows are broken."""
         share, state = self.config.data.max_skipped_share, self.state
         if state.broken > share * max(state.rows, MIN_ROWS_TO_JUDGE):
-            self.save_checkpoint(data_state)
+            self.save_checkpoint()
             raise DataError(
                 f"{state.broken} of {state.rows} rows cannot be used (data.max_skipped_share is {share:g}); "
                 f"{self.journal.folder / 'quarantine.jsonl'} names each with its reason"
@@ -208,7 +210,7 @@ class Trainer:
         self.watch.report(self.journal, step, expects_noise)
 
     def evaluate_if_due(self) -> bool:
-        """Evaluate where the config says so and it was not done; true if a stop was asked for meanwhile."""
+        """Evaluate if the config wants it now and it was not done; true if a stop was asked for meanwhile."""
         if self.validation is None or not self.validation.is_due:
             return False
         self.gradients.check()
@@ -218,12 +220,12 @@ class Trainer:
             self.checkpoints.note_evaluation(self.state)
         return stopped
 
-    def save_checkpoint(self, data_state: dict[str, Any]) -> None:
-        """Write a resumable checkpoint of this step, with this rank's place in the data."""
+    def save_checkpoint(self) -> None:
+        """Write a resumable checkpoint of this step."""
         self.gradients.check()
         self.limits.lift()
         self.state.processes = self.accelerator.num_processes
-        path = self.checkpoints.save(self.state, data_state)
+        path = self.checkpoints.save(self.state, self.data_state)
         self.saved_step = self.state.step
         self.journal.say(f"step {self.state.step}: saved {path}")
 

@@ -52,10 +52,10 @@ def test_an_evaluation_that_fails_costs_no_step(
     assert train(*options, f"output_dir={tmp_path / 'whole'}").code == 0
     original = Trainer.end_step
 
-    def without_data(self: Trainer, data_state: dict[str, Any], stop: bool) -> bool:
+    def without_data(self: Trainer, stop: bool) -> bool:
         if self.state.step == 2:
             validation.unlink()
-        return original(self, data_state, stop)
+        return original(self, stop)
 
     monkeypatch.setattr(Trainer, "end_step", without_data)
     outcome = train(*options)
