@@ -124,13 +124,21 @@ def score(
         # If words are characters, the spaces between them are not counted.
         spelled.append((pair[0].replace(" ", ""), pair[1].replace(" ", "")) if normalize.splits_characters else pair)
     raw = [(prediction.reference.strip(), prediction.hypothesis.strip()) for prediction in said]
-    alignments = align(pairs)
-    counts = (map(edits, alignments), character_edits(spelled), map(edits, align(raw)), character_edits(raw))
+    alignments, raw_alignments = align(pairs), align(raw)
+    characters, raw_characters = character_edits(spelled), character_edits(raw)
     return [
-        ScoredUtterance(prediction, normalizer, reference, hypothesis, alignment, *counted)
-        for prediction, normalizer, (reference, hypothesis), alignment, *counted in zip(
-            said, normalizers, pairs, alignments, *counts, strict=True
+        ScoredUtterance(
+            prediction=prediction,
+            normalizer=normalizers[row],
+            normalized_reference=pairs[row][0],
+            normalized_hypothesis=pairs[row][1],
+            alignment=alignments[row],
+            words=edits(alignments[row]),
+            characters=characters[row],
+            raw_words=edits(raw_alignments[row]),
+            raw_characters=raw_characters[row],
         )
+        for row, prediction in enumerate(said)
     ]
 
 

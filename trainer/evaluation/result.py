@@ -85,11 +85,19 @@ class Share:
         self.skipped += turn.skipped
         self.repeated += turn.repeated
         if audio is not None:
-            lengths = [int(length) / SAMPLING_RATE for length in audio.audio_lengths]
-            languages = [own or language for own in audio.languages]
-            columns = (audio.ids, audio.texts, texts, languages, lengths, turn.columns)
-            self.predictions += [Prediction(*values) for values in zip(*columns, strict=True)]
+            lengths = [samples / SAMPLING_RATE for samples in audio.audio_lengths.tolist()]
             self.audio_seconds += sum(lengths)
+            self.predictions += [
+                Prediction(
+                    id=audio.ids[row],
+                    reference=audio.texts[row],
+                    hypothesis=text,
+                    language=audio.languages[row] or language,
+                    seconds=lengths[row],
+                    columns=turn.columns[row],
+                )
+                for row, text in enumerate(texts)
+            ]
         if is_first:
             self.warm_up_seconds, self.warm_up_audio_seconds = self.seconds, self.audio_seconds
 

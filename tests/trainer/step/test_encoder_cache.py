@@ -175,8 +175,9 @@ def cache_of(model: Any, folder: Path) -> EncoderCache:
 
 def clips(number: int) -> AudioBatch:
     audio = torch.randn(number, 16_000, generator=torch.Generator().manual_seed(0))
-    names, nothing = [str(row) for row in range(number)], [None] * number
-    return AudioBatch(audio, torch.full((number,), 16_000), None, None, None, names, [""] * number, nothing)
+    batch = {"ids": [str(row) for row in range(number)], "texts": [""] * number, "languages": [None] * number}
+    lengths = torch.full((number,), 16_000)
+    return AudioBatch(audio, lengths, noise=None, decoder_input_ids=None, labels=None, **batch)
 
 
 def test_what_is_kept_has_no_dropout_in_it(model: Any, tmp_path: Path) -> None:
