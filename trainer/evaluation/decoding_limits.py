@@ -77,7 +77,7 @@ class DecodingLimits:
         self.take_out(new)
         self.journal.say(
             f"step {self.state.step}: the training data hold what {GENERATION_CONFIG} forbids, "
-            f"{self.limits.described(new, self.written)}: taken out of it, here and in best/ and final/"
+            f"{described(self.limits, [new], self.tokenizer)}: taken out of it, here and in best/ and final/"
         )
 
     def take_out(self, needs: Needs) -> None:
@@ -98,9 +98,6 @@ class DecodingLimits:
             self.looked_at_references = True  # later evaluations have the same texts, and limits only become fewer
             if remark := references_remark(evaluation, self.model, self.tokenizer):
                 self.journal.say(f"note: data.validation: {remark}")
-
-    def written(self, tokens: Sequence[int]) -> str:
-        return written(self.tokenizer, tokens)
 
 
 def limits_of(generation: Any, tokenizer: Any) -> GenerationLimits:
@@ -137,10 +134,14 @@ def listed(values: dict[str, Any]) -> str:
     return ", ".join(f"{key} {json.dumps(value, default=str)}" for key, value in values.items())
 
 
-def written(tokenizer: Any, tokens: Sequence[int]) -> str:
-    """The text of tokens; if they are parts of letters, the tokens' names."""
-    text = tokenizer.decode(list(tokens))
-    return " ".join(tokenizer.convert_ids_to_tokens(list(tokens))) if "\ufffd" in text or not text else text
+def described(limits: GenerationLimits, needs: list[Needs], tokenizer: Any) -> str:
+    """In words, what a generation config forbids of what is needed."""
+
+    def written(tokens: Sequence[int]) -> str:
+        text = tokenizer.decode(list(tokens))  # a part of a letter has no text of its own, but the token has a name
+        return " ".join(tokenizer.convert_ids_to_tokens(list(tokens))) if "\ufffd" in text or not text else text
+
+    return limits.described(joined(needs), written)
 
 
 def rewrite_generation_config(model: Any, blueprint: Path) -> None:
@@ -178,7 +179,7 @@ def references_remark(evaluation: Evaluation, model: Any, tokenizer: Any) -> str
     needs = needs_of(texts, model.generation_config, tokenizer)
     if not needs:
         return None
-    what = limits_of(model.generation_config, tokenizer).described(joined(needs), lambda one: written(tokenizer, one))
+    what = described(limits_of(model.generation_config, tokenizer), needs, tokenizer)
     return (
         f"{len(needs):,} of {len(texts):,} references cannot be decoded as they are: {GENERATION_CONFIG} forbids {what}"
     )
@@ -219,7 +220,7 @@ def planned_remarks(config: RunConfig) -> tuple[str, ...]:
         is_training = name != "data.validation"
         untaught = needs if is_training else [left for one in needs if (left := without(one, taught))]
         if untaught:
-            what = limits.described(joined(untaught), lambda one: written(tokenizer, one))
+            what = described(limits, untaught, tokenizer)
             outcome = "training takes it out" if is_training else "it counts as errors unless training texts hold it"
             remarks.append(
                 f"{name}: {len(untaught):,} of the first {len(texts):,} texts cannot be decoded as they are: "

@@ -4,7 +4,6 @@ import contextlib
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from ..config.reading import ConfigError
@@ -44,7 +43,7 @@ def save_together(
         raise SaveError(failures[0])
 
 
-class RunLock:
+class RunLock(contextlib.ExitStack):
     """The lock of a run's folder: taken with :meth:`take` before the run writes, released when the context ends.
 
     Args:
@@ -52,7 +51,8 @@ class RunLock:
     """
 
     def __init__(self, folder: Path, was_empty: bool) -> None:
-        self.folder, self.was_empty, self.held = folder, was_empty, contextlib.ExitStack()
+        super().__init__()
+        self.folder, self.was_empty = folder, was_empty
 
     def take(self, accelerator: Any) -> None:
         """Take the lock, make the folder, and remove what a killed run left unfinished; all ranks call it.
@@ -63,7 +63,7 @@ class RunLock:
         refusal = None
         if accelerator.is_main_process:
             try:
-                self.held.enter_context(only_one(self.folder, "the run", for_children=False, patience=PATIENCE))
+                self.enter_context(only_one(self.folder, "the run", for_children=False, patience=PATIENCE))
                 if self.was_empty and holds_something(self.folder):
                     raise ConfigError(f"output_dir is {str(self.folder)!r}, in which another job has just begun a run")
                 clean_up(self.folder)
@@ -72,9 +72,3 @@ class RunLock:
         refusal = gather_objects(accelerator, refusal)[0]
         if refusal is not None:
             raise ConfigError(refusal)
-
-    def __enter__(self) -> "RunLock":
-        return self
-
-    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self.held.close()

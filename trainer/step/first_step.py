@@ -29,16 +29,11 @@ class FirstStep:
         parameters = dict(model.named_parameters())
         self.frozen = {name: parameter for name, parameter in parameters.items() if not parameter.requires_grad}
         self.without_gradient = {name for name in parameters if name not in self.frozen}
-        self.hooks = [parameters[name].register_hook(self.seen(name)) for name in self.without_gradient]
+        self.hooks = [
+            parameters[name].register_hook(lambda _, name=name: self.without_gradient.discard(name))
+            for name in self.without_gradient
+        ]
         self.before = {name: checksum(parameter) for name, parameter in self.frozen.items()}
-
-    def seen(self, name: str) -> Any:
-        """A hook that notes a parameter's gradient."""
-
-        def has_gradient(gradient: torch.Tensor) -> None:
-            self.without_gradient.discard(name)
-
-        return has_gradient
 
     def check(self, accelerator: Any) -> None:
         """Look at the model after the optimizer's first step; all ranks call it, once.
