@@ -22,15 +22,13 @@ from .evaluation.evaluator import Evaluator, build_evaluator
 from .evaluation.validation import Validation
 from .model.languages import label_encoder
 from .model.parameter_table import parameter_table
-from .record.best import recall_best
+from .record.best import describe_patience, out_of_patience, recall_best
 from .record.checkpoints import BLUEPRINT, Checkpoints, RunState, read_state, save_blueprint
 from .record.disk import files_of_a_run, full_disk_told
 from .record.folder import write_config, write_summary
 from .record.journal import Journal
-from .record.patience import describe_patience, out_of_patience
 from .record.resuming import whole_checkpoint
-from .record.run_lock import RunLock
-from .record.saving import save_together
+from .record.saving import RunLock, save_together
 
 
 def train(config: RunConfig, resume: bool = False) -> dict[str, Any]:
@@ -95,12 +93,14 @@ def places() -> dict[Callable[..., Any], str]:
     """The functions of a run by whose frames one sees where memory ran out, as :class:`MemoryTold` takes them."""
     from .loop import Trainer
     from .memory.out_of_memory import EVALUATION, PREPARING, SAVING, STEP
+    from .step.gradients import Gradients
+    from .step.loss import TrainingLoss
 
     return {
         prepare: PREPARING,
         Trainer.train_step: STEP,
-        Trainer.loss: "forward pass",
-        Trainer.clip_gradients: "clipping of gradients",
+        TrainingLoss.__call__: "forward pass",
+        Gradients.clip: "clipping of gradients",
         Trainer.save_checkpoint: SAVING,
         Trainer.save_final: SAVING,
         Validation.keep_if_best: SAVING,
@@ -154,7 +154,7 @@ def assemble(inputs: Inputs, accelerator: Any, labels: LabelEncoder, stop: StopR
     batches = training_batches(config, accelerator, labels, inputs.training_sources, state.data)
     # Not sooner: whatever refuses the config must leave the folder as it was.
     lock.take(accelerator)
-    best, lost = recall_best(accelerator, state, config)
+    lost = recall_best(accelerator, state, config)
     if checkpoint is None or state.step < training.steps or lost:
         # The config first: without it a folder is taken for something else than a run.
         save_together(accelerator, folder / "config.yaml", lambda: write_config(config), main_alone=True)
@@ -180,7 +180,6 @@ def assemble(inputs: Inputs, accelerator: Any, labels: LabelEncoder, stop: StopR
             journal=journal,
             state=state,
             stop=stop,
-            best=best,
         )
     begun = f"from {checkpoint}, the run's own engine files (pickles)" if checkpoint else "from the beginning"
     lines += [f"{describe_engine(accelerator)}; {begun}"]

@@ -146,17 +146,17 @@ def take_steps(trainer: Trainer, warmup: int, steps: int) -> dict[str, Any]:
     """Optimizer steps; what this rank saw of the timed ones."""
     watched: Any = trainer.batches
     wait = torch.cuda.synchronize if trainer.accelerator.device.type == "cuda" else lambda: None
-    group, targets = trainer.find_data(watched.next_group(trainer.config.training.accumulation))
+    group, targets = trainer.find_data()
     seconds, seen = [], []
     for number in range(warmup + steps):
         if number == warmup:
             wait()
             watched.waits.clear()
         started = time.perf_counter()
-        upcoming, verdict = trainer.train_step(group, targets)
+        verdict = trainer.train_step(group, targets)
         if number >= warmup:
             seen += describe_batches(group)
-        group, targets = trainer.find_data(upcoming, verdict)
+        group, targets = trainer.find_data(verdict)
         if number == warmup + steps - 1:
             wait()
         if number >= warmup:

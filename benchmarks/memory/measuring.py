@@ -20,7 +20,7 @@ from benchmarks.machine import describe_machine
 from benchmarks.memory.jobs import Job
 from benchmarks.written import write_whole
 from trainer.config.reading import ConfigError
-from trainer.engine.gpu_peaks import peak_of
+from trainer.engine.device import peak_of
 from trainer.engine.running_out import says_out_of_memory
 from trainer.memory.cells import PROMPT_TOKENS, Cell
 from trainer.memory.flops import step_flops

@@ -68,7 +68,7 @@ def measure_side(config: RunConfig, steps: int) -> dict[str, float]:
     from trainer.engine.stopping import StopRequest
     from trainer.model.building import build_model
     from trainer.model.languages import label_encoder
-    from trainer.record.run_lock import RunLock
+    from trainer.record.saving import RunLock
     from trainer.run import assemble
 
     config = config.model_copy(update={"data": config.data.model_copy(update={"validation": None})})
@@ -80,7 +80,7 @@ def measure_side(config: RunConfig, steps: int) -> dict[str, float]:
     trainer.model.train()
     groups = []
     for _ in range(GROUPS):
-        groups.append(trainer.find_data(trainer.batches.next_group(config.training.accumulation)))
+        groups.append(trainer.find_data())
     trainer.batches.next_group = lambda microbatches: groups[0][0]
     device = accelerator.device
 

@@ -13,7 +13,7 @@ import torch
 from ..checks import Finding
 from ..config.reading import ConfigError
 from ..engine.accelerator import resolve_precision
-from ..engine.gpu_peaks import peak_of
+from ..engine.device import peak_of
 from .facts import Facts
 
 MEGABYTE = 2**20

@@ -1,7 +1,7 @@
 """AdamW in its several makes, its parameter groups, and the learning rates of a step.
 
 The rates are a pure function of the step and the config, so that resuming needs no scheduler. What DeepSpeed must be
-told of an optimizer stands in engine.py.
+told of an optimizer is in accelerator.py.
 """
 
 import importlib.util
@@ -68,7 +68,7 @@ def check_optimizer(config: RunConfig) -> None:
 
 
 def tools() -> str:
-    """Where programs are looked for: also beside this Python, whose environment need not be activated."""
+    """The search path for programs, with the folder of this Python: its environment need not be activated."""
     return os.pathsep.join((os.environ.get("PATH", ""), os.path.dirname(sys.executable)))
 
 
@@ -105,7 +105,7 @@ def parameter_groups(model: Any, config: OptimizerConfig) -> list[dict[str, Any]
 
 
 def build_optimizer(model: Any, config: RunConfig, device: torch.device) -> torch.optim.Optimizer:
-    """The optimizer of a run, before the engine takes it; the model may still lie elsewhere than on ``device``.
+    """The optimizer of a run, before the engine wraps it. The model need not be on ``device`` yet.
 
     Raises:
         ConfigError: if its library cannot be imported or compiled.
@@ -120,7 +120,7 @@ def build_optimizer(model: Any, config: RunConfig, device: torch.device) -> torc
 
 
 def bitsandbytes_optimizer(name: str, groups: list[dict[str, Any]], options: dict[str, Any]) -> torch.optim.Optimizer:
-    """One whose states have 8 bits (those of under 4,096 numbers have 32) or move between GPU and CPU memory."""
+    """An optimizer with 8-bit states (32 bits below 4,096 numbers), or with states that move between GPU and CPU."""
     from modeling.quantization import QuantizationError, import_bitsandbytes
 
     try:
@@ -157,8 +157,10 @@ def learning_rate_share(step: int, steps: int, config: OptimizerConfig) -> float
 
 
 def set_learning_rates(optimizer: Any, config: OptimizerConfig, step: int, steps: int) -> None:
-    """Give each group its rate at update ``step`` (1 the first) by the config of now, which a resumed run may have
-    changed; in the first stage, none to what is Whisper's own."""
+    """Give each group its rate at update ``step`` (1 for the first), by the current config: a resume may change it.
+
+    For the first ``primary_frozen_steps`` all groups but ``new_modules`` have rate 0.
+    """
     rates, share = learning_rates(config), learning_rate_share(step, steps, config)
     for group in optimizer.param_groups:
         waits = step <= config.primary_frozen_steps and group["name"] != "new_modules"
@@ -166,7 +168,7 @@ def set_learning_rates(optimizer: Any, config: OptimizerConfig, step: int, steps
 
 
 def logged_learning_rates(optimizer: Any) -> dict[str, float]:
-    """``learning_rate``, the decoder's where it is trained; where groups differ, also ``learning_rate_<group>``."""
+    """``learning_rate``, the decoder's if it is trained; also ``learning_rate_<group>`` if the groups' rates differ."""
     rates = {group["name"]: group["lr"] for group in optimizer.param_groups}
     first = next(name for name in ("decoder", "encoder", "new_modules") if name in rates)
     named = {f"learning_rate_{name}": rate for name, rate in rates.items()} if len(set(rates.values())) > 1 else {}

@@ -11,8 +11,9 @@ from data.sources.source import Source
 from ..config.reading import ConfigError
 from ..config.run import RunConfig
 from ..engine.accelerator import build_accelerator, end_engine
-from .evaluator import Evaluation, build_evaluator, check_evaluation, check_positions
+from .evaluator import build_evaluator, check_evaluation, check_positions
 from .report import BASELINE, write_evaluation
+from .result import Evaluation
 
 
 def run_config_of(checkpoint: str) -> Path:

@@ -5,7 +5,7 @@ import re
 from dataclasses import dataclass
 
 from ..config.reading import ConfigError
-from ..engine.gpu_peaks import peak_of
+from ..engine.device import peak_of
 
 GIB = 2**30
 

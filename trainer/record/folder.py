@@ -14,11 +14,11 @@ from modeling.strategies import Part
 
 from ..config.reading import ConfigError, dump_config, flatten, read_yaml
 from ..config.run import RunConfig
+from ..engine.device import hardware, peak_memory_bytes
+from .best import out_of_patience
 from .checkpoints import RunState
 from .durable import write_text
 from .lock import PATIENCE, holds_something, refuse_if_locked
-from .meter import hardware, peak_memory_bytes
-from .patience import out_of_patience
 
 # What a checkpoint is made for: the model, the optimizer whose states it holds, and the engine that wrote its files.
 FIXED = (

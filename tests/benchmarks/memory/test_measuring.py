@@ -198,13 +198,13 @@ class Clock:
         time.sleep(self.wait)
         return self.group
 
-    def find_data(self, group: BatchGroup, verdict: None = None) -> tuple[BatchGroup, int]:
-        return group, group.target_tokens
+    def find_data(self, verdict: None = None) -> tuple[BatchGroup, int]:
+        return self.group, self.group.target_tokens
 
-    def train_step(self, group: BatchGroup, tokens: int) -> tuple[BatchGroup, None]:
+    def train_step(self, group: BatchGroup, tokens: int) -> None:
         time.sleep(0.5 if self.steps == 0 else 0.03)
         self.steps += 1
-        return self.batches.next_group(1), None
+        self.batches.next_group(1)
 
 
 def test_warm_up_is_not_timed_and_waits_are(tiny_job: Job) -> None:

@@ -22,7 +22,7 @@ from trainer.config.reading import ConfigError, dump_config
 from trainer.config.run import RunConfig
 from trainer.doctor import combinations, devices, downloads, machine, report, software, speed, storage
 from trainer.doctor.facts import Facts, Gpu, installed_versions
-from trainer.engine.gpu_peaks import peak_of
+from trainer.engine.device import peak_of
 from trainer.record import disk
 
 GIB = 2**30
