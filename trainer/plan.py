@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from data.terminal_table import print_table
+from data.terminal import print_table
 
 from .checks import Inputs, known_rows, stop_at_first
 from .config.model import NEW_SHAPE

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from data.terminal_table import print_table
+from data.terminal import print_table
 
 from ..record.durable import write_text
 from .breakdown import breakdowns, confusions, worst
