@@ -8,6 +8,8 @@ from collections.abc import Iterable, Iterator
 class DataError(ValueError):
     """A source that is missing, empty, or not what the config says it is."""
 
+    exit_code = 2
+
 
 def nearest(name: str, known: Iterable[str]) -> str:
     """`` (did you mean 'x'?)`` for the known name most like ``name``, or nothing."""

@@ -23,6 +23,8 @@ Result = TypeVar("Result")
 class WorkerDied(RuntimeError):
     """A process ended before its job did."""
 
+    exit_code = 1
+
 
 @contextlib.contextmanager
 def executor(workers: int, cluster: str | None) -> Iterator[tuple[Executor | None, int]]:

@@ -5,8 +5,10 @@ means that something is missing.
 """
 
 import os
+import shlex
 
-from trainer.command_line import CommandLine, complain, run_command
+from trainer.command_line import CommandLine, run_command
+from trainer.errors import CommandFailed
 
 
 def main(arguments: list[str]) -> int:
@@ -22,11 +24,12 @@ def main(arguments: list[str]) -> int:
         from trainer.config.reading import load_config
         from trainer.doctor.report import as_json, exit_code, look, print_table
     except (ImportError, OSError) as error:  # OSError: of a torch whose own libraries are missing
-        return complain(RuntimeError(f"cannot be imported: {error}; pip install -e . -c constraints.txt"), 1)
+        raise CommandFailed(f"cannot be imported: {error}; pip install -e . -c constraints.txt") from None
     config = load_config(options.config, options.overrides) if options.config else None
-    findings = look(config, measure=not options.no_measuring)
+    asked = shlex.join([str(options.config), *options.overrides])
+    findings = look(config, asked, measure=not options.no_measuring)
     if os.environ.get("RANK", "0") != "0":
-        return 0  # rank 0 tells; launchers would end it if another failed
+        return 0  # rank 0 reports; if another rank failed, launchers would end it
     if options.json:
         print(as_json(findings, options.config))
     else:

@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from trainer.command_line import CommandLine, complain, run_command
+from trainer.command_line import CommandLine, run_command
 
 
-def main(arguments: list[str]) -> int:
+def main(arguments: list[str]) -> None:
     parser = CommandLine(__doc__)
     parser.add_argument(
         "--checkpoint",
@@ -20,24 +20,19 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--private", action="store_true", help="make the uploaded repository private")
     parser.add_argument("--as-whisper", action="store_true", help="plain Whisper; only without second attentions")
     options = parser.parse_args(arguments)
-    from trainer.errors import ExportError
     from trainer.export.exporting import ExportOptions, export
 
-    try:
-        export(
-            ExportOptions(
-                options.checkpoint,
-                options.output,
-                options.dtype,
-                options.max_shard_size,
-                options.push_to_hub,
-                options.private,
-                options.as_whisper,
-            )
+    export(
+        ExportOptions(
+            options.checkpoint,
+            options.output,
+            dtype=options.dtype,
+            max_shard_size=options.max_shard_size,
+            repository=options.push_to_hub,
+            private=options.private,
+            as_whisper=options.as_whisper,
         )
-    except ExportError as error:
-        return complain(error, 1)
-    return 0
+    )
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ def main(arguments: list[str]) -> int:
         return tell_inspection(inspection, options.input, options.report)
     from data.preparation.prepare import prepare
     from data.preparation.summary import print_summary
-    from data.progress import Progress
+    from data.terminal import Progress
 
     settings = preparation_settings(options)
     with Progress() as progress:

@@ -1,5 +1,7 @@
 """Train: accelerate launch launch/train.py --config configs/medium_zero2.yaml training.steps=2000"""
 
+import shlex
+
 from trainer.command_line import CommandLine, run_command
 
 
@@ -14,15 +16,17 @@ def main(arguments: list[str]) -> None:
 
     config = load_config(options.config, options.overrides)
     if options.check:
+        from trainer.memory.verdict import verdict_here
         from trainer.plan import print_plan
 
         print_plan(config, options.verbose)
+        print(f"batch: {verdict_here(config, shlex.join([options.config, *options.overrides]))}")
         return
     from trainer.record.closing_words import closing_words
     from trainer.run import train
 
     summary = train(config, resume=options.resume)
-    if summary:  # one process tells
+    if summary:  # on one process only
         print("\n" + closing_words(config, summary, arguments))
 
 

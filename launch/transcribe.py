@@ -12,7 +12,7 @@ from trainer.transcription.transcripts import FORMATS
 
 def main(arguments: list[str]) -> int:
     options = command_line().parse_args(arguments)
-    from data.errors import DataError
+    from trainer.errors import CommandFailed
     from trainer.transcription.recordings import PrintedTranscripts, Progress, TranscriptFolder, find_recordings
     from trainer.transcription.transcriber import Transcriber, Untranscribed
 
@@ -39,7 +39,7 @@ def main(arguments: list[str]) -> int:
         for index, result in enumerate(transcriber.transcribe_all(recordings, progress.advance_to)):
             if isinstance(result, Untranscribed):
                 failed += 1
-                complain(DataError(f"{result.file}: {result.error}"), 1)
+                complain(CommandFailed(f"{result.file}: {result.error}"))
                 continue
             if result.repeats:
                 print(f"warning: {result.file}: parts of the text repeat themselves", file=sys.stderr)
@@ -47,7 +47,7 @@ def main(arguments: list[str]) -> int:
             try:
                 output.write(index, result)
             except OSError as error:
-                return complain(DataError(f"the transcript of {result.file} cannot be written: {error.strerror}"), 1)
+                raise CommandFailed(f"the transcript of {result.file} cannot be written: {error.strerror}") from None
     took = time.perf_counter() - started
     if seconds and (several or options.output is not None):
         print(f"{seconds:.1f} s of audio in {took:.1f} s, real-time factor {took / seconds:.3f}", file=sys.stderr)

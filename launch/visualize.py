@@ -5,12 +5,13 @@ Writes attention.html, attention.png and layers.png into --output. See docs/visu
 
 from pathlib import Path
 
-from trainer.command_line import CommandLine, complain, number, run_command
+from trainer.command_line import CommandLine, number, run_command
 
 
-def main(arguments: list[str]) -> int:
+def main(arguments: list[str]) -> None:
     options = command_line().parse_args(arguments)
     from data.audio.decoding import UndecodableAudio
+    from trainer.errors import CommandFailed
     from trainer.visualization.command import layer_numbers, visualize
     from trainer.visualization.excerpt import NoiseGiven
 
@@ -30,8 +31,7 @@ def main(arguments: list[str]) -> int:
             command=arguments,
         )
     except UndecodableAudio as error:
-        return complain(error, 1)
-    return 0
+        raise CommandFailed(str(error)) from None
 
 
 def command_line() -> CommandLine:

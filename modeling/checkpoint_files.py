@@ -29,6 +29,8 @@ SHAPE = (*(published_shape("openai/whisper-large-v3") or {}), "max_source_positi
 class CheckpointError(ValueError):
     """A checkpoint that is missing, damaged, or of another architecture."""
 
+    exit_code = 2
+
 
 @dataclass(frozen=True)
 class Base:

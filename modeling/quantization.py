@@ -14,6 +14,8 @@ from torch import nn
 class QuantizationError(ValueError):
     """A model cannot be quantised here."""
 
+    exit_code = 2
+
 
 def quantize_linear(
     model: nn.Module,

@@ -12,33 +12,24 @@ from collections.abc import Callable
 from typing import Any, NoReturn
 
 from .engine.lost_rank import LostRank, lost_rank, note_end, says_lost
+from .engine.running_out import is_out_of_memory
 from .engine.stopping import EndAtOnce, Ended
+from .errors import CommandFailed
 from .library_output import show_libraries, sorted_output
-
-# Failures at work whose message is meant for the user.
-TOLD = ("LostRank", "NonFiniteLoss", "OutOfMemory", "SaveError", "UntrainedParameters", "WorkerDied")
 
 
 def exit_code(command: Callable[[list[str]], int | None], ending: EndAtOnce) -> int:
-    """Call ``command`` with the command line's arguments, and tell what ended it."""
+    """Call ``command`` with the command line's arguments, and print what ended it."""
     try:
-        code = command(sys.argv[1:]) or 0
-        sys.stdout.flush()
-    except KeyboardInterrupt as error:
+        try:
+            code = command(sys.argv[1:]) or 0
+            sys.stdout.flush()
+        except BrokenPipeError:  # the program that reads the output, such as head, has closed it
+            os._exit(128 + signal.SIGPIPE)
+        except Exception as error:
+            code = complain(users_error(error))
+    except KeyboardInterrupt as error:  # also while an error is printed: a launcher ends the ranks that are left
         code = ending.tell(error.number if isinstance(error, Ended) else signal.SIGINT)
-    except ValueError as error:
-        if not is_users_mistake(error):
-            raise
-        code = complain(error, 2)
-    except BrokenPipeError:  # whoever read the output, such as head, has seen enough
-        os._exit(128 + signal.SIGPIPE)
-    except OSError as error:
-        named = error.filename is not None and error.strerror is not None
-        code = complain(OSError(f"{error.filename}: {error.strerror}") if named else told_error(error), 1)
-    except RuntimeError as error:
-        code = complain(told_error(error), 1)
-    except MemoryError as error:
-        code = complain(told_error(error), 1)
     return code
 
 
@@ -55,27 +46,26 @@ def run_command(command: Callable[[list[str]], int | None]) -> None:
     sys.exit(code)
 
 
-def is_users_mistake(error: ValueError) -> bool:
-    """Whether the message is meant for the user; other ValueErrors are our bugs and keep their traceback."""
-    told = ("ConfigError", "DataError", "CheckpointError", "QuantizationError")
-    return any(kind.__name__ in told for kind in type(error).__mro__)
+def users_error(error: Exception) -> Exception:
+    """The error to print: one with an ``exit_code``, as :mod:`trainer.errors` says.
 
-
-def told_error(error: Exception) -> Exception:
-    """What to say of an error at work; one that only a bug can cause is raised again, with its traceback."""
-    if type(error).__name__ in TOLD:
+    Raises:
+        error: itself, with its traceback, if only a bug can cause it.
+    """
+    if hasattr(error, "exit_code"):
         return error
+    if isinstance(error, OSError) and error.filename is not None and error.strerror is not None:
+        return CommandFailed(f"{error.filename}: {error.strerror}")
     if says_lost(error):
         return lost_rank()
-    from .memory.running_out import is_out_of_memory
-
     if not is_out_of_memory(error):
         raise error
     why = str(error).splitlines()[0] if str(error) else type(error).__name__
-    return RuntimeError(f"memory ran out: {why}; take a smaller batch, shorter clips or a smaller model")
+    return CommandFailed(f"memory ran out: {why}; take a smaller batch, shorter clips or a smaller model")
 
 
-def complain(error: Exception, code: int) -> int:
+def complain(error: Exception) -> int:
+    """Print an error that is meant for the user; returns its ``exit_code``."""
     rank = os.environ.get("RANK")
     who = f"[rank {rank}] " if rank not in (None, "0") else ""
     lines = str(error).splitlines()
@@ -83,6 +73,7 @@ def complain(error: Exception, code: int) -> int:
     print(f"{who}error: {told}", file=sys.stderr)
     if not isinstance(error, LostRank):
         note_end()
+    code: int = error.exit_code  # type: ignore[attr-defined]
     return code
 
 
@@ -96,7 +87,7 @@ class CommandLine(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         if message.startswith("unrecognized arguments: -") and "=" in message:
             message += "; a setting is written without dashes, as in training.steps=1000"
-        self.exit(2, f"error: {message}; --help tells more\n")
+        self.exit(2, f"error: {message}; --help says more\n")
 
 
 class ShowLibraries(argparse.Action):

@@ -1,8 +1,8 @@
 """What libraries print while a command runs: kept from the terminal, and written to a log file.
 
-The one place that decides what of it is seen. It knows no library's loggers, bars or settings by heart: whoever calls
-``write`` of standard output or error is found in the call stack, so that the project's own lines pass and others do
-not. What native code writes to the file descriptors, such as a crash, always passes.
+The only place that decides what of it is shown. It knows no library's loggers, bars or settings: it finds the caller
+of ``write`` in the call stack, lets the project's own lines pass and holds others back. What native code writes to the
+file descriptors, such as a crash, always passes.
 """
 
 import contextlib
@@ -16,7 +16,7 @@ from types import FrameType
 from typing import Any, TextIO
 
 OWN = frozenset(("__main__", "benchmarks", "data", "launch", "modeling", "tests", "trainer"))
-# What writes for its caller. tqdm draws bars, of which a terminal is shown those of downloads, which take minutes.
+# Modules that write for their caller. Of tqdm's bars a terminal shows those of downloads, which take minutes.
 PASSED_OVER = sys.stdlib_module_names | {"rich", "tqdm"}
 DOWNLOADS = "huggingface_hub"
 MOST_HELD = 200_000  # characters kept in memory until there is a file
@@ -45,14 +45,14 @@ class LibraryLog:
                 file.write(text)
 
     def keep_in(self, path: Path) -> None:
-        """Write what was said, if anything, and whatever will be, to the end of a file in a folder that is there."""
+        """From now on append to a file, beginning with what is held; its folder must exist."""
         with self.lock:
             self.path, held, self.held = path, self.held, ""
             if held:
                 self.add(held)
 
     def described(self) -> str:
-        """For whoever looks for the cause of a traceback: where it is, or its last lines; may be empty."""
+        """A hint below a traceback: where the log is, or its last lines; may be empty."""
         if self.path is not None:
             return f"what libraries said is in {self.path}" if self.path.exists() else ""
         lines = self.held.splitlines()[-LAST_LINES:]
@@ -86,9 +86,9 @@ class SortedStream:
 
 
 def speaker_of(frame: FrameType | None) -> tuple[str | None, bool]:
-    """The library whose code is writing, None where it is this project's; and whether it draws a bar.
+    """The library whose code is writing, or None if it is this project's; and whether it draws a bar.
 
-    Python's warnings count as a library's, whose code they are about.
+    Python's warnings count as a library's.
     """
     is_bar = False
     while frame is not None:
@@ -119,7 +119,7 @@ def sorted_output() -> Iterator[LibraryLog]:
     sys.stdout, sys.stderr = output, errors  # type: ignore[assignment]
 
     def thread_failed(failure: threading.ExceptHookArgs) -> None:
-        """Keep the traceback of a library's thread: whoever waits for it is told by the library, and tells."""
+        """Log the traceback of a library's thread. The library reports the failure to the code that waits for it."""
         frames = [frame for frame, _ in traceback.walk_tb(failure.exc_traceback)]
         if not frames or speaker_of(frames[-1])[0] is None:
             hook(failure)
@@ -139,21 +139,21 @@ def sorted_output() -> Iterator[LibraryLog]:
     finally:
         CURRENT = outer
         threading.excepthook = hook
-        # Not what somebody has put there meanwhile, such as a bar that is still drawn.
+        # Unless something else has been put there meanwhile, such as a bar that is still drawn.
         sys.stdout = before[0] if sys.stdout is output else sys.stdout
         sys.stderr = before[1] if sys.stderr is errors else sys.stderr
 
 
 def quiet_native_code() -> None:
-    """Settings that only the environment can make; what the user has set there stays."""
+    """Set environment variables that quieten native code; those that the user has set stay."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # which warns of every fork
-    os.environ.setdefault("DATASETS_VERBOSITY", "critical")  # its errors are told by ours
+    os.environ.setdefault("DATASETS_VERBOSITY", "critical")  # its errors become ours
     if "--verbose" not in sys.argv:
         os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
 
 
 def show_libraries() -> None:
-    """Let the current command's libraries be heard."""
+    """Show what the current command's libraries print, from the beginning."""
     if CURRENT is not None:
         CURRENT.shown = True
         if CURRENT.held:

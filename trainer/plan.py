@@ -5,18 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from data.config import SourceConfig
-from data.sources.source import Source
-from data.terminal_table import print_table
+from data.terminal import print_table
 
-from .config.augmentation_check import check_augmentation
+from .checks import Inputs, known_rows, stop_at_first
 from .config.reading import dump_config
 from .config.run import RunConfig
-from .engine.accelerator import check_engine, launched_processes, resolve_precision
-from .engine.optimizer import check_optimizer
-from .evaluation.decoding_limits import planned_remarks
-from .evaluation.evaluator import check_evaluation, check_positions
-from .model.languages import check_language
+from .engine.accelerator import launched_processes, resolve_precision
+from .model.building import planned_model
 from .model.parameter_table import parameter_rows
 
 if TYPE_CHECKING:  # seconds to import
@@ -27,15 +22,15 @@ NOT_LOOKED_AT = "on the hub, not looked at"
 
 @dataclass(frozen=True)
 class Plan:
-    """Figures of a run to be.
+    """The figures of a planned run.
 
     Attributes:
         parts: of the model, what is trained of each; None where only the hub knows.
         processes: started by the launcher.
-        lanes: of the training data.
-        utterances_per_step: on all processes, where every microbatch is full.
+        lanes: parallel streams of the training data.
+        utterances_per_step: on all processes, if every microbatch is full.
         sources: the training data.
-        remarks: what will make decoding unlike training.
+        remarks: what will make decoding differ from training.
     """
 
     parts: list[Part] | None
@@ -86,55 +81,28 @@ class PlannedSource:
 def make_plan(config: RunConfig) -> Plan:
     """Check what can be checked without a download or an engine, and count.
 
+    What lies in ``output_dir`` is left out: a plan writes nothing there.
+
     Raises:
         ConfigError, DataError, CheckpointError: as training would, as far as this machine can tell.
     """
-    check_engine(config)
-    check_optimizer(config)
-    check_language(config)
-    from .model.building import planned_model, starting_checkpoint  # seconds to import
-
-    checkpoint = starting_checkpoint(config)
-    model = planned_model(config, checkpoint)
-    processes = launched_processes()
-    data = config.data
+    inputs = Inputs(config, lambda *begun: (planned_model(*begun), None))
+    findings = stop_at_first(inputs, without=("output_dir",))
+    processes, data, training = launched_processes(), config.data, config.training
     weights = sum(source.weight or 1.0 for source in data.training_sources)
-    sources = tuple(
-        PlannedSource(source.described, (source.weight or 1.0) / weights, planned_rows(source, name))
-        for source, name in zip(data.training_sources, data.train_names, strict=True)
-    )
-    for name, source in (("data.validation", data.validation), ("data.test", data.test)):
-        if source is not None:
-            planned_rows(source, name)
-    check_augmentation(data)
-    if data.validation is not None:
-        is_here = data.validation.hub is None and data.validation.digits is None
-        check_evaluation(config, Source(data.validation, "data.validation"), columns_too=is_here)
-        if model is not None:
-            check_positions(config.evaluation, model)
-    training = config.training
     from modeling.parameters import parameters_by_part
 
     return Plan(
-        None if model is None else parameters_by_part(model),
-        processes,
-        data.lanes or processes * max(1, data.workers),
-        training.batch_size * training.accumulation * processes,
-        sources,
-        planned_remarks(config, checkpoint),
+        parts=None if inputs.model is None else parameters_by_part(inputs.model),
+        processes=processes,
+        lanes=data.lanes or processes * max(1, data.workers),
+        utterances_per_step=training.batch_size * training.accumulation * processes,
+        sources=tuple(
+            PlannedSource(source.config.described, (source.config.weight or 1.0) / weights, known_rows(source))
+            for source in inputs.training_sources
+        ),
+        remarks=tuple(finding.found for finding in findings if finding.name == "decoding"),
     )
-
-
-def planned_rows(source: SourceConfig, name: str) -> int | None:
-    """Rows of a source, where that is known, its columns checked; nothing is downloaded or synthesised."""
-    if source.hub is not None:
-        return None
-    if source.digits is not None:
-        every = None if source.keep or source.drop else source.digits.utterances
-        return min(every, source.max_utterances or every) if every else None
-    opened = Source(source, name)
-    opened.check_columns()
-    return opened.row_count()
 
 
 def print_plan(config: RunConfig, verbose: bool = False) -> None:

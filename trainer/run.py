@@ -1,6 +1,6 @@
 """A run from its config to its summary: checks first, then everything built, trained and written."""
 
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,31 +9,26 @@ import numpy as np
 from data.batches.labels import LabelEncoder
 from data.batches.lanes import Batching
 from data.batches.loader import TrainingBatches
-from data.opening import open_source
 from data.sources.source import Source
 
 from . import library_output
-from .config.augmentation_check import check_augmentation
+from .checks import Inputs, stop_at_first
 from .config.reading import ConfigError
 from .config.run import RunConfig
-from .engine.accelerator import bare_model, build_accelerator, check_engine, describe_engine, end_engine, prepare
-from .engine.optimizer import check_optimizer
+from .engine.accelerator import bare_model, build_accelerator, describe_engine, end_engine, prepare
 from .engine.stopping import StopRequest
 from .evaluation.decoding_limits import take_out_ignored
-from .evaluation.evaluator import Evaluator, check_evaluation, check_positions
+from .evaluation.evaluator import Evaluator, build_evaluator
 from .evaluation.validation import Validation
-from .model.languages import check_language, label_encoder
+from .model.languages import label_encoder
 from .model.parameter_table import parameter_table
-from .record.best import recall_best
+from .record.best import describe_patience, out_of_patience, recall_best
 from .record.checkpoints import BLUEPRINT, Checkpoints, RunState, read_state, save_blueprint
 from .record.disk import files_of_a_run, full_disk_told
-from .record.folder import changed_settings, check_output_dir, write_config, write_summary
+from .record.folder import write_config, write_summary
 from .record.journal import Journal
-from .record.lock import holds_something
-from .record.patience import describe_patience, out_of_patience
-from .record.resuming import checkpoints_to_resume, whole_checkpoint
-from .record.run_lock import RunLock
-from .record.saving import save_together
+from .record.resuming import whole_checkpoint
+from .record.saving import RunLock, save_together
 
 
 def train(config: RunConfig, resume: bool = False) -> dict[str, Any]:
@@ -45,34 +40,21 @@ def train(config: RunConfig, resume: bool = False) -> dict[str, Any]:
     Raises:
         ConfigError, DataError, CheckpointError: for what the user can put right; nothing was written then.
         NonFiniteLoss: if training diverged.
-        OutOfMemory: told where, and with what takes less.
+        OutOfMemory: the message says where, and which settings take less.
     """
     with StopRequest(listening=False) as stop:
-        check_engine(config)
-        check_optimizer(config)
-        check_language(config)
-        start = look_at_folder(config, resume)
-        sources = training_sources(config)
-        validation = open_source(config.data.validation, "data.validation") if config.data.validation else None
-        for opened in filter(None, (*sources, validation)):
-            opened.check_columns()
-        if validation is not None:
-            check_evaluation(config, validation)
-        check_augmentation(config.data)
-        from .model.building import build_model  # seconds to import
-        from .out_of_memory import MemoryTold
+        from .memory.out_of_memory import MemoryTold  # seconds to import, as are models
+        from .model.building import build_model
 
-        model, processor = build_model(config)
-        if validation is not None:
-            check_positions(config.evaluation, model)
+        inputs = Inputs(config, build_model, resume, fetches=True)
+        stop_at_first(inputs, without=("data.test", "decoding"))
+        model, processor = inputs.opened
         labels = label_encoder(config, model, processor)
         accelerator = build_accelerator(config)
         folder = Path(config.output_dir)
-        with full_disk_told(folder), RunLock(folder, start.was_empty) as lock:
-            with MemoryTold(config, accelerator):
-                trainer = assemble(
-                    config, accelerator, model, processor, labels, sources, validation, start, stop, lock
-                )
+        with full_disk_told(folder), RunLock(folder, inputs.start.was_empty) as lock:
+            with MemoryTold(config, accelerator, places=places()):
+                trainer = assemble(inputs, accelerator, labels, stop, lock)
             return train_to_the_end(trainer, model)
 
 
@@ -87,11 +69,11 @@ def train_to_the_end(trainer: Any, model: Any) -> dict[str, Any]:
         trainer.journal.say(f"finished already: {describe_patience(state, config.evaluation)}")
     elif state.step >= config.training.steps:
         trainer.journal.say(f"finished already at step {state.step}; raise training.steps to go on")
-    from .out_of_memory import MemoryTold
+    from .memory.out_of_memory import MemoryTold
 
     trainer.stop.listen()
     try:
-        with MemoryTold(config, accelerator, state):
+        with MemoryTold(config, accelerator, state, places()):
             finished = trainer.train()
     finally:
         trainer.batches.close()
@@ -107,36 +89,23 @@ def train_to_the_end(trainer: Any, model: Any) -> dict[str, Any]:
     return summary
 
 
-@dataclass(frozen=True)
-class Start:
-    """What the output folder held before the run began to write.
+def places() -> dict[Callable[..., Any], str]:
+    """The functions of a run by whose frames one sees where memory ran out, as :class:`MemoryTold` takes them."""
+    from .loop import Trainer
+    from .memory.out_of_memory import EVALUATION, PREPARING, SAVING, STEP
+    from .step.gradients import Gradients
+    from .step.loss import TrainingLoss
 
-    Attributes:
-        was_empty: there was no run in it.
-        checkpoints: those to go on from, newest first.
-        lines: what the user is told of checkpoints that cannot be used.
-        changes: what the user is told of settings that have changed since the run began.
-    """
-
-    was_empty: bool
-    checkpoints: list[Path] = field(default_factory=list)
-    lines: list[str] = field(default_factory=list)
-    changes: list[str] = field(default_factory=list)
-
-
-def look_at_folder(config: RunConfig, resume: bool) -> Start:
-    """Raises: ConfigError, CheckpointError: if the run can neither begin nor go on there; nothing is written."""
-    check_output_dir(config, resume)
-    folder = Path(config.output_dir)
-    if not holds_something(folder):
-        return Start(True, lines=[f"--resume: there is no run in {folder} yet; it begins at step 0"] if resume else [])
-    changes = changed_settings(config)
-    return Start(False, *checkpoints_to_resume(folder), changes)
-
-
-def training_sources(config: RunConfig) -> list[Source]:
-    named = zip(config.data.training_sources, config.data.train_names, strict=True)
-    return [open_source(source, name) for source, name in named]
+    return {
+        prepare: PREPARING,
+        Trainer.train_step: STEP,
+        TrainingLoss.__call__: "forward pass",
+        Gradients.clip: "clipping of gradients",
+        Trainer.save_checkpoint: SAVING,
+        Trainer.save_final: SAVING,
+        Validation.keep_if_best: SAVING,
+        Evaluator.decode: EVALUATION,
+    }
 
 
 def training_batches(
@@ -151,25 +120,19 @@ def training_batches(
     return TrainingBatches(batching, accelerator.process_index, accelerator.num_processes, state, pin_memory=pinned)
 
 
-def assemble(
-    config: RunConfig,
-    accelerator: Any,
-    model: Any,
-    processor: Any,
-    labels: LabelEncoder,
-    sources: list[Source],
-    validation: Source | None,
-    start: Start,
-    stop: StopRequest,
-    lock: RunLock,
-) -> Any:
-    """Everything a run needs, prepared for the engine and put back to where the newest whole checkpoint was."""
+def assemble(inputs: Inputs, accelerator: Any, labels: LabelEncoder, stop: StopRequest, lock: RunLock) -> Any:
+    """Everything a run needs, prepared for the engine and put back to where the newest whole checkpoint was.
+
+    Returns:
+        The :class:`trainer.loop.Trainer`.
+    """
     import torch
 
     from modeling.parameters import parameters_by_part
 
     from .loop import Trainer
 
+    config, start, (model, processor) = inputs.config, inputs.start, inputs.opened
     folder, training = Path(config.output_dir), config.training
     checkpoint, damaged = whole_checkpoint(accelerator, folder, start.checkpoints)
     state = read_state(checkpoint) if checkpoint else RunState()
@@ -188,10 +151,10 @@ def assemble(
         check_base(model, folder / BLUEPRINT)
         state = checkpoints.load(checkpoint)
         lines += checkpoints.not_restored(checkpoint)
-    batches = training_batches(config, accelerator, labels, sources, state.data)
+    batches = training_batches(config, accelerator, labels, inputs.training_sources, state.data)
     # Not sooner: whatever refuses the config must leave the folder as it was.
     lock.take(accelerator)
-    best, lost = recall_best(accelerator, state, config)
+    lost = recall_best(accelerator, state, config)
     if checkpoint is None or state.step < training.steps or lost:
         # The config first: without it a folder is taken for something else than a run.
         save_together(accelerator, folder / "config.yaml", lambda: write_config(config), main_alone=True)
@@ -208,38 +171,39 @@ def assemble(
         evaluated=state.evaluated_step == state.step,
     )
     evaluations: Validation | None = None
-    if validation is not None:
-        evaluator = build_evaluator(config, accelerator, processor, validation)
-        evaluations = Validation(config, evaluator, model, processor, journal, state, stop, best)
+    if inputs.validation is not None:
+        evaluations = Validation(
+            config=config,
+            evaluator=build_evaluator(config, accelerator, processor, inputs.validation),
+            model=model,
+            processor=processor,
+            journal=journal,
+            state=state,
+            stop=stop,
+        )
     begun = f"from {checkpoint}, the run's own engine files (pickles)" if checkpoint else "from the beginning"
+    lines += [f"{describe_engine(accelerator)}; {begun}"]
+    lines += [f"changed since the run began: {change}" for change in start.changes]
+    lines += filter(None, [lost])
+    lines += [parameter_table(parameters_by_part(bare_model(model)))]
+    if batches.lanes % accelerator.num_processes:
+        lines += [f"{batches.lanes} data lanes for {accelerator.num_processes} processes: some will wait for others"]
     for line in lines:
         journal.say(line)
-    journal.say(f"{describe_engine(accelerator)}; {begun}")
-    for change in start.changes:
-        journal.say(f"changed since the run began: {change}")
     if start.changes:
         journal.write(state.step, "resumed", {"changed": start.changes})
-    if lost:
-        journal.say(lost)
-    journal.say(parameter_table(parameters_by_part(bare_model(model))))
-    if batches.lanes % accelerator.num_processes:
-        journal.say(f"{batches.lanes} data lanes for {accelerator.num_processes} processes: some will wait for others")
     return Trainer(
-        config, accelerator, model, optimizer, processor, batches, evaluations, checkpoints, journal, state, stop
-    )
-
-
-def build_evaluator(
-    config: RunConfig, accelerator: Any, processor: Any, source: Source, in_training: bool = True
-) -> Evaluator:
-    return Evaluator(
-        accelerator,
-        processor,
-        source,
-        language=source.config.language or config.data.language,
-        task=config.data.task,
-        config=config.evaluation,
-        in_training=in_training,
+        config=config,
+        accelerator=accelerator,
+        model=model,
+        optimizer=optimizer,
+        processor=processor,
+        batches=batches,
+        validation=evaluations,
+        checkpoints=checkpoints,
+        journal=journal,
+        state=state,
+        stop=stop,
     )
 
 

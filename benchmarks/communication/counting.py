@@ -131,7 +131,17 @@ def count_step(case: Case) -> dict[str, Any]:
     group = synthetic_group(cell, vocabulary)
     stand_in: Any = SimpleNamespace(next_group=lambda _: group, batch=lambda *_: None, quarantine=lambda *_: None)
     run = Trainer(
-        config, accelerator, model, optimizer, processor, stand_in, None, stand_in, stand_in, RunState(), StopRequest()
+        config=config,
+        accelerator=accelerator,
+        model=model,
+        optimizer=optimizer,
+        processor=processor,
+        batches=stand_in,
+        validation=None,
+        checkpoints=stand_in,
+        journal=stand_in,
+        state=RunState(),
+        stop=StopRequest(),
     )
     model.train()
     targets = Targets(2 * group.target_tokens, 0)

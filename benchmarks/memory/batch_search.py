@@ -1,5 +1,4 @@
-"""The largest batch that trains. The search itself needs no GPU: it proposes a size, is told whether that fitted, and
-answers the result. Each try may be a fresh process, or a step in this one, on every rank of a launcher."""
+"""The largest batch that trains, where each try is a step in this process, on every rank of a launcher."""
 
 import gc
 import traceback
@@ -8,58 +7,17 @@ from typing import Any
 
 import torch
 
-from trainer.memory.running_out import is_out_of_memory
+from trainer.engine.running_out import is_out_of_memory
+from trainer.memory.advice import search
 
 MOST = 65_536
-
-
-class BatchSearch:
-    """Doubles a batch while it fits, then halves what is between the largest that did and the smallest that did not.
-
-    Args:
-        start: the first size; where it does not fit, smaller ones are tried.
-        most: none larger is tried.
-
-    Raises:
-        ValueError: unless 1 <= start <= most.
-    """
-
-    def __init__(self, start: int = 1, most: int = MOST) -> None:
-        if not 1 <= start <= most:
-            raise ValueError(f"a search begins with a batch from 1 to {most}, not {start}")
-        self.largest, self.too_large = 0, most + 1
-        self.most, self.upcoming = most, start
-
-    @property
-    def proposal(self) -> int | None:
-        """The size to try next; None when ``largest`` (0: not even one utterance fits) is the answer."""
-        return self.upcoming if self.largest + 1 < self.too_large else None
-
-    def told(self, fits: bool) -> None:
-        """Whether the proposal fitted."""
-        if fits:
-            self.largest = self.upcoming
-        else:
-            self.too_large = self.upcoming
-        if self.too_large > self.most:  # nothing has failed yet
-            self.upcoming = min(2 * self.largest, self.most)
-        else:
-            self.upcoming = (self.largest + self.too_large) // 2
-
-
-def search(fits: Callable[[int], bool], start: int = 1, most: int = MOST) -> int:
-    """The largest batch for which ``fits`` is true, taking it to be true of all smaller ones; 0 if of none."""
-    one = BatchSearch(start, most)
-    while (size := one.proposal) is not None:
-        one.told(fits(size))
-    return one.largest
 
 
 def survives(step: Callable[[int], Any], size: int, limited: bool = False) -> bool:
     """Whether ``step(size)`` ends without running out of memory, which is all given back.
 
     Args:
-        limited: as :func:`trainer.memory.running_out.is_out_of_memory`.
+        limited: as :func:`trainer.engine.running_out.is_out_of_memory`.
 
     Raises:
         Whatever ``step`` raises that is no lack of memory.
@@ -102,7 +60,7 @@ def largest_on_all_ranks(step: Callable[[int], Any], start: int = 1, most: int =
 
     Args:
         step: a training step at a batch size; keeps nothing that it does not need.
-        start, most: as :class:`BatchSearch`.
+        start, most: as :func:`trainer.memory.advice.search`.
         limited: as :func:`survives`.
     """
     distributed = torch.distributed.is_available() and torch.distributed.is_initialized()

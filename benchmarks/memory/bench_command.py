@@ -46,7 +46,7 @@ class Step:
 
 
 def steps(folder: Path, scratch: Path) -> Iterator[Step]:
-    """What is run, in this order: what was cut last loses least.
+    """The steps in their order: the last ones are the least needed if time runs out.
 
     Args:
         scratch: a folder for weights and clips that stand in.

@@ -38,18 +38,19 @@ from benchmarks.memory.random_weights import model_for_shape
 from benchmarks.written import write_whole
 from data.batches.loader import BatchGroup
 from data.utterance import SAMPLING_RATE
+from trainer.checks import Inputs
 from trainer.config.run import RunConfig
 from trainer.engine.accelerator import bare_model, build_accelerator, prepare, resolve_precision
 from trainer.engine.optimizer import check_optimizer
+from trainer.engine.running_out import is_out_of_memory, linux_bytes
 from trainer.engine.stopping import StopRequest
 from trainer.loop import Trainer
 from trainer.memory.cells import synthetic_group
-from trainer.memory.running_out import is_out_of_memory
 from trainer.model.building import build_model
 from trainer.model.languages import check_language, label_encoder
 from trainer.record.checkpoints import RunState
 from trainer.record.journal import Journal
-from trainer.run import training_batches, training_sources
+from trainer.run import training_batches
 
 COULD_NOT = 3  # exit code: the result says why
 
@@ -85,7 +86,7 @@ class WatchedBatches:
 
 
 class RepeatedGroup:
-    """The same group for ever: what is measured is the step, not its data."""
+    """The same group again and again: the step is measured, not its data."""
 
     def __init__(self, group: BatchGroup) -> None:
         self.group = group
@@ -106,7 +107,8 @@ def build(job: Job, config: RunConfig, folder: Path, stop: StopRequest) -> Train
     check_optimizer(config)
     if streams:
         check_language(config)
-        model, processor = build_model(config)
+        inputs = Inputs(config, build_model)
+        model, processor = inputs.opened
         labels = label_encoder(config, model, processor)
     else:
         model, processor = model_for_shape(config), None
@@ -116,7 +118,7 @@ def build(job: Job, config: RunConfig, folder: Path, stop: StopRequest) -> Train
     model, optimizer = prepare(config, accelerator, model)
     torch.manual_seed(config.training.seed + accelerator.process_index)
     if streams:
-        batches: Any = training_batches(config, accelerator, labels, training_sources(config), {})
+        batches: Any = training_batches(config, accelerator, labels, inputs.training_sources, {})
     else:
         batches = RepeatedGroup(synthetic_group(cell, vocabulary, accelerator.process_index))
     rank = accelerator.process_index
@@ -124,7 +126,17 @@ def build(job: Job, config: RunConfig, folder: Path, stop: StopRequest) -> Train
     watched: Any = WatchedBatches(batches, accelerator.device)
     nothing: Any = None
     trainer = Trainer(
-        config, accelerator, model, optimizer, processor, watched, None, nothing, journal, RunState(), stop
+        config=config,
+        accelerator=accelerator,
+        model=model,
+        optimizer=optimizer,
+        processor=processor,
+        batches=watched,
+        validation=None,
+        checkpoints=nothing,
+        journal=journal,
+        state=RunState(),
+        stop=stop,
     )
     trainer.model.train()
     return trainer
@@ -134,17 +146,17 @@ def take_steps(trainer: Trainer, warmup: int, steps: int) -> dict[str, Any]:
     """Optimizer steps; what this rank saw of the timed ones."""
     watched: Any = trainer.batches
     wait = torch.cuda.synchronize if trainer.accelerator.device.type == "cuda" else lambda: None
-    group, targets = trainer.find_data(watched.next_group(trainer.config.training.accumulation))
+    group, targets = trainer.find_data()
     seconds, seen = [], []
     for number in range(warmup + steps):
         if number == warmup:
             wait()
             watched.waits.clear()
         started = time.perf_counter()
-        upcoming, verdict = trainer.train_step(group, targets)
+        verdict = trainer.train_step(group, targets)
         if number >= warmup:
             seen += describe_batches(group)
-        group, targets = trainer.find_data(upcoming, verdict)
+        group, targets = trainer.find_data(verdict)
         if number == warmup + steps - 1:
             wait()
         if number >= warmup:
@@ -175,21 +187,15 @@ def peak_bytes(device: torch.device) -> dict[str, int | None]:
             "reserved": torch.cuda.max_memory_reserved(device),
             "device_used": total - free,
         }
-    return peaks | {"resident": resident_peak()}
-
-
-def resident_peak() -> int | None:
-    """VmHWM, which begins with the process, unlike getrusage's; None where the system has no such file."""
-    status = Path("/proc/self/status")
-    lines = status.read_text(encoding="utf-8").splitlines() if status.exists() else []
-    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM")), None)
+    # VmHWM begins with the process, unlike getrusage's; None where the system does not say.
+    return peaks | {"resident": linux_bytes("/proc/self/status", "VmHWM")}
 
 
 def measure(job: Job, begun: dict[str, Any], result: Path) -> dict[str, Any]:
     """The whole cell on this rank.
 
     Args:
-        begun: what is known of it so far; put down in ``result`` as soon as the device is known, and added to here.
+        begun: what is known of the cell so far; written to ``result`` as soon as the device is known.
     """
     config = job.run_config()
     begun["precision"] = resolve_precision(config.engine.precision)
@@ -197,7 +203,7 @@ def measure(job: Job, begun: dict[str, Any], result: Path) -> dict[str, Any]:
     local = int(os.environ.get("LOCAL_RANK", "0"))
     begun["machine"] = describe_machine(torch.device("cuda", local) if on_gpu else None)
     write_whole(result, begun)
-    # Below the job's own folder, which whoever started this process removes, also where this one is killed.
+    # In the job's own folder, which the parent process removes even if this one is killed.
     with tempfile.TemporaryDirectory(prefix="cell-", dir=result.parent) as folder, StopRequest() as stop:
         trainer = build(job, config, Path(folder), stop)
         seen = take_steps(trainer, job.warmup, job.steps)
@@ -230,7 +236,7 @@ def attempt(measured: Callable[[Job, dict[str, Any], Path], dict[str, Any]], arg
 
 
 def end_with(parent: int) -> None:
-    """End this process when the one that measures is gone, however it was ended: nobody would read the result."""
+    """End this process when the one that measures has ended, in whatever way: nobody would read the result."""
     while os.getppid() == parent:
         time.sleep(0.5)
     os._exit(COULD_NOT)

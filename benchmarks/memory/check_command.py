@@ -11,7 +11,7 @@ it is torch.cuda.max_memory_allocated, and what is taken of the device is compar
 import tempfile
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -31,72 +31,83 @@ ZERO3_LIMIT = 0.15
 SHORT, LONG = (3.4, 24), (30.0, 448)  # seconds, decoder positions
 ALL: dict[str, Any] = {"training.steps": 10, "data.train": {"files": "none.parquet"}, "output_dir": "runs/none"}
 BASE, SMALL = {"model.checkpoint": "openai/whisper-base"}, {"model.checkpoint": "openai/whisper-small"}
+BF16 = {"engine.precision": "bf16"}
 NOISE = {"noise.loss_weight": 0.1, "data.augmentation": {"silence_is_noise": True}}
-# Name, settings, batch size, (seconds, tokens), processes.
-CELLS: tuple[tuple[str, dict[str, Any], int, tuple[float, int], int], ...] = (
-    ("full, batch 1", {}, 1, SHORT, 1),
-    ("full, batch 4", {}, 4, SHORT, 1),
-    ("full, batch 16", {}, 16, SHORT, 1),
-    ("long clips", {}, 4, LONG, 1),
-    ("30 s windows", {"model.encoder_padding": "window"}, 2, SHORT, 1),
-    ("plain Whisper", {"model.dual_attention": False}, 4, SHORT, 1),
-    ("plain Whisper, long clips", {"model.dual_attention": False}, 3, LONG, 1),
-    ("frozen encoder", {"model.strategy": "frozen_encoder"}, 4, LONG, 1),
-    ("frozen primary", {"model.strategy": "frozen_primary"}, 4, SHORT, 1),
-    ("selective", {"model.strategy": "selective"}, 4, SHORT, 1),
-    ("lora", {"model.strategy": "lora"}, 4, SHORT, 1),
-    ("lora of plain Whisper", {"model.strategy": "lora", "model.dual_attention": False}, 8, SHORT, 1),
-    ("qlora", {"model.strategy": "qlora"}, 4, SHORT, 1),
-    ("gradient checkpointing", {"model.gradient_checkpointing": True}, 4, LONG, 1),
-    ("gradient checkpointing, short", {"model.gradient_checkpointing": True}, 8, SHORT, 1),
-    ("dropout", {"model.dropout": 0.1}, 8, SHORT, 1),
-    ("noise loss", NOISE, 8, SHORT, 1),
-    ("noise loss, long clips", NOISE, 3, LONG, 1),
-    ("noise loss, gradient checkpointing", NOISE | {"model.gradient_checkpointing": True}, 4, LONG, 1),
-    ("8-bit AdamW", {"optimizer.name": "adamw_8bit"}, 4, SHORT, 1),
-    ("bf16", {"engine.precision": "bf16"}, 4, SHORT, 1),
-    ("accumulation", {"training.accumulation": 2}, 4, SHORT, 1),
-    ("base, full", BASE, 4, SHORT, 1),
-    ("base, lora", BASE | {"model.strategy": "lora"}, 2, (10.0, 100), 1),
-    ("small, frozen encoder", SMALL | {"model.strategy": "frozen_encoder"}, 1, SHORT, 1),
-    ("DDP", {}, 4, SHORT, 2),
-    ("DDP, accumulation", {"training.accumulation": 2}, 4, SHORT, 2),
-    ("DDP, frozen encoder", {"model.strategy": "frozen_encoder"}, 4, SHORT, 2),
-    ("ZeRO-1", {"engine.zero_stage": 1}, 4, SHORT, 2),
-    ("ZeRO-1, bf16", {"engine.zero_stage": 1, "engine.precision": "bf16"}, 4, SHORT, 2),
-    ("ZeRO-2", {"engine.zero_stage": 2}, 4, SHORT, 2),
-    ("ZeRO-1, accumulation", {"engine.zero_stage": 1, "training.accumulation": 2}, 4, SHORT, 2),
-    ("ZeRO-2, accumulation", {"engine.zero_stage": 2, "training.accumulation": 2}, 4, SHORT, 2),
-    ("ZeRO-2, bf16", {"engine.zero_stage": 2, "engine.precision": "bf16"}, 4, SHORT, 2),
-    ("ZeRO-2, bf16, base", BASE | {"engine.zero_stage": 2, "engine.precision": "bf16"}, 4, SHORT, 2),
-    ("ZeRO-3", {"engine.zero_stage": 3}, 4, SHORT, 2),
-    ("ZeRO-3, bf16", {"engine.zero_stage": 3, "engine.precision": "bf16"}, 4, SHORT, 2),
-    ("ZeRO-2, lora", {"engine.zero_stage": 2, "model.strategy": "lora"}, 4, SHORT, 2),
+
+
+class Checked(NamedTuple):
+    """A cell to check, a config of whisper-tiny with these dotted keys; ``shape`` is seconds and decoder positions."""
+
+    name: str
+    settings: dict[str, Any]
+    batch_size: int
+    shape: tuple[float, int] = SHORT
+    processes: int = 1
+
+
+CELLS = (
+    Checked("full, batch 1", {}, 1),
+    Checked("full, batch 4", {}, 4),
+    Checked("full, batch 16", {}, 16),
+    Checked("long clips", {}, 4, LONG),
+    Checked("30 s windows", {"model.encoder_padding": "window"}, 2),
+    Checked("plain Whisper", {"model.dual_attention": False}, 4),
+    Checked("plain Whisper, long clips", {"model.dual_attention": False}, 3, LONG),
+    Checked("frozen encoder", {"model.strategy": "frozen_encoder"}, 4, LONG),
+    Checked("frozen primary", {"model.strategy": "frozen_primary"}, 4),
+    Checked("selective", {"model.strategy": "selective"}, 4),
+    Checked("lora", {"model.strategy": "lora"}, 4),
+    Checked("lora of plain Whisper", {"model.strategy": "lora", "model.dual_attention": False}, 8),
+    Checked("qlora", {"model.strategy": "qlora"}, 4),
+    Checked("gradient checkpointing", {"model.gradient_checkpointing": True}, 4, LONG),
+    Checked("gradient checkpointing, short", {"model.gradient_checkpointing": True}, 8),
+    Checked("dropout", {"model.dropout": 0.1}, 8),
+    Checked("noise loss", NOISE, 8),
+    Checked("noise loss, long clips", NOISE, 3, LONG),
+    Checked("noise loss, gradient checkpointing", NOISE | {"model.gradient_checkpointing": True}, 4, LONG),
+    Checked("8-bit AdamW", {"optimizer.name": "adamw_8bit"}, 4),
+    Checked("bf16", BF16, 4),
+    Checked("accumulation", {"training.accumulation": 2}, 4),
+    Checked("base, full", BASE, 4),
+    Checked("base, lora", BASE | {"model.strategy": "lora"}, 2, (10.0, 100)),
+    Checked("small, frozen encoder", SMALL | {"model.strategy": "frozen_encoder"}, 1),
+    Checked("DDP", {}, 4, processes=2),
+    Checked("DDP, accumulation", {"training.accumulation": 2}, 4, processes=2),
+    Checked("DDP, frozen encoder", {"model.strategy": "frozen_encoder"}, 4, processes=2),
+    Checked("ZeRO-1", {"engine.zero_stage": 1}, 4, processes=2),
+    Checked("ZeRO-1, bf16", BF16 | {"engine.zero_stage": 1}, 4, processes=2),
+    Checked("ZeRO-2", {"engine.zero_stage": 2}, 4, processes=2),
+    Checked("ZeRO-1, accumulation", {"engine.zero_stage": 1, "training.accumulation": 2}, 4, processes=2),
+    Checked("ZeRO-2, accumulation", {"engine.zero_stage": 2, "training.accumulation": 2}, 4, processes=2),
+    Checked("ZeRO-2, bf16", BF16 | {"engine.zero_stage": 2}, 4, processes=2),
+    Checked("ZeRO-2, bf16, base", BASE | BF16 | {"engine.zero_stage": 2}, 4, processes=2),
+    Checked("ZeRO-3", {"engine.zero_stage": 3}, 4, processes=2),
+    Checked("ZeRO-3, bf16", BF16 | {"engine.zero_stage": 3}, 4, processes=2),
+    Checked("ZeRO-2, lora", {"engine.zero_stage": 2, "model.strategy": "lora"}, 4, processes=2),
 )  # fmt: skip
 
-GPU_CELLS: tuple[tuple[str, dict[str, Any], int, tuple[float, int], int], ...] = (
+GPU_CELLS = (
     *(
-        (
+        Checked(
             f"{size}, {strategy}, checkpointing {checkpointing}",
-            {
+            BF16
+            | {
                 "model.checkpoint": f"openai/whisper-{size}",
                 "model.strategy": strategy,
                 "model.gradient_checkpointing": checkpointing,
-                "engine.precision": "bf16",
             },
             8,
             LONG,
-            1,
         )
         for size in ("base", "small", "medium")
         for strategy in ("full", "frozen_encoder", "selective", "lora")
         for checkpointing in ("none", "all")
     ),
-    ("small, float32", SMALL | {"engine.precision": "fp32"}, 8, LONG, 1),
-    ("small, 30 s windows", SMALL | {"model.encoder_padding": "window", "engine.precision": "bf16"}, 16, LONG, 1),
-    ("small, 8-bit AdamW", SMALL | {"optimizer.name": "adamw_8bit", "engine.precision": "bf16"}, 16, LONG, 1),
-    ("small, short clips", SMALL | {"engine.precision": "bf16"}, 64, SHORT, 1),
-    ("small, ZeRO-2", SMALL | {"engine.zero_stage": 2, "engine.precision": "bf16"}, 8, LONG, 1),
+    Checked("small, float32", SMALL | {"engine.precision": "fp32"}, 8, LONG),
+    Checked("small, 30 s windows", SMALL | BF16 | {"model.encoder_padding": "window"}, 16, LONG),
+    Checked("small, 8-bit AdamW", SMALL | BF16 | {"optimizer.name": "adamw_8bit"}, 16, LONG),
+    Checked("small, short clips", SMALL | BF16, 64),
+    Checked("small, ZeRO-2", SMALL | BF16 | {"engine.zero_stage": 2}, 8, LONG),
 )
 
 
@@ -113,21 +124,21 @@ def config_of(settings: dict[str, Any]) -> RunConfig:
     return RunConfig.model_validate(values)
 
 
-def check_cell(
-    settings: dict[str, Any],
-    batch_size: int,
-    shape: tuple[float, int],
-    processes: int,
-    timeout: float,
-    on_gpu: bool = False,
-) -> dict[str, Any]:
+def check_cell(checked: Checked, timeout: float, on_gpu: bool = False) -> dict[str, Any]:
     """A cell's prediction, what was measured, and by how much they differ, in shares of the latter."""
-    config = config_of(settings)
-    seconds, tokens = shape
-    job = Job(config.model_dump(mode="json"), batch_size, seconds, tokens, processes, threads=None if on_gpu else 1)
+    config = config_of(checked.settings)
+    seconds, tokens = checked.shape
+    job = Job(
+        config.model_dump(mode="json"),
+        checked.batch_size,
+        seconds,
+        tokens,
+        checked.processes,
+        threads=None if on_gpu else 1,
+    )
     cell = job.cell(config.engine.precision)
-    predicted = StepMemory(cell, on_gpu).at(batch_size)
-    found: dict[str, Any] = cell.describe()
+    predicted = StepMemory(cell, on_gpu).at(checked.batch_size)
+    found: dict[str, Any] = {"name": checked.name} | cell.describe()
     found["predicted"] = {key: value for key, value in asdict(predicted).items() if value is not None}
     if on_gpu:
         measured = measure_cell(job, timeout)
@@ -174,16 +185,16 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--cpu", action="store_true", help="the CPU's cells, though there is a GPU")
     options = parser.parse_args(arguments)
     on_gpu = torch.cuda.is_available() and not options.cpu
-    cells: Any = GPU_CELLS if on_gpu else CELLS
-    chosen = [cell for cell in cells if options.only.lower() in cell[0].lower()]
+    cells = GPU_CELLS if on_gpu else CELLS
+    chosen = [cell for cell in cells if options.only.lower() in cell.name.lower()]
     if not chosen:
-        names = "; ".join(cell[0] for cell in cells)
+        names = "; ".join(cell.name for cell in cells)
         raise ConfigError(f"--only {options.only!r} is in the name of no cell; they are {names}")
     found: dict[str, Any] = {"machine": describe_machine(torch.device("cuda") if on_gpu else None)}
     found |= {"command": "python -m benchmarks.memory check", "cells": []}
     print("| cell | measured, MiB | predicted, MiB | off by |\n|---|---|---|---|")
-    for name, *cell in chosen:
-        found["cells"].append({"name": name} | check_cell(*cell, timeout=options.timeout, on_gpu=on_gpu))
+    for cell in chosen:
+        found["cells"].append(check_cell(cell, options.timeout, on_gpu))
         print(row_of(found["cells"][-1]), flush=True)
         if options.output:
             options.output.parent.mkdir(parents=True, exist_ok=True)

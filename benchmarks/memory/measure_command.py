@@ -13,14 +13,13 @@ Cells that run out of memory, are killed or take too long are reported, and the 
 
 import os
 import shlex
-import sys
 from argparse import Namespace
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from benchmarks.memory.batch_search import MOST, search
+from benchmarks.memory.batch_search import MOST
 from benchmarks.memory.jobs import Data, Job
 from benchmarks.memory.measuring import (
     KILLED,
@@ -36,17 +35,14 @@ from trainer.command_line import CommandLine, number
 from trainer.config.reading import ConfigError, load_config
 from trainer.config.run import RunConfig
 from trainer.engine.accelerator import launched_processes
-from trainer.memory.advice import batch_to_paste
+from trainer.errors import CommandFailed
+from trainer.memory.advice import batch_to_paste, search
 
 DATA: dict[str, tuple[Data, ...]] = {
     "synthetic": ("synthetic",),
     "stream": ("stream",),
     "both": ("synthetic", "stream"),
 }
-
-
-class SearchFailed(Exception):
-    """A try ended in something that says nothing of memory; its argument says which batch and what."""
 
 
 def batch_sizes(text: str) -> list[int]:
@@ -173,7 +169,7 @@ def show(cell: dict[str, Any]) -> None:
 
 
 def lacked_memory(cell: dict[str, Any]) -> bool:
-    """Whether a cell was too large: it said so, or the system ended it; one that took too long says nothing of that."""
+    """Whether a cell ran out of memory: it said so, or the system killed it. A timeout does not count."""
     return cell["status"] == OUT_OF_MEMORY or (cell["status"] == KILLED and cell["reason"].endswith(SYSTEMS_KILL))
 
 
@@ -188,14 +184,10 @@ def search_largest(base: Job, start: int, options: Namespace, command: str) -> i
             write_whole(options.output, found)
         cell = tried["cells"][0]
         if cell["status"] != MEASURED and not lacked_memory(cell):
-            raise SearchFailed(f"batch {size} ended for another reason than memory: {cell['reason']}")
+            raise CommandFailed(f"batch {size} ended for another reason than memory: {cell['reason']}")
         return bool(cell["status"] == MEASURED)
 
-    try:
-        largest = search(fits, start)
-    except SearchFailed as failed:
-        print(f"error: {failed}", file=sys.stderr)
-        return 1
+    largest = search(fits, start, MOST)
     if options.output:
         write_whole(options.output, found | {"largest_batch": largest})
     return told_largest(largest, base.run_config())

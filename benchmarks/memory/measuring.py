@@ -1,5 +1,5 @@
-"""Cells measured one after the other, each in fresh processes: what one leaves behind cannot touch the next, and one
-that the system kills is a line in the table."""
+"""Cells measured one after the other, each in fresh processes: no cell disturbs the next, and one that the system kills
+is a line in the table."""
 
 import json
 import os
@@ -20,10 +20,10 @@ from benchmarks.machine import describe_machine
 from benchmarks.memory.jobs import Job
 from benchmarks.written import write_whole
 from trainer.config.reading import ConfigError
-from trainer.engine.gpu_peaks import peak_of
+from trainer.engine.device import peak_of
+from trainer.engine.running_out import says_out_of_memory
 from trainer.memory.cells import PROMPT_TOKENS, Cell
 from trainer.memory.flops import step_flops
-from trainer.memory.running_out import says_out_of_memory
 
 MEASURED, OUT_OF_MEMORY, KILLED, FAILED = "measured", "out_of_memory", "killed", "failed"
 SYSTEMS_KILL = "SIGKILL; the system does that when memory runs out"
@@ -34,7 +34,7 @@ PEAKS = ("allocated", "reserved", "device_used", "resident")
 
 @dataclass(frozen=True)
 class Rank:
-    """How a rank ended: its exit code (None: it was ended here, having done nothing wrong), its result and its log."""
+    """How a rank ended: its exit code (None: it was ended here without a fault of its own), its result and its log."""
 
     code: int | None
     result: dict[str, Any]
@@ -116,7 +116,7 @@ def environment(job: Job, rank: int, port: int) -> dict[str, str]:
 
 
 def wait_for(processes: Sequence[subprocess.Popen], timeout: float) -> bool:
-    """Whether all ended in time, or one of them badly and the others soon or not."""
+    """Whether all ended in time. If one ends badly, the others have :data:`SECONDS_TO_LEAVE`, and it is true anyway."""
     end = time.monotonic() + timeout
     while None in (codes := [process.poll() for process in processes]):
         if any(codes):
@@ -140,9 +140,9 @@ def read_log(log: IO[str]) -> str:
 
 
 def outcome_of(ranks: Sequence[Rank], timeout: float | None) -> tuple[str, str | None]:
-    """Status and reason of a cell; ``timeout`` in seconds where it came to that.
+    """Status and reason of a cell; ``timeout`` in seconds if it took too long.
 
-    Memory that ran out on one rank counts before what the others then complained of, and a kill before a failure.
+    If ranks ended differently, a lack of memory comes before a kill, and a kill before another failure.
     """
     if timeout is not None:
         return KILLED, f"not done after {timeout:g} s, and ended"
@@ -173,7 +173,7 @@ def outcome_of_rank(number: int, rank: Rank, ranks: int) -> tuple[str, str | Non
 
 
 def signal_name(code: int) -> str | None:
-    """The signal that an exit code tells of, also through a shell (137 is SIGKILL)."""
+    """The signal that an exit code stands for, also through a shell (137 is SIGKILL)."""
     number = -code if code < 0 else code - SHELL_SIGNAL
     with suppress(ValueError):
         return signal.Signals(number).name
@@ -185,12 +185,12 @@ def shortened(text: str, most_letters: int = 300) -> str:
 
 
 def said_precision(job: Job) -> str:
-    """What the config asks for, where no process got as far as to find out."""
+    """The config's precision, if no process got as far as to resolve it."""
     return job.run_config().engine.precision
 
 
 def most(ranks: Sequence[Rank]) -> dict[str, int | None]:
-    """The peaks of the rank that had the highest, kind by kind; None where no rank knows."""
+    """The highest peak of any rank, kind by kind; None if no rank knows it."""
     found = [rank.result.get("peak_bytes") or {} for rank in ranks]
     return {kind: max((peaks[kind] for peaks in found if peaks.get(kind)), default=None) for kind in PEAKS}
 
@@ -226,8 +226,7 @@ def figures(cell: Cell, job: Job, ranks: Sequence[Rank]) -> dict[str, Any]:
 def operations_per_step(cell: Cell, job: Job, batches: Iterable[dict[str, Any]]) -> int | None:
     """Model operations of a step on all ranks, without recomputation: the mean over the timed steps.
 
-    Each utterance counts at its own length; what a batch adds in padding is no work that anyone wanted. None where only
-    the hub knows the model's shape.
+    Each utterance counts at its own length, without padding. None if only the hub knows the model's shape.
     """
     training = cell.config.training.model_copy(update={"batch_size": 1, "accumulation": 1})
     alone = replace(cell, config=cell.config.model_copy(update={"training": training}), batch_size=1, processes=1)

@@ -110,13 +110,20 @@ def of_measured(cells: Iterable[dict[str, Any]]) -> list[Wanted]:
         key = json.dumps([settings, cell["processes"], cell["seconds"], cell["tokens"]])
         batches.setdefault(key, (cell, set()))[1].add(cell["batch_size"])
     return [
-        Wanted(settings_of(cell), cell["processes"], cell["seconds"], cell["tokens"], (), (), tuple(sorted(sizes)))
+        Wanted(
+            settings_of(cell),
+            cell["processes"],
+            cell["seconds"],
+            cell["tokens"],
+            batches=(),
+            measured=tuple(sorted(sizes)),
+        )
         for cell, sizes in batches.values()
     ]
 
 
 def settings_of(description: dict[str, Any]) -> dict[str, Any]:
-    """The config's keys that a cell's description tells."""
+    """The config's keys and values that a cell's description holds."""
     keys = {
         "model": "model.checkpoint",
         "dual_attention": "model.dual_attention",
@@ -129,7 +136,7 @@ def settings_of(description: dict[str, Any]) -> dict[str, Any]:
         "accumulation": "training.accumulation",
     }
     settings = {key: description[name] for name, key in keys.items()}
-    if description["optimizer"] not in ("adamw", "cpu_adam"):  # those are what auto comes to
+    if description["optimizer"] not in ("adamw", "cpu_adam"):  # those are what auto stands for
         settings["optimizer.name"] = description["optimizer"]
     return settings
 
@@ -171,7 +178,7 @@ def known(prediction: Prediction) -> dict[str, Any]:
 
 
 def public_cell(memory: StepMemory, batch: int, gpu: Gpu) -> dict[str, Any]:
-    """A cell of the public project: whether it fits as it is and, if not, what the advice makes of it."""
+    """A cell of the public project: whether it fits as it is and, if not, what the advice changes."""
     as_it_is = memory.at(batch)
     tried = []
     if not fits(as_it_is, gpu):

@@ -24,7 +24,7 @@ OUTPUT = Path("benchmarks/results/memory/predictions.json")
 
 
 def start_worker() -> None:
-    """One thread: fake tensors have nothing to compute in parallel. An interrupt is the parent's to answer."""
+    """One thread, since fake tensors compute nothing; interrupts are left to the parent process."""
     import torch
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -1,4 +1,4 @@
-"""The peak of a real step's tensors as torch.profiler tells it, to hold the prediction against: CPU.
+"""The peak of a real step's tensors on a CPU, measured by torch.profiler, to compare the prediction with.
 
 `python -m benchmarks.memory.profiled JOB RESULT`, started by :mod:`.measuring`. The profiler is there before the model
 is made; every allocation and every free of torch's allocator is one of its memory events, and the running sum of their
@@ -33,11 +33,11 @@ def measure(job: Job, begun: dict[str, Any], result: Path) -> dict[str, Any]:
         profile(activities=[ProfilerActivity.CPU], profile_memory=True, acc_events=True) as profiler,
     ):
         trainer = build(job, config, Path(folder), stop)
-        group, targets = trainer.find_data(trainer.batches.next_group(config.training.accumulation))
+        group, targets = trainer.find_data()
         for _ in range(STEPS):
             with record_function(MARK):
-                upcoming, verdict = trainer.train_step(group, targets)
-            group, targets = trainer.find_data(upcoming, verdict)
+                verdict = trainer.train_step(group, targets)
+            group, targets = trainer.find_data(verdict)
         trainer.accelerator.wait_for_everyone()
     return {"status": "measured", "reason": None, "step_seconds": [], "batches": [], "data_wait_seconds": 0.0} | {
         "profiled": peak_of_last_step(profiler)

@@ -15,6 +15,7 @@ from trainer.config.reading import ConfigError
 from trainer.engine.accelerator import bare_model
 from trainer.engine.stopping import StopRequest
 from trainer.memory.cells import synthetic_group
+from trainer.step.agreement import Targets
 
 M_MMAP_THRESHOLD = -3  # of malloc.h
 
@@ -47,7 +48,7 @@ def search_in_place(job: Job, start: int, most: int = MOST) -> int:
     smallest = replace(job, batch_size=1, data="synthetic")
     with tempfile.TemporaryDirectory(prefix="search-") as folder, StopRequest() as stop:
         trainer = build(smallest, smallest.run_config(), Path(folder), stop)
-        group, targets = trainer.find_data(trainer.batches.next_group(trainer.config.training.accumulation))
+        group, targets = trainer.find_data()
         trainer.train_step(group, targets)
         cell = smallest.cell(trainer.accelerator.mixed_precision)
         vocabulary = bare_model(trainer.model).config.vocab_size
@@ -56,7 +57,7 @@ def search_in_place(job: Job, start: int, most: int = MOST) -> int:
             audio = synthetic_group(replace(cell, batch_size=size), vocabulary).batches[0]
             try:
                 with trainer.accelerator.no_sync(trainer.model):
-                    trainer.accelerator.backward(trainer.loss(audio, float(size * cell.targets)))
+                    trainer.accelerator.backward(trainer.loss(audio, Targets(size * cell.targets, 0), step=1))
             finally:
                 trainer.optimizer.zero_grad()
 

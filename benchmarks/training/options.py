@@ -63,23 +63,24 @@ OPTIONS = (
 
 def measure_side(config: RunConfig, steps: int) -> dict[str, float]:
     """Seconds of a step, of the clock and of the processor, and the peak of one."""
+    from trainer.checks import Inputs
     from trainer.engine.accelerator import build_accelerator
     from trainer.engine.stopping import StopRequest
     from trainer.model.building import build_model
     from trainer.model.languages import label_encoder
-    from trainer.record.run_lock import RunLock
-    from trainer.run import Start, assemble, training_sources
+    from trainer.record.saving import RunLock
+    from trainer.run import assemble
 
-    model, processor = build_model(config)
-    labels = label_encoder(config, model, processor)
+    config = config.model_copy(update={"data": config.data.model_copy(update={"validation": None})})
+    inputs = Inputs(config, build_model)
+    labels = label_encoder(config, *inputs.opened)
     accelerator = build_accelerator(config)
-    sources = training_sources(config)
-    start, lock = Start(was_empty=True), RunLock(Path(config.output_dir), was_empty=True)
-    trainer = assemble(config, accelerator, model, processor, labels, sources, None, start, StopRequest(), lock)
+    lock = RunLock(Path(config.output_dir), was_empty=True)
+    trainer = assemble(inputs, accelerator, labels, StopRequest(), lock)
     trainer.model.train()
     groups = []
     for _ in range(GROUPS):
-        groups.append(trainer.find_data(trainer.batches.next_group(config.training.accumulation)))
+        groups.append(trainer.find_data())
     trainer.batches.next_group = lambda microbatches: groups[0][0]
     device = accelerator.device
 

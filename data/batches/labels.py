@@ -5,7 +5,7 @@ from typing import Any
 import torch
 
 from ..errors import DataError, nearest
-from ..special_tokens import complaint, own_tokens
+from ..preparation.special_tokens import complaint, own_tokens
 
 IGNORED = -100
 

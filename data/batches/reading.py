@@ -10,8 +10,8 @@ import torch
 from ..audio.decoding import UndecodableAudio, decode_audio, digest_id, seconds_of
 from ..config import DataConfig
 from ..errors import DataError
+from ..preparation.special_tokens import refuse_special_tokens
 from ..sources.source import Source
-from ..special_tokens import refuse_special_tokens
 from ..utterance import SAMPLING_RATE, AudioBatch, Skipped, Utterance
 from .labels import LabelEncoder
 

@@ -6,12 +6,12 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
 from ..errors import DataError, nearest, placed
+from .annotations.timeline import Timeline, parse_interval, segment_id
 from .columns import Layout
 from .places import canonical, relative
 from .record import Record
 from .settings import CorpusSettings
 from .tables import read_table
-from .timeline import Timeline, parse_interval, segment_id
 
 
 @dataclass(frozen=True)

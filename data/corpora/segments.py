@@ -14,17 +14,17 @@ from urllib.parse import unquote
 from .. import storage
 from ..audio.decoding import AUDIO_SUFFIXES
 from ..errors import DataError
-from .annotations import Segment, TierChoice
-from .elan import read_elan
+from .annotations.elan import read_elan
+from .annotations.textgrid import read_text_grid
+from .annotations.tiers import Segment, TierChoice
+from .annotations.timed_text import is_timed_text, read_timed_text
+from .annotations.timeline import Timeline, segment_id
 from .format import Format, Listed, digest, in_pieces
 from .places import canonical, is_hidden, relative, split_of_path
 from .record import Record
 from .segment_tables import read_segment_table
 from .settings import CorpusSettings
 from .tables import JSON, TABLE, read_table
-from .textgrid import read_text_grid
-from .timed_text import is_timed_text, read_timed_text
-from .timeline import Timeline, segment_id
 
 TABLE_IN_FOLDER = re.compile(r"segments\.(csv|tsv|jsonl)(\.gz)?")
 TABLE_SUFFIXES = TABLE.suffixes + JSON.suffixes

@@ -15,9 +15,9 @@ import soundfile
 from .. import storage
 from ..audio.cutting import has_sound, sound_bounds
 from ..audio.decoding import UndecodableAudio, decode_audio, open_audio, samples_of
-from ..corpora.clips import RecordingReader, cut_clip
 from ..corpora.record import Record
-from ..special_tokens import special_token_in
+from ..preparation.clips import RecordingReader, cut_clip
+from ..preparation.special_tokens import special_token_in
 from ..utterance import SAMPLING_RATE
 from .characters import oddities
 from .counts import NONE, digest

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from ..corpora.planning import Job, plan_jobs
 from ..corpora.settings import CorpusSettings
 from ..jobs import run_all
-from ..progress import Progress
+from ..terminal import Progress
 from .facts import InspectionSettings
 from .labels import open_labels
 from .tally import Inspection, inspect_records

@@ -7,7 +7,7 @@ from typing import Any
 from .. import storage
 from ..batches.generation_limits import GenerationLimits
 from ..errors import DataError
-from ..special_tokens import own_tokens
+from ..preparation.special_tokens import own_tokens
 
 
 @dataclass(frozen=True)

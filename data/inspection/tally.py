@@ -8,8 +8,8 @@ import math
 from collections import Counter
 from collections.abc import Iterable
 
-from ..corpora.clips import RecordingReader
 from ..corpora.record import Record
+from ..preparation.clips import RecordingReader
 from ..utterance import SAMPLING_RATE
 from .characters import script_of, scripts_in, words_of
 from .counts import NONE, ClipTable, Example, Examples, Histogram, KnownNames, Scale, Tally, digest

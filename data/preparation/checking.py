@@ -10,13 +10,13 @@ from dataclasses import dataclass, field
 from .. import storage
 from ..audio.decoding import UndecodableAudio, digest_id, samples_of
 from ..audio.integrity import after_id3
-from ..corpora.clips import RecordingReader, cut_clip, encode_flac
 from ..corpora.record import Record
 from ..errors import DataError
-from ..special_tokens import complaint, special_token_in
 from ..utterance import SAMPLING_RATE
+from .clips import RecordingReader, cut_clip, encode_flac
 from .measuring import Measure, Unusable, check_claim, check_promise, content_of
 from .settings import ClipSettings
+from .special_tokens import complaint, special_token_in
 
 SAME_SUFFIX = {".wave": ".wav", ".oga": ".ogg", ".opus": ".ogg", ".fla": ".flac", ".aif": ".aiff", ".aifc": ".aiff"}
 LANGUAGE = re.compile(r"[a-z]{2,3}")

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from ..errors import DataError
-from ..terminal_table import print_table
+from ..terminal import print_table
 from .checking import Dropped
 from .work import JobResult
 

@@ -24,7 +24,8 @@ import trainer.engine.accelerator
 import trainer.loop
 import trainer.record.checkpoints
 import trainer.run
-import trainer.step.non_finite
+import trainer.step.gradients
+import trainer.step.loss
 from data.errors import DataError
 from trainer.config.reading import load_config
 from trainer.errors import SaveError
@@ -88,7 +89,7 @@ def child(job: dict[str, Any], rank: int, processes: int, port: int) -> int:
         trainer.record.checkpoints.check_space = lambda *_: None
     try:
         trainer.run.train(load_config(job["config"], job.get("overrides", [])), job.get("resume", False))
-    except (DataError, SaveError, trainer.step.non_finite.NonFiniteLoss) as error:
+    except (DataError, SaveError, trainer.step.gradients.NonFiniteLoss) as error:
         print(type(error).__name__, error, flush=True)
         return 3
     except BaseException:
@@ -118,12 +119,12 @@ def send_signals(job: dict[str, Any], rank: int) -> None:
     wanted = job.get("signal")
     original = trainer.loop.Trainer.log_step
 
-    def log_step(self: trainer.loop.Trainer, verdict: Any) -> None:
+    def log_step(self: trainer.loop.Trainer) -> None:
         if job.get("describe"):
             Path(f"{job['describe']}.{rank}").write_text(json.dumps(describe(self)))
         if wanted and rank in wanted["ranks"] and self.state.step == wanted["step"]:
             os.kill(os.getpid(), wanted["number"])
-        original(self, verdict)
+        original(self)
 
     trainer.loop.Trainer.log_step = log_step  # type: ignore[method-assign]
 
@@ -149,10 +150,10 @@ def fill_disk(folder: Path) -> None:
     """Leave a megabyte of the folder's disk after step 6."""
     original = trainer.loop.Trainer.log_step
 
-    def log_step(self: trainer.loop.Trainer, verdict: Any) -> None:
+    def log_step(self: trainer.loop.Trainer) -> None:
         if self.state.step == 6:
             (folder / "filler").write_bytes(b"\0" * (shutil.disk_usage(folder).free - 10**6))
-        original(self, verdict)
+        original(self)
 
     trainer.loop.Trainer.log_step = log_step  # type: ignore[method-assign]
 
@@ -200,13 +201,13 @@ def list_slowly() -> None:
 
 def poison_loss() -> None:
     """Make the loss not a number at the third step."""
-    original = trainer.loop.Trainer.loss
+    original = trainer.step.loss.TrainingLoss.__call__
 
-    def loss(self: trainer.loop.Trainer, audio: Any, *divisors: float) -> torch.Tensor:
-        value = original(self, audio, *divisors)
-        return value * float("nan") if self.state.step == 2 else value
+    def loss(self: trainer.step.loss.TrainingLoss, audio: Any, targets: Any, step: int) -> torch.Tensor:
+        value = original(self, audio, targets, step)
+        return value * float("nan") if step == 3 else value
 
-    trainer.loop.Trainer.loss = loss  # type: ignore[method-assign]
+    trainer.step.loss.TrainingLoss.__call__ = loss  # type: ignore[method-assign]
 
 
 if __name__ == "__main__":

@@ -11,10 +11,10 @@ from data.batches.lanes import Batching
 from data.batches.loader import TrainingBatches
 from data.sources.source import Source
 from trainer.config.reading import load_config
-from trainer.loop import Trainer
 from trainer.model.building import build_model
 from trainer.model.languages import label_encoder
 from trainer.run import train
+from trainer.step.loss import TrainingLoss
 
 ONE_STEP = ("training.steps=2", "optimizer.warmup_steps=1", "data.validation=null", "checkpoints.every_steps=99")
 
@@ -54,13 +54,13 @@ def test_a_checkpoint_is_trained_with_dropout_and_gradient_checkpointing(
     """A checkpoint opens in evaluation mode, where both would be off without a word."""
     train(load_config(tiny_config, ONE_STEP))
     seen = []
-    original = Trainer.loss
+    original = TrainingLoss.__call__
 
-    def loss(self: Trainer, *arguments: Any) -> torch.Tensor:
+    def loss(self: TrainingLoss, *arguments: Any) -> torch.Tensor:
         seen.append((self.model.training, self.model.model.decoder.gradient_checkpointing, self.model.config.dropout))
         return original(self, *arguments)
 
-    monkeypatch.setattr(Trainer, "loss", loss)
+    monkeypatch.setattr(TrainingLoss, "__call__", loss)
     start = ("model.architecture=null", f"model.checkpoint={tmp_path / 'run' / 'final'}")
     options = ("model.dropout=0.1", "model.gradient_checkpointing=true", f"output_dir={tmp_path / 'second'}")
     train(load_config(tiny_config, [*ONE_STEP, *start, *options]))

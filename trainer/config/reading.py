@@ -14,7 +14,18 @@ from .run import RunConfig
 
 
 class ConfigError(ValueError):
-    """A config or an argument that cannot be right; the message names it, its value and what would be right."""
+    """A config or an argument that cannot be right; the message names it, its value and what would be right.
+
+    Args:
+        found: what is wrong.
+        remedy: what to do about it, if that can be said apart; the message is both.
+    """
+
+    exit_code = 2
+
+    def __init__(self, found: str, remedy: str = "") -> None:
+        super().__init__(f"{found}; {remedy}" if remedy else found)
+        self.found, self.remedy = found, remedy
 
 
 class _UniqueKeyLoader(yaml.SafeLoader):

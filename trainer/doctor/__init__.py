@@ -1,4 +1,4 @@
 """What a machine has and lacks for a run: each check is a function from :class:`~.facts.Facts` to findings.
 
-Reads, measures and tells; changes nothing on the machine and starts no engine.
+Reads, measures and reports. Changes nothing on the machine and starts no engine.
 """

@@ -2,13 +2,13 @@
 
 from collections.abc import Iterator
 
-from ..config.reading import ConfigError
+from ..checks import Finding
 from ..engine.accelerator import resolve_precision
+from ..memory import gpus as memory
 from .facts import Facts
-from .findings import Finding, told
 
 GIBIBYTE = 2**30
-FREE_SHARE = 0.9  # below it somebody else holds memory; a bare context of this process is under a tenth
+FREE_SHARE = 0.9  # below it another program holds memory; this process' own context takes less than a tenth
 NATIVE_BF16 = (8, 0)  # Ampere
 
 
@@ -23,7 +23,7 @@ def check_gpus(facts: Facts) -> Iterator[Finding]:
         yield Finding(f"GPU {index}", "good", described)
         if gpu.free_bytes < FREE_SHARE * gpu.memory_bytes:
             used = (gpu.memory_bytes - gpu.free_bytes) / GIBIBYTE
-            remedy = "nvidia-smi tells who; end it, or choose another with CUDA_VISIBLE_DEVICES"
+            remedy = "nvidia-smi lists them; end them, or choose another GPU with CUDA_VISIBLE_DEVICES"
             yield Finding(f"memory of GPU {index}", "note", f"{used:.1f} GiB are in use by other programs", remedy)
         built_for = torch.cuda.get_arch_list() if torch.version.cuda else []
         if built_for and not runs_on(built_for, gpu.capability):
@@ -50,7 +50,7 @@ def runs_on(built_for: list[str], capability: tuple[int, int]) -> bool:
 
 
 def no_gpu(facts: Facts, torch_cuda: str | None) -> Finding:
-    """Why there is none, as far as that can be told."""
+    """Why torch sees none, as far as that can be found out."""
     if facts.driver is None:
         return Finding("GPUs", "note", "none, and no NVIDIA driver: runs compute on the CPU")
     here = f"torch sees none, though there is NVIDIA's driver {facts.driver}"
@@ -77,20 +77,24 @@ def check_driver(facts: Facts) -> Iterator[Finding]:
     yield Finding("driver", "good", found)
 
 
-def check_precision(facts: Facts) -> Iterator[Finding]:
-    """What the config's precision comes to here."""
-    if facts.config is None:
+def check_speed_of_precision(facts: Facts) -> Iterator[Finding]:
+    """32 bits on a GPU."""
+    if facts.config is None or not facts.gpus or resolve_precision(facts.config.engine.precision) != "fp32":
         return
-    wanted = facts.config.engine.precision
-    try:
-        precision = resolve_precision(wanted)
-    except ConfigError as error:
-        yield told("precision", error)
+    remedy = f"set engine.precision: {'fp16' if facts.gpus[0].capability < NATIVE_BF16 else 'auto'}"
+    yield Finding("precision", "note", "fp32 is several times slower than 16 bits on this GPU", remedy)
+
+
+def check_batch(facts: Facts) -> Iterator[Finding]:
+    """Whether the config's batch fits the first GPU, by prediction."""
+    if facts.config is None or facts.model is None:
         return
-    found = precision if wanted == precision else f"{precision} (engine.precision is {wanted!r})"
-    if facts.gpus and precision == "fp32":
-        old = facts.gpus[0].capability < NATIVE_BF16
-        remedy = "set engine.precision: fp16" if old else "set engine.precision: auto"
-        yield Finding("precision", "note", f"{found}: several times slower than 16 bits on this GPU", remedy)
-    else:
-        yield Finding("precision", "good", found)
+    from ..memory.verdict import batch_verdict, processes_of
+
+    gpu = None
+    if facts.gpus:
+        first = facts.gpus[0]
+        gpu = memory.Gpu(first.name, first.memory_bytes, has_bf16=first.capability >= NATIVE_BF16)
+    processes = processes_of(facts.config, facts.processes, len(facts.gpus))
+    verdict = batch_verdict(facts.config, gpu, processes, facts.asked)
+    yield Finding("batch", "good" if verdict.fits else "note", verdict.found, verdict.remedy)

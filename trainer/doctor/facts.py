@@ -1,4 +1,4 @@
-"""What the checks look at, gathered once; a test puts together another machine by giving other values."""
+"""What the checks look at, gathered once. A test describes another machine by other values."""
 
 import importlib.metadata
 import os
@@ -11,7 +11,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from ..checks import Inputs
 from ..config.run import RunConfig
+from ..model.building import planned_model
 
 PROJECT = "dual-attention-whisper"
 LIBRARIES = ("torch", "transformers", "accelerate", "deepspeed", "peft", "datasets", "bitsandbytes")
@@ -29,19 +31,21 @@ class Gpu:
 
 @dataclass(frozen=True)
 class Facts:
-    """A machine, its software and what is asked of it.
+    """A machine, its software, and the config that it should run.
 
     Attributes:
-        config: whose needs count; None: what any run needs.
+        config: the config to check for; None: check what any run needs.
+        asked: the config's file and what overrides it, as on a command line.
         versions: of installed libraries, by their canonical name.
         environment: variables.
         driver: the NVIDIA driver's version, None where there is no driver.
         driver_cuda: the CUDA version that the driver can run at most.
-        processes, local_processes: that the launcher started, in all and on this machine.
+        processes, local_processes: started by the launcher, in all and on this machine.
         measure: time copies, products and writes.
     """
 
     config: RunConfig | None = None
+    asked: str = ""
     python: tuple[int, ...] = tuple(sys.version_info[:3])
     versions: Mapping[str, str] = field(default_factory=dict)
     environment: Mapping[str, str] = field(default_factory=dict)
@@ -53,35 +57,27 @@ class Facts:
     measure: bool = True
 
     @cached_property
-    def checkpoint(self) -> Any:
-        """What the config begins from; None without a config, or for a model from nothing."""
-        from ..model.building import starting_checkpoint
-
-        return None if self.config is None else starting_checkpoint(self.config)
+    def inputs(self) -> Inputs:
+        """What the config names, as far as it can be opened without a download. There must be a config."""
+        assert self.config is not None
+        holds_a_run = (Path(self.config.output_dir) / "config.yaml").exists()  # which a run would go on with
+        return Inputs(self.config, lambda *begun: (planned_model(*begun), None), resume=holds_a_run)
 
     @cached_property
-    def planned(self) -> tuple[Any, Exception | None]:
-        """The config's model on the meta device, or why there is none."""
-        if self.config is None:
-            return None, None
-        try:
-            from ..model.building import planned_model
-
-            return planned_model(self.config, self.checkpoint), None
-        except Exception as error:  # the checkpoint's own check tells it
-            return None, error
-
-    @property
     def model(self) -> Any:
         """The config's model; None without a config, where only the hub knows its shape, or where it cannot be made."""
-        return self.planned[0]
+        try:
+            return self.inputs.model if self.config is not None else None
+        except Exception:  # reported by the check of the model
+            return None
 
 
-def gather_facts(config: RunConfig | None, measure: bool = True) -> Facts:
-    """The facts of this machine. What cannot be told is left at its default."""
+def gather_facts(config: RunConfig | None, asked: str = "", measure: bool = True) -> Facts:
+    """The facts of this machine. What cannot be found out keeps its default."""
     environment = dict(os.environ)
     return Facts(
         config,
+        asked,
         versions=installed_versions(),
         environment=environment,
         gpus=gpus_here(),
@@ -94,6 +90,7 @@ def gather_facts(config: RunConfig | None, measure: bool = True) -> Facts:
 
 
 def count(environment: Mapping[str, str], name: str) -> int:
+    """A launcher's count in an environment variable; 1 if it is not set."""
     value = environment.get(name, "")
     return int(value) if value.isdigit() else 1
 
@@ -114,7 +111,7 @@ def installed_versions() -> dict[str, str]:
 
 
 def gpus_here() -> tuple[Gpu, ...]:
-    """The GPUs that torch can use; none where one of them fails at being asked."""
+    """The GPUs that torch can use; an empty tuple if asking about one of them fails."""
     try:
         import torch
 
@@ -126,7 +123,7 @@ def gpus_here() -> tuple[Gpu, ...]:
             free, whole = torch.cuda.mem_get_info(index)
             found.append(Gpu(properties.name, whole, free, (properties.major, properties.minor)))
         return tuple(found)
-    except Exception:  # a driver that is broken; check_gpus tells what torch says of it
+    except Exception:  # a broken driver; check_gpus reports it
         return ()
 
 
@@ -141,7 +138,7 @@ def nvidia_driver() -> str | None:
 
 
 def cuda_of_the_driver() -> tuple[int, int] | None:
-    """Asked of the driver's library, without starting CUDA."""
+    """The CUDA version that the driver supports, from its library, without starting CUDA."""
     import ctypes
 
     try:

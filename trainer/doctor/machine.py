@@ -1,4 +1,4 @@
-"""Memory, cores, shared memory and limits of the machine, beside what the config's processes want of them."""
+"""Memory, cores, shared memory and limits of the machine, compared with what the config's processes need."""
 
 import os
 import resource
@@ -6,25 +6,24 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+from ..checks import Finding
 from ..engine.optimizer import BITSANDBYTES, optimizer_name
+from ..engine.running_out import available_bytes
 from .facts import Facts
-from .findings import Finding
 
 GIGABYTE = 10**9
 FLOAT32 = 4
 OFFLOADED = 16  # bytes of a trained number in CPU memory: its weight, its gradient and Adam's two states in float32
-LIBRARIES_BYTES = 10**9  # what a process holds of torch, transformers and DeepSpeed before any weight
+LIBRARIES_BYTES = 10**9  # of a process with torch, transformers and DeepSpeed loaded, before any weight
 SMALL_SHARED_MEMORY = 10**9
 FEW_OPEN_FILES = 4096
 
 
-def available_memory() -> int:
-    """Bytes that programs can still take, within the container's limit; 0 where that is not told."""
-    available = 0
-    lines = Path("/proc/meminfo").read_text(encoding="utf-8").splitlines()
-    for line in lines:
-        if line.startswith("MemAvailable:"):
-            available = int(line.split()[1]) * 1024
+def available_memory() -> int | None:
+    """Bytes that programs can still take, within the container's limit; None where the system does not say."""
+    available = available_bytes()
+    if available is None:
+        return None
     for limit, used in (
         ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
         ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"),
@@ -56,7 +55,10 @@ def memory_wanted(facts: Facts) -> int | None:
 
 
 def check_memory(facts: Facts) -> Iterator[Finding]:
+    """CPU memory compared with what the run takes before its first step."""
     available = available_memory()
+    if available is None:
+        return
     there = f"{available / GIGABYTE:.1f} GB available"
     wanted = memory_wanted(facts)
     if wanted is None:
@@ -76,7 +78,7 @@ def cores() -> int:
 
 
 def check_cores(facts: Facts) -> Iterator[Finding]:
-    """Cores beside the threads of all processes here."""
+    """Cores compared with the threads of all processes here."""
     here, set_to = cores(), facts.environment.get("OMP_NUM_THREADS", "")
     workers = facts.config.data.workers if facts.config is not None else 0
     if facts.local_processes > 1 and not set_to:
@@ -91,7 +93,7 @@ def check_cores(facts: Facts) -> Iterator[Finding]:
         f"{here}; {facts.local_processes} x OMP_NUM_THREADS {set_to or 'not set'}, {reading} threads that read ahead"
     )
     if computing > here or (facts.gpus and facts.local_processes + reading > 2 * here):
-        yield Finding("cores", "note", found, "fewer OMP_NUM_THREADS or data.workers: they would wait for each other")
+        yield Finding("cores", "note", found, "fewer OMP_NUM_THREADS or data.workers: they would compete for the cores")
     elif not facts.gpus and set_to.isdigit() and computing < here:
         yield Finding("cores", "note", found, f"with OMP_NUM_THREADS={here // facts.local_processes} all would compute")
     else:
@@ -99,7 +101,7 @@ def check_cores(facts: Facts) -> Iterator[Finding]:
 
 
 def check_shared_memory(facts: Facts) -> Iterator[Finding]:
-    """What NCCL passes data through between GPUs of a machine; data.workers are threads and need none."""
+    """NCCL passes data between the GPUs of a machine through it; data.workers are threads and need none."""
     if len(facts.gpus) < 2 and facts.local_processes < 2:
         return
     size = shutil.disk_usage("/dev/shm").total
@@ -112,7 +114,7 @@ def check_shared_memory(facts: Facts) -> Iterator[Finding]:
 
 
 def check_open_files(facts: Facts) -> Iterator[Finding]:
-    """Several processes with many shards each run out of a low limit."""
+    """Several processes with many shards each need many files at once."""
     limit, highest = resource.getrlimit(resource.RLIMIT_NOFILE)
     if limit == resource.RLIM_INFINITY or limit >= FEW_OPEN_FILES:
         yield Finding("open files", "good", f"at most {'any number' if limit < 0 else limit}")

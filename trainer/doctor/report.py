@@ -2,63 +2,82 @@
 
 import json
 from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, replace
+from functools import partial
 
 import torch
 
-from data import terminal_table
+from data.terminal import print_table
 
+from ..checks import Check, Finding, Inputs, checks_of, collect_all, failure
 from ..config.run import RunConfig
 from ..engine.accelerator import leave_process_group
-from . import combinations, devices, inputs, machine, software, speed, storage
+from . import combinations, devices, downloads, machine, software, speed, storage
 from .facts import Facts, gather_facts
-from .findings import Check, Finding, could_not, examine
 
-CHECKS: tuple[Check, ...] = (
-    software.check_python,
-    software.check_libraries,
-    software.check_libraries_among_themselves,
-    software.check_bitsandbytes,
-    software.check_compiler,
-    software.check_extension_locks,
-    software.check_hub,
-    devices.check_gpus,
-    devices.check_driver,
-    devices.check_precision,
-    software.check_engine_and_optimizer,
-    combinations.check_known_combinations,
-    machine.check_memory,
-    machine.check_cores,
-    machine.check_shared_memory,
-    machine.check_open_files,
-    inputs.check_checkpoint,
-    inputs.check_data,
-    inputs.check_decoding,
-    storage.check_output_folder,
-    storage.check_disk,
-    storage.check_file_system,
-    storage.check_write_speed,
-    speed.check_products,
-    speed.check_copies,
-    speed.check_all_reduce,
-)
-COLLECTIVE: tuple[Check, ...] = (speed.check_all_reduce,)
+ALL_REDUCE = Check("all-reduce", speed.check_all_reduce)
 STYLES = {"good": "green", "note": "yellow", "lacks": "bold red"}
 
 
-def look(config: RunConfig | None, measure: bool = True) -> list[Finding]:
-    """All findings. Under a launcher every process must call it: the first of each machine looks, all talk together.
+def checks_for(facts: Facts) -> list[Check]:
+    """All checks in their order: the software and the machine, then the config's own, then what takes time."""
+    return [
+        Check("Python", software.check_python),
+        Check("libraries", software.check_libraries),
+        Check("libraries together", software.check_libraries_among_themselves),
+        Check("bitsandbytes library", software.check_bitsandbytes),
+        Check("compiler", software.check_compiler),
+        Check("lock of a compile", software.check_extension_locks),
+        Check("hub", downloads.check_hub),
+        Check("GPUs", devices.check_gpus),
+        Check("driver", devices.check_driver),
+        Check("known bad combinations", combinations.check_known_combinations),
+        Check("CPU memory", machine.check_memory),
+        Check("cores", machine.check_cores),
+        Check("shared memory", machine.check_shared_memory),
+        Check("open files", machine.check_open_files),
+        *config_checks(facts),
+        Check("speed of the precision", devices.check_speed_of_precision, needs=("precision",)),
+        Check("checkpoint", downloads.check_checkpoint, needs=("model",)),
+        Check("batch", devices.check_batch, needs=("precision", "model")),
+        Check("disk", storage.check_disk),
+        Check("file system", storage.check_file_system),
+        Check("writing", storage.check_write_speed),
+        Check("products", speed.check_products),
+        Check("copies", speed.check_copies),
+        ALL_REDUCE,
+    ]
 
-    Findings of other machines are told where they are not good; they come to rank 0 alone.
+
+def config_checks(facts: Facts) -> Iterator[Check]:
+    """The checks that a run makes itself, applied to :attr:`Facts.inputs`."""
+
+    def at_inputs(look: Callable[[Inputs], Iterable[Finding] | None], facts: Facts) -> Iterable[Finding] | None:
+        return look(facts.inputs)
+
+    for check in checks_of(facts.inputs) if facts.config is not None else ():
+        yield replace(check, look=partial(at_inputs, check.look))
+
+
+def look(config: RunConfig | None, asked: str = "", measure: bool = True) -> list[Finding]:
+    """All findings. Under a launcher every process must call it: one on each machine runs all checks, the others only
+    the collective one.
+
+    Rank 0 also gets the findings of other machines that are not good.
+
+    Args:
+        asked: the config's file and what overrides it, as on a command line.
+        measure: time copies, products and writes.
     """
-    facts = gather_facts(config, measure)
+    facts = gather_facts(config, asked, measure)
     joined: Finding | None = None
     try:
         joined = speed.join_processes(facts)
     except Exception as error:
-        joined = could_not("processes", error)
+        joined = failure("processes", error)
     looks = facts.environment.get("LOCAL_RANK", "0") == "0"
-    findings = examine(facts, CHECKS if looks else COLLECTIVE)
+    findings = collect_all(checks_for(facts) if looks else [ALL_REDUCE], facts)
     if joined is not None:
         findings.append(joined)
     return findings if looks and facts.processes < 2 else of_all_ranks(facts, findings)
@@ -93,12 +112,12 @@ def as_json(findings: list[Finding], config: str | None) -> str:
 
 
 def print_table(findings: list[Finding], config: str | None) -> None:
-    """A line for each, and the sum of them."""
+    """Print the findings as a table, the remedies below it, and a line with the totals."""
     from rich.text import Text
 
     rows = [(one.name, Text(one.state, style=STYLES[one.state]), one.found) for one in findings]
-    terminal_table.print_table(("", "state", "found"), rows)
-    for finding in findings:  # not in the table, which would break what is there to be copied
+    print_table(("", "state", "found"), rows)
+    for finding in findings:  # below the table, whose cells would wrap what should be copied
         if finding.remedy:
             print(f"{finding.name}: {finding.remedy}")
     number = Counter(finding.state for finding in findings)

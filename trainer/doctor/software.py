@@ -1,10 +1,9 @@
 """Python, the libraries and their versions, what DeepSpeed must compile, and bitsandbytes' native library.
 
-What the project allows is read from its own metadata, what libraries ask of each other from theirs.
+The allowed versions are read from the project's own metadata, what libraries require of each other from theirs.
 """
 
 import importlib.metadata
-import os
 import re
 import shutil
 import time
@@ -12,12 +11,10 @@ from collections.abc import Iterator
 from configparser import ConfigParser
 from pathlib import Path
 
-from ..config.reading import ConfigError
+from ..checks import Finding, State
 from ..config.run import RunConfig
-from ..engine.accelerator import check_engine
-from ..engine.optimizer import BITSANDBYTES, check_optimizer, optimizer_name, tools
+from ..engine.optimizer import BITSANDBYTES, optimizer_name, tools
 from .facts import LIBRARIES, PROJECT, Facts, canonical
-from .findings import Finding, told
 
 ROOT = Path(__file__).resolve().parents[2]
 OPTIONAL = ("deepspeed", "bitsandbytes")  # a run needs them only where its config says so
@@ -48,6 +45,7 @@ def tested_versions() -> dict[str, str]:
 
 
 def check_python(facts: Facts) -> Iterator[Finding]:
+    """Whether the project allows this version of Python."""
     from packaging.specifiers import SpecifierSet
 
     allowed, _ = asked_by_the_project()
@@ -71,8 +69,9 @@ def check_libraries(facts: Facts) -> Iterator[Finding]:
         found, large = facts.versions.get(name), name in LIBRARIES
         pinned = tested.get(name)
         if found is None:
-            state, words = ("note", " (only some configs need it)") if name in OPTIONAL else ("lacks", "")
-            yield Finding(name, state, f"not installed{words}", f"pip install '{requirement}'")  # type: ignore[arg-type]
+            state: State = "note" if name in OPTIONAL else "lacks"
+            words = " (only some configs need it)" if name in OPTIONAL else ""
+            yield Finding(name, state, f"not installed{words}", f"pip install '{requirement}'")
         elif not requirement.specifier.contains(found, prereleases=True):
             remedy = f"pip install '{requirement}'"
             yield Finding(name, "lacks", f"{found}, but it must be {requirement.specifier}", remedy)
@@ -86,7 +85,7 @@ def check_libraries(facts: Facts) -> Iterator[Finding]:
 
 
 def check_libraries_among_themselves(facts: Facts) -> Iterator[Finding]:
-    """What the large libraries ask of others that are installed."""
+    """What the large libraries require of others that are installed."""
     from packaging.requirements import Requirement
 
     clean = True
@@ -101,30 +100,16 @@ def check_libraries_among_themselves(facts: Facts) -> Iterator[Finding]:
                 asks = f"{name} {facts.versions[name]} asks for {requirement}, but {found} is installed"
                 yield Finding("libraries together", "lacks", asks, f"pip install '{requirement}', or another {name}")
     if clean:
-        yield Finding("libraries together", "good", "what they ask of each other is there")
-
-
-def check_engine_and_optimizer(facts: Facts) -> Iterator[Finding]:
-    """As a run does it."""
-    config = facts.config
-    if config is None:
-        return
-    for name, check in (("engine", check_engine), ("optimizer", check_optimizer)):
-        try:
-            check(config)
-        except ConfigError as error:
-            yield told(name, error)
-        else:
-            kind = f"ZeRO-{config.engine.zero_stage}" if config.engine.zero_stage else "one process or DDP"
-            yield Finding(name, "good", kind if name == "engine" else optimizer_name(config))
+        yield Finding("libraries together", "good", "their requirements of each other are met")
 
 
 def compiles(config: RunConfig | None) -> bool:
+    """Whether DeepSpeed compiles an operator for this config."""
     return config is not None and optimizer_name(config) == COMPILED
 
 
 def check_compiler(facts: Facts) -> Iterator[Finding]:
-    """What DeepSpeed compiles cpu_adam with, unless it came compiled; its absence is the optimizer's finding."""
+    """What DeepSpeed needs to compile cpu_adam; if a config needs it, the optimizer's check reports what is missing."""
     needed = compiles(facts.config)
     if not needed and (facts.config is not None or "deepspeed" not in facts.versions):
         return
@@ -156,7 +141,7 @@ def extension_folder(facts: Facts) -> Path:
 
 
 def check_extension_locks(facts: Facts) -> Iterator[Finding]:
-    """A compile that was killed leaves its lock, and whoever wants the same operator waits for ever."""
+    """A compile that was killed leaves its lock, and every later process waits for that operator for ever."""
     from torch.utils import cpp_extension
 
     # Later releases of torch lock with flock, which the kernel lets go when a process dies.
@@ -171,9 +156,9 @@ def check_extension_locks(facts: Facts) -> Iterator[Finding]:
         if age < OLD_LOCK_SECONDS:
             yield Finding("lock of a compile", "note", f"{operator} is being compiled, or was {age:.0f} s ago", remedy)
         else:
-            state = "lacks" if compiles(facts.config) and operator == COMPILED else "note"
-            found = f"{operator}, {age / 3600:.1f} h old: who needs that operator waits for it without end"
-            yield Finding("lock of a compile", state, found, remedy)  # type: ignore[arg-type]
+            state: State = "lacks" if compiles(facts.config) and operator == COMPILED else "note"
+            found = f"{operator}, {age / 3600:.1f} h old: a process that needs that operator waits for ever"
+            yield Finding("lock of a compile", state, found, remedy)
     if not locks and folder.exists():
         yield Finding("lock of a compile", "good", f"none in {folder}")
 
@@ -186,30 +171,23 @@ def check_bitsandbytes(facts: Facts) -> Iterator[Finding]:
         return
     from modeling.quantization import QuantizationError, import_bitsandbytes
 
+    bad: State = "lacks" if needed else "note"
     try:
         import_bitsandbytes("8-bit optimizers and qlora need")
         from bitsandbytes.cextension import lib
     except (QuantizationError, ImportError) as error:
-        yield told("bitsandbytes library", error, "lacks" if needed else "note")
+        yield Finding("bitsandbytes library", bad, " ".join(str(error).split()))
         return
-    if re.search("error", type(lib).__name__, re.IGNORECASE):  # its stand-in raises at the first use
+    if re.search("error", type(lib).__name__, re.IGNORECASE):  # a stand-in, which raises when it is first used
         found = "bitsandbytes has no native library for this device"
-        remedy = "python -m bitsandbytes tells which; pip install another release, or take adamw and lora"
-        yield Finding("bitsandbytes library", "lacks" if needed else "note", found, remedy)
+        remedy = "python -m bitsandbytes says which; pip install another release, or take adamw and lora"
+        yield Finding("bitsandbytes library", bad, found, remedy)
         return
     native = Path(getattr(getattr(lib, "_lib", None), "_name", "native library")).name
     on_gpu = getattr(lib, "compiled_with_cuda", False)
     if facts.gpus and not on_gpu:
         found = f"{native} is loaded, which is for CPUs"
-        remedy = "python -m bitsandbytes tells why; unset BNB_CUDA_VERSION, or pip install another release"
-        yield Finding("bitsandbytes library", "lacks" if needed else "note", found, remedy)
+        remedy = "python -m bitsandbytes says why; unset BNB_CUDA_VERSION, or pip install another release"
+        yield Finding("bitsandbytes library", bad, found, remedy)
     else:
         yield Finding("bitsandbytes library", "good", native)
-
-
-def check_hub(facts: Facts) -> Iterator[Finding]:
-    """Where downloads go, and whether they are allowed."""
-    if facts.environment.get("HF_HUB_OFFLINE", "").lower() in ("1", "true", "yes", "on"):
-        yield Finding("hub", "note", "HF_HUB_OFFLINE is set: only what was downloaded before can be opened")
-    if "HF_HOME" in facts.environment and not os.access(facts.environment["HF_HOME"], os.W_OK):
-        yield Finding("hub", "note", f"HF_HOME is {facts.environment['HF_HOME']}, where nothing can be written")

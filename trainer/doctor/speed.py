@@ -1,6 +1,6 @@
-"""How fast this machine multiplies, copies and talks: about two seconds in all.
+"""How fast this machine multiplies, copies and communicates: about two seconds in all.
 
-A figure far below what the device can do tells of a throttled, shared or badly placed one.
+A figure far below what the device can do means that it is throttled, shared or badly placed.
 """
 
 import time
@@ -10,11 +10,11 @@ from typing import Any
 
 import torch
 
+from ..checks import Finding
 from ..config.reading import ConfigError
 from ..engine.accelerator import resolve_precision
-from ..engine.gpu_peaks import peak_of
+from ..engine.device import peak_of
 from .facts import Facts
-from .findings import Finding
 
 MEGABYTE = 2**20
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -31,7 +31,7 @@ def gpu(index: int) -> torch.device:
 
 
 def seconds_of(work: Callable[[], Any], wait: Callable[[], None]) -> float:
-    """Of one call, over as many as fit the time; the first does not count."""
+    """Seconds of one call, the mean of as many as fit the time; the first does not count."""
     work()
     wait()
     calls, started = 0, time.perf_counter()
@@ -46,7 +46,7 @@ def seconds_of(work: Callable[[], Any], wait: Callable[[], None]) -> float:
 def precision_of(facts: Facts) -> str:
     try:
         return resolve_precision(facts.config.engine.precision if facts.config is not None else "auto")
-    except ConfigError:  # told by the precision's own check
+    except ConfigError:  # reported by the check of the precision
         return "fp32"
 
 
@@ -64,14 +64,14 @@ def check_products(facts: Facts) -> Iterator[Finding]:
         if peak:
             found += f", {speed / peak:.0%} of what {known.name} can do"
         slow = peak is not None and speed < peak / 2
-        remedy = "nvidia-smi -q -d PERFORMANCE,CLOCK tells of throttling; or another program computes" if slow else ""
+        remedy = "nvidia-smi -q -d PERFORMANCE,CLOCK shows throttling; or another program computes" if slow else ""
         yield Finding(f"products on GPU {index}", "note" if slow else "good", found, remedy)
     if not facts.gpus:
         yield products_on_the_cpu(precision)
 
 
 def products_on_the_cpu(precision: str) -> Finding:
-    """bf16 beside fp32: without instructions for it, it is the slower of the two."""
+    """fp32, and bf16 if that is the precision: without instructions for it bf16 is the slower of the two."""
 
     def speed(dtype: torch.dtype) -> float:
         matrix = torch.randn(CPU_MATRIX, CPU_MATRIX).to(dtype)
@@ -103,7 +103,7 @@ def check_copies(facts: Facts) -> Iterator[Finding]:
         wait: Callable[[], None] = lambda d=there.device: torch.cuda.synchronize(d)  # type: ignore[misc] # noqa: E731
         speed = COPIED / seconds_of(lambda t=there: t.copy_(pinned, non_blocking=True), wait)  # type: ignore[misc]
         slow = speed < SLOW_COPY
-        remedy = "nvidia-smi -q tells the PCIe link's width and generation" if slow else ""
+        remedy = "nvidia-smi -q shows the PCIe link's width and generation" if slow else ""
         yield Finding(f"copies to GPU {index}", "note" if slow else "good", f"{speed / 1e9:.1f} GB/s, pinned", remedy)
     yield from copies_between(len(facts.gpus))
 
@@ -122,12 +122,12 @@ def copies_between(gpus: int) -> Iterator[Finding]:
         speed = COPIED / seconds_of(copy, lambda d=target.device: torch.cuda.synchronize(d))  # type: ignore[misc]
         found = f"{speed / 1e9:.1f} GB/s, {'directly' if direct else 'through CPU memory'}"
         slow = speed < SLOW_BETWEEN_GPUS
-        remedy = "nvidia-smi topo -m tells how they are linked; ZeRO-3 wants them close" if slow else ""
+        remedy = "nvidia-smi topo -m shows how they are linked; ZeRO-3 wants them close" if slow else ""
         yield Finding(f"copies from GPU 0 to {index}", "note" if slow else "good", found, remedy)
 
 
 def join_processes(facts: Facts) -> Finding | None:
-    """Start the process group that the launcher meant; None if it stands, else what is wrong."""
+    """Start the launcher's process group; returns None if that worked, else what is wrong."""
     if "RANK" not in facts.environment or facts.processes < 2:
         return None
     local = int(facts.environment.get("LOCAL_RANK", "0"))
@@ -138,7 +138,7 @@ def join_processes(facts: Facts) -> Finding | None:
         torch.distributed.init_process_group("nccl" if on_gpu else "gloo", timeout=timedelta(seconds=60))
     except Exception as error:  # of the store, of NCCL, of gloo
         said = next(filter(None, (line.strip() for line in str(error).splitlines())), type(error).__name__)
-        remedy = "MASTER_ADDR and MASTER_PORT must be reached from every machine; NCCL_DEBUG=INFO tells more"
+        remedy = "MASTER_ADDR and MASTER_PORT must be reached from every machine; NCCL_DEBUG=INFO says more"
         return Finding("processes", "lacks", f"{facts.processes} did not find each other: {said}", remedy)
     return None
 
@@ -155,7 +155,7 @@ def check_all_reduce(facts: Facts) -> Iterator[Finding]:
     torch.distributed.all_reduce(figures)
     wait()
     torch.distributed.barrier()
-    times = 3  # a fixed number: ranks must not count for themselves
+    times = 3  # a fixed number: all ranks must make equally many calls
     started = time.perf_counter()
     for _ in range(times):
         torch.distributed.all_reduce(figures)
@@ -164,5 +164,5 @@ def check_all_reduce(facts: Facts) -> Iterator[Finding]:
     speed = 2 * (ranks - 1) / ranks * REDUCED / seconds
     found = f"{ranks} ranks over {backend}: 64 MB in {1000 * seconds:.0f} ms, {speed / 1e9:.2f} GB/s a rank"
     slow = speed < SLOW_ALL_REDUCE.get(backend, 0.0)
-    remedy = "NCCL_DEBUG=INFO tells which way it takes; lora and frozen_encoder send less" if slow else ""
+    remedy = "NCCL_DEBUG=INFO shows the transport; lora and frozen_encoder send less" if slow else ""
     yield Finding("all-reduce", "note" if slow else "good", found, remedy)

@@ -1,4 +1,4 @@
-"""The disk of output_dir: whether the run's files fit, how fast they are written, and whether it is a network's."""
+"""The disk of output_dir: whether the run's files fit, how fast it is, and whether it is a network mount."""
 
 import os
 import shutil
@@ -7,32 +7,17 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from ..config.reading import ConfigError
+from ..checks import Finding
 from ..record.disk import GIGABYTE, existing, files_of_a_run
 from .facts import Facts
-from .findings import Finding, told
 
 WRITTEN_BYTES = 48 * 2**20
 SLOW_WRITE = 50e6  # bytes a second: a checkpoint of whisper-small takes more than a minute
 NETWORK = ("nfs", "nfs4", "cifs", "smb3", "fuse.sshfs", "fuse.s3fs", "fuse.gcsfuse", "9p")
 
 
-def check_output_folder(facts: Facts) -> Iterator[Finding]:
-    """Whether a run may begin there; that it would have to go on is no fault."""
-    if facts.config is None:
-        return
-    from ..record.folder import check_output_dir  # seconds to import
-
-    folder = facts.config.output_dir
-    try:
-        check_output_dir(facts.config, resume=False)
-    except ConfigError as error:
-        yield told("output_dir", error, "note" if "--resume" in str(error) else "lacks")
-    else:
-        yield Finding("output_dir", "good", f"{folder}, free for a run")
-
-
 def check_disk(facts: Facts) -> Iterator[Finding]:
+    """Free space compared with the size of the run's files."""
     folder = existing(Path(facts.config.output_dir if facts.config is not None else "."))
     free = shutil.disk_usage(folder).free
     there = f"{free / GIGABYTE:.1f} GB free at {folder}"
@@ -54,7 +39,7 @@ def check_disk(facts: Facts) -> Iterator[Finding]:
 
 
 def check_file_system(facts: Facts) -> Iterator[Finding]:
-    """Network mounts and memory; several machines need the former, one is slowed by it."""
+    """Network mounts and memory file systems. Several machines need a network mount; it slows a single one."""
     if facts.config is None:
         return
     folder = existing(Path(facts.config.output_dir)).resolve()
@@ -66,14 +51,14 @@ def check_file_system(facts: Facts) -> Iterator[Finding]:
     elif kind in ("tmpfs", "ramfs"):
         yield Finding("file system", "note", f"{kind} at {place}: gone with the machine", "another output_dir")
     elif facts.processes > facts.local_processes:
-        found = f"{kind} at {place}: local, as far as can be told"
+        found = f"{kind} at {place}: local, as far as the mount says"
         yield Finding("file system", "note", found, "output_dir must lie where all machines see it")
     else:
         yield Finding("file system", "good", f"{kind} at {place}")
 
 
 def mount_of(folder: Path) -> tuple[str, str]:
-    """Kind and place of the mount that a folder lies on."""
+    """Kind and mount point of the file system that holds a folder."""
     kind, place = "unknown", "/"
     for line in Path("/proc/mounts").read_text(encoding="utf-8").splitlines():
         _, at, of_kind, *_ = line.split()
@@ -84,7 +69,7 @@ def mount_of(folder: Path) -> tuple[str, str]:
 
 
 def check_write_speed(facts: Facts) -> Iterator[Finding]:
-    """A file of some dozen megabytes, onto the disk itself, and gone again."""
+    """Time the writing of a temporary file of some dozen megabytes, flushed to the disk."""
     if not facts.measure:
         return
     folder = existing(Path(facts.config.output_dir if facts.config is not None else "."))

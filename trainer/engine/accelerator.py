@@ -1,7 +1,7 @@
-"""From the config to an `Accelerator`: one process, DDP or DeepSpeed ZeRO, on CPUs and GPUs.
+"""Builds the `Accelerator` that a config asks for: one process, DDP or DeepSpeed ZeRO, on CPUs or GPUs.
 
-The one place that touches Accelerate's and DeepSpeed's settings. The config decides; a launcher that asks for something
-else is refused.
+Nothing else touches the settings of Accelerate and DeepSpeed. The config decides; a launcher that asks for another
+engine is refused. What ranks exchange beyond gradients is here too.
 """
 
 import importlib.util
@@ -16,14 +16,14 @@ from ..config.reading import ConfigError
 from ..config.run import RunConfig
 from .optimizer import build_optimizer
 
-# In numbers, not bytes. DeepSpeed's own are 5e8 and 1e9: buffers as large as a whole Whisper, whose parameters ZeRO-3
-# would then never let go. A layer of whisper-large has about 3e7 parameters, its embeddings have 7e7.
+# In numbers, not bytes. DeepSpeed's defaults, 5e8 and 1e9, make buffers as large as a whole Whisper, and ZeRO-3 would
+# never release a parameter. A layer of whisper-large has about 3e7 parameters, its embeddings have 7e7.
 BUCKET_NUMBERS = 50_000_000
 LIVE_PARAMETERS = 100_000_000
 
 
 def launched_processes() -> int:
-    """How many processes the launcher started, as far as this one can tell."""
+    """How many processes the launcher started, by this one's environment."""
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
@@ -38,9 +38,9 @@ def resolve_precision(wanted: str) -> str:
     if wanted == "auto":
         return "bf16" if on_gpu and has_bf16 else "fp32"
     if wanted == "bf16" and not has_bf16:
-        raise ConfigError(f"engine.precision is 'bf16', which {torch.cuda.get_device_name()} has not; use fp16 or fp32")
+        raise ConfigError(f"engine.precision is 'bf16', which {torch.cuda.get_device_name()} lacks", "use fp16 or fp32")
     if wanted == "fp16" and not on_gpu:
-        raise ConfigError("engine.precision is 'fp16', which needs a GPU; use fp32 or bf16 here")
+        raise ConfigError("engine.precision is 'fp16', which needs a GPU", "use fp32 or bf16 here")
     return wanted
 
 
@@ -53,27 +53,26 @@ def check_engine(config: RunConfig) -> None:
     stage = config.engine.zero_stage
     if stage and importlib.util.find_spec("deepspeed") is None:
         raise ConfigError(
-            f"engine.zero_stage is {stage}, which needs DeepSpeed: pip install deepspeed, or set it to 0 for DDP"
+            f"engine.zero_stage is {stage}, which needs DeepSpeed", "pip install deepspeed, or set it to 0 for DDP"
         )
     launcher_stage = os.environ.get("ACCELERATE_DEEPSPEED_ZERO_STAGE")
     if os.environ.get("ACCELERATE_USE_DEEPSPEED") == "true" and launcher_stage not in (None, str(stage)):
         raise ConfigError(
-            f"engine.zero_stage is {stage}, but the launcher was started with --zero_stage {launcher_stage}: "
-            "leave DeepSpeed out of the launcher's flags, the config decides"
+            f"engine.zero_stage is {stage}, but the launcher was started with --zero_stage {launcher_stage}",
+            "leave DeepSpeed out of the launcher's flags, the config decides",
         )
     if stage and os.environ.get("ACCELERATE_USE_CPU", "").lower() in ("1", "true", "yes"):
         raise ConfigError(
-            f"engine.zero_stage is {stage}, but ACCELERATE_USE_CPU is set, which turns DeepSpeed off without a word: "
-            "unset it (without a GPU the CPU is used anyway)"
+            f"engine.zero_stage is {stage}, but ACCELERATE_USE_CPU is set, which turns DeepSpeed off without a word",
+            "unset it (without a GPU the CPU is used anyway)",
         )
-    resolve_precision(config.engine.precision)
 
 
 def build_accelerator(config: RunConfig) -> Any:
     """The `Accelerator` of a run; starts the process group.
 
     Raises:
-        ConfigError: as :func:`check_engine`.
+        ConfigError: as :func:`check_engine` and :func:`resolve_precision`.
     """
     from accelerate import Accelerator
     from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwargs
@@ -89,7 +88,7 @@ def build_accelerator(config: RunConfig) -> Any:
     handlers: list[Any] = []
     if distributed:
         handlers.append(InitProcessGroupKwargs(backend="nccl" if on_gpu else "gloo", timeout=timeout))
-        # Gradients lie in DDP's buckets once they are summed over ranks; only while accumulating also beside them.
+        # Saves a copy: gradients live in DDP's buckets, and beside them only while they accumulate.
         handlers.append(DistributedDataParallelKwargs(gradient_as_bucket_view=True))
     options: dict[str, Any] = {
         "gradient_accumulation_steps": config.training.accumulation,
@@ -111,7 +110,7 @@ def build_accelerator(config: RunConfig) -> Any:
 
 
 def pretend_launched() -> None:
-    """Give a process that no launcher started what DeepSpeed asks of one: a group of one."""
+    """Set the environment of a launched process, a group of one: DeepSpeed needs it."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -133,7 +132,7 @@ def deepspeed_plugin(config: RunConfig, precision: str, on_gpu: bool) -> Any:
 
 
 def deepspeed_config(config: RunConfig, precision: str) -> dict[str, Any]:
-    """DeepSpeed's settings for a run, complete: nothing is left to ``auto`` or to Accelerate's defaults."""
+    """All of DeepSpeed's settings for a run: nothing is left to ``auto`` or to Accelerate's defaults."""
     stage, offload = config.engine.zero_stage, config.engine.cpu_offload
     zero: dict[str, Any] = {
         "stage": stage,
@@ -162,8 +161,8 @@ def deepspeed_config(config: RunConfig, precision: str) -> dict[str, Any]:
         "data_types": {"grad_accum_dtype": "fp32"},
     }
     if offload != "none":
-        # Otherwise Accelerate puts a CPUAdam of its own in the optimizer's place, for all but torch's AdamW one whose
-        # weight decay is L2.
+        # Otherwise Accelerate replaces the optimizer by a CPUAdam of its own, whose weight decay is L2 unless it
+        # replaces torch's AdamW.
         settings["zero_force_ds_cpu_optimizer"] = False
     if precision == "bf16":
         settings["bf16"] = {"enabled": True}
@@ -176,7 +175,7 @@ def prepare(config: RunConfig, accelerator: Any, model: Any) -> tuple[Any, Any]:
     """The model and its optimizer, wrapped by the engine that the config asks for.
 
     Raises:
-        ConfigError: if the optimizer cannot be had, or another engine was built.
+        ConfigError: if the optimizer's library is missing, or another engine was built.
     """
     optimizer = build_optimizer(model, config, accelerator.device)
     model, optimizer = accelerator.prepare(model, optimizer)
@@ -185,7 +184,7 @@ def prepare(config: RunConfig, accelerator: Any, model: Any) -> tuple[Any, Any]:
 
 
 def check_prepared(config: RunConfig, accelerator: Any, model: Any) -> None:
-    """The engine that runs must be the one that was asked for; libraries have swapped it without a word."""
+    """Raises: ConfigError: if another engine runs than was asked for; libraries have swapped it silently."""
     stage = model.zero_optimization_stage() if type(model).__name__ == "DeepSpeedEngine" else 0
     if stage != config.engine.zero_stage:
         raise ConfigError(
@@ -206,8 +205,8 @@ def end_engine(accelerator: Any) -> None:
 def leave_process_group() -> None:
     """End the process group, if there is one, and keep its object.
 
-    Its destructor joins a thread of gloo's and holds the interpreter's lock meanwhile. The thread may wait for that
-    lock, to free the tensors of the last collective: the rank would hang for ever, with everything done.
+    The object's destructor joins a thread of gloo while it holds the interpreter's lock. The thread may wait for that
+    lock, to free the tensors of the last collective; the rank would then hang for ever after all its work is done.
     """
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         ENDED.append(torch.distributed.group.WORLD)
@@ -215,12 +214,35 @@ def leave_process_group() -> None:
 
 
 def bare_model(model: Any) -> Any:
-    """The model inside DDP's or DeepSpeed's wrapper. Accelerate's own way imports DeepSpeed, which takes seconds."""
+    """The model inside DDP's or DeepSpeed's wrapper. Accelerate's function for it imports DeepSpeed: seconds."""
     return getattr(model, "module", model)
 
 
+def parameters_are_spread(accelerator: Any) -> bool:
+    """Whether parameters are spread over ranks (ZeRO-3), so that all ranks must take part in every forward pass."""
+    if accelerator.distributed_type.name != "DEEPSPEED" or accelerator.num_processes == 1:
+        return False
+    return accelerator.state.deepspeed_plugin.zero_stage == 3
+
+
+def sum_over_ranks(accelerator: Any, values: torch.Tensor) -> torch.Tensor:
+    """The sum of every rank's ``values``, which it overwrites; every rank must call it."""
+    if accelerator.num_processes > 1:
+        torch.distributed.all_reduce(values)
+    return values
+
+
+def gather_objects(accelerator: Any, value: Any) -> list[Any]:
+    """``value`` of every rank, in rank order; every rank must call it. It is pickled on the way."""
+    if accelerator.num_processes == 1:
+        return [value]
+    values: list[Any] = [None] * accelerator.num_processes
+    torch.distributed.all_gather_object(values, value)
+    return values
+
+
 def describe_engine(accelerator: Any) -> str:
-    """The engine in force, in words: what runs, not what was asked for."""
+    """The engine that runs, in words, whatever was asked for."""
     if accelerator.distributed_type.name == "DEEPSPEED":
         kind = f"DeepSpeed ZeRO-{accelerator.state.deepspeed_plugin.zero_stage}"
     else:

@@ -1,10 +1,38 @@
-"""The device and the precision that a command line asks for, refused before a model is loaded if they are not there."""
+"""The device: which one a command line asks for, its name, what it can compute, how much memory was used."""
+
+import platform
+import re
+import resource
+import sys
+from pathlib import Path
 
 import torch
 
 from data.errors import nearest
 
 from ..config.reading import ConfigError
+
+# From the makers' data sheets: words of the name, then TFLOP/s of dense operations in 16 bits (bf16, or fp16 on GPUs
+# without it) and in fp32 without TF32. The first entry that fits counts.
+PEAKS = (
+    ("H100 PCIe", 756, 51),
+    ("H100", 989, 67),
+    ("H200", 989, 67),
+    ("B200", 2250, 80),
+    ("A100", 312, 19.5),
+    ("L40S", 362, 91.6),
+    ("L4", 121, 30.3),
+    ("A10G", 70, 31.2),
+    ("A10", 125, 31.2),
+    ("RTX A6000", 155, 38.7),
+    ("RTX 5090", 209, 104.8),
+    ("RTX 4090", 165, 82.6),
+    ("RTX 3090", 71, 35.6),
+    ("RTX 3060", 51, 12.7),
+    ("V100", 125, 15.7),
+    ("T4", 65, 8.1),
+)
+OTHER_BUILDS = frozenset(("mig", "laptop", "nvl"))  # slices and slower builds under the same name
 
 
 def find_device(name: str) -> torch.device:
@@ -32,3 +60,33 @@ def find_dtype(name: str, device: torch.device) -> torch.dtype:
             return torch.float32
         return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
     return {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[name]
+
+
+def peak_memory_bytes() -> int:
+    """The most memory this process has held, in bytes: allocated on the GPU if there is one, else resident."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated()
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def hardware() -> str:
+    """The device in words: the GPU's name, or the CPU's with the number of threads that torch uses."""
+    if torch.cuda.is_available():
+        return torch.cuda.get_device_name()
+    model = platform.processor() or platform.machine()
+    if Path("/proc/cpuinfo").exists():
+        named = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(encoding="utf-8"), re.MULTILINE)
+        model = named[1] if named else model
+    return f"{model}, {torch.get_num_threads()} threads"
+
+
+def peak_of(name: str, precision: str = "bf16") -> float | None:
+    """A GPU's peak in operations a second, by the name that its driver gives; None if it is not in the table."""
+    words = set(re.split(r"[\s-]+", name.lower()))
+    if words & OTHER_BUILDS:
+        return None
+    for text, half, single in PEAKS:
+        if set(text.lower().split()) <= words:
+            return (single if precision == "fp32" else half) * 1e12
+    return None

@@ -1,7 +1,7 @@
-"""A rank that ends while others wait for it: what these then say.
+"""What the other ranks print when one rank has ended.
 
-The first one's message says why; the others meet a broken connection, which says nothing to a reader. Over NCCL they
-meet nothing: the launcher ends them.
+The first rank's own message says why it ended. The others only see a broken connection, which tells a reader nothing.
+Under NCCL they do not see even that: the launcher ends them.
 """
 
 import os
@@ -10,7 +10,7 @@ from contextlib import suppress
 from typing import Any
 
 KEY = "first_rank_that_ended"
-# What gloo and NCCL say where the other side has gone; not where it only takes long.
+# What gloo and NCCL say if the other side is gone, not if it is only slow.
 SIGNS = (
     "connection closed by peer",
     "connection reset by peer",
@@ -23,6 +23,8 @@ SIGNS = (
 class LostRank(RuntimeError):
     """Another rank has ended, so that this one cannot go on."""
 
+    exit_code = 1
+
 
 def says_lost(error: BaseException) -> bool:
     """Whether an error says that another process of the group has gone."""
@@ -31,7 +33,7 @@ def says_lost(error: BaseException) -> bool:
 
 
 def note_end() -> None:
-    """Let the others find out which rank it was; as far as the launcher's store can be reached."""
+    """Tell the others that this rank has ended, if the launcher's store can be reached."""
     store = launchers_store()
     if store is not None:
         with suppress(RuntimeError):
@@ -39,17 +41,17 @@ def note_end() -> None:
 
 
 def lost_rank() -> LostRank:
-    """What a rank that was left alone has to say."""
+    """The error of a rank whose connection broke; it names the rank that ended first, if that is known."""
     who, store = "another rank", launchers_store()
     if store is not None:
-        with suppress(RuntimeError):  # it may have gone with the rank that kept it
+        with suppress(RuntimeError):  # the rank that kept the store may be the one that ended
             if store.check([KEY]):
                 who = f"rank {store.get(KEY).decode()}"
     return LostRank(f"{who} has ended; its message says why")
 
 
 def launchers_store() -> Any:
-    """The store that the ranks found each other by; None without a process group."""
+    """The key-value store through which the ranks found each other; None without a process group."""
     distributed = sys.modules.get("torch.distributed")
     if distributed is None or not distributed.is_available() or not distributed.is_initialized():
         return None

@@ -1,7 +1,7 @@
 """AdamW in its several makes, its parameter groups, and the learning rates of a step.
 
 The rates are a pure function of the step and the config, so that resuming needs no scheduler. What DeepSpeed must be
-told of an optimizer stands in engine.py.
+told of an optimizer is in accelerator.py.
 """
 
 import importlib.util
@@ -40,13 +40,15 @@ def check_optimizer(config: RunConfig) -> None:
     if name in BITSANDBYTES:
         if offload != "none":
             raise ConfigError(
-                f"{told}, which is for states on the GPU, but engine.cpu_offload is {offload!r}: take cpu_adam, or "
-                "cpu_offload none"
+                f"{told}, which is for states on the GPU, but engine.cpu_offload is {offload!r}",
+                "take cpu_adam, or cpu_offload none",
             )
         if name.startswith("paged") and not torch.cuda.is_available():
-            raise ConfigError(f"{told}, whose states move between GPU and CPU memory: it needs a CUDA GPU; take adamw")
+            raise ConfigError(
+                f"{told}, whose states move between GPU and CPU memory: it needs a CUDA GPU", "take adamw"
+            )
         if importlib.util.find_spec("bitsandbytes") is None:
-            raise ConfigError(f"{told}, which needs bitsandbytes: pip install bitsandbytes, or take adamw")
+            raise ConfigError(f"{told}, which needs bitsandbytes", "pip install bitsandbytes, or take adamw")
     if name == "cpu_adam":
         if offload == "none":
             raise ConfigError(f"{told}, which needs engine.cpu_offload: optimizer or parameters; it is 'none'")
@@ -54,17 +56,19 @@ def check_optimizer(config: RunConfig) -> None:
         if missing and importlib.util.find_spec("deepspeed.ops.adam.cpu_adam_op") is None:
             raise ConfigError(
                 f"engine.cpu_offload is {offload!r}, whose optimizer cpu_adam DeepSpeed compiles at its first use: "
-                f"{' and '.join(missing)} cannot be found; install it, or set optimizer.name: adamw"
+                f"{' and '.join(missing)} cannot be found",
+                "install it, or set optimizer.name: adamw",
             )
     if settings.encoder_learning_rate is not None and not config.model.trains_encoder:
         raise ConfigError(
             f"optimizer.encoder_learning_rate is {settings.encoder_learning_rate:g}, but nothing of the encoder is "
-            f"trained (model.strategy is {config.model.strategy!r}): take it out"
+            f"trained (model.strategy is {config.model.strategy!r})",
+            "take it out",
         )
 
 
 def tools() -> str:
-    """Where programs are looked for: also beside this Python, whose environment need not be activated."""
+    """The search path for programs, with the folder of this Python: its environment need not be activated."""
     return os.pathsep.join((os.environ.get("PATH", ""), os.path.dirname(sys.executable)))
 
 
@@ -101,7 +105,7 @@ def parameter_groups(model: Any, config: OptimizerConfig) -> list[dict[str, Any]
 
 
 def build_optimizer(model: Any, config: RunConfig, device: torch.device) -> torch.optim.Optimizer:
-    """The optimizer of a run, before the engine takes it; the model may still lie elsewhere than on ``device``.
+    """The optimizer of a run, before the engine wraps it. The model need not be on ``device`` yet.
 
     Raises:
         ConfigError: if its library cannot be imported or compiled.
@@ -116,7 +120,7 @@ def build_optimizer(model: Any, config: RunConfig, device: torch.device) -> torc
 
 
 def bitsandbytes_optimizer(name: str, groups: list[dict[str, Any]], options: dict[str, Any]) -> torch.optim.Optimizer:
-    """One whose states have 8 bits (those of under 4,096 numbers have 32) or move between GPU and CPU memory."""
+    """An optimizer with 8-bit states (32 bits below 4,096 numbers), or with states that move between GPU and CPU."""
     from modeling.quantization import QuantizationError, import_bitsandbytes
 
     try:
@@ -136,7 +140,7 @@ def cpu_adam(name: str, groups: list[dict[str, Any]], options: dict[str, Any]) -
     except (RuntimeError, OSError, ImportError) as error:
         reason = str(error.__cause__ or error).strip().splitlines()[0]
         raise ConfigError(
-            f"optimizer.name is {name!r}, which DeepSpeed could not compile: {reason}; set optimizer.name: adamw"
+            f"optimizer.name is {name!r}, which DeepSpeed could not compile: {reason}", "set optimizer.name: adamw"
         ) from error
 
 
@@ -153,8 +157,10 @@ def learning_rate_share(step: int, steps: int, config: OptimizerConfig) -> float
 
 
 def set_learning_rates(optimizer: Any, config: OptimizerConfig, step: int, steps: int) -> None:
-    """Give each group its rate at update ``step`` (1 the first) by the config of now, which a resumed run may have
-    changed; in the first stage, none to what is Whisper's own."""
+    """Give each group its rate at update ``step`` (1 for the first), by the current config: a resume may change it.
+
+    For the first ``primary_frozen_steps`` all groups but ``new_modules`` have rate 0.
+    """
     rates, share = learning_rates(config), learning_rate_share(step, steps, config)
     for group in optimizer.param_groups:
         waits = step <= config.primary_frozen_steps and group["name"] != "new_modules"
@@ -162,7 +168,7 @@ def set_learning_rates(optimizer: Any, config: OptimizerConfig, step: int, steps
 
 
 def logged_learning_rates(optimizer: Any) -> dict[str, float]:
-    """``learning_rate``, the decoder's where it is trained; where groups differ, also ``learning_rate_<group>``."""
+    """``learning_rate``, the decoder's if it is trained; also ``learning_rate_<group>`` if the groups' rates differ."""
     rates = {group["name"]: group["lr"] for group in optimizer.param_groups}
     first = next(name for name in ("decoder", "encoder", "new_modules") if name in rates)
     named = {f"learning_rate_{name}": rate for name, rate in rates.items()} if len(set(rates.values())) > 1 else {}

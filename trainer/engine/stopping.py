@@ -1,6 +1,6 @@
-"""SIGTERM and SIGINT: they end a command at once, but for training, which saves its state first.
+"""SIGTERM and SIGINT: they end a command at once, except training, which first saves its state.
 
-While a run trains, they become a wish that the loop reads at the next step boundary.
+While a run trains, a signal sets a flag that the loop reads at the end of the step.
 """
 
 import contextlib
@@ -28,11 +28,11 @@ class Ended(KeyboardInterrupt):
 
 
 class EndAtOnce:
-    """While it is entered, SIGTERM and SIGINT raise :class:`Ended`; a process that has not left soon after is ended.
+    """A context in which SIGTERM and SIGINT raise :class:`Ended`; a process that is still there soon after is killed.
 
-    Python runs its handlers between two of its own instructions. A process that waits in native code, for other ranks
-    for one, hears nothing; nor does one whose library takes the exception for a failure and tries again. So a thread
-    hears signals too, through the file descriptor that Python writes them to.
+    Python runs signal handlers between two of its own instructions. So the exception does not reach a process that
+    waits in native code, for example for other ranks, and a library may take it for a failure and try again. Therefore
+    a thread listens too, on the file descriptor that Python writes signals to.
     """
 
     def __init__(self) -> None:
@@ -69,19 +69,19 @@ class EndAtOnce:
         raise Ended(number)
 
     def hear(self) -> None:
-        """End the process where a signal has not done it."""
+        """In a thread: end the process if the handler's exception has not."""
         with self.hearing:
             while heard := self.hearing.recv(1):
                 number = heard[0]
-                if signal.getsignal(number) != self.receive:  # somebody else's now, a training loop's for one
+                if signal.getsignal(number) != self.receive:  # another handler is in place, such as a training loop's
                     continue
                 time.sleep(PATIENCE)
                 if self.previous:
                     os._exit(self.tell(number))
 
     def tell(self, number: int) -> int:
-        """One line, once; the exit code, which is what a shell says of a process that a signal has ended."""
-        held = self.telling.acquire(timeout=PATIENCE)  # or this thread could end the process in the middle of the line
+        """Print one line, once. Returns the exit code, as a shell has it for a process that a signal ended."""
+        held = self.telling.acquire(timeout=PATIENCE)  # the process must not end in the middle of the line
         if not self.is_told and os.environ.get("RANK", "0") == "0":
             self.is_told = True
             with contextlib.suppress(OSError, ValueError):
@@ -92,7 +92,7 @@ class EndAtOnce:
         return 128 + number
 
     def forget(self) -> None:
-        """In a child that was forked: its signals are not the command's."""
+        """In a forked child: put back the usual handlers, since its signals are not the command's."""
         signal.set_wakeup_fd(-1)
         for number in SIGNALS:
             if signal.getsignal(number) == self.receive:
@@ -111,14 +111,14 @@ os.register_at_fork(after_in_child=forget_all)
 
 
 class StopAsked(Exception):
-    """A stop that was asked for while the process waited for something that may not come."""
+    """A stop was asked for while the process waited for something that may never come."""
 
 
 class StopRequest:
     """While it listens, the first SIGTERM or SIGINT sets ``asked``; a second SIGINT interrupts at once.
 
     Args:
-        listening: from when it is entered on; else from :meth:`listen` on.
+        listening: listen once the context is entered; otherwise only after :meth:`listen`.
     """
 
     def __init__(self, listening: bool = True) -> None:
@@ -154,7 +154,7 @@ class StopRequest:
 
     @contextlib.contextmanager
     def nothing_to_save(self) -> Iterator[None]:
-        """Let signals do what they did before this request listened, for as long as the context lasts."""
+        """A context in which signals do what they did before this request listened: they end the command at once."""
         for number, handler in self.previous.items():
             signal.signal(number, handler)
         try:
@@ -164,9 +164,9 @@ class StopRequest:
                 signal.signal(number, self.receive)
 
     def unless_asked(self, otherwise: Result, action: Callable[..., Result], *arguments: Any) -> Result:
-        """What ``action`` returns; ``otherwise`` where a stop is asked for before it does, which it may never do.
+        """Return what ``action`` returns, or ``otherwise`` if a stop is asked for before it returns.
 
-        The action is then left in the middle, and what it works on must not be used any more.
+        The action is then broken off in the middle, and what it works on must not be used any more.
         """
         if self.asked:
             return otherwise

@@ -23,13 +23,13 @@ def breakdowns(
     lengths = groups((length_bin(one.prediction.seconds), one) for one in scored)
     rows = {}
     for column, parts in by.items():
-        drawn = None if column == cluster else cluster  # of one speaker among speakers, the utterances
+        drawn = None if column == cluster else cluster  # within one speaker, utterances are drawn
         rows[column] = [rates_of(value, part, drawn) for value, part in parts.items()]
     return rows | {"seconds": [rates_of(value, part, cluster) for value, part in lengths.items()]}
 
 
 def groups(valued: Iterable[tuple[str, ScoredUtterance]]) -> dict[str, list[ScoredUtterance]]:
-    """Utterances by value, numbers in their order and before words."""
+    """Utterances by value: numbers first and by size, then words."""
     parts: dict[str, list[ScoredUtterance]] = defaultdict(list)
     for value, one in valued:
         parts[value].append(one)
@@ -65,13 +65,13 @@ def rates_of(value: str, part: Sequence[ScoredUtterance], cluster: str | None) -
 
 
 def confusions(scored: Sequence[ScoredUtterance]) -> list[tuple[str, str, int]]:
-    """Word said, word heard in its place, how often; the most frequent first."""
+    """The word said, the word heard in its place, and how often; the most frequent pairs first."""
     pairs = Counter((said, heard) for one in scored for kind, said, heard in one.alignment if kind == "substitute")
     ordered = sorted(pairs.items(), key=lambda item: (-item[1], item[0]))
     return [(said, heard, number) for (said, heard), number in ordered[:MOST_CONFUSED]]
 
 
 def worst(scored: Sequence[ScoredUtterance]) -> list[str]:
-    """Ids of the utterances with the most word errors, those with fewer words first; none without an error."""
+    """Ids of the utterances with the most word errors, of equal ones those with fewer words first."""
     wrong = [one for one in scored if one.words.errors]
     return [one.id for one in sorted(wrong, key=lambda one: (-one.words.errors, one.words.tokens, one.id))[:WORST]]

@@ -11,8 +11,9 @@ from data.sources.source import Source
 from ..config.reading import ConfigError
 from ..config.run import RunConfig
 from ..engine.accelerator import build_accelerator, end_engine
-from .evaluator import Evaluation, check_evaluation, check_positions
+from .evaluator import build_evaluator, check_evaluation, check_positions
 from .report import BASELINE, write_evaluation
+from .result import Evaluation
 
 
 def run_config_of(checkpoint: str) -> Path:
@@ -132,9 +133,8 @@ def decode_split(config: RunConfig, accelerator: Any, checkpoint: Any, source: S
     from modeling.checkpoint_parts import check_parts
     from modeling.checkpoints import open_model
 
+    from ..memory.out_of_memory import MemoryTold, evaluation_of
     from ..model.languages import check_known
-    from ..out_of_memory import MemoryTold, evaluation_of
-    from ..run import build_evaluator
     from .decoding_limits import evaluation_remarks
 
     name, model, processor = checkpoint.name, open_model(checkpoint), checkpoint.processor

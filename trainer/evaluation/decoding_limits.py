@@ -1,7 +1,7 @@
-"""Where a generation config keeps a model from saying what its data hold: found out while training, taken out and told.
+"""Finds what a generation config forbids although the data contain it, and takes the limit out while training.
 
-The texts of a stream cannot all be read beforehand, so what the labels need is noted as they are trained on; before
-each evaluation and each save all ranks join what they have seen, and change the generation config alike.
+The texts of a stream cannot all be read beforehand. So what labels need is noted as they are trained on. Before each
+evaluation and each save, the ranks join their notes and all change the generation config in the same way.
 """
 
 import itertools
@@ -25,11 +25,11 @@ from modeling.checkpoint_parts import stored_parts
 from modeling.checkpoints import SUPPRESSING, set_generation_config
 
 from ..config.run import RunConfig
-from ..engine.accelerator import bare_model
+from ..engine.accelerator import bare_model, gather_objects
 from ..record.checkpoints import BLUEPRINT, RunState
 from ..record.durable import write_text
 from ..record.journal import Journal
-from .evaluator import Evaluation, gather_objects
+from .result import Evaluation
 
 TEXTS_LOOKED_AT = 1000  # of a source, before a run
 
@@ -38,9 +38,9 @@ class DecodingLimits:
     """The limits of a model in training; all ranks must call :meth:`lift` together.
 
     Args:
-        processor: the model's; None where labels are no texts, of which nothing is then asked.
-        state: holds what was lifted in ``lifted_limits``, over all starts of the run.
-        journal: told each thing once; in its folder lies the run's blueprint, which gets the changes too.
+        processor: the model's; None if labels are no texts, which then have no limits.
+        state: ``lifted_limits`` holds what was taken out, over all starts of the run.
+        journal: told each thing once. The run's blueprint, in the journal's folder, is changed too.
     """
 
     def __init__(self, accelerator: Any, model: Any, processor: Any, state: RunState, journal: Journal) -> None:
@@ -58,7 +58,7 @@ class DecodingLimits:
             journal.say(f"note: {unlike_remark(unlike)}")
 
     def see(self, batches: Iterable[AudioBatch | None]) -> None:
-        """Note what the labels that are trained on need."""
+        """Note what the labels of a step need."""
         for batch in batches:
             if batch is None or batch.labels is None:
                 continue
@@ -69,7 +69,7 @@ class DecodingLimits:
                     self.seen = joined([self.seen, needs])
 
     def lift(self) -> None:
-        """Take out of the generation config what any rank has seen needed and was not taken out before."""
+        """Take out of the generation config what labels on any rank needed, unless it was taken out before."""
         lifted = {key: set(needed) for key, needed in self.state.lifted_limits.items()}
         new = without(joined(gather_objects(self.accelerator, self.seen)), lifted)
         if not new:
@@ -78,7 +78,7 @@ class DecodingLimits:
         self.take_out(new)
         self.journal.say(
             f"step {self.state.step}: the training data hold what {GENERATION_CONFIG} forbids, "
-            f"{self.limits.described(new, self.written)}: taken out of it, here and in best/ and final/"
+            f"{described(self.limits, [new], self.tokenizer)}: taken out of it, here and in best/ and final/"
         )
 
     def take_out(self, needs: Needs) -> None:
@@ -93,16 +93,12 @@ class DecodingLimits:
         if self.accelerator.is_main_process:
             rewrite_generation_config(self.model, self.journal.folder / BLUEPRINT)
 
-    def told(self, evaluation: Evaluation) -> Evaluation:
-        """The evaluation; the first one with a line where its references hold what cannot be decoded."""
+    def look_at_references(self, evaluation: Evaluation) -> None:
+        """Say, once in a run, if references contain what cannot be decoded."""
         if self.accelerator.is_main_process and not self.looked_at_references:
-            self.looked_at_references = True  # later ones have the same, and the limits only become fewer
+            self.looked_at_references = True  # later evaluations have the same texts, and limits only become fewer
             if remark := references_remark(evaluation, self.model, self.tokenizer):
                 self.journal.say(f"note: data.validation: {remark}")
-        return evaluation
-
-    def written(self, tokens: Sequence[int]) -> str:
-        return written(self.tokenizer, tokens)
 
 
 def limits_of(generation: Any, tokenizer: Any) -> GenerationLimits:
@@ -110,12 +106,12 @@ def limits_of(generation: Any, tokenizer: Any) -> GenerationLimits:
 
 
 def take_out_ignored(model: Any) -> str | None:
-    """Unset what transformers ignores in decoding, such as a temperature without sampling, and does not save.
+    """Unset generation values that decoding ignores, such as a temperature without sampling.
 
-    Releases differ in whether such values may be saved as long as nothing was changed.
+    Some releases of transformers refuse to save a model that has them.
 
     Returns:
-        A line that names what was unset.
+        A line that names what was unset; None if nothing was.
     """
     generation = model.generation_config
     try:
@@ -129,7 +125,7 @@ def take_out_ignored(model: Any) -> str | None:
 
 
 def generation_values(model: Any) -> dict[str, Any]:
-    """A model's generation values; the forced tokens are its config's where the generation config has none."""
+    """A model's generation values. If they have no forced tokens, those of the model's config count."""
     values = model.generation_config.to_dict()
     forced = values.get("forced_decoder_ids") or getattr(model.config, "forced_decoder_ids", None)
     return values | {"forced_decoder_ids": forced}
@@ -139,14 +135,21 @@ def listed(values: dict[str, Any]) -> str:
     return ", ".join(f"{key} {json.dumps(value, default=str)}" for key, value in values.items())
 
 
-def written(tokenizer: Any, tokens: Sequence[int]) -> str:
-    """The text of tokens; of a part of a letter the token's name."""
-    text = tokenizer.decode(list(tokens))
-    return " ".join(tokenizer.convert_ids_to_tokens(list(tokens))) if "\ufffd" in text or not text else text
+def described(limits: GenerationLimits, needs: list[Needs], tokenizer: Any) -> str:
+    """In words, what a generation config forbids of what is needed."""
+
+    def written(tokens: Sequence[int]) -> str:
+        text = tokenizer.decode(list(tokens))  # a part of a letter has no text of its own, but the token has a name
+        return " ".join(tokenizer.convert_ids_to_tokens(list(tokens))) if "\ufffd" in text or not text else text
+
+    return limits.described(joined(needs), written)
 
 
 def rewrite_generation_config(model: Any, blueprint: Path) -> None:
-    """What a run's checkpoints are exported with follows the model; nothing where there is no blueprint yet."""
+    """Write a model's generation values into a run's blueprint, with which its checkpoints are exported.
+
+    Does nothing if there is no blueprint yet.
+    """
     if not blueprint.is_dir():
         return
     write_text(blueprint / GENERATION_CONFIG, model.generation_config.to_json_string())
@@ -158,7 +161,7 @@ def rewrite_generation_config(model: Any, blueprint: Path) -> None:
 
 
 def evaluation_remarks(evaluation: Evaluation, model: Any, tokenizer: Any) -> list[str]:
-    """Lines on what makes a checkpoint's decoding unlike its training, where it does."""
+    """Lines on generation values that make a checkpoint decode otherwise than it was trained."""
     remarks = []
     if unlike := unlike_training(generation_values(model)):
         remarks.append(unlike_remark(unlike))
@@ -172,19 +175,19 @@ def unlike_remark(unlike: dict[str, Any]) -> str:
 
 
 def references_remark(evaluation: Evaluation, model: Any, tokenizer: Any) -> str | None:
-    """A line where references hold what the generation config keeps the model from saying."""
+    """A line if references contain what the generation config forbids; else None."""
     texts = [one.prediction.reference for one in evaluation.utterances]
     needs = needs_of(texts, model.generation_config, tokenizer)
     if not needs:
         return None
-    what = limits_of(model.generation_config, tokenizer).described(joined(needs), lambda one: written(tokenizer, one))
+    what = described(limits_of(model.generation_config, tokenizer), needs, tokenizer)
     return (
         f"{len(needs):,} of {len(texts):,} references cannot be decoded as they are: {GENERATION_CONFIG} forbids {what}"
     )
 
 
 def needs_of(texts: Iterable[str], generation: Any, tokenizer: Any) -> list[Needs]:
-    """What each text needs that cannot be decoded as it is; of an empty one, that end-of-text may come first."""
+    """For each text that cannot be decoded: what it needs. An empty text needs end-of-text as the first token."""
     limits = limits_of(generation, tokenizer)
     prompt = 4 if getattr(generation, "is_multilingual", True) is not False else 2
     found = []
@@ -198,7 +201,7 @@ def needs_of(texts: Iterable[str], generation: Any, tokenizer: Any) -> list[Need
 
 
 def planned_remarks(config: RunConfig, checkpoint: Checkpoint | None) -> tuple[str, ...]:
-    """What training and evaluating will meet, as far as the checkpoint and the first texts of local data tell.
+    """Lines on limits that a run will meet, as far as its checkpoint and the first texts of local data show.
 
     Args:
         checkpoint: what the config begins from.
@@ -221,7 +224,7 @@ def planned_remarks(config: RunConfig, checkpoint: Checkpoint | None) -> tuple[s
         is_training = name != "data.validation"
         untaught = needs if is_training else [left for one in needs if (left := without(one, taught))]
         if untaught:
-            what = limits.described(joined(untaught), lambda one: written(tokenizer, one))
+            what = described(limits, untaught, tokenizer)
             outcome = "training takes it out" if is_training else "it counts as errors unless training texts hold it"
             remarks.append(
                 f"{name}: {len(untaught):,} of the first {len(texts):,} texts cannot be decoded as they are: "
@@ -233,13 +236,13 @@ def planned_remarks(config: RunConfig, checkpoint: Checkpoint | None) -> tuple[s
 
 
 def is_here(source: SourceConfig) -> bool:
-    """Whether its texts can be read without downloading or synthesising anything."""
+    """Whether a source's texts can be read without downloading or synthesising anything."""
     files = [source.files] if isinstance(source.files, str) else source.files or []
     return source.hub is None and source.digits is None and not any(map(storage.is_remote, files))
 
 
 def first_texts(source: Source, most: int = TEXTS_LOOKED_AT) -> Iterator[str]:
-    """The transcripts of a source's first rows, those that are text; of Parquet files no other column is read."""
+    """The transcripts of a source's first rows. Of Parquet files, only the columns that it takes are read."""
     text = source.columns.text
     if source.parquet is None:
         rows = source.rows()

@@ -16,8 +16,8 @@ class Prediction:
     """What was said and what was heard.
 
     Attributes:
-        seconds: of audio.
-        columns: values of the data set's columns that are reported by, as text.
+        seconds: length of the audio.
+        columns: values of the data set's columns that error rates are broken down by, as text.
     """
 
     id: str
@@ -30,7 +30,7 @@ class Prediction:
 
 @dataclass(frozen=True)
 class Edits:
-    """Errors of a hypothesis, or of many. ``hits`` are tokens that are right."""
+    """Errors of one hypothesis, or of many. ``hits`` are tokens that are right."""
 
     hits: int = 0
     substitutions: int = 0
@@ -43,7 +43,7 @@ class Edits:
 
     @property
     def tokens(self) -> int:
-        """Of the reference."""
+        """How many tokens the reference has."""
         return self.hits + self.substitutions + self.deletions
 
 
@@ -93,17 +93,17 @@ class ScoredUtterance:
 
 @dataclass(frozen=True)
 class ErrorRates:
-    """Rates as fractions; more than 1 where there are more errors than words. Counts are of normalised words."""
+    """Rates as fractions, above 1 if there are more errors than words. Counts are of normalised words."""
 
-    word_error_rate: float
-    character_error_rate: float
-    raw_word_error_rate: float
-    raw_character_error_rate: float
     utterances: int
     words: int
     substitutions: int
     deletions: int
     insertions: int
+    word_error_rate: float
+    character_error_rate: float
+    raw_word_error_rate: float
+    raw_character_error_rate: float
 
 
 def score(
@@ -121,16 +121,24 @@ def score(
     for prediction, normalize in zip(said, normalizers, strict=True):
         pair = one_space(normalize(prediction.reference)), one_space(normalize(prediction.hypothesis))
         pairs.append(pair)
-        # Where words are characters, the spaces between them are nobody's.
+        # If words are characters, the spaces between them are not counted.
         spelled.append((pair[0].replace(" ", ""), pair[1].replace(" ", "")) if normalize.splits_characters else pair)
     raw = [(prediction.reference.strip(), prediction.hypothesis.strip()) for prediction in said]
-    alignments = align(pairs)
-    counts = (map(edits, alignments), character_edits(spelled), map(edits, align(raw)), character_edits(raw))
+    alignments, raw_alignments = align(pairs), align(raw)
+    characters, raw_characters = character_edits(spelled), character_edits(raw)
     return [
-        ScoredUtterance(prediction, normalizer, reference, hypothesis, alignment, *counted)
-        for prediction, normalizer, (reference, hypothesis), alignment, *counted in zip(
-            said, normalizers, pairs, alignments, *counts, strict=True
+        ScoredUtterance(
+            prediction=prediction,
+            normalizer=normalizers[row],
+            normalized_reference=pairs[row][0],
+            normalized_hypothesis=pairs[row][1],
+            alignment=alignments[row],
+            words=edits(alignments[row]),
+            characters=characters[row],
+            raw_words=edits(raw_alignments[row]),
+            raw_characters=raw_characters[row],
         )
+        for row, prediction in enumerate(said)
     ]
 
 
@@ -139,7 +147,7 @@ def one_space(text: str) -> str:
 
 
 def align(pairs: Sequence[Pair]) -> list[Alignment]:
-    """The alignments of the texts' words, as jiwer makes them. To no words, every word is an insertion."""
+    """The alignments of the texts' words, by jiwer. If the reference has no words, all words are insertions."""
     split = [(reference.split(), hypothesis.split()) for reference, hypothesis in pairs]
     spoken = [number for number, (reference, _) in enumerate(split) if reference]
     aligned: list[Alignment] = [[("insert", "", word) for word in hypothesis] for _, hypothesis in split]
@@ -152,7 +160,7 @@ def align(pairs: Sequence[Pair]) -> list[Alignment]:
 
 
 def steps(chunk: Any, reference: list[str], hypothesis: list[str]) -> Alignment:
-    """One of jiwer's chunks word by word."""
+    """One of jiwer's chunks, word by word."""
     said = reference[chunk.ref_start_idx : chunk.ref_end_idx]
     heard = hypothesis[chunk.hyp_start_idx : chunk.hyp_end_idx]
     longest = max(len(said), len(heard))
@@ -166,7 +174,7 @@ def edits(alignment: Alignment) -> Edits:
 
 
 def character_edits(pairs: Sequence[Pair]) -> list[Edits]:
-    """Errors in characters, spaces included; for no text, every character heard is an insertion."""
+    """Errors in characters, spaces included. If the reference is empty, all characters are insertions."""
     spoken = [number for number, (reference, _) in enumerate(pairs) if reference]
     counted = [Edits(insertions=len(hypothesis)) for _, hypothesis in pairs]
     if spoken:
@@ -188,20 +196,20 @@ def total(parts: Iterable[Edits]) -> Edits:
 def corpus_rates(scored: Sequence[ScoredUtterance]) -> ErrorRates:
     """Error rates of a corpus.
 
-    A reference without words is kept: every word said for it is an insertion. No word at all counts as rate 0 without
-    insertions and as rate 1 with them.
+    A reference without words is kept: each word of its hypothesis is an insertion. If no reference has words, the rate
+    is 0 without insertions and 1 with them.
     """
     words = total(one.words for one in scored)
     return ErrorRates(
-        word_error_rate=rate(words),
-        character_error_rate=rate(total(one.characters for one in scored)),
-        raw_word_error_rate=rate(total(one.raw_words for one in scored)),
-        raw_character_error_rate=rate(total(one.raw_characters for one in scored)),
         utterances=len(scored),
         words=words.tokens,
         substitutions=words.substitutions,
         deletions=words.deletions,
         insertions=words.insertions,
+        word_error_rate=rate(words),
+        character_error_rate=rate(total(one.characters for one in scored)),
+        raw_word_error_rate=rate(total(one.raw_words for one in scored)),
+        raw_character_error_rate=rate(total(one.raw_characters for one in scored)),
     )
 
 
@@ -210,7 +218,7 @@ def rate(counted: Edits) -> float:
 
 
 def error_rates(references: Mapping[str, str], hypotheses: Mapping[str, str], normalize: Normalizer) -> ErrorRates:
-    """Corpus error rates of two texts by utterance id, in one language.
+    """Corpus error rates of hypotheses against references, both by utterance id, in one language.
 
     Raises:
         DataError: if the two do not hold the same utterances.
@@ -221,7 +229,7 @@ def error_rates(references: Mapping[str, str], hypotheses: Mapping[str, str], no
 
 
 def check_same(what: str, one: Mapping[str, Any], other: Mapping[str, Any]) -> None:
-    """Raises: DataError: naming an utterance that only one of two sets has."""
+    """Raises: DataError: if an utterance is in only one of two sets; the message names one."""
     alone = sorted(one.keys() ^ other.keys())
     if alone:
         raise DataError(

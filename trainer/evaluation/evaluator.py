@@ -1,135 +1,45 @@
-"""Decode a source and count errors, shared out over ranks, under every engine, in training and from a checkpoint."""
+"""Decodes a source and counts errors, shared out over ranks: under every engine, in training and from a checkpoint."""
 
-import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
 import torch
 
-from data.batches.evaluation_rows import EvaluationRows, Turn, check_reported_columns, hash_of
+from data.batches.evaluation_rows import EvaluationRows, check_reported_columns
 from data.batches.features import LogMel
 from data.errors import DataError
 from data.sources.source import Source
-from data.utterance import SAMPLING_RATE, AudioBatch, Skipped
+from data.utterance import AudioBatch
 from modeling.decoding import detect_languages, encode, encoder_padding, greedy_decode, is_multilingual
 
 from ..config.evaluation import EvaluationConfig
 from ..config.reading import ConfigError
 from ..config.run import RunConfig
-from ..engine.accelerator import bare_model
+from ..engine.accelerator import bare_model, gather_objects, parameters_are_spread
 from ..model.languages import known_languages
-from ..step.agreement import agree
+from ..step.agreement import any_rank
 from ..step.batch import silent_batch, to_batch
-from .error_rates import ErrorRates, Prediction, ScoredUtterance, corpus_rates, score
 from .normalizers import build_normalizer
+from .result import Evaluation, Share, joined
 
 PROMPT_TOKENS = 4  # start, language, task, no timestamps
-MOST_ROWS = 2048  # that a budget of time is spent on, where evaluation.utterances does not say
+MOST_ROWS = 2048  # that evaluation.max_seconds is spent on, if there is no evaluation.utterances
 
 
 class Interrupted(Exception):
-    """A stop was asked for while evaluating; the evaluation is given up on all ranks."""
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """What an evaluation found; the same on all ranks.
-
-    Attributes:
-        utterances: each id once, sorted by it, with its errors.
-        rates: of them all.
-        normalizer: ``english``, ``basic``, ``none``, or ``mixed`` where languages differ in it.
-        columns: what is reported by.
-        cluster: the column whose values are drawn for intervals; None for utterances.
-        seconds, audio_seconds: decoding time of the slowest rank, and the time of what was decoded.
-        real_time_factor: decoding time over audio time without each rank's first batch, which warms up; with it where
-            there is no other. Below 1 is faster than speech.
-        skipped: id and reason of rows that could not be evaluated.
-        repeated: rows left out since an earlier one bears their id.
-        rows: rows looked at.
-    """
-
-    utterances: list[ScoredUtterance] = field(repr=False)
-    rates: ErrorRates
-    normalizer: str
-    beams: int
-    columns: tuple[str, ...]
-    cluster: str | None
-    seconds: float
-    audio_seconds: float
-    real_time_factor: float
-    skipped: list[dict[str, str]] = field(default_factory=list)
-    repeated: int = 0
-    rows: int = 0
-
-    def metrics(self) -> dict[str, float]:
-        """What metrics.jsonl holds of it."""
-        rates = self.rates
-        return {
-            "word_error_rate": rates.word_error_rate,
-            "character_error_rate": rates.character_error_rate,
-            "raw_word_error_rate": rates.raw_word_error_rate,
-            "raw_character_error_rate": rates.raw_character_error_rate,
-            "substitutions": rates.substitutions,
-            "deletions": rates.deletions,
-            "insertions": rates.insertions,
-            "seconds": self.seconds,
-            "real_time_factor": self.real_time_factor,
-            "utterances": rates.utterances,
-            "skipped": len(self.skipped),
-        }
-
-    def samples(self, number: int) -> list[ScoredUtterance]:
-        """Some utterances, the same of the same data."""
-        return sorted(self.utterances, key=lambda one: hash_of(one.id))[:number]
-
-
-@dataclass
-class Share:
-    """What one rank has decoded, and how long that took since its first batch."""
-
-    predictions: list[Prediction] = field(default_factory=list)
-    skipped: list[Skipped] = field(default_factory=list)
-    repeated: int = 0
-    seconds: float = 0.0
-    audio_seconds: float = 0.0
-    warm_up_seconds: float = 0.0
-    warm_up_audio_seconds: float = 0.0
-
-    def add(self, turn: Turn, texts: Sequence[str], language: str | None) -> None:
-        self.skipped += turn.skipped
-        self.repeated += turn.repeated
-        if turn.audio is None:
-            return
-        audio = turn.audio
-        lengths = [int(length) / SAMPLING_RATE for length in audio.audio_lengths]
-        columns = zip(audio.ids, audio.texts, texts, audio.languages, lengths, turn.columns, strict=True)
-        self.predictions += [
-            Prediction(name, said, heard, own or language, seconds, values)
-            for name, said, heard, own, seconds, values in columns
-        ]
-        self.audio_seconds += sum(lengths)
-
-
-def real_time_factor(shares: Sequence[Share]) -> float:
-    """Decoding time over audio time of all ranks, each rank's first batch left out unless there is no other."""
-    audio_seconds = sum(share.audio_seconds - share.warm_up_audio_seconds for share in shares)
-    if audio_seconds > 0:
-        return max(share.seconds - share.warm_up_seconds for share in shares) / audio_seconds
-    return max(share.seconds for share in shares) / sum(share.audio_seconds for share in shares)
+    """A stop was asked for while evaluating; all ranks give the evaluation up."""
 
 
 class Evaluator:
-    """Decoding of a source, greedy or by beam search, and its errors.
+    """Decodes a source, greedily or by beam search, and counts its errors.
 
     Args:
-        accelerator: what :func:`trainer.engine.accelerator.build_accelerator` gave.
+        accelerator: from :func:`trainer.engine.accelerator.build_accelerator`.
         processor: the model's.
         language: for utterances that carry none.
-        config: of it ``utterances`` and ``max_seconds`` count where ``in_training``.
+        config: its ``utterances`` and ``max_seconds`` apply only if ``in_training``.
     """
 
     def __init__(
@@ -162,8 +72,12 @@ class Evaluator:
         )
 
     def check_language(self, language: str | None) -> None:
-        """Raises: DataError for a row in a language that the model does not know, in training also for one that the
-        normaliser does not fit; else ConfigError as :func:`trainer.evaluation.normalizers.build_normalizer`."""
+        """Look at a row's language.
+
+        Raises:
+            DataError: if the model does not know it; in training, also if the normaliser does not fit it.
+            ConfigError: if the normaliser does not fit it, outside training.
+        """
         language = language or self.language
         if language is not None and self.known and language not in self.known:
             raise DataError(f"its language is {language!r}, which the checkpoint does not know")
@@ -183,11 +97,12 @@ class Evaluator:
     ) -> Evaluation:
         """Decode everything; all ranks must call it, and get the same result.
 
-        Ranks without a batch decode silence at parameters that are spread over ranks, since all must take part.
+        Under ZeRO-3 all ranks must take part in each forward pass; those without a batch decode silence.
 
         Args:
-            rows: of the subset only so many, as an earlier evaluation took (``Evaluation.rows``), whatever the budget.
-            first_batch_alone: end after the first turn in which a rank had something to decode.
+            rows: decode this many rows of the subset, as an earlier evaluation did (``Evaluation.rows``), whatever the
+                budget of time.
+            first_batch_alone: end after the first turn in which any rank had something to decode.
 
         Raises:
             Interrupted: if a stop is asked for on any rank.
@@ -201,64 +116,41 @@ class Evaluator:
         was_training = bare.training
         bare.eval()
         rows = rows if self.budget is not None else None
-        share, taken, first = Share(), 0, True
+        budget = self.budget if rows is None else None
+        share, taken = Share(), 0
         start = time.perf_counter()
         try:
             for turn in self.rows.turns(rows):
-                if agree(accelerator, stop=stop_asked()).stop:
+                if any_rank(accelerator, stop_asked()):
                     raise Interrupted
                 texts: list[str] = []
                 if turn.audio is not None or spread:
                     texts = self.decode(bare, turn.audio, spread)
-                share.add(turn, texts, language)
-                if first_batch_alone and agree(accelerator, utterances=len(share.predictions)).utterances:
+                share.add(turn, texts, language, time.perf_counter() - start)
+                if first_batch_alone and any_rank(accelerator, bool(share.predictions)):
                     break
-                if first:
-                    share.warm_up_seconds = time.perf_counter() - start
-                    share.warm_up_audio_seconds, first = share.audio_seconds, False
                 if turn.rows is not None:
                     taken = turn.rows
-                    used_up = self.budget is not None and time.perf_counter() - start >= self.budget
-                    if rows is None and self.budget is not None and agree(accelerator, stop=used_up).stop:
+                    if budget is not None and any_rank(accelerator, share.seconds >= budget):
                         break
         finally:
             bare.train(was_training)
-        share.seconds = time.perf_counter() - start
-        return self.join(gather_objects(accelerator, share), taken)
-
-    def join(self, shares: list[Share], taken: int) -> Evaluation:
-        """The evaluation that all ranks' shares make up."""
-        skipped = [{"id": row.id, "reason": row.reason} for share in shares for row in share.skipped]
-        predictions = {one.id: one for share in shares for one in share.predictions}
-        if not predictions:
-            why = f"; the first: {skipped[0]['id']}: {skipped[0]['reason']}" if skipped else ""
-            raise DataError(f"{self.source.name}: no utterance could be evaluated{why}")
-        scored = score(predictions.values(), self.normalizer_of)
-        kinds = {one.normalizer.kind for one in scored}
-        return Evaluation(
-            utterances=scored,
-            rates=corpus_rates(scored),
-            normalizer=kinds.pop() if len(kinds) == 1 else "mixed",
-            beams=self.config.beams,
-            columns=self.config.columns,
-            cluster=self.config.cluster,
-            seconds=max(share.seconds for share in shares),
-            audio_seconds=math.fsum(one.prediction.seconds for one in scored),
-            real_time_factor=real_time_factor(shares),
-            skipped=sorted(skipped, key=lambda row: (row["id"], row["reason"])),
-            repeated=sum(share.repeated for share in shares),
-            rows=taken,
-        )
+        shares = gather_objects(accelerator, share)
+        return joined(shares, self.source.name, self.config, self.normalizer_of, rows=taken)
 
     def decode(self, bare: Any, audio: AudioBatch | None, spread: bool = False) -> list[str]:
-        """The transcripts of a batch; None for silence, whose transcript counts nowhere.
+        """The transcripts of a batch.
 
-        At parameters that are ``spread`` a language is heard on all ranks or on none: it takes forward passes.
+        Args:
+            bare: the model without its engine.
+            audio: None for silence, whose transcript counts nowhere.
+            spread: parameters are spread over ranks. If one rank must detect a language, which takes a forward pass,
+                all ranks do.
         """
         languages = self.languages_of(audio)
         batch = to_batch(audio or silent_batch([0]), self.log_mel, encoder_padding(bare), self.accelerator.device)
         with torch.no_grad(), self.accelerator.autocast():
-            if spread and is_multilingual(bare) and agree(self.accelerator, stop=not all(languages)).stop:
+            if spread and is_multilingual(bare) and any_rank(self.accelerator, not all(languages)):
                 heard = detect_languages(bare, encode(bare, batch.features, batch.length_list))
                 languages = [given or one for given, one in zip(languages, heard, strict=True)]
             tokens = greedy_decode(
@@ -274,14 +166,29 @@ class Evaluator:
         return [text.strip() for text in self.processor.batch_decode(tokens, skip_special_tokens=True)]
 
     def languages_of(self, audio: AudioBatch | None) -> list[str | None]:
-        """The language of each utterance, None where it must be heard; silence (None) takes any."""
+        """The language of each utterance, None if it must be detected. For silence any language will do."""
         if audio is None:
             return [self.language or next(iter(self.known), "en")]
         return [own or self.language for own in audio.languages]
 
 
+def build_evaluator(
+    config: RunConfig, accelerator: Any, processor: Any, source: Source, in_training: bool = True
+) -> Evaluator:
+    """The evaluator of a source as a run's config says: in the source's language, else the data's."""
+    return Evaluator(
+        accelerator,
+        processor,
+        source,
+        language=source.config.language or config.data.language,
+        task=config.data.task,
+        config=config.evaluation,
+        in_training=in_training,
+    )
+
+
 def check_evaluation(config: RunConfig, source: Source, columns_too: bool = True) -> None:
-    """Whether the evaluation section fits a source; without ``columns_too`` the source is not opened.
+    """Check that the evaluation section fits a source. Without ``columns_too`` the source is not opened.
 
     Raises:
         ConfigError: if the normaliser does not fit the language.
@@ -296,25 +203,9 @@ def check_evaluation(config: RunConfig, source: Source, columns_too: bool = True
 
 
 def check_positions(config: EvaluationConfig, model: Any) -> None:
-    """Raises: ConfigError: if the model has not so many places for tokens."""
+    """Raises: ConfigError: if the model has fewer positions than ``max_new_tokens`` and the prompt take."""
     most = model.config.max_target_positions - PROMPT_TOKENS
     if config.max_new_tokens > most:
         raise ConfigError(
             f"evaluation.max_new_tokens is {config.max_new_tokens}; the model has places for {most}, and for the prompt"
         )
-
-
-def parameters_are_spread(accelerator: Any) -> bool:
-    """Whether every rank must take part in every forward pass (ZeRO-3)."""
-    if accelerator.distributed_type.name != "DEEPSPEED" or accelerator.num_processes == 1:
-        return False
-    return accelerator.state.deepspeed_plugin.zero_stage == 3
-
-
-def gather_objects(accelerator: Any, value: Any) -> list[Any]:
-    """``value`` of every rank, in rank order."""
-    if accelerator.num_processes == 1:
-        return [value]
-    values: list[Any] = [None] * accelerator.num_processes
-    torch.distributed.all_gather_object(values, value)
-    return values

@@ -1,7 +1,7 @@
-"""How far an error rate would move with other utterances or speakers of the same kind: bootstrap intervals.
+"""Bootstrap intervals: how far an error rate would move with other utterances or speakers of the same kind.
 
 Bisani and Ney, "Bootstrap estimates for confidence intervals in ASR performance evaluation", ICASSP 2004. Utterances of
-one speaker err alike; where that matters whole speakers are drawn (a cluster bootstrap).
+one speaker have similar errors; a cluster bootstrap therefore draws whole speakers.
 """
 
 from collections.abc import Iterator, Sequence

@@ -1,7 +1,7 @@
-"""Text normalisers by language: what is counted is what was said, not how it was written.
+"""Text normalisers by language, so that what is said counts and not how it is written.
 
-Whisper's own for English; elsewhere one that changes no word: lower case by the rules of the language, no punctuation,
-marks kept, characters apart where a language is written without spaces.
+English has Whisper's own. Other languages have one that changes no word: lower case by the language's rules, no
+punctuation, diacritics kept, and single characters in languages that are written without spaces.
 """
 
 import functools

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from data.terminal_table import print_table
+from data.terminal import print_table
 
 from ..record.durable import write_text
 from .breakdown import breakdowns, confusions, worst
 from .intervals import Difference, Interval, paired_difference, rate_intervals
 
 if TYPE_CHECKING:  # brings torch
-    from .evaluator import Evaluation
+    from .result import Evaluation
 
 BASELINE = "baseline_plain"  # the folder of plain Whisper's files, in that of the checkpoint's
 SHOWN_VALUES = 8  # of a column, on the console
@@ -22,22 +23,14 @@ SHOWN_CONFUSIONS = 6
 
 def figures(checkpoint: str, split: str, evaluation: Evaluation) -> dict[str, Any]:
     """What evaluation.json holds."""
-    scored, rates = evaluation.utterances, evaluation.rates
+    scored = evaluation.utterances
     word_interval, character_interval = rate_intervals(scored, evaluation.cluster)
     return {
         "checkpoint": checkpoint,
         "split": split,
         "normalizer": evaluation.normalizer,
         "beams": evaluation.beams,
-        "utterances": rates.utterances,
-        "words": rates.words,
-        "substitutions": rates.substitutions,
-        "deletions": rates.deletions,
-        "insertions": rates.insertions,
-        "word_error_rate": rates.word_error_rate,
-        "character_error_rate": rates.character_error_rate,
-        "raw_word_error_rate": rates.raw_word_error_rate,
-        "raw_character_error_rate": rates.raw_character_error_rate,
+        **asdict(evaluation.rates),
         "word_error_rate_interval": word_interval,
         "character_error_rate_interval": character_interval,
         "interval_units": evaluation.cluster or "utterances",

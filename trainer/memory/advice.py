@@ -1,6 +1,6 @@
 """Which batch fits a GPU, and what would make a batch fit that does not."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -30,18 +30,33 @@ def fits(prediction: Prediction, gpu: Gpu, headroom: float = HEADROOM) -> bool:
     return (prediction.device_used_bytes or prediction.peak_bytes) <= gpu.memory_bytes * (1 - headroom)
 
 
-def largest_batch(memory: StepMemory, gpu: Gpu, headroom: float = HEADROOM) -> int:
-    """The largest batch size that fits; 0 if not even one utterance does."""
-    low, high = 0, 1
-    while high <= MOST and fits(memory.at(high), gpu, headroom):
-        low, high = high, high * 2
-    while high - low > 1:
-        middle = (low + high) // 2
-        if middle <= MOST and fits(memory.at(middle), gpu, headroom):
-            low = middle
+def search(fits: Callable[[int], bool], start: int = 1, most: int = MOST) -> int:
+    """The largest batch for which ``fits`` is true, taking it to be true of all smaller ones; 0 if of none.
+
+    Doubles the batch while it fits, then halves what is between the largest that did and the smallest that did not.
+
+    Args:
+        start: the first size; where it does not fit, smaller ones are tried.
+        most: none larger is tried.
+
+    Raises:
+        ValueError: unless 1 <= start <= most.
+    """
+    if not 1 <= start <= most:
+        raise ValueError(f"a search begins with a batch from 1 to {most}, not {start}")
+    largest, too_large, size = 0, most + 1, start
+    while largest + 1 < too_large:
+        if fits(size):
+            largest = size
         else:
-            high = middle
-    return low
+            too_large = size
+        size = (largest + too_large) // 2 if too_large <= most else min(2 * largest, most)
+    return largest
+
+
+def largest_batch(memory: StepMemory, gpu: Gpu, headroom: float = HEADROOM) -> int:
+    """The largest batch size that fits by prediction; 0 if not even one utterance does."""
+    return search(lambda size: fits(memory.at(size), gpu, headroom))
 
 
 @dataclass(frozen=True)
@@ -63,8 +78,8 @@ class Advice:
 def advise(memory: StepMemory, gpu: Gpu, headroom: float = HEADROOM) -> Advice:
     """The largest batch, and the batches that keep a step's utterances.
 
-    Accumulating keeps gradients between microbatches, which takes memory too: where the config does not accumulate
-    and the advice does, or the other way round, it is made for that.
+    Accumulation keeps gradients between microbatches, which takes memory too. If the advice accumulates and the config
+    does not, or the other way round, the batches are predicted for the accumulation that is advised.
     """
     config = memory.cell.config
     largest = largest_batch(memory, gpu, headroom)
@@ -130,7 +145,7 @@ def changed(cell: Cell, settings: dict[str, Any]) -> Cell:
     """The cell with these dotted keys of its config.
 
     Raises:
-        ValidationError: if they do not go with the rest of it.
+        ValidationError: if they do not fit the rest of it.
     """
     values = cell.config.model_dump(mode="json")
     for key, value in settings.items():
@@ -140,7 +155,7 @@ def changed(cell: Cell, settings: dict[str, Any]) -> Cell:
 
 
 def candidates(cell: Cell) -> Iterator[dict[str, Any]]:
-    """What makes a step smaller, the cheapest first; with it, what would then be refused is taken out."""
+    """Settings that make a step smaller, the cheapest first; keys that would then be refused are set to null."""
     model, engine, optimizer = cell.config.model, cell.config.engine, cell.config.optimizer
     if model.gradient_checkpointing == "none":
         yield {"model.gradient_checkpointing": "encoder" if model.trains_encoder else "all"}

@@ -39,12 +39,11 @@ class Pool:
 
 
 class CachingAllocator:
-    """``reserved`` is what it has taken from the device, ``allocated`` what is in use of it, both in bytes."""
+    """``reserved`` is what it has taken from the device, in bytes."""
 
     def __init__(self) -> None:
         self.small, self.large = Pool(BLOCK - 1), Pool(SMALL)
-        self.reserved = self.allocated = self.peak_allocated = 0
-        self.next_address = 0
+        self.reserved = self.next_address = 0
         self.used: dict[int, tuple[int, int]] = {}  # a storage's number: address and size of its block
 
     def allocate(self, number: int, request: int) -> None:
@@ -62,12 +61,9 @@ class CachingAllocator:
             pool.insert(address + size, length - size)
             length = size
         self.used[number] = address, length
-        self.allocated += length
-        self.peak_allocated = max(self.peak_allocated, self.allocated)
 
     def let_go(self, number: int, request: int) -> None:
         address, size = self.used.pop(number)
-        self.allocated -= size
         pool = self.small if rounded(request) <= SMALL else self.large
         before = pool.ends.get(address)
         if before is not None:

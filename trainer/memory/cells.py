@@ -58,7 +58,7 @@ class Cell:
 
     @property
     def has_noise(self) -> bool:
-        """Whether batches say what of them is noise, which the second attentions are then shown."""
+        """Whether batches carry their noise, for the noise loss."""
         return self.config.data.augmentation is not None
 
     @property
@@ -97,18 +97,17 @@ def cell_of(
     tokens: int | None = None,
     processes: int = 1,
 ) -> Cell:
-    """The largest step that a config can come to, unless clips or labels are said to be shorter.
+    """The largest step that a config allows, unless shorter clips or labels are given.
 
-    That is every clip ``data.max_seconds`` long, and labels that fill the decoder: a single long one makes all of its
-    batch as long.
+    That is every clip ``data.max_seconds`` long, and labels that fill the decoder: one long row pads its whole batch.
     """
     return Cell(
         config,
-        batch_size or config.training.batch_size,
-        config.data.max_seconds if seconds is None else seconds,
-        DECODER_POSITIONS if tokens is None else tokens,
-        processes,
-        precision,
+        batch_size=batch_size or config.training.batch_size,
+        seconds=config.data.max_seconds if seconds is None else seconds,
+        tokens=DECODER_POSITIONS if tokens is None else tokens,
+        processes=processes,
+        precision=precision,
     )
 
 
@@ -122,8 +121,15 @@ def synthetic_group(cell: Cell, vocabulary: int, seed: int = 0) -> BatchGroup:
         ids = torch.randint(0, vocabulary, (cell.batch_size, cell.tokens), generator=generator)
         labels = torch.randint(0, vocabulary, (cell.batch_size, cell.tokens), generator=generator)
         labels[:, : cell.tokens - cell.targets] = IGNORED
-        names = [f"synthetic-{number}-{row}" for row in range(cell.batch_size)]
-        lengths = torch.full((cell.batch_size,), cell.samples)
-        texts = [""] * cell.batch_size
-        batches.append(AudioBatch(audio, lengths, noise, ids, labels, names, texts, [None] * cell.batch_size))
+        batch = AudioBatch(
+            audio=audio,
+            audio_lengths=torch.full((cell.batch_size,), cell.samples),
+            noise=noise,
+            decoder_input_ids=ids,
+            labels=labels,
+            ids=[f"synthetic-{number}-{row}" for row in range(cell.batch_size)],
+            texts=[""] * cell.batch_size,
+            languages=[None] * cell.batch_size,
+        )
+        batches.append(batch)
     return BatchGroup(batches, exhausted=False)

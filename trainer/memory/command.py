@@ -1,8 +1,10 @@
 """Which batch fits a GPU: a training step's peak memory, predicted from fake tensors, without a GPU and a download.
 
-python -m benchmarks.memory predict --config configs/medium_zero2.yaml --gpu "A100 40GB" --gpus 8
-python -m benchmarks.memory predict --config configs/small.yaml            (every common GPU)
-python -m benchmarks.memory predict --config configs/small.yaml --gpu "24 GB" training.batch_size=32
+python launch/batch_size.py --config configs/medium_zero2.yaml --gpu "A100 40GB" --gpus 8
+python launch/batch_size.py --config configs/small.yaml            (every common GPU)
+python launch/batch_size.py --config configs/small.yaml --gpu "24 GB" training.batch_size=32
+
+python -m benchmarks.memory predict is the same command.
 """
 
 import json
@@ -12,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from ..command_line import CommandLine, number
-from ..config.reading import ConfigError, load_config
-from ..config.run import RunConfig
+from ..config.reading import load_config
 from .cells import DECODER_POSITIONS, PROMPT_TOKENS, cell_of
 from .gpus import GIB, GPUS, Gpu, find_gpu
+from .verdict import precision_on
 
 ALLOCATOR_MARGIN = 1.05  # of an evaluation, for rounding and gaps
 
@@ -35,18 +37,6 @@ def parse(arguments: list[str]) -> Any:
     parser.add_argument("--headroom", type=number(float, 0, 0.9), default=0.05, help="share of the memory left free")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
     return parser.parse_args(arguments)
-
-
-def precision_on(config: RunConfig, gpu: Gpu | None) -> str:
-    """What ``auto`` means there.
-
-    Raises:
-        ConfigError: if the GPU has not what the config asks for.
-    """
-    wanted, has_bf16 = config.engine.precision, gpu is None or gpu.has_bf16
-    if wanted == "bf16" and not has_bf16 and gpu is not None:
-        raise ConfigError(f"engine.precision is 'bf16', which the {gpu.name} has not: take fp16 or fp32")
-    return ("bf16" if has_bf16 else "fp32") if wanted == "auto" else wanted
 
 
 def main(arguments: list[str]) -> int:

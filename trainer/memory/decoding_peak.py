@@ -1,15 +1,13 @@
-"""Peak memory of an evaluation in training: what lies there anyway, the encoder's pass, the decoder's caches."""
+"""Peak memory of an evaluation in training: model and optimizer, the encoder's pass, the decoder's caches."""
 
 import torch
-from torch._subclasses.fake_tensor import FakeTensorMode
 
 from data.batches.features import WINDOW_FRAMES
 
 from .cells import PROMPT_TOKENS, Cell
-from .engines import DTYPES, FakeZero3, fake_engine, parameter_dtype
-from .fake_model import fill_with_fakes, shaped_model
-from .prediction import autocast, linear_layers_of, spread_parameters
-from .timeline import Recorder, Timeline
+from .engines import DTYPES, parameter_dtype
+from .fake_model import shaped_model
+from .prediction import autocast, prepared
 
 LOGIT_COPIES = 4  # of [B, vocabulary] in float32: logits, processed, log-probabilities, a choice's scratch
 
@@ -22,23 +20,15 @@ def evaluation_bytes(cell: Cell, on_gpu: bool = True, frames: int = WINDOW_FRAME
     """
     settings = cell.config.evaluation
     rows = settings.batch_size * settings.beams
-    timeline = Timeline()
     model = shaped_model(cell).eval()
-    with FakeTensorMode(allow_non_fake_inputs=True):
-        recorder = Recorder(timeline, on_gpu=on_gpu)
-        fill_with_fakes(model, cell, recorder)
-        trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-        shape = model.config
-        engine = fake_engine(cell, trained, recorder)
-        with recorder, linear_layers_of(on_gpu), torch.no_grad():
-            if isinstance(engine, FakeZero3):
-                spread_parameters(engine, model, timeline)
-            engine.prepare()
-            lasting = timeline.peak()[0]
-            features = torch.empty(settings.batch_size, shape.num_mel_bins, frames)
-            with autocast(cell):
-                model.model.encoder(features.to(parameter_dtype(cell)))
-        encoding = timeline.peak()[0]
+    shape = model.config
+    with prepared(model, cell, on_gpu) as engine, torch.no_grad():
+        timeline, trained = engine.recorder.timeline, engine.trained
+        lasting = timeline.peak()
+        features = torch.empty(settings.batch_size, shape.num_mel_bins, frames)
+        with autocast(cell):
+            model.model.encoder(features.to(parameter_dtype(cell)))
+    encoding = timeline.peak()
     size = torch.tensor([], dtype=DTYPES[cell.precision]).element_size()
     cast = 0
     if cell.precision != "fp32" and parameter_dtype(cell) == torch.float32:  # autocast keeps copies of trained weights

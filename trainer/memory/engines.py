@@ -15,7 +15,7 @@ from .timeline import Recorder
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 LEAST_8BIT = 4096  # numbers of a tensor; bitsandbytes keeps the states of smaller ones in 32 bits
 BLOCK_8BIT = 256  # numbers that share a scale
-UNPACKED_8BIT = 5  # copies of a tensor in float32 that bitsandbytes works on where it has no kernel of its own: on CPUs
+UNPACKED_8BIT = 5  # float32 copies of a tensor that bitsandbytes makes on CPUs, where it has no kernel of its own
 REDUCE_BUCKET, LIVE_PARAMETERS, PREFETCH_BUCKET = 500_000_000, 1_000_000_000, 50_000_000  # DeepSpeed's defaults
 STATES, GRADIENTS, BUCKETS, PARAMETERS = "optimizer states", "gradients", "buckets", "parameters"
 
@@ -86,7 +86,7 @@ class FakeEngine:
 
 
 class FakeDDP(FakeEngine):
-    """DDP: flat buckets for all gradients, which are views of them once they have been summed over ranks."""
+    """DDP: flat buckets for all gradients; after the sum over ranks the gradients are views of the buckets."""
 
     def prepare(self) -> None:
         super().prepare()
@@ -141,7 +141,7 @@ class FakeZero(FakeEngine):
         parameter.grad = None
 
     def reduce(self, numbers: int) -> None:
-        """A flat copy is reduced, and what is this rank's of it is added to its gradients."""
+        """A flat copy is reduced, and this rank's part of it is added to its gradients."""
         flat = self.hold(self.size * min(numbers, self.bucket_numbers), BUCKETS)
         if self.reduced is None and not self.offloads and not self.accumulates:
             self.reduced = self.hold(4 * self.part, GRADIENTS)
@@ -181,17 +181,17 @@ class FakeZero3(FakeZero):
     """DeepSpeed ZeRO-3: parameters are shared out too, and gathered while they are needed."""
 
     def prepare(self) -> None:
-        self.accumulates = False  # likewise
+        self.accumulates = False  # as above
         super().prepare()
         self.keep(self.size * self.bucket_numbers, BUCKETS)
         if not self.offloads:
             self.keep(4 * self.part, GRADIENTS)
 
     def gather(self, parameters: list[torch.nn.Parameter]) -> None:
-        """Hold this rank's share of all parameters, and what is gathered of them at most.
+        """Hold this rank's share of all parameters, and the most of them that is gathered at once.
 
-        They arrive in a flat buffer, of which each is a copy; it is let go before the backward pass where all of them
-        can stay.
+        They arrive in a flat buffer; each is a copy of a part of it. It is freed before the backward pass if all
+        parameters can stay gathered.
         """
         numbers = sum(parameter.numel() for parameter in parameters)
         live = int(self.settings.get("stage3_max_live_parameters", LIVE_PARAMETERS))

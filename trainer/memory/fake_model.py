@@ -8,24 +8,31 @@ from torch import nn
 from modeling.adapters import is_new
 
 from ..config.reading import ConfigError
+from ..config.run import RunConfig
 from ..model.building import checkpoint_gradients, planned_model
 from .cells import Cell
 from .engines import DTYPES, parameter_dtype
 from .timeline import Recorder
 
 
-def shaped_model(cell: Cell) -> Any:
-    """The model on the meta device, its strategy applied; made before fake tensors come in, which peft cannot take.
+def known_model(config: RunConfig) -> Any:
+    """The config's model on the meta device, its strategy applied.
 
     Raises:
-        ConfigError: if only the hub knows the model's shape.
+        ConfigError: if only the hub knows its shape.
     """
-    model = planned_model(cell.config)
+    model = planned_model(config)
     if model is None:
         raise ConfigError(
-            f"model.checkpoint is {cell.config.model.checkpoint!r}, whose shape only the hub knows: name a folder, or "
+            f"model.checkpoint is {config.model.checkpoint!r}, whose shape only the hub knows: name a folder, or "
             "the published Whisper of the same size, such as openai/whisper-small"
         )
+    return model
+
+
+def shaped_model(cell: Cell) -> Any:
+    """:func:`known_model` as it is trained; made before fake tensors come in, which peft cannot take."""
+    model = known_model(cell.config)
     if bits := cell.config.model.quantized_bits:
         quantize_in_name(model, bits, DTYPES[cell.precision])
     model.config.dropout = cell.config.model.dropout

@@ -5,7 +5,7 @@ import re
 from dataclasses import dataclass
 
 from ..config.reading import ConfigError
-from ..engine.gpu_peaks import peak_of
+from ..engine.device import peak_of
 
 GIB = 2**30
 
@@ -15,9 +15,9 @@ class Gpu:
     """A kind of GPU.
 
     Attributes:
-        memory_bytes: all that a process can see of it (``torch.cuda.get_device_properties``), under its name's.
-        flops: dense half-precision operations a second at most, by the maker's data sheet (bf16, or fp16 where it has
-            no bf16; without sparsity); None where not known.
+        memory_bytes: what a process sees (``torch.cuda.get_device_properties``); less than the name says.
+        flops: dense half-precision operations a second at most, from the maker's data sheet (bf16, or fp16 if it lacks
+            bf16; without sparsity); None if not known.
         has_bf16: computes in bf16.
     """
 
@@ -51,6 +51,16 @@ GPUS = (
     _gpu("H200 141GB", 139.7),
     _gpu("B200 192GB", 178.0),
 )
+
+
+def gpu_here() -> Gpu | None:
+    """The first GPU that torch can use; None without any."""
+    import torch
+
+    if not torch.cuda.is_available():
+        return None
+    found = torch.cuda.get_device_properties(0)
+    return Gpu(found.name, found.total_memory, peak_of(found.name), has_bf16=found.major >= 8)
 
 
 def find_gpu(text: str) -> Gpu:

@@ -25,7 +25,7 @@ from modeling.network.losses import CHUNK_TOKENS
 from ..step.noise_target import noise_arguments, noise_target
 from .allocator import BLOCK, serve
 from .cells import Cell
-from .engines import DTYPES, FakeZero3, fake_engine, parameter_dtype
+from .engines import DTYPES, FakeEngine, FakeZero3, fake_engine, parameter_dtype
 from .fake_model import fill_with_fakes, shaped_model
 from .timeline import Recorder, Timeline
 
@@ -33,7 +33,7 @@ PROBES = (2, 3)  # batch sizes; with 1, some operations take other ways
 WORKSPACE_BYTES = 32 * 2**20  # of cuBLAS, as on an H100; 8 MiB before
 CONTEXT_BYTES = 560 * 2**20  # CUDA's own, with the kernels of torch loaded; 450 to 600 MiB
 COLLECTIVES_BYTES = 300 * 2**20  # NCCL's channels, several processes
-USUAL_BATCH = 8  # where its targets take several chunks, smaller batches are counted so too: a second run is saved
+USUAL_BATCH = 8  # if its targets take several chunks, smaller batches are counted in chunks too, which saves a run
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class StepMemory:
     """The memory of a cell's step at any batch size.
 
     Args:
-        on_gpu: count as CUDA's allocator does, and what its kernels take for themselves.
+        on_gpu: round as CUDA's allocator does, and count what its kernels allocate for themselves.
 
     Raises:
         ConfigError: if only the hub knows the model's shape.
@@ -103,7 +103,7 @@ class StepMemory:
         if chunked:
             start = np.where(logits, first / math.ceil(PROBES[0] * self.cell.targets / 2), start)
         numbers, changes = np.array(small.events, dtype=np.int64).T
-        return Lines(numbers, np.sign(changes), small.parts, start, slope, logits)
+        return Lines(numbers, np.sign(changes), small.parts, start=start, slope=slope, logits=logits)
 
 
 @dataclass(frozen=True)
@@ -127,37 +127,53 @@ class Lines:
 
 def record_step(cell: Cell, chunked: bool, on_gpu: bool) -> Timeline:
     """The events of a step in fake tensors; ``chunked``: its vocabulary projection in two chunks instead of one."""
-    timeline = Timeline()
     has_onednn()  # asked for the first time among fake tensors, it would fail
     model = shaped_model(cell)
     log_mel = LogMel(model.config.num_mel_bins)
-    with FakeTensorMode(allow_non_fake_inputs=True):
-        recorder = Recorder(timeline, on_gpu=on_gpu)
-        fill_with_fakes(model, cell, recorder)
+    with prepared(model, cell, on_gpu, WORKSPACE_BYTES if on_gpu else 0) as engine:
+        recorder = engine.recorder
         recorder.vocabulary = model.config.vocab_size
-        trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-        engine = fake_engine(cell, trained, recorder)
-        with recorder, linear_layers_of(on_gpu):
-            if on_gpu:
-                engine.keep(WORKSPACE_BYTES, "workspaces")
+        if cell.config.training.accumulation > 1 and not cell.config.engine.zero_stage:
+            for parameter in engine.trained:  # of the microbatches before; DDP's lie beside its buckets
+                parameter.grad = torch.empty_like(parameter)
+                recorder.rename(parameter.grad, "gradients")
+        chunk = math.ceil(cell.batch_size * cell.targets / 2) if chunked else cell.batch_size * cell.targets
+        in_chunks = functools.partial(modeling.network.dual_whisper.token_loss_sum, chunk_tokens=chunk)
+        with replaced(modeling.network.dual_whisper, "token_loss_sum", in_chunks):
+            loss = step_loss(cell, model, log_mel)
+        engine.before_backward()
+        with recorder.naming("temporary"):
+            recorder.in_backward = True
+            loss.backward()
+            recorder.in_backward = False
+        del loss
+        engine.step()
+    return recorder.timeline
+
+
+@contextlib.contextmanager
+def prepared(model: Any, cell: Cell, on_gpu: bool, workspace: int = 0) -> Iterator[FakeEngine]:
+    """A cell's engine around its model in fake tensors, everything recorded from here on.
+
+    Args:
+        model: as :func:`shaped_model` gave it.
+        workspace: bytes that libraries take for themselves.
+    """
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        recorder = Recorder(Timeline(), on_gpu=on_gpu)
+        fill_with_fakes(model, cell, recorder)
+        engine = fake_engine(cell, [parameter for parameter in model.parameters() if parameter.requires_grad], recorder)
+
+        def is_plain(states: torch.Tensor, weight: torch.Tensor) -> bool:
+            """Fake tensors lie on the CPU, and take the way of a GPU's tensors or of a CPU's plain ones."""
+            return not on_gpu and states.dtype == weight.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
+
+        with recorder, replaced(modeling.network.linear, "is_plain", is_plain):
+            engine.keep(workspace, "workspaces")
             if isinstance(engine, FakeZero3):
-                spread_parameters(engine, model, timeline)
+                spread_parameters(engine, model)
             engine.prepare()
-            if cell.config.training.accumulation > 1 and not cell.config.engine.zero_stage:
-                for parameter in trained:  # of the microbatches before; DDP's lie beside its buckets until they travel
-                    parameter.grad = torch.empty_like(parameter)
-                    recorder.rename(parameter.grad, "gradients")
-            chunk = math.ceil(cell.batch_size * cell.targets / 2) if chunked else cell.batch_size * cell.targets
-            with loss_in_chunks_of(chunk):
-                loss = step_loss(cell, model, log_mel)
-            engine.before_backward()
-            with recorder.naming("temporary"):
-                recorder.in_backward = True
-                loss.backward()
-                recorder.in_backward = False
-            del loss
-            engine.step()
-    return timeline
+            yield engine
 
 
 def step_loss(cell: Cell, model: Any, log_mel: LogMel) -> torch.Tensor:
@@ -194,34 +210,19 @@ def autocast(cell: Cell) -> Any:
 
 
 @contextlib.contextmanager
-def linear_layers_of(on_gpu: bool) -> Iterator[None]:
-    """Fake tensors, which lie on the CPU, take the way of a GPU's tensors or of a CPU's plain ones."""
-    usual = modeling.network.linear.is_plain
-
-    def is_plain(states: torch.Tensor, weight: torch.Tensor) -> bool:
-        return not on_gpu and states.dtype == weight.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
-
-    modeling.network.linear.is_plain = is_plain
+def replaced(module: Any, name: str, value: Any) -> Iterator[None]:
+    """Another value in a name of a module for a while."""
+    usual = getattr(module, name)
+    setattr(module, name, value)
     try:
         yield
     finally:
-        modeling.network.linear.is_plain = usual
+        setattr(module, name, usual)
 
 
-@contextlib.contextmanager
-def loss_in_chunks_of(tokens: int) -> Iterator[None]:
-    """The vocabulary projection in chunks of so many target tokens."""
-    usual = modeling.network.dual_whisper.token_loss_sum
-    modeling.network.dual_whisper.token_loss_sum = functools.partial(usual, chunk_tokens=tokens)
-    try:
-        yield
-    finally:
-        modeling.network.dual_whisper.token_loss_sum = usual
-
-
-def spread_parameters(engine: FakeZero3, model: Any, timeline: Timeline) -> None:
+def spread_parameters(engine: FakeZero3, model: Any) -> None:
     """Take what ZeRO-3 holds of the parameters in the place of the whole."""
     parameters = list({id(parameter): parameter for parameter in model.parameters()}.values())
     for parameter in parameters:
-        timeline.sizes[engine.recorder.known[parameter.untyped_storage()._cdata]] = 0
+        engine.recorder.timeline.sizes[engine.recorder.known[parameter.untyped_storage()._cdata]] = 0
     engine.gather(parameters)

@@ -1,7 +1,7 @@
-"""What settings would have saved, once memory has run out: predicted in a process of its own, which may be ended.
+"""What settings would have saved, once memory has run out, predicted in a separate process with a time limit.
 
 Run as ``python -m trainer.memory.savings``: a question as JSON on standard input, an answer a line on standard output.
-The process that ran out only asks; it must not do the work itself, since it has no memory left.
+The process that ran out must not predict itself: it has no memory left.
 """
 
 import json
@@ -31,7 +31,7 @@ class Question:
         utterances, seconds, tokens: of the batch: how many, the longest, decoder positions (0 where it decodes).
         processes, precision: as the engine runs.
         on_gpu: whose memory ran out.
-        in_training: what the optimizer holds lies there too.
+        in_training: the optimizer's states are in memory too.
     """
 
     config: dict[str, Any]
@@ -91,7 +91,7 @@ def settings_to_try(question: Question) -> list[dict[str, Any]]:
 
 
 def smaller_passes(config: RunConfig, question: Question) -> Iterator[dict[str, Any]]:
-    """None of which changes what is learned."""
+    """Settings that make a step's passes smaller and do not change what is learned."""
     training, engine = config.training, config.engine
     if training.batch_seconds is not None and question.utterances < training.batch_size:
         half = max(training.batch_seconds / 2, config.data.max_seconds)
@@ -114,7 +114,7 @@ def smaller_passes(config: RunConfig, question: Question) -> Iterator[dict[str, 
 
 
 def smaller_updates(config: RunConfig, question: Question) -> Iterator[dict[str, Any]]:
-    """What the optimizer holds does not depend on the batch; on a CPU it cannot go elsewhere."""
+    """Settings that make the optimizer's states smaller, whatever the batch; on a CPU they cannot be offloaded."""
     from .advice import candidates
 
     for settings in candidates(cell_asked(config, question)):
@@ -123,7 +123,7 @@ def smaller_updates(config: RunConfig, question: Question) -> Iterator[dict[str,
 
 
 def halved(config: RunConfig) -> tuple[int, int]:
-    """Half the batch and twice the accumulation; of a batch that cannot be halved, what comes nearest the same step."""
+    """Half the batch and twice the accumulation; of an odd batch, what comes nearest to the same step."""
     from .advice import batch_to_paste
 
     batch, accumulation = config.training.batch_size, config.training.accumulation
@@ -131,7 +131,7 @@ def halved(config: RunConfig) -> tuple[int, int]:
 
 
 def smaller_evaluations(config: RunConfig, question: Question) -> Iterator[dict[str, Any]]:
-    """Beams and tokens change what is measured."""
+    """Settings that make an evaluation smaller; beams and tokens change what is measured."""
     settings = config.evaluation
     if settings.batch_size > 1:
         yield {"evaluation.batch_size": settings.batch_size // 2}
@@ -144,7 +144,7 @@ def smaller_evaluations(config: RunConfig, question: Question) -> Iterator[dict[
 
 
 def savings(question: Question) -> Iterator[Saving]:
-    """What each of :func:`settings_to_try` saves; those of which nothing can be said are left out."""
+    """What each of :func:`settings_to_try` saves; those that cannot be predicted are left out."""
     from .advice import changed
     from .decoding_peak import evaluation_bytes
     from .prediction import StepMemory
@@ -161,7 +161,7 @@ def savings(question: Question) -> Iterator[Saving]:
 
     before = bytes_of({})
     for settings in settings_to_try(question):
-        if "performance.offload_activations" in settings:  # which the prediction does not know
+        if "performance.offload_activations" in settings:  # not known to the prediction
             continue
         with suppress(ValueError, RuntimeError):
             yield Saving(settings, before, bytes_of(settings))

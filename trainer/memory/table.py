@@ -1,4 +1,4 @@
-"""What ``predict`` prints: the table by batch size, the parts of a peak, the lines to paste, what would make it fit."""
+"""What the prediction prints: the table by batch size, the parts of a peak, the lines to paste, the remedies."""
 
 from dataclasses import replace
 
@@ -13,6 +13,7 @@ ASSUMED_UTILISATION = 0.4  # of a GPU's peak, for the times
 
 
 def gib(count: float | None) -> str:
+    """Bytes in GiB; empty for None."""
     return "" if count is None else f"{count / GIB:.2f}"
 
 

@@ -1,5 +1,6 @@
-"""What tensors are made and let go during a training step, in order: the events that every peak follows from."""
+"""The tensors that a training step allocates and frees, in order: every peak follows from these events."""
 
+import itertools
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,7 +22,7 @@ class Timeline:
     Attributes:
         events: (storage number, bytes) of an allocation, (storage number, -bytes) of a free, in order.
         parts: for each storage number, what it is for.
-        sizes: likewise, its bytes.
+        sizes: for each storage number, its bytes.
     """
 
     events: list[tuple[int, int]] = field(default_factory=list)
@@ -39,22 +40,9 @@ class Timeline:
     def free(self, number: int, size: int) -> None:
         self.events.append((number, -size))
 
-    def peak(self) -> tuple[int, int]:
-        """The most bytes that are alive at once, and after how many events."""
-        live = most = when = 0
-        for position, (_, size) in enumerate(self.events, start=1):
-            live += size
-            if live > most:
-                most, when = live, position
-        return most, when
-
-    def parts_at(self, when: int) -> dict[str, int]:
-        """Bytes alive after so many events, by what they are for."""
-        alive: dict[str, int] = {}
-        for number, size in self.events[:when]:
-            part = self.parts[number]
-            alive[part] = alive.get(part, 0) + size
-        return {part: size for part, size in alive.items() if size}
+    def peak(self) -> int:
+        """The most bytes that are alive at once."""
+        return max(itertools.accumulate(size for _, size in self.events), default=0)
 
 
 class Recorder(TorchDispatchMode):
@@ -143,7 +131,7 @@ class Recorder(TorchDispatchMode):
 
 
 def attention_scratch(arguments: Any) -> int:
-    """Bytes that flash attention's backward pass takes on a GPU: the queries' gradients, summed in float32."""
+    """Bytes that flash attention's backward pass allocates on a GPU: the queries' gradients, summed in float32."""
     queries = arguments[1]
     batch, heads, length, width = queries.shape
     return 4 * int(batch * heads * -(-length // 128) * 128 * (width + 1))

@@ -30,14 +30,14 @@ from .languages import languages_of
 COMPUTE_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
-def build_model(config: RunConfig) -> tuple[Any, Any]:
+def build_model(config: RunConfig, checkpoint: Checkpoint | None = None) -> tuple[Any, Any]:
     """Model (float32, on the CPU, the same on every rank) and processor.
 
     Raises:
         ConfigError: if the strategy does not fit the model.
         CheckpointError: if the checkpoint cannot be opened or is of another architecture.
     """
-    settings, checkpoint = config.model, starting_checkpoint(config)
+    settings, checkpoint = config.model, checkpoint or starting_checkpoint(config)
     torch.manual_seed(config.training.seed)
     if checkpoint is None:
         model, processor = new_model(config)

@@ -17,7 +17,8 @@ from data.sources.source import Source
 from data.utterance import SAMPLING_RATE, AudioBatch
 from modeling.decoding import encoder_padding, is_multilingual
 
-from ..evaluation.evaluator import Evaluator, gather_objects
+from ..engine.accelerator import gather_objects
+from ..evaluation.evaluator import Evaluator
 from ..evaluation.intervals import percentiles, resampled_sums
 from ..step.batch import features_of
 from ..step.noise_target import noise_target

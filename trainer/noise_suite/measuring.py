@@ -5,11 +5,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from ..engine.accelerator import gather_objects
 from ..evaluation.decoding_limits import evaluation_remarks
-from ..evaluation.evaluator import Evaluator, check_positions, gather_objects
+from ..evaluation.evaluator import Evaluator, check_positions
 from ..evaluation.normalizers import build_normalizer
+from ..memory.out_of_memory import MemoryTold, evaluation_of
 from ..model.languages import check_known
-from ..out_of_memory import MemoryTold, evaluation_of
 from .attention_odds import attention_odds, condition_for
 from .checkpoints import NamedCheckpoint
 from .conditions import CLEAN, NON_SPEECH, Condition

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from ..evaluation.error_rates import Prediction, ScoredUtterance, score
-from ..evaluation.evaluator import Evaluation
 from ..evaluation.normalizers import Normalizer
+from ..evaluation.result import Evaluation
 from ..record.durable import write_text
 
 ODDS = "attention_odds.json"

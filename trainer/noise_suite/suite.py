@@ -12,8 +12,8 @@ from typing import Any
 from ..config.reading import ConfigError
 from ..config.run import RunConfig
 from ..engine.accelerator import build_accelerator, describe_engine
+from ..engine.device import hardware
 from ..record.durable import write_text
-from ..record.meter import hardware
 from .charts import write_picture
 from .checkpoints import NamedCheckpoint, check_weights, named_checkpoints
 from .config import NoiseSuiteConfig

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from data.terminal_table import print_table
+from data.terminal import print_table
 
 from ..pages.formats import NONE, bracketed, decimal, percent, signed
 from ..pages.tables import FigureTable, plain, table_lines

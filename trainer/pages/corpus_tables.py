@@ -10,7 +10,7 @@ from data.inspection.findings import Finding, percent, problems, would_fail
 from data.inspection.rows import judged_rows
 from data.inspection.tally import PARTS, Inspection
 from data.preparation.summary import duration
-from data.terminal_table import print_table
+from data.terminal import print_table
 from data.utterance import SAMPLING_RATE
 
 from .formats import NONE, counted

@@ -1,4 +1,4 @@
-"""What ``best/`` is: the step, the figure it was chosen by, and what that figure was measured on and how."""
+"""``best/``: the figure it was chosen by, what that was measured on, and when a run that no longer improves ends."""
 
 import hashlib
 import json
@@ -8,15 +8,16 @@ from typing import Any
 
 import yaml
 
+from ..config.evaluation import EvaluationConfig
 from ..config.reading import dump_config, flatten
 from ..config.run import RunConfig
-from ..evaluation.evaluator import Evaluation, gather_objects
+from ..engine.accelerator import gather_objects
 from .checkpoints import RunState
 from .durable import put_in_place
 
 BEST = "best"
 RECORD = "best_evaluation.json"  # in best/
-# What of a config decides what an evaluation measures. Batches do not: logits do not depend on them.
+# The config's keys that decide what an evaluation measures. Batch sizes do not: logits do not depend on batch mates.
 MEASURED = (
     "data.language",
     "data.task",
@@ -39,9 +40,9 @@ class BestRecord:
         step: the step whose weights lie in the folder.
         metric, value: the metric and its lowest value so far; rates are fractions.
         word_error_rate, character_error_rate: at that step, as fractions.
-        utterances, skipped: how many were decoded, and how many rows could not be.
+        utterances, skipped: rows that were decoded, and rows that could not be.
         rows: digest of the ids of all rows, skipped ones too.
-        references: digest of ids and references of what was decoded.
+        references: digest of the ids and references of decoded rows.
         measured: the config's keys in :data:`MEASURED` and their values.
     """
 
@@ -57,29 +58,13 @@ class BestRecord:
     measured: dict[str, Any]
 
     def described(self) -> str:
+        """The step and its figure, in words."""
         shown = f"{self.value:.2%}" if self.metric.endswith("rate") else f"{self.value:g}"
         return f"step {self.step}, {self.metric.replace('_', ' ')} {shown}"
 
 
-def record_of(evaluation: Evaluation, step: int, config: RunConfig) -> BestRecord:
-    decoded = sorted((one.prediction.id, one.prediction.reference) for one in evaluation.utterances)
-    every = sorted({name for name, _ in decoded} | {row["id"] for row in evaluation.skipped})
-    metric = config.evaluation.best_metric
-    return BestRecord(
-        step=step,
-        metric=metric,
-        value=evaluation.metrics()[metric],
-        word_error_rate=evaluation.rates.word_error_rate,
-        character_error_rate=evaluation.rates.character_error_rate,
-        utterances=len(decoded),
-        skipped=len(evaluation.skipped),
-        rows=digest_of(every),
-        references=digest_of(decoded),
-        measured=measured_by(config),
-    )
-
-
 def measured_by(config: RunConfig) -> dict[str, Any]:
+    """The config's keys in :data:`MEASURED` with their values."""
     settings = flatten(yaml.safe_load(dump_config(config)))
     return {key: value for key, value in settings.items() if key.startswith(MEASURED)}
 
@@ -89,7 +74,7 @@ def digest_of(value: Any) -> str:
 
 
 def read_record(folder: Path) -> BestRecord | None:
-    """The record in ``best/``; None where there is none, as of older versions, or it is damaged."""
+    """The record in ``best/``; None if there is none, as in what older versions wrote, or if it is damaged."""
     try:
         return BestRecord(**json.loads((folder / RECORD).read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
@@ -101,7 +86,7 @@ def record_text(record: BestRecord) -> str:
 
 
 def difference(record: BestRecord, config: RunConfig) -> str | None:
-    """How the config measures otherwise than the record was, in words; None where it does not."""
+    """In words, what the config measures differently from the record; None if nothing."""
     now = measured_by(config)
     for key in sorted(record.measured.keys() | now.keys()):
         before, after = record.measured.get(key), now.get(key)
@@ -111,9 +96,9 @@ def difference(record: BestRecord, config: RunConfig) -> str | None:
 
 
 def data_difference(record: BestRecord, new: BestRecord) -> str | None:
-    """How the validation data are others than the record's, in words; None where they are not.
+    """In words, how the validation data differ from the record's; None if they do not.
 
-    A row that could not be read this time is no difference.
+    A row that could not be read this time does not count as a difference.
     """
     if record.rows != new.rows:
         return f"data.validation has other utterances ({record.utterances} were decoded, now {new.utterances})"
@@ -122,30 +107,30 @@ def data_difference(record: BestRecord, new: BestRecord) -> str | None:
     return None
 
 
-def recall_best(accelerator: Any, state: RunState, config: RunConfig) -> tuple[BestRecord | None, str | None]:
-    """What ``best/`` is, taken into the state of a run that goes on; all ranks call it.
+def recall_best(accelerator: Any, state: RunState, config: RunConfig) -> str | None:
+    """Read what ``best/`` holds into the state of a resumed run; all ranks call it.
 
-    The folder itself counts: it may be of a later step than the checkpoint. One whose figure was measured otherwise is
-    renamed after its step.
+    The folder decides, not the checkpoint, which may be of an earlier step. A folder whose figure was measured in
+    another way is renamed after its step.
 
-    Returns the record, and a line for the user where the best so far counts no more.
+    Returns:
+        A line for the user if the best so far no longer counts.
     """
     folder = Path(config.output_dir)
     there, record = gather_objects(accelerator, ((folder / BEST).exists(), read_record(folder / BEST)))[0]
     if record is None:
-        if state.best is None or there:  # of an older version's best/ the state knows more
-            return None, None
+        if state.best is None or there:  # an older version's best/ has no record; the state knows it
+            return None
         forget_best(state)
-        return None, f"{folder / BEST} is gone: the next evaluation will be the best so far"
+        return f"{folder / BEST} is gone: the next evaluation will be the best so far"
     if config.data.validation is not None and (why := difference(record, config)) is not None:
-        return None, put_aside(accelerator, state, folder, record, why)
-    state.best, state.best_step = record.value, record.step
-    state.best_word_error_rate, state.best_character_error_rate = record.word_error_rate, record.character_error_rate
-    return record, None
+        return put_aside(accelerator, state, folder, record, why)
+    put_best(state, record)
+    return None
 
 
 def put_aside(accelerator: Any, state: RunState, folder: Path, record: BestRecord, why: str) -> str:
-    """Forget the best so far and rename its folder; all ranks call it. Returns the line that says so."""
+    """Forget the best so far and rename its folder; all ranks call it. Returns a line for the user."""
     forget_best(state)
     aside = folder / f"{BEST}_step_{record.step:08d}"
     if accelerator.is_main_process:
@@ -155,6 +140,46 @@ def put_aside(accelerator: Any, state: RunState, folder: Path, record: BestRecor
 
 
 def forget_best(state: RunState) -> None:
+    """Put the state back to where nothing was evaluated."""
     state.best = state.best_step = state.best_word_error_rate = state.best_character_error_rate = None
     state.patience_from, state.without_improvement = None, 0
-    state.evaluated_step = 0  # measured anew, where an evaluation is due
+    state.evaluated_step = 0  # so that an evaluation that is due is made again
+
+
+def note_best(state: RunState, record: BestRecord, config: EvaluationConfig) -> bool:
+    """Put an evaluation into the state; returns whether it is the best so far.
+
+    The best has the lowest ``best_metric``, by any margin. An evaluation uses up patience unless its metric is at least
+    ``minimum_improvement`` below that of the last one that did not, so that many small steps add up.
+    """
+    value = record.value
+    if state.patience_from is None or (
+        value < state.patience_from and state.patience_from - value >= config.minimum_improvement
+    ):
+        state.patience_from, state.without_improvement = value, 0
+    else:
+        state.without_improvement += 1
+    if state.best is not None and value >= state.best:
+        return False
+    put_best(state, record)
+    return True
+
+
+def put_best(state: RunState, record: BestRecord) -> None:
+    """Take a record's figures into the state."""
+    state.best, state.best_step = record.value, record.step
+    state.best_word_error_rate, state.best_character_error_rate = record.word_error_rate, record.character_error_rate
+
+
+def out_of_patience(state: RunState, config: EvaluationConfig) -> bool:
+    """Whether the run is to end early: the same on all ranks. A resumed run is judged by its config of now."""
+    return config.patience is not None and state.without_improvement >= config.patience
+
+
+def describe_patience(state: RunState, config: EvaluationConfig) -> str:
+    """Why the run ended early, in words."""
+    least = f" by {config.minimum_improvement:g}" if config.minimum_improvement else ""
+    return (
+        f"stopped early at step {state.step}: {state.without_improvement} evaluations without a lower "
+        f"{config.best_metric.replace('_', ' ')}{least}; evaluation.patience is {config.patience}"
+    )

@@ -1,6 +1,5 @@
 """Resumable checkpoints and plain Hugging Face folders, each written beside its place and renamed when whole."""
 
-import dataclasses
 import json
 import random
 import shutil
@@ -16,27 +15,14 @@ from modeling.checkpoint_files import damage_told, refuse_names
 from modeling.parameters import trained_names
 
 from ..config.run import CheckpointConfig
-from ..engine.accelerator import bare_model
+from ..engine.accelerator import bare_model, gather_objects
 from ..errors import SaveError
-from ..evaluation.evaluator import gather_objects
 from .disk import RunFiles, check_space
 from .durable import PARTIAL, clean_up, new_partial, put_in_place, size_of, sync_tree, write_manifest, write_text
 from .saving import save_together
 
 BLUEPRINT = "model"  # the folder of a run that says what its checkpoints' weights belong to
 STATE = "run_state.json"
-# What an evaluation changes in the state.
-EVALUATED = (
-    "best",
-    "best_character_error_rate",
-    "best_step",
-    "best_word_error_rate",
-    "evaluated_step",
-    "evaluation_budget",
-    "evaluation_rows",
-    "patience_from",
-    "without_improvement",
-)
 
 
 @dataclass
@@ -45,19 +31,19 @@ class RunState:
 
     Attributes:
         step: updates done.
-        data: where the data stands, over all ranks.
+        data: where the data of all ranks stand.
         best: the lowest ``evaluation.best_metric`` so far, None before the first evaluation;
             ``best_word_error_rate``, ``best_character_error_rate`` and ``best_step`` belong to it.
-        patience_from: what ``evaluation.minimum_improvement`` is measured from: best_metric where it last got better
-            by so much; ``without_improvement`` are the evaluations since.
-        evaluation_rows: what the first evaluation of a budget of time got through; later ones take as many.
-        evaluation_budget: the seconds and utterances of the config that those rows were taken by.
+        patience_from: ``best_metric`` when it last fell by ``evaluation.minimum_improvement``;
+            ``without_improvement`` counts the evaluations since.
+        evaluation_rows: rows that the first evaluation with a budget of time decoded; later ones take as many.
+        evaluation_budget: the config's seconds and utterances when those rows were taken.
         seconds: training time so far, over all starts.
         utterances: trained on so far.
         rows, broken: rows read so far, and broken ones among them.
         evaluated_step: the step whose weights were evaluated last.
         processes: how many ranks wrote the checkpoint.
-        lifted_limits: what the labels so far needed taken out of the generation config.
+        lifted_limits: what was taken out of the generation config because labels needed it.
     """
 
     step: int = 0
@@ -82,7 +68,7 @@ class RunState:
 class Checkpoints:
     """The ``checkpoints/`` folder of a run; needs a file system that all ranks share.
 
-    Of a model with an adapter only what is trained is kept: the base is opened again on a resume.
+    Of a model with an adapter only trained weights are kept: a resume opens the base again.
     """
 
     def __init__(
@@ -96,17 +82,20 @@ class Checkpoints:
             accelerator.register_save_state_pre_hook(self.drop_base)
 
     def drop_base(self, models: list[Any], weights: list[dict[str, Any]], folder: str) -> None:
-        """What Accelerate is about to write, without what is not trained."""
+        """Take what is not trained out of the weights that Accelerate is about to write."""
         for state in weights:
             for key in [key for key in state if key.removeprefix("module.") not in (self.trained or ())]:
                 del state[key]
 
     def save(self, state: RunState, data_state: dict[str, Any]) -> Path:
-        """Write ``step_…`` whole or not at all; all ranks call it. ``data_state`` is this rank's.
+        """Write ``step_…`` whole or not at all; all ranks call it.
+
+        Args:
+            data_state: where this rank's data stand.
 
         Raises:
-            SaveError: on every rank, where the disk is full on any; nothing is left of the new checkpoint, and earlier
-                ones are as they were.
+            SaveError: on every rank, if the disk is full on any. Nothing is left of the new checkpoint then, and
+                earlier ones are untouched.
         """
         from data.batches.loader import join_states
 
@@ -131,7 +120,7 @@ class Checkpoints:
 
         def finish() -> None:
             write_manifest(partial)
-            self.write_state(partial, state)
+            write_state(partial, state)
             put_in_place(partial, final)
             there = list_checkpoints(self.folder)
             here = there.index(final) + 1
@@ -150,15 +139,10 @@ class Checkpoints:
         return final
 
     def note_evaluation(self, state: RunState) -> None:
-        """Write into the checkpoint of this step, if there is one, what its evaluation found; all ranks call it."""
+        """Write what an evaluation found into the checkpoint of the same step, if there is one; all ranks call it."""
         final = self.folder / f"step_{state.step:08d}"
         if self.accelerator.is_main_process and final.exists():
-            saved = read_state(final)
-            found = {name: getattr(state, name) for name in EVALUATED}
-            self.write_state(final, dataclasses.replace(saved, **found))
-
-    def write_state(self, folder: Path, state: RunState) -> None:
-        write_text(folder / STATE, json.dumps(asdict(state)))
+            write_state(final, state)
 
     def load(self, path: Path) -> RunState:
         """Put weights, optimizer and random states back; all ranks call it. Reads the run's own engine files.
@@ -176,7 +160,7 @@ class Checkpoints:
         return read_state(path)
 
     def not_restored(self, path: Path) -> list[str]:
-        """A line on ranks whose random states were not put back, which Accelerate passes over; all ranks call it."""
+        """A line on ranks whose random states Accelerate silently did not restore; all ranks call it."""
         rank = self.accelerator.process_index
         file = path / f"random_states_{rank}.pkl"
         restored = file.exists() and random_states_restored(file)
@@ -187,7 +171,7 @@ class Checkpoints:
 
 
 def random_states_restored(file: Path) -> bool:
-    """Whether this process has the random states that a checkpoint's file holds."""
+    """Whether this process's random states are those in a checkpoint's file."""
     with damage_told(file):
         saved = torch.load(file, map_location="cpu", weights_only=False)
     same = random.getstate() == saved["random_state"] and torch.equal(torch.get_rng_state(), saved["torch_manual_seed"])
@@ -198,12 +182,17 @@ def random_states_restored(file: Path) -> bool:
 
 
 def stored_names(path: Path) -> set[str]:
-    """The tensors that Accelerate wrote for one process or DDP."""
+    """The names of the tensors that Accelerate wrote, for one process or DDP."""
     names: set[str] = set()
     for file in path.glob("model*.safetensors"):
         with damage_told(file), safe_open(file, framework="pt") as tensors:
             names |= {name.removeprefix("module.") for name in tensors.keys()}  # noqa: SIM118 - not a dict
     return names
+
+
+def write_state(checkpoint: Path, state: RunState) -> None:
+    """Write ``run_state.json``, which no manifest lists: an evaluation changes it later."""
+    write_text(checkpoint / STATE, json.dumps(asdict(state)))
 
 
 def read_state(path: Path) -> RunState:
@@ -213,11 +202,12 @@ def read_state(path: Path) -> RunState:
 
 
 def list_checkpoints(folder: Path) -> list[Path]:
-    """Checkpoints that were put in place, oldest first; they may have been damaged since."""
+    """A run's finished checkpoints, oldest first; they may have been damaged since."""
     return sorted(path for path in folder.glob("step_*") if (path / STATE).exists())
 
 
 def latest_checkpoint(run_folder: Path) -> Path | None:
+    """The newest checkpoint of a run; None if there is none yet."""
     found = list_checkpoints(run_folder / "checkpoints")
     return found[-1] if found else None
 
@@ -227,13 +217,13 @@ def save_pretrained(
 ) -> None:
     """Write a plain Hugging Face folder, weights as safetensors, with the processor; all ranks call it.
 
-    Of a model with an adapter it is the adapter's folder, as peft writes them.
+    For a model with an adapter it is the adapter's folder, as peft writes them.
 
     Args:
-        beside: files to lie in the folder too: their texts by name.
+        beside: more files for the folder: their texts by name.
 
     Raises:
-        SaveError: on every rank, if the disk is full; what stood in ``folder`` is as it was.
+        SaveError: on every rank, if the disk is full; ``folder`` is then as it was.
     """
     bare = bare_model(model)
     weights = accelerator.get_state_dict(model)  # collective: under ZeRO-3 the parameters are gathered
@@ -250,9 +240,9 @@ def save_pretrained(
 
 
 def save_blueprint(accelerator: Any, model: Any, processor: Any, folder: Path) -> None:
-    """Write all that a plain Hugging Face folder holds but the weights; all ranks call it.
+    """Write all that a plain Hugging Face folder holds except the weights; all ranks call it.
 
-    A resumable checkpoint has weights alone: with this it can be exported without what the run was begun from.
+    A resumable checkpoint holds only weights. With this folder it can be exported without the run's first checkpoint.
 
     Raises:
         SaveError: as :func:`save_pretrained`.
@@ -267,7 +257,7 @@ def save_blueprint(accelerator: Any, model: Any, processor: Any, folder: Path) -
 def write_folder(
     bare: Any, weights: dict[str, Any] | None, processor: Any, folder: Path, beside: dict[str, str]
 ) -> None:
-    """A model's or an adapter's folder, put in place once it is whole; without ``weights`` all of it but them."""
+    """Write a model's or an adapter's folder and put it in place; if ``weights`` is None, without weights."""
     from transformers.dynamic_module_utils import custom_object_save
 
     from modeling.processors import save_processor

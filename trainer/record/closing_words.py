@@ -1,4 +1,4 @@
-"""What a training run ends with: how good the model is, where it lies, and what is typed next. Writes nothing."""
+"""The last lines of a training run: how good the model is, where it is, and which commands come next."""
 
 import shlex
 from collections.abc import Sequence
@@ -7,11 +7,11 @@ from typing import Any
 
 from ..config.run import RunConfig
 
-UNTOLD = ("--resume", "--verbose")  # words of the command line that the next one has anyway, or need not have
+UNTOLD = ("--resume", "--verbose")  # options that are not repeated in the next command
 
 
 def closing_words(config: RunConfig, summary: dict[str, Any], arguments: Sequence[str]) -> str:
-    """Lines of a name and what there is to say of it; no table, which would break what is there to be copied.
+    """Lines of a name and its value; not a table, which would break commands that are to be copied.
 
     Args:
         summary: as summary.json has it.
@@ -38,6 +38,7 @@ def closing_words(config: RunConfig, summary: dict[str, Any], arguments: Sequenc
 
 
 def trained(config: RunConfig, summary: dict[str, Any]) -> str:
+    """The steps, how long they took, and why there are no more."""
     steps = f"{summary['steps']:,} steps"
     if summary["stopped_early"]:
         steps += f" of at most {config.training.steps:,}, since evaluations got no better"

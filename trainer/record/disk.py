@@ -1,4 +1,4 @@
-"""What a run takes on the disk, and the one line that is said where the disk is full."""
+"""How much disk space a run needs, and the message when the disk is full."""
 
 import contextlib
 import errno
@@ -16,9 +16,9 @@ from ..errors import SaveError
 
 GIGABYTE = 10**9
 OTHER_FILES = 50 * 10**6  # metrics, TensorBoard, the processor
-STATE_BYTES = {"adamw_8bit": 2, "paged_adamw_8bit": 2}  # of a trained number; the others hold two in float32
+STATE_BYTES = {"adamw_8bit": 2, "paged_adamw_8bit": 2}  # of a trained number; other optimizers hold two float32
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-# torch's zip writer and safetensors say it in words of their own.
+# How torch's zip writer and safetensors say it.
 FULL_IN_WORDS = (
     "No space left on device",
     "Disk quota exceeded",
@@ -39,16 +39,16 @@ class RunFiles:
 
     @property
     def total(self) -> int:
-        """At the most: a checkpoint is written whole before the oldest goes; best/ and final/ stand beside."""
+        """The most a run takes: one checkpoint more than it keeps, ``best/``, ``final/`` and small files."""
         return (self.kept + 1) * self.checkpoint + 2 * self.folder + OTHER_FILES
 
 
 def files_of_a_run(config: RunConfig, model: object) -> RunFiles:
-    """What the engine writes for a model on the meta device.
+    """What the engine writes for a model, which may be on the meta device.
 
-    One process and DDP write the weights in float32, of an adapter's model only the trained ones, and the optimizer's
-    states. ZeRO writes float32 masters of what is trained and the states, and the weights as it computes with them,
-    ZeRO-3 of those only the frozen ones.
+    One process and DDP write the weights in float32 (of a model with an adapter only the trained ones) and the
+    optimizer's states. ZeRO writes the states, float32 masters of what is trained, and the weights in the precision
+    that it computes in; ZeRO-3 of those only the frozen ones.
     """
     from modeling.adapters import has_adapter  # seconds to import
 
@@ -69,12 +69,12 @@ def files_of_a_run(config: RunConfig, model: object) -> RunFiles:
 
 
 def existing(folder: Path) -> Path:
-    """The folder, or the nearest above that is there."""
+    """The folder, or the nearest one above it that exists."""
     return next(path for path in (folder, *folder.absolute().parents) if path.exists())
 
 
 def is_disk_full(error: BaseException | None) -> bool:
-    """Whether an error, or what led to it, is that nothing more fits on a disk or within a quota."""
+    """Whether an error, or one that led to it, says that a disk or a quota is full."""
     while error is not None:
         if isinstance(error, OSError) and error.errno in FULL:
             return True
@@ -85,7 +85,7 @@ def is_disk_full(error: BaseException | None) -> bool:
 
 
 def check_space(folder: Path, needed: int, what: str) -> None:
-    """Raises SaveError if so many bytes do not fit on the disk of ``folder``, as far as it says what it has."""
+    """Raises: SaveError: if ``needed`` bytes do not fit on the disk of ``folder``, as far as it is known."""
     disk = shutil.disk_usage(existing(folder))
     if disk.total and disk.free < needed:  # some network file systems say 0 of 0
         raise SaveError(f"{what} needs {bytes_in_words(needed)}, and {disk_of(folder)}")
@@ -93,23 +93,23 @@ def check_space(folder: Path, needed: int, what: str) -> None:
 
 @contextlib.contextmanager
 def full_disk_told(folder: Path) -> Iterator[None]:
-    """Whatever is raised by a full disk becomes a SaveError that names the run's folder and what is free.
+    """A context in which errors from a full disk become one that names the folder and what is free.
 
     Raises:
-        SaveError: as said.
+        SaveError: in place of whatever torch, safetensors, TensorBoard or the system raised.
     """
     try:
         yield
     except SaveError:
         raise
-    except Exception as error:  # torch, safetensors, TensorBoard and the system each raise their own
+    except Exception as error:
         if not is_disk_full(error):
             raise
         raise SaveError(f"cannot write to {folder}: the disk or a quota is full; {disk_of(folder)}") from error
 
 
 def disk_of(folder: Path) -> str:
-    """What is free there, and for temporary files where they lie on another disk."""
+    """In words, what is free on the folder's disk, and for temporary files if they are on another one."""
     told, there = "", existing(folder)
     with contextlib.suppress(OSError):  # there may be no room for temporary files anywhere
         temporary = Path(tempfile.gettempdir())
@@ -119,7 +119,7 @@ def disk_of(folder: Path) -> str:
 
 
 def bytes_in_words(number: float) -> str:
-    """Such as 11.3 GB or 4.2 MB, in powers of ten, as disks are sold."""
+    """Such as ``11.3 GB`` or ``4.2 MB``, in powers of ten, as disks are sold."""
     for unit, size in (("GB", 1e9), ("MB", 1e6)):
         if number >= size:
             return f"{number / size:.1f} {unit}"

@@ -1,6 +1,6 @@
-"""Folders and files that are on the disk whole or not at all, even if the machine loses power while they are written.
+"""Writes files and folders whole or not at all, even if the machine loses power meanwhile.
 
-Knows nothing of what lies in them.
+Knows nothing of what is in them.
 """
 
 import errno
@@ -15,14 +15,14 @@ from pathlib import Path
 from typing import Any
 
 MANIFEST = "manifest.json"
-PARTIAL, OLD = ".partial_", ".old_"  # what the names of unfinished and of replaced folders begin with
+PARTIAL, OLD = ".partial_", ".old_"  # prefixes of unfinished and of replaced folders
 NO_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.EBADF)  # of file systems that cannot synchronise a folder
 BLOCK_BYTES = 2**22
 
 
 @dataclass(frozen=True)
 class Damage:
-    """What is wrong with a folder that has a manifest: the file, and in which way it differs."""
+    """A file that is not as a folder's manifest says, and how it differs."""
 
     file: str
     reason: str
@@ -32,7 +32,7 @@ class Damage:
 
 
 def new_partial(final: Path) -> Path:
-    """An empty folder beside ``final``, for :func:`put_in_place` once it is whole."""
+    """Make an empty folder beside ``final``, for :func:`put_in_place` once it is whole."""
     partial = final.with_name(PARTIAL + final.name)
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
@@ -40,7 +40,7 @@ def new_partial(final: Path) -> Path:
 
 
 def put_in_place(partial: Path, final: Path) -> None:
-    """Rename a whole folder to its name, in place of what bears it; all of it is on the disk when this returns."""
+    """Rename a finished folder to ``final``, replacing what is there. When this returns, all of it is on the disk."""
     old = final.with_name(OLD + final.name)
     sync_tree(partial)
     shutil.rmtree(old, ignore_errors=True)
@@ -52,7 +52,7 @@ def put_in_place(partial: Path, final: Path) -> None:
 
 
 def clean_up(folder: Path) -> None:
-    """Remove what is unfinished directly in ``folder``, and put back what a kill between two renames left aside."""
+    """Remove unfinished entries of ``folder``, and put back replaced ones if a kill came between the two renames."""
     if not folder.is_dir():
         return
     for path in folder.glob(PARTIAL + "*"):
@@ -69,7 +69,7 @@ def clean_up(folder: Path) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a file under another name, synchronise it, and rename it to its own."""
+    """Write a file whole: under another name first, synchronised, then renamed."""
     partial = path.with_name(PARTIAL + path.name)
     try:
         with partial.open("w", encoding="utf-8") as file:
@@ -84,7 +84,7 @@ def write_text(path: Path, text: str) -> None:
 
 
 def sync_tree(folder: Path) -> None:
-    """Have the system write every file below a folder, and the folders themselves, to the disk."""
+    """Flush every file below a folder, and the folders themselves, to the disk."""
     for parent, _, names in os.walk(folder):
         for name in names:
             sync(Path(parent) / name)
@@ -107,9 +107,9 @@ def sync(path: Path) -> None:
         os.close(file)
 
 
-def write_manifest(folder: Path, changing: tuple[str, ...] = ()) -> None:
-    """Write ``manifest.json``: size and SHA-256 of each file below a folder but of those that change later."""
-    files = {name: path for name, path in files_below(folder) if name not in changing}
+def write_manifest(folder: Path) -> None:
+    """Write ``manifest.json``: size and SHA-256 of each file below a folder. What is written later is not checked."""
+    files = dict(files_below(folder))
     digests = in_threads(digest_of, list(files.values()))
     entries = {
         name: {"bytes": path.stat().st_size, "sha256": digest}
@@ -119,7 +119,7 @@ def write_manifest(folder: Path, changing: tuple[str, ...] = ()) -> None:
 
 
 def damage_of(folder: Path) -> Damage | None:
-    """The first file that is not as the manifest says, by the sizes alone; None where there is no manifest."""
+    """The first file that is missing or has another size than in the manifest; None also if there is no manifest."""
     try:
         listed = listed_files(folder)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
@@ -134,7 +134,7 @@ def damage_of(folder: Path) -> Damage | None:
 
 
 def digest_damage(folder: Path, share: int = 0, shares: int = 1) -> Damage | None:
-    """The first file whose content is not what the manifest says, of every ``shares``-th file from ``share`` on."""
+    """The first file with another content than in the manifest; looks at every ``shares``-th file from ``share`` on."""
     listed = sorted(listed_files(folder).items())[share::shares]
     digests = in_threads(digest_of, [folder / name for name, _ in listed])
     for (name, entry), digest in zip(listed, digests, strict=True):
@@ -144,13 +144,13 @@ def digest_damage(folder: Path, share: int = 0, shares: int = 1) -> Damage | Non
 
 
 def listed_files(folder: Path) -> dict[str, dict[str, Any]]:
-    """The manifest's files; none where there is no manifest, as in what older versions wrote."""
+    """The manifest's files, their bytes and digests by name; empty if there is no manifest, as in older versions."""
     path = folder / MANIFEST
     if not path.exists():
         return {}
     files: dict[str, dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))["files"]
     for entry in files.values():
-        entry["bytes"] + 0, entry["sha256"] + ""  # raises for what is no manifest
+        entry["bytes"] + 0, entry["sha256"] + ""  # raises if it is no manifest
     return files
 
 

@@ -14,11 +14,11 @@ from modeling.parameters import Part
 
 from ..config.reading import ConfigError, dump_config, flatten, read_yaml
 from ..config.run import RunConfig
+from ..engine.device import hardware, peak_memory_bytes
+from .best import out_of_patience
 from .checkpoints import RunState
 from .durable import write_text
 from .lock import PATIENCE, holds_something, refuse_if_locked
-from .meter import hardware, peak_memory_bytes
-from .patience import out_of_patience
 
 # What a checkpoint is made for: the model, the optimizer whose states it holds, and the engine that wrote its files.
 FIXED = (
@@ -69,10 +69,11 @@ def check_output_dir(config: RunConfig, resume: bool) -> None:
         return
     refuse_if_locked(folder, "the run", PATIENCE)
     if not (folder / "config.yaml").exists():
-        raise ConfigError(f"output_dir is {str(folder)!r}, which is not empty and holds no run: choose another")
+        raise ConfigError(f"output_dir is {str(folder)!r}, which is not empty and holds no run", "choose another")
     if not resume:
         raise ConfigError(
-            f"output_dir is {str(folder)!r}, which holds another run: add --resume to go on with it, or choose another"
+            f"output_dir is {str(folder)!r}, which holds another run",
+            "add --resume to go on with it, or choose another",
         )
 
 

@@ -1,4 +1,4 @@
-"""What a run writes while it goes: metrics.jsonl, TensorBoard, the quarantine, a progress bar. Rank 0 writes."""
+"""What a run writes while it trains: metrics.jsonl, TensorBoard, the quarantine and a progress bar."""
 
 import json
 import time
@@ -9,18 +9,17 @@ from typing import Any
 
 from data.utterance import Skipped
 
-from ..evaluation.error_rates import ScoredUtterance
 from .durable import write_text
 
 
 class Journal:
-    """Metrics by step. On a resume, what lies after the step that is resumed from is taken out first.
+    """Metrics by step. A resume first drops what was written after the step that it resumes from.
 
     Args:
         folder: the run's.
-        is_main: rank 0; the others write only their batches and skipped rows.
-        from_step: the last step that counts of what is there already.
-        evaluated: that step's evaluation counts too; else it will be done again.
+        is_main: whether this is rank 0; the others write only their batches and skipped rows.
+        from_step: the step that the run resumes from, or 0.
+        evaluated: that step's evaluation counts too; otherwise it will be made again.
     """
 
     def __init__(
@@ -67,13 +66,12 @@ class Journal:
                 self.tensorboard().add_scalar(f"attention_{name}/layer_{layer:02d}", figure, step)
         self.tensorboard().flush()
 
-    def texts(self, step: int, samples: Sequence[ScoredUtterance]) -> None:
-        """What was said and what was heard of some utterances, one below the other in TensorBoard."""
+    def texts(self, step: int, samples: Sequence[tuple[str, str, str]]) -> None:
+        """Id, reference and hypothesis of some utterances: one text each in TensorBoard."""
         if self.is_main and samples:
-            for one in samples:
-                said, heard = one.prediction.reference, one.prediction.hypothesis
-                text = f"    reference:  {said}\n    hypothesis: {heard}"  # indented, as code: no sign means anything
-                self.tensorboard().add_text(f"validation/{one.id}", text, step)
+            for name, said, heard in samples:
+                text = f"    reference:  {said}\n    hypothesis: {heard}"  # indented: Markdown shows it as it is
+                self.tensorboard().add_text(f"validation/{name}", text, step)
             self.tensorboard().flush()
 
     def tensorboard(self) -> Any:
@@ -84,27 +82,29 @@ class Journal:
         return self.writer
 
     def batch(self, step: int, ids: list[list[str]]) -> None:
-        """Which utterances this rank trained on in a step, microbatch by microbatch."""
+        """Write the ids that this rank trained on in a step, a list for each microbatch, if the config wants it."""
         if self.record_batches:
             append(self.batches, {"step": step, "ids": ids})
 
     def quarantine(self, skipped: Iterable[Skipped]) -> None:
-        """Name rows that could not be used, each once in all epochs and starts of this rank."""
+        """Write rows that could not be used into quarantine.jsonl, each once over all epochs and starts."""
         for row in skipped:
             if (row.id, row.reason) not in self.quarantined:
                 self.quarantined.add((row.id, row.reason))
                 append(self.folder / "quarantine.jsonl", asdict(row))
 
     def show(self, step: int, values: dict[str, float]) -> None:
+        """Move the progress bar on, with these figures beside it."""
         if self.is_main:
             self.progress.show(step, values)
 
     def say(self, text: str) -> None:
-        """A line for a person, above the progress bar."""
+        """Print a line above the progress bar, on rank 0."""
         if self.is_main:
             self.progress.say(text)
 
     def close(self) -> None:
+        """Stop the progress bar and write what TensorBoard still holds."""
         if self.is_main:
             self.progress.close()
         if self.writer is not None:
@@ -112,7 +112,7 @@ class Journal:
 
 
 class ProgressLine:
-    """rich's progress bar on a terminal; elsewhere a line whenever there is something to log."""
+    """rich's progress bar on a terminal; elsewhere a line each time figures are shown."""
 
     def __init__(self, total_steps: int, from_step: int) -> None:
         from rich.console import Console
@@ -149,7 +149,7 @@ class ProgressLine:
 
 
 def append(path: Path, row: dict[str, Any]) -> None:
-    """One line at the end of a JSONL file, in one write."""
+    """Append a line to a JSONL file, in one write."""
     try:
         with path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(row, ensure_ascii=False) + "\n")
@@ -158,9 +158,9 @@ def append(path: Path, row: dict[str, Any]) -> None:
 
 
 def drop_after(path: Path, step: int, again: dict[str, Any] | None = None) -> None:
-    """Keep the whole lines of a JSONL file whose step is not after ``step``, but for rows that hold all of ``again``.
+    """Drop the rows of a JSONL file that are of a later step, or that hold all of ``again``.
 
-    A line cut off by a kill goes too.
+    A line that a kill cut off is dropped too.
     """
     if not path.exists():
         return
@@ -170,9 +170,9 @@ def drop_after(path: Path, step: int, again: dict[str, Any] | None = None) -> No
 
 
 def whole_rows(path: Path) -> list[dict[str, Any]]:
-    """The objects of a JSONL file, none where there is no file; a line cut off by a kill is left out."""
+    """The objects of a JSONL file, without a line that a kill cut off; empty if there is no file."""
     rows = []
-    # Bytes: a line may be cut within a character, and ids may hold what str.splitlines() takes for an end of line.
+    # As bytes: a line may be cut within a character, and ids may contain what str.splitlines() takes for a line's end.
     for line in path.read_bytes().split(b"\n") if path.exists() else ():
         try:
             row = json.loads(line)

@@ -1,4 +1,4 @@
-"""One job at a time in an output folder: a lock that the system drops when its process ends, however it ends."""
+"""One job at a time in an output folder: a lock that the system releases when its process ends, however it ends."""
 
 import contextlib
 import fcntl
@@ -22,16 +22,16 @@ _not_for_forks: set[IO[str]] = set()
 def only_one(folder: Path, what: str = "a plan", for_children: bool = True, patience: float = 0.0) -> Iterator[int]:
     """Hold the lock of a folder, which is made if it is missing; yields the file's descriptor.
 
-    The kernel holds it for this process: a killed job leaves none behind. Over NFS it holds between machines; on a file
-    system without locks a line says that nothing guards the folder.
+    The kernel holds it for this process, so that a killed job leaves none behind. Over NFS it works between machines.
+    On a file system without locks, a line on standard error says that nothing guards the folder.
 
     Args:
         what: for the message, such as "a run".
         for_children: forked processes hold the lock too, until the last of them has ended.
-        patience: seconds that a job which is just ending has to let go.
+        patience: seconds to wait for a job that is just ending.
 
     Raises:
-        ConfigError: if another process holds it, naming it as far as it is known.
+        ConfigError: if another process holds it; the message names it, if it is known.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / LOCK).open("a+", encoding="utf-8") as file:
@@ -54,7 +54,7 @@ def only_one(folder: Path, what: str = "a plan", for_children: bool = True, pati
 
 
 def refuse_if_locked(folder: Path, what: str, patience: float = 0.0) -> None:
-    """Raises ConfigError if a process holds the folder's lock now; takes and writes nothing."""
+    """Raises: ConfigError: if a process holds the folder's lock now. Takes and writes nothing."""
     if not (folder / LOCK).exists():
         return
     with contextlib.suppress(OSError), (folder / LOCK).open(encoding="utf-8") as file:
@@ -63,12 +63,12 @@ def refuse_if_locked(folder: Path, what: str, patience: float = 0.0) -> None:
 
 
 def holds_something(folder: Path) -> bool:
-    """Whether a folder is there and holds more than a lock."""
+    """Whether a folder exists and holds more than a lock."""
     return folder.exists() and any(path.name != LOCK for path in folder.iterdir())
 
 
 def taken(file: IO[str], kind: int, patience: float) -> bool:
-    """Whether the lock could be had within so many seconds.
+    """Try for so many seconds to take the lock; whether it was taken.
 
     Raises:
         OSError: if the file system has no locks.
@@ -85,6 +85,7 @@ def taken(file: IO[str], kind: int, patience: float) -> bool:
 
 
 def refusal(folder: Path, what: str) -> str:
+    """The message that another job is at work, with what the lock's file says of it."""
     holder: dict[str, Any] = {}
     with contextlib.suppress(OSError, ValueError):
         holder = json.loads((folder / LOCK).read_text(encoding="utf-8"))

@@ -1,4 +1,4 @@
-"""Which checkpoint a run goes on from: the newest that is whole, and what is said of those that are not."""
+"""Finds the checkpoint to resume from: the newest that is whole. The others are reported."""
 
 from pathlib import Path
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 from modeling.checkpoint_files import CheckpointError
 
 from ..config.reading import ConfigError
-from ..evaluation.evaluator import gather_objects
+from ..engine.accelerator import gather_objects
 from .best import BEST, read_record
 from .checkpoints import list_checkpoints, read_state
 from .durable import Damage, damage_of, digest_damage, files_below, listed_files
@@ -15,13 +15,13 @@ KEPT = (BEST, "final")
 
 
 def checkpoints_to_resume(folder: Path) -> tuple[list[Path], list[str]]:
-    """A run's checkpoints, newest first, that are whole as far as names and sizes tell, and lines on the others.
+    """A run's checkpoints that are whole by their names and sizes, newest first, and lines on the others.
 
-    None at all is fine: the run was ended before its first one.
+    A run that ended before its first checkpoint has none, which is no error.
 
     Raises:
         CheckpointError: if there are checkpoints, and none of them is whole.
-        ConfigError: if there is none, but ``best/`` or ``final/``, which the run would overwrite.
+        ConfigError: if there is none, but a ``best/`` or ``final/`` that the run would overwrite.
     """
     there = list_checkpoints(folder / "checkpoints")
     if not there:
@@ -40,6 +40,7 @@ def checkpoints_to_resume(folder: Path) -> tuple[list[Path], list[str]]:
 
 
 def refuse_to_overwrite(folder: Path) -> None:
+    """Raises: ConfigError: if a run without checkpoints has a ``best/`` or ``final/``."""
     kept = [folder / name for name in KEPT if (folder / name).is_dir()]
     if not kept:
         return
@@ -53,7 +54,7 @@ def refuse_to_overwrite(folder: Path) -> None:
 
 
 def plain_damage(path: Path) -> Damage | str | None:
-    """What is wrong with a checkpoint that can be told without reading it all."""
+    """What is wrong with a checkpoint, as far as it shows without reading all of it; None if nothing is."""
     try:
         read_state(path)
     except CheckpointError as error:
@@ -67,9 +68,9 @@ def plain_damage(path: Path) -> Damage | str | None:
 
 
 def whole_checkpoint(accelerator: Any, folder: Path, candidates: list[Path]) -> tuple[Path | None, list[str]]:
-    """The first candidate whose files hold what was written, and lines on those that do not; all ranks call it.
+    """The first candidate whose files hold what was written, and lines on damaged ones; all ranks call it.
 
-    The ranks share the reading out among them. Rank 0's candidates count.
+    The ranks share the reading. Rank 0's candidates count.
 
     Raises:
         CheckpointError: on every rank, if there are candidates and none is whole.

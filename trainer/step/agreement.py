@@ -1,9 +1,11 @@
-"""What all ranks must agree on within a step, in one all-reduce."""
+"""What all ranks agree on within a step, in one all-reduce: whether one failed, is to stop, or lost its numbers."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
 import torch
+
+from ..engine.accelerator import sum_over_ranks
 
 
 class Targets(NamedTuple):
@@ -14,34 +16,43 @@ class Targets(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """Sums over all ranks.
+class Report:
+    """What one rank tells the others.
 
     Attributes:
-        finite: every rank's loss is a finite number.
-        finite_gradient: so was the gradient of the step before.
-        stop: some rank was asked to stop.
-        failed: some rank could not read its next data.
-        next_tokens: target tokens that all ranks have ready for the next step.
+        stop: it was asked to stop.
+        failed: it could not read its next data.
+        has_data: its data have not run out.
+        next_tokens: target tokens that it has ready for the next step.
         next_noisy: those of them that are of noisy utterances.
-        exhausted: every rank's data has run out.
-        loss: sum of the ranks' losses.
         rows, broken: rows read, and broken rows among them.
         utterances, audio_seconds: of this microbatch.
     """
 
-    finite: bool
-    finite_gradient: bool
-    stop: bool
-    failed: bool
-    next_tokens: int
-    next_noisy: int
-    exhausted: bool
-    loss: float
-    rows: int
-    broken: int
-    utterances: int
-    audio_seconds: float
+    stop: bool = False
+    failed: bool = False
+    has_data: bool = False
+    next_tokens: int = 0
+    next_noisy: int = 0
+    rows: int = 0
+    broken: int = 0
+    utterances: int = 0
+    audio_seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Verdict(Report):
+    """The ranks' reports together: numbers are summed, and what is true of any rank is true.
+
+    Attributes:
+        finite: every rank's loss is a finite number.
+        finite_gradient: so was every rank's gradient norm.
+        loss: sum of the ranks' losses.
+    """
+
+    finite: bool = True
+    finite_gradient: bool = True
+    loss: float = 0.0
 
     @property
     def next_targets(self) -> Targets:
@@ -49,68 +60,33 @@ class Verdict:
 
 
 def agree(
-    accelerator: Any,
-    *,
-    loss: torch.Tensor | None = None,
-    gradient_norm: torch.Tensor | None = None,
-    stop: bool = False,
-    failed: bool = False,
-    next_tokens: int = 0,
-    next_noisy: int = 0,
-    exhausted: bool = False,
-    rows: int = 0,
-    broken: int = 0,
-    utterances: int = 0,
-    audio_seconds: float = 0.0,
+    accelerator: Any, report: Report, loss: torch.Tensor | None = None, gradient_norm: torch.Tensor | None = None
 ) -> Verdict:
-    """Sum this rank's figures over all ranks; every rank must call it, and gets the same verdict.
+    """Sum the ranks' reports; every rank must call it, and gets the same verdict.
 
-    It is also where a step waits for the device, once: ``loss`` and ``gradient_norm`` are looked at here.
+    It is also where a step waits for the device, once.
+
+    Args:
+        loss: of this rank's microbatch, a scalar on the device.
+        gradient_norm: of the step before, likewise.
     """
     device = accelerator.device
     # float64 counts exactly to 2^53; a GPU without it (MPS) is never distributed.
     kind = torch.float32 if device.type == "mps" else torch.float64
-    figures = torch.tensor(
-        [
-            0.0,
-            0.0,
-            float(stop),
-            float(failed),
-            next_tokens,
-            next_noisy,
-            float(not exhausted),
-            rows,
-            broken,
-            utterances,
-            audio_seconds,
-            0.0,
-        ],
-        dtype=kind,
-        device=device,
-    )
+    figures = torch.tensor([0.0, 0.0, 0.0, *map(float, asdict(report).values())], dtype=kind, device=device)
     if loss is not None:
         value = loss.detach().to(kind)
         finite = torch.isfinite(value)
         figures[0] = (~finite).to(kind)
         figures[1] = torch.where(finite, value, torch.zeros_like(value))
     if gradient_norm is not None:
-        figures[-1] = (~torch.isfinite(gradient_norm.detach())).to(kind)
-    if accelerator.num_processes > 1:
-        torch.distributed.all_reduce(figures)
-    infinite, total, stops, failures, tokens, noisy, live, rows_, broken_, utterances_, seconds, infinite_gradients = (
-        figures.tolist()
-    )
-    return Verdict(
-        finite=infinite == 0,
-        finite_gradient=infinite_gradients == 0,
-        stop=stops > 0,
-        failed=failures > 0,
-        next_tokens=int(tokens),
-        next_noisy=int(noisy),
-        exhausted=live == 0,
-        loss=total,
-        rows=int(rows_),
-        broken=int(broken_),
-        utterances=int(utterances_),
-        audio_seconds=seconds,
-    )
+        figures[2] = (~torch.isfinite(gradient_norm.detach())).to(kind)
+    infinite, total, infinite_gradients, *sums = sum_over_ranks(accelerator, figures).tolist()
+    empty = asdict(Report())  # whose values tell bools, ints and floats apart
+    reported = {name: type(value)(summed) for (name, value), summed in zip(empty.items(), sums, strict=True)}
+    return Verdict(**reported, finite=infinite == 0, finite_gradient=infinite_gradients == 0, loss=total)
+
+
+def any_rank(accelerator: Any, condition: bool) -> bool:
+    """Whether the condition holds on any rank; every rank must call it."""
+    return agree(accelerator, Report(stop=condition)).stop

@@ -1,4 +1,4 @@
-"""An `AudioBatch` from the data becomes a `Batch` on the training device: features there, shapes decided here."""
+"""Turns an `AudioBatch` from the data into a `Batch` on the training device: features, shapes and noise targets."""
 
 from dataclasses import dataclass
 
@@ -18,13 +18,13 @@ class Batch:
     """What the model takes.
 
     Attributes:
-        features: float32 [B, mel bins, T], T even and at most 3000, on the device; empty where the encoder's output is
+        features: float32 [B, mel bins, T], T even and at most 3000, on the device; empty if the encoder's output is
             known.
         feature_lengths: int64 [B] on the CPU, since they decide shapes; None for 30 s windows, where nothing is masked.
         decoder_input_ids, labels: int64 [B, L] on the device, labels -100 where there is no loss; None without text.
-        target_positions: int64 [N] on the device, where in the flattened labels there is a loss; None without text.
-        noise_target: float32 [B, S] on the device, of each encoder frame's energy the share that is noise, S as many as
-            the encoder gives; None where nothing is known to be noise.
+        target_positions: int64 [N] on the device, positions in the flattened labels with a loss; None without text.
+        noise_target: float32 [B, S] on the device, the share of each encoder frame's energy that is noise; None if no
+            noise is known.
         noise_positions: int64 [N] on the device, targets of noisy utterances in the flattened labels; None likewise.
         ids: one for each utterance.
     """
@@ -40,13 +40,14 @@ class Batch:
 
     @property
     def length_list(self) -> list[int] | None:
+        """``feature_lengths`` as the model takes them."""
         return None if self.feature_lengths is None else self.feature_lengths.tolist()
 
 
 def features_of(
     audio: torch.Tensor, audio_lengths: torch.Tensor, log_mel: LogMel, encoder_padding: str, device: torch.device
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """Samples [B, N] on the CPU and their lengths [B] → features on the device, and their lengths, as in `Batch`."""
+    """Features of samples [B, N] on the CPU with lengths [B], and the features' lengths, both as in `Batch`."""
     lengths = None
     frames = WINDOW_FRAMES
     if encoder_padding == "clip":
@@ -67,11 +68,11 @@ def to_batch(
     """Move a batch to the device and compute its features there.
 
     Args:
-        log_mel: without it the batch has no features and is for a known encoder output.
-        masks: what is laid over the features.
-        needs_noise: have a noise target where there is no noise, too: where parameters are spread over ranks, all must
-            run the same modules, whatever their utterances.
-        noise_in_speech: have it 0 in pauses.
+        log_mel: None for a batch without features, if the encoder's output is known.
+        masks: SpecAugment's settings.
+        needs_noise: make a noise target even if no noise is known. Under ZeRO-3 all ranks must run the same modules,
+            whatever their utterances.
+        noise_in_speech: the noise target is 0 in pauses.
     """
 
     def moved(tokens: torch.Tensor | None) -> torch.Tensor | None:
@@ -83,7 +84,7 @@ def to_batch(
         if masks is not None and audio.seeds is not None:
             features = spec_augment(features, None if lengths is None else lengths.tolist(), audio.seeds, masks)
     positions = None
-    if audio.labels is not None:  # on the CPU, where looking for them keeps no GPU waiting
+    if audio.labels is not None:  # on the CPU: nonzero would wait for a GPU
         positions = (audio.labels.flatten() != IGNORED).nonzero().squeeze(1)
     if (audio.noise is not None or needs_noise) and log_mel is not None:
         frames = features.shape[2] // 2 if lengths is None else int(lengths.max()) // 2
@@ -103,9 +104,18 @@ def to_batch(
 
 
 def silent_batch(prompt: list[int]) -> AudioBatch:
-    """A tenth of a second of silence with one target: what a rank without data feeds, at weight zero."""
+    """A tenth of a second of silence with one target, for a rank without data."""
     ids = torch.tensor([prompt])
     labels = torch.full_like(ids, -100)
     labels[0, -1] = prompt[-1]
     samples = SAMPLING_RATE // 10
-    return AudioBatch(torch.zeros(1, samples), torch.tensor([samples]), None, ids, labels, ["silence"], [""], [None])
+    return AudioBatch(
+        audio=torch.zeros(1, samples),
+        audio_lengths=torch.tensor([samples]),
+        noise=None,
+        decoder_input_ids=ids,
+        labels=labels,
+        ids=["silence"],
+        texts=[""],
+        languages=[None],
+    )

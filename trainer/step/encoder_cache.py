@@ -1,17 +1,17 @@
-"""What a frozen encoder says of each clip, kept on disk: computed once, read in every later epoch and run.
+"""Keeps a frozen encoder's output of each clip on disk: computed once, read in every later epoch and run.
 
-Entries go by the audio itself, so names that repeat, mixtures and changed files do no harm; they lie in a folder that
-is named for the encoder's weights and the way it computes. A clip's frames do not depend on the clips beside it, so
-each is kept by itself and padded again. Ranks and runs share the folder: an entry comes into being whole.
+An entry's name is a hash of the audio, so repeated ids, mixtures and changed files do no harm. The folder's name is a
+hash of the encoder's weights and the way it computes. A clip's frames do not depend on its batch mates, so each clip is
+kept by itself and padded again. Ranks and runs share the folder; an entry appears whole.
 
-Entries are computed without dropout, whatever the model's config says: one draw of it would be kept for ever.
+Entries are computed without dropout, whatever the model's config says: one random draw would be kept for ever.
 """
 
 import hashlib
 import os
 import secrets
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -28,8 +28,8 @@ from .batch import features_of
 
 GIB = 2**30
 DIGEST_BYTES = 16
-STALE_SECONDS = 3600.0  # an entry takes less than one to write: whoever began it is gone
-# Of the model's config, what the encoder's output depends on. Not every version of transformers has all.
+STALE_SECONDS = 3600.0  # an entry is written in less than a second: an older partial one is abandoned
+# The keys of the model's config that the encoder's output depends on. Not every version of transformers has all.
 OF_THE_ENCODER = (
     "activation_function",
     "d_model",
@@ -44,37 +44,29 @@ OF_THE_ENCODER = (
 
 
 class EncoderCache:
-    """A frozen encoder that remembers.
+    """A frozen encoder that remembers its outputs.
 
     Args:
         folder: made if it is not there.
-        limit: bytes of files in it; once it is full, what is not in it is computed each time.
+        limit: bytes of files in it; once they are reached, new clips are computed each time.
+        accelerator: whose processes all fill the folder. Entries have its precision: the decoder's products take them
+            in that, so nothing is lost.
         model: the bare one; its encoder is frozen.
-        autocast: gives the context that the model computes in.
-        dtype: what entries are stored in. The precision that the decoder's products take them in loses nothing.
-        writers: processes that fill the folder.
 
     Raises:
         ConfigError: if the folder cannot be made.
     """
 
     def __init__(
-        self,
-        folder: Path,
-        limit: float,
-        model: Any,
-        log_mel: LogMel,
-        padding: str,
-        device: torch.device,
-        autocast: Callable[[], Any],
-        dtype: torch.dtype,
-        writers: int = 1,
+        self, folder: Path, limit: float, *, accelerator: Any, model: Any, log_mel: LogMel, padding: str
     ) -> None:
-        self.encoder, self.log_mel, self.padding, self.device = model.model.encoder, log_mel, padding, device
-        self.autocast, self.dtype, self.writers, self.limit = autocast, dtype, writers, limit
-        self.width = model.config.d_model
+        self.encoder, self.width = model.model.encoder, model.config.d_model
+        self.log_mel, self.padding, self.limit = log_mel, padding, limit
+        self.device, self.autocast = accelerator.device, accelerator.autocast
+        self.writers = accelerator.num_processes
+        self.dtype = {"fp16": torch.float16, "bf16": torch.bfloat16}.get(accelerator.mixed_precision, torch.float32)
         self.hits = self.misses = 0
-        self.folder = folder / fingerprint(self.encoder, padding, dtype, log_mel)
+        self.folder = folder / fingerprint(self.encoder, padding, self.dtype, log_mel)
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -82,7 +74,7 @@ class EncoderCache:
         self.held = bytes_held(folder)
 
     def outputs(self, audio: AudioBatch) -> EncoderOutput:
-        """The encoder's output for a batch, as the model's own, without gradients."""
+        """The encoder's output for a batch as the model would compute it, without gradients: [B, S, width]."""
         clips = [clip[:length] for clip, length in zip(audio.audio, audio.audio_lengths.tolist(), strict=True)]
         names = [hashlib.blake2b(clip.numpy().tobytes(), digest_size=20).hexdigest() for clip in clips]
         clip_padding = self.padding == "clip"
@@ -111,11 +103,11 @@ class EncoderCache:
         return output.last_hidden_state.cpu()
 
     def describe(self) -> str:
-        """What was read and what computed so far, by this process, for a person."""
+        """In words, what this process has read so far and what it computed."""
         return f"{self.hits} of {self.hits + self.misses} clips' encoder outputs were read from {self.folder}"
 
     def read(self, name: str, frames: int) -> torch.Tensor | None:
-        """An entry [frames, width]; None where there is none that is whole."""
+        """An entry [frames, width]; None if there is none, or it is damaged."""
         try:
             content = (self.folder / name).read_bytes()
         except OSError:
@@ -126,12 +118,12 @@ class EncoderCache:
         return torch.frombuffer(bytearray(stored), dtype=self.dtype).view(frames, self.width)
 
     def write(self, name: str, states: torch.Tensor) -> None:
-        """Put an entry in place whole; where the disk or the limit refuses it, it is computed again next time."""
+        """Write an entry whole. If the limit or the disk does not allow it, it will be computed again."""
         stored = states.contiguous().view(torch.uint8).numpy().tobytes()
         size = (len(stored) + DIGEST_BYTES) * self.writers  # the others write as much
         if self.held + size > self.limit:
             return
-        # Nodes and containers number their processes alike, so the number alone is nobody's own.
+        # Processes on other nodes or in other containers may have the same number.
         partial = self.folder / f".{name}.{os.getpid()}.{secrets.token_hex(4)}"
         try:
             partial.write_bytes(stored + digest_of(stored))
@@ -145,7 +137,7 @@ class EncoderCache:
 
 @contextmanager
 def evaluating(module: torch.nn.Module) -> Iterator[None]:
-    """Dropout and gradient checkpointing are off meanwhile; each part's mode is then what it was."""
+    """A context without dropout and gradient checkpointing; each part then gets its mode back."""
     training = [part for part in module.modules() if part.training]
     module.eval()
     try:
@@ -156,12 +148,12 @@ def evaluating(module: torch.nn.Module) -> Iterator[None]:
 
 
 def bytes_held(folder: Path) -> int:
-    """Bytes of the files below a folder, in which others write and rename; what was never finished is removed."""
+    """Bytes of the files below a folder that others may be writing to; abandoned partial files are removed."""
     held, now = 0, time.time()
     for place, _, names in os.walk(folder):
         for name in names:
             path = Path(place, name)
-            with suppress(OSError):  # it was a partial one, and is an entry now
+            with suppress(OSError):  # a partial file may have been renamed meanwhile
                 found = path.stat()
                 if name.startswith(".") and now - found.st_mtime > STALE_SECONDS:
                     path.unlink()
@@ -175,7 +167,7 @@ def digest_of(stored: bytes) -> bytes:
 
 
 def fingerprint(encoder: Any, padding: str, dtype: torch.dtype, log_mel: LogMel) -> str:
-    """What an entry depends on beside the audio: the encoder's weights, their order of computation, the features."""
+    """A hash of what an entry depends on besides the audio: weights, settings, precision and features."""
     digest = hashlib.blake2b(digest_size=12)
     settings = {name: getattr(encoder.config, name, None) for name in OF_THE_ENCODER}
     digest.update(repr((padding, str(dtype), tuple(log_mel.filters.shape), settings)).encode())
@@ -188,10 +180,10 @@ def fingerprint(encoder: Any, padding: str, dtype: torch.dtype, log_mel: LogMel)
 def open_encoder_cache(
     config: RunConfig, accelerator: Any, model: Any, log_mel: LogMel, padding: str
 ) -> EncoderCache | None:
-    """The cache that a config asks for, if it does; the config has refused what it cannot serve.
+    """The cache that a config asks for; None if it asks for none.
 
     Raises:
-        ConfigError: as :class:`EncoderCache`.
+        ConfigError: if the model's encoder output cannot be kept, or the folder cannot be made.
     """
     settings = config.performance
     if settings.cache_encoder is None:
@@ -206,14 +198,5 @@ def open_encoder_cache(
             "performance.cache_encoder keeps what the encoder makes of a clip, but the config of "
             f"{config.model.checkpoint} has apply_spec_augment, which masks it anew each time: take one of the two out"
         )
-    return EncoderCache(
-        Path(settings.cache_encoder),
-        settings.cache_encoder_gib * GIB,
-        model,
-        log_mel,
-        padding,
-        accelerator.device,
-        accelerator.autocast,
-        {"fp16": torch.float16, "bf16": torch.bfloat16}.get(accelerator.mixed_precision, torch.float32),
-        accelerator.num_processes,
-    )
+    folder, limit = Path(settings.cache_encoder), settings.cache_encoder_gib * GIB
+    return EncoderCache(folder, limit, accelerator=accelerator, model=model, log_mel=log_mel, padding=padding)

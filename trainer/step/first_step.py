@@ -1,12 +1,14 @@
-"""The proof that a run trains what it means to: after the first step, what has a gradient and what has changed.
+"""A check after the first step: every trained parameter has a gradient, and no frozen one has changed.
 
-Of every engine: gradients are seen as they come out of the backward pass, before DDP or ZeRO reduce and drop them; of
-frozen parameters that ZeRO-3 has spread, each rank looks at its own piece.
+It works under every engine. Gradients are seen as they come out of the backward pass, before DDP or ZeRO reduce and
+drop them. Of frozen parameters that ZeRO-3 has spread, each rank looks at its own piece.
 """
 
 from typing import Any
 
 import torch
+
+from ..engine.accelerator import sum_over_ranks
 
 AS_INTEGERS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 NAMED = 8  # parameters that a message names
@@ -14,6 +16,8 @@ NAMED = 8  # parameters that a message names
 
 class UntrainedParameters(RuntimeError):
     """A parameter that should be trained has no gradient, or a frozen one has changed."""
+
+    exit_code = 1
 
 
 class FirstStep:
@@ -27,17 +31,14 @@ class FirstStep:
         parameters = dict(model.named_parameters())
         self.frozen = {name: parameter for name, parameter in parameters.items() if not parameter.requires_grad}
         self.without_gradient = {name for name in parameters if name not in self.frozen}
-        self.hooks = [parameters[name].register_hook(self.seen(name)) for name in self.without_gradient]
+        self.hooks = [
+            parameters[name].register_hook(lambda _, name=name: self.without_gradient.discard(name))
+            for name in self.without_gradient
+        ]
         self.before = {name: checksum(parameter) for name, parameter in self.frozen.items()}
 
-    def seen(self, name: str) -> Any:
-        def has_gradient(gradient: torch.Tensor) -> None:
-            self.without_gradient.discard(name)
-
-        return has_gradient
-
     def check(self, accelerator: Any) -> None:
-        """To be called once, by all ranks, after the optimizer's step.
+        """Look at the model after the optimizer's first step; all ranks call it, once.
 
         Raises:
             UntrainedParameters: on every rank, if any rank found something.
@@ -46,9 +47,7 @@ class FirstStep:
             hook.remove()
         changed = [name for name, old in self.before.items() if checksum(self.frozen[name]) != old]
         found = torch.tensor(float(len(changed) + len(self.without_gradient)), device=accelerator.device)
-        if accelerator.num_processes > 1:
-            torch.distributed.all_reduce(found)
-        if not found:
+        if not sum_over_ranks(accelerator, found):
             return
         complaints = []
         if self.without_gradient:

@@ -1,4 +1,4 @@
-"""Where in a clip noise is, by energy, frame by frame of the encoder: what the second attentions are to look at."""
+"""The noise target: the share of each encoder frame's energy that is noise, which second attentions should look at."""
 
 from typing import Any
 
@@ -9,21 +9,21 @@ from data.batches.features import SAMPLES_PER_FRAME
 from ..config.noise_loss import NoiseConfig
 
 SAMPLES = 2 * SAMPLES_PER_FRAME  # of an encoder frame, 20 ms
-LEAST_ENERGY = 1e-9  # mean square, -90 dB of full scale: below it a frame is silent and holds no noise
-SPEECH_DECIBEL = 25.0  # below its loudest frame, what of speech still counts as spoken: the sounds, not the pauses
+LEAST_ENERGY = 1e-9  # mean square, -90 dB of full scale: a quieter frame is silent and holds no noise
+SPEECH_DECIBEL = 25.0  # frames of speech this far below its loudest one are pauses
 
 
 def noise_target(audio: torch.Tensor, noise: torch.Tensor, frames: int, only_in_speech: bool = False) -> torch.Tensor:
-    """Of each encoder frame's energy the share that is noise: noise / (noise + speech).
+    """The share of each encoder frame's energy that is noise: noise / (noise + speech); 0 in silence.
 
-    Frame *s* is the 20 ms around sample 320 s, where the convolutions are centred. Where nothing sounds it is 0.
+    Frame *s* is the 20 ms around sample 320 s, where the convolutions are centred.
 
     Args:
         audio: float32 [B, N], 16 kHz, speech and noise.
         noise: float32 [B, N], the part of it that is noise.
         frames: S.
-        only_in_speech: 0 too where the speech is more than 25 dB below its loudest frame: in pauses noise is surest,
-            and says least about the words.
+        only_in_speech: 0 also where speech is more than 25 dB below its loudest frame. Noise is surest in pauses, but
+            says least about the words there.
 
     Returns:
         float32 [B, S], in [0, 1].
@@ -38,7 +38,7 @@ def noise_target(audio: torch.Tensor, noise: torch.Tensor, frames: int, only_in_
 
 
 def frame_energy(samples: torch.Tensor, frames: int) -> torch.Tensor:
-    """[B, N] to the mean square of each frame, [B, S]."""
+    """The mean square of each frame: samples [B, N] to [B, S]."""
     before, wanted = SAMPLES // 2, frames * SAMPLES
     padded = torch.nn.functional.pad(samples, (before, max(0, wanted - before - samples.shape[1])))[:, :wanted]
     return padded.view(len(samples), frames, SAMPLES).square().mean(dim=2)
@@ -47,7 +47,7 @@ def frame_energy(samples: torch.Tensor, frames: int) -> torch.Tensor:
 def noise_arguments(
     config: NoiseConfig, target: torch.Tensor | None, positions: torch.Tensor | None, step: int, noisy: float
 ) -> dict[str, Any]:
-    """What the model is told of noise at update ``step`` (1 the first); nothing where none is known.
+    """The model's arguments for the noise loss at update ``step`` (1 for the first); empty without a target.
 
     Args:
         target, positions: as in :class:`~trainer.step.batch.Batch`.

@@ -1,4 +1,4 @@
-"""Activations in CPU memory between the forward and the backward pass; parameters stay where they are."""
+"""Keeps activations in CPU memory between the forward and the backward pass. Parameters stay where they are."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from weakref import WeakValueDictionary
 import torch
 from torch.multiprocessing.reductions import StorageWeakRef
 
-SMALLEST = 2**16  # numbers; of less the copy costs more than it frees
+SMALLEST = 2**16  # numbers; copying fewer costs more than it frees
 
 
 @dataclass(frozen=True, eq=False)
@@ -16,8 +16,7 @@ class HostCopy:
     """Numbers that wait in CPU memory.
 
     Attributes:
-        storage: refers to the storage they came from without keeping its memory. While this is there, no other storage
-            has its number.
+        storage: a weak reference to the storage they came from. While it exists, no other storage has its number.
         kept: the whole storage, [numbers], or one tensor of it.
         device: where they came from.
     """
@@ -29,22 +28,22 @@ class HostCopy:
 
 @dataclass(frozen=True)
 class Packed:
-    """What autograd holds instead of a tensor: a copy, and of a whole storage's how the tensor lies in it."""
+    """What autograd holds in place of a tensor: a copy; of a whole storage, also where the tensor lies in it."""
 
     copy: HostCopy
     geometry: tuple[Any, ...] | None
 
 
 class OffloadedActivations(torch.autograd.graph.saved_tensors_hooks):
-    """What autograd keeps while this context is open waits in CPU memory, pinned where there is a GPU.
+    """A context in which tensors that autograd saves are kept in CPU memory, pinned if there is a GPU.
 
-    Torch's own ``save_on_cpu`` also copies every weight, since products keep their weights for the backward pass, and
-    what several operations keep, as the encoder's output, once for each of them.
+    Torch's own ``save_on_cpu`` also copies every weight, since products save their weights for the backward pass. And
+    it copies what several operations save, such as the encoder's output, once for each of them.
 
     Args:
-        parameters: the model's. What has the shape of one, or of one transposed, in another dtype is taken for the copy
-            of it that autocast made, and stays.
-        on_cpu: also on a CPU, where it only takes memory: for tests. Without it, nothing is done there.
+        parameters: the model's. A tensor with the shape of one, or of its transpose, in another dtype is taken for
+            autocast's copy of it and stays on the device.
+        on_cpu: work on a CPU too, where it only costs memory: for tests.
     """
 
     def __init__(self, parameters: Iterable[torch.nn.Parameter], on_cpu: bool = False) -> None:
@@ -58,6 +57,7 @@ class OffloadedActivations(torch.autograd.graph.saved_tensors_hooks):
         self.copies: WeakValueDictionary[Any, HostCopy] = WeakValueDictionary()
 
     def pack(self, tensor: torch.Tensor) -> Any:
+        """What autograd is to hold of a tensor that it saves."""
         if self.stays(tensor):
             return tensor
         storage = tensor.untyped_storage()
@@ -65,7 +65,7 @@ class OffloadedActivations(torch.autograd.graph.saved_tensors_hooks):
         geometry = (tensor.size(), tensor.stride(), tensor.storage_offset())
         numbers, rest = divmod(storage.nbytes(), tensor.itemsize)
         whole = rest == 0 and numbers <= tensor.numel()
-        # Written to in between it is another tensor, which the version tells.
+        # A tensor that is written to in between has another version.
         key = (reference.cdata, tensor.dtype, tensor._version, None if whole else geometry)
         copy = self.copies.get(key)
         if copy is None:
@@ -77,7 +77,7 @@ class OffloadedActivations(torch.autograd.graph.saved_tensors_hooks):
         return Packed(copy, geometry if whole else None)
 
     def stays(self, tensor: torch.Tensor) -> bool:
-        """Whether a tensor is left on its device: parameters, their casts, and what is small or already there."""
+        """Whether a tensor stays on its device: parameters, their casts, small tensors, and those on the CPU."""
         if tensor.numel() < SMALLEST or tensor.layout != torch.strided:
             return True
         if tensor.device.type == "cpu" and not self.on_cpu:
@@ -90,6 +90,7 @@ class OffloadedActivations(torch.autograd.graph.saved_tensors_hooks):
 
 
 def unpack(packed: Any) -> torch.Tensor:
+    """The tensor that was packed, back on its device."""
     if isinstance(packed, torch.Tensor):
         return packed
     kept = packed.copy.kept

@@ -11,9 +11,10 @@ import pytest
 import torch
 
 import benchmarks.memory.measure_command
-from benchmarks.memory.batch_search import BatchSearch, release, search, survives
+from benchmarks.memory.batch_search import release, survives
 from tests import ROOT
 from tests.end_to_end import run
+from trainer.memory.advice import search
 
 
 @pytest.mark.parametrize("start", [1, 3, 8, 100])
@@ -31,14 +32,9 @@ def test_every_limit_is_found_in_few_tries(start: int, limit: int) -> None:
     assert len(tried) <= 2 * math.log2(200) + 2
 
 
-def test_a_search_ends_where_it_was_told_to() -> None:
-    one = BatchSearch(start=4, most=6)
-    for size, fits in ((4, True), (6, True)):
-        assert one.proposal == size
-        one.told(fits)
-    assert one.proposal is None and one.largest == 6
+def test_a_search_begins_with_a_batch_that_may_be_tried() -> None:
     with pytest.raises(ValueError, match="from 1 to 6, not 7"):
-        BatchSearch(start=7, most=6)
+        search(lambda size: True, start=7, most=6)
 
 
 class Tensor:

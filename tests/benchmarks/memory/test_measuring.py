@@ -19,7 +19,7 @@ from benchmarks.memory.cell_process import (
     WatchedBatches,
     describe_batches,
     end_with,
-    resident_peak,
+    peak_bytes,
     take_steps,
 )
 from benchmarks.memory.jobs import Job
@@ -198,13 +198,13 @@ class Clock:
         time.sleep(self.wait)
         return self.group
 
-    def find_data(self, group: BatchGroup, verdict: None = None) -> tuple[BatchGroup, int]:
-        return group, group.target_tokens
+    def find_data(self, verdict: None = None) -> tuple[BatchGroup, int]:
+        return self.group, self.group.target_tokens
 
-    def train_step(self, group: BatchGroup, tokens: int) -> tuple[BatchGroup, None]:
+    def train_step(self, group: BatchGroup, tokens: int) -> None:
         time.sleep(0.5 if self.steps == 0 else 0.03)
         self.steps += 1
-        return self.batches.next_group(1), None
+        self.batches.next_group(1)
 
 
 def test_warm_up_is_not_timed_and_waits_are(tiny_job: Job) -> None:
@@ -266,10 +266,11 @@ def test_a_published_model_needs_no_download(tiny_values: dict[str, Any], tmp_pa
 
 
 def test_resident_memory_is_the_peak_of_this_process() -> None:
-    before = resident_peak()
+    cpu = torch.device("cpu")
+    before = peak_bytes(cpu)["resident"]
     if before is None:
         pytest.skip("no /proc here")
     ballast = torch.ones(64 * 2**20)
-    after = resident_peak()
+    after = peak_bytes(cpu)["resident"]
     assert after is not None and after >= before and math.isclose(float(ballast[-1]), 1)
     assert after > 256 * 2**20

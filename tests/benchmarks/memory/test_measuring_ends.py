@@ -112,5 +112,5 @@ def test_noise_does_not_go_into_the_encoders_cache(tiny_values: dict[str, Any], 
         with StopRequest() as stop:
             trainer = cell_process.build(job, job.run_config(), tmp_path, stop)
             trainer.batches.close()
-        assert (trainer.encoder_cache is not None) is kept
+        assert (trainer.loss.encoder_cache is not None) is kept
         assert (tmp_path / "cache").exists() is kept

@@ -11,10 +11,11 @@ from modeling.checkpoint_files import Checkpoint
 from modeling.published import published_shape
 from tests.end_to_end import run
 from tests.support.untrained import save_checkpoint
+from trainer.checks import Inputs
 from trainer.config.reading import load_config
 from trainer.model.building import build_model
 from trainer.model.languages import label_encoder
-from trainer.run import training_batches, training_sources
+from trainer.run import training_batches
 
 
 class OneProcess:
@@ -34,7 +35,7 @@ def test_it_trains_as_the_checkpoint_would(tmp_path: Path) -> None:
     shape = published_shape("openai/whisper-tiny") or {}
     assert {name: getattr(model.config, name) for name in shape} == shape
     labels = label_encoder(config, model, opened)
-    batches = training_batches(config, OneProcess(), labels, training_sources(config), {})
+    batches = training_batches(config, OneProcess(), labels, Inputs(config, build_model).training_sources, {})
     batch = batches.next_group(1).batches[0]
     batches.close()
     assert batch is not None and batch.labels is not None and len(batch.ids) == 16

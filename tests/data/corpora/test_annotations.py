@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
-from data.corpora.annotations import Segment, TierChoice
-from data.corpora.elan import read_elan
-from data.corpora.textgrid import read_text_grid
-from data.corpora.timed_text import is_timed_text, read_timed_text
-from data.corpora.timeline import Timeline, parse_interval, parse_time
+from data.corpora.annotations.elan import read_elan
+from data.corpora.annotations.textgrid import read_text_grid
+from data.corpora.annotations.tiers import Segment, TierChoice
+from data.corpora.annotations.timed_text import is_timed_text, read_timed_text
+from data.corpora.annotations.timeline import Timeline, parse_interval, parse_time
 from data.errors import DataError
 
 

@@ -10,11 +10,11 @@ import fsspec
 import numpy as np
 import pytest
 
-from data.corpora.clips import cut_clip, encode_flac
 from data.corpora.record import Record
 from data.corpora.segments import check_segments, is_segmented, read_segments
 from data.corpora.settings import CorpusSettings
 from data.errors import DataError
+from data.preparation.clips import cut_clip, encode_flac
 from tests.data.corpora.test_annotations import EAF, LONG
 
 HEADER = "audio_path,start,end,text"

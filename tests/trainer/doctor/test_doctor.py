@@ -7,7 +7,7 @@ import resource
 import subprocess
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +17,12 @@ import torch
 import launch.doctor
 from tests import ROOT
 from tests.end_to_end import run
+from trainer.checks import Check, Finding, collect_all
+from trainer.config.reading import ConfigError, dump_config
 from trainer.config.run import RunConfig
-from trainer.doctor import combinations, devices, inputs, machine, report, software, speed, storage
+from trainer.doctor import combinations, devices, downloads, machine, report, software, speed, storage
 from trainer.doctor.facts import Facts, Gpu, installed_versions
-from trainer.doctor.findings import Check, Finding, examine, told
-from trainer.engine.gpu_peaks import peak_of
+from trainer.engine.device import peak_of
 from trainer.record import disk
 
 GIB = 2**30
@@ -35,8 +36,14 @@ def config_of(values: dict[str, Any], **sections: dict[str, Any]) -> RunConfig:
     return RunConfig.model_validate({**sections, **merged})
 
 
-def states(check: Check, facts: Facts) -> dict[str, str]:
+def states(check: Callable[[Facts], Iterable[Finding]], facts: Facts) -> dict[str, str]:
     return {finding.name: finding.state for finding in check(facts)}
+
+
+def of_the_config(config: RunConfig, *extra: Check, **options: Any) -> dict[str, Finding]:
+    """Findings of the checks that a run makes itself, by name."""
+    facts = Facts(config, **options)
+    return {finding.name: finding for finding in collect_all([*report.config_checks(facts), *extra], facts)}
 
 
 def only(found: Iterable[Finding]) -> Finding:
@@ -101,7 +108,7 @@ def test_the_allowed_versions_come_from_the_metadata_where_there_is_no_checkout(
 def test_an_engine_that_cannot_run(tiny_values: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ACCELERATE_USE_CPU", "1")
     config = config_of(tiny_values, engine={"zero_stage": 2}, optimizer={"name": "cpu_adam"})
-    found = {finding.name: finding for finding in software.check_engine_and_optimizer(Facts(config))}
+    found = of_the_config(config)
     assert found["engine"].state == "lacks" and "ACCELERATE_USE_CPU" in found["engine"].found
     assert found["engine"].remedy.startswith("unset it")
     assert found["optimizer"].state == "lacks" and "cpu_offload" in found["optimizer"].found
@@ -175,11 +182,21 @@ def test_code_for_a_gpu(built_for: list[str], capability: tuple[int, int], runs:
 
 
 def test_precision(tiny_values: dict[str, Any]) -> None:
-    assert states(devices.check_precision, Facts(config_of(tiny_values))) == {"precision": "good"}
-    fp16 = Facts(config_of(tiny_values | {"engine": {"precision": "fp16"}}))
-    assert states(devices.check_precision, fp16) == {"precision": "lacks"}
-    finding = only(devices.check_precision(Facts(config_of(tiny_values), gpus=(T4,))))
+    assert of_the_config(config_of(tiny_values))["precision"].state == "good"
+    fp16 = of_the_config(config_of(tiny_values | {"engine": {"precision": "fp16"}}))["precision"]
+    assert (fp16.state, fp16.remedy) == ("lacks", "use fp32 or bf16 here")
+    finding = only(devices.check_speed_of_precision(Facts(config_of(tiny_values), gpus=(T4,))))
     assert finding.state == "note" and "fp16" in finding.remedy
+    assert not list(devices.check_speed_of_precision(Facts(config_of(tiny_values))))
+
+
+def test_the_batch_against_the_gpu_that_is_there(tiny_values: dict[str, Any]) -> None:
+    facts = Facts(config_of(tiny_values), asked="mine.yaml training.steps=5")
+    none = only(devices.check_batch(facts))
+    assert none.state == "note"
+    assert none.remedy.startswith('python launch/batch_size.py --config mine.yaml training.steps=5 --gpu "A100')
+    finding = only(devices.check_batch(dataclasses.replace(facts, gpus=(A100,))))
+    assert finding.state == "good" and f"fits {A100.name} with 3" in finding.found
 
 
 # Known combinations
@@ -188,10 +205,7 @@ def test_precision(tiny_values: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("facts", "name", "state"),
     [
-        (Facts(python=(3, 10, 1), versions={"transformers": "5.23.0"}), "transformers 5.23 and Python", "lacks"),
-        (Facts(versions={"peft": "0.21.2", "transformers": "4.40.0"}), "peft and transformers", "lacks"),
-        (Facts(versions={"datasets": "5.2.0", "transformers": "4.57.6"}), "datasets and transformers", "lacks"),
-        (Facts(environment={"ACCELERATE_USE_CPU": "true"}), "ACCELERATE_USE_CPU and DeepSpeed", "note"),
+        (Facts(environment={"ACCELERATE_USE_CPU": "true"}), "ACCELERATE_USE_CPU", "note"),
         (
             Facts(environment={"PYTORCH_CUDA_ALLOC_CONF": "backend:cudaMallocAsync,max_split_size_mb:64"}),
             "allocator",
@@ -199,7 +213,7 @@ def test_precision(tiny_values: dict[str, Any]) -> None:
         ),
         (Facts(environment={"TORCH_DISTRIBUTED_DEBUG": "detail"}), "TORCH_DISTRIBUTED_DEBUG", "note"),
         (Facts(gpus=(RTX, RTX), driver="535.129.03", processes=2), "several RTX 40 and an old driver", "lacks"),
-        (Facts(gpus=(A100, A100), environment={"NCCL_P2P_DISABLE": "1"}), "NCCL without peer-to-peer", "note"),
+        (Facts(gpus=(A100, A100), environment={"NCCL_P2P_DISABLE": "1"}), "NCCL_P2P_DISABLE", "note"),
         (Facts(gpus=(A100,), environment={"CUDA_LAUNCH_BLOCKING": "1"}), "CUDA_LAUNCH_BLOCKING", "note"),
     ],
 )
@@ -212,7 +226,6 @@ def test_a_known_combination_is_found(facts: Facts, name: str, state: str) -> No
     [
         Facts(),
         Facts(versions=installed_versions()),
-        Facts(versions={"datasets": "5.0.1", "transformers": "4.57.6", "peft": "0.21.0"}),
         Facts(gpus=(RTX, RTX), driver="550.54.14", processes=2, local_processes=2),
         Facts(gpus=(RTX,), driver="535.129.03"),
         Facts(
@@ -322,12 +335,15 @@ def test_a_network_mount(tiny_values: dict[str, Any], monkeypatch: pytest.Monkey
 def test_an_output_folder_that_holds_something(tiny_values: dict[str, Any], tmp_path: Path) -> None:
     folder = tmp_path / "run"
     folder.mkdir()
-    assert states(storage.check_output_folder, Facts(config_of(tiny_values))) == {"output_dir": "good"}
+    assert of_the_config(config_of(tiny_values))["output_dir"].state == "good"
     (folder / "notes.txt").touch()
-    assert states(storage.check_output_folder, Facts(config_of(tiny_values))) == {"output_dir": "lacks"}
-    (folder / "config.yaml").touch()
-    finding = only(storage.check_output_folder(Facts(config_of(tiny_values))))
+    finding = of_the_config(config_of(tiny_values))["output_dir"]
+    assert (finding.state, finding.remedy) == ("lacks", "choose another")
+    config = config_of(tiny_values)
+    (folder / "config.yaml").write_text(dump_config(config))
+    finding = of_the_config(config)["output_dir"]
     assert finding.state == "note" and finding.remedy.startswith("add --resume")
+    assert of_the_config(config_of(tiny_values, optimizer={"epsilon": 1e-3}))["output_dir"].state == "lacks"
 
 
 def test_writing_is_timed_and_leaves_nothing(tiny_values: dict[str, Any], tmp_path: Path) -> None:
@@ -341,32 +357,42 @@ def test_writing_is_timed_and_leaves_nothing(tiny_values: dict[str, Any], tmp_pa
 
 
 def test_data_that_is_not_there(tiny_values: dict[str, Any]) -> None:
-    good = states(inputs.check_data, Facts(config_of(tiny_values)))
-    assert good == {"data.train": "good", "data.validation": "good"}
+    good = of_the_config(config_of(tiny_values))
+    assert good["data.train"].found.endswith("120 rows") and good["data.validation"].state == "good"
     missing = tiny_values["data"] | {"train": {"files": "nowhere-*.parquet"}}
-    found = {finding.name: finding for finding in inputs.check_data(Facts(config_of(tiny_values | {"data": missing})))}
+    found = of_the_config(config_of(tiny_values | {"data": missing}))
     assert found["data.train"].state == "lacks" and "nowhere-*.parquet" in found["data.train"].found
     assert found["data.validation"].state == "good"
+    assert [finding.name for finding in found.values() if finding.state == "lacks"] == ["data.train"]  # told once
     noisy = tiny_values["data"] | {"augmentation": {"noise": {"folder": "nowhere"}, "noise_share": 0.5}}
-    found = {finding.name: finding for finding in inputs.check_data(Facts(config_of(tiny_values | {"data": noisy})))}
+    found = of_the_config(config_of(tiny_values | {"data": noisy}))
     assert found["data.augmentation"].state == "lacks" and "nowhere" in found["data.augmentation"].found
+
+
+def test_an_evaluation_that_does_not_fit(tiny_values: dict[str, Any]) -> None:
+    unfit = {"evaluation": tiny_values["evaluation"] | {"columns": ["accent"], "max_new_tokens": 445}}
+    found = of_the_config(config_of(tiny_values | unfit))
+    assert found["evaluation"].state == "lacks" and "accent" in found["evaluation"].found
+    assert found["evaluation.max_new_tokens"].state == "lacks"
 
 
 def test_checkpoints(tiny_values: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    here = Check("checkpoint", downloads.check_checkpoint, needs=("model",))
 
     def of(checkpoint: str, **environment: str) -> dict[str, str]:
         config = config_of(tiny_values | {"model": {"checkpoint": checkpoint}})
-        return states(inputs.check_checkpoint, Facts(config, environment=environment))
+        found = of_the_config(config, here, environment=environment)
+        return {name: found[name].state for name in ("model", "checkpoint") if name in found}
 
     assert of("openai/whisper-tiny") == {"model": "good", "checkpoint": "note"}
     assert of("openai/whisper-tiny", HF_HUB_OFFLINE="1") == {"model": "good", "checkpoint": "lacks"}
     assert of("someone/whisper-of-their-own") == {"checkpoint": "note"}
-    assert of(str(tmp_path / "nothing")) == {"checkpoint": "lacks"}
-    assert of(str(tmp_path)) == {"checkpoint": "lacks"}
+    assert of(str(tmp_path / "nothing")) == {"model": "lacks"}
+    assert of(str(tmp_path)) == {"model": "lacks"}
     facts = Facts(config_of(tiny_values | {"model": {"checkpoint": str(tmp_path)}}))
-    assert states(machine.check_memory, facts) == {"CPU memory": "good"}  # told once, by the checkpoint's check
+    assert states(machine.check_memory, facts) == {"CPU memory": "good"}  # told once, by the model's check
 
 
 # Speed
@@ -418,18 +444,23 @@ def test_a_check_that_fails_is_a_finding() -> None:
     def check_sun(facts: Facts) -> Iterable[Finding]:
         raise SystemExit
 
-    near, broken, sun, python = examine(Facts(), [check_the_moon, check_sun, software.check_python])
+    def check_stars(facts: Facts) -> None:
+        raise ConfigError("stars are out of reach", "wait for night")
+
+    checks = [
+        Check("the moon", check_the_moon),
+        Check("sun", check_sun),
+        Check("stars", check_stars),
+        Check("planets", check_sun, needs=("stars",)),
+        Check("Python", software.check_python),
+    ]
+    near, broken, sun, stars, python = collect_all(checks, Facts())
     assert near.found == "dusty"
     assert (broken.name, broken.state) == ("the moon", "note")
     assert broken.found == "could not be checked: OSError: [Errno 5] no moon here"
     assert (sun.name, sun.found) == ("sun", "could not be checked: SystemExit")
+    assert stars == Finding("stars", "lacks", "stars are out of reach", "wait for night")
     assert python.name == "Python"
-
-
-def test_advice_is_told_apart() -> None:
-    finding = told("engine", ValueError("zero_stage is 2, which needs DeepSpeed: pip install deepspeed"))
-    assert (finding.found, finding.remedy) == ("zero_stage is 2, which needs DeepSpeed", "pip install deepspeed")
-    assert told("data", ValueError("data.train.files: no such file")).remedy == ""
 
 
 def test_every_check_stands_on_a_machine_where_nothing_can_be_read(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -157,7 +157,7 @@ def test_a_missing_library_is_named_before_anything_is_loaded(
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setattr(sys, "path", [])
     monkeypatch.setattr(sys, "path_importer_cache", {})
-    with pytest.raises(ConfigError, match="'adamw_8bit', which needs bitsandbytes: pip install bitsandbytes, or take"):
+    with pytest.raises(ConfigError, match="'adamw_8bit', which needs bitsandbytes; pip install bitsandbytes, or take"):
         check_optimizer(config)
 
 

@@ -12,7 +12,8 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 
 import trainer.loop
-import trainer.step.non_finite
+import trainer.step.gradients
+import trainer.step.loss
 from benchmarks.decoding.live_bytes import peak_live_bytes
 from data.batches.loader import BatchGroup, TrainingBatches
 from modeling.network.linear import has_onednn
@@ -20,7 +21,8 @@ from trainer.config.reading import ConfigError, load_config
 from trainer.config.run import RunConfig
 from trainer.loop import Trainer
 from trainer.run import train
-from trainer.step.non_finite import NonFiniteLoss
+from trainer.step.gradients import NonFiniteLoss
+from trainer.step.loss import TrainingLoss
 
 STEPS = ("training.steps=4", "data.validation=null", "checkpoints.every_steps=99", "logging.every_steps=1")
 WAITS = ("_local_scalar_dense", "nonzero", "is_nonzero", "equal", "masked_select", "item")
@@ -65,12 +67,12 @@ def test_a_step_reads_nothing_back_but_what_is_agreed(
 
         return call
 
-    on_cpu = functools.partial(trainer.loop.OffloadedActivations, on_cpu=True)
-    monkeypatch.setattr("trainer.loop.OffloadedActivations", on_cpu)
+    on_cpu = functools.partial(trainer.step.loss.OffloadedActivations, on_cpu=True)
+    monkeypatch.setattr("trainer.step.loss.OffloadedActivations", on_cpu)
     monkeypatch.setattr(Trainer, "train_step", train_step)
     # What is agreed, and what works on the CPU whatever the device.
     monkeypatch.setattr(trainer.loop, "agree", uncounted(trainer.loop.agree))
-    monkeypatch.setattr(trainer.loop, "to_batch", uncounted(trainer.loop.to_batch))
+    monkeypatch.setattr(trainer.step.loss, "to_batch", uncounted(trainer.step.loss.to_batch))
     monkeypatch.setattr(TrainingBatches, "next_group", uncounted(TrainingBatches.next_group))
     monkeypatch.setattr(BatchGroup, "target_tokens", property(uncounted(BatchGroup.target_tokens.fget)))
     train(load_config(tiny_config, [*STEPS, option, "logging.every_steps=99"]))
@@ -93,8 +95,8 @@ def test_a_step_reads_nothing_back_but_what_is_agreed(
 )
 def test_training_is_the_same(tiny_config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, option: str) -> None:
     monkeypatch.setattr("trainer.step.offload.SMALLEST", 16)
-    on_cpu = functools.partial(trainer.loop.OffloadedActivations, on_cpu=True)
-    monkeypatch.setattr("trainer.loop.OffloadedActivations", on_cpu)
+    on_cpu = functools.partial(trainer.step.loss.OffloadedActivations, on_cpu=True)
+    monkeypatch.setattr("trainer.step.loss.OffloadedActivations", on_cpu)
     rows = []
     for name, more in (("without", ()), ("with", (option,))):
         train(load_config(tiny_config, [*STEPS, *more, f"output_dir={tmp_path / name}"]))
@@ -136,16 +138,16 @@ def test_bad_values(tiny_config: Path, override: str) -> None:
 def test_an_infinite_gradient_is_told_a_step_later_and_was_not_stepped_on(
     tiny_config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    original, seen = Trainer.loss, []
+    original, seen = TrainingLoss.__call__, []
 
-    def loss(self: Trainer, *arguments: Any) -> torch.Tensor:
+    def loss(self: TrainingLoss, audio: Any, targets: Any, step: int) -> torch.Tensor:
         seen.append([parameter.detach().clone() for parameter in self.model.parameters()])
-        value = original(self, *arguments)
-        if self.state.step == 1:
+        value = original(self, audio, targets, step)
+        if step == 2:
             value.register_hook(lambda gradient: gradient * float("inf"))
         return value
 
-    monkeypatch.setattr(Trainer, "loss", loss)
+    monkeypatch.setattr(TrainingLoss, "__call__", loss)
     with pytest.raises(NonFiniteLoss, match="step 2: the gradient is not a finite number"):
         train(load_config(tiny_config, [*STEPS, "logging.every_steps=99"]))
     assert len(seen) == 3
@@ -167,7 +169,7 @@ def test_what_the_ranks_agree_on_a_gradient_ends_the_run_on_each(
         told = figures.get("gradient_norm") is not None and (figures.get("loss") is not None) is in_step
         return replace(verdict, finite_gradient=not told)
 
-    monkeypatch.setattr(trainer.loop if in_step else trainer.step.non_finite, "agree", agree)
+    monkeypatch.setattr(trainer.loop if in_step else trainer.step.gradients, "agree", agree)
     with pytest.raises(NonFiniteLoss, match=f"step {1 if not in_step else 2}: the gradient is not a finite number"):
         train(load_config(tiny_config, [*STEPS, "logging.every_steps=99"]))
     assert not (tmp_path / "run" / "non_finite_loss.jsonl").exists()

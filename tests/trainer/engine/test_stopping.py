@@ -14,7 +14,10 @@ from typing import Any
 import pytest
 import yaml
 
+import launch.train
+from data.batches.loader import BatchGroup, TrainingBatches
 from tests import ROOT
+from tests.end_to_end import run
 
 from ...support.dataset_hub import DatasetHub, speech_dataset
 
@@ -190,3 +193,20 @@ def test_a_run_that_waits_for_its_data_is_saved(hub: DatasetHub, tiny_values: di
     assert code == 0, errors
     assert "go on with --resume" in output
     assert (tmp_path / "run" / "checkpoints" / "step_00000002" / "run_state.json").exists()
+
+
+def test_a_run_that_waits_for_its_first_data_has_nothing_to_save(
+    tiny_config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It ends as any command does, not as one that was stopped and can be resumed."""
+    original = TrainingBatches.next_group
+
+    def interrupted(self: TrainingBatches, microbatches: int) -> BatchGroup:
+        os.kill(os.getpid(), signal.SIGINT)
+        return original(self, microbatches)
+
+    monkeypatch.setattr(TrainingBatches, "next_group", interrupted)
+    outcome = run(launch.train.main, "--config", tiny_config, "data.validation=null")
+    assert outcome.code == 130
+    assert "go on with --resume" not in outcome.output
+    assert not (tmp_path / "run" / "summary.json").exists()

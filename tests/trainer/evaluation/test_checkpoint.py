@@ -15,7 +15,7 @@ import yaml
 import launch.eval
 from tests.end_to_end import Outcome, run
 from tests.support.untrained import save_checkpoint
-from trainer.evaluation.evaluator import Share, real_time_factor
+from trainer.evaluation.result import Share, real_time_factor
 
 Evaluate = Callable[..., Outcome]
 

@@ -8,9 +8,9 @@ import pytest
 
 from trainer.evaluation.breakdown import breakdowns, confusions, length_bin, worst
 from trainer.evaluation.error_rates import Prediction, corpus_rates, score
-from trainer.evaluation.evaluator import Evaluation
 from trainer.evaluation.normalizers import build_normalizer
 from trainer.evaluation.report import print_evaluation, write_evaluation
+from trainer.evaluation.result import Evaluation
 
 SAID = [
     ("u1", "the dog ran", "the fog ran", 1.0, {"speaker": "10", "age": "9"}, "en"),

@@ -17,12 +17,14 @@ from tests.end_to_end import Outcome, run
 from tests.support.untrained import save_checkpoint
 from trainer.config.evaluation import EvaluationConfig
 from trainer.config.reading import load_config
+from trainer.config.run import RunConfig
 from trainer.engine.accelerator import build_accelerator
 from trainer.evaluation.error_rates import ErrorRates
-from trainer.evaluation.evaluator import Evaluation
+from trainer.evaluation.evaluator import build_evaluator
+from trainer.evaluation.result import Evaluation
+from trainer.evaluation.validation import record_of
+from trainer.record.best import BestRecord, note_best, out_of_patience
 from trainer.record.checkpoints import RunState
-from trainer.record.patience import note_evaluation, out_of_patience
-from trainer.run import build_evaluator
 
 EVERY_STEP = ("training.steps=6", "optimizer.warmup_steps=1", "evaluation.every_steps=1", "evaluation.max_new_tokens=3")
 Train = Callable[..., Outcome]
@@ -49,15 +51,17 @@ def state(folder: Path) -> dict[str, Any]:
 
 def found(word: float, character: float = 0.5, **counts: int) -> Evaluation:
     numbers = {"utterances": 1, "words": 10, "substitutions": 1, "deletions": 1, "insertions": 1} | counts
-    rates = ErrorRates(word, character, word, character, **numbers)
+    shares = {"word_error_rate": word, "character_error_rate": character}
+    raw = {f"raw_{name}": share for name, share in shares.items()}
+    rates = ErrorRates(**numbers, **shares, **raw)
     return Evaluation([], rates, "basic", 1, (), None, 1.0, 1.0, 1.0)
 
 
 def noted(values: list[float], **options: Any) -> tuple[RunState, list[bool]]:
     state, better = RunState(), []
     for step, value in enumerate(values, start=1):
-        state.step = step
-        better.append(note_evaluation(state, found(value), EvaluationConfig(**options)))
+        record = BestRecord(step, "word_error_rate", value, value, 0.5, 1, 0, "", "", {})
+        better.append(note_best(state, record, EvaluationConfig(**options)))
     return state, better
 
 
@@ -70,18 +74,22 @@ def test_the_best_is_the_lowest() -> None:
     assert (state.best, state.best_step, state.without_improvement) == (0.39, 5, 0)
 
 
-def test_another_metric_chooses() -> None:
-    config, state = EvaluationConfig(best_metric="character_error_rate"), RunState(step=1)
-    assert note_evaluation(state, found(0.5, 0.3), config)
-    state.step = 2
-    assert not note_evaluation(state, found(0.4, 0.3), config)
-    state.step = 3
-    assert note_evaluation(state, found(0.6, 0.2), config)
-    assert (state.best, state.best_word_error_rate, state.best_character_error_rate) == (0.2, 0.6, 0.2)
-    counts = EvaluationConfig(best_metric="insertions")
+def test_another_metric_chooses(tiny_values: dict[str, Any]) -> None:
+    def note(state: RunState, evaluation: Evaluation, metric: str) -> bool:
+        state.step += 1
+        values = tiny_values | {"evaluation": {"best_metric": metric}}
+        record = record_of(evaluation, state.step, RunConfig.model_validate(values))
+        return note_best(state, record, EvaluationConfig(best_metric=metric))
+
     state = RunState()
-    assert note_evaluation(state, found(0.5, insertions=4), counts)
-    assert not note_evaluation(state, found(0.1, insertions=5), counts)
+    assert note(state, found(0.5, 0.3), "character_error_rate")
+    assert not note(state, found(0.4, 0.3), "character_error_rate")
+    assert note(state, found(0.6, 0.2), "character_error_rate")
+    assert (state.best, state.best_word_error_rate, state.best_character_error_rate) == (0.2, 0.6, 0.2)
+    assert state.best_step == 3
+    state = RunState()
+    assert note(state, found(0.5, insertions=4), "insertions")
+    assert not note(state, found(0.1, insertions=5), "insertions")
 
 
 @pytest.mark.parametrize(

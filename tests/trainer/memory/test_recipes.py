@@ -12,10 +12,10 @@ import pytest
 from tests.trainer.config.test_recipes import SIZE_AND_ENGINE, recipe
 from trainer.memory.advice import advise, fits
 from trainer.memory.cells import cell_of
-from trainer.memory.command import precision_on
 from trainer.memory.decoding_peak import evaluation_bytes
 from trainer.memory.gpus import GIB, find_gpu
 from trainer.memory.prediction import StepMemory
+from trainer.memory.verdict import precision_on
 
 SAID = re.compile(r"# Predicted on (.+): ([\d.]+) GiB at this batch; at most (\d+) fit")
 QUICK = {("tiny", ""), ("tiny", "_zero2"), ("base", "_ddp")}

@@ -15,7 +15,7 @@ import yaml
 import launch.train
 from tests.end_to_end import Outcome, run
 from trainer.config.reading import load_config
-from trainer.loop import Trainer
+from trainer.step.loss import TrainingLoss
 
 SHORT = ("training.steps=1", "optimizer.warmup_steps=0", "data.validation=null")
 Train = Callable[..., Outcome]
@@ -216,17 +216,17 @@ def test_too_many_broken_recordings_stop_the_run_which_can_go_on(
 def test_a_loss_that_is_not_a_number_stops_before_the_update(
     train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    original = Trainer.loss
+    original = TrainingLoss.__call__
     calls: list[int] = []
 
-    def third_is_infinite(self: Trainer, *arguments: Any) -> torch.Tensor:
+    def third_is_infinite(self: TrainingLoss, *arguments: Any) -> torch.Tensor:
         calls.append(1)
         loss = original(self, *arguments)
         return loss * float("inf") if len(calls) == 3 else loss
 
     folder = tmp_path / "run"
     options = ("training.steps=4", "checkpoints.every_steps=2", "data.validation=null")
-    monkeypatch.setattr(Trainer, "loss", third_is_infinite)
+    monkeypatch.setattr(TrainingLoss, "__call__", third_is_infinite)
     outcome = train(*options)
     assert outcome.code == 1
     assert "step 3" in outcome.complaint
@@ -236,7 +236,7 @@ def test_a_loss_that_is_not_a_number_stops_before_the_update(
     assert [path.name for path in (folder / "checkpoints").iterdir()] == ["step_00000002"]
     assert not (folder / "final").exists()
 
-    monkeypatch.setattr(Trainer, "loss", original)
+    monkeypatch.setattr(TrainingLoss, "__call__", original)
     assert train("--resume", *options).code == 0
     batches = rows_of(folder / "batches_rank0.jsonl")
     assert [batch["step"] for batch in batches] == [1, 2, 3, 4]
@@ -246,20 +246,20 @@ def test_a_loss_that_is_not_a_number_stops_before_the_update(
 def test_an_infinite_gradient_under_a_finite_loss_is_not_stepped_on(
     train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    original = Trainer.loss
+    original = TrainingLoss.__call__
 
-    def with_infinite_gradient(self: Trainer, *arguments: Any) -> torch.Tensor:
-        loss = original(self, *arguments)
-        if self.state.step == 2:
+    def with_infinite_gradient(self: TrainingLoss, audio: Any, targets: Any, step: int) -> torch.Tensor:
+        loss = original(self, audio, targets, step)
+        if step == 3:
             loss.register_hook(lambda gradient: gradient * float("inf"))
         return loss
 
     options = ("training.steps=4", "checkpoints.every_steps=1", "data.validation=null")
-    monkeypatch.setattr(Trainer, "loss", with_infinite_gradient)
+    monkeypatch.setattr(TrainingLoss, "__call__", with_infinite_gradient)
     outcome = train(*options)
     assert outcome.code == 1
     assert "the gradient is not a finite number" in outcome.complaint
     (row,) = rows_of(tmp_path / "run" / "non_finite_loss.jsonl")
     assert (row["step"], len(row["ids"])) == (3, 4)
-    monkeypatch.setattr(Trainer, "loss", original)
+    monkeypatch.setattr(TrainingLoss, "__call__", original)
     assert train("--resume", *options).code == 0  # the last checkpoint is sound

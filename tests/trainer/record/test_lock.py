@@ -18,7 +18,7 @@ from tests import ROOT
 from tests.end_to_end import Outcome, run
 from trainer.config.reading import ConfigError
 from trainer.record.lock import LOCK, only_one, refuse_if_locked
-from trainer.record.run_lock import RunLock
+from trainer.record.saving import RunLock
 
 TRAIN = ROOT / "launch" / "train.py"
 LONG = ("training.steps=100000", "data.validation=null", "checkpoints.every_steps=1")

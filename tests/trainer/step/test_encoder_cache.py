@@ -1,6 +1,5 @@
 """The encoder's cache: the same training with and without it, entries that are damaged, other weights, its limit."""
 
-import contextlib
 import json
 import os
 import threading
@@ -10,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 
 from data.batches.features import LogMel
@@ -169,14 +169,15 @@ def model(tiny_values: dict[str, Any]) -> Any:
 
 
 def cache_of(model: Any, folder: Path) -> EncoderCache:
-    precise, device = contextlib.nullcontext, torch.device("cpu")
-    return EncoderCache(folder, 2**30, model, LogMel(80), "clip", device, precise, torch.float32)
+    options = {"model": model, "log_mel": LogMel(80), "padding": "clip"}
+    return EncoderCache(folder, 2**30, accelerator=Accelerator(cpu=True), **options)
 
 
 def clips(number: int) -> AudioBatch:
     audio = torch.randn(number, 16_000, generator=torch.Generator().manual_seed(0))
-    names, nothing = [str(row) for row in range(number)], [None] * number
-    return AudioBatch(audio, torch.full((number,), 16_000), None, None, None, names, [""] * number, nothing)
+    batch = {"ids": [str(row) for row in range(number)], "texts": [""] * number, "languages": [None] * number}
+    lengths = torch.full((number,), 16_000)
+    return AudioBatch(audio, lengths, noise=None, decoder_input_ids=None, labels=None, **batch)
 
 
 def test_what_is_kept_has_no_dropout_in_it(model: Any, tmp_path: Path) -> None:

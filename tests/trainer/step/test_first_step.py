@@ -8,9 +8,10 @@ import torch
 from torch import nn
 
 from trainer.config.run import RunConfig
-from trainer.loop import Trainer
 from trainer.run import train
 from trainer.step.first_step import FirstStep, UntrainedParameters, checksum
+from trainer.step.gradients import Gradients
+from trainer.step.loss import TrainingLoss
 
 
 class Accelerator:
@@ -73,14 +74,14 @@ def test_a_run_that_leaves_a_parameter_out_ends_and_saves_nothing(
     tiny_values: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A second attention that reuses the first one's keys and values: its own projections get no gradient."""
-    original = Trainer.loss
+    original = TrainingLoss.__call__
 
-    def loss(self: Trainer, *arguments: Any) -> torch.Tensor:
+    def loss(self: TrainingLoss, *arguments: Any) -> torch.Tensor:
         for layer in self.model.model.decoder.layers:
             layer.secondary_attn.keys_values = layer.encoder_attn.keys_values
         return original(self, *arguments)
 
-    monkeypatch.setattr(Trainer, "loss", loss)
+    monkeypatch.setattr(TrainingLoss, "__call__", loss)
     with pytest.raises(
         UntrainedParameters, match=r"no gradient: model\.decoder\.layers\.0\.secondary_attn\.k_proj\.weight"
     ):
@@ -91,13 +92,13 @@ def test_a_run_that_leaves_a_parameter_out_ends_and_saves_nothing(
 def test_a_run_whose_optimizer_holds_a_frozen_parameter_ends(
     tiny_values: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    original = Trainer.clip_gradients
+    original = Gradients.clip
 
-    def clip_gradients(self: Trainer) -> Any:
+    def clip(self: Gradients, *arguments: Any) -> None:
         with torch.no_grad():
             self.model.model.encoder.embed_positions.weight += 1e-6
-        return original(self)
+        original(self, *arguments)
 
-    monkeypatch.setattr(Trainer, "clip_gradients", clip_gradients)
+    monkeypatch.setattr(Gradients, "clip", clip)
     with pytest.raises(UntrainedParameters, match=r"are frozen, but changed: model\.encoder\.embed_positions\.weight"):
         train(RunConfig.model_validate(tiny_values))

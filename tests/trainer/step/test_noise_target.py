@@ -19,8 +19,8 @@ from trainer.config.reading import ConfigError, load_config
 from trainer.config.run import RunConfig
 from trainer.engine.accelerator import build_accelerator
 from trainer.model.building import build_model
-from trainer.record.attention_watch import STEPS_TO_DIFFER, AttentionWatch
 from trainer.run import train
+from trainer.step.attention_watch import STEPS_TO_DIFFER, AttentionWatch
 from trainer.step.batch import to_batch
 from trainer.step.noise_target import noise_arguments, noise_target
 

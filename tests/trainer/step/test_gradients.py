@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from trainer.step.clipping import clip_in_step, fused_optimizer, gradient_norm
+from trainer.step.gradients import clip_in_step, fused_optimizer, gradient_norm
 
 
 def optimizer_of(fused: bool = True) -> torch.optim.AdamW:

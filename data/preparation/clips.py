@@ -20,8 +20,8 @@ from ..audio.decoding import (
     resampled,
     samples_of,
 )
+from ..corpora.record import Record
 from ..utterance import SAMPLING_RATE
-from .record import Record
 
 END_TOLERANCE = 0.5  # seconds that a segment may end beyond its recording: annotators round, encoders drop frames
 CONTEXT = 0.1  # seconds decoded around a clip, so that resampling filters it as in the whole recording

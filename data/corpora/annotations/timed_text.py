@@ -3,8 +3,8 @@
 import re
 from collections.abc import Iterator
 
-from ..errors import DataError, placed
-from .annotations import Segment, decoded_text
+from ...errors import DataError, placed
+from .tiers import Segment, decoded_text
 from .timeline import parse_interval
 
 ARROW_LINE = re.compile(r"\[?\s*(\S+)\s*-->\s*([^\s\]]+)\s*\]?\s*(.*)")

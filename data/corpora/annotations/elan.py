@@ -9,9 +9,9 @@ from typing import NoReturn
 from xml.etree.ElementTree import Element, TreeBuilder
 from xml.parsers import expat
 
-from ..audio.decoding import one_line
-from ..errors import DataError, placed
-from .annotations import Segment, Tier
+from ...audio.decoding import one_line
+from ...errors import DataError, placed
+from .tiers import Segment, Tier
 from .timeline import parse_interval
 
 MAX_REFERENCES = 50  # from an annotation to the one that has its times

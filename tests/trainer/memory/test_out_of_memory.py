@@ -22,9 +22,9 @@ from modeling.network.decoder import DualWhisperDecoder
 from tests import ROOT
 from tests.end_to_end import Outcome, run
 from trainer.config.reading import load_config
+from trainer.engine.running_out import is_out_of_memory
 from trainer.memory import savings
-from trainer.memory.running_out import is_out_of_memory
-from trainer.out_of_memory import as_written
+from trainer.memory.out_of_memory import as_written
 
 MORE_THAN_ANY = 10**15  # numbers: no machine has so much memory, so that the allocator refuses
 

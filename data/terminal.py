@@ -1,18 +1,22 @@
-"""Tables that fit the terminal, however narrow, and cut nothing that may be copied, such as a path.
+"""What is shown on a terminal: tables, and how many rows of a corpus are done while it is read.
 
-A file or a pipe is 80 columns wide. Knows nothing of what the tables say.
+Tables fit the terminal, however narrow, and cut nothing that may be copied, such as a path. A file or a pipe is 80
+columns wide.
 """
 
 from __future__ import annotations
 
+import sys
+import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.text import Text
 
 FRAME = 3  # columns that a cell takes beside its text; the table takes one more
+LINE_EVERY = 30.0  # seconds between lines of progress, where the output is no terminal
 SHORT = 12  # words up to so many columns stay in their cells
 
 
@@ -101,3 +105,46 @@ def width_of(text: str) -> int:
     from rich.cells import cell_len
 
     return cell_len(text)
+
+
+class Progress:
+    """Rows done, rows a second and rows left out, on standard error.
+
+    How many rows there are in all is not known before the last was read; the bar says how far it is.
+    """
+
+    def __init__(self) -> None:
+        self.started = self.told = time.perf_counter()
+        self.rows = self.dropped = self.reused = 0
+        self.bar: Any = None
+        if sys.stderr.isatty():
+            from rich.console import Console
+            from rich.progress import Progress as Bar
+            from rich.progress import SpinnerColumn, TextColumn, TimeElapsedColumn
+
+            columns = (SpinnerColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
+            self.bar = Bar(*columns, console=Console(stderr=True), transient=True)
+            self.task = self.bar.add_task("reading")
+
+    def __enter__(self) -> Progress:
+        if self.bar:
+            self.bar.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self.bar:
+            self.bar.stop()
+
+    def add(self, rows: int, dropped: int = 0, reused: bool = False) -> None:
+        """So many rows more are done."""
+        self.rows, self.dropped = self.rows + rows, self.dropped + dropped
+        self.reused += rows if reused else 0
+        now = time.perf_counter()
+        rate = (self.rows - self.reused) / max(now - self.started, 1e-9)
+        earlier = f", {self.reused:,} of them by an earlier run" if self.reused else ""
+        line = f"{self.rows:,} rows{earlier}, {rate:,.0f} a second, {self.dropped:,} left out"
+        if self.bar:
+            self.bar.update(self.task, description=line)
+        elif now - self.told > LINE_EVERY:
+            self.told = now
+            print(line, file=sys.stderr, flush=True)

@@ -1,28 +1,28 @@
-"""What second attentions learn, watched while they do: whether they stay copies, where they look, what gates say.
+"""Watches what second attentions learn: whether they stay copies, where they look, and what their gates say.
 
-A copy under a gate of one half gets the gradients of its original and stays a copy; only figures show it.
+A copy under a gate of one half gets the same gradients as its original, and so stays a copy. Only figures show it.
 """
 
 from typing import Any
 
 import torch
 
-from ..engine.accelerator import bare_model
-from ..step.batch import Batch
-from .journal import Journal
+from ..engine.accelerator import bare_model, sum_over_ranks
+from ..record.journal import Journal
+from .batch import Batch
 
-COPY = 0.002  # of its own size, how near a second attention that is still a copy is to the first, at most
-STEPS_TO_DIFFER = 100  # before which nothing is said of it
-FIGURES = 5  # summed for each layer: targets, gates, their squares; noisy targets, shares on noise
-LOSSES = 3  # summed: the noise loss, the noisy targets that it is of, its part in the loss
+COPY = 0.002  # a second attention whose relative distance to the first is no larger is still a copy
+STEPS_TO_DIFFER = 100  # no warning comes before this step
+FIGURES = 5  # sums for each layer: targets, gates, squared gates; noisy targets, shares on noise
+LOSSES = 3  # sums: the noise loss, its noisy targets, its part in the whole loss
 
 
 class AttentionWatch:
-    """Gathers on the device, and waits for it only where figures are read.
+    """Sums on the device, and waits for it only when figures are read.
 
     Args:
-        accelerator: what :func:`trainer.engine.accelerator.build_accelerator` gave.
-        model: prepared for the engine.
+        accelerator: from :func:`trainer.engine.accelerator.build_accelerator`.
+        model: prepared by the engine.
     """
 
     def __init__(self, accelerator: Any, model: Any) -> None:
@@ -34,7 +34,12 @@ class AttentionWatch:
 
     @torch.no_grad()
     def add(self, output: Any, batch: Batch, noise_weight: float = 0.0) -> None:
-        """A microbatch's output of the model, what it was given, and what its noise loss was multiplied by."""
+        """Add a microbatch.
+
+        Args:
+            output: the model's for ``batch``.
+            noise_weight: what its noise loss was multiplied by.
+        """
         if output.gates is None or batch.target_positions is None:
             return
         if noise_weight and output.noise_loss is not None and batch.noise_positions is not None:
@@ -52,21 +57,16 @@ class AttentionWatch:
         self.sums = figures if self.sums is None else self.sums + figures
 
     def read(self) -> dict[str, list[float]]:
-        """By layer, over all ranks since the last time; then start anew. All ranks must call it.
+        """Figures of each layer over all ranks since the last time; then start anew. All ranks must call it.
 
         Returns:
             ``gate_mean`` and ``gate_spread`` (standard deviation over tokens) of α, the primary attention's share;
-            ``noise_share`` of the secondary attention that falls on noise, where there was any; ``distance`` between
-            the two attentions' weights, as a share of the primary's size. Nothing without second attentions.
+            ``noise_share``, the share of the secondary attention that falls on noise, if there was any; ``distance``
+            between the two attentions' weights, relative to the primary's. Empty without second attentions.
         """
         if not self.layers:
             return {}
-        sums = torch.zeros(FIGURES, len(self.layers), device=self.accelerator.device)
-        if self.sums is not None:
-            sums += self.sums
-        self.sums = None
-        if self.accelerator.num_processes > 1:
-            torch.distributed.all_reduce(sums)
+        sums, self.sums = self.summed(self.sums, FIGURES, len(self.layers)), None
         targets, gates, squares, noisy, shares = sums.cpu().double()
         mean = gates / targets.clamp(min=1)
         figures = {
@@ -79,27 +79,28 @@ class AttentionWatch:
         return figures | ({"distance": distances} if distances else {})
 
     def read_losses(self, loss: float, divisor: int) -> dict[str, float]:
-        """The noise loss a noisy target since the last time, and what it leaves of ``loss``; nothing without one.
+        """The noise loss of a noisy target and the token loss since the last time; all ranks must call it.
 
         Args:
-            loss: a step's mean since then, the noise loss's part in it.
+            loss: mean of the steps since then, the noise loss included.
             divisor: the steps since then, times what the engine divides a microbatch's loss by.
 
-        All ranks must call it.
+        Returns:
+            ``token_loss`` and ``noise_loss``; empty if no target was noisy.
         """
-        losses = torch.zeros(LOSSES, device=self.accelerator.device)
-        if self.losses is not None:
-            losses += self.losses
-        self.losses = None
-        if self.accelerator.num_processes > 1:
-            torch.distributed.all_reduce(losses)
+        losses, self.losses = self.summed(self.losses, LOSSES), None
         summed, targets, part = losses.tolist()
         self.has_heard_noise = self.has_heard_noise or targets > 0
         return {"token_loss": loss - part / divisor, "noise_loss": summed / targets} if targets else {}
 
+    def summed(self, held: torch.Tensor | None, *shape: int) -> torch.Tensor:
+        """Over all ranks; None counts as zeros."""
+        held = torch.zeros(shape, device=self.accelerator.device) if held is None else held
+        return sum_over_ranks(self.accelerator, held)
+
     @torch.no_grad()
     def distances(self) -> list[float]:
-        """Of each layer ‖secondary - primary‖ / ‖primary‖ over the four projections; nothing of quantised ones."""
+        """‖secondary - primary‖ / ‖primary‖ of each layer, over the four projections; empty if they are quantised."""
         squares = torch.zeros(2, len(self.layers), device=self.accelerator.device)
         spread = False
         for number, layer in enumerate(self.layers):
@@ -111,14 +112,15 @@ class AttentionWatch:
                 spread = spread or hasattr(primary, "ds_tensor")  # ZeRO-3: each rank has the same piece of both
                 squares[0, number] += (second - first).square().sum()
                 squares[1, number] += first.square().sum()
-        if spread and self.accelerator.num_processes > 1:
-            torch.distributed.all_reduce(squares)
+        if spread:
+            squares = sum_over_ranks(self.accelerator, squares)
         return (squares[0] / squares[1].clamp(min=1e-30)).sqrt().tolist()
 
     def report(self, journal: Journal, step: int, expects_noise: bool = False) -> None:
-        """Write the figures down; say so where they show a copy, or where the noise loss has had nothing to go by.
+        """Write the figures; warn if they show copies, or if the noise loss had no noise. All ranks must call it.
 
-        All ranks must call it.
+        Args:
+            expects_noise: the config has a noise loss.
         """
         figures = self.read()
         journal.by_layer(step, figures)
@@ -132,7 +134,7 @@ class AttentionWatch:
             )
 
     def warning(self, step: int, figures: dict[str, list[float]]) -> str | None:
-        """Once, in plain words, if every second attention is still a copy of the first."""
+        """A line, once, if every second attention is still a copy of the first."""
         distance = max(figures.get("distance", [1.0]))
         if self.has_warned or step < STEPS_TO_DIFFER or distance > COPY:
             return None
@@ -145,12 +147,12 @@ class AttentionWatch:
 
 
 def at(by_layer: tuple[torch.Tensor, ...], positions: torch.Tensor) -> torch.Tensor:
-    """Of each layer [B, L] the values at places in the flattened [B, L]: float32 [layers, N]."""
+    """Values of each layer [B, L] at positions of the flattened [B, L]: float32 [layers, N]."""
     return torch.stack(by_layer).flatten(1).index_select(1, positions).float()
 
 
 def weight_of(attention: Any, part: str) -> torch.Tensor:
-    """A projection's own weight, also where LoRA has wrapped it."""
+    """A projection's own weight, also if LoRA wraps it."""
     projection = getattr(attention, part)
     weight: torch.Tensor = getattr(projection, "base_layer", projection).weight
     return weight

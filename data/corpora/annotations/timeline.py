@@ -10,7 +10,7 @@ from bisect import bisect_right
 from collections.abc import Callable
 from typing import Any
 
-from ..errors import DataError
+from ...errors import DataError
 
 ROUNDING = 0.001  # seconds that segments may share: programs round times to milliseconds
 LONGEST = 1e7  # seconds, four months: a later time is a sample count or a date

@@ -1,11 +1,10 @@
-"""Which errors say that memory ran out, and what there was of it."""
+"""Which errors mean that memory ran out, and how much of it there was."""
 
 import re
 from pathlib import Path
 from typing import Any
 
-# What torch, its allocators, cuBLAS, oneDNN and the system say when there is no memory left, where it is no
-# torch.OutOfMemoryError.
+# What torch, its allocators, cuBLAS, oneDNN and the system say when memory runs out without a torch.OutOfMemoryError.
 OUT_OF_MEMORY = (
     "out of memory",
     "can't allocate memory",
@@ -20,14 +19,15 @@ UNITS = {"bytes": 1, "kib": 2**10, "mib": 2**20, "gib": 2**30}
 
 
 def says_out_of_memory(text: str) -> bool:
+    """Whether a message or a log says that memory ran out."""
     return any(sign in text.lower() for sign in OUT_OF_MEMORY)
 
 
 def is_out_of_memory(error: BaseException, limited: bool = False) -> bool:
-    """Whether an error says that memory ran out, on a GPU or on the CPU.
+    """Whether an error means that memory ran out, on a GPU or on the CPU.
 
     Args:
-        limited: the process was given a limit; oneDNN then fails to make its kernels, and says no more than that.
+        limited: the process has a memory limit. oneDNN then fails to create a kernel without saying why.
     """
     import torch
 
@@ -39,7 +39,7 @@ def is_out_of_memory(error: BaseException, limited: bool = False) -> bool:
 
 
 def memory_told(error: BaseException, device: Any) -> str:
-    """What was asked for, in use and free on a torch device."""
+    """A phrase with what was asked for, in use and free on a torch device."""
     asked = ASKED.search(str(error))
     told = [f"{size(float(asked[1]) * UNITS[asked[2].lower()])} more were asked for"] if asked else []
     if device.type == "cuda":
@@ -68,16 +68,17 @@ def size(count: float) -> str:
 
 
 def resident_bytes() -> int | None:
-    """What this process has in memory, where the system tells (Linux)."""
+    """What this process has in memory; None where the system does not say (other than Linux)."""
     return linux_bytes("/proc/self/status", "VmRSS")
 
 
 def available_bytes() -> int | None:
-    """What the machine could still give, where the system tells (Linux)."""
+    """What programs can still take of this machine's memory; None likewise."""
     return linux_bytes("/proc/meminfo", "MemAvailable")
 
 
 def linux_bytes(file: str, name: str) -> int | None:
+    """A line of one of Linux' files about memory, in bytes."""
     try:
         lines = Path(file).read_text(encoding="ascii").splitlines()
     except OSError:
@@ -86,7 +87,7 @@ def linux_bytes(file: str, name: str) -> int | None:
 
 
 def address_space_limit() -> int | None:
-    """What the shell or a scheduler lets this process have."""
+    """Bytes that the shell or a scheduler allows this process (``ulimit -v``); None without a limit."""
     import resource
 
     limit = resource.getrlimit(resource.RLIMIT_AS)[0]

@@ -13,9 +13,9 @@ import soundfile
 
 from data import storage
 from data.audio.decoding import UndecodableAudio, decode_audio
-from data.corpora import clips
-from data.corpora.clips import RecordingReader, cut_clip, encode_flac, normalized
 from data.corpora.record import Record
+from data.preparation import clips
+from data.preparation.clips import RecordingReader, cut_clip, encode_flac, normalized
 
 
 def sweep(seconds: float, rate: int) -> np.ndarray:

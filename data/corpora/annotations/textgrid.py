@@ -7,8 +7,8 @@ import re
 from types import NoneType
 from typing import Any
 
-from ..errors import DataError, placed
-from .annotations import Segment, Tier, decoded_text
+from ...errors import DataError, placed
+from .tiers import Segment, Tier, decoded_text
 from .timeline import parse_interval
 
 TOKEN = re.compile(r'"((?:[^"]|"")*+)"|(?<!\S)(![^\n]*)|([^\s"]+)|(")')

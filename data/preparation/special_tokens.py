@@ -7,7 +7,7 @@ rows; :class:`data.batches.labels.LabelEncoder` sees to what a tokenizer has bes
 import re
 from typing import Any
 
-from .errors import DataError
+from ..errors import DataError
 
 MARK = re.compile(r"<\|([^<>|]{1,24})\|>")
 TIMESTAMP = re.compile(r"<\|\d{1,2}\.\d\d\|>")

@@ -1,43 +1,47 @@
 """What is said when memory runs out in training or evaluation: where, what was there, and which keys would take less.
 
-Where it was is read from the error's traceback, so that the loop and the evaluation need not keep book of it.
+Where it was is read from the frames of the error's traceback, so that nothing in a step has to note where it is.
 """
 
 import gc
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType, TracebackType
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import torch
 
+from data.batches.loader import BatchGroup
 from data.utterance import SAMPLING_RATE, AudioBatch
 
-from .config.run import RunConfig
-from .engine.accelerator import prepare
-from .evaluation.evaluator import Evaluator
-from .evaluation.validation import Validation
-from .loop import Trainer
-from .memory.running_out import address_space_limit, is_out_of_memory, memory_told, size
-from .memory.savings import Question, Saving, ask, settings_to_try
-from .record.checkpoints import RunState, latest_checkpoint
-from .record.folder import FIXED
+from ..config.run import RunConfig
+from ..engine.running_out import address_space_limit, is_out_of_memory, memory_told, size
+from ..record.checkpoints import RunState, latest_checkpoint
+from ..record.folder import FIXED
+from .savings import Question, Saving, ask, settings_to_try
 
-KEYS = 3  # that are told
+KEYS = 3  # at most, that are named
+PREPARING, STEP, SAVING, EVALUATION = "preparing the model and the engine", "step", "saving", "evaluation"
 UPDATE = "optimizer's step"
-# What a step calls, by the function's own code or by the name of a library's method.
-FORWARD, CLIPPING = Trainer.loss.__code__, Trainer.clip_gradients.__code__
-STEP, DECODING = Trainer.train_step.__code__, Evaluator.decode.__code__
-PREPARING = prepare.__code__
-SAVING = {Trainer.save_checkpoint.__code__, Trainer.save_final.__code__, Validation.keep_if_best.__code__}
+# What else a setting changes, by one of its keys.
+REMARKS = {
+    "evaluation.beams": "changes what is measured",
+    "evaluation.max_new_tokens": "changes what is measured",
+    "model.strategy": "trains less of the model",
+    "model.gradient_checkpointing": "layers are computed twice",
+    "performance.offload_activations": "slower, through CPU memory",
+    "engine.cpu_offload": "slower, through CPU memory",
+}
+Local = TypeVar("Local")
 
 
 class OutOfMemory(RuntimeError):
-    """Memory ran out; the message says where, and what would take less of it."""
+    """Memory ran out; the message says where, and what would take less of it, in several lines."""
 
+    exit_code = 1
     in_lines = True
 
 
@@ -47,13 +51,22 @@ class MemoryTold:
     Args:
         config: whose keys are named.
         state: of a training run; None before it, and where only an evaluation runs.
+        places: functions, and what is said of an error that came up in them: PREPARING, STEP, SAVING, EVALUATION, or
+            what a function does within a step. The outermost counts; without any it is an evaluation.
 
     Raises:
         OutOfMemory: in place of what torch raised.
     """
 
-    def __init__(self, config: RunConfig, accelerator: Any, state: RunState | None = None) -> None:
+    def __init__(
+        self,
+        config: RunConfig,
+        accelerator: Any,
+        state: RunState | None = None,
+        places: Mapping[Callable[..., Any], str] | None = None,
+    ) -> None:
         self.config, self.accelerator, self.state = config, accelerator, state
+        self.places = {function.__code__: told for function, told in (places or {}).items()}
 
     def __enter__(self) -> None:
         pass
@@ -63,7 +76,7 @@ class MemoryTold:
             return
         if not is_out_of_memory(error, limited=address_space_limit() is not None):
             return
-        place = place_of(trace, self.state.step if self.state else None)
+        place = self.place_of([frame for frame, _ in traceback.walk_tb(trace)])
         told = memory_told(error, self.accelerator.device)
         what = f"{place.what}: {self.device_name} ran out of memory{place.batch_told}; {told}"
         traceback.clear_frames(trace)  # they hold the step's tensors
@@ -79,7 +92,7 @@ class MemoryTold:
         return f"GPU {device.index or 0}" if device.type == "cuda" else "this machine"
 
     def advice(self, place: "Place") -> Iterator[str]:
-        """The keys, with what each would have saved as far as that can be predicted."""
+        """The keys that take less, each with what it would have saved, as far as that can be predicted."""
         if place.audio is None and place.kind != "update":
             return
         question = Question(
@@ -107,6 +120,37 @@ class MemoryTold:
             if self.state is not None and any(key in FIXED for key in saving.settings):
                 told.append("for a new run, not with --resume")
             yield f"  {as_written(saving.settings):{width}}  {'; '.join(filter(None, told))}"
+
+    def place_of(self, frames: list[FrameType]) -> "Place":
+        """Where an error came up, from its frames, the outermost first."""
+        known = [
+            (self.places[frame.f_code], number) for number, frame in enumerate(frames) if frame.f_code in self.places
+        ]
+        what, number = known[0] if known else ("training" if self.state else EVALUATION, 0)
+        audio = local_of(AudioBatch, frames[number:])
+        if what == STEP:
+            return self.place_in_step(known[1:], frames[number:], audio)
+        if what == PREPARING:
+            return Place(what, kind="update")
+        after = "" if self.state is None else f" after step {self.state.step}" if self.state.step else " before step 1"
+        return Place(what + after, audio if what == EVALUATION else None, "decoding")
+
+    def place_in_step(self, known: list[tuple[str, int]], frames: list[FrameType], audio: AudioBatch | None) -> "Place":
+        called = {frame.f_code.co_name for frame in frames[1:]}
+        if known:
+            at_work = known[0][0]
+        elif "step" in called:  # DeepSpeed takes its step in backward
+            at_work = UPDATE
+        else:
+            at_work = "backward pass" if "backward" in called else "between its passes"
+        what = f"step {(self.state.step if self.state else 0) + 1}, {at_work}"
+        if at_work == UPDATE:
+            return Place(what, audio, "update")
+        batches = group.batches if (group := local_of(BatchGroup, frames)) else []
+        number = next((number for number, batch in enumerate(batches, start=1) if batch is audio), 0)
+        return Place(
+            what + (f" of microbatch {number} of {len(batches)}" if number and len(batches) > 1 else ""), audio
+        )
 
     def going_on(self) -> Iterator[str]:
         """What is saved, and how to go on from it."""
@@ -151,41 +195,9 @@ class Place:
         return f" on {count} {clips} with {total:.1f} s of audio, the longest {self.longest:.1f} s"
 
 
-def place_of(trace: TracebackType | None, step: int | None) -> Place:
-    """Read from a traceback of :class:`Trainer` or :class:`Evaluator`; ``step`` is the last one done."""
-    frames = [frame for frame, _ in traceback.walk_tb(trace)]
-    after = "" if step is None else f" after step {step}" if step else " before step 1"
-    for number, frame in enumerate(frames):
-        if frame.f_code is DECODING:
-            return Place(f"evaluation{after}", frame.f_locals.get("audio"), "decoding")
-        if frame.f_code is PREPARING:
-            return Place("preparing the model and the engine", kind="update")
-        if frame.f_code in SAVING:
-            return Place(f"saving{after}")
-        if frame.f_code is STEP:
-            local = frame.f_locals
-            group, audio = local.get("group"), local.get("audio")
-            at_work = phase(frames[number + 1 :])
-            what, several = f"step {(step or 0) + 1}, {at_work}", group is not None and len(group.batches) > 1
-            if at_work == UPDATE:
-                return Place(what, audio, "update")
-            which = f" of microbatch {local['number']} of {len(group.batches)}" if group and several else ""
-            return Place(f"{what}{which}", audio)
-    return Place("evaluation" if step is None else f"training{after}")
-
-
-def phase(called: list[FrameType]) -> str:
-    """What a step was at, from the frames below it."""
-    if not called:
-        return "between its passes"
-    first, names = called[0].f_code, {frame.f_code.co_name for frame in called}
-    if first is FORWARD:
-        return "forward pass"
-    if first is CLIPPING:
-        return "clipping of gradients"
-    if first.co_name == "backward":
-        return UPDATE if "step" in names else "backward pass"  # DeepSpeed takes its step in backward
-    return UPDATE if "step" in names else "between its passes"
+def local_of(kind: type[Local], frames: list[FrameType]) -> Local | None:
+    """The first local variable of a type, from the outermost frame on."""
+    return next((value for frame in frames for value in frame.f_locals.values() if type(value) is kind), None)
 
 
 def choose(tried: list[dict[str, Any]], predicted: list[Saving]) -> list[Saving]:
@@ -211,24 +223,12 @@ def as_written(settings: dict[str, Any]) -> str:
 
 
 def remark(config: RunConfig, settings: dict[str, Any]) -> str:
-    """What else a setting changes."""
-    training = config.training
-    if "training.batch_size" in settings:
-        step = settings["training.batch_size"] * settings["training.accumulation"]
-        return (
-            "the step stays the same"
-            if step == training.batch_size * training.accumulation
-            else (f"a step is then {step} utterances on each process")
-        )
-    if "evaluation.beams" in settings or "evaluation.max_new_tokens" in settings:
-        return "changes what is measured"
-    if "model.strategy" in settings:
-        return "trains less of the model"
-    if "model.gradient_checkpointing" in settings:
-        return "layers are computed twice"
-    if "performance.offload_activations" in settings or "engine.cpu_offload" in settings:
-        return "slower, through CPU memory"
-    return ""
+    """What else a setting changes; empty where nothing."""
+    if "training.batch_size" not in settings:
+        return next((told for key, told in REMARKS.items() if key in settings), "")
+    step = settings["training.batch_size"] * settings["training.accumulation"]
+    same = step == config.training.batch_size * config.training.accumulation
+    return "the step stays the same" if same else f"a step is then {step} utterances on each process"
 
 
 def evaluation_of(config: RunConfig, name: str, model: Any) -> RunConfig:

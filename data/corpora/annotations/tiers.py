@@ -6,7 +6,7 @@ The formats are read by :mod:`.timed_text`, :mod:`.textgrid` and :mod:`.elan`.
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from ..errors import DataError, nearest
+from ...errors import DataError, nearest
 
 
 @dataclass(frozen=True, slots=True)
