@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 from rich.text import Text
-from trainer.doctor.findings import Finding
 
 import launch.train
 from data.terminal import print_table
 from tests.end_to_end import run
+from trainer.checks import Finding
 from trainer.doctor.report import print_table as print_findings
 
 PATH = "/data/recordings/" + "/".join(["a_folder_with_a_long_name"] * 5)

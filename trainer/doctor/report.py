@@ -8,7 +8,7 @@ from functools import partial
 
 import torch
 
-from data.terminal import print_table
+from data import terminal
 
 from ..checks import Check, Finding, Inputs, checks_of, collect_all, failure
 from ..config.run import RunConfig
@@ -116,7 +116,7 @@ def print_table(findings: list[Finding], config: str | None) -> None:
     from rich.text import Text
 
     rows = [(one.name, Text(one.state, style=STYLES[one.state]), one.found) for one in findings]
-    print_table(("", "state", "found"), rows)
+    terminal.print_table(("", "state", "found"), rows)
     for finding in findings:  # below the table, whose cells would wrap what should be copied
         if finding.remedy:
             print(f"{finding.name}: {finding.remedy}")
