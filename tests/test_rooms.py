@@ -38,8 +38,10 @@ FLOORS = {
         "prepare_command",
     ),
     "modeling": (
-        "byte_processor hub network processors quantization strategies",
+        "byte_processor hub network parameters processors quantization",
         "decoding published",
+        "checkpoint_files",
+        "adapters checkpoint_parts",
         "checkpoints",
     ),
     "trainer": (
