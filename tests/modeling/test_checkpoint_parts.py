@@ -24,8 +24,9 @@ from modeling.checkpoint_files import Checkpoint
 from modeling.checkpoint_parts import check_stored_parts
 from tests.end_to_end import run
 from tests.support.untrained import save_checkpoint
+from trainer.checks import collect_all
 from trainer.config.run import RunConfig
-from trainer.doctor import inputs
+from trainer.doctor import report
 from trainer.doctor.facts import Facts
 
 
@@ -118,7 +119,8 @@ def test_every_command_refuses_before_it_begins(
         assert re.search(told, outcome.complaint), (name, outcome.complaint)
     assert not (tmp_path / "run").exists(), "nothing was trained"
     assert not list(arms.glob("*.log"))
-    found = list(inputs.check_checkpoint(Facts(RunConfig.model_validate(tiny_values))))
+    facts = Facts(RunConfig.model_validate(tiny_values))
+    found = [one for one in collect_all(report.config_checks(facts), facts) if one.name == "model"]
     assert [finding.state for finding in found] == ["lacks"]
 
 

@@ -23,8 +23,9 @@ from modeling.checkpoints import open_model
 from tests import ROOT
 from tests.end_to_end import Outcome, run
 from tests.support.untrained import save_checkpoint
+from trainer.checks import collect_all
 from trainer.config.run import RunConfig
-from trainer.doctor import inputs
+from trainer.doctor import report
 from trainer.doctor.facts import Facts
 from trainer.export.trained_weights import open_trained
 
@@ -197,7 +198,8 @@ def test_check_tells_of_the_first_texts(values: dict[str, Any], tmp_path: Path) 
         "note: data.train: 50 of the first 50 texts cannot be decoded as they are: generation_config.json"
     )
     assert "suppress_tokens 'b'" in told and told.endswith("training takes it out")
-    (finding,) = inputs.check_decoding(Facts(RunConfig.model_validate(values)))
+    facts = Facts(RunConfig.model_validate(values))
+    (finding,) = [one for one in collect_all(report.config_checks(facts), facts) if one.name == "decoding"]
     assert (finding.state, f"note: {finding.found}") == ("note", told)
 
 
