@@ -16,9 +16,8 @@ from tests.support.untrained import save_checkpoint
 from trainer.config.reading import ConfigError, load_config
 from trainer.config.run import RunConfig
 from trainer.config.strategies import STRATEGIES, choose_trained, default_top_layers
-from trainer.model.building import apply_strategy
+from trainer.model.building import apply_strategy, planned_model
 from trainer.model.parameter_table import parameter_table
-from trainer.plan import make_plan
 from trainer.run import train
 
 SIZES = {"base": (512, 6), "small": (768, 12), "medium": (1024, 24)}
@@ -172,7 +171,7 @@ def test_lora_where_it_is_asked_for(options: dict[str, Any], adapted: int) -> No
 def test_lora_targets_that_match_nothing(target: str) -> None:
     config = config_of("tiny", strategy="lora", lora={"targets": ["q_proj", target]})
     with pytest.raises(ConfigError, match=r"model\.lora\.targets") as error:
-        make_plan(config)
+        planned_model(config)
     assert repr(target) in str(error.value)
     assert "encoder_attn.q_proj" in str(error.value)
     assert "fc1" in str(error.value)
@@ -368,4 +367,4 @@ def test_a_plan_refuses_to_leave_second_attentions_out(base_file: Path, tmp_path
     dual = save_checkpoint(tmp_path / "dual", padding="clip")
     config = load_config(base_file, [f"model.checkpoint={dual}", "model.dual_attention=false"])
     with pytest.raises(ConfigError, match=r"model\.dual_attention is false.*would be left out"):
-        make_plan(config)
+        planned_model(config)
