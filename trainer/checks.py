@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Any, Literal
 
+from data.augmentation.noise_clips import NoiseClips
 from data.opening import synthesize
 from data.sources.source import Source
 from modeling.checkpoint_files import Checkpoint
 
-from .config.augmentation_check import check_augmentation
 from .config.run import RunConfig
 from .engine.accelerator import check_engine, resolve_precision
 from .engine.optimizer import check_optimizer, optimizer_name
@@ -21,7 +21,7 @@ from .evaluation.decoding_limits import planned_remarks
 from .evaluation.evaluator import check_evaluation, check_positions
 from .model.building import starting_checkpoint
 from .model.languages import check_language
-from .record.start import Start, look_at_folder
+from .record.resuming import Start, look_at_folder
 
 State = Literal["good", "note", "lacks"]
 
@@ -120,7 +120,7 @@ def checks_of(inputs: Inputs) -> list[Check]:
         Check("output_dir", folder_is_fit),
         *(Check(name, partial(source_opens, name=name)) for name in inputs.sources),
         *([Check("evaluation", evaluation_fits, needs=("language", "data.validation"))] if evaluates else []),
-        Check("data.augmentation", lambda inputs: check_augmentation(inputs.config.data)),
+        Check("data.augmentation", recordings_open),
         Check("model", model_opens),
         *([Check("evaluation.max_new_tokens", tokens_fit, needs=("model",))] if evaluates else []),
         Check("decoding", decoding_limits, needs=("model", *learned_from)),
@@ -221,6 +221,14 @@ def evaluation_fits(inputs: Inputs) -> None:
     settings = inputs.validation.config
     is_here = settings.hub is None and settings.digits is None
     check_evaluation(inputs.config, inputs.validation, columns_too=inputs.fetches or is_here)
+
+
+def recordings_open(inputs: Inputs) -> None:
+    """The recordings of ``data.augmentation``, except those of the hub."""
+    augmentation = inputs.config.data.augmentation
+    for key, source in augmentation.recordings.items() if augmentation else ():
+        if source.dataset is None or source.dataset.hub is None:
+            NoiseClips(source, f"data.augmentation.{key}")
 
 
 def model_opens(inputs: Inputs) -> Iterator[Finding]:

@@ -1,6 +1,7 @@
 """A run's whole configuration: typed, frozen, checked across fields before anything is loaded."""
 
-from typing import Any, Literal
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -8,8 +9,6 @@ from data.config import DataConfig, Section
 
 from .evaluation import EvaluationConfig
 from .model import ModelConfig
-from .noise_loss import NoiseConfig
-from .performance import PerformanceConfig
 from .strategies import STRATEGIES
 
 
@@ -69,6 +68,26 @@ class OptimizerConfig(Section):
     epsilon: float = Field(1e-8, gt=0, description="AdamW's addend to the denominator")
 
 
+class NoiseConfig(Section):
+    """The noise loss: -log of the share of the second attentions' weight on noisy frames, in clips with known noise."""
+
+    loss_weight: float = Field(
+        0.0, ge=0, allow_inf_nan=False, description="factor before it is added to the token loss; 0: off"
+    )
+    loss_warmup_steps: int = Field(0, ge=0, description="steps in which the weight rises from 0 to loss_weight")
+    loss_reach: Literal["attention", "everything"] = Field(
+        "attention",
+        description="what its gradient reaches. attention: only the queries and keys of the second attentions; "
+        "everything: all that these depend on, the encoder too",
+    )
+    loss_frames: Literal["all", "speech"] = Field(
+        "all", description="all: noise counts in every frame; speech: only in frames with speech, judged by level"
+    )
+    loss_layers: tuple[Annotated[int, Field(ge=0)], ...] | None = Field(
+        None, min_length=1, description="decoder layers that it covers, from 0; without it, all"
+    )
+
+
 class EngineConfig(Section):
     """How the model is spread over GPUs. The launcher decides how many processes there are."""
 
@@ -91,6 +110,37 @@ class EngineConfig(Section):
         if self.cpu_offload == "parameters" and self.zero_stage != 3:
             raise ValueError(f"cpu_offload is 'parameters', which needs zero_stage 3; it is {self.zero_stage}")
         return self
+
+
+class PerformanceConfig(Section):
+    """docs/performance.md has the measured gain of each. Options that only help on a GPU are off, and unmeasured."""
+
+    onednn: bool = Field(
+        True, description="on x86 CPUs, compute float32 linear layers by oneDNN: twice as fast as MKL on AMD"
+    )
+    tf32: bool = Field(
+        False,
+        description="on GPUs, multiply float32 with 10 bits of mantissa: faster and less exact. Has no effect under "
+        "bf16. Unmeasured",
+    )
+    pin_memory: bool = Field(
+        False,
+        description="the threads that read ahead (data.workers) put batches into page-locked memory, from which a GPU "
+        "copies while the CPU works on. Unmeasured",
+    )
+    offload_activations: bool = Field(
+        False,
+        description="keep activations in CPU memory until the backward pass: less GPU memory, more time. Try "
+        "model.gradient_checkpointing first. Unmeasured",
+    )
+    cache_encoder: str | None = Field(
+        None,
+        description="folder for the output of a frozen encoder, which later epochs and runs read instead of computing "
+        "it. Ranks share it",
+    )
+    cache_encoder_gib: float = Field(
+        20.0, gt=0, description="largest size of that folder; what does not fit is computed again"
+    )
 
 
 class CheckpointConfig(Section):
@@ -148,105 +198,103 @@ class RunConfig(Section):
         return values | {"optimizer": rates}
 
     @model_validator(mode="after")
-    def strategy_agrees(self) -> "RunConfig":
-        model, optimizer = self.model, self.optimizer
-        if model.chosen_strategy.is_quantized and self.engine.zero_stage == 3:
-            raise ValueError(
-                f"model.strategy is {model.strategy!r} and engine.zero_stage is 3, which spreads quantised weights but "
-                "not their scales, and holds those in 8 bits whole on every rank: take zero_stage 2, or strategy lora"
-            )
-        without = not (model.dual_attention or model.wider_feed_forward)
-        for key in ("new_modules_learning_rate", "primary_frozen_steps"):
-            if getattr(optimizer, key) and without:
-                raise ValueError(f"optimizer.{key} does nothing where model.dual_attention is false: take it out")
-        if optimizer.primary_frozen_steps and model.chosen_strategy.trains_new_alone:
-            raise ValueError(
-                f"optimizer.primary_frozen_steps does nothing where model.strategy is {model.strategy!r}: take it out"
-            )
-        if optimizer.primary_frozen_steps > self.training.steps:
-            raise ValueError(
-                f"optimizer.primary_frozen_steps ({optimizer.primary_frozen_steps}) must not be above training.steps "
-                f"({self.training.steps}); to freeze it for good, choose model.strategy: frozen_primary"
-            )
+    def sections_agree(self) -> "RunConfig":
+        for problems in (of_strategy, of_noise_loss, of_encoder_cache, of_lengths):
+            for problem in problems(self):
+                raise ValueError(problem)
         return self
 
-    @model_validator(mode="after")
-    def noise_loss_has_its_object(self) -> "RunConfig":
-        if self.noise.loss_weight and not self.model.dual_attention:
-            raise ValueError(
-                f"noise.loss_weight is {self.noise.loss_weight:g}, for second attentions, which model.dual_attention: "
-                "false lacks: take it out"
-            )
-        if self.noise.loss_warmup_steps and self.noise.loss_warmup_steps >= self.training.steps:
-            raise ValueError(
-                f"noise.loss_warmup_steps ({self.noise.loss_warmup_steps}) must be below training.steps "
-                f"({self.training.steps})"
-            )
-        for key in ("loss_warmup_steps", "loss_frames", "loss_layers"):
-            if getattr(self.noise, key) != type(self.noise).model_fields[key].default and not self.noise.loss_weight:
-                raise ValueError(f"noise.{key} does nothing where noise.loss_weight is 0: take it out")
-        augmentation = self.data.augmentation
-        if self.noise.loss_weight and not (augmentation and augmentation.knows_noise):
-            raise ValueError(
-                f"noise.loss_weight is {self.noise.loss_weight:g}, but nothing adds noise that is known: give "
-                "data.augmentation a noise_share, babble_share, competing_share or silence_is_noise, or take it out"
-            )
-        if self.noise.loss_frames == "speech" and augmentation and augmentation.silence_is_noise:
-            raise ValueError(
-                "noise.loss_frames is 'speech', which leaves out the frames of data.augmentation.silence_is_noise: "
-                "take one of them out"
-            )
-        return self
 
-    @model_validator(mode="after")
-    def encoder_can_be_cached(self) -> "RunConfig":
-        if self.performance.cache_encoder is None:
-            return self
-        if self.model.trains_encoder:
-            raise ValueError(
-                f"performance.cache_encoder is given, but model.strategy {self.model.strategy!r} trains the encoder "
-                "here, so its output changes: take it out, or choose frozen_encoder"
-            )
-        if self.model.dropout:
-            raise ValueError(
-                f"performance.cache_encoder is given and model.dropout is {self.model.dropout:g}, so the encoder's "
-                "output differs each time: set dropout to 0, or take the cache out"
-            )
-        if self.model.secondary_layer is not None:
-            raise ValueError(
-                "performance.cache_encoder keeps only the encoder's last output, but model.secondary_layer reads "
-                "another layer: take one of them out"
-            )
-        if self.data.augmentation is not None:
-            raise ValueError(
-                "performance.cache_encoder is given, but data.augmentation changes each utterance in each epoch: take "
-                "one of them out"
-            )
-        if self.engine.zero_stage == 3:
-            raise ValueError(
-                "performance.cache_encoder is given and engine.zero_stage is 3, under which all ranks must run the "
-                "encoder at the same time: take zero_stage 2, or the cache out"
-            )
-        return self
+def of_strategy(config: RunConfig) -> Iterator[str]:
+    """What in the optimizer and the engine does not go with the model's strategy."""
+    model, frozen_steps = config.model, config.optimizer.primary_frozen_steps
+    if model.chosen_strategy.is_quantized and config.engine.zero_stage == 3:
+        yield (
+            f"model.strategy is {model.strategy!r} and engine.zero_stage is 3, which spreads quantised weights but "
+            "not their scales, and holds those in 8 bits whole on every rank: take zero_stage 2, or strategy lora"
+        )
+    for key in ("new_modules_learning_rate", "primary_frozen_steps"):
+        if getattr(config.optimizer, key) and not (model.dual_attention or model.wider_feed_forward):
+            yield f"optimizer.{key} does nothing where model.dual_attention is false: take it out"
+    if frozen_steps and model.chosen_strategy.trains_new_alone:
+        yield f"optimizer.primary_frozen_steps does nothing where model.strategy is {model.strategy!r}: take it out"
+    if frozen_steps > config.training.steps:
+        yield (
+            f"optimizer.primary_frozen_steps ({frozen_steps}) must not be above training.steps "
+            f"({config.training.steps}); to freeze it for good, choose model.strategy: frozen_primary"
+        )
 
-    @model_validator(mode="after")
-    def fields_agree(self) -> "RunConfig":
-        if self.optimizer.warmup_steps >= self.training.steps and self.optimizer.warmup_steps:
-            raise ValueError(
-                f"optimizer.warmup_steps ({self.optimizer.warmup_steps}) must be below training.steps "
-                f"({self.training.steps})"
-            )
-        if self.data.workers and self.data.lanes and self.data.lanes % self.data.workers:
-            raise ValueError(f"data.lanes ({self.data.lanes}) must be a multiple of data.workers ({self.data.workers})")
-        seconds = self.training.batch_seconds
-        if seconds is not None and seconds < self.data.max_seconds:
-            raise ValueError(
-                f"training.batch_seconds ({seconds:g}) must be at least data.max_seconds ({self.data.max_seconds:g}): "
-                "the longest clip must fit a microbatch"
-            )
-        if seconds is not None and self.model.encoder_padding == "window":
-            raise ValueError(
-                "training.batch_seconds goes with model.encoder_padding: clip; under window every clip takes 30 s, and "
-                "training.batch_size alone says what a microbatch takes"
-            )
-        return self
+
+def of_noise_loss(config: RunConfig) -> Iterator[str]:
+    """What the noise loss lacks, or which of its keys does nothing."""
+    noise, augmentation = config.noise, config.data.augmentation
+    given = f"noise.loss_weight is {noise.loss_weight:g}"
+    if noise.loss_weight and not config.model.dual_attention:
+        yield f"{given}, for second attentions, which model.dual_attention: false lacks: take it out"
+    yield from too_late(config, "noise.loss_warmup_steps", noise.loss_warmup_steps)
+    for key in ("loss_warmup_steps", "loss_frames", "loss_layers"):
+        if not noise.loss_weight and getattr(noise, key) != NoiseConfig.model_fields[key].default:
+            yield f"noise.{key} does nothing where noise.loss_weight is 0: take it out"
+    if noise.loss_weight and not (augmentation and augmentation.knows_noise):
+        yield (
+            f"{given}, but nothing adds noise that is known: give data.augmentation a noise_share, babble_share, "
+            "competing_share or silence_is_noise, or take it out"
+        )
+    if noise.loss_frames == "speech" and augmentation and augmentation.silence_is_noise:
+        yield (
+            "noise.loss_frames is 'speech', which leaves out the frames of data.augmentation.silence_is_noise: "
+            "take one of them out"
+        )
+
+
+def of_encoder_cache(config: RunConfig) -> Iterator[str]:
+    """Why the encoder's output cannot be cached."""
+    if config.performance.cache_encoder is None:
+        return
+    model, given = config.model, "performance.cache_encoder is given"
+    if model.trains_encoder:
+        yield (
+            f"{given}, but model.strategy {model.strategy!r} trains the encoder here, so its output changes: take it "
+            "out, or choose frozen_encoder"
+        )
+    if model.dropout:
+        yield (
+            f"{given} and model.dropout is {model.dropout:g}, so the encoder's output differs each time: set dropout "
+            "to 0, or take the cache out"
+        )
+    if model.secondary_layer is not None:
+        yield (
+            "performance.cache_encoder keeps only the encoder's last output, but model.secondary_layer reads another "
+            "layer: take one of them out"
+        )
+    if config.data.augmentation is not None:
+        yield f"{given}, but data.augmentation changes each utterance in each epoch: take one of them out"
+    if config.engine.zero_stage == 3:
+        yield (
+            f"{given} and engine.zero_stage is 3, under which all ranks must run the encoder at the same time: take "
+            "zero_stage 2, or the cache out"
+        )
+
+
+def of_lengths(config: RunConfig) -> Iterator[str]:
+    """Which counts of steps, lanes and seconds do not fit each other."""
+    data, seconds = config.data, config.training.batch_seconds
+    yield from too_late(config, "optimizer.warmup_steps", config.optimizer.warmup_steps)
+    if data.workers and data.lanes and data.lanes % data.workers:
+        yield f"data.lanes ({data.lanes}) must be a multiple of data.workers ({data.workers})"
+    if seconds is not None and seconds < data.max_seconds:
+        yield (
+            f"training.batch_seconds ({seconds:g}) must be at least data.max_seconds ({data.max_seconds:g}): the "
+            "longest clip must fit a microbatch"
+        )
+    if seconds is not None and config.model.encoder_padding == "window":
+        yield (
+            "training.batch_seconds goes with model.encoder_padding: clip; under window every clip takes 30 s, and "
+            "training.batch_size alone says what a microbatch takes"
+        )
+
+
+def too_late(config: RunConfig, key: str, warmup_steps: int) -> Iterator[str]:
+    """Whether a warm-up would last as long as the training."""
+    if warmup_steps and warmup_steps >= config.training.steps:
+        yield f"{key} ({warmup_steps}) must be below training.steps ({config.training.steps})"

@@ -1,17 +1,55 @@
-"""Finds the checkpoint to resume from: the newest that is whole. The others are reported."""
+"""What a run finds in its output folder: whether it can begin or go on there, and from which checkpoint.
 
+A run goes on from the newest checkpoint that is whole. The others are reported.
+"""
+
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from modeling.checkpoint_files import CheckpointError
 
 from ..config.reading import ConfigError
+from ..config.run import RunConfig
 from ..engine.accelerator import gather_objects
 from .best import BEST, read_record
 from .checkpoints import list_checkpoints, read_state
 from .durable import Damage, damage_of, digest_damage, files_below, listed_files
+from .folder import changed_settings, check_output_dir
+from .lock import holds_something
 
 KEPT = (BEST, "final")
+
+
+@dataclass(frozen=True)
+class Start:
+    """What the output folder held before the run began to write.
+
+    Attributes:
+        was_empty: there was no run in it.
+        checkpoints: those to go on from, newest first.
+        lines: remarks for the user on checkpoints that cannot be used.
+        changes: settings that have changed since the run began, a line each.
+    """
+
+    was_empty: bool
+    checkpoints: list[Path] = field(default_factory=list)
+    lines: list[str] = field(default_factory=list)
+    changes: list[str] = field(default_factory=list)
+
+
+def look_at_folder(config: RunConfig, resume: bool) -> Start:
+    """Read what is in ``output_dir``; nothing is written.
+
+    Raises:
+        ConfigError, CheckpointError: if the run can neither begin nor go on there.
+    """
+    check_output_dir(config, resume)
+    folder = Path(config.output_dir)
+    if not holds_something(folder):
+        return Start(True, lines=[f"--resume: there is no run in {folder} yet; it begins at step 0"] if resume else [])
+    changes = changed_settings(config)
+    return Start(False, *checkpoints_to_resume(folder), changes)
 
 
 def checkpoints_to_resume(folder: Path) -> tuple[list[Path], list[str]]:
