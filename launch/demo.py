@@ -34,8 +34,7 @@ def main(arguments: list[str]) -> None:
     from trainer.transcription.transcriber import Transcriber
 
     best = folder / "best"
-    evaluation = evaluate_checkpoint(config, str(best), "test")
-    assert evaluation is not None  # one process
+    (evaluation,) = evaluate_checkpoint(config, str(best), "test")
     clip, spoken = synthesize_clip(folder, voice=UNSEEN_VOICES[0], seed=7)
     heard = Transcriber(str(best), config.data.language).transcribe(clip).text
     compared = compare_strategies(CONFIGS / "demo_adapt.yaml", config, options.adapt)

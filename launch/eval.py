@@ -33,14 +33,14 @@ def main(arguments: list[str]) -> None:
     if len(options.checkpoint) > 1:
         parser.error("--checkpoint is given more than once, which goes with --noise-suite")
     from trainer.config.reading import load_config
-    from trainer.evaluation.checkpoint import evaluate_beside, output_folder, run_config_of
+    from trainer.evaluation.checkpoint import evaluate_checkpoint, output_folder, run_config_of
     from trainer.evaluation.report import print_evaluation
 
     checkpoint = options.checkpoint[0]
     config = load_config(options.config or run_config_of(checkpoint), options.overrides)
     asked = (config, checkpoint, options.split, options.output)
-    found = evaluate_beside(*asked, baseline=options.baseline == "plain")
-    if found is not None:
+    found = evaluate_checkpoint(*asked, baseline=options.baseline == "plain")
+    if found:
         print_evaluation(checkpoint, *found, folder=output_folder(*asked))
 
 

@@ -63,6 +63,20 @@ def detect_languages(model: Any, encoded: Any) -> list[str]:
     return [tokens[row][2:-2] for row in best.tolist()]
 
 
+def complete_languages(model: Any, encoded: Any, given: Sequence[str | None], detect: bool = False) -> list[str]:
+    """The languages given, and for clips without one that which :func:`detect_languages` finds.
+
+    An English-only model, which ignores languages, detects none.
+
+    Args:
+        detect: take the forward pass of a detection even if all languages are given, as another rank does.
+    """
+    if is_multilingual(model) and (detect or not all(given)):
+        found = detect_languages(model, encoded)
+        given = [known or heard for known, heard in zip(given, found, strict=True)]
+    return [language or "en" for language in given]
+
+
 @torch.no_grad()
 def generate_tokens(
     model: Any,
@@ -102,29 +116,3 @@ def generate_tokens(
         **options,
     )
     return tokens[:, prompt:]
-
-
-def greedy_decode(
-    model: Any,
-    features: torch.Tensor,
-    feature_lengths: Sequence[int] | None,
-    languages: Sequence[str | None],
-    *,
-    task: str,
-    max_new_tokens: int,
-    beams: int = 1,
-    synced_gpus: bool = False,
-) -> torch.Tensor:
-    """As :func:`generate_tokens` from features, languages detected where they are not given.
-
-    Args:
-        features, feature_lengths: as :func:`encode` takes them.
-        languages: ISO 639-1 codes; detected for those that are None.
-        task, max_new_tokens, beams, synced_gpus: as :func:`generate_tokens` takes them.
-    """
-    encoded = encode(model, features, feature_lengths)
-    if is_multilingual(model) and not all(languages):
-        detected = detect_languages(model, encoded)
-        languages = [given or heard for given, heard in zip(languages, detected, strict=True)]
-    given = [language or "en" for language in languages]  # English-only models ignore them
-    return generate_tokens(model, encoded, given, task, max_new_tokens, beams=beams, synced_gpus=synced_gpus)

@@ -9,11 +9,11 @@ import torch
 from data.batches.features import LogMel
 from modeling.checkpoints import open_model
 from modeling.decoding import (
+    complete_languages,
     detect_languages,
     encode,
     first_timestamp_token,
     generate_tokens,
-    greedy_decode,
     trained_on_timestamps,
 )
 from tests.support.untrained import save_checkpoint
@@ -57,14 +57,15 @@ def test_the_language_of_a_short_clip_does_not_depend_on_batch_mates(model_of: C
 def test_languages_that_are_missing_are_detected(model_of: Callable[..., Any]) -> None:
     model, features = model_of(padding="window"), tones(3000)
     model.generation_config.suppress_tokens = None  # letters alone hardly tell languages apart
-    detected = detect_languages(model, encode(model, features, None))
+    encoded = encode(model, features, None)
+    detected = detect_languages(model, encoded)
     mixed: list[str | None] = ["de", None, "tr", None, None, None, None, None]
     filled = [given or heard for given, heard in zip(mixed, detected, strict=True)]
     assert filled != detected
-    how: dict[str, Any] = {"task": "transcribe", "max_new_tokens": 12}
-    tokens = greedy_decode(model, features, None, mixed, **how)
-    assert torch.equal(tokens, greedy_decode(model, features, None, filled, **how))
-    assert not torch.equal(tokens, greedy_decode(model, features, None, detected, **how))
+    assert complete_languages(model, encoded, mixed) == filled
+    assert complete_languages(model, encoded, filled, detect=True) == filled
+    model.generation_config.is_multilingual = False
+    assert complete_languages(model, encoded, [None, "de"]) == ["en", "de"]
 
 
 @pytest.mark.parametrize("multilingual", [True, False])

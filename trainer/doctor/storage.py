@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ..checks import Finding
-from ..record.disk import GIGABYTE, existing, files_of_a_run
+from ..record.disk import GIGABYTE, files_of_a_run
+from ..record.durable import existing
 from .facts import Facts
 
 WRITTEN_BYTES = 48 * 2**20

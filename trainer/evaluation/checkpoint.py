@@ -11,6 +11,7 @@ from data.sources.source import Source
 from ..config.reading import ConfigError
 from ..config.run import RunConfig
 from ..engine.accelerator import build_accelerator, end_engine
+from ..record.durable import check_place
 from .evaluator import build_evaluator, check_evaluation, check_positions
 from .report import BASELINE, write_evaluation
 from .result import Evaluation
@@ -20,8 +21,8 @@ def run_config_of(checkpoint: str) -> Path:
     """The config of the run that a checkpoint folder such as ``runs/medium/best`` belongs to.
 
     Raises:
-        ConfigError: if there is none beside it.
-        CheckpointError: if that is because it is no checkpoint.
+        ConfigError: if the checkpoint lies in no run's folder.
+        CheckpointError: if it is no checkpoint.
     """
     path = Path(checkpoint).resolve().parent / "config.yaml"
     if not path.exists():
@@ -35,7 +36,7 @@ def run_config_of(checkpoint: str) -> Path:
 
 
 def output_folder(config: RunConfig, checkpoint: str, split: str | None, output: str | None) -> Path | None:
-    """Where an evaluation is written: ``output``; without it, in the run's folder; None for a checkpoint of no run."""
+    """The folder of the results: ``output``, or one in the run's folder; None if the checkpoint lies in no run."""
     if output is not None:
         return Path(output)
     folder = Path(checkpoint).resolve()
@@ -52,7 +53,7 @@ def open_split(config: RunConfig, split: str) -> Source:
     """The source of a split, columns checked.
 
     Raises:
-        ConfigError, DataError: if there is none, or it cannot be evaluated on as the config says.
+        ConfigError, DataError: if the config has no such split, or its evaluation section does not fit it.
     """
     source_config = getattr(config.data, split)
     if source_config is None:
@@ -70,7 +71,7 @@ def plain_checkpoint(config: RunConfig) -> Any:
     """The unmodified Whisper that a run began from.
 
     Raises:
-        ConfigError: if it began from another model, or from none.
+        ConfigError: if it began from another kind of model, or from nothing.
     """
     from modeling.checkpoint_files import PLAIN
 
@@ -86,32 +87,27 @@ def plain_checkpoint(config: RunConfig) -> Any:
 
 
 def evaluate_checkpoint(
-    config: RunConfig, checkpoint: str, split: str | None = None, output: str | None = None
-) -> Evaluation | None:
-    """Evaluate on all processes; the first one writes the files and returns the result, the others None.
+    config: RunConfig, checkpoint: str, split: str | None = None, output: str | None = None, baseline: bool = False
+) -> list[Evaluation]:
+    """Evaluate on all processes; the first one writes the files and returns the result, the others nothing.
 
-    The checkpoint's own padding is followed: plain Whisper gets 30 s windows.
+    The input is padded as the checkpoint was trained: plain Whisper gets 30 s windows.
+
+    Args:
+        baseline: also evaluate the Whisper that the run began from; its result comes second.
 
     Raises:
-        ConfigError, DataError, CheckpointError: for what the user can put right.
+        ConfigError, DataError, CheckpointError: for what the user can correct.
     """
-    found = evaluate_beside(config, checkpoint, split, output, baseline=False)
-    return found[0] if found else None
-
-
-def evaluate_beside(
-    config: RunConfig, checkpoint: str, split: str | None, output: str | None, baseline: bool
-) -> tuple[Evaluation, Evaluation | None] | None:
-    """As :func:`evaluate_checkpoint`; with ``baseline`` the Whisper that the run began from as well."""
     split, folder = chosen_split(config, split), output_folder(config, checkpoint, split, output)
-    if folder is not None and any(path.is_file() for path in (folder, *folder.parents)):
-        raise ConfigError(f"--output is {str(folder)!r}, which is a file or lies in one: name a folder")
+    if folder is not None:
+        check_place(folder, "--output")
     source = open_split(config, split)
     from modeling.checkpoint_files import Checkpoint  # seconds to import
 
     revision = config.model.revision if checkpoint == config.model.checkpoint else None
     compared = [Checkpoint(checkpoint, revision), *([plain_checkpoint(config)] if baseline else [])]
-    if config.engine.zero_stage:  # nothing is trained: one copy a process is simplest
+    if config.engine.zero_stage:  # nothing is trained, so each process holds a whole model
         config = config.model_copy(
             update={"engine": config.engine.model_copy(update={"zero_stage": 0, "cpu_offload": "none"})}
         )
@@ -122,14 +118,14 @@ def evaluate_beside(
         found.append(evaluation)
         if accelerator.is_main_process and folder is not None:
             if len(found) == 1:
-                shutil.rmtree(folder / BASELINE, ignore_errors=True)  # of an earlier evaluation, perhaps of other data
+                shutil.rmtree(folder / BASELINE, ignore_errors=True)  # an earlier one may be of other data
             write_evaluation(folder / BASELINE if len(found) > 1 else folder, one.name, split, evaluation)
     end_engine(accelerator)
-    return (found[0], found[1] if baseline else None) if accelerator.is_main_process else None
+    return found if accelerator.is_main_process else []
 
 
 def decode_split(config: RunConfig, accelerator: Any, checkpoint: Any, source: Source) -> tuple[Any, Evaluation]:
-    """One checkpoint's evaluation; the accelerator is built once the first is known to open."""
+    """Evaluate one checkpoint; without an accelerator one is built, after the checkpoint was opened."""
     from modeling.checkpoint_parts import check_parts
     from modeling.checkpoints import open_model
 

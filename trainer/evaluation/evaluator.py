@@ -12,7 +12,7 @@ from data.batches.features import LogMel
 from data.errors import DataError
 from data.sources.source import Source
 from data.utterance import AudioBatch
-from modeling.decoding import detect_languages, encode, encoder_padding, greedy_decode, is_multilingual
+from modeling.decoding import complete_languages, encode, encoder_padding, generate_tokens, is_multilingual
 
 from ..config.evaluation import EvaluationConfig
 from ..config.reading import ConfigError
@@ -150,16 +150,14 @@ class Evaluator:
         languages = self.languages_of(audio)
         batch = to_batch(audio or silent_batch([0]), self.log_mel, encoder_padding(bare), self.accelerator.device)
         with torch.no_grad(), self.accelerator.autocast():
-            if spread and is_multilingual(bare) and any_rank(self.accelerator, not all(languages)):
-                heard = detect_languages(bare, encode(bare, batch.features, batch.length_list))
-                languages = [given or one for given, one in zip(languages, heard, strict=True)]
-            tokens = greedy_decode(
+            encoded = encode(bare, batch.features, batch.length_list)
+            detect = spread and is_multilingual(bare) and any_rank(self.accelerator, not all(languages))
+            tokens = generate_tokens(
                 bare,
-                batch.features,
-                batch.length_list,
-                languages,
-                task=self.task,
-                max_new_tokens=self.config.max_new_tokens,
+                encoded,
+                complete_languages(bare, encoded, languages, detect),
+                self.task,
+                self.config.max_new_tokens,
                 beams=self.config.beams,
                 synced_gpus=spread,
             )

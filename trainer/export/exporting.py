@@ -5,7 +5,6 @@ The order is here; reading is ``trained_weights``, comparing ``reload_check``, s
 
 import contextlib
 import json
-import os
 import re
 import shutil
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ from typing import Any
 
 from ..config.reading import ConfigError
 from ..errors import ExportError
+from ..record.durable import PARTIAL, check_place
 
 DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
 BESIDE_WEIGHTS = 16 * 2**20  # bytes for tokenizer, code and config; Whisper's are 5 MB
@@ -49,16 +49,12 @@ class ExportOptions:
             from .hub import check_repository
 
             check_repository(self.repository)
+        check_place(self.output, "--output")
         output = self.output.resolve()
-        there = next(path for path in (output, *output.parents) if path.exists())
-        if not there.is_dir():
-            raise ConfigError(f"--output is {str(self.output)!r}, but {there} is a file")
         if output == self.checkpoint.resolve() or self.checkpoint.resolve() in output.parents:
             raise ConfigError(f"--output is {str(self.output)!r}, which lies in the checkpoint: choose another")
-        if there == output and any(output.iterdir()):
+        if output.is_dir() and any(output.iterdir()):
             raise ConfigError(f"--output is {str(self.output)!r}, which is not empty: choose another")
-        if not os.access(there, os.W_OK | os.X_OK):
-            raise ConfigError(f"--output is {str(self.output)!r}, but {there} may not be written to")
 
 
 def export(options: ExportOptions) -> None:
@@ -76,6 +72,7 @@ def export(options: ExportOptions) -> None:
     from modeling.processors import save_processor
 
     from ..evaluation.decoding_limits import take_out_ignored
+    from ..record.disk import check_space
     from ..record.durable import put_in_place
     from .model_card import origin_of, write_card
     from .reload_check import check_logits, check_tensors, fresh_logits, logits_of, round_weights
@@ -92,9 +89,9 @@ def export(options: ExportOptions) -> None:
         model = as_plain_whisper(model, str(options.checkpoint))
         if padding == "clip":
             print("note: trained on input as long as the clips; as plain Whisper it will be given 30 s windows")
-    check_range(model, options.dtype, dtype)
-    check_space(options.output, sum(p.numel() for p in model.parameters()) * dtype.itemsize)
     target = options.output.resolve()
+    weights = sum(parameter.numel() for parameter in model.parameters()) * dtype.itemsize
+    check_space(target, weights + BESIDE_WEIGHTS, str(target))
     with partial_folder(target) as partial:
         write_weights(model, partial, dtype, options.max_shard_size)
         save_processor(processor, partial)
@@ -115,25 +112,6 @@ def export(options: ExportOptions) -> None:
         print(f"pushed to {push(options.output, options.repository, options.private)}")
 
 
-def check_range(model: Any, name: str, dtype: Any) -> None:
-    """Raises ExportError if a weight is beyond what ``dtype`` can hold."""
-    import torch
-
-    limit = torch.finfo(dtype).max
-    for key, tensor in model.state_dict().items():
-        if tensor.abs().max() > limit:
-            raise ExportError(f"{key} has weights up to {float(tensor.abs().max()):.3g}, beyond what {name} holds")
-
-
-def check_space(output: Path, weights: int) -> None:
-    """Raises ExportError if ``weights`` bytes and what lies beside them do not fit where ``output`` will be."""
-    output = output.resolve()
-    there = next(path for path in (output, *output.parents) if path.exists())
-    needed, free = weights + BESIDE_WEIGHTS, shutil.disk_usage(there).free
-    if free < needed:
-        raise ExportError(f"{output} needs {needed / 1e9:.2f} GB, and {there} has {free / 1e9:.2f} GB free")
-
-
 @contextlib.contextmanager
 def partial_folder(target: Path) -> Iterator[Path]:
     """An empty folder beside ``target``; gone afterwards, with the parents made for it, unless it was put in place.
@@ -143,7 +121,7 @@ def partial_folder(target: Path) -> Iterator[Path]:
     """
     from safetensors import SafetensorError
 
-    partial = target.with_name(f".partial_{target.name}")
+    partial = target.with_name(PARTIAL + target.name)
     made = [path for path in target.parents if not path.exists()]
     try:
         shutil.rmtree(partial, ignore_errors=True)

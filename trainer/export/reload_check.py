@@ -67,10 +67,18 @@ def check_tensors(folder: Path, model: Any, dtype: torch.dtype) -> None:
 
 @torch.no_grad()
 def round_weights(model: Any, dtype: torch.dtype) -> None:
-    """Make a float32 model's weights what ``dtype`` leaves of them, in place: no second copy is held."""
-    for tensor in (*model.parameters(), *model.buffers()):
+    """Round a float32 model's weights to ``dtype``, in place: no second copy is held.
+
+    Raises:
+        ExportError: if a weight is beyond what ``dtype`` can hold.
+    """
+    for name, tensor in (*model.named_parameters(), *model.named_buffers()):
         if tensor.is_floating_point():
-            tensor.copy_(tensor.to(dtype))
+            rounded = tensor.to(dtype)
+            if torch.isinf(rounded).any():
+                largest, kind = float(tensor.abs().max()), str(dtype).removeprefix("torch.")
+                raise ExportError(f"{name} has weights up to {largest:.3g}, beyond what {kind} holds")
+            tensor.copy_(rounded)
 
 
 def fresh_logits(folder: Path, config: Any) -> torch.Tensor:

@@ -13,6 +13,7 @@ from ..config.run import RunConfig
 from ..engine.accelerator import resolve_precision
 from ..engine.optimizer import optimizer_name
 from ..errors import SaveError
+from .durable import existing
 
 GIGABYTE = 10**9
 OTHER_FILES = 50 * 10**6  # metrics, TensorBoard, the processor
@@ -66,11 +67,6 @@ def files_of_a_run(config: RunConfig, model: object) -> RunFiles:
         return RunFiles(4 * stored + states, 4 * stored, config.checkpoints.keep)
     weights = computing * (stored - trained if config.engine.zero_stage == 3 else stored)
     return RunFiles(weights + 4 * trained + states, computing * stored, config.checkpoints.keep)
-
-
-def existing(folder: Path) -> Path:
-    """The folder, or the nearest one above it that exists."""
-    return next(path for path in (folder, *folder.absolute().parents) if path.exists())
 
 
 def is_disk_full(error: BaseException | None) -> bool:

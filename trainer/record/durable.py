@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..config.reading import ConfigError
+
 MANIFEST = "manifest.json"
 PARTIAL, OLD = ".partial_", ".old_"  # prefixes of unfinished and of replaced folders
 NO_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.EBADF)  # of file systems that cannot synchronise a folder
@@ -29,6 +31,27 @@ class Damage:
 
     def __str__(self) -> str:
         return f"{self.file} {self.reason}"
+
+
+def existing(folder: Path) -> Path:
+    """The folder, or the nearest one above it that exists."""
+    return next(path for path in (folder, *folder.absolute().parents) if path.exists())
+
+
+def check_place(folder: Path, key: str) -> None:
+    """Check that a folder can be made, or written to. Nothing is written.
+
+    Args:
+        key: of the config or the command line, for the message.
+
+    Raises:
+        ConfigError: if a file is in its way, or the nearest folder that exists may not be written to.
+    """
+    there = existing(folder)
+    if not there.is_dir():
+        raise ConfigError(f"{key} is {str(folder)!r}, but {there} is a file")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise ConfigError(f"{key} is {str(folder)!r}, but {there} may not be written to")
 
 
 def new_partial(final: Path) -> Path:

@@ -2,7 +2,6 @@
 
 import itertools
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from ..config.run import RunConfig
 from ..engine.device import hardware, peak_memory_bytes
 from .best import out_of_patience
 from .checkpoints import RunState
-from .durable import write_text
+from .durable import check_place, write_text
 from .lock import PATIENCE, holds_something, refuse_if_locked
 
 # What a checkpoint is made for: the model, the optimizer whose states it holds, and the engine that wrote its files.
@@ -60,11 +59,7 @@ def check_output_dir(config: RunConfig, resume: bool) -> None:
         ConfigError: if the folder holds another run or something else, or another job is at work in it.
     """
     folder = Path(config.output_dir)
-    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
-    if not there.is_dir():
-        raise ConfigError(f"output_dir is {str(folder)!r}, but {there} is a file")
-    if not os.access(there, os.W_OK | os.X_OK):
-        raise ConfigError(f"output_dir is {str(folder)!r}, but {there} may not be written to")
+    check_place(folder, "output_dir")
     if not holds_something(folder):
         return
     refuse_if_locked(folder, "the run", PATIENCE)

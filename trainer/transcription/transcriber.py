@@ -20,7 +20,7 @@ from modeling.checkpoint_parts import check_parts
 from modeling.checkpoints import open_model
 from modeling.decoding import (
     TIMESTAMP_SECONDS,
-    detect_languages,
+    complete_languages,
     encode,
     encoder_padding,
     first_timestamp_token,
@@ -216,11 +216,7 @@ class Transcriber:
         A piece whose text is a loop is decoded again with rising temperatures until it is none.
         """
         encoded = self.encode(pieces)
-        if not all(languages):
-            found = detect_languages(self.model, encoded)
-            languages = [known or heard for known, heard in zip(languages, found, strict=True)]
-        spoken = [language or "en" for language in languages]
-        heard = self.understand(encoded, pieces, spoken)
+        heard = self.understand(encoded, pieces, complete_languages(self.model, encoded, languages))
         for row, piece in enumerate(heard):
             if piece.repeats:
                 heard[row] = self.hear_again(pieces[row], piece)
