@@ -13,7 +13,7 @@ from trainer.transcription.transcripts import FORMATS
 def main(arguments: list[str]) -> int:
     options = command_line().parse_args(arguments)
     from trainer.errors import CommandFailed
-    from trainer.transcription.recordings import PrintedTranscripts, Progress, TranscriptFolder, find_recordings
+    from trainer.transcription.recordings import PrintedTranscripts, TranscriptFolder, find_recordings, progress
     from trainer.transcription.transcriber import Transcriber, Untranscribed
 
     recordings = find_recordings(options.files)
@@ -35,8 +35,8 @@ def main(arguments: list[str]) -> int:
         piece_seconds=options.piece_seconds,
     )
     failed, seconds, started = 0, 0.0, time.perf_counter()
-    with Progress(sys.stderr, recordings) as progress:
-        for index, result in enumerate(transcriber.transcribe_all(recordings, progress.advance_to)):
+    with progress(sys.stderr, recordings) as advance_to:
+        for index, result in enumerate(transcriber.transcribe_all(recordings, advance_to)):
             if isinstance(result, Untranscribed):
                 failed += 1
                 complain(CommandFailed(f"{result.file}: {result.error}"))

@@ -88,11 +88,7 @@ def add_lora(model: Any, settings: LoraSettings, base: Base) -> None:
 
 
 def target_pattern(model: Any, settings: LoraSettings) -> str:
-    """The regular expression of the full names that the targets mean.
-
-    Raises:
-        ValueError: as :func:`add_lora`.
-    """
+    """The regular expression of the full names that the targets mean; raises as :func:`add_lora`."""
     stacks = "|".join(settings.where)
     linear = [
         name
@@ -124,11 +120,9 @@ def has_adapter(model: Any) -> bool:
 
 
 def fingerprint_of(checkpoint: Checkpoint, model: Any) -> str:
-    """A digest of a base: of an adapter's own files, whose merged weights come out a little differently elsewhere.
+    """A digest of a base, which was opened as ``model``.
 
-    Args:
-        checkpoint: the base.
-        model: what it was opened as; read where the base is no adapter.
+    Of an adapter the files are read, since merged weights differ a little between machines.
     """
     if not checkpoint.is_adapter:
         return fingerprint(model)
@@ -161,11 +155,7 @@ def adapter_weights(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]
 
 
 def save_adapter(model: Any, weights: dict[str, torch.Tensor] | None, folder: Path) -> None:
-    """Write the adapter's folder.
-
-    Args:
-        weights: the model's state; None to write everything but the weights.
-    """
+    """Write the adapter's folder. ``weights`` are the model's state; None to write everything but the weights."""
     folder.mkdir(parents=True, exist_ok=True)
     config = model.peft_config["default"]
     config.inference_mode, before = True, config.inference_mode
@@ -239,11 +229,7 @@ def with_adapter(
 
 
 def merged(model: Any, name: str) -> Any:
-    """The model itself, an adapter merged into the weights it adapts.
-
-    Raises:
-        CheckpointError: if the adapter changes one of two tied weights and not the other.
-    """
+    """The model, an adapter merged into its weights. Raises CheckpointError if it changes one of two tied weights."""
     if not hasattr(model, "merge_and_unload"):
         return model
     model = model.merge_and_unload().eval()

@@ -179,10 +179,9 @@ class Checkpoint:
 
 
 def weight_files(folder: Path) -> list[Path]:
-    """``model.safetensors``, or the files that an index names; they need not be there.
+    """``model.safetensors``, or the files that an index names, whether they exist or not.
 
-    Raises:
-        CheckpointError: if the index cannot be read.
+    Raises CheckpointError if the index cannot be read.
     """
     whole, index = folder / WEIGHTS, folder / INDEX
     if whole.exists() or not index.exists():
@@ -192,11 +191,7 @@ def weight_files(folder: Path) -> list[Path]:
 
 
 def check_name(name: str) -> None:
-    """Refuse what is neither a folder nor can be a hub name; nothing is asked of the hub.
-
-    Raises:
-        CheckpointError: naming the folder or the published checkpoint that is nearest.
-    """
+    """Raises: CheckpointError: for what is no folder and no hub name, naming the nearest; the hub is not asked."""
     if os.path.isdir(name):
         return
     if os.path.isabs(name) or name.startswith(".") or name.count("/") != 1 or is_misspelt_path(name):

@@ -25,22 +25,14 @@ class StoredParts:
 
 
 def check_parts(name: str, model: Any, processor: Any) -> None:
-    """Refuse an open checkpoint whose parts do not fit each other.
-
-    Raises:
-        CheckpointError: naming what is missing or differs.
-    """
+    """Raises: CheckpointError: if the parts of an open checkpoint do not fit each other; names what differs."""
     check_generation_config(name, model.generation_config)
     check_tokenizer(name, model.config.vocab_size, model.generation_config, processor.tokenizer)
     check_features(name, model.config.num_mel_bins, processor)
 
 
 def check_stored_parts(checkpoint: Checkpoint) -> None:
-    """As :func:`check_parts`, without the weights; nothing is asked of the hub.
-
-    Raises:
-        CheckpointError: as :func:`check_parts`, and for files that are missing or damaged.
-    """
+    """As :func:`check_parts`, without the weights and the hub; also refuses files that are missing or damaged."""
     parts, name = stored_parts(checkpoint), checkpoint.name
     if parts is not None:
         check_generation_config(name, parts.generation)
@@ -51,8 +43,7 @@ def check_stored_parts(checkpoint: Checkpoint) -> None:
 def stored_parts(checkpoint: Checkpoint) -> StoredParts | None:
     """The parts of a checkpoint that lie on this machine; None where only the hub has them.
 
-    Raises:
-        CheckpointError: for a name that cannot be right, and for files that are missing or damaged.
+    Raises CheckpointError for an impossible name, and for files that are missing or damaged.
     """
     check_name(checkpoint.name)
     files = checkpoint.whole.local
@@ -64,11 +55,7 @@ def stored_parts(checkpoint: Checkpoint) -> StoredParts | None:
 
 
 def check_generation_config(name: str, generation: Any) -> None:
-    """Refuse a generation config that is missing, or older than what ``generate()`` needs for Whisper.
-
-    Raises:
-        CheckpointError: naming what it lacks.
-    """
+    """Raises: CheckpointError: if a generation config is missing, or too old for Whisper's ``generate()``."""
     needed = {"no_timestamps_token_id": "without which decoding begins otherwise than training"}
     if getattr(generation, "is_multilingual", True) is not False:
         needed = {
@@ -81,11 +68,7 @@ def check_generation_config(name: str, generation: Any) -> None:
 
 
 def check_features(name: str, bins: int, processor: Any) -> None:
-    """Refuse a feature extractor that makes another number of mel bins than the model takes.
-
-    Raises:
-        CheckpointError: with the mel bins of both.
-    """
+    """Raises: CheckpointError: if a feature extractor makes another number of mel bins than the model takes."""
     made = processor.feature_extractor.feature_size
     if bins != made:
         raise CheckpointError(
@@ -95,12 +78,9 @@ def check_features(name: str, bins: int, processor: Any) -> None:
 
 
 def check_tokenizer(name: str, vocab_size: int, generation: Any, tokenizer: Any) -> None:
-    """Refuse a tokenizer with tokens that the model has no embedding for, or that is another model's.
+    """Raises: CheckpointError: if the model has no embedding for a token, or the tokenizer is another model's.
 
-    Timestamps may be missing in the model: they are in no label.
-
-    Raises:
-        CheckpointError: with the numbers of both, or the first token that they number otherwise.
+    The model may lack timestamps, since they are in no label.
     """
     vocabulary: dict[str, int] = tokenizer.get_vocab()
     beyond = {

@@ -49,11 +49,7 @@ def open_model(checkpoint: Checkpoint | str, *, lift: bool = False, **values: An
 
 
 def check_structure(name: str, stored: dict[str, Any], asked: dict[str, Any]) -> None:
-    """Whether a checkpoint with a stored configuration can be opened as a run asks, without loading it.
-
-    Raises:
-        CheckpointError: for an encoder layer that the model lacks, or modules other than those that were trained.
-    """
+    """Raises: CheckpointError: if a stored configuration does not allow what is asked for. Loads no weights."""
     layer, layers = asked.get("secondary_layer"), stored.get("encoder_layers")
     if layer is not None and layers is not None and layer > layers:
         raise CheckpointError(f"secondary_layer is {layer}; the encoder of {name} has layers 1 to {layers}")
@@ -129,10 +125,9 @@ def lifted(model: Any) -> DualWhisperForConditionalGeneration:
 
 
 def as_plain_whisper(model: Any, name: str) -> WhisperForConditionalGeneration:
-    """A model without second attentions as transformers' own Whisper, which faster runtimes convert; same weights.
+    """transformers' own Whisper with the same weights, which faster runtimes convert.
 
-    Raises:
-        CheckpointError: if it has second attentions, or wider feed-forward blocks.
+    Raises CheckpointError if the model has second attentions, or wider feed-forward blocks.
     """
     if not isinstance(model, DualWhisperForConditionalGeneration):
         return model

@@ -102,13 +102,9 @@ def restore_scales(layer: Any, state_dict: dict[str, Any], prefix: str, *_: Any)
 
 
 def import_bitsandbytes(what_needs: str) -> Any:
-    """bitsandbytes, hushed.
+    """bitsandbytes, with its warnings held back.
 
-    Args:
-        what_needs: the beginning of the message where it is missing, up to the verb.
-
-    Raises:
-        QuantizationError: if it is missing or cannot be imported.
+    Raises QuantizationError if it cannot be imported; ``what_needs`` begins the message, up to the verb.
     """
     hush_bitsandbytes()
     try:

@@ -140,18 +140,14 @@ class ModelConfig(Section):
         return {True: "all", False: "none"}[value] if isinstance(value, bool) else value
 
     @model_validator(mode="after")
-    def one_beginning(self) -> "ModelConfig":
+    def keys_agree(self) -> "ModelConfig":
+        name, chosen = self.strategy, self.chosen_strategy
         if (self.checkpoint is None) == (self.architecture is None):
             raise ValueError("give exactly one of checkpoint and architecture")
         if self.checkpoint is not None and self.processor is not None:
             raise ValueError("processor goes with architecture; a checkpoint brings its own")
         if self.checkpoint is None and self.revision is not None:
             raise ValueError("revision goes with checkpoint")
-        return self
-
-    @model_validator(mode="after")
-    def strategy_fits(self) -> "ModelConfig":
-        name, chosen = self.strategy, self.chosen_strategy
         if self.checkpoint is None and not chosen.from_scratch:
             raise ValueError(f"strategy {name!r} is for a checkpoint; a new model has nothing to keep")
         if chosen.trains_new_alone and not self.dual_attention:
@@ -161,10 +157,6 @@ class ModelConfig(Section):
                 raise ValueError(f"{section} does nothing under strategy {name!r}: take it out")
         if self.lora is not None and self.lora.bits is not None and not chosen.is_quantized:
             raise ValueError(f"lora.bits does nothing under strategy {name!r}, which quantises nothing; choose 'qlora'")
-        return self
-
-    @model_validator(mode="after")
-    def new_modules_fit(self) -> "ModelConfig":
         if self.wider_feed_forward and self.dual_attention:
             raise ValueError("wider_feed_forward takes the second attentions' place: set dual_attention to false")
         for key in ("secondary_layer", "secondary_added", "gate_bias"):
@@ -173,13 +165,12 @@ class ModelConfig(Section):
         if self.architecture is not None and (self.secondary_layer or 0) > self.architecture.encoder_layers:
             last = self.architecture.encoder_layers
             raise ValueError(f"secondary_layer is {self.secondary_layer}; the encoder has layers 1 to {last}")
-        if self.chosen_strategy.has_adapters:
-            for key in NEW_SHAPE:
-                if getattr(self, key):
-                    raise ValueError(
-                        f"{key} is not kept in an adapter (strategy {self.strategy!r}): take it out, or train a model "
-                        "with it first and adapt that"
-                    )
+        for key in NEW_SHAPE:
+            if getattr(self, key) and chosen.has_adapters:
+                raise ValueError(
+                    f"{key} is not kept in an adapter (strategy {name!r}): take it out, or train a model with it first "
+                    "and adapt that"
+                )
         return self
 
     @property

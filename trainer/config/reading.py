@@ -217,6 +217,11 @@ def fields_at(model: Any, location: list[str]) -> list[str]:
     return list(model.model_fields)
 
 
+def settings_of(config: RunConfig) -> dict[str, Any]:
+    """The resolved config as one mapping: values as YAML holds them, by keys joined by dots."""
+    return flatten(config.model_dump(mode="json"))
+
+
 def dump_config(config: RunConfig) -> str:
     """The resolved config as YAML that :func:`load_config` reads back to the same."""
     return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)

@@ -45,10 +45,6 @@ class Strategy:
         return self.choose is None and not self.has_adapters
 
 
-def choose_everything(model: Any, options: Any) -> None:
-    model.requires_grad_(True)
-
-
 def choose_decoder(model: Any, options: Any) -> None:
     model.requires_grad_(True)
     model.model.encoder.requires_grad_(False)
@@ -57,8 +53,7 @@ def choose_decoder(model: Any, options: Any) -> None:
 def choose_top_layers(model: Any, options: Any) -> None:
     """The layers nearest the output, as many as ``options`` say, else :func:`default_top_layers`.
 
-    Raises:
-        ValueError: if there are not so many layers.
+    Raises ValueError if there are fewer.
     """
     numbers = (options.encoder_layers, options.decoder_layers) if options else default_top_layers(model)
     for which, number in zip(("encoder", "decoder"), numbers, strict=True):
@@ -74,7 +69,7 @@ STRATEGIES = {
     "full": Strategy(
         "everything",
         learning_rate=1e-5,
-        choose=choose_everything,
+        choose=lambda model, options: model.requires_grad_(True),
         trains_encoder=True,
         from_scratch=True,
         lighter=("frozen_encoder", "lora"),

@@ -28,11 +28,7 @@ def launched_processes() -> int:
 
 
 def resolve_precision(wanted: str) -> str:
-    """``auto`` is bf16 on a GPU that has it, else fp32.
-
-    Raises:
-        ConfigError: if the GPU here cannot compute in what is asked for.
-    """
+    """``auto`` is bf16 on a GPU that has it, else fp32. Raises ConfigError if the GPU lacks the precision asked for."""
     on_gpu = torch.cuda.is_available()
     has_bf16 = not on_gpu or torch.cuda.is_bf16_supported(including_emulation=False)
     if wanted == "auto":
@@ -45,11 +41,7 @@ def resolve_precision(wanted: str) -> str:
 
 
 def check_engine(config: RunConfig) -> None:
-    """Whether this machine and this launcher can run the config's engine; nothing is started.
-
-    Raises:
-        ConfigError: if DeepSpeed is missing, or the launcher asks for another engine.
-    """
+    """Raises: ConfigError: if DeepSpeed is missing, or the launcher asks for another engine. Starts nothing."""
     stage = config.engine.zero_stage
     if stage and importlib.util.find_spec("deepspeed") is None:
         raise ConfigError(
@@ -69,11 +61,7 @@ def check_engine(config: RunConfig) -> None:
 
 
 def build_accelerator(config: RunConfig) -> Any:
-    """The `Accelerator` of a run; starts the process group.
-
-    Raises:
-        ConfigError: as :func:`check_engine` and :func:`resolve_precision`.
-    """
+    """The `Accelerator` of a run; starts the process group. Raises ConfigError if the engine cannot run here."""
     from accelerate import Accelerator
     from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwargs
 
@@ -174,22 +162,17 @@ def deepspeed_config(config: RunConfig, precision: str) -> dict[str, Any]:
 def prepare(config: RunConfig, accelerator: Any, model: Any) -> tuple[Any, Any]:
     """The model and its optimizer, wrapped by the engine that the config asks for.
 
-    Raises:
-        ConfigError: if the optimizer's library is missing, or another engine was built.
+    Raises ConfigError if the optimizer's library is missing, or another engine was built.
     """
     optimizer = build_optimizer(model, config, accelerator.device)
     model, optimizer = accelerator.prepare(model, optimizer)
-    check_prepared(config, accelerator, model)
-    return model, optimizer
-
-
-def check_prepared(config: RunConfig, accelerator: Any, model: Any) -> None:
-    """Raises: ConfigError: if another engine runs than was asked for; libraries have swapped it silently."""
+    # Libraries have put another engine in place of the one asked for, without a word.
     stage = model.zero_optimization_stage() if type(model).__name__ == "DeepSpeedEngine" else 0
     if stage != config.engine.zero_stage:
         raise ConfigError(
             f"engine.zero_stage is {config.engine.zero_stage}, but {type(model).__name__} with stage {stage} was built"
         )
+    return model, optimizer
 
 
 ENDED: list[Any] = []  # process groups, kept as long as the process lives

@@ -32,14 +32,14 @@ PEAKS = (
     ("V100", 125, 15.7),
     ("T4", 65, 8.1),
 )
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 OTHER_BUILDS = frozenset(("mig", "laptop", "nvl"))  # slices and slower builds under the same name
 
 
 def find_device(name: str) -> torch.device:
-    """The device for ``auto``, ``cpu``, ``cuda`` or ``cuda:N``; ``auto`` is a GPU if there is one.
+    """The device for ``auto`` (a GPU if there is one), ``cpu``, ``cuda`` or ``cuda:N``.
 
-    Raises:
-        ConfigError: if there is no such device here.
+    Raises ConfigError if there is no such device here.
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -59,7 +59,7 @@ def find_dtype(name: str, device: torch.device) -> torch.dtype:
         if device.type == "cpu":
             return torch.float32
         return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
-    return {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[name]
+    return DTYPES[name]
 
 
 def peak_memory_bytes() -> int:

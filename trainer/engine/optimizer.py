@@ -29,11 +29,7 @@ def optimizer_name(config: RunConfig) -> str:
 
 
 def check_optimizer(config: RunConfig) -> None:
-    """Whether this machine and the config's engine can run its optimizer; nothing is loaded.
-
-    Raises:
-        ConfigError: if a library, a GPU or a compiler is missing, or an option would do nothing.
-    """
+    """Raises: ConfigError: if the optimizer lacks a library, GPU or compiler here, or an option would do nothing."""
     settings, offload = config.optimizer, config.engine.cpu_offload
     name = optimizer_name(config)
     told = f"optimizer.name is {settings.name!r}"
@@ -107,8 +103,7 @@ def parameter_groups(model: Any, config: OptimizerConfig) -> list[dict[str, Any]
 def build_optimizer(model: Any, config: RunConfig, device: torch.device) -> torch.optim.Optimizer:
     """The optimizer of a run, before the engine wraps it. The model need not be on ``device`` yet.
 
-    Raises:
-        ConfigError: if its library cannot be imported or compiled.
+    Raises ConfigError if the optimizer's library cannot be imported or compiled.
     """
     settings, name = config.optimizer, optimizer_name(config)
     groups = parameter_groups(model, settings)

@@ -50,7 +50,8 @@ def memory_told(error: BaseException, device: Any) -> str:
         told.append(f"of its {size(total)}, {size(total - free)} were in use ({size(own)} by this run's tensors)")
         told.append(f"{size(free)} were free")
         return ", ".join(told)
-    resident, available, limit = resident_bytes(), available_bytes(), address_space_limit()
+    resident, available = linux_bytes("/proc/self/status", "VmRSS"), available_bytes()
+    limit = address_space_limit()
     if resident is not None:
         told.append(f"this process had {size(resident)}")
     if available is not None:
@@ -67,18 +68,13 @@ def size(count: float) -> str:
     return f"{count / 2**20:.0f} MiB" if count >= 10 * 2**20 else f"{count / 2**10:.0f} KiB"
 
 
-def resident_bytes() -> int | None:
-    """What this process has in memory; None where the system does not say (other than Linux)."""
-    return linux_bytes("/proc/self/status", "VmRSS")
-
-
 def available_bytes() -> int | None:
-    """What programs can still take of this machine's memory; None likewise."""
+    """What programs can still take of this machine's memory; None if the system does not say (not Linux)."""
     return linux_bytes("/proc/meminfo", "MemAvailable")
 
 
 def linux_bytes(file: str, name: str) -> int | None:
-    """A line of one of Linux' files about memory, in bytes."""
+    """A line of one of Linux' files about memory, in bytes; None on other systems."""
     try:
         lines = Path(file).read_text(encoding="ascii").splitlines()
     except OSError:

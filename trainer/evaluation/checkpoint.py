@@ -50,11 +50,7 @@ def chosen_split(config: RunConfig, split: str | None) -> str:
 
 
 def open_split(config: RunConfig, split: str) -> Source:
-    """The source of a split, columns checked.
-
-    Raises:
-        ConfigError, DataError: if the config has no such split, or its evaluation section does not fit it.
-    """
+    """The source of a split, columns checked. Raises ConfigError or DataError if it cannot be evaluated on."""
     source_config = getattr(config.data, split)
     if source_config is None:
         there = [name for name in ("train", "validation", "test") if getattr(config.data, name)]
@@ -68,11 +64,7 @@ def open_split(config: RunConfig, split: str) -> Source:
 
 
 def plain_checkpoint(config: RunConfig) -> Any:
-    """The unmodified Whisper that a run began from.
-
-    Raises:
-        ConfigError: if it began from another kind of model, or from nothing.
-    """
+    """The unmodified Whisper that a run began from. Raises ConfigError if it began from anything else."""
     from modeling.checkpoint_files import PLAIN
 
     from ..model.building import starting_checkpoint

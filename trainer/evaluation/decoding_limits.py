@@ -54,8 +54,8 @@ class DecodingLimits:
         self.tokenizer = processor.tokenizer
         self.limits = limits_of(self.model.generation_config, self.tokenizer)
         self.take_out({key: set(needed) for key, needed in state.lifted_limits.items()})
-        if unlike := unlike_training(generation_values(self.model)):
-            journal.say(f"note: {unlike_remark(unlike)}")
+        if remark := unlike_remark(generation_values(self.model)):
+            journal.say(f"note: {remark}")
 
     def see(self, batches: Iterable[AudioBatch | None]) -> None:
         """Note what the labels of a step need."""
@@ -108,10 +108,7 @@ def limits_of(generation: Any, tokenizer: Any) -> GenerationLimits:
 def take_out_ignored(model: Any) -> str | None:
     """Unset generation values that decoding ignores, such as a temperature without sampling.
 
-    Some releases of transformers refuse to save a model that has them.
-
-    Returns:
-        A line that names what was unset; None if nothing was.
+    Some releases of transformers refuse to save a model that has them. Returns a line that names them, or None.
     """
     generation = model.generation_config
     try:
@@ -146,10 +143,7 @@ def described(limits: GenerationLimits, needs: list[Needs], tokenizer: Any) -> s
 
 
 def rewrite_generation_config(model: Any, blueprint: Path) -> None:
-    """Write a model's generation values into a run's blueprint, with which its checkpoints are exported.
-
-    Does nothing if there is no blueprint yet.
-    """
+    """Write a model's generation values into a run's blueprint, if there is one: checkpoints are exported with it."""
     if not blueprint.is_dir():
         return
     write_text(blueprint / GENERATION_CONFIG, model.generation_config.to_json_string())
@@ -162,15 +156,15 @@ def rewrite_generation_config(model: Any, blueprint: Path) -> None:
 
 def evaluation_remarks(evaluation: Evaluation, model: Any, tokenizer: Any) -> list[str]:
     """Lines on generation values that make a checkpoint decode otherwise than it was trained."""
-    remarks = []
-    if unlike := unlike_training(generation_values(model)):
-        remarks.append(unlike_remark(unlike))
-    if remark := references_remark(evaluation, model, tokenizer):
-        remarks.append(remark)
-    return remarks
+    remarks = unlike_remark(generation_values(model)), references_remark(evaluation, model, tokenizer)
+    return [remark for remark in remarks if remark]
 
 
-def unlike_remark(unlike: dict[str, Any]) -> str:
+def unlike_remark(values: dict[str, Any]) -> str | None:
+    """A line if generation values make decoding choose other tokens than training teaches; else None."""
+    unlike = unlike_training(values)
+    if not unlike:
+        return None
     return f"{GENERATION_CONFIG} has {listed(unlike)}: decoding chooses other tokens than training teaches"
 
 
@@ -201,19 +195,13 @@ def needs_of(texts: Iterable[str], generation: Any, tokenizer: Any) -> list[Need
 
 
 def planned_remarks(config: RunConfig, checkpoint: Checkpoint | None) -> tuple[str, ...]:
-    """Lines on limits that a run will meet, as far as its checkpoint and the first texts of local data show.
-
-    Args:
-        checkpoint: what the config begins from.
-    """
+    """Lines on limits that a run will meet, as far as its checkpoint and the first texts of local data show."""
     parts = None if checkpoint is None else stored_parts(checkpoint)
     if parts is None:
         return ()
     generation, tokenizer, data = parts.generation, parts.processor.tokenizer, config.data
     limits = limits_of(generation, tokenizer)
-    remarks = []
-    if unlike := unlike_training(generation.to_dict()):
-        remarks.append(unlike_remark(unlike))
+    remarks = list(filter(None, [unlike_remark(generation.to_dict())]))
     taught: Needs = {}
     named = [*zip(data.train_names, data.training_sources, strict=True), ("data.validation", data.validation)]
     for name, source in named:

@@ -1,7 +1,7 @@
 """Word and character error rates over a corpus: summed edits over summed words, each utterance counted once."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import jiwer
@@ -80,10 +80,7 @@ class ScoredUtterance:
             "normalized_hypothesis": self.normalized_hypothesis,
             "language": said.language,
             "seconds": said.seconds,
-            "hits": self.words.hits,
-            "substitutions": self.words.substitutions,
-            "deletions": self.words.deletions,
-            "insertions": self.words.insertions,
+            **asdict(self.words),
             "character_errors": self.characters.errors,
             "characters": self.characters.tokens,
             "columns": dict(said.columns),
@@ -109,11 +106,7 @@ class ErrorRates:
 def score(
     predictions: Iterable[Prediction], normalizer_of: Callable[[str | None], Normalizer]
 ) -> list[ScoredUtterance]:
-    """Count the errors of every utterance, by a least-edits alignment; sorted by id.
-
-    Args:
-        normalizer_of: the normaliser of a language.
-    """
+    """Count the errors of every utterance, normalised by its language and aligned with least edits; sorted by id."""
     said = sorted(predictions, key=lambda prediction: prediction.id)
     normalizers = [normalizer_of(prediction.language) for prediction in said]
     pairs: list[Pair] = []
@@ -218,11 +211,7 @@ def rate(counted: Edits) -> float:
 
 
 def error_rates(references: Mapping[str, str], hypotheses: Mapping[str, str], normalize: Normalizer) -> ErrorRates:
-    """Corpus error rates of hypotheses against references, both by utterance id, in one language.
-
-    Raises:
-        DataError: if the two do not hold the same utterances.
-    """
+    """Corpus error rates of hypotheses against references, both by id, in one language. DataError if the ids differ."""
     check_same("references and hypotheses", references, hypotheses)
     predictions = [Prediction(key, references[key], hypotheses[key], normalize.language) for key in references]
     return corpus_rates(score(predictions, lambda _: normalize))

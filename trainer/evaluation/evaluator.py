@@ -188,9 +188,7 @@ def build_evaluator(
 def check_evaluation(config: RunConfig, source: Source, columns_too: bool = True) -> None:
     """Check that the evaluation section fits a source. Without ``columns_too`` the source is not opened.
 
-    Raises:
-        ConfigError: if the normaliser does not fit the language.
-        DataError: if a column is missing.
+    Raises ConfigError if the normaliser does not fit the language, DataError if a column is missing.
     """
     build_normalizer(config.evaluation.normalizer, source.config.language or config.data.language)
     if not columns_too:

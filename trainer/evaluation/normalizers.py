@@ -130,8 +130,7 @@ def has_letter(word: str) -> bool:
 def build_normalizer(kind: str, language: str | None) -> Normalizer:
     """``english``, ``basic``, ``none``, or ``auto``: English for ``en``, else basic.
 
-    Raises:
-        ConfigError: if the language is not one of Whisper's, or English rules are asked for another language.
+    Raises ConfigError if Whisper does not know the language, or English rules are asked for another language.
     """
     if kind == "none":
         return Normalizer("none", language)

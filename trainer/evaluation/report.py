@@ -69,9 +69,11 @@ def print_evaluation(
         shown = (f"{side[key]:.2%}{shown_interval(side[f'{key}_interval'])}" for side in sides)
         rows.append((key.replace("_", " "), *shown))
         rows.append(("  of raw text", *(f"{side[f'raw_{key}']:.2%}" for side in sides)))
-    rows.append(("subst., deletions, insert.", *map(shown_edits, sides)))
+    edits = ("substitutions", "deletions", "insertions")
+    rows.append(("subst., deletions, insert.", *(", ".join(str(side[kind]) for kind in edits) for side in sides)))
     rows.append(("utterances, words", *(f"{side['utterances']}, {side['words']}" for side in sides)))
-    rows.append(("audio, real-time factor", *map(shown_speed, sides)))
+    speeds = (f"{side['audio_seconds']:.1f} s, {side['real_time_factor']:.3f}" for side in sides)
+    rows.append(("audio, real-time factor", *speeds))
     print_table(("", *named), rows)
     if baseline is not None:
         difference = paired_difference(evaluation.utterances, baseline.utterances, evaluation.cluster)
@@ -93,14 +95,6 @@ def print_evaluation(
 
 def shown_interval(interval: Interval | None) -> str:
     return "" if interval is None else f" ({100 * interval[0]:.2f} to {100 * interval[1]:.2f})"
-
-
-def shown_edits(side: dict[str, Any]) -> str:
-    return ", ".join(str(side[kind]) for kind in ("substitutions", "deletions", "insertions"))
-
-
-def shown_speed(side: dict[str, Any]) -> str:
-    return f"{side['audio_seconds']:.1f} s, {side['real_time_factor']:.3f}"
 
 
 def shown_difference(difference: Difference) -> str:

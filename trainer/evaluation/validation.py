@@ -49,11 +49,7 @@ class Validation:
         return due and self.state.evaluated_step != step
 
     def rehearse(self) -> bool:
-        """Decode the first batch, so that what would break an evaluation ends the run before it trains.
-
-        Returns:
-            True if a stop was asked for meanwhile.
-        """
+        """Decode one batch, so that a failure ends the run before it trains. Returns whether a stop was asked for."""
         try:
             self.evaluator.run(self.model, self.stop, first_batch_alone=True)
         except Interrupted:

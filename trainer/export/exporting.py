@@ -16,7 +16,6 @@ from ..config.reading import ConfigError
 from ..errors import ExportError
 from ..record.durable import PARTIAL, check_place
 
-DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
 BESIDE_WEIGHTS = 16 * 2**20  # bytes for tokenizer, code and config; Whisper's are 5 MB
 
 
@@ -25,7 +24,7 @@ class ExportOptions:
     """What to export where; :meth:`check` looks at everything that needs no reading.
 
     Attributes:
-        dtype: one of :data:`DTYPES`.
+        dtype: ``fp32``, ``bf16`` or ``fp16``.
         max_shard_size: a weight file's largest size, such as ``5GB``; a tensor is never cut.
         repository: OWNER/NAME to push to, or None.
         as_whisper: write a model without second attentions as transformers' own Whisper, without code.
@@ -65,12 +64,11 @@ def export(options: ExportOptions) -> None:
         ExportError: if it did not come out as what was trained, did not fit on the disk, or was not sent to the hub.
     """
     options.check()
-    import torch  # seconds to import, as is what follows
-
-    from modeling.adapters import merged
+    from modeling.adapters import merged  # seconds to import, as is what follows
     from modeling.checkpoints import as_plain_whisper
     from modeling.processors import save_processor
 
+    from ..engine.device import DTYPES
     from ..evaluation.decoding_limits import take_out_ignored
     from ..record.disk import check_space
     from ..record.durable import put_in_place
@@ -78,7 +76,7 @@ def export(options: ExportOptions) -> None:
     from .reload_check import check_logits, check_tensors, fresh_logits, logits_of, round_weights
     from .trained_weights import open_trained
 
-    dtype = getattr(torch, DTYPES[options.dtype])
+    dtype = DTYPES[options.dtype]
     model, processor = open_trained(options.checkpoint)
     if (ignored := take_out_ignored(model)) is not None:
         print(ignored)
@@ -116,8 +114,7 @@ def export(options: ExportOptions) -> None:
 def partial_folder(target: Path) -> Iterator[Path]:
     """An empty folder beside ``target``; gone afterwards, with the parents made for it, unless it was put in place.
 
-    Raises:
-        ExportError: where the operating system refuses to write.
+    Raises ExportError if the operating system refuses to write.
     """
     from safetensors import SafetensorError
 

@@ -33,23 +33,21 @@ def origin_of(checkpoint: Path) -> Origin:
     run = checkpoint.parent.parent if is_step else checkpoint.parent
     if not (run / "config.yaml").exists():
         return Origin()
+    config = read_yaml(run / "config.yaml")
+    language = config.get("data", {}).get("language")
     rows = [row for row in whole_rows(run / "metrics.jsonl") if row.get("kind") == "validation"]
     rates = {row["step"]: row["word_error_rate"] for row in rows}
     step = None
     if is_step:
         step = read_state(checkpoint).step
     elif (record := read_record(checkpoint)) is not None:
-        return Origin(record.step, record.word_error_rate, language_of(run))
+        return Origin(record.step, record.word_error_rate, language)
     elif checkpoint.name == BEST and rows:  # of an older version
-        metric = read_yaml(run / "config.yaml").get("evaluation", {}).get("best_metric", "word_error_rate")
+        metric = config.get("evaluation", {}).get("best_metric", "word_error_rate")
         step = min(rows, key=lambda row: (row[metric], row["step"]))["step"]
     elif checkpoint.name == "final" and (run / "summary.json").exists():
         step = json.loads((run / "summary.json").read_text(encoding="utf-8"))["steps"]
-    return Origin(step, rates.get(step) if step is not None else None, language_of(run))
-
-
-def language_of(run: Path) -> str | None:
-    return read_yaml(run / "config.yaml").get("data", {}).get("language")
+    return Origin(step, rates.get(step) if step is not None else None, language)
 
 
 def write_card(folder: Path, name: str, model: Any, dtype: str, origin: Origin) -> None:

@@ -45,11 +45,7 @@ def logits_of(model: Any) -> torch.Tensor:
 
 
 def check_tensors(folder: Path, model: Any, dtype: torch.dtype) -> None:
-    """Every tensor in the folder equals the model's cast to ``dtype``, and none is missing; of tied ones, one may be.
-
-    Raises:
-        ExportError: naming the first that differs.
-    """
+    """Raises: ExportError: for a tensor that is not the model's, cast to ``dtype``, or is missing and not tied."""
     weights = model.state_dict()
     wanted = {key: tensor.data_ptr() for key, tensor in weights.items()}
     written = set()
@@ -67,11 +63,7 @@ def check_tensors(folder: Path, model: Any, dtype: torch.dtype) -> None:
 
 @torch.no_grad()
 def round_weights(model: Any, dtype: torch.dtype) -> None:
-    """Round a float32 model's weights to ``dtype``, in place: no second copy is held.
-
-    Raises:
-        ExportError: if a weight is beyond what ``dtype`` can hold.
-    """
+    """Round a float32 model's weights to ``dtype``, in place. Raises ExportError for one beyond its range."""
     for name, tensor in (*model.named_parameters(), *model.named_buffers()):
         if tensor.is_floating_point():
             rounded = tensor.to(dtype)
@@ -84,8 +76,7 @@ def round_weights(model: Any, dtype: torch.dtype) -> None:
 def fresh_logits(folder: Path, config: Any) -> torch.Tensor:
     """The logits that a fresh Python process computes from the folder alone, offline, its code not from any cache.
 
-    Raises:
-        ExportError: with the last line of what went wrong there.
+    Raises ExportError with the last line of the process's errors.
     """
     with tempfile.TemporaryDirectory(prefix="reload_") as scratch:
         inputs, output = Path(scratch) / "inputs.safetensors", Path(scratch) / "logits.safetensors"

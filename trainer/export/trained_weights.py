@@ -56,7 +56,9 @@ def open_trained(folder: Path, say: Callable[[str], None] = print) -> tuple[Any,
     else:
         refuse_what_is_no_model(checkpoint)
         model, processor = open_model(checkpoint), checkpoint.processor
-    refuse_what_is_not_finite(model, name)
+    for key, tensor in model.state_dict().items():
+        if not torch.isfinite(tensor).all():
+            raise CheckpointError(f"{name}: {key} holds values that are not finite numbers")
     known, start = len(processor.tokenizer), model.config.decoder_start_token_id
     if start >= known:  # transformers opens a folder without a vocabulary as an empty tokenizer
         raise CheckpointError(f"the tokenizer of {name} knows {known} tokens, and the model begins with token {start}")
@@ -196,12 +198,3 @@ def load_strictly(model: Any, weights: dict[str, torch.Tensor], name: str) -> No
     model.load_state_dict(whole, strict=True, assign=True)
     model.tie_weights()
     assert not any(t.is_meta for t in (*model.parameters(), *model.buffers())), "state that no checkpoint has"
-
-
-# Complaints
-
-
-def refuse_what_is_not_finite(model: Any, name: str) -> None:
-    for key, tensor in model.state_dict().items():
-        if not torch.isfinite(tensor).all():
-            raise CheckpointError(f"{name}: {key} holds values that are not finite numbers")

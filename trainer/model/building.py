@@ -25,9 +25,8 @@ from ..config.reading import ConfigError
 from ..config.run import RunConfig
 from ..config.strategies import choose_trained
 from ..engine.accelerator import resolve_precision
+from ..engine.device import DTYPES
 from .languages import languages_of
-
-COMPUTE_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def build_model(config: RunConfig, checkpoint: Checkpoint | None = None) -> tuple[Any, Any]:
@@ -156,8 +155,7 @@ def apply_strategy(model: Any, config: RunConfig, checkpoint: Checkpoint | None 
         fingerprint="" if on_meta else fingerprint_of(checkpoint, model),
     )
     if (bits := settings.quantized_bits) and not on_meta:
-        dtype = COMPUTE_DTYPES[resolve_precision(config.engine.precision)]
-        quantize_linear(model, bits, keep=is_new, compute_dtype=dtype)
+        quantize_linear(model, bits, keep=is_new, compute_dtype=DTYPES[resolve_precision(config.engine.precision)])
     try:
         lora = LoraSettings(options.rank, options.alpha, options.dropout, options.targets, options.where)
         add_lora(model, lora, base)

@@ -23,11 +23,7 @@ def languages_of(config: RunConfig) -> list[str]:
 
 
 def check_language(config: RunConfig) -> None:
-    """Refuse a language that no Whisper knows.
-
-    Raises:
-        ConfigError: naming the nearest.
-    """
+    """Raises: ConfigError: for a language that no Whisper knows; the message names the nearest."""
     from transformers.models.whisper.tokenization_whisper import LANGUAGES
 
     for key, language in named_languages(config).items():
@@ -36,11 +32,7 @@ def check_language(config: RunConfig) -> None:
 
 
 def check_known(named: dict[str, str | None], model: Any) -> None:
-    """Refuse languages, given by their keys, that the model does not know.
-
-    Raises:
-        ConfigError: naming the first of them, and those that it knows.
-    """
+    """Raises: ConfigError: for a language, given by its key, that the model does not know; names those it knows."""
     known = known_languages(model)
     for key, language in named.items():
         if language is not None and known and language not in known:

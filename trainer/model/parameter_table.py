@@ -10,11 +10,13 @@ if TYPE_CHECKING:  # seconds to import
 
 
 def parameter_rows(parts: Sequence[Part]) -> list[tuple[str, str, str, str]]:
-    """A head, each part's parameters, those trained, and their share of the part; last the whole model."""
+    """A head, each part's parameters, those trained, and their share in per cent; last the whole model."""
     counts = [(part.name, part.parameters, part.trained) for part in parts]
     counts.append(("together", sum(part.parameters for part in parts), sum(part.trained for part in parts)))
     rows = [("", "parameters", "trained", "")]
-    return rows + [(name, f"{all_:,}", f"{trained:,}", share_in_words(all_, trained)) for name, all_, trained in counts]
+    for name, every, trained in counts:
+        rows.append((name, f"{every:,}", f"{trained:,}", f"{trained / every:.2%}" if trained else "frozen"))
+    return rows
 
 
 def parameter_table(parts: Sequence[Part]) -> str:
@@ -23,8 +25,3 @@ def parameter_table(parts: Sequence[Part]) -> str:
     name, number = max(len(row[0]) for row in rows), max(len(row[1]) for row in rows)
     lines = (f"{row[0]:<{name}}  {row[1]:>{number}}  {row[2]:>{number}}  {row[3]:>7}" for row in rows)
     return "\n".join(line.rstrip() for line in lines)
-
-
-def share_in_words(parameters: int, trained: int) -> str:
-    """In per cent with two digits after the point; ``frozen`` where nothing is trained."""
-    return f"{trained / parameters:.2%}" if trained else "frozen"

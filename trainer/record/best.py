@@ -6,10 +6,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from ..config.evaluation import EvaluationConfig
-from ..config.reading import dump_config, flatten
+from ..config.reading import settings_of
 from ..config.run import RunConfig
 from ..engine.accelerator import gather_objects
 from .checkpoints import RunState
@@ -65,8 +63,7 @@ class BestRecord:
 
 def measured_by(config: RunConfig) -> dict[str, Any]:
     """The config's keys in :data:`MEASURED` with their values."""
-    settings = flatten(yaml.safe_load(dump_config(config)))
-    return {key: value for key, value in settings.items() if key.startswith(MEASURED)}
+    return {key: value for key, value in settings_of(config).items() if key.startswith(MEASURED)}
 
 
 def digest_of(value: Any) -> str:

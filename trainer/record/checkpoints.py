@@ -115,9 +115,6 @@ class Checkpoints:
         def write() -> None:
             accelerator.save_state(str(partial), safe_serialization=True, **without_base)
 
-        def sync() -> None:  # once all have written: files of other ranks change their names until then
-            sync_tree(partial)
-
         def finish() -> None:
             write_manifest(partial)
             write_state(partial, state)
@@ -130,7 +127,8 @@ class Checkpoints:
         try:
             save_together(accelerator, final, begin, main_alone=True)
             save_together(accelerator, final, write, waits=self.on_deepspeed)
-            save_together(accelerator, final, sync)
+            # Only now: until all ranks have written, their files change their names.
+            save_together(accelerator, final, lambda: sync_tree(partial))
             save_together(accelerator, final, finish, main_alone=True)
         except SaveError as error:
             earlier = list_checkpoints(self.folder)
@@ -145,10 +143,9 @@ class Checkpoints:
             write_state(final, state)
 
     def load(self, path: Path) -> RunState:
-        """Put weights, optimizer and random states back; all ranks call it. Reads the run's own engine files.
+        """Restore weights, optimizer and random states from the run's own engine files; all ranks call it.
 
-        Raises:
-            CheckpointError: if a file of it is missing or damaged.
+        Raises CheckpointError if a file is missing or damaged.
         """
         partly: dict[str, bool] = {}
         if self.trained is not None:
@@ -240,18 +237,12 @@ def save_pretrained(
 
 
 def save_blueprint(accelerator: Any, model: Any, processor: Any, folder: Path) -> None:
-    """Write all that a plain Hugging Face folder holds except the weights; all ranks call it.
+    """Write a plain Hugging Face folder without weights; all ranks call it. Raises as :func:`save_pretrained`.
 
     A resumable checkpoint holds only weights. With this folder it can be exported without the run's first checkpoint.
-
-    Raises:
-        SaveError: as :func:`save_pretrained`.
     """
-
-    def write() -> None:
-        write_folder(bare_model(model), None, processor, folder, {})
-
-    save_together(accelerator, folder, write, main_alone=True)
+    bare = bare_model(model)
+    save_together(accelerator, folder, lambda: write_folder(bare, None, processor, folder, {}), main_alone=True)
 
 
 def write_folder(

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ..config.run import RunConfig
+from ..pages.formats import duration
 
 UNTOLD = ("--resume", "--verbose")  # options that are not repeated in the next command
 
@@ -24,15 +25,16 @@ def closing_words(config: RunConfig, summary: dict[str, Any], arguments: Sequenc
     if model is not None:
         rows["model"] = f"{model}{'' if model.name == 'best' else ' (the last step)'}"
         rows["figures"] = str(folder / "summary.json")
-    rows["curves"] = f"tensorboard --logdir {quoted(folder)}"
+    rows["curves"] = f"tensorboard --logdir {shlex.quote(str(folder))}"
     if stopped:
         again = [word for word in arguments if word not in UNTOLD]
         rows["go on"] = shlex.join(["python", "launch/train.py", *again, "--resume"])
     if model is not None:
+        checkpoint = f"--checkpoint {shlex.quote(str(model))}"
         if config.data.test or config.data.validation:
-            rows["evaluate"] = f"python launch/eval.py --checkpoint {quoted(model)}"
-        rows["transcribe"] = f"python launch/transcribe.py --checkpoint {quoted(model)} FILE"
-        rows["export"] = f"python launch/export.py --checkpoint {quoted(model)} --output exported"
+            rows["evaluate"] = f"python launch/eval.py {checkpoint}"
+        rows["transcribe"] = f"python launch/transcribe.py {checkpoint} FILE"
+        rows["export"] = f"python launch/export.py {checkpoint} --output exported"
     width = max(map(len, rows))
     return "\n".join(f"{name:<{width}}  {value}" for name, value in rows.items())
 
@@ -50,20 +52,7 @@ def trained(config: RunConfig, summary: dict[str, Any]) -> str:
 def best(config: RunConfig, summary: dict[str, Any]) -> str:
     """The best evaluation's figures and its step, or why there is none."""
     if summary["best_step"] is None:
-        return "not known: nothing was evaluated" + (
-            "" if config.data.validation else ", as there is no data.validation"
-        )
+        why = "" if config.data.validation else ", as there is no data.validation"
+        return f"not known: nothing was evaluated{why}"
     words, characters = summary["word_error_rate"], summary["character_error_rate"]
     return f"word error rate {words:.2%}, character error rate {characters:.2%}, at step {summary['best_step']:,}"
-
-
-def duration(seconds: float) -> str:
-    """``3 h 05 min``, ``12 min 30 s`` or ``7 s``."""
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes >= 60:
-        return f"{minutes // 60} h {minutes % 60:02d} min"
-    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
-
-
-def quoted(path: Path) -> str:
-    return shlex.quote(str(path))

@@ -89,11 +89,7 @@ def check_space(folder: Path, needed: int, what: str) -> None:
 
 @contextlib.contextmanager
 def full_disk_told(folder: Path) -> Iterator[None]:
-    """A context in which errors from a full disk become one that names the folder and what is free.
-
-    Raises:
-        SaveError: in place of whatever torch, safetensors, TensorBoard or the system raised.
-    """
+    """A context in which an error from a full disk becomes a SaveError that names the folder and what is free."""
     try:
         yield
     except SaveError:

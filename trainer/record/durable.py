@@ -8,7 +8,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +19,6 @@ from ..config.reading import ConfigError
 MANIFEST = "manifest.json"
 PARTIAL, OLD = ".partial_", ".old_"  # prefixes of unfinished and of replaced folders
 NO_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.EBADF)  # of file systems that cannot synchronise a folder
-BLOCK_BYTES = 2**22
 
 
 @dataclass(frozen=True)
@@ -133,7 +132,7 @@ def sync(path: Path) -> None:
 def write_manifest(folder: Path) -> None:
     """Write ``manifest.json``: size and SHA-256 of each file below a folder. What is written later is not checked."""
     files = dict(files_below(folder))
-    digests = in_threads(digest_of, list(files.values()))
+    digests = digests_of(files.values())
     entries = {
         name: {"bytes": path.stat().st_size, "sha256": digest}
         for (name, path), digest in zip(files.items(), digests, strict=True)
@@ -159,7 +158,7 @@ def damage_of(folder: Path) -> Damage | None:
 def digest_damage(folder: Path, share: int = 0, shares: int = 1) -> Damage | None:
     """The first file with another content than in the manifest; looks at every ``shares``-th file from ``share`` on."""
     listed = sorted(listed_files(folder).items())[share::shares]
-    digests = in_threads(digest_of, [folder / name for name, _ in listed])
+    digests = digests_of(folder / name for name, _ in listed)
     for (name, entry), digest in zip(listed, digests, strict=True):
         if digest != entry["sha256"]:
             return Damage(name, "does not hold what was written")
@@ -189,15 +188,12 @@ def size_of(folder: Path) -> int:
     return sum(path.stat().st_size for _, path in files_below(folder))
 
 
-def digest_of(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(BLOCK_BYTES):
-            digest.update(block)
-    return digest.hexdigest()
+def digests_of(paths: Iterable[Path]) -> list[str]:
+    """The SHA-256 of each file, by several threads: reading and hashing let others run."""
 
+    def digest(path: Path) -> str:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
 
-def in_threads(work: Callable[[Path], str], paths: list[Path]) -> list[str]:
-    """``work`` on each path; reading and hashing let other threads run."""
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        return list(pool.map(work, paths))
+        return list(pool.map(digest, paths))

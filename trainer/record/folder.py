@@ -1,4 +1,4 @@
-"""The folder of a run: whose it is, what stands in it, what is written when the run ends."""
+"""The folder of a run: whether a run may use it, what has changed since, its config and its summary."""
 
 import itertools
 import json
@@ -6,12 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import ValidationError
 
 from modeling.parameters import Part
 
-from ..config.reading import ConfigError, dump_config, flatten, read_yaml
+from ..config.reading import ConfigError, dump_config, flatten, read_yaml, settings_of
 from ..config.run import RunConfig
 from ..engine.device import hardware, peak_memory_bytes
 from .best import out_of_patience
@@ -19,7 +18,7 @@ from .checkpoints import RunState
 from .durable import check_place, write_text
 from .lock import PATIENCE, holds_something, refuse_if_locked
 
-# What a checkpoint is made for: the model, the optimizer whose states it holds, and the engine that wrote its files.
+# A checkpoint fits only these: the model, the optimizer whose states it holds, the engine that wrote its files.
 FIXED = (
     "model.architecture",
     "model.checkpoint",
@@ -41,7 +40,7 @@ FIXED = (
     "engine.zero_stage",
     "evaluation.best_metric",
 )
-# What a lane plans its window's batches from.
+# The batches of a lane's window are planned from these.
 REPLANNED = (
     "training.batch_size",
     "training.batch_seconds",
@@ -53,11 +52,7 @@ REPLANNED = (
 
 
 def check_output_dir(config: RunConfig, resume: bool) -> None:
-    """Whether a run may begin in the folder, or go on in it. Nothing is written.
-
-    Raises:
-        ConfigError: if the folder holds another run or something else, or another job is at work in it.
-    """
+    """Raises: ConfigError: if the folder holds anything but the run to resume, or another job uses it."""
     folder = Path(config.output_dir)
     check_place(folder, "output_dir")
     if not holds_something(folder):
@@ -80,16 +75,14 @@ def next_free_folder(folder: Path) -> Path:
 
 
 def changed_settings(config: RunConfig) -> list[str]:
-    """Lines ``key: old -> new`` for what differs from the run that is resumed.
+    """Lines ``key: old -> new`` for settings that differ from those of the run that is resumed.
 
-    Raises:
-        ConfigError: if with what differs the checkpoint would not fit.
+    Raises ConfigError if the checkpoint does not fit the new settings.
     """
     saved = Path(config.output_dir) / "config.yaml"
     if not saved.exists():
         return []
-    old = settings_of(read_yaml(saved))
-    new = flatten(yaml.safe_load(dump_config(config)))
+    old, new = saved_settings(read_yaml(saved)), settings_of(config)
     changed = [key for key in sorted(old.keys() | new.keys()) if old.get(key) != new.get(key)]
     fixed = [key for key in changed if key.startswith(FIXED)]
     if fixed:
@@ -115,15 +108,15 @@ def changed_settings(config: RunConfig) -> list[str]:
     return lines
 
 
-def settings_of(saved: dict[str, Any]) -> dict[str, Any]:
-    """A run's saved config as :func:`flatten` has it, as this version reads it: what it did not know has its default.
+def saved_settings(saved: dict[str, Any]) -> dict[str, Any]:
+    """A run's saved config as :func:`settings_of` gives it; keys that an older version lacked have their defaults.
 
-    But for :data:`FIXED`, of which the default may not be what the run had; and a config that this version would refuse
-    is as it was written.
+    Keys of :data:`FIXED` get no default, since the run may have had another value. A config that this version would
+    refuse is returned as it was written.
     """
     raw = flatten(saved)
     try:
-        read = flatten(yaml.safe_load(dump_config(RunConfig.model_validate(saved))))
+        read = settings_of(RunConfig.model_validate(saved))
     except ValidationError:
         return raw
     return {key: value for key, value in read.items() if key in raw or not key.startswith(FIXED)}

@@ -47,23 +47,17 @@ class Journal:
         self.writer: Any = None
 
     def write(self, step: int, kind: str, values: dict[str, Any]) -> None:
-        """One line of metrics.jsonl, and every number of it as a TensorBoard scalar."""
-        if not self.is_main:
-            return
-        append(self.folder / "metrics.jsonl", {"step": step, "kind": kind, **values})
-        for name, value in values.items():
-            if isinstance(value, (int, float)):
-                self.tensorboard().add_scalar(f"{kind}/{name}", value, step)
-        self.tensorboard().flush()
-
-    def by_layer(self, step: int, values: dict[str, list[float]]) -> None:
-        """Figures of each decoder layer: one line of metrics.jsonl, and in TensorBoard a scalar a layer."""
+        """One line of metrics.jsonl, and every number of it as a TensorBoard scalar; of a list one for each layer."""
         if not (self.is_main and values):
             return
-        append(self.folder / "metrics.jsonl", {"step": step, "kind": "attention", **values})
-        for name, figures in values.items():
-            for layer, figure in enumerate(figures):
-                self.tensorboard().add_scalar(f"attention_{name}/layer_{layer:02d}", figure, step)
+        append(self.folder / "metrics.jsonl", {"step": step, "kind": kind, **values})
+        scalars = {f"{kind}/{name}": value for name, value in values.items()}
+        for name, value in values.items():
+            if isinstance(value, list):
+                scalars |= {f"{kind}_{name}/layer_{layer:02d}": figure for layer, figure in enumerate(value)}
+        for name, figure in scalars.items():
+            if isinstance(figure, (int, float)):
+                self.tensorboard().add_scalar(name, figure, step)
         self.tensorboard().flush()
 
     def texts(self, step: int, samples: Sequence[tuple[str, str, str]]) -> None:
@@ -158,10 +152,7 @@ def append(path: Path, row: dict[str, Any]) -> None:
 
 
 def drop_after(path: Path, step: int, again: dict[str, Any] | None = None) -> None:
-    """Drop the rows of a JSONL file that are of a later step, or that hold all of ``again``.
-
-    A line that a kill cut off is dropped too.
-    """
+    """Drop the rows of a JSONL file that are of a later step, hold all of ``again``, or were cut off by a kill."""
     if not path.exists():
         return
     counted = (row for row in whole_rows(path) if row.get("step", 0) <= step)

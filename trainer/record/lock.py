@@ -68,10 +68,9 @@ def holds_something(folder: Path) -> bool:
 
 
 def taken(file: IO[str], kind: int, patience: float) -> bool:
-    """Try for so many seconds to take the lock; whether it was taken.
+    """Try to take the lock for so many seconds; returns whether it was taken.
 
-    Raises:
-        OSError: if the file system has no locks.
+    Raises OSError if the file system has no locks.
     """
     limit = time.monotonic() + patience
     while True:

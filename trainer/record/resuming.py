@@ -41,8 +41,7 @@ class Start:
 def look_at_folder(config: RunConfig, resume: bool) -> Start:
     """Read what is in ``output_dir``; nothing is written.
 
-    Raises:
-        ConfigError, CheckpointError: if the run can neither begin nor go on there.
+    Raises ConfigError or CheckpointError if the run can neither begin nor go on there.
     """
     check_output_dir(config, resume)
     folder = Path(config.output_dir)

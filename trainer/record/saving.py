@@ -57,8 +57,7 @@ class RunLock(contextlib.ExitStack):
     def take(self, accelerator: Any) -> None:
         """Take the lock, make the folder, and remove what a killed run left unfinished; all ranks call it.
 
-        Raises:
-            ConfigError: on every rank, if another job is at work there.
+        Raises ConfigError on every rank if another job is at work there.
         """
         refusal = None
         if accelerator.is_main_process:

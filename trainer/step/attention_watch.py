@@ -18,12 +18,7 @@ LOSSES = 3  # sums: the noise loss, its noisy targets, its part in the whole los
 
 
 class AttentionWatch:
-    """Sums on the device, and waits for it only when figures are read.
-
-    Args:
-        accelerator: from :func:`trainer.engine.accelerator.build_accelerator`.
-        model: prepared by the engine.
-    """
+    """Sums figures on the device, and waits for it only when they are read. The model is prepared by the engine."""
 
     def __init__(self, accelerator: Any, model: Any) -> None:
         self.accelerator = accelerator
@@ -34,12 +29,7 @@ class AttentionWatch:
 
     @torch.no_grad()
     def add(self, output: Any, batch: Batch, noise_weight: float = 0.0) -> None:
-        """Add a microbatch.
-
-        Args:
-            output: the model's for ``batch``.
-            noise_weight: what its noise loss was multiplied by.
-        """
+        """Add the model's output for a microbatch, whose noise loss was multiplied by ``noise_weight``."""
         if output.gates is None or batch.target_positions is None:
             return
         if noise_weight and output.noise_loss is not None and batch.noise_positions is not None:
@@ -117,13 +107,12 @@ class AttentionWatch:
         return (squares[0] / squares[1].clamp(min=1e-30)).sqrt().tolist()
 
     def report(self, journal: Journal, step: int, expects_noise: bool = False) -> None:
-        """Write the figures; warn if they show copies, or if the noise loss had no noise. All ranks must call it.
+        """Write the figures, and warn if they show copies. All ranks must call it.
 
-        Args:
-            expects_noise: the config has a noise loss.
+        If the config ``expects_noise`` for its loss, warn also if there was none.
         """
         figures = self.read()
-        journal.by_layer(step, figures)
+        journal.write(step, "attention", figures)
         if told := self.warning(step, figures):
             journal.say(told)
         if expects_noise and step >= STEPS_TO_DIFFER and not (self.has_heard_noise or self.has_missed_noise):

@@ -24,6 +24,7 @@ from modeling.network.encoder import EncoderOutput
 
 from ..config.reading import ConfigError
 from ..config.run import RunConfig
+from ..engine.device import DTYPES
 from .batch import features_of
 
 GIB = 2**30
@@ -64,7 +65,7 @@ class EncoderCache:
         self.log_mel, self.padding, self.limit = log_mel, padding, limit
         self.device, self.autocast = accelerator.device, accelerator.autocast
         self.writers = accelerator.num_processes
-        self.dtype = {"fp16": torch.float16, "bf16": torch.bfloat16}.get(accelerator.mixed_precision, torch.float32)
+        self.dtype = DTYPES.get(accelerator.mixed_precision, torch.float32)
         self.hits = self.misses = 0
         self.folder = folder / fingerprint(self.encoder, padding, self.dtype, log_mel)
         try:
@@ -182,8 +183,7 @@ def open_encoder_cache(
 ) -> EncoderCache | None:
     """The cache that a config asks for; None if it asks for none.
 
-    Raises:
-        ConfigError: if the model's encoder output cannot be kept, or the folder cannot be made.
+    Raises ConfigError if the model's encoder output cannot be kept, or the folder cannot be made.
     """
     settings = config.performance
     if settings.cache_encoder is None:

@@ -21,11 +21,7 @@ class UntrainedParameters(RuntimeError):
 
 
 class FirstStep:
-    """Watches a model from before its first step to after it; :meth:`check` then says whether it trains.
-
-    Args:
-        model: the bare one, not the engine around it.
-    """
+    """Watches a bare model from before its first step to after it; :meth:`check` then says whether it trains."""
 
     def __init__(self, model: Any) -> None:
         parameters = dict(model.named_parameters())
@@ -40,8 +36,7 @@ class FirstStep:
     def check(self, accelerator: Any) -> None:
         """Look at the model after the optimizer's first step; all ranks call it, once.
 
-        Raises:
-            UntrainedParameters: on every rank, if any rank found something.
+        Raises UntrainedParameters on every rank, if any rank found something.
         """
         for hook in self.hooks:
             hook.remove()

@@ -75,13 +75,7 @@ class Gradients:
         return self.accelerator.clip_grad_norm_(self.model.parameters(), self.limit or math.inf)
 
     def check(self) -> None:
-        """Wait for the last step's gradient norm, and end the run on every rank if any rank's is not finite.
-
-        All ranks must call it after the same step.
-
-        Raises:
-            NonFiniteLoss: on every rank.
-        """
+        """Wait for the last step's gradient norm; all ranks call it after the same step. Raises as :meth:`heed`."""
         if self.unchecked is not None:
             norm = torch.as_tensor(self.unchecked.norm, device=self.accelerator.device)  # DeepSpeed's is a number
             self.heed_gradient(agree(self.accelerator, Report(), gradient_norm=norm), self.unchecked.step)
@@ -89,8 +83,7 @@ class Gradients:
     def heed(self, verdict: Verdict, step: int, loss: torch.Tensor, audio: AudioBatch | None) -> None:
         """End the run if any rank's loss of this microbatch, or gradient of the step before, is not finite.
 
-        Raises:
-            NonFiniteLoss: on every rank.
+        Raises NonFiniteLoss on every rank.
         """
         self.heed_gradient(verdict, step - 1)
         if not verdict.finite:
@@ -139,10 +132,6 @@ def gradient_norm(parameters: Iterable[torch.Tensor]) -> torch.Tensor:
 
 
 def clip_in_step(optimizer: Any, norm: torch.Tensor, limit: float) -> None:
-    """Have the optimizer's next step clip to ``limit`` (0: not at all), or change nothing where ``norm`` is not finite.
-
-    Args:
-        optimizer: as :func:`fused_optimizer` gives it.
-    """
+    """Have a fused optimizer's next step clip to ``limit`` (0: not at all), or do nothing if ``norm`` is not finite."""
     optimizer.grad_scale = ((norm + SMALLEST) / limit).clamp(min=1.0) if limit > 0 else None
     optimizer.found_inf = (~torch.isfinite(norm)).float()

@@ -29,8 +29,7 @@ class Meter:
     def read(self, gradient_norm: Any) -> dict[str, float]:
         """Means since the last time; then start anew. Seconds are of training alone.
 
-        Args:
-            gradient_norm: of the last step, a number or a scalar tensor; None where it is not known.
+        The gradient norm is the last step's, a number or a scalar tensor; None, for NaN, if it is not known.
         """
         seconds = max(self.seconds, 1e-9)
         figures = {

@@ -34,7 +34,7 @@ class Supply:
     def read(self) -> BatchGroup:
         """Read this rank's microbatches of the next step into ``upcoming``.
 
-        There are none if a stop is asked for before they come, or if they cannot be read: ``failure`` then says why.
+        There are none if a stop is asked for first, or if they cannot be read: ``failure`` then says why.
         """
         try:
             self.upcoming = self.stop.unless_asked(NOTHING, self.batches.next_group, self.microbatches)

@@ -1,8 +1,10 @@
 """Which recordings a command line names, and where their transcripts go."""
 
+import contextlib
+import itertools
 import os
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
@@ -30,11 +32,7 @@ class Recording:
         return os.fsencode(self.path).decode("utf-8", "replace") if self.path else STANDARD_INPUT
 
     def decode(self) -> np.ndarray:
-        """float32 [samples], 16 kHz, mono.
-
-        Raises:
-            UndecodableAudio: as :func:`data.audio.decoding.decode_audio`.
-        """
+        """float32 [samples], 16 kHz, mono; raises as :func:`data.audio.decoding.decode_audio`."""
         if self.path is None:
             return decode_audio(sys.stdin.buffer.read())
         return decode_audio(str(self.path))
@@ -43,8 +41,7 @@ class Recording:
 def find_recordings(arguments: Sequence[str]) -> list[Recording]:
     """The files named, the recordings in the folders named and ``-`` for standard input, each once.
 
-    Raises:
-        DataError: for a path that does not exist, or a folder without recordings.
+    Raises DataError for a path that does not exist, or a folder without recordings.
     """
     found: list[Path | None] = []
     for argument in arguments:
@@ -120,11 +117,7 @@ class TranscriptFolder:
 
 
 def make_writable(folder: Path) -> None:
-    """Make the folder of ``--output``, with those above it, and see that files can be written there.
-
-    Raises:
-        ConfigError: if they cannot.
-    """
+    """Make the folder of ``--output``, with those above it. Raises ConfigError if no file can be written there."""
     probe = folder / f".writable-{os.getpid()}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -153,48 +146,27 @@ def transcript_paths(folder: Path, kind: str, recordings: Sequence[Path | None])
 
 
 def names(recording: Path) -> Iterator[str]:
-    """What a transcript may be called, the best first."""
-    yield recording.stem
-    yield recording.name
-    number = 2
-    while True:
-        yield f"{recording.name}-{number}"
-        number += 1
+    """Names for a transcript, the best first."""
+    yield from (recording.stem, recording.name)
+    yield from (f"{recording.name}-{number}" for number in itertools.count(2))
 
 
-class Progress:
-    """A bar in seconds of audio on a terminal; nothing where there is none."""
+@contextlib.contextmanager
+def progress(stream: TextIO, recordings: Sequence[Recording]) -> Iterator[Callable[[float], None]]:
+    """Show a bar on a terminal, and nothing elsewhere.
 
-    def __init__(self, stream: TextIO, recordings: Sequence[Recording]) -> None:
-        self.bar = None
-        if stream.isatty():
-            from rich.console import Console
-            from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-            from rich.progress import Progress as Bar
+    Yields a function to call with the seconds of audio that are done.
+    """
+    if not stream.isatty():
+        yield lambda seconds: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-            self.bar = Bar(
-                BarColumn(),
-                MofNCompleteColumn(),
-                TextColumn("s of audio"),
-                TimeRemainingColumn(),
-                console=Console(file=stream),
-                transient=True,
-                redirect_stdout=sys.stdout.isatty(),  # a pipe's output must not go through the terminal
-            )
-            # Headers of very many files would keep a user waiting; the bar then only shows how far it is.
-            total = header_seconds(recordings) if len(recordings) <= 5000 else None
-            self.task = self.bar.add_task("", total=None if total is None else round(total))
-
-    def __enter__(self) -> "Progress":
-        if self.bar:
-            self.bar.start()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        if self.bar:
-            self.bar.stop()
-
-    def advance_to(self, seconds: float) -> None:
-        """So many seconds of audio are done."""
-        if self.bar:
-            self.bar.update(self.task, completed=round(seconds))
+    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("s of audio"), TimeRemainingColumn())
+    to_terminal = sys.stdout.isatty()  # a pipe's output must not go through the terminal
+    with Progress(*columns, console=Console(file=stream), transient=True, redirect_stdout=to_terminal) as bar:
+        # Reading the headers of very many files would take long; the bar then shows no end.
+        total = header_seconds(recordings) if len(recordings) <= 5000 else None
+        task = bar.add_task("", total=None if total is None else round(total))
+        yield lambda seconds: bar.update(task, completed=round(seconds))

@@ -135,11 +135,7 @@ class Transcriber:
         return language
 
     def transcribe(self, path: str | Path) -> Transcript:
-        """One recording.
-
-        Raises:
-            UndecodableAudio: if it cannot be decoded.
-        """
+        """One recording. Raises UndecodableAudio if it cannot be decoded."""
         (result,) = self.transcribe_all([Recording(Path(path))])
         if isinstance(result, Untranscribed):
             raise result.error

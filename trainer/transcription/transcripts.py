@@ -49,25 +49,21 @@ def join_texts(texts: Sequence[str], language: str | None) -> str:
 def written(transcript: Transcript, kind: str, timestamps: bool = False, indent: int | None = None) -> str:
     """The transcript as a ``txt`` (with a line for each segment if ``timestamps``), ``json``, ``srt`` or ``vtt``.
 
-    Args:
-        indent: of json; None for one line.
+    ``indent`` is of json; None for one line.
     """
     segments = transcript.segments
     if kind == "json":
         return json.dumps(asdict(transcript), ensure_ascii=False, indent=indent) + "\n"
     if kind == "srt":
-        cues = [f"{number}\n{span(s, ',')}\n{plain_text(s.text)}\n" for number, s in enumerate(segments, 1)]
+        # SubRip has no escapes, so an arrow of a time line is written as another.
+        texts = [segment.text.replace("-->", "→") for segment in segments]
+        cues = [f"{n}\n{span(segments[n - 1], ',')}\n{text}\n" for n, text in enumerate(texts, 1)]
         return "\n".join(cues)
     if kind == "vtt":
         return "\n".join(["WEBVTT\n", *(f"{span(s, '.')}\n{html.escape(s.text, quote=False)}\n" for s in segments)])
     if timestamps:
         return "".join(f"[{span(s, '.')}] {s.text}\n" for s in segments)
     return transcript.text + "\n"
-
-
-def plain_text(text: str) -> str:
-    """SubRip has no escapes, so what would read as a time line is written otherwise."""
-    return text.replace("-->", "→")
 
 
 def span(segment: Segment, point: str) -> str:

@@ -11,7 +11,7 @@ import launch.eval
 import launch.train
 from tests.end_to_end import run
 from trainer.config.reading import load_config
-from trainer.record.closing_words import closing_words, duration
+from trainer.record.closing_words import closing_words
 
 SUMMARY: dict[str, Any] = {
     "word_error_rate": 0.1234,
@@ -41,7 +41,7 @@ def finished(tiny_values: dict[str, Any], tmp_path: Path) -> Any:
 
 def test_a_run_that_came_to_its_end(finished: Any, tmp_path: Path) -> None:
     words = finished(("best", "final"))
-    assert words["trained"] == "2,000 steps in 1 h 06 min, 12.3 utterances a second"
+    assert words["trained"] == "2,000 steps in 67 min, 12.3 utterances a second"
     assert words["best"] == "word error rate 12.34%, character error rate 4.56%, at step 1,000"
     assert words["model"] == str(tmp_path / "run" / "best")
     assert words["transcribe"] == f"python launch/transcribe.py --checkpoint {tmp_path / 'run' / 'best'} FILE"
@@ -67,11 +67,6 @@ def test_a_run_without_validation(finished: Any) -> None:
     assert words["best"] == "not known: nothing was evaluated, as there is no data.validation"
     assert words["model"].endswith("final (the last step)")
     assert "evaluate" not in words and "transcribe" in words
-
-
-@pytest.mark.parametrize(("seconds", "told"), [(7.4, "7 s"), (750, "12 min 30 s"), (11_100, "3 h 05 min")])
-def test_durations(seconds: float, told: str) -> None:
-    assert duration(seconds) == told
 
 
 def test_what_a_run_prints_can_be_typed(tiny_config: Path, tmp_path: Path) -> None:

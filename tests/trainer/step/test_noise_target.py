@@ -163,7 +163,7 @@ class Said:
     def say(self, text: str) -> None:
         self.lines.append(text)
 
-    def by_layer(self, step: int, values: dict[str, list[float]]) -> None:
+    def write(self, step: int, kind: str, values: dict[str, list[float]]) -> None:
         self.figures.append(values)
 
 

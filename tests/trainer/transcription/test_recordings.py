@@ -11,11 +11,11 @@ import soundfile
 from data.errors import DataError
 from trainer.config.reading import ConfigError
 from trainer.transcription.recordings import (
-    Progress,
     Recording,
     TranscriptFolder,
     find_recordings,
     header_seconds,
+    progress,
     transcript_paths,
 )
 
@@ -104,8 +104,8 @@ def test_a_bar_in_seconds_is_drawn_on_a_terminal_and_leaves_a_pipe_alone(
     soundfile.write(tmp_path / "a.wav", [0.0] * 80_000, 8000)
     terminal, stdout = Terminal(), output()
     monkeypatch.setattr(sys, "stdout", stdout)
-    with Progress(terminal, [Recording(tmp_path / "a.wav")]) as progress:
-        progress.advance_to(4)
+    with progress(terminal, [Recording(tmp_path / "a.wav")]) as advance_to:
+        advance_to(4)
         print("text", flush=True)
     assert "4/10 s of audio" in re.sub(r"\x1b\[[0-9;]*m", "", terminal.getvalue())
     drawn = terminal.getvalue() if stdout.isatty() else stdout.getvalue()  # above the bar, or in the pipe
@@ -114,6 +114,6 @@ def test_a_bar_in_seconds_is_drawn_on_a_terminal_and_leaves_a_pipe_alone(
 
 def test_no_bar_where_there_is_no_terminal() -> None:
     stream = io.StringIO()
-    with Progress(stream, [Recording(Path("nowhere"))]) as progress:
-        progress.advance_to(4)
+    with progress(stream, [Recording(Path("nowhere"))]) as advance_to:
+        advance_to(4)
     assert stream.getvalue() == ""
