@@ -6,7 +6,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from ..record.durable import check_place
+from ..config.reading import ConfigError
 from .comparison import Comparison, compare
 from .markdown import comparison_markdown
 from .page import comparison_page
@@ -38,7 +38,7 @@ def write_comparison(
     Raises:
         ConfigError: for folders that cannot be compared, before anything is written.
     """
-    check_place(output, "--output")
+    check_output(output)
     comparison = compare(read_arms(folders, split), cluster)
     command = shlex.join(["python", "launch/compare.py", *arguments])
     date = datetime.date.today()
@@ -50,6 +50,16 @@ def write_comparison(
     for name, text in written.items():
         (output / name).write_text(text, encoding="utf-8", errors="replace")
     return comparison
+
+
+def check_output(output: Path) -> None:
+    """That the folder can be made.
+
+    Raises:
+        ConfigError: if a file is in its way.
+    """
+    if any(path.is_file() for path in (output, *output.parents)):
+        raise ConfigError(f"--output is {str(output)!r}, which is a file or lies in one: name a folder")
 
 
 def print_comparison(comparison: Comparison, output: Path) -> None:
@@ -74,7 +84,7 @@ def run_and_write(
     Raises:
         ConfigError: for a mistake in the plan or any arm's config, before anything is run.
     """
-    check_place(output, "--output")
+    check_output(output)
     arms = check_plan(plan, overrides, output)
     remark = common_rate(plan, arms)
     if remark is not None:

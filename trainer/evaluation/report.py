@@ -56,14 +56,13 @@ def write_evaluation(folder: Path, checkpoint: str, split: str, evaluation: Eval
 
 
 def print_evaluation(
-    checkpoint: str, evaluation: Evaluation, baseline: Evaluation | None = None, folder: Path | None = None
+    checkpoint: str, evaluation: Evaluation, *baseline: Evaluation, folder: Path | None = None
 ) -> None:
     """The main figures, beside a baseline's if there is one, and where the errors lie."""
     from rich.console import Console
 
     console = Console(soft_wrap=True, highlight=False)
-    sides = [figures(checkpoint, "", side) for side in (evaluation, baseline) if side is not None]
-    named = (checkpoint, "plain Whisper") if baseline is not None else (checkpoint,)
+    sides = [figures(checkpoint, "", side) for side in (evaluation, *baseline)]
     rows: list[tuple[str, ...]] = []
     for key in ("word_error_rate", "character_error_rate"):
         shown = (f"{side[key]:.2%}{shown_interval(side[f'{key}_interval'])}" for side in sides)
@@ -74,9 +73,9 @@ def print_evaluation(
     rows.append(("utterances, words", *(f"{side['utterances']}, {side['words']}" for side in sides)))
     speeds = (f"{side['audio_seconds']:.1f} s, {side['real_time_factor']:.3f}" for side in sides)
     rows.append(("audio, real-time factor", *speeds))
-    print_table(("", *named), rows)
-    if baseline is not None:
-        difference = paired_difference(evaluation.utterances, baseline.utterances, evaluation.cluster)
+    print_table(("", checkpoint, "plain Whisper")[: 1 + len(sides)], rows)
+    for plain in baseline:
+        difference = paired_difference(evaluation.utterances, plain.utterances, evaluation.cluster)
         console.print(f"word error rate less plain Whisper's: {shown_difference(difference)}")
     units = sides[0]["interval_units"]
     console.print(f"normalizer: {sides[0]['normalizer']}; intervals: 95 %, bootstrap over {units}")

@@ -9,10 +9,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ..config.reading import ConfigError
 from ..config.run import RunConfig
 from ..engine.accelerator import build_accelerator, describe_engine
 from ..engine.device import hardware
-from ..record.durable import check_place, write_text
+from ..record.durable import write_text
 from .charts import write_picture
 from .checkpoints import NamedCheckpoint, check_weights, named_checkpoints
 from .config import NoiseSuiteConfig
@@ -62,7 +63,8 @@ def run_suite(
     suite = as_suite(suite)
     named = named_checkpoints(checkpoints)
     folder = Path(output)
-    check_place(folder, "--output")
+    if any(path.is_file() for path in (folder, *folder.parents)):
+        raise ConfigError(f"--output is {str(folder)!r}, which is a file or lies in one: name a folder")
     for checkpoint in named:
         check_weights(checkpoint)
     materials = gather(suite, named, config, split)

@@ -112,7 +112,7 @@ def test_the_files(tmp_path: Path) -> None:
 
 def test_what_is_printed_is_short(capsys: pytest.CaptureFixture[str]) -> None:
     worse = [(i, said, "fog", seconds, columns, lang) for i, said, _, seconds, columns, lang in SAID]
-    print_evaluation("runs/[x]/best", evaluation(), evaluation(worse), Path("somewhere"))
+    print_evaluation("runs/[x]/best", evaluation(), evaluation(worse), folder=Path("somewhere"))
     shown = capsys.readouterr().out
     for part in (
         "runs/[x]/best",
