@@ -1,5 +1,5 @@
-"""What all ranks agree on within a step, in one all-reduce: whether one cannot read its data, is asked to stop, or has a
-loss that is not finite.
+"""What all ranks agree on within a step, in one all-reduce: that one cannot read its data, is to stop, or has a loss
+that is not finite.
 
 Where a rank runs out of memory or dies, nothing can be agreed on: its connection ends the others (engine/lost_rank.py).
 """
