@@ -4,11 +4,14 @@ import json
 from pathlib import Path
 from typing import Any
 
+from trainer.evaluation.error_rates import Edits
 from trainer.record.journal import whole_rows
 
 Row = dict[str, Any]
 KEPT_OF_SUITE = ("date", "hardware", "versions", "seconds")
-KEPT_OF_CONDITION = ("kind", "ratio", "word_error_rate", "character_error_rate", "substitutions", "deletions")
+KEPT_OF_CONDITION = (
+    "kind", "ratio", "word_error_rate", "character_error_rate", "substitutions", "deletions", "insertions",
+)  # fmt: skip
 
 
 def suite_figures(folder: Path) -> Row:
@@ -21,10 +24,9 @@ def suite_figures(folder: Path) -> Row:
     checkpoint = suite["checkpoints"][0]
     conditions = {}
     for name, figures in checkpoint["conditions"].items():
-        kept = {key: figures[key] for key in (*KEPT_OF_CONDITION, "insertions") if key in figures}
-        conditions[name] = kept | {
-            "speakers": by_speaker(folder / "predictions" / checkpoint["name"] / f"{name}.jsonl")
-        }
+        kept = {key: figures[key] for key in KEPT_OF_CONDITION if key in figures}
+        predictions = folder / "predictions" / checkpoint["name"] / f"{name}.jsonl"
+        conditions[name] = kept | {"speakers": by_speaker(predictions)}
     odds = checkpoint["attention_odds"]
     return {key: suite[key] for key in KEPT_OF_SUITE} | {"conditions": conditions, "attention_odds": odds}
 
@@ -36,21 +38,17 @@ def by_speaker(predictions: Path) -> dict[str, list[int]]:
     """
     sums: dict[str, list[int]] = {}
     for row in whole_rows(predictions):
-        errors = row["substitutions"] + row["deletions"] + row["insertions"]
-        words = row["hits"] + row["substitutions"] + row["deletions"]
-        counts = sums.setdefault(str(row["columns"].get("speaker", row["id"])), [0, 0, 0])
-        for place, count in enumerate((errors, words, min(errors, words))):
-            counts[place] += count
+        words = Edits(row["hits"], row["substitutions"], row["deletions"], row["insertions"])
+        counts = (words.errors, words.tokens, min(words.errors, words.tokens))
+        name = str(row["columns"].get("speaker", row["id"]))
+        sums[name] = [sum(pair) for pair in zip(sums.get(name, [0, 0, 0]), counts, strict=True)]
     return dict(sorted(sums.items()))
 
 
 def training_figures(folder: Path) -> Row:
     """The run's summary, and what it logged last: losses, gates, the distance of the two attentions."""
     rows = whole_rows(folder / "metrics.jsonl")
-    last: Row = {}
-    for kind in ("train", "attention"):
-        of_kind = [row for row in rows if row["kind"] == kind]
-        last[kind] = of_kind[-1] if of_kind else None
+    last = {kind: next((row for row in reversed(rows) if row["kind"] == kind), None) for kind in ("train", "attention")}
     seconds = [row["seconds_per_step"] for row in rows if row["kind"] == "train"]
     summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
     middle = sorted(seconds)[len(seconds) // 2] if seconds else None

@@ -14,7 +14,6 @@ from ..evaluation.significance import (
     draws_for,
     exchanged_sums,
     holm,
-    holm_divisors,
     matched_pairs_p,
     randomisation_interval,
     randomisation_p,
@@ -185,9 +184,7 @@ def paired_tests(
     least = 1 / len(exchanged) * (2 if len(unit_errors) <= MOST_ENUMERATED else 1)
     totals, words = unit_differences.sum(axis=0), float(unit_words.sum())
     pairs = []
-    for number, ((a, b), p, p_adjusted, divisor) in enumerate(
-        zip(places, p_values, holm(p_values), holm_divisors(p_values), strict=True)
-    ):
+    for number, ((a, b), p, (p_adjusted, divisor)) in enumerate(zip(places, p_values, holm(p_values), strict=True)):
         differences = samples[:, a] - samples[:, b]
         pairs.append(
             Pair(

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from .error_rates import ScoredUtterance, corpus_rates
-from .intervals import rate_intervals
+from .intervals import rate_intervals, totals
 
 LENGTHS = (0, 2, 5, 10, 20, math.inf)  # seconds; a bin holds its lower edge
 MOST_CONFUSED = 50
@@ -60,7 +60,7 @@ def rates_of(value: str, part: Sequence[ScoredUtterance], cluster: str | None) -
         "words": rates.words,
         "word_error_rate": rates.word_error_rate,
         "character_error_rate": rates.character_error_rate,
-        "word_error_rate_interval": rate_intervals(part, cluster)[0],
+        "word_error_rate_interval": rate_intervals(totals(part, cluster)[:, :2])[0],
     }
 
 

@@ -95,15 +95,15 @@ class ScoredUtterance:
 class ErrorRates:
     """Rates as fractions; more than 1 where there are more errors than words. Counts are of normalised words."""
 
-    word_error_rate: float
-    character_error_rate: float
-    raw_word_error_rate: float
-    raw_character_error_rate: float
     utterances: int
     words: int
     substitutions: int
     deletions: int
     insertions: int
+    word_error_rate: float
+    character_error_rate: float
+    raw_word_error_rate: float
+    raw_character_error_rate: float
 
 
 def score(

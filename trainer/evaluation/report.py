@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,7 @@ from data.terminal_table import print_table
 
 from ..record.durable import write_text
 from .breakdown import breakdowns, confusions, worst
-from .intervals import Difference, Interval, paired_difference, rate_intervals
+from .intervals import Difference, Interval, paired_difference, rate_intervals, totals
 
 if TYPE_CHECKING:  # brings torch
     from .evaluator import Evaluation
@@ -22,22 +23,14 @@ SHOWN_CONFUSIONS = 6
 
 def figures(checkpoint: str, split: str, evaluation: Evaluation) -> dict[str, Any]:
     """What evaluation.json holds."""
-    scored, rates = evaluation.utterances, evaluation.rates
-    word_interval, character_interval = rate_intervals(scored, evaluation.cluster)
+    scored = evaluation.utterances
+    word_interval, character_interval = rate_intervals(totals(scored, evaluation.cluster))
     return {
         "checkpoint": checkpoint,
         "split": split,
         "normalizer": evaluation.normalizer,
         "beams": evaluation.beams,
-        "utterances": rates.utterances,
-        "words": rates.words,
-        "substitutions": rates.substitutions,
-        "deletions": rates.deletions,
-        "insertions": rates.insertions,
-        "word_error_rate": rates.word_error_rate,
-        "character_error_rate": rates.character_error_rate,
-        "raw_word_error_rate": rates.raw_word_error_rate,
-        "raw_character_error_rate": rates.raw_character_error_rate,
+        **asdict(evaluation.rates),
         "word_error_rate_interval": word_interval,
         "character_error_rate_interval": character_interval,
         "interval_units": evaluation.cluster or "utterances",

@@ -5,7 +5,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ..evaluation.decoding_limits import evaluation_remarks
+from ..evaluation.error_rates import corpus_rates
 from ..evaluation.evaluator import Evaluator, check_positions, gather_objects
 from ..evaluation.normalizers import build_normalizer
 from ..model.languages import check_known
@@ -14,7 +17,6 @@ from .attention_odds import attention_odds, condition_for
 from .checkpoints import NamedCheckpoint
 from .conditions import CLEAN, NON_SPEECH, Condition
 from .config import SYNTHETIC
-from .figures import condition_figures
 from .materials import Materials
 from .results import Measured, keep, keep_odds, kept, kept_odds, measured
 
@@ -153,11 +155,10 @@ class Subject:
 
 
 def headline(condition: Condition, found: Measured) -> str:
-    figures = condition_figures(condition, found, None, None, intervals=False)
     if condition.kind == NON_SPEECH:
-        return f"words in {figures['hallucination_rate']:.1%} of clips"
+        return f"words in {np.mean([one.words.insertions > 0 for one in found.scored]):.1%} of clips"
     skipped = f", {len(found.skipped)} skipped" if found.skipped else ""
-    return f"word error rate {figures['word_error_rate']:.2%}{skipped}"
+    return f"word error rate {corpus_rates(found.scored).word_error_rate:.2%}{skipped}"
 
 
 def settings_of(condition: Condition, identity: str, materials: Materials, precision: str) -> dict[str, Any]:

@@ -48,7 +48,7 @@ def state(folder: Path) -> dict[str, Any]:
 
 def found(word: float, character: float = 0.5, **counts: int) -> Evaluation:
     numbers = {"utterances": 1, "words": 10, "substitutions": 1, "deletions": 1, "insertions": 1} | counts
-    rates = ErrorRates(word, character, word, character, **numbers)
+    rates = ErrorRates(*numbers.values(), word, character, word, character)
     return Evaluation([], rates, "basic", 1, (), None, 1.0, 1.0, 1.0)
 
 
