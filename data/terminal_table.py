@@ -5,7 +5,7 @@ A file or a pipe is 80 columns wide. Knows nothing of what the tables say.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ SHORT = 12  # words up to so many columns stay in their cells
 def print_table(
     columns: Sequence[str],
     rows: Sequence[Sequence[str | Text]],
-    numbers: frozenset[int] = frozenset(),
+    numbers: Collection[int] = (),
     title: str = "",
     console: Console | None = None,
 ) -> None:

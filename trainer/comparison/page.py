@@ -1,22 +1,22 @@
-"""A comparison as one HTML file, laid out by ``page.html.j2``."""
+"""A comparison as one HTML file, laid out by ``page.html.j2``, and as Markdown by ``page.md.j2``."""
 
 import datetime
 from collections.abc import Mapping
 
-from ..pages.formats import percent, signed
-from ..pages.page import rendered
+from ..evaluation.significance import MOST_ENUMERATED, RESAMPLES, draws_for
+from ..pages.formats import counted, percent, signed
+from ..pages.page import rendered_report
 from .charts import breakdown_axis, by_rate, colours, cost_charts, error_kinds_axis, learning_charts, rates_axis, ticks
 from .comparison import Comparison
 from .examples import setbacks, widest
 from .tables import (
     against_baseline,
     cost_table,
-    definitions,
     difference_table,
     error_table,
     notes,
     pair_table,
-    title,
+    plural,
     turned,
     verdict,
 )
@@ -25,24 +25,28 @@ MOST_OPEN_PAIRS = 10  # in the table of pairs; more are folded away
 KINDS = (("substitutions", "substituted"), ("deletions", "deleted"), ("insertions", "inserted"))
 
 
-def comparison_page(
+def comparison_report(
     comparison: Comparison,
     command: str,
     date: datetime.date,
     price_per_hour: float | None = None,
     missing: Mapping[str, str] | None = None,
-) -> str:
-    """The page of a comparison made by ``command`` on ``date``.
+) -> dict[str, str]:
+    """The contents of comparison.html and comparison.md, of a comparison made by ``command`` on ``date``.
 
     Args:
         price_per_hour: dollars for all machines of a run.
         missing: arms of a plan that have no result, and why.
     """
     chosen = widest(comparison)
-    return rendered(
-        "trainer/comparison/page.html.j2",
+    exchanges = f"{draws_for(len(comparison.pairs)):,} drawn exchanges"
+    if comparison.unit_count <= MOST_ENUMERATED:
+        exchanges = "all exchanges are tried"
+    return rendered_report(
+        "trainer/comparison",
+        "comparison",
         comparison=comparison,
-        title=title(comparison),
+        title=f"{counted(len(comparison.results), 'run')} on {comparison.split}",
         date=date.isoformat(),
         verdict=verdict(comparison),
         tiles=tiles_of(comparison),
@@ -67,7 +71,10 @@ def comparison_page(
         examples=chosen,
         setbacks=setbacks(comparison, chosen),
         notes=notes(comparison),
-        definitions=definitions(comparison, price_per_hour),
+        units=plural(comparison.units),
+        resamples=RESAMPLES,
+        exchanges=exchanges,
+        price_per_hour=price_per_hour,
         command=command,
     )
 

@@ -1,12 +1,11 @@
 """Sentences and tables of a comparison, shared by the page and the Markdown."""
 
 from ..evaluation.intervals import Interval
-from ..evaluation.significance import LEVEL, MOST_ENUMERATED, RESAMPLES, draws_for
+from ..evaluation.significance import LEVEL
 from ..pages.formats import (
     NONE,
     bracketed,
     compared_probability,
-    counted,
     duration,
     listed,
     percent,
@@ -26,11 +25,6 @@ FEW_SEGMENTS = 50  # below it MAPSSWE's normal distribution is a rough guess
 def named(result: Result) -> str:
     """The arm's name, with its state if the run is unfinished."""
     return result.arm.name if result.arm.is_finished else f"{result.arm.name} ({result.arm.state})"
-
-
-def title(comparison: Comparison) -> str:
-    """``3 runs on test``."""
-    return f"{counted(len(comparison.results), 'run')} on {comparison.split}"
 
 
 def verdict(comparison: Comparison) -> str:
@@ -224,60 +218,3 @@ def difference_table(comparison: Comparison) -> FigureTable:
     columns = ("key", *(arm.name for arm in comparison.arms if arm.is_trained))
     rows = [(difference.key, *difference.values) for difference in comparison.differences]
     return FigureTable("What differs in the configs", columns, rows)
-
-
-def definitions(comparison: Comparison, price_per_hour: float | None) -> list[tuple[str, str]]:
-    """What every figure means."""
-    baseline = comparison.results[comparison.baseline].arm.name
-    units = plural(comparison.units)
-    draws = draws_for(len(comparison.pairs))
-    drawn = "all exchanges are tried" if comparison.unit_count <= MOST_ENUMERATED else f"{draws:,} drawn exchanges"
-    price = "" if price_per_hour is None else f" Dollars take {price_per_hour:g} an hour for all machines of a run."
-    return [
-        (
-            "word error rate (WER)",
-            f"substituted, deleted and inserted words over the {comparison.words:,} words spoken, summed over the "
-            f"{comparison.utterances:,} utterances; texts normalised alike ({comparison.normalizer}). CER: the same of "
-            "characters.",
-        ),
-        (
-            "interval of a run",
-            f"95 %, percentile bootstrap: {RESAMPLES:,} draws of {comparison.unit_count:,} {units} with replacement "
-            "(Bisani & Ney 2004). Two of them may overlap although the runs differ: what is hard for both moves both "
-            "rates, and cancels in their difference.",
-        ),
-        (
-            "interval of a difference",
-            "all differences that the test which decides does not rule out, so that 0 lies outside exactly where two "
-            "runs differ: the paired randomisation test inverted (Garthwaite 1996), at 5 % after Holm's correction. "
-            "Each holds the true difference at least 95 times in 100. ∞: the units are too few for a bound.",
-        ),
-        (
-            "p randomisation",
-            "two-sided paired randomisation test: if two runs are equally good, their outputs for a unit may be "
-            f"exchanged; p is the share of exchanges with a difference at least as large ({drawn}; Noreen 1989).",
-        ),
-        (
-            "p (Holm)",
-            f"the randomisation test's p corrected for {len(comparison.pairs)} pairs by Holm's method (1979). It "
-            f"decides: below {LEVEL:g} two runs differ, else they are {NOT_DISTINGUISHABLE}, which does not say that "
-            "they are equal.",
-        ),
-        (
-            "p bootstrap, p MAPSSWE",
-            "for comparison, of each pair alone, uncorrected; they decide nothing: twice the smaller share of "
-            "resampled differences beyond 0, and the matched-pairs sentence-segment test with every utterance a "
-            "segment, normal distribution (Gillick & Cox 1989).",
-        ),
-        (
-            "updates, training",
-            "optimizer steps, and the wall time of them all without evaluation and start. 20 of 30: the weights of "
-            "step 20 were evaluated, the best on validation of a run of 30.",
-        ),
-        ("real-time factor", "decoding time over audio time in the evaluation; below 1 is faster than speech."),
-        (
-            "time per point",
-            f"training time over percentage points of word error rate below {baseline}; {NONE} where the difference is "
-            f"{NOT_DISTINGUISHABLE}.{price}",
-        ),
-    ]

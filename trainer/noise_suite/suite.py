@@ -20,10 +20,9 @@ from .config import NoiseSuiteConfig
 from .figures import condition_figures, type_figures
 from .materials import Materials, as_suite, gather
 from .measuring import Say, Subject
-from .page import suite_page
+from .page import suite_report
 from .results import Measured
 from .speech import Noises
-from .tables import markdown
 from .trained_noises import overlap_with_training
 
 LIBRARIES = ("torch", "transformers", "accelerate", "numpy", "soxr", "soundfile")
@@ -108,8 +107,8 @@ def run_suite(
     written = json.dumps(result, indent=2, ensure_ascii=False, allow_nan=False)
     write_text(folder / "noise_suite.json", written + "\n")
     result = json.loads(written)  # what is returned is what stands there
-    write_text(folder / "noise_suite.md", markdown(result))
-    write_text(folder / "noise_suite.html", suite_page(result))
+    for name, text in suite_report(result).items():
+        write_text(folder / name, text)
     write_picture(folder / "noise_suite.png", result)
     return result
 

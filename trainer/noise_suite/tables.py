@@ -6,7 +6,7 @@ from typing import Any
 from data.terminal_table import print_table
 
 from ..pages.formats import NONE, bracketed, decimal, percent, signed
-from ..pages.tables import FigureTable, plain, table_lines
+from ..pages.tables import FigureTable
 from .conditions import DESCRIBED, NON_SPEECH
 
 MOST_NAMED = 20  # recordings in a remark; all are in noise_suite.json
@@ -154,17 +154,6 @@ def noises_of(result: dict[str, Any]) -> str:
         return "none"
     where = "synthetic" if isinstance(noise, str) else noise["folder"] or "a dataset"
     return f"{where}, {len(result['noises'])}"
-
-
-def markdown(result: dict[str, Any]) -> str:
-    """The content of noise_suite.md."""
-    lines = ["# Noise suite", ""]
-    lines += [f"- **{plain(one['name'])}**: {plain(one['path'])}" for one in result["checkpoints"]]
-    for table in tables_of(result):
-        lines += ["", f"## {plain(table.title)}", "", *table_lines(table)]
-    if remarks := remarks_of(result):
-        lines += ["", "## Read with care", "", *(f"- {plain(remark)}" for remark in remarks)]
-    return "\n".join([*lines, "", plain(measured_with(result))]) + "\n"
 
 
 def print_tables(result: dict[str, Any]) -> None:

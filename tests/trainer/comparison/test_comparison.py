@@ -12,8 +12,7 @@ import launch.compare
 from trainer.comparison.charts import colours, cost_charts, seconds_at, thinned
 from trainer.comparison.comparison import Comparison, compare
 from trainer.comparison.examples import setbacks, widest
-from trainer.comparison.markdown import comparison_markdown
-from trainer.comparison.page import comparison_page
+from trainer.comparison.page import comparison_report
 from trainer.comparison.reading import Prediction, read_arms
 from trainer.comparison.tables import against_baseline, cost_table, judgement, notes, pair_table, verdict
 from trainer.config.reading import ConfigError
@@ -39,6 +38,14 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 @pytest.fixture(scope="module")
 def compared(study: list[Path]) -> Comparison:
     return compare(read_arms(study), "speaker")
+
+
+def comparison_page(*given: Any, **options: Any) -> str:
+    return comparison_report(*given, **options)["comparison.html"]
+
+
+def comparison_markdown(*given: Any, **options: Any) -> str:
+    return comparison_report(*given, **options)["comparison.md"]
 
 
 def parsed(comparison: Comparison, **options: Any) -> Page:
