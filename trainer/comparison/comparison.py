@@ -20,33 +20,11 @@ from ..evaluation.significance import (
     sums_by_unit,
 )
 from .breakdowns import Breakdown, breakdowns
-from .differences import Difference, config_differences
+from .differences import config_differences
 from .reading import Arm
 
 UTTERANCES = "utterances"
 FEW_UNITS = 20  # below it percentile intervals are too narrow
-
-
-@dataclass(frozen=True)
-class Result:
-    """An arm's figures. Rates are fractions; kinds of errors are fractions of the words spoken.
-
-    Attributes:
-        saved: word error rate (as a fraction) below the baseline's; None for the baseline itself.
-        seconds_per_point: training time for each percentage point saved; None where nothing was trained, or the
-            saving is not distinguishable from none.
-    """
-
-    arm: Arm
-    word_error_rate: float
-    interval: Interval | None
-    character_error_rate: float
-    character_interval: Interval | None
-    substitutions: float
-    deletions: float
-    insertions: float
-    saved: float | None
-    seconds_per_point: float | None
 
 
 @dataclass(frozen=True)
@@ -83,6 +61,30 @@ class Pair:
 
 
 @dataclass(frozen=True)
+class Result:
+    """An arm's figures. Rates are fractions; kinds of errors are fractions of the words spoken.
+
+    Attributes:
+        pair: the arm and the baseline; None for the baseline itself.
+        saved: word error rate (as a fraction) below the baseline's; None for the baseline itself.
+        seconds_per_point: training time for each percentage point saved; None where nothing was trained, or the
+            saving is not distinguishable from none.
+    """
+
+    arm: Arm
+    word_error_rate: float
+    interval: Interval | None
+    character_error_rate: float
+    character_interval: Interval | None
+    substitutions: float
+    deletions: float
+    insertions: float
+    pair: Pair | None
+    saved: float | None
+    seconds_per_point: float | None
+
+
+@dataclass(frozen=True)
 class Comparison:
     """Arms on the same utterances.
 
@@ -100,7 +102,7 @@ class Comparison:
     baseline: int
     results: tuple[Result, ...]
     pairs: tuple[Pair, ...]
-    differences: tuple[Difference, ...]
+    differences: dict[str, tuple[str, ...]]
     breakdowns: tuple[Breakdown, ...]
 
     @property
@@ -139,22 +141,16 @@ def compare(arms: Sequence[Arm], cluster: str | None = None) -> Comparison:
     samples = resampled_sums(sums)
     word_samples = rates(samples[:, :number], samples[:, -2:-1])
     character_samples = rates(samples[:, number:-2], samples[:, -1:])
-    has_interval = len(sums) > 1
     whole = rates(errors.sum(axis=0), totals[:, 0].sum())
     baseline = next((index for index, arm in enumerate(arms) if not arm.is_trained), 0)
     pairs = paired_tests(sums[:, :number], sums[:, -2], errors, word_samples, whole)
-    results = [
-        result_of(
-            arm,
-            float(whole[index]),
-            None if index == baseline else float(whole[baseline] - whole[index]),
-            intervals=(percentiles(word_samples[:, index]), percentiles(character_samples[:, index]))
-            if has_interval
-            else None,
-            is_sure=any(pair.differs for pair in pairs if {pair.first, pair.second} == {index, baseline}),
-        )
-        for index, arm in enumerate(arms)
-    ]
+    results = []
+    for index, arm in enumerate(arms):
+        pair = next((pair for pair in pairs if {pair.first, pair.second} == {index, baseline}), None)
+        samples_of = word_samples[:, index], character_samples[:, index]
+        intervals = tuple(map(percentiles, samples_of)) if len(sums) > 1 else (None, None)
+        saved = None if pair is None else float(whole[baseline] - whole[index])
+        results.append(result_of(arm, float(whole[index]), pair, saved, intervals))
     return Comparison(
         split=arms[0].evaluation.split,
         normalizer=arms[0].evaluation.normalizer,
@@ -165,7 +161,7 @@ def compare(arms: Sequence[Arm], cluster: str | None = None) -> Comparison:
         baseline=baseline,
         results=tuple(results),
         pairs=tuple(pairs),
-        differences=tuple(config_differences(arms)),
+        differences=config_differences(arms),
         breakdowns=tuple(breakdowns(columns, first, errors, totals[:, 0])),
     )
 
@@ -205,29 +201,32 @@ def paired_tests(
 
 
 def result_of(
-    arm: Arm, rate: float, saved: float | None, *, intervals: tuple[Interval, Interval] | None, is_sure: bool
+    arm: Arm, rate: float, pair: Pair | None, saved: float | None, intervals: tuple[Interval | None, ...]
 ) -> Result:
     """An arm's figures.
 
     Args:
+        pair: the arm and the baseline; None for the baseline.
         saved: word error rate below the baseline's; None for the baseline.
-        intervals: of the word and of the character error rate; None with a single unit.
-        is_sure: the saving can be told from none.
+        intervals: of the word and of the character error rate; each None with a single unit.
     """
     words = max(sum(p.words for p in arm.predictions), 1)
     characters = max(sum(p.characters for p in arm.predictions), 1)
-    spent = arm.summary.seconds if arm.summary else None
+    seconds_per_point = None
+    if arm.summary is not None and pair is not None and pair.differs and saved is not None and saved > 0:
+        seconds_per_point = arm.summary.seconds / (100 * saved)
     return Result(
         arm=arm,
         word_error_rate=rate,
-        interval=intervals[0] if intervals else None,
+        interval=intervals[0],
         character_error_rate=sum(p.character_errors for p in arm.predictions) / characters,
-        character_interval=intervals[1] if intervals else None,
+        character_interval=intervals[1],
         substitutions=sum(p.substitutions for p in arm.predictions) / words,
         deletions=sum(p.deletions for p in arm.predictions) / words,
         insertions=sum(p.insertions for p in arm.predictions) / words,
+        pair=pair,
         saved=saved,
-        seconds_per_point=spent / (100 * saved) if is_sure and spent is not None and saved and saved > 0 else None,
+        seconds_per_point=seconds_per_point,
     )
 
 

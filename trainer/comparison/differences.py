@@ -1,7 +1,6 @@
 """Differences between the configs of runs, leaving out keys for output folders and logging."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import yaml
@@ -12,21 +11,12 @@ NOT_SHOWN = ("output_dir", "logging.", "checkpoints.", "extends")
 ABSENT = "–"
 
 
-@dataclass(frozen=True)
-class Difference:
-    """A config key and its value in each trained arm, as text."""
-
-    key: str
-    values: tuple[str, ...]
-
-
-def config_differences(arms: Sequence[Arm]) -> list[Difference]:
-    """Keys whose values are not the same in all trained arms, in the order of the config."""
-    configs = [arm.config for arm in arms if arm.config is not None]
-    keys = dict.fromkeys(key for config in configs for key in config if not key.startswith(NOT_SHOWN))
+def config_differences(arms: Sequence[Arm]) -> dict[str, tuple[str, ...]]:
+    """Each trained arm's value, as text, of the keys that are not the same in all, in the order of the config."""
     trained = [arm for arm in arms if arm.config is not None]
-    rows = [Difference(key, tuple(told(arm, key) for arm in trained)) for key in keys]
-    return [row for row in rows if len(set(row.values)) > 1]
+    keys = dict.fromkeys(key for arm in trained for key in arm.config or () if not key.startswith(NOT_SHOWN))
+    rows = {key: tuple(told(arm, key) for arm in trained) for key in keys}
+    return {key: values for key, values in rows.items() if len(set(values)) > 1}
 
 
 def told(arm: Arm, key: str) -> str:

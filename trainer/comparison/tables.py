@@ -1,5 +1,7 @@
 """Sentences and tables of a comparison, shared by the page and the Markdown."""
 
+from collections.abc import Callable
+
 from ..evaluation.intervals import Interval
 from ..evaluation.significance import LEVEL
 from ..pages.formats import (
@@ -16,7 +18,7 @@ from ..pages.formats import (
 from ..pages.tables import FigureTable
 from .comparison import FEW_UNITS, UTTERANCES, Comparison, Pair, Result
 from .differences import shown
-from .reading import Arm
+from .reading import Arm, Summary
 
 NOT_DISTINGUISHABLE = "not distinguishable at 5 %"
 FEW_SEGMENTS = 50  # below it MAPSSWE's normal distribution is a rough guess
@@ -50,15 +52,14 @@ def against_baseline(comparison: Comparison) -> list[str]:
     baseline = comparison.results[comparison.baseline].arm.name
     told = []
     for index, result in enumerate(comparison.results):
-        if index == comparison.baseline:
+        if result.pair is None:
             continue
-        pair = comparison.pair(index, comparison.baseline)
-        difference, interval = turned(pair, index)
+        difference, interval = turned(result.pair, index)
         points = f"{percent(abs(difference), 2)} points"
         where = f"{points} {'below' if difference < 0 else 'above'} {baseline}"
         if difference == 0:
             where = f"as many errors as {baseline}"
-        told.append(f"{result.arm.name}: {where}{bracketed(interval, 2, signed)}, {judgement(comparison, pair)}")
+        told.append(f"{result.arm.name}: {where}{bracketed(interval, 2, signed)}, {judgement(comparison, result.pair)}")
     return told
 
 
@@ -125,60 +126,49 @@ def plural(units: str) -> str:
 
 def error_table(comparison: Comparison) -> FigureTable:
     """Error rates in percent, with 95 % intervals, and the difference from the baseline."""
-    baseline = comparison.results[comparison.baseline].arm.name
-    rows = []
-    for index, result in enumerate(comparison.results):
-        row = [
-            named(result),
-            percent(result.word_error_rate, 2) + bracketed(result.interval),
-            percent(result.character_error_rate, 2) + bracketed(result.character_interval),
-            percent(result.substitutions, 2),
-            percent(result.deletions, 2),
-            percent(result.insertions, 2),
-        ]
-        if len(comparison.results) > 1:
-            is_baseline = index == comparison.baseline
-            pair = None if is_baseline else comparison.pair(index, comparison.baseline)
-            row.append(NONE if result.saved is None else signed(-result.saved))
-            row.append(NONE if pair is None else probability(pair.p_adjusted))
-            row.append("" if pair is None or pair.differs else NOT_DISTINGUISHABLE)
-        rows.append(tuple(row))
-    columns = ["run", "WER % [95 %]", "CER % [95 %]", "substituted %", "deleted %", "inserted %"]
+    baseline = comparison.arms[comparison.baseline].name
+    columns: dict[str, Callable[[Result], str]] = {
+        "run": named,
+        "WER % [95 %]": lambda one: percent(one.word_error_rate, 2) + bracketed(one.interval),
+        "CER % [95 %]": lambda one: percent(one.character_error_rate, 2) + bracketed(one.character_interval),
+        "substituted %": lambda one: percent(one.substitutions, 2),
+        "deleted %": lambda one: percent(one.deletions, 2),
+        "inserted %": lambda one: percent(one.insertions, 2),
+    }
     if len(comparison.results) > 1:
-        columns += [f"points against {baseline}", "p (Holm)", ""]
-    return FigureTable("Error rates", tuple(columns), rows, numbers=frozenset(range(1, 8)))
+        columns |= {
+            f"points against {baseline}": lambda one: NONE if one.saved is None else signed(-one.saved),
+            "p (Holm)": lambda one: probability(one.pair and one.pair.p_adjusted),
+            "": lambda one: "" if one.pair is None or one.pair.differs else NOT_DISTINGUISHABLE,
+        }
+    return FigureTable.of("Error rates", comparison.results, columns, range(1, 8))
 
 
 def cost_table(comparison: Comparison, price_per_hour: float | None) -> FigureTable:
     """Parameters, time and memory of each arm."""
-    rows = []
-    for result in comparison.results:
-        summary = result.arm.summary
-        row = [named(result)]
-        if summary is None:
-            row += [NONE] * 7
-        else:
-            memory = summary.peak_memory_bytes
-            row += [
-                short_number(summary.parameters),
-                short_number(summary.trainable_parameters),
-                f"{percent(summary.trainable_parameters / summary.parameters, 2)} %",
-                updates_of(result.arm),
-                duration(summary.seconds),
-                f"{summary.utterances_per_second:.3g}",
-                f"{memory / 2**30:.1f} GiB" if memory else NONE,
-            ]
-        row.append(f"{result.arm.evaluation.real_time_factor:.3g}")
-        row.append(NONE if result.seconds_per_point is None else duration(result.seconds_per_point))
-        if price_per_hour is not None:
-            row.append(dollars(result.seconds_per_point, price_per_hour))
-            row.append(dollars(summary.seconds if summary else None, price_per_hour))
-        rows.append(tuple(row))
-    columns = ["run", "parameters", "trained", "share", "updates", "training", "utterances/s", "peak memory"]
-    columns += ["real-time factor", "time per point"]
+
+    def trained(text: Callable[[Summary], str]) -> Callable[[Result], str]:
+        return lambda one: NONE if one.arm.summary is None else text(one.arm.summary)
+
+    def memory(summary: Summary) -> str:
+        return f"{summary.peak_memory_bytes / 2**30:.1f} GiB" if summary.peak_memory_bytes else NONE
+
+    columns: dict[str, Callable[[Result], str]] = {
+        "run": named,
+        "parameters": trained(lambda summary: short_number(summary.parameters)),
+        "trained": trained(lambda summary: short_number(summary.trainable_parameters)),
+        "share": trained(lambda summary: f"{percent(summary.trainable_parameters / summary.parameters, 2)} %"),
+        "updates": lambda one: NONE if one.arm.summary is None else updates_of(one.arm),
+        "training": trained(lambda summary: duration(summary.seconds)),
+        "utterances/s": trained(lambda summary: f"{summary.utterances_per_second:.3g}"),
+        "peak memory": trained(memory),
+        "real-time factor": lambda one: f"{one.arm.evaluation.real_time_factor:.3g}",
+        "time per point": lambda one: NONE if one.seconds_per_point is None else duration(one.seconds_per_point),
+    }
     if price_per_hour is not None:
-        columns += ["$ per point", "$ in all"]
-    return FigureTable("Cost", tuple(columns), rows, numbers=frozenset(range(1, len(columns))))
+        columns["$ per point"] = lambda one: dollars(one.seconds_per_point, price_per_hour)
+        columns["$ in all"] = trained(lambda summary: dollars(summary.seconds, price_per_hour))
+    return FigureTable.of("Cost", comparison.results, columns, range(1, len(columns)))
 
 
 def updates_of(arm: Arm) -> str:
@@ -195,26 +185,22 @@ def dollars(seconds: float | None, price_per_hour: float) -> str:
 
 def pair_table(comparison: Comparison) -> FigureTable:
     """Every pair's difference and tests."""
-    rows = [
-        (
-            comparison.results[pair.first].arm.name,
-            comparison.results[pair.second].arm.name,
-            signed(pair.difference) + bracketed(pair.interval, 2, signed),
-            probability(pair.p_bootstrap),
-            probability(pair.p_matched_pairs),
-            probability(pair.p_randomisation),
-            probability(pair.p_adjusted),
-            "differ" if pair.differs else judgement(comparison, pair).partition(", p")[0],
-        )
-        for pair in comparison.pairs
-    ]
-    alone = ("p bootstrap, alone", "p MAPSSWE, alone", "p randomisation, alone")
-    columns = ("A", "B", "A − B, points [interval]", *alone, "p (Holm), decides", "verdict")
-    return FigureTable("Pairs", columns, rows, numbers=frozenset(range(2, 7)))
+    columns: dict[str, Callable[[Pair], str]] = {
+        "A": lambda pair: comparison.arms[pair.first].name,
+        "B": lambda pair: comparison.arms[pair.second].name,
+        "A − B, points [interval]": lambda pair: signed(pair.difference) + bracketed(pair.interval, 2, signed),
+        "p bootstrap, alone": lambda pair: probability(pair.p_bootstrap),
+        "p MAPSSWE, alone": lambda pair: probability(pair.p_matched_pairs),
+        "p randomisation, alone": lambda pair: probability(pair.p_randomisation),
+        "p (Holm), decides": lambda pair: probability(pair.p_adjusted),
+        "verdict": lambda pair: "differ" if pair.differs else judgement(comparison, pair).partition(", p")[0],
+    }
+    return FigureTable.of("Pairs", comparison.pairs, columns, range(2, 7))
 
 
 def difference_table(comparison: Comparison) -> FigureTable:
     """Config keys that are not the same in all trained arms."""
     columns = ("key", *(arm.name for arm in comparison.arms if arm.is_trained))
-    rows = [(difference.key, *difference.values) for difference in comparison.differences]
-    return FigureTable("What differs in the configs", columns, rows)
+    return FigureTable(
+        "What differs in the configs", columns, [(key, *values) for key, values in comparison.differences.items()]
+    )
