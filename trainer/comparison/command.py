@@ -6,7 +6,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from ..config.reading import ConfigError
+from ..evaluation.report import check_output
 from .comparison import Comparison, compare
 from .page import comparison_report
 from .planning import Plan, check_plan, common_rate
@@ -45,16 +45,6 @@ def write_comparison(
     for name, text in report.items():
         (output / name).write_text(text, encoding="utf-8", errors="replace")
     return comparison
-
-
-def check_output(output: Path) -> None:
-    """That the folder can be made.
-
-    Raises:
-        ConfigError: if a file is in its way.
-    """
-    if any(path.is_file() for path in (output, *output.parents)):
-        raise ConfigError(f"--output is {str(output)!r}, which is a file or lies in one: name a folder")
 
 
 def print_comparison(comparison: Comparison, output: Path) -> None:

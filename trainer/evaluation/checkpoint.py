@@ -11,7 +11,7 @@ from ..config.reading import ConfigError
 from ..config.run import RunConfig
 from ..engine.accelerator import build_accelerator, end_engine
 from .evaluator import Evaluation, check_evaluation, check_positions
-from .report import BASELINE, write_evaluation
+from .report import BASELINE, check_output, write_evaluation
 
 
 def run_config_of(checkpoint: str) -> Path:
@@ -99,8 +99,8 @@ def evaluate_beside(
 ) -> tuple[Evaluation, Evaluation | None] | None:
     """As :func:`evaluate_checkpoint`; with ``baseline`` the Whisper that the run began from as well."""
     split, folder = chosen_split(config, split), output_folder(config, checkpoint, split, output)
-    if folder is not None and any(path.is_file() for path in (folder, *folder.parents)):
-        raise ConfigError(f"--output is {str(folder)!r}, which is a file or lies in one: name a folder")
+    if folder is not None:
+        check_output(folder)
     source = open_split(config, split)
     revision = config.model.revision if checkpoint == config.model.checkpoint else None
     names: list[tuple[str, str | None]] = [(checkpoint, revision)]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from data.terminal_table import print_table
 
+from ..config.reading import ConfigError
 from ..record.durable import write_text
 from .breakdown import breakdowns, confusions, worst
 from .intervals import Difference, Interval, paired_difference, rate_intervals, totals
@@ -19,6 +20,16 @@ if TYPE_CHECKING:  # brings torch
 BASELINE = "baseline_plain"  # the folder of plain Whisper's files, in that of the checkpoint's
 SHOWN_VALUES = 8  # of a column, on the console
 SHOWN_CONFUSIONS = 6
+
+
+def check_output(folder: Path) -> None:
+    """Check that a folder can be made.
+
+    Raises:
+        ConfigError: if a file is in its way.
+    """
+    if any(path.is_file() for path in (folder, *folder.parents)):
+        raise ConfigError(f"--output is {str(folder)!r}, which is a file or lies in one: name a folder")
 
 
 def figures(checkpoint: str, split: str, evaluation: Evaluation) -> dict[str, Any]:

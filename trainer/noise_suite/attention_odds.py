@@ -13,7 +13,6 @@ import torch
 from data.batches.evaluation_rows import EvaluationRows
 from data.batches.labels import IGNORED, LabelEncoder
 from data.errors import DataError
-from data.sources.source import Source
 from data.utterance import SAMPLING_RATE, AudioBatch
 from modeling.decoding import encoder_padding, is_multilingual
 
@@ -38,14 +37,14 @@ def condition_for(conditions: Sequence[Condition]) -> Condition | None:
 
 
 def attention_odds(
-    model: Any, evaluator: Evaluator, source: Source, mixer: Mixer, condition: Condition, utterances: int
+    model: Any, evaluator: Evaluator, mixer: Mixer, condition: Condition, utterances: int
 ) -> dict[str, Any] | None:
     """Shares of primary and secondary attention on noise-dominated frames, and their odds share / (1 - share).
 
     Args:
         model: with two attentions, on the evaluator's device.
-        evaluator: whose accelerator, features, language and task count.
-        utterances: so many, drawn by their ids' hashes.
+        evaluator: gives the speech, accelerator, features, language and task.
+        utterances: how many are looked at, drawn by the hashes of their ids.
 
     Returns:
         Means over heads and target tokens, over all layers and by layer; the same on all ranks. None where no
@@ -54,7 +53,7 @@ def attention_odds(
     accelerator = evaluator.accelerator
     labels = label_encoder(model, evaluator)
     rows = EvaluationRows(
-        source,
+        evaluator.source,
         BATCH_SIZE,
         check=evaluator.check_language,
         subset=utterances,
@@ -135,28 +134,27 @@ def report(figures: np.ndarray, condition: Condition) -> dict[str, Any]:
     if len(counts) > 1:
         drawn = resampled_sums(counts).astype(np.float64)
         interval = percentiles(ratios(drawn[:, 1] / drawn[:, 0], drawn[:, 2] / drawn[:, 0]))
+    means = primary.mean(), secondary.mean()
     return {
         "condition": condition.name,
         "utterances": len(figures),
         "tokens": int(tokens),
         "noise_dominated_frames": float(sums[1, 0] / tokens),
-        "primary_share": float(primary.mean()),
-        "secondary_share": float(secondary.mean()),
-        "primary_odds": odds(float(primary.mean())),
-        "secondary_odds": odds(float(secondary.mean())),
-        "odds_ratio": float(ratios(primary.mean(keepdims=True), secondary.mean(keepdims=True))[0]),
+        **shares_and_odds(*means, gates.mean()),
+        "odds_ratio": float(ratios(*map(np.atleast_1d, means))[0]),
         "odds_ratio_interval": interval,
-        "gate": float(gates.mean()),
-        "layers": [
-            {
-                "primary_share": float(one),
-                "secondary_share": float(other),
-                "primary_odds": odds(float(one)),
-                "secondary_odds": odds(float(other)),
-                "gate": float(gate),
-            }
-            for one, other, gate in zip(primary, secondary, gates, strict=True)
-        ],
+        "layers": [shares_and_odds(*layer) for layer in zip(primary, secondary, gates, strict=True)],
+    }
+
+
+def shares_and_odds(primary: float, secondary: float, gate: float) -> dict[str, float]:
+    """The shares of both attentions that fall on noise, their odds, and the gate."""
+    return {
+        "primary_share": float(primary),
+        "secondary_share": float(secondary),
+        "primary_odds": odds(float(primary)),
+        "secondary_odds": odds(float(secondary)),
+        "gate": float(gate),
     }
 
 

@@ -56,8 +56,8 @@ def named_checkpoints(given: Sequence[str | Path] | Mapping[str, str | Path]) ->
     short = [short_name(str(path)) for name, path in pairs if name is None]
     for name, path in pairs:
         if name is None:
-            default = short_name(str(path))
-            name = default if short.count(default) == 1 else long_name(str(path))
+            name = short_name(str(path))
+            name = name if short.count(name) == 1 else short_name(str(path), 2)
         if not NAME.fullmatch(name) or not name.strip("."):
             raise ConfigError(f"checkpoint {name!r}: a name is made of letters, digits, and _ . + -; it names a folder")
         found.append(NamedCheckpoint(name, str(path)))
@@ -74,17 +74,12 @@ def split_name(text: str) -> tuple[str | None, str]:
     return (name, path) if equals and not Path(text).exists() else (None, text)
 
 
-def short_name(path: str) -> str:
-    """The run's name for its best/ or final/, else the last part: ``medium`` for runs/medium/best."""
-    parts = Path(path).resolve().parts if Path(path).is_dir() else Path(path).parts
-    last = parts[-2] if len(parts) > 1 and parts[-1] in ("best", "final") else parts[-1] if parts else ""
-    return re.sub(r"[^\w+.-]", "_", last)
-
-
-def long_name(path: str) -> str:
-    """The last two parts: ``medium_final``."""
-    parts = Path(path).resolve().parts if Path(path).is_dir() else Path(path).parts
-    return re.sub(r"[^\w+.-]", "_", "_".join(parts[-2:]))
+def short_name(path: str, parts: int = 1) -> str:
+    """The last parts of a path; of one alone, the run's for its best/ or final/: ``medium`` for runs/medium/best."""
+    whole = Path(path).resolve().parts if Path(path).is_dir() else Path(path).parts
+    if parts == 1 and len(whole) > 1 and whole[-1] in ("best", "final"):
+        whole = whole[:-1]
+    return re.sub(r"[^\w+.-]", "_", "_".join(whole[-parts:]))
 
 
 def check_weights(checkpoint: NamedCheckpoint) -> None:

@@ -68,17 +68,15 @@ class NoiseSuiteConfig(Section):
         for ratio in ratios:
             if not math.isfinite(ratio) or not LOUDEST <= ratio <= FAINTEST:
                 raise ValueError(f"a ratio is {ratio}; it must be a number of decibels, {LOUDEST:g} to {FAINTEST:g}")
-            if ratios.count(ratio) > 1:
-                raise ValueError(f"{ratio:g} stands twice")
         return ratios
 
-    @field_validator("types")
+    @field_validator("ratios", "types")
     @classmethod
-    def types_once(cls, types: tuple[str, ...] | None) -> tuple[str, ...] | None:
-        for kind in types or ():
-            if (types or ()).count(kind) > 1:
-                raise ValueError(f"{kind!r} stands twice")
-        return types
+    def each_once(cls, values: tuple[float | str, ...] | None) -> tuple[float | str, ...] | None:
+        for value in values or ():
+            if (values or ()).count(value) > 1:
+                raise ValueError(f"{value!r} stands twice" if isinstance(value, str) else f"{value:g} stands twice")
+        return values
 
     @model_validator(mode="after")
     def something_to_measure(self) -> "NoiseSuiteConfig":

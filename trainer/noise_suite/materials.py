@@ -76,8 +76,16 @@ def gather(
         assert noises is not None  # the config has seen to it
         alone = non_speech_source(noises, suite.non_speech, suite.seed)
     mixer = Mixer(suite.seed, noises, speech.talkers, speech.speakers, suite.babble_speakers)
-    warnings = own_voices(mixer, suite, speech) if evaluation.cluster else []
-    return Materials(suite, run, evaluation, speech, noises, alone, mixer, warnings)
+    return Materials(
+        suite,
+        run,
+        evaluation,
+        speech,
+        noises,
+        non_speech=alone,
+        mixer=mixer,
+        warnings=own_voices(mixer, suite, speech) if evaluation.cluster else [],
+    )
 
 
 def own_voices(mixer: Mixer, suite: NoiseSuiteConfig, speech: Speech) -> list[str]:

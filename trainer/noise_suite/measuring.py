@@ -1,6 +1,7 @@
 """One checkpoint under all conditions: decoded where that is not known yet, kept as soon as it is."""
 
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -18,34 +19,32 @@ from .checkpoints import NamedCheckpoint
 from .conditions import CLEAN, NON_SPEECH, Condition
 from .config import SYNTHETIC
 from .materials import Materials
-from .results import Measured, keep, keep_odds, kept, kept_odds, measured
+from .results import Measured, keep, keep_figures, kept, kept_figures
 
+ODDS = "attention_odds.json"
 FORMAT = 2  # of what is kept; raise it when the same settings come to give other mixtures
 
 Say = Callable[[str], None]
 
 
+@dataclass(eq=False)
 class Subject:
     """A checkpoint that is measured; all ranks must do the same with it.
 
-    Args:
+    Attributes:
         identity: of its weights.
         place: the folder of its predictions.
-        tell: told how it goes on.
+        tell: is given a line whenever something is measured.
+        remarks: those that were told.
     """
 
-    def __init__(
-        self,
-        accelerator: Any,
-        checkpoint: NamedCheckpoint,
-        identity: str,
-        materials: Materials,
-        place: Path,
-        tell: Say,
-    ) -> None:
-        self.accelerator, self.checkpoint, self.identity = accelerator, checkpoint, identity
-        self.materials, self.place, self.tell = materials, place, tell
-        self.remarks: set[str] = set()
+    accelerator: Any
+    checkpoint: NamedCheckpoint
+    identity: str
+    materials: Materials
+    place: Path
+    tell: Say
+    remarks: set[str] = field(default_factory=set)
 
     @cached_property
     def model(self) -> Any:
@@ -109,7 +108,15 @@ class Subject:
         run = self.materials.run.model_copy(update={"evaluation": self.materials.evaluation})
         with MemoryTold(evaluation_of(run, self.checkpoint.path, self.model), self.accelerator):
             outcome = evaluator.run(self.model)
-        found = measured(outcome, settings, self.unreadable(condition))
+        found = Measured(
+            outcome.utterances,
+            normalizer=outcome.normalizer,
+            skipped=outcome.skipped,
+            seconds=outcome.seconds,
+            real_time_factor=outcome.real_time_factor,
+            settings=settings,
+            noises_unreadable=self.unreadable(condition),
+        )
         if self.accelerator.is_main_process:
             keep(self.place, condition.name, found)
         self.tell(f"{name}: {headline(condition, found)} in {found.seconds:.1f} s")
@@ -136,18 +143,16 @@ class Subject:
             return None
         settings = settings_of(condition, self.identity, self.materials, self.accelerator.mixed_precision)
         settings["attention_utterances"] = suite.attention_utterances
-        is_known, found = False, None
+        known = kept_figures(self.place / ODDS, settings) if self.accelerator.is_main_process else None
+        known = gather_objects(self.accelerator, known)[0]
+        if known is not None:
+            return known.get("figures")
+        if not getattr(self.model.config, "dual_attention", False):
+            return None
+        mixer = self.materials.mixer
+        found = attention_odds(self.model, self.of_speech, mixer, condition, suite.attention_utterances)
         if self.accelerator.is_main_process:
-            is_known, found = kept_odds(self.place, settings)
-        is_known, found = gather_objects(self.accelerator, (is_known, found))[0]
-        if is_known or not getattr(self.model.config, "dual_attention", False):
-            return found
-        source = self.materials.speech.source
-        found = attention_odds(
-            self.model, self.of_speech, source, self.materials.mixer, condition, suite.attention_utterances
-        )
-        if self.accelerator.is_main_process:
-            keep_odds(self.place, settings, found)
+            keep_figures(self.place / ODDS, {"settings": settings, "figures": found})
         if found is not None:
             shares = f"{found['primary_share']:.1%} of the primary and {found['secondary_share']:.1%} of the secondary"
             self.tell(f"{self.checkpoint.name}: {condition.name}: {shares} attention falls on noise")

@@ -9,9 +9,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..config.reading import ConfigError
 from ..config.run import RunConfig
 from ..engine.accelerator import build_accelerator, describe_engine
+from ..evaluation.report import check_output
 from ..record.durable import write_text
 from ..record.meter import hardware
 from .charts import write_picture
@@ -62,8 +62,7 @@ def run_suite(
     suite = as_suite(suite)
     named = named_checkpoints(checkpoints)
     folder = Path(output)
-    if any(path.is_file() for path in (folder, *folder.parents)):
-        raise ConfigError(f"--output is {str(folder)!r}, which is a file or lies in one: name a folder")
+    check_output(folder)
     for checkpoint in named:
         check_weights(checkpoint)
     materials = gather(suite, named, config, split)
@@ -81,7 +80,8 @@ def run_suite(
             tell(f"warning: {name}: {remark}")
     for checkpoint in named:
         place = folder / "predictions" / checkpoint.name
-        subject = Subject(accelerator, checkpoint, remarks[checkpoint.name]["weights"], materials, place, tell)
+        identity = remarks[checkpoint.name]["weights"]
+        subject = Subject(accelerator, checkpoint, identity, materials=materials, place=place, tell=tell)
         found[checkpoint.name] = subject.measured()
         odds[checkpoint.name] = subject.attention_odds()
     if not is_first:

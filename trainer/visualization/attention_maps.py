@@ -68,11 +68,22 @@ class AttentionMaps:
         """bool [S]: frames that noise dominates."""
         return None if self.noise is None else self.noise > DOMINATED
 
-    def share_on_noise(self, weights: np.ndarray | None) -> np.ndarray | None:
-        """[L]: how much of each token's attention, mean over layers, falls on frames that noise dominates."""
-        if weights is None or self.dominated is None:
-            return None
-        return weights.mean(0)[:, self.dominated].sum(-1)
+    @property
+    def attentions(self) -> dict[str, np.ndarray]:
+        """The weights of ``primary`` and, except in plain Whisper, of ``secondary``."""
+        both = {"primary": self.primary, "secondary": self.secondary}
+        return {kind: weights for kind, weights in both.items() if weights is not None}
+
+    def called(self, kind: str) -> str:
+        """What pages call an attention: ``primary attention``, or ``attention`` where it is the only one."""
+        return "attention" if self.secondary is None else f"{kind} attention"
+
+    @property
+    def shares_on_noise(self) -> dict[str, np.ndarray]:
+        """By attention [L]: how much of each token's, mean over layers, falls on frames that noise dominates."""
+        if self.dominated is None:
+            return {}
+        return {kind: weights.mean(0)[:, self.dominated].sum(-1) for kind, weights in self.attentions.items()}
 
     def share_beyond(self, weights: np.ndarray) -> np.ndarray:
         """[L]: how much falls on frames after those shown, which only padding fills."""

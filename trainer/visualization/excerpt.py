@@ -21,9 +21,11 @@ DEFAULT_RATIO = 0.0  # dB
 
 @dataclass(frozen=True)
 class NoiseGiven:
-    """Attributes:
-    file: what is mixed in at ``ratio`` dB, from its start and again where it ends; or None.
-    part: the recording's own noise, as long as the recording; or None.
+    """Noise that is mixed in, or that is known to be in the recording.
+
+    Attributes:
+        file: what is mixed in at ``ratio`` dB, from its start and again where it ends; or None.
+        part: the recording's own noise, as long as the recording; or None.
     """
 
     file: Path | None = None
@@ -114,7 +116,7 @@ def read_excerpt(file: Path, begin: float, seconds: float | None, noise: NoiseGi
     except DataError as error:
         raise DataError(f"--noise {noise.file}: {error}") from None
     added = f"{noise.file.name} at {noise.decibel:g} dB"
-    return Excerpt(str(file), begin, mixture.audio, mixture.noise, added, note)
+    return Excerpt(str(file), begin, mixture.audio, mixture.noise, added=added, note=note)
 
 
 def read(file: Path) -> np.ndarray:

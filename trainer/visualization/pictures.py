@@ -24,9 +24,10 @@ LONGEST_NAME = 18
 LONGEST_LINE = 110  # letters of a headline
 BAR_ASPECT = 18  # height over width of a colour bar, for each inch of its panel
 MOST_WRITTEN_GATES = 600  # cells whose value is written into them
-PRIMARY, SECONDARY, NOISE = "#0072b2", "#d55e00", "#7a3b16"
+COLORS = {"primary": "#0072b2", "secondary": "#d55e00"}
+NOISE = "#7a3b16"
 MAPS = {"primary": "Blues", "secondary": "Oranges"}
-GATE_MAP = LinearSegmentedColormap.from_list("gate", [SECONDARY, "#f7f7f7", PRIMARY])  # as the attentions are drawn
+GATE_MAP = LinearSegmentedColormap.from_list("gate", [COLORS["secondary"], "#f7f7f7", COLORS["primary"]])
 # Beyond what matplotlib brings, for scripts that it lacks; those that are installed are taken.
 FONTS = ("DejaVu Sans", "Noto Sans CJK JP", "Noto Sans CJK SC", "Noto Sans", "Noto Sans Devanagari", "Noto Sans Thai")
 
@@ -74,44 +75,37 @@ def overview(maps: AttentionMaps, begin: float, title: str) -> bytes:
         begin: the excerpt's, in seconds of the recording.
     """
     height = panel_inches(len(maps.tokens))
-    heights = [1.5, *([0.7] if maps.noise is not None else []), height]
-    if maps.secondary is not None:
-        heights.append(height)
+    heights = [1.5, *([0.7] if maps.noise is not None else []), *(height for _ in maps.attentions)]
     figure = Figure(figsize=(WIDTH, sum(heights) + 0.55 * len(heights) + 0.6), dpi=DOTS, layout="constrained")
     figure.suptitle(headline(title), fontsize=11).set_parse_math(False)
-    has_gates, shares = maps.gates is not None, maps.share_on_noise(maps.primary)
-    beside = has_gates or shares is not None
+    beside = maps.gates is not None or bool(maps.shares_on_noise)
     wide = min(0.55 + 0.03 * len(maps.layers), 0.9)
     grid = figure.add_gridspec(
         len(heights), 2 if beside else 1, height_ratios=heights, width_ratios=[3, wide][: 1 + beside]
     )
     names = TokenAxis(maps.tokens)
-    rows = iter(range(len(heights)))
-
-    first = figure.add_subplot(grid[next(rows), 0])
+    first = figure.add_subplot(grid[0, 0])
     draw_features(first, maps, begin)
     over_time = [first]
     if maps.noise is not None:
-        axes = figure.add_subplot(grid[next(rows), 0], sharex=first)
-        draw_noise(axes, maps, begin)
-        over_time.append(axes)
-    for kind, weights in (("primary", maps.primary), ("secondary", maps.secondary)):
-        if weights is None:
-            continue
-        row = next(rows)
+        over_time.append(figure.add_subplot(grid[1, 0], sharex=first))
+        draw_noise(over_time[-1], maps, begin)
+    for kind, weights in maps.attentions.items():
+        row = len(over_time)
         axes = figure.add_subplot(grid[row, 0], sharex=first)
         over_time.append(axes)
         image = draw_attention(axes, weights.mean(0), maps, begin, kind)
         names.label(axes, height)
-        called = "Attention" if maps.secondary is None else f"{kind.capitalize()} attention"
-        axes.set_title(f"{called}, mean over heads and {layers_told(maps)}", loc="left", fontsize=10)
+        axes.set_title(
+            f"{maps.called(kind).capitalize()}, mean over heads and {layers_told(maps)}", loc="left", fontsize=10
+        )
         color_bar(figure, image, axes, height)
         if kind == "primary":
             axes.plot(begin + maps.peaks, range(len(maps.tokens)), ".", color="#111", markersize=3.5, label="peak")
             axes.legend(loc="upper right", fontsize=7.5, framealpha=0.8, handlelength=0.8)
-            if has_gates:
+            if maps.gates is not None:
                 draw_gates(figure, figure.add_subplot(grid[row, 1], sharey=axes), maps)
-        if shares is not None and (kind == "secondary" or maps.secondary is None):
+        if maps.shares_on_noise and kind == list(maps.attentions)[-1]:
             draw_shares(figure.add_subplot(grid[row, 1], sharey=axes), maps)
     for axes in over_time[:-1]:
         axes.tick_params(labelbottom=False)
@@ -121,17 +115,14 @@ def overview(maps: AttentionMaps, begin: float, title: str) -> bytes:
 
 def every_layer(maps: AttentionMaps, begin: float, title: str) -> bytes:
     """Both attentions of each layer side by side."""
-    columns = 1 if maps.secondary is None else 2
-    count = len(maps.layers)
+    count, columns = len(maps.layers), len(maps.attentions)
     height = max(min(panel_inches(len(maps.tokens)), ALL_LAYERS_INCHES / count), LOWEST)
     figure = Figure(figsize=(WIDTH, count * (height + 0.5) + 0.9), dpi=DOTS, layout="constrained")
     figure.suptitle(headline(title), fontsize=11).set_parse_math(False)
     grid = figure.subplots(count, columns, squeeze=False, sharex=True, sharey=True)
     names = TokenAxis(maps.tokens)
     for row, layer in enumerate(maps.layers):
-        for column, (kind, weights) in enumerate((("primary", maps.primary), ("secondary", maps.secondary))):
-            if weights is None:
-                continue
+        for column, (kind, weights) in enumerate(maps.attentions.items()):
             axes = grid[row, column]
             image = draw_attention(axes, weights[row], maps, begin, kind)
             called = "" if columns == 1 else f", {kind}"
@@ -192,7 +183,7 @@ def draw_attention(axes: Axes, weights: np.ndarray, maps: AttentionMaps, begin: 
     """
     shown = weights[:, : maps.shown_frames]
     largest = float(peak_weights(shown).max()) or 1.0
-    image = axes.imshow(
+    return axes.imshow(
         shown,
         cmap=MAPS[kind],
         norm=PowerNorm(0.5, 0.0, largest, clip=True),
@@ -200,7 +191,6 @@ def draw_attention(axes: Axes, weights: np.ndarray, maps: AttentionMaps, begin: 
         interpolation="nearest",
         extent=extent(maps, begin, len(weights)),
     )
-    return image
 
 
 def color_bar(figure: Figure, image: Any, axes: Axes, inches: float) -> None:
@@ -233,13 +223,11 @@ def draw_gates(figure: Figure, axes: Axes, maps: AttentionMaps) -> None:
 
 def draw_shares(axes: Axes, maps: AttentionMaps) -> None:
     """How much of each token's attention falls on frames that noise dominates."""
-    kinds = [(maps.primary, PRIMARY), (maps.secondary, SECONDARY)]
-    drawn = [(maps.share_on_noise(weights), color) for weights, color in kinds if weights is not None]
+    drawn = maps.shares_on_noise
     thick = 0.8 / len(drawn)
-    for number, (share, color) in enumerate(drawn):
-        assert share is not None
+    for number, (kind, share) in enumerate(drawn.items()):
         places = np.arange(len(share)) + thick * (number - (len(drawn) - 1) / 2)
-        axes.barh(places, share, thick, color=color)
+        axes.barh(places, share, thick, color=COLORS[kind])
     axes.tick_params(labelleft=False)
     axes.set(xlim=(0, 1), xticks=[0, 0.5, 1])
     colors = "" if len(drawn) == 1 else "\n(blue primary, orange secondary)"

@@ -209,12 +209,11 @@ def test_shares_on_noise_and_peaks(checkpoint: Path, folder: Path) -> None:
     assert found.noise is not None and found.secondary is not None
     np.testing.assert_allclose(found.noise[1:25], 0, atol=1e-6)
     np.testing.assert_allclose(found.noise[26:50], 1, atol=1e-3)
-    share = found.share_on_noise(found.secondary)
-    assert share is not None
+    share = found.shares_on_noise["secondary"]
     np.testing.assert_allclose(share, found.secondary.mean(0)[:, 25:51].sum(-1), atol=0.03)
     sharp = np.zeros_like(found.primary)
     sharp[:, :, 30] = 1.0
-    np.testing.assert_allclose(found.share_on_noise(sharp), 1.0)
+    np.testing.assert_allclose(replace(found, primary=sharp).shares_on_noise["primary"], 1.0)
     np.testing.assert_allclose(found.share_beyond(sharp), 0.0)
 
 
