@@ -32,7 +32,7 @@ def suite_report(result: dict[str, Any]) -> dict[str, str]:
         paths={one["name"]: one["path"] for one in result["checkpoints"]},
         tiles=tiles_of(result),
         tables=tables_of(result),
-        rate_charts=rate_charts(result) if result["checkpoints"][0]["types"] else [],
+        rate_charts=rate_charts(result),
         rates=rate_tables(result),
         difference_charts=difference_charts(result),
         differences=difference_table(result),
