@@ -24,6 +24,7 @@ from .differences import config_differences
 from .reading import Arm
 
 UTTERANCES = "utterances"
+KINDS = ("errors", "character_errors", "substitutions", "deletions", "insertions")  # counts of a prediction
 FEW_UNITS = 20  # below it percentile intervals are too narrow
 
 
@@ -67,8 +68,6 @@ class Result:
     Attributes:
         pair: the arm and the baseline; None for the baseline itself.
         saved: word error rate (as a fraction) below the baseline's; None for the baseline itself.
-        seconds_per_point: training time for each percentage point saved; None where nothing was trained, or the
-            saving is not distinguishable from none.
     """
 
     arm: Arm
@@ -81,7 +80,13 @@ class Result:
     insertions: float
     pair: Pair | None
     saved: float | None
-    seconds_per_point: float | None
+
+    @property
+    def seconds_per_point(self) -> float | None:
+        """Training time for each percentage point saved; None without training or a saving that differs from none."""
+        if self.arm.summary is None or self.pair is None or not self.pair.differs or not self.saved or self.saved < 0:
+            return None
+        return self.arm.summary.seconds / (100 * self.saved)
 
 
 @dataclass(frozen=True)
@@ -132,8 +137,8 @@ def compare(arms: Sequence[Arm], cluster: str | None = None) -> Comparison:
     columns = columns_of(arms)
     units_name = cluster or agreed_units(arms)
     units = unit_indices(arms, columns, units_name, cluster is not None)
-    errors = np.array([[p.errors for p in arm.predictions] for arm in arms], np.int64).T
-    characters = np.array([[p.character_errors for p in arm.predictions] for arm in arms], np.int64).T
+    counts = np.array([[[getattr(p, kind) for kind in KINDS] for p in arm.predictions] for arm in arms], np.int64)
+    errors, characters = counts[:, :, 0].T, counts[:, :, 1].T
     first = arms[0].predictions
     totals = np.array([[p.words, p.characters] for p in first], np.int64)
     number = len(arms)
@@ -141,23 +146,34 @@ def compare(arms: Sequence[Arm], cluster: str | None = None) -> Comparison:
     samples = resampled_sums(sums)
     word_samples = rates(samples[:, :number], samples[:, -2:-1])
     character_samples = rates(samples[:, number:-2], samples[:, -1:])
+    words, spelled = map(int, totals.sum(axis=0))
     whole = rates(errors.sum(axis=0), totals[:, 0].sum())
     baseline = next((index for index, arm in enumerate(arms) if not arm.is_trained), 0)
     pairs = paired_tests(sums[:, :number], sums[:, -2], errors, word_samples, whole)
     results = []
     for index, arm in enumerate(arms):
         pair = next((pair for pair in pairs if {pair.first, pair.second} == {index, baseline}), None)
-        samples_of = word_samples[:, index], character_samples[:, index]
-        intervals = tuple(map(percentiles, samples_of)) if len(sums) > 1 else (None, None)
-        saved = None if pair is None else float(whole[baseline] - whole[index])
-        results.append(result_of(arm, float(whole[index]), pair, saved, intervals))
+        summed = dict(zip(KINDS, counts[index].sum(axis=0).tolist(), strict=True))
+        result = Result(
+            arm=arm,
+            word_error_rate=float(whole[index]),
+            interval=percentiles(word_samples[:, index]) if len(sums) > 1 else None,
+            character_error_rate=summed["character_errors"] / max(spelled, 1),
+            character_interval=percentiles(character_samples[:, index]) if len(sums) > 1 else None,
+            substitutions=summed["substitutions"] / max(words, 1),
+            deletions=summed["deletions"] / max(words, 1),
+            insertions=summed["insertions"] / max(words, 1),
+            pair=pair,
+            saved=None if pair is None else float(whole[baseline] - whole[index]),
+        )
+        results.append(result)
     return Comparison(
         split=arms[0].evaluation.split,
         normalizer=arms[0].evaluation.normalizer,
         units=units_name,
         unit_count=len(sums),
         utterances=len(first),
-        words=int(totals[:, 0].sum()),
+        words=words,
         baseline=baseline,
         results=tuple(results),
         pairs=tuple(pairs),
@@ -198,36 +214,6 @@ def paired_tests(
             )
         )
     return pairs
-
-
-def result_of(
-    arm: Arm, rate: float, pair: Pair | None, saved: float | None, intervals: tuple[Interval | None, ...]
-) -> Result:
-    """An arm's figures.
-
-    Args:
-        pair: the arm and the baseline; None for the baseline.
-        saved: word error rate below the baseline's; None for the baseline.
-        intervals: of the word and of the character error rate; each None with a single unit.
-    """
-    words = max(sum(p.words for p in arm.predictions), 1)
-    characters = max(sum(p.characters for p in arm.predictions), 1)
-    seconds_per_point = None
-    if arm.summary is not None and pair is not None and pair.differs and saved is not None and saved > 0:
-        seconds_per_point = arm.summary.seconds / (100 * saved)
-    return Result(
-        arm=arm,
-        word_error_rate=rate,
-        interval=intervals[0],
-        character_error_rate=sum(p.character_errors for p in arm.predictions) / characters,
-        character_interval=intervals[1],
-        substitutions=sum(p.substitutions for p in arm.predictions) / words,
-        deletions=sum(p.deletions for p in arm.predictions) / words,
-        insertions=sum(p.insertions for p in arm.predictions) / words,
-        pair=pair,
-        saved=saved,
-        seconds_per_point=seconds_per_point,
-    )
 
 
 def columns_of(arms: Sequence[Arm]) -> list[dict[str, str]]:

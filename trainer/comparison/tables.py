@@ -138,7 +138,7 @@ def error_table(comparison: Comparison) -> FigureTable:
     if len(comparison.results) > 1:
         columns |= {
             f"points against {baseline}": lambda one: NONE if one.saved is None else signed(-one.saved),
-            "p (Holm)": lambda one: probability(one.pair and one.pair.p_adjusted),
+            "p (Holm)": lambda one: probability(one.pair.p_adjusted if one.pair else None),
             "": lambda one: "" if one.pair is None or one.pair.differs else NOT_DISTINGUISHABLE,
         }
     return FigureTable.of("Error rates", comparison.results, columns, range(1, 8))

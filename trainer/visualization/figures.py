@@ -66,7 +66,7 @@ def token_table(excerpt: Excerpt, maps: AttentionMaps) -> FigureTable:
     if gates is not None:
         columns["gate"] = lambda number: decimal(gates[:, number].mean(), 3)
     for kind, share in maps.shares_on_noise.items():
-        columns[f"{short(maps, kind)} on noise, %"] = lambda number, share=share: percent(share[number])
+        columns[f"{short(maps, kind)} on noise, %"] = [percent(one) for one in share].__getitem__
     return FigureTable.of("Tokens", range(len(maps.tokens)), columns, {0, *range(2, len(columns))})
 
 
