@@ -22,8 +22,8 @@ from ..evaluation.checkpoint import open_split
 from .differences import NOT_SHOWN
 from .reading import SPLITS
 
-Split = Literal["test", "validation"]
 STRATEGIES: tuple[str, ...] = get_args(Strategy)
+Split = Literal["test", "validation"]
 UNTRAINED = "plain"  # the unmodified checkpoint
 ATTENTION = {"dual": True, "plain": False}  # prefixes of a strategy
 ARM_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]*")
