@@ -1,4 +1,4 @@
-"""What is kept of an arm: its figures by condition and speaker, from which every comparison can be made again."""
+"""What is kept of an arm: its figures by condition and speaker, which suffice for every comparison."""
 
 import json
 from pathlib import Path
@@ -15,7 +15,7 @@ KEPT_OF_CONDITION = (
 
 
 def suite_figures(folder: Path) -> Row:
-    """Of a suite of one checkpoint: error rates by condition, errors and words by speaker, the attention odds.
+    """The figures of a suite of one checkpoint: error rates by condition, errors and words by speaker, attention odds.
 
     Returns:
         ``conditions`` by name, with ``speakers``, as :func:`by_speaker` has them.
@@ -32,9 +32,9 @@ def suite_figures(folder: Path) -> Row:
 
 
 def by_speaker(predictions: Path) -> dict[str, list[int]]:
-    """Of each speaker the word errors, the words, and the errors if an utterance has no more than its words.
+    """By speaker the word errors, the words, and the errors if each utterance counts at most as many as its words.
 
-    A word repeated to the last token is otherwise as many errors as ten utterances hold.
+    A decoder in a loop otherwise makes as many errors in one utterance as there are in ten others.
     """
     sums: dict[str, list[int]] = {}
     for row in whole_rows(predictions):

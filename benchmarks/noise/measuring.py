@@ -1,4 +1,4 @@
-"""What is measured of the noise experiment's arms: the suites that the plan wants of each, kept beside the plan."""
+"""Measures the noise experiment's arms by the suites of the plan; results are kept beside the plan."""
 
 import hashlib
 import json
@@ -18,24 +18,24 @@ DEVELOPMENT, REPORT = "development", "report"
 
 
 def result_path(results: Path, arm: str) -> Path:
+    """The file of an arm's result."""
     return results / "arms" / f"{arm}.json"
 
 
 def wanted_suites(plan: NoisePlan, arm: str) -> list[str]:
-    """Which suites measure it; a checkpoint as it is has nothing to choose."""
+    """The suites that measure an arm; for an unmodified checkpoint there is nothing to choose."""
     chooses = [] if plan.arms[arm] is None else [DEVELOPMENT]
     return [*chooses, REPORT] if arm in plan.reported else chooses
 
 
 def digest_of(plan: NoisePlan, arm: str, suite: str = "config") -> str:
-    """Of all that an arm's training, or its ``suite``, is made from; where that changes, a result counts no more."""
+    """A digest of everything that an arm's training, or its ``suite``, depends on; it tells old results."""
     content = json.dumps(plan.arms[arm], sort_keys=True) + getattr(plan, suite).read_text(encoding="utf-8")
     return hashlib.blake2b(content.encode(), digest_size=8).hexdigest()
 
 
 def measured(plan: NoisePlan, folder: Path, arm: str) -> dict[str, Any]:
-    """The arm's result in ``folder`` with those suites that are of the plan and its files as they are now; {} without
-    one."""
+    """The arm's result in ``folder`` without suites that are out of date; {} if there is none of today's plan."""
     try:
         found = json.loads(result_path(folder, arm).read_text(encoding="utf-8"))
         is_current = found["made_from"] == digest_of(plan, arm)
@@ -58,10 +58,10 @@ class NoiseSuites:
         return set(wanted_suites(self.plan, arm.name)) <= measured(self.plan, self.folder, arm.name).keys()
 
     def prepare(self, arm: PlannedArm, config: Path) -> None:
-        pass  # a result says by itself what it was made from
+        pass  # results carry digests of what they were made from
 
     def measure(self, arm: PlannedArm, config: Path, runner: Runner) -> str | None:
-        shutil.rmtree(arm.folder / "checkpoints", ignore_errors=True)  # a gigabyte that nothing goes on from
+        shutil.rmtree(arm.folder / "checkpoints", ignore_errors=True)  # large, and not needed after training
         name, plan = arm.name, self.plan
         result: dict[str, Any] = {"arm": name, "sets": plan.arms[name], "made_from": digest_of(plan, name)}
         if arm.is_trained:

@@ -20,7 +20,7 @@ Row = dict[str, Any]
 
 
 def read_results(plan: NoisePlan, folder: Path) -> dict[str, Row]:
-    """Of the arms that were measured by a suite their results; the others are left out."""
+    """The results of the arms that a suite has measured."""
     found = {arm: measured(plan, folder, arm) for arm in plan.arms}
     return {arm: result for arm, result in found.items() if result.keys() & {DEVELOPMENT, REPORT}}
 

@@ -24,7 +24,7 @@ from trainer.engine.accelerator import resolve_precision
 
 
 class Collator:
-    """Pads labels, -100 where there is no loss; features have one length already."""
+    """Makes batches: labels are padded with -100, which has no loss; features have one length already."""
 
     def __init__(self, processor: Any, start_token: int) -> None:
         self.processor, self.start_token = processor, start_token
@@ -35,7 +35,7 @@ class Collator:
         padded = self.processor.tokenizer.pad([{"input_ids": row["labels"]} for row in rows], return_tensors="pt")
         labels = padded["input_ids"].masked_fill(padded.attention_mask.ne(1), -100)
         if bool((labels[:, 0] == self.start_token).all()):
-            labels = labels[:, 1:]  # the model shifts them and puts it back
+            labels = labels[:, 1:]  # the model adds it when it shifts the labels
         batch["labels"] = labels
         return batch
 
@@ -84,7 +84,7 @@ def build_trainer(config: RunConfig, output: Path, times: StepTimes, limit: int 
     from transformers import Seq2SeqTrainer, Seq2SeqTrainingArguments, WhisperForConditionalGeneration, WhisperProcessor
 
     name, settings, training = config.model.checkpoint, config.optimizer, config.training
-    assert name is not None  # the peer fine-tunes; it has no models from nothing
+    assert name is not None  # the peer only fine-tunes
     processor = WhisperProcessor.from_pretrained(name)
     if processor.tokenizer.pad_token is None:
         processor.tokenizer.pad_token = processor.tokenizer.eos_token

@@ -25,7 +25,7 @@ def breakdowns(
     lengths = groups((length_bin(one.prediction.seconds), one) for one in scored)
     rows = {}
     for column, parts in by.items():
-        drawn = None if column == cluster else cluster  # of one speaker among speakers, the utterances
+        drawn = None if column == cluster else cluster  # a part with one speaker: utterances are drawn
         rows[column] = [rates_of(value, part, drawn) for value, part in parts.items()]
     return rows | {"seconds": [rates_of(value, part, cluster) for value, part in lengths.items()]}
 

@@ -1,7 +1,7 @@
 """Where the two attentions of a checkpoint look in noise: on the frames that noise dominates, or on the others.
 
-Of one mixture each, the reference text is fed to the decoder (teacher forcing), so that what is looked at does not
-depend on what was understood.
+The decoder is fed the reference text of each mixture (teacher forcing), so its attention does not depend on what it
+would have understood.
 """
 
 from collections.abc import Sequence
@@ -23,14 +23,14 @@ from ..step.noise_target import noise_target
 from .conditions import Condition
 from .mixing import Mixer
 
-DOMINATED = 0.5  # share of a frame's energy from which it is the noise's
-BATCH_SIZE = 4  # mixtures whose attention weights are held at a time
-PARTS_OF_ONE = 1_000_000  # that shares are counted in for the bootstrap, which draws whole numbers
+DOMINATED = 0.5  # share of noise in a frame's energy from which noise dominates the frame
+BATCH_SIZE = 4  # mixtures whose attention weights are in memory at a time
+PARTS_OF_ONE = 1_000_000  # unit of shares in the bootstrap, which sums integers
 FRAME = SAMPLING_RATE // 50  # samples
 
 
 def condition_for(conditions: Sequence[Condition]) -> Condition | None:
-    """Recorded noise, or else the first kind there is, at the ratio nearest to 0 dB."""
+    """The condition for attention: recorded noise, or else the first kind, at the ratio nearest to 0 dB."""
     mixed = [one for one in conditions if one.ratio is not None]
     kinds = [one for one in mixed if one.kind == "noise"] or [one for one in mixed if one.kind == mixed[0].kind]
     return min(kinds, key=lambda one: (abs(one.ratio or 0.0), one.ratio), default=None)
@@ -47,8 +47,8 @@ def attention_odds(
         utterances: how many are looked at, drawn by the hashes of their ids.
 
     Returns:
-        Means over heads and target tokens, over all layers and by layer; the same on all ranks. None where no
-        utterance has a text that can be fed.
+        Means over heads and target tokens, over all layers and by layer; the same on all ranks. None if no utterance
+        has a text that can be fed to the decoder.
     """
     accelerator = evaluator.accelerator
     labels = label_encoder(model, evaluator)
@@ -80,10 +80,10 @@ def label_encoder(model: Any, evaluator: Evaluator) -> LabelEncoder:
 
 @torch.no_grad()
 def figures_of(model: Any, evaluator: Evaluator, labels: LabelEncoder, batch: AudioBatch) -> list[np.ndarray]:
-    """Of each mixture that has a text, float64 [4, layers], summed over its target tokens.
+    """Sums over the target tokens of each mixture that has a text, float64 [4, 1 + layers].
 
-    The rows: tokens; primary attention on noise, mean over heads; secondary likewise; the gate. A first column before
-    the layers' holds the tokens' number and, in its second row, the tokens times the share of frames that are noise.
+    Rows: tokens; primary attention on noise, mean over heads; the same of the secondary; the gate. The first column is
+    of no layer: it holds the number of tokens and, in its second row, the tokens times the share of noisy frames.
     """
     encoded, chosen = [], []
     for row, (text, language) in enumerate(zip(batch.texts, batch.languages, strict=True)):
@@ -91,7 +91,7 @@ def figures_of(model: Any, evaluator: Evaluator, labels: LabelEncoder, batch: Au
             encoded.append(labels.encode(text, language))
             chosen.append(row)
         except DataError:
-            continue  # empty, too long, or in a language that must be heard first
+            continue  # empty, too long, or of an unknown language
     if not chosen:
         return []
     assert batch.noise is not None
@@ -159,7 +159,7 @@ def shares_and_odds(primary: float, secondary: float, gate: float) -> dict[str, 
 
 
 def odds(share: float) -> float:
-    """share / (1 - share), finite also where everything falls on noise."""
+    """share / (1 - share); finite even if everything falls on noise."""
     share = min(max(share, 0.0), 1.0)
     return share / max(1.0 - share, 1.0 / PARTS_OF_ONE)
 

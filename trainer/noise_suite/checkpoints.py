@@ -11,7 +11,7 @@ from safetensors import SafetensorError, safe_open
 
 from ..config.reading import ConfigError
 
-WEIGHTS = ("*.safetensors", "*.json")  # of a checkpoint's folder, what decides what it says
+WEIGHTS = ("*.safetensors", "*.json")  # files of a checkpoint that its output depends on
 NAME = re.compile(r"[\w+.-]+")
 
 
@@ -24,7 +24,7 @@ class NamedCheckpoint:
 
     @property
     def run_config(self) -> Path | None:
-        """The config of the run that it lies in."""
+        """The config of the run that the folder lies in; None for others."""
         path = Path(self.path).resolve().parent / "config.yaml"
         return path if Path(self.path).is_dir() and path.exists() else None
 
@@ -41,7 +41,7 @@ class NamedCheckpoint:
 
 
 def named_checkpoints(given: Sequence[str | Path] | Mapping[str, str | Path]) -> list[NamedCheckpoint]:
-    """Checkpoints as ``NAME=PATH`` or ``PATH``, or by their names; all are known to be checkpoints.
+    """Checkpoints as ``NAME=PATH`` or ``PATH``, or by their names; each is checked to be a checkpoint.
 
     Raises:
         ConfigError: if there is none, a name cannot name a folder, or two have the same.
@@ -83,7 +83,7 @@ def short_name(path: str, parts: int = 1) -> str:
 
 
 def check_weights(checkpoint: NamedCheckpoint) -> None:
-    """Whether a folder's weights are all there, by their headers, and its parts fit; of a hub name nothing is asked.
+    """Check by their headers that a folder has all its weights, and that its parts fit. Hub names are not checked.
 
     Raises:
         CheckpointError: if a file is missing, damaged or cut short, or of another checkpoint.
@@ -116,7 +116,7 @@ def check_weights(checkpoint: NamedCheckpoint) -> None:
 
 
 def weight_files(folder: Path) -> list[Path]:
-    """One file, or those that an index names.
+    """The weight files of a folder: one, or those that an index names.
 
     Raises:
         CheckpointError: if the index cannot be read.

@@ -15,8 +15,8 @@ from ..config.reading import apply_overrides, read_yaml, validated
 from .conditions import Condition, NoiseType, conditions_of
 
 SYNTHETIC = "synthetic"
-RECORDED, MADE = "recorded noise", "made noise"  # which of noise's types is meant; in no key's path
-LOUDEST, FAINTEST = -60.0, 60.0  # decibels; beyond them nothing is left of the one or the other
+RECORDED, MADE = "recorded noise", "made noise"  # tags of the two types of ``noise``; messages leave them out
+LOUDEST, FAINTEST = -60.0, 60.0  # decibels; beyond them speech or noise vanishes
 DECODING = ("batch_size", "max_new_tokens", "beams", "normalizer", "cluster", "columns")
 NoiseOrigin = Annotated[
     Annotated[NoiseSourceConfig, Tag(RECORDED)] | Annotated[Literal["synthetic"], Tag(MADE)],
@@ -121,5 +121,5 @@ def load_suite(path: str | Path, overrides: Sequence[str] = ()) -> NoiseSuiteCon
 
 
 def suite_of(values: dict[str, Any], named: str = "the suite") -> NoiseSuiteConfig:
-    """The suite that nested values describe; mistakes are told as of ``named``."""
+    """The suite that nested values describe; ``named`` is what messages call it."""
     return validated(NoiseSuiteConfig, values, named)

@@ -25,9 +25,9 @@ class Materials:
     """What all checkpoints share.
 
     Attributes:
-        run: the config whose engine, language and evaluation count where the suite says nothing.
-        non_speech: clips of noise alone, None where none are wanted.
-        warnings: what must be known of the mixtures to read any figure.
+        run: the config whose engine, language and evaluation are used where the suite sets nothing.
+        non_speech: clips of noise alone; None if none are wanted.
+        warnings: remarks on the mixtures that concern every figure.
     """
 
     suite: NoiseSuiteConfig
@@ -56,7 +56,7 @@ def gather(
     """Open everything but the models.
 
     Raises:
-        ConfigError, DataError: where something is missing, or speech and suite do not fit each other.
+        ConfigError, DataError: if something is missing, or speech and suite do not fit each other.
     """
     check_language(suite.language)
     run = run_config(suite, named, config)
@@ -73,7 +73,7 @@ def gather(
     speech = gather_speech(source, suite, evaluation.cluster)
     alone = None
     if suite.non_speech is not None:
-        assert noises is not None  # the config has seen to it
+        assert noises is not None  # the config checks it
         alone = non_speech_source(noises, suite.non_speech, suite.seed)
     mixer = Mixer(suite.seed, noises, speech.talkers, speech.speakers, suite.babble_speakers)
     return Materials(
@@ -89,7 +89,7 @@ def gather(
 
 
 def own_voices(mixer: Mixer, suite: NoiseSuiteConfig, speech: Speech) -> list[str]:
-    """A warning for each type in which some are heard beside themselves."""
+    """Warnings for types in which speakers may be mixed with their own other utterances."""
     warnings = []
     for kind in (one for one in suite.kinds if one != "noise"):
         names = measured_ids(speech)
@@ -113,7 +113,7 @@ def check_language(language: str | None) -> None:
 def run_config(
     suite: NoiseSuiteConfig, named: Sequence[NamedCheckpoint], given: RunConfig | str | Path | None
 ) -> RunConfig:
-    """The run's config: given, of a checkpoint's run, or, where the suite has speech of its own, made up for it."""
+    """The config that was given, or a checkpoint's run's; made up if there is none and the suite names its speech."""
     path = next(filter(None, (checkpoint.run_config for checkpoint in named)), None) if given is None else None
     if isinstance(given, RunConfig):
         run = given
@@ -135,7 +135,7 @@ def run_config(
 
 
 def open_noises(suite: NoiseSuiteConfig) -> Noises | None:
-    """Raises: DataError: where there are none."""
+    """The suite's noises; None if it names none. Raises: DataError: if there are no recordings."""
     if suite.noise is None:
         return None
     if isinstance(suite.noise, str):

@@ -1,4 +1,4 @@
-"""One checkpoint under all conditions: decoded where that is not known yet, kept as soon as it is."""
+"""Measures one checkpoint under all conditions. Results are kept at once, and kept results are not measured again."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -22,7 +22,7 @@ from .materials import Materials
 from .results import Measured, keep, keep_figures, kept, kept_figures
 
 ODDS = "attention_odds.json"
-FORMAT = 2  # of what is kept; raise it when the same settings come to give other mixtures
+FORMAT = 2  # of kept results; raise it when the same settings give other mixtures
 
 Say = Callable[[str], None]
 
@@ -48,7 +48,7 @@ class Subject:
 
     @cached_property
     def model(self) -> Any:
-        """On its device; opened only where something is not kept.
+        """The model on its device; opened only if a result is not kept.
 
         Raises:
             CheckpointError: if it cannot be opened, or its parts do not fit each other.
@@ -99,7 +99,7 @@ class Subject:
         old = None
         if self.accelerator.is_main_process:
             old = kept(self.place, condition.name, settings, lambda own: build_normalizer(normalizer, own))
-        old = gather_objects(self.accelerator, old)[0]  # the first process looks for all: they might not share a disk
+        old = gather_objects(self.accelerator, old)[0]  # processes may not share a disk: the first one looks
         if old is not None:
             self.tell(f"{name}: {headline(condition, old)}, known already")
             return old
@@ -122,7 +122,7 @@ class Subject:
         self.tell(f"{name}: {headline(condition, found)} in {found.seconds:.1f} s")
         if self.accelerator.is_main_process:
             for remark in evaluation_remarks(outcome, self.model, self.processor.tokenizer):
-                if remark not in self.remarks:  # once, not for each condition
+                if remark not in self.remarks:  # not for each condition anew
                     self.remarks.add(remark)
                     self.tell(f"note: {self.checkpoint.name}: {remark}")
         return found
@@ -160,6 +160,7 @@ class Subject:
 
 
 def headline(condition: Condition, found: Measured) -> str:
+    """The main figure of a condition, for a line of progress."""
     if condition.kind == NON_SPEECH:
         return f"words in {np.mean([one.words.insertions > 0 for one in found.scored]):.1%} of clips"
     skipped = f", {len(found.skipped)} skipped" if found.skipped else ""
@@ -167,7 +168,7 @@ def headline(condition: Condition, found: Measured) -> str:
 
 
 def settings_of(condition: Condition, identity: str, materials: Materials, precision: str) -> dict[str, Any]:
-    """All that decides what is heard under a condition, as JSON holds it."""
+    """Everything that the results of a condition depend on, as JSON."""
     suite, evaluation = materials.suite, materials.evaluation
     settings: dict[str, Any] = {
         "format": FORMAT,

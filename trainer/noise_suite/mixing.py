@@ -1,6 +1,6 @@
-"""Utterances become mixtures: drawn from the suite's seed, the kind of noise and the utterance's id, nothing else.
+"""Mixes noise into utterances; a mixture depends on the suite's seed, the kind of noise and the utterance's id alone.
 
-So every checkpoint hears the same mixture, at every ratio the same noise, whatever the batch size and the ranks.
+So every checkpoint hears the same mixtures, with the same noise at every ratio, whatever the batch size and the ranks.
 """
 
 from collections import Counter
@@ -17,8 +17,8 @@ from data.utterance import Utterance
 from .conditions import CLEAN, NON_SPEECH, Condition
 from .speech import Noises, Talker
 
-ATTEMPTS = 8  # draws of a noise, until one can be mixed: is neither silent where the speech is nor far louder elsewhere
-COMMON_RATIO = 0.0  # whether a noise can be mixed is asked at this ratio for all, so that all have the same
+ATTEMPTS = 8  # draws until a noise can be mixed; one cannot if it is silent during the speech or far louder elsewhere
+COMMON_RATIO = 0.0  # at which noises are tried, so that all ratios get the same noise
 
 
 class Mixer:
@@ -44,16 +44,16 @@ class Mixer:
         self.of_speakers = Counter(one.speaker for one in talkers)
 
     def change_for(self, condition: Condition) -> Callable[[Utterance], Utterance] | None:
-        """What is done to each utterance to be decoded under a condition; None for nothing."""
+        """The change of each utterance before it is decoded under a condition; None for no change."""
         if condition.kind == NON_SPEECH:
             return None
-        return lambda utterance: replace(self.mixed(utterance, condition), noise=None)  # nothing is to be learned of it
+        return lambda utterance: replace(self.mixed(utterance, condition), noise=None)  # only training needs it
 
     def mixed(self, utterance: Utterance, condition: Condition) -> Utterance:
-        """The utterance in the condition's noise; a clean one is only looked at, so that all conditions have the same.
+        """The utterance in the condition's noise; a clean one is only checked, so that all conditions have the same.
 
         Raises:
-            DataError: if the utterance is silent, or no noise is found for it; then at every ratio.
+            DataError: at every ratio, if the utterance is silent or no noise is found for it.
         """
         speech = utterance.audio
         begin, end = speech_region(speech) if len(speech) else (0, 0)
@@ -77,7 +77,7 @@ class Mixer:
         raise DataError(f"{ATTEMPTS} draws of {condition.kind}, none of which can be mixed; the last: {fault}")
 
     def drawn(self, kind: str, utterance: Utterance, generator: np.random.Generator) -> np.ndarray:
-        """A noise as long as the utterance, of no particular loudness."""
+        """A noise as long as the utterance, not yet scaled."""
         samples = len(utterance.audio)
         if kind == "noise":
             assert self.noises is not None

@@ -1,4 +1,4 @@
-"""What was heard under a condition, kept on disk as soon as it is known, so that a suite that was ended goes on."""
+"""Keeps what was heard under a condition on disk, so that an interrupted suite continues where it stopped."""
 
 import json
 from collections.abc import Callable
@@ -21,8 +21,8 @@ class Measured:
         scored: each utterance with its errors, sorted by id.
         skipped: id and reason of rows that could not be measured.
         seconds: of decoding, on the slowest rank.
-        settings: all that the texts depend on.
-        noises_unreadable: id and reason of recordings of noise that could not be used, as far as was known by then.
+        settings: everything that the texts depend on.
+        noises_unreadable: id and reason of recordings of noise that had turned out unusable by then.
     """
 
     scored: list[ScoredUtterance]

@@ -29,6 +29,7 @@ LIBRARIES = ("torch", "transformers", "accelerate", "numpy", "soxr", "soundfile"
 
 
 def say_at_once(text: str) -> None:
+    """Print a line without delay."""
     print(text, flush=True)
 
 
@@ -43,15 +44,15 @@ def run_suite(
 ) -> dict[str, Any] | None:
     """Measure checkpoints under the suite's conditions; all processes must call it.
 
-    What ``output`` already holds of the same weights under the same settings is not measured again.
+    Results in ``output`` of the same weights under the same settings are not measured again.
 
     Args:
         suite: a config, its values, or its file.
         checkpoints: paths or hub names, ``NAME=PATH``, or paths by their names; differences are to the first.
         output: a folder; gets noise_suite.json, .md, .html, .png and predictions/.
-        config: whose data, engine and evaluation sections count; else those of the first checkpoint that lies in a run.
+        config: its data, engine and evaluation sections are used; if None, those of the first checkpoint in a run.
         split: of that config; else test, or validation.
-        say: told how it goes on, by the first process alone.
+        say: gets each line of progress, from the first process alone.
 
     Returns:
         What noise_suite.json holds; None on all but the first process.
@@ -106,7 +107,7 @@ def run_suite(
     folder.mkdir(parents=True, exist_ok=True)
     written = json.dumps(result, indent=2, ensure_ascii=False, allow_nan=False)
     write_text(folder / "noise_suite.json", written + "\n")
-    result = json.loads(written)  # what is returned is what stands there
+    result = json.loads(written)  # return what was written, to the last digit
     for name, text in suite_report(result).items():
         write_text(folder / name, text)
     write_picture(folder / "noise_suite.png", result)
@@ -114,7 +115,7 @@ def run_suite(
 
 
 def remarks_on(checkpoint: NamedCheckpoint, noises: Noises | None) -> dict[str, Any]:
-    """What must be known of a checkpoint to read its figures."""
+    """A checkpoint's identity, and warnings that concern its figures."""
     overlap, warnings = overlap_with_training(checkpoint, noises)
     if overlap:
         shown = ", ".join(overlap[:5]) + (f" and {len(overlap) - 5} more" if len(overlap) > 5 else "")
@@ -124,14 +125,14 @@ def remarks_on(checkpoint: NamedCheckpoint, noises: Noises | None) -> dict[str, 
 
 
 def unreadable_in(found: Iterable[Mapping[str, Measured]], noises: Noises | None) -> list[dict[str, str]]:
-    """Noises that could not be used, now or when what is known already was measured, with the reason."""
+    """Noises that could not be used, now or when kept results were measured, with the reason."""
     every = [{"id": one.id, "reason": one.reason} for one in getattr(noises, "skipped", [])]
     every += [fault for one in found for measured in one.values() for fault in measured.noises_unreadable]
     return sorted({fault["id"]: fault for fault in every}.values(), key=lambda fault: fault["id"])
 
 
 def header(materials: Materials, accelerator: Any, seconds: float) -> dict[str, Any]:
-    """What the figures were measured with and on."""
+    """How, where and with what the figures were measured."""
     source = materials.speech.source
     return {
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),

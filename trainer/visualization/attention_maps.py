@@ -1,4 +1,4 @@
-"""What a decoder attends to for each token that it hears, or that it is given: arrays for pictures, no pictures."""
+"""Reads what a decoder attends to for each token, heard or given. Gives arrays and draws nothing."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -32,14 +32,14 @@ class AttentionMaps:
 
     Attributes:
         text: what the tokens say.
-        is_given: the text came from outside, the model did not choose the tokens.
-        repeats: what was heard looks like a loop.
+        is_given: the text was given; the model did not choose the tokens.
+        repeats: the decoder seems to be in a loop.
         tokens: L names, see :func:`token_names`.
         probabilities: float32 [L], of each token given those before it.
         layers: numbers of the decoder layers that follow.
         primary, secondary: float32 [layers, L, S]; no secondary in plain Whisper.
-        gates: float32 [layers, L], the primary attention's share; None likewise.
-        noise: float32 [S], share of each encoder frame's energy that is noise, or None where it is not known.
+        gates: float32 [layers, L], the primary attention's share; None in plain Whisper.
+        noise: float32 [S], share of each encoder frame's energy that is noise, or None if unknown.
         features: float32 [mel bins, T], T = 2 S.
         shown_frames: how many of the S frames hold the recording and half a second after it.
     """
@@ -91,10 +91,11 @@ class AttentionMaps:
 
 
 def peak_frames(weights: np.ndarray) -> np.ndarray:
-    """int64 [L]: the frame of each row of weights [L, S] that tells it most from the mean of all rows.
+    """int64 [L]: for each row of weights w [L, S] the frame that distinguishes it most from the mean of all rows.
 
-    That is where w · log(w / mean), its part in the divergence of the two, is largest, and not w itself: decoders keep
-    a few frames that every token looks at, whatever it says, and that are no alignment. A row alone has its largest.
+    That is where w · log(w / mean), the frame's part of the divergence between the two, is largest. The largest w would
+    mislead: decoders have a few frames that every token attends to, which are no alignment. A single row has no mean
+    to compare with: its largest weight is taken.
     """
     if len(weights) == 1:
         return weights.argmax(-1)
@@ -103,18 +104,18 @@ def peak_frames(weights: np.ndarray) -> np.ndarray:
 
 
 def peak_weights(weights: np.ndarray) -> np.ndarray:
-    """[L]: each row's weight at its peak, which pictures take for full scale; frames of all tokens lie above it."""
+    """[L]: each row's weight at its peak, full scale in pictures; frames that all tokens attend to may exceed it."""
     return np.take_along_axis(weights, peak_frames(weights)[:, None], 1)[:, 0]
 
 
 class AttentionReader:
-    """A checkpoint whose attention can be looked at, plain Whisper and merged adapters too.
+    """Reads the attention of a checkpoint; also of plain Whisper and of merged adapters.
 
     Args:
         layers: numbers of the decoder layers to look at; all if None.
 
     Raises:
-        CheckpointError, ConfigError: as :class:`Transcriber`; ConfigError also for a layer that there is not.
+        CheckpointError, ConfigError: as :class:`Transcriber`; ConfigError also for a layer that does not exist.
     """
 
     def __init__(
@@ -123,7 +124,7 @@ class AttentionReader:
         self.transcriber = Transcriber(checkpoint, language, device=device, dtype="fp32")
         model = self.transcriber.model
         if not isinstance(model, DualWhisperForConditionalGeneration):
-            # Our own class gives the weights under every release; transformers' does so under some.
+            # Our own class returns the weights under every release of transformers; transformers' own only under some.
             model.config.dual_attention = False
             model = lifted(model).to(self.transcriber.device)
             self.transcriber.model = model
@@ -136,10 +137,10 @@ class AttentionReader:
 
     @torch.inference_mode()
     def read(self, excerpt: Excerpt, text: str | None = None) -> AttentionMaps:
-        """Attention over an excerpt, for the tokens heard in it or for a text's.
+        """Attention over an excerpt, for the tokens that are heard or for those of a text.
 
         Raises:
-            DataError: if the text has no words, too many, or what is no text.
+            DataError: if the text has no words, too many, or bytes that are no text.
         """
         model, device = self.model, self.transcriber.device
         audio = collate([Utterance("excerpt", excerpt.audio, "")])
@@ -195,7 +196,7 @@ class AttentionReader:
         return LabelEncoder(tokenizer, is_multilingual(self.model), language, max_tokens=positions)
 
     def heard(self, encoded: object, language: str) -> tuple[list[int], list[int]]:
-        """The decoder's input and the tokens that it predicts from its last positions: what the model says."""
+        """The decoder's input, and the tokens that the model says, which it predicts at the last positions."""
         most = self.transcriber.max_new_tokens
         tokens = generate_tokens(self.model, encoded, [language], "transcribe", most)[0].tolist()
         end = self.end_of_text
@@ -203,11 +204,11 @@ class AttentionReader:
         return self.labels(language).prompt(language) + targets[:-1], targets
 
     def spelled(self, text: str, language: str) -> tuple[list[int], list[int]]:
-        """The same of a text that was given."""
+        """The decoder's input and the tokens of a given text, as :meth:`heard`."""
         labels = self.labels(language)
         try:
             text.encode("utf-8")
-        except UnicodeEncodeError:  # how the command line carries bytes that are no UTF-8
+        except UnicodeEncodeError:  # the command line passes other bytes on as surrogates
             raise DataError(f"--text holds what is no UTF-8 text: {text!a}") from None
         try:
             inputs, targets = labels.encode(text, language)

@@ -1,6 +1,6 @@
-"""The part of a recording that is shown, with its noise where that is known. Knows no model.
+"""The part of a recording that is shown, with its noise if that is known. Knows no model.
 
-Noise is known where it was mixed in here, or where a recording of the noise alone is given beside the mixture.
+The noise is known if it is mixed in here, or if a recording of the noise alone is given.
 """
 
 from dataclasses import dataclass
@@ -33,7 +33,7 @@ class NoiseGiven:
     part: Path | None = None
 
     def check(self) -> None:
-        """Refuse what contradicts itself, before anything is read.
+        """Check that the arguments fit each other, before anything is read.
 
         Raises:
             ConfigError: naming the argument.
@@ -54,10 +54,10 @@ class Excerpt:
 
     Attributes:
         name: the recording's file.
-        begin: where it begins, in seconds of the recording.
+        begin: seconds from the recording's start.
         audio: float32 [samples], 16 kHz, what the model hears.
-        noise: float32 [samples], the part of ``audio`` that is noise, or None where nobody knows.
-        added: the noise that was mixed in, in words, or None.
+        noise: float32 [samples], the part of ``audio`` that is noise, or None if unknown.
+        added: what was mixed in, in words, or None.
         note: what was left out, or None.
     """
 
@@ -74,15 +74,15 @@ class Excerpt:
 
 
 def read_excerpt(file: Path, begin: float, seconds: float | None, noise: NoiseGiven) -> Excerpt:
-    """Decode, cut, mix.
+    """Decode a recording, cut it, and mix noise in.
 
     Args:
         begin: seconds of the recording.
-        seconds: how many; None for all that is left, at most 30, with a note where more was left out.
+        seconds: the length; if None, all that is left, at most 30 s, with a note if more was left out.
 
     Raises:
         UndecodableAudio: if a file is no audio, or the excerpt is silence.
-        DataError: if a file is missing, or noise and recording do not go together.
+        DataError: if a file is missing, or noise and recording do not fit each other.
         ConfigError: if the recording ends before ``begin``.
     """
     noise.check()

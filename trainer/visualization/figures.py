@@ -9,7 +9,7 @@ from ..pages.tables import FigureTable
 from .attention_maps import AttentionMaps
 from .excerpt import Excerpt
 
-BEYOND_WORTH_TELLING = 0.05  # share of the attention after the recording's end
+BEYOND_WORTH_TELLING = 0.05  # share of the attention after the recording's end from which the page tells it
 
 
 def tiles(maps: AttentionMaps) -> list[tuple[str, str]]:

@@ -29,7 +29,7 @@ def attention_page(
 
     Args:
         pictures: PNG files: ``features`` without axes, ``overview``, ``layers``.
-        command: what makes the page again.
+        command: the command that made the page.
     """
     script = source("trainer/visualization/page.js")
     axis = Axis(excerpt.begin - FRAME_SECONDS / 2, excerpt.begin + (maps.shown_frames - 0.5) * FRAME_SECONDS)

@@ -16,24 +16,24 @@ from matplotlib.figure import Figure
 
 from .attention_maps import DOMINATED, FRAME_SECONDS, AttentionMaps, peak_weights
 
-WIDTH, DOTS = 12.0, 100  # inches, dots an inch
-TOKEN_INCHES = 0.165  # of a row whose name is printed
+WIDTH, DOTS = 12.0, 100  # inches, dots per inch
+TOKEN_INCHES = 0.165  # of a row whose name is shown
 LOWEST, HIGHEST = 1.6, 12.0  # inches of a panel
 ALL_LAYERS_INCHES = 70.0  # of the picture of every layer
 LONGEST_NAME = 18
-LONGEST_LINE = 110  # letters of a headline
+LONGEST_LINE = 110  # letters of a line of the title
 BAR_ASPECT = 18  # height over width of a colour bar, for each inch of its panel
 MOST_WRITTEN_GATES = 600  # cells whose value is written into them
 COLORS = {"primary": "#0072b2", "secondary": "#d55e00"}
 NOISE = "#7a3b16"
 MAPS = {"primary": "Blues", "secondary": "Oranges"}
 GATE_MAP = LinearSegmentedColormap.from_list("gate", [COLORS["secondary"], "#f7f7f7", COLORS["primary"]])
-# Beyond what matplotlib brings, for scripts that it lacks; those that are installed are taken.
+# For scripts that matplotlib's own font lacks; used if they are installed.
 FONTS = ("DejaVu Sans", "Noto Sans CJK JP", "Noto Sans CJK SC", "Noto Sans", "Noto Sans Devanagari", "Noto Sans Thai")
 
 
 class TokenAxis:
-    """Token names along an axis, thinned where rows are too low for each; a number where no font has the letters."""
+    """Token names along an axis: only some if rows are too low, and a number for a name whose letters no font has."""
 
     def __init__(self, tokens: tuple[str, ...]) -> None:
         known = {font.name: font.fname for font in font_manager.fontManager.ttflist}
@@ -50,7 +50,7 @@ class TokenAxis:
         axes.set_yticks(list(places), [self.names[place] for place in places])
         for text in axes.get_yticklabels():
             text.set(fontsize=8 if step == 1 and inches / len(self.names) > 0.15 else 6.5, fontfamily=self.fonts)
-            text.set_parse_math(False)  # a $ is a dollar
+            text.set_parse_math(False)  # a $ begins no formula
 
 
 def short(name: str) -> str:
@@ -58,7 +58,7 @@ def short(name: str) -> str:
 
 
 def headline(title: str) -> str:
-    """In lines that the picture has room for; of a longer one the beginning and the end."""
+    """The title in lines that fit the picture; the middle of a very long one is left out."""
     if len(title) > 2 * LONGEST_LINE:
         title = f"{title[: LONGEST_LINE - 2]} … {title[-LONGEST_LINE + 2 :]}"
     return "\n".join(textwrap.wrap(title, LONGEST_LINE))
@@ -138,7 +138,7 @@ def every_layer(maps: AttentionMaps, begin: float, title: str) -> bytes:
 
 
 def features_picture(maps: AttentionMaps) -> bytes:
-    """The log-mel features without axes, for a page to lay its own over."""
+    """The log-mel features without axes; the page draws its own over them."""
     from matplotlib.image import imsave
 
     file = io.BytesIO()
@@ -177,9 +177,9 @@ def draw_noise(axes: Axes, maps: AttentionMaps, begin: float) -> None:
 
 
 def draw_attention(axes: Axes, weights: np.ndarray, maps: AttentionMaps, begin: float, kind: str) -> Any:
-    """Weights [L, S] as a heat map; the square root of a weight is its darkness, so that faint ones are seen.
+    """Weights [L, S] as a heat map; darkness is the square root of a weight, so that small ones are visible.
 
-    Darkest is the largest weight at a peak, so that frames which every token looks at do not make all else pale.
+    The largest weight at a peak is the darkest, so that frames that every token attends to do not make the rest pale.
     """
     shown = weights[:, : maps.shown_frames]
     largest = float(peak_weights(shown).max()) or 1.0
@@ -194,7 +194,7 @@ def draw_attention(axes: Axes, weights: np.ndarray, maps: AttentionMaps, begin: 
 
 
 def color_bar(figure: Figure, image: Any, axes: Axes, inches: float) -> None:
-    """``inches``: the panel's height, which the bar is as high as."""
+    """A colour bar beside a panel, as high as the panel is in ``inches``."""
     aspect = BAR_ASPECT * inches
     bar = figure.colorbar(image, ax=axes, pad=0.01, fraction=0.025, aspect=aspect, extend="max", extendfrac=0.03)
     # Quarters of the bar's height: its scale is that of square roots.
@@ -238,6 +238,6 @@ def draw_shares(axes: Axes, maps: AttentionMaps) -> None:
 def written(figure: Figure) -> bytes:
     file = io.BytesIO()
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing")  # in a file's name: it is drawn as a box
+        warnings.filterwarnings("ignore", message="Glyph .* missing")  # of a file's name; drawn as boxes
         figure.savefig(file, format="png")
     return file.getvalue()

@@ -4,7 +4,7 @@
     python -m benchmarks.memory report --results my_results --output my_report
 
 Reads predictions.json, check.json, measured*.json, growth.json, side_by_side.json and options.json of the folder, and
-communication.json beside it. Of what is not there the report says which command makes it.
+communication.json beside it. For a file that is missing the report names the command that makes it.
 """
 
 import datetime
@@ -41,7 +41,7 @@ def write_report(inputs: Inputs, output: Path, command: str, date: datetime.date
     """Write both files and the pictures into ``output``, over older ones.
 
     Raises:
-        ConfigError: for a file of results that is not as its command writes it, before anything is written.
+        ConfigError: for a file of results that lacks what its command writes, before anything is written.
     """
     try:
         sections = sections_of(inputs)
