@@ -1,13 +1,12 @@
 """Families of arms beside each other: error rates over seeds, and paired bootstrap intervals over speakers."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from trainer.evaluation.intervals import Interval, percentiles, rates, resampled_sums
 
-Row = dict[str, Any]
+from .measuring import Row
 
 
 @dataclass(frozen=True)

@@ -13,10 +13,8 @@ from trainer.pages.tables import FigureTable
 from trainer.record.durable import write_text
 
 from .comparing import Compared, compare
-from .measuring import DEVELOPMENT, REPORT, measured
+from .measuring import DEVELOPMENT, REPORT, Row, measured
 from .plan import NoisePlan
-
-Row = dict[str, Any]
 
 
 def read_results(plan: NoisePlan, folder: Path) -> dict[str, Row]:

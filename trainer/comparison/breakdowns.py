@@ -18,7 +18,6 @@ class Group:
     """Utterances with the same column value or length bin, with each arm's word error rate and interval."""
 
     value: str
-    utterances: int
     words: int
     rates: tuple[float, ...]
     intervals: tuple[Interval | None, ...]
@@ -64,4 +63,4 @@ def group(value: str, members: list[int], errors: Counts, words: Counts) -> Grou
         samples = resampled_sums(counts, GROUP_RESAMPLES)
         intervals = [percentiles(drawn) for drawn in rates(samples[:, :-1], samples[:, -1:]).T]
     whole = rates(sums[:-1], sums[-1])
-    return Group(value, len(members), int(sums[-1]), tuple(map(float, whole)), tuple(intervals))
+    return Group(value, int(sums[-1]), tuple(map(float, whole)), tuple(intervals))

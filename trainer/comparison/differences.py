@@ -5,10 +5,10 @@ from typing import Any
 
 import yaml
 
+from ..pages.formats import NONE
 from .reading import Arm
 
 NOT_SHOWN = ("output_dir", "logging.", "checkpoints.", "extends")
-ABSENT = "–"
 
 
 def config_differences(arms: Sequence[Arm]) -> dict[str, tuple[str, ...]]:
@@ -29,7 +29,7 @@ def told(arm: Arm, key: str) -> str:
 def shown(value: Any) -> str:
     """A config value as one line of YAML. An empty or missing section is shown like null."""
     if value is None or value == {}:
-        return ABSENT
+        return NONE
     if isinstance(value, float):
         return f"{value:g}"
     text: str = yaml.safe_dump(value, default_flow_style=True, width=10_000, allow_unicode=True)

@@ -28,6 +28,7 @@ class Materials:
         run: the config whose engine, language and evaluation are used where the suite sets nothing.
         non_speech: clips of noise alone; None if none are wanted.
         warnings: remarks on the mixtures that concern every figure.
+        language: of utterances that carry none.
     """
 
     suite: NoiseSuiteConfig
@@ -38,13 +39,11 @@ class Materials:
     non_speech: HeldSource | None
     mixer: Mixer
     warnings: list[str]
-
-    @property
-    def language(self) -> str | None:
-        return self.suite.language or self.speech.source.config.language or self.run.data.language
+    language: str | None
 
 
 def as_suite(suite: NoiseSuiteConfig | Mapping[str, Any] | str | Path) -> NoiseSuiteConfig:
+    """A suite from a config, its values or its file."""
     if isinstance(suite, NoiseSuiteConfig):
         return suite
     return suite_of(dict(suite)) if isinstance(suite, Mapping) else load_suite(suite)
@@ -85,6 +84,7 @@ def gather(
         non_speech=alone,
         mixer=mixer,
         warnings=own_voices(mixer, suite, speech) if evaluation.cluster else [],
+        language=language,
     )
 
 

@@ -35,7 +35,7 @@ def growth_section(found: dict[str, Any]) -> list[Section]:
         "clip and labels": shape_name,
         "batch": batch_name,
         "engine": engine_name,
-        "s a step": measured(lambda cell: f"{step_seconds(cell):.3f}", is_first=True),
+        "s a step": measured(lambda cell: f"{1 / cell['steps_per_second']:.3f}", is_first=True),
         "utterances a second": measured(lambda cell: f"{cell['utterances_per_second']:.3f}"),
         "GFLOP/s": measured(lambda cell: "" if (flops := cell["flops_per_second"]) is None else f"{flops / 1e9:.1f}"),
         "resident of a process, GiB": measured(lambda cell: gib(cell["peak_bytes"]["resident"])),
@@ -48,16 +48,6 @@ def growth_section(found: dict[str, Any]) -> list[Section]:
     return [Section("Cost of growth", [line], pictures, [table])]
 
 
-def step_seconds(cell: Cell) -> float:
-    seconds: float = 1 / cell["steps_per_second"]
-    return seconds
-
-
-def resident(cell: Cell) -> float:
-    size: float = cell["peak_bytes"]["resident"] / GIB
-    return size
-
-
 def growth_pictures(key: str, title: str, cells: Sequence[Cell]) -> list[Chart]:
     """Two charts: seconds per step and resident memory against what grows."""
 
@@ -66,24 +56,24 @@ def growth_pictures(key: str, title: str, cells: Sequence[Cell]) -> list[Chart]:
         return (SIZES.index(name) if name in SIZES else len(SIZES)) if key == "model" else cell[key]
 
     ordered = sorted(cells, key=place)
-    names: tuple[str, ...] = ()
+    names: Sequence[str] = ()
     if key in ("model", "processes"):
-        names = tuple(model_name(cell) if key == "model" else str(cell[key]) for cell in ordered)
-    at = [float(number) for number in range(len(ordered))] if names else [float(cell[key]) for cell in ordered]
-    measures: tuple[tuple[str, str, Callable[[Cell], float]], ...] = (
-        ("time", "s a step", step_seconds),
-        ("memory", "resident, GiB", resident),
-    )
+        names = [model_name(cell) if key == "model" else str(cell[key]) for cell in ordered]
+    at = range(len(ordered)) if names else [float(cell[key]) for cell in ordered]
+    measures = {
+        "time": ("s a step", [1 / cell["steps_per_second"] for cell in ordered]),
+        "memory": ("resident, GiB", [cell["peak_bytes"]["resident"] / GIB for cell in ordered]),
+    }
     return [
         picture(
             f"growth_{key}_{kind}",
             f"{kind.capitalize()} against {title}",
-            [Series("measured", points([(x, value(cell)) for x, cell in zip(at, ordered, strict=True)]), 0)],
+            [Series("measured", points(list(zip(at, values, strict=True))), 0)],
             title,
             unit,
             categories=names,
         )
-        for kind, unit, value in measures
+        for kind, (unit, values) in measures.items()
     ]
 
 

@@ -11,8 +11,6 @@ from .inputs import Inputs, provenance
 
 Cell = Mapping[str, Any]
 
-OWN_KEYS = ("batch_size", "data")  # what may differ within a curve
-
 
 @dataclass(frozen=True)
 class Section:
@@ -99,7 +97,7 @@ def shape_name(cell: Cell) -> str:
 
 def step_key(cell: Cell) -> tuple[tuple[str, Any], ...]:
     """A key that is the same for cells that differ only in batch size."""
-    return tuple((key, cell.get(key)) for key in STEP_KEYS if key not in OWN_KEYS)
+    return tuple((key, cell.get(key)) for key in STEP_KEYS)
 
 
 STEP_KEYS = (

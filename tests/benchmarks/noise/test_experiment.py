@@ -12,9 +12,8 @@ import pytest
 import soundfile
 import yaml
 
-from benchmarks.noise.arm_result import by_speaker
 from benchmarks.noise.comparing import compare, counts
-from benchmarks.noise.measuring import NoiseSuites, digest_of, result_path, wanted_suites
+from benchmarks.noise.measuring import NoiseSuites, by_speaker, digest_of, result_path, wanted_suites
 from benchmarks.noise.plan import NoisePlan, planned_arms
 from benchmarks.noise.summary import write_summary
 from tests import ROOT

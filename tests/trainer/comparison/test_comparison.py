@@ -225,7 +225,7 @@ def test_parts_of_the_data_sum_to_the_whole(compared: Comparison) -> None:
     assert list(titles) == ["length of the clip", "age", "speaker"]
     for title in ("length of the clip", "age"):
         groups = titles[title].groups
-        assert sum(group.utterances for group in groups) == compared.utterances
+        assert sum(group.words for group in groups) == compared.words
         for index, result in enumerate(compared.results):
             errors = sum(group.rates[index] * group.words for group in groups)
             assert errors / compared.words == pytest.approx(result.word_error_rate)
