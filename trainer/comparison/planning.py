@@ -23,7 +23,6 @@ from .differences import NOT_SHOWN
 from .reading import SPLITS
 
 STRATEGIES: tuple[str, ...] = get_args(Strategy)
-Split = Literal["test", "validation"]
 UNTRAINED = "plain"  # the unmodified checkpoint
 ATTENTION = {"dual": True, "plain": False}  # prefixes of a strategy
 ARM_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]*")
@@ -41,7 +40,7 @@ class Plan(Section):
         min_length=1,
         description="by name a strategy, as on the command line, or the keys that an arm sets; `plain`: as it is",
     )
-    split: Split | None = Field(None, description="evaluated; else test, then validation")
+    split: Literal["test", "validation"] | None = Field(None, description="evaluated; else test, then validation")
     cluster: str | None = Field(None, description="the column, such as speaker, that intervals are drawn by")
 
     @field_validator("arms", mode="before")
@@ -70,7 +69,7 @@ class PlannedArm:
         return Path(self.config.output_dir)
 
 
-def plan_of_strategies(config: Path, strategies: Sequence[str], split: Split | None, cluster: str | None) -> Plan:
+def plan_of_strategies(config: Path, strategies: Sequence[str], split: str | None, cluster: str | None) -> Plan:
     """An arm for each strategy as written on the command line; ``dual:lora`` runs in the folder ``dual_lora``.
 
     Raises:

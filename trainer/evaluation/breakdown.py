@@ -25,13 +25,13 @@ def breakdowns(
     lengths = groups((length_bin(one.prediction.seconds), one) for one in scored)
     rows = {}
     for column, parts in by.items():
-        drawn = None if column == cluster else cluster  # a part with one speaker: utterances are drawn
+        drawn = None if column == cluster else cluster  # within one speaker, utterances are drawn
         rows[column] = [rates_of(value, part, drawn) for value, part in parts.items()]
     return rows | {"seconds": [rates_of(value, part, cluster) for value, part in lengths.items()]}
 
 
 def groups(valued: Iterable[tuple[str, Item]]) -> dict[str, list[Item]]:
-    """Items by value, numbers in their order and before words."""
+    """Items by value: numbers first and by size, then words."""
     parts: dict[str, list[Item]] = defaultdict(list)
     for value, one in valued:
         parts[value].append(one)

@@ -116,7 +116,7 @@ def check_weights(checkpoint: NamedCheckpoint) -> None:
 
 
 def weight_files(folder: Path) -> list[Path]:
-    """The weight files of a folder: one, or those that an index names.
+    """One file, or those that an index names.
 
     Raises:
         CheckpointError: if the index cannot be read.

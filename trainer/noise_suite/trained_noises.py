@@ -55,8 +55,8 @@ def training_of(checkpoint: NamedCheckpoint) -> Training:
 
 
 def no_run(checkpoint: NamedCheckpoint, is_first: bool) -> str | None:
-    """Why nothing is known of a checkpoint outside any run; None for a hub name, and for plain Whisper in a folder that
-    a run began from."""
+    """Why nothing is known of a checkpoint that lies in no run; None for a hub name, and for plain Whisper that a run
+    began from, which somebody downloaded."""
     from modeling.checkpoints import DUAL, CheckpointError, check_name, checkpoint_kind
 
     if Path(checkpoint.path).is_dir():

@@ -39,7 +39,7 @@ class AttentionMaps:
         layers: numbers of the decoder layers that follow.
         primary, secondary: float32 [layers, L, S]; no secondary in plain Whisper.
         gates: float32 [layers, L], the primary attention's share; None in plain Whisper.
-        noise: float32 [S], share of each encoder frame's energy that is noise, or None if unknown.
+        noise: float32 [S], share of each encoder frame's energy that is noise, or None where it is not known.
         features: float32 [mel bins, T], T = 2 S.
         shown_frames: how many of the S frames hold the recording and half a second after it.
     """
@@ -115,7 +115,7 @@ class AttentionReader:
         layers: numbers of the decoder layers to look at; all if None.
 
     Raises:
-        CheckpointError, ConfigError: as :class:`Transcriber`; ConfigError also for a layer that does not exist.
+        CheckpointError, ConfigError: as :class:`Transcriber`; ConfigError also for a layer that the decoder lacks.
     """
 
     def __init__(

@@ -50,7 +50,7 @@ def visualize(
         text: what was said; without it, attention is shown for the tokens that the model says.
         begin, seconds: the part of the recording, at most 30 s long.
         layers: numbers of decoder layers; all if None.
-        command: the command's arguments, which the page shows.
+        command: arguments of the command, for the page to name.
 
     Raises:
         UndecodableAudio: if a file is no audio, or holds silence only.
@@ -87,7 +87,7 @@ def visualize(
 
 
 def make_writable(folder: Path) -> None:
-    """Make the folder and check that it can be written to, before the slow part.
+    """Make the folder and see that it can be written to, before minutes are spent.
 
     Raises:
         ConfigError: if it cannot.

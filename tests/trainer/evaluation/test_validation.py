@@ -48,7 +48,9 @@ def state(folder: Path) -> dict[str, Any]:
 
 def found(word: float, character: float = 0.5, **counts: int) -> Evaluation:
     numbers = {"utterances": 1, "words": 10, "substitutions": 1, "deletions": 1, "insertions": 1} | counts
-    rates = ErrorRates(*numbers.values(), word, character, word, character)
+    shares = {"word_error_rate": word, "character_error_rate": character}
+    raw = {f"raw_{name}": share for name, share in shares.items()}
+    rates = ErrorRates(**numbers, **shares, **raw)
     return Evaluation([], rates, "basic", 1, (), None, 1.0, 1.0, 1.0)
 
 
