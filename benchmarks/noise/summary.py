@@ -8,6 +8,8 @@ from markupsafe import Markup
 
 from trainer.config.reading import ConfigError
 from trainer.evaluation.intervals import Interval
+from trainer.noise_suite.charts import draw_curve
+from trainer.pages.charts import Point, Series
 from trainer.pages.page import rendered
 from trainer.pages.tables import FigureTable
 from trainer.record.durable import write_text
@@ -111,21 +113,17 @@ def spanned(interval: Interval) -> str:
 
 def draw(families: dict[str, list[Row]], path: Path) -> None:
     """Word error rate against the ratio, a line for each family, with its interval."""
-    import matplotlib
+    from matplotlib.figure import Figure
 
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    figure, axes = pyplot.subplots(figsize=(8, 4.5), layout="constrained")
+    figure = Figure(figsize=(8, 4.5), layout="constrained")
+    axes = figure.subplots()
     first = next(iter(families.values()))[0][REPORT]["conditions"]
     names = sorted((name for name in first if first[name]["ratio"] is not None), key=lambda name: first[name]["ratio"])
     for number, (family, found) in enumerate(families.items()):
-        compared = [compare(found, None, REPORT, name) for name in names]
-        places = [first[name]["ratio"] + 0.12 * (number - len(families) / 2) for name in names]
-        below = [100 * (one.mean - one.interval[0]) for one in compared]
-        above = [100 * (one.interval[1] - one.mean) for one in compared]
-        axes.errorbar(places, [100 * one.mean for one in compared], [below, above], marker="o", capsize=2, label=family)
+        shift = 0.12 * (number - len(families) / 2)  # so that no interval hides another
+        compared = [(first[name]["ratio"] + shift, compare(found, None, REPORT, name)) for name in names]
+        points = [Point(place, one.mean, one.interval) for place, one in compared]
+        draw_curve(axes, Series(family, points, number))
     axes.set(xlabel="speech over noise, dB", ylabel="word error rate, %", ylim=(0, None))
     axes.legend()
     figure.savefig(path, dpi=120)
-    pyplot.close(figure)

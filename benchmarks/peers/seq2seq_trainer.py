@@ -9,6 +9,7 @@ is written to FOLDER/final, which ``launch/eval.py --checkpoint FOLDER/final --c
 
 import json
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,21 +24,16 @@ from trainer.config.run import RunConfig
 from trainer.engine.accelerator import resolve_precision
 
 
-class Collator:
-    """Makes batches: labels are padded with -100, which has no loss; features have one length already."""
-
-    def __init__(self, processor: Any, start_token: int) -> None:
-        self.processor, self.start_token = processor, start_token
-
-    def __call__(self, rows: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
-        features = [{"input_features": row["input_features"]} for row in rows]
-        batch = self.processor.feature_extractor.pad(features, return_tensors="pt")
-        padded = self.processor.tokenizer.pad([{"input_ids": row["labels"]} for row in rows], return_tensors="pt")
-        labels = padded["input_ids"].masked_fill(padded.attention_mask.ne(1), -100)
-        if bool((labels[:, 0] == self.start_token).all()):
-            labels = labels[:, 1:]  # the model adds it when it shifts the labels
-        batch["labels"] = labels
-        return batch
+def collate(rows: list[dict[str, Any]], processor: Any, start_token: int) -> dict[str, torch.Tensor]:
+    """A batch: labels are padded with -100, which has no loss; features have one length already."""
+    features = [{"input_features": row["input_features"]} for row in rows]
+    batch: dict[str, torch.Tensor] = processor.feature_extractor.pad(features, return_tensors="pt")
+    padded = processor.tokenizer.pad([{"input_ids": row["labels"]} for row in rows], return_tensors="pt")
+    labels = padded["input_ids"].masked_fill(padded.attention_mask.ne(1), -100)
+    if bool((labels[:, 0] == start_token).all()):
+        labels = labels[:, 1:]  # the model adds it when it shifts the labels
+    batch["labels"] = labels
+    return batch
 
 
 def prepared_rows(config: RunConfig, processor: Any, limit: int | None) -> Any:
@@ -114,7 +110,7 @@ def build_trainer(config: RunConfig, output: Path, times: StepTimes, limit: int 
         model=model,
         args=arguments,
         train_dataset=prepared_rows(config, processor, limit),
-        data_collator=Collator(processor, model.config.decoder_start_token_id),
+        data_collator=partial(collate, processor=processor, start_token=model.config.decoder_start_token_id),
         processing_class=processor,
         callbacks=[times],
     )

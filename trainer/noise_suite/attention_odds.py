@@ -51,7 +51,8 @@ def attention_odds(
         has a text that can be fed to the decoder.
     """
     accelerator = evaluator.accelerator
-    labels = label_encoder(model, evaluator)
+    tokenizer, most = evaluator.processor.tokenizer, model.config.max_target_positions
+    labels = LabelEncoder(tokenizer, is_multilingual(model), evaluator.language, evaluator.task, most)
     rows = EvaluationRows(
         evaluator.source,
         BATCH_SIZE,
@@ -71,11 +72,6 @@ def attention_odds(
     model.train(was_training)
     joined = [one for share in gather_objects(accelerator, figures) for one in share]
     return report(np.stack(joined), condition) if joined else None
-
-
-def label_encoder(model: Any, evaluator: Evaluator) -> LabelEncoder:
-    tokenizer, most = evaluator.processor.tokenizer, model.config.max_target_positions
-    return LabelEncoder(tokenizer, is_multilingual(model), evaluator.language, evaluator.task, most)
 
 
 @torch.no_grad()

@@ -116,9 +116,11 @@ def layer_charts(result: dict[str, Any]) -> list[Chart]:
             continue
         layers, series = found["layers"], []
         for name, colour in (("primary", -1), ("secondary", number)):
-            odds = [(layer, one[f"{name}_odds"], one["gate"]) for layer, one in enumerate(layers, 1)]
-            told = [f"{name}: odds {decimal(value, 3)}, gate {decimal(gate, 2)}" for _, value, gate in odds]
-            places = [Point(layer, value, told=text) for (layer, value, _), text in zip(odds, told, strict=True)]
+            places = []
+            for layer, one in enumerate(layers, 1):
+                value = one[f"{name}_odds"]
+                told = f"{name}: odds {decimal(value, 3)}, gate {decimal(one['gate'], 2)}"
+                places.append(Point(layer, value, told=told))
             series.append(Series(name, places, colour))
         charts.append(
             Chart(
@@ -134,6 +136,15 @@ def layer_charts(result: dict[str, Any]) -> list[Chart]:
     return charts
 
 
+def draw_curve(axes: Any, curve: Series) -> Any:
+    """Draw rates in percent with their intervals on matplotlib's axes; returns the colour of the line."""
+    spans = [(point, point.interval or (point.y, point.y)) for point in curve.points]
+    below = [max(100 * (point.y - low), 0.0) for point, (low, _) in spans]
+    above = [max(100 * (high - point.y), 0.0) for point, (_, high) in spans]
+    places = [[point.x for point in curve.points], [100 * point.y for point in curve.points]]
+    return axes.errorbar(*places, yerr=[below, above], marker="o", capsize=2, label=curve.name)[0].get_color()
+
+
 def write_picture(path: Path, result: dict[str, Any]) -> None:
     """Word error rates by ratio as a PNG, a panel for each kind of noise; nothing where no noise is mixed."""
     from matplotlib.figure import Figure
@@ -146,14 +157,9 @@ def write_picture(path: Path, result: dict[str, Any]) -> None:
     for axes, (kind, curves) in zip(panels, by_kind.items(), strict=True):
         cleans = clean_rates(result, curves)
         for curve in curves:
-            rates = [100 * point.y for point in curve.points]
-            spans = [point.interval or (point.y, point.y) for point in curve.points]
-            below = [max(rate - 100 * low, 0.0) for rate, (low, _) in zip(rates, spans, strict=True)]
-            above = [max(100 * high - rate, 0.0) for rate, (_, high) in zip(rates, spans, strict=True)]
-            ratios = [point.x for point in curve.points]
-            drawn = axes.errorbar(ratios, rates, yerr=[below, above], marker="o", capsize=2, label=curve.name)
+            color = draw_curve(axes, curve)
             if curve.colour in cleans:
-                axes.axhline(100 * cleans[curve.colour], linestyle="--", linewidth=1, color=drawn[0].get_color())
+                axes.axhline(100 * cleans[curve.colour], linestyle="--", linewidth=1, color=color)
         axes.set_title(DESCRIBED[kind].capitalize())
         axes.set_xlabel("speech over noise, dB")
         axes.invert_xaxis()

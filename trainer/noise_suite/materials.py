@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from data.config import DataConfig
-from data.errors import nearest
 from data.sources.source import Source
 
 from ..config.evaluation import EvaluationConfig
@@ -14,6 +13,7 @@ from ..config.reading import ConfigError, load_config
 from ..config.run import ModelConfig, RunConfig, TrainingConfig
 from ..evaluation.checkpoint import chosen_split, open_split
 from ..evaluation.normalizers import build_normalizer
+from ..model.languages import check_spoken
 from .checkpoints import NamedCheckpoint
 from .config import NoiseSuiteConfig, load_suite, suite_of
 from .mixing import Mixer
@@ -57,7 +57,7 @@ def gather(
     Raises:
         ConfigError, DataError: if something is missing, or speech and suite do not fit each other.
     """
-    check_language(suite.language)
+    check_spoken({"language": suite.language})
     run = run_config(suite, named, config)
     if suite.speech is not None:
         source = Source(suite.speech, "speech")
@@ -100,14 +100,6 @@ def own_voices(mixer: Mixer, suite: NoiseSuiteConfig, speech: Speech) -> list[st
                 "other utterances may be laid over"
             )
     return warnings
-
-
-def check_language(language: str | None) -> None:
-    """Raises: ConfigError: for a language that no Whisper knows."""
-    from transformers.models.whisper.tokenization_whisper import LANGUAGES
-
-    if language is not None and language not in LANGUAGES:
-        raise ConfigError(f"language is {language!r}, which Whisper does not know{nearest(language, LANGUAGES)}")
 
 
 def run_config(

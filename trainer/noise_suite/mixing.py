@@ -5,7 +5,8 @@ So every checkpoint hears the same mixtures, with the same noise at every ratio,
 
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
@@ -21,27 +22,27 @@ ATTEMPTS = 8  # draws until a noise can be mixed; one cannot if it is silent dur
 COMMON_RATIO = 0.0  # at which noises are tried, so that all ratios get the same noise
 
 
+@dataclass(frozen=True)
 class Mixer:
     """Makes the mixtures of all conditions.
 
-    Args:
+    Attributes:
         noises: for the kind ``noise``.
         talkers, speakers: for ``babble`` and ``competing``: who may be heard, and who speaks in each utterance; nobody
             is heard beside themselves, as long as there are enough others.
         babble_speakers: talkers of a babble.
     """
 
-    def __init__(
-        self,
-        seed: int,
-        noises: Noises | None,
-        talkers: list[Talker],
-        speakers: dict[str, str],
-        babble_speakers: int,
-    ) -> None:
-        self.seed, self.noises, self.talkers = seed, noises, talkers
-        self.speakers, self.babble_speakers = speakers, babble_speakers
-        self.of_speakers = Counter(one.speaker for one in talkers)
+    seed: int
+    noises: Noises | None
+    talkers: list[Talker]
+    speakers: dict[str, str]
+    babble_speakers: int
+
+    @cached_property
+    def of_speakers(self) -> Counter[str]:
+        """How many talkers' utterances each speaker has."""
+        return Counter(one.speaker for one in self.talkers)
 
     def change_for(self, condition: Condition) -> Callable[[Utterance], Utterance] | None:
         """The change of each utterance before it is decoded under a condition; None for no change."""

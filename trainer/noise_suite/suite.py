@@ -91,12 +91,13 @@ def run_suite(
     result["noises_unreadable"] = unreadable_in(found.values(), materials.noises)
     first = named[0].name
     cluster = materials.evaluation.cluster
-    by_name = {condition.name: condition for condition in suite.conditions}
     for checkpoint in named:
         one, base = found[checkpoint.name], None if checkpoint.name == first else found[first]
         figures = {
-            name: condition_figures(condition, one[name], None if base is None else base[name], cluster)
-            for name, condition in by_name.items()
+            condition.name: condition_figures(
+                condition, one[condition.name], None if base is None else base[condition.name], cluster
+            )
+            for condition in suite.conditions
         }
         result["checkpoints"].append(
             {"name": checkpoint.name, "path": checkpoint.path}

@@ -12,7 +12,7 @@ from trainer.pages.formats import percent
 from trainer.pages.tables import FigureTable
 
 from .inputs import Inputs, has_gpu, provenance
-from .pictures import against_each_other, picture, points
+from .pictures import picture, points
 from .sections import (
     Cell,
     Section,
@@ -60,7 +60,7 @@ def check_section(found: dict[str, Any]) -> list[Section]:
         places = [(cell["profiled_bytes"] / MIB, cell["predicted"]["peak_bytes"] / MIB) for cell in done]
         title = "Predicted against profiled; dashed: equal"
         series = [Series("a cell", points(places), 0, is_joined=False)]
-        pictures.append(against_each_other("check", title, series, "profiled, MiB", "predicted, MiB"))
+        pictures.append(picture("check", title, series, "profiled, MiB", "predicted, MiB", is_square=True))
     return [Section("Predicted against torch.profiler, on CPUs", lines, pictures, [table])]
 
 
@@ -87,16 +87,16 @@ def measured_section(name: str, content: Cell, known: Known) -> Section:
     cells = content["cells"]
     done = [cell for cell in cells if cell["status"] == "measured"]
     on_gpu = has_gpu(content)
-    predictions = [(cell, foreseen(cell, known)) for cell in done]
     lines = []
     off = [
-        (cell["peak_bytes"]["allocated"], cell["peak_bytes"]["device_used"], one)
-        for cell, one in predictions
-        if one is not None and cell["data"] == "synthetic" and cell["peak_bytes"]["allocated"]
+        (cell["peak_bytes"], one)
+        for cell in done
+        if (one := foreseen(cell, known)) and cell["data"] == "synthetic" and cell["peak_bytes"]["allocated"]
     ]
     if off:
-        allocated = max(abs(one["peak_bytes"] / peak - 1) for peak, _, one in off)
-        used = max((abs(one["device_used_bytes"] / peak - 1) for _, peak, one in off if peak), default=0.0)
+        allocated = max(abs(one["peak_bytes"] / peak["allocated"] - 1) for peak, one in off)
+        on_device = [(one["device_used_bytes"], peak["device_used"]) for peak, one in off if peak["device_used"]]
+        used = max((abs(predicted / peak - 1) for predicted, peak in on_device), default=0.0)
         lines.append(
             f"Predicted beside measured in {len(off)} cells: tensors at most {percent(allocated)} % off, device used "
             f"{percent(used)} %."
@@ -163,8 +163,9 @@ def memory_pictures(name: str, cells: Sequence[Cell], known: Known, on_gpu: bool
         ]
         if len(places) < 2:
             continue
-        beside = [(cell["batch_size"], foreseen(cell, known)) for cell in group]
-        predicted = [(batch, one[of] / GIB) for batch, one in beside if one is not None and of]
+        predicted = [
+            (cell["batch_size"], one[of] / GIB) for cell in group if of and (one := foreseen(cell, known)) is not None
+        ]
         series = [Series("measured", points(places), 0)]
         series += [Series("predicted", points(predicted), 1, is_open=True)] if predicted else []
         title = f"{model_name(group[0])}: {step_name(group[0])}"
