@@ -7,19 +7,8 @@ import yaml
 
 from ..pages.formats import percent
 from ..pages.page import rendered_report
-from .charts import difference_charts, layer_charts, rate_charts
+from . import charts, tables
 from .conditions import CLEAN, NON_SPEECH
-from .tables import (
-    difference_table,
-    invented_table,
-    measured_with,
-    noises_of,
-    odds_table,
-    rate_tables,
-    remarks_of,
-    spoken,
-    tables_of,
-)
 
 
 def suite_report(result: dict[str, Any]) -> dict[str, str]:
@@ -31,16 +20,15 @@ def suite_report(result: dict[str, Any]) -> dict[str, str]:
         names=[one["name"] for one in result["checkpoints"]],
         paths={one["name"]: one["path"] for one in result["checkpoints"]},
         tiles=tiles_of(result),
-        tables=tables_of(result),
-        rate_charts=rate_charts(result),
-        rates=rate_tables(result),
-        difference_charts=difference_charts(result),
-        differences=difference_table(result),
-        alone=invented_table(result),
-        layer_charts=layer_charts(result),
-        odds=odds_table(result),
-        remarks=remarks_of(result),
-        measured_with=measured_with(result),
+        rate_charts=charts.rate_charts(result),
+        rates=tables.rate_tables(result),
+        difference_charts=charts.difference_charts(result),
+        differences=tables.difference_table(result),
+        alone=tables.invented_table(result),
+        layer_charts=charts.layer_charts(result),
+        odds=tables.odds_table(result),
+        remarks=tables.remarks_of(result),
+        measured_with=tables.measured_with(result),
         suite=yaml.safe_dump(json.loads(json.dumps(result["suite"])), sort_keys=False, allow_unicode=True),
     )
 
@@ -56,6 +44,6 @@ def tiles_of(result: dict[str, Any]) -> list[tuple[str, str]]:
         tiles.append((f"in {kind}, all ratios", f"{percent(figures['word_error_rate'])} %"))
     if NON_SPEECH in conditions:
         tiles.append(("clips of noise with words", f"{percent(conditions[NON_SPEECH]['hallucination_rate'])} %"))
-    if names := spoken(result):
+    if names := tables.spoken(result):
         tiles.append(("utterances", f"{conditions[names[0]]['utterances']:,}"))
-    return [*tiles, ("noises", noises_of(result).rpartition(", ")[2])]
+    return [*tiles, ("noises", str(len(result["noises"])) if result["suite"]["noise"] else "none")]

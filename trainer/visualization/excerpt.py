@@ -16,8 +16,6 @@ from data.utterance import SAMPLING_RATE
 
 from ..config.reading import ConfigError
 
-DEFAULT_RATIO = 0.0  # dB
-
 
 @dataclass(frozen=True)
 class NoiseGiven:
@@ -43,10 +41,6 @@ class NoiseGiven:
         if self.ratio is not None and self.file is None:
             raise ConfigError(f"--ratio is {self.ratio:g}, but there is no --noise FILE to mix in")
 
-    @property
-    def decibel(self) -> float:
-        return DEFAULT_RATIO if self.ratio is None else self.ratio
-
 
 @dataclass(frozen=True)
 class Excerpt:
@@ -67,10 +61,6 @@ class Excerpt:
     noise: np.ndarray | None = None
     added: str | None = None
     note: str | None = None
-
-    @property
-    def seconds(self) -> float:
-        return len(self.audio) / SAMPLING_RATE
 
 
 def read_excerpt(file: Path, begin: float, seconds: float | None, noise: NoiseGiven) -> Excerpt:
@@ -110,12 +100,12 @@ def read_excerpt(file: Path, begin: float, seconds: float | None, noise: NoiseGi
         return Excerpt(str(file), begin, audio, part[first:last], note=note)
     if noise.file is None:
         return Excerpt(str(file), begin, audio, note=note)
-    sound = read(noise.file)
+    sound, ratio = read(noise.file), noise.ratio or 0.0
     try:
-        mixture = mix(audio, fitted(sound, len(audio)), noise.decibel)
+        mixture = mix(audio, fitted(sound, len(audio)), ratio)
     except DataError as error:
         raise DataError(f"--noise {noise.file}: {error}") from None
-    added = f"{noise.file.name} at {noise.decibel:g} dB"
+    added = f"{noise.file.name} at {ratio:g} dB"
     return Excerpt(str(file), begin, mixture.audio, mixture.noise, added=added, note=note)
 
 

@@ -238,7 +238,7 @@ def test_noise_is_mixed_in_at_the_ratio_asked_for(folder: Path) -> None:
 def test_pieces_of_a_long_recording(folder: Path) -> None:
     soundfile.write("long.wav", sound(32), RATE)
     last = read_excerpt(Path("long.wav"), 31.5, None, NoiseGiven())
-    assert (last.begin, last.seconds, last.note) == (31.5, 0.5, None)
+    assert (last.begin, len(last.audio), last.note) == (31.5, RATE // 2, None)
     chosen = read_excerpt(Path("long.wav"), 2.0, 1.5, NoiseGiven())
     assert chosen.note is None
     np.testing.assert_allclose(chosen.audio, sound(32)[2 * RATE : 3 * RATE + RATE // 2], atol=1e-4)
