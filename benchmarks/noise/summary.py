@@ -19,19 +19,14 @@ from .measuring import DEVELOPMENT, REPORT, Row, measured
 from .plan import NoisePlan
 
 
-def read_results(plan: NoisePlan, folder: Path) -> dict[str, Row]:
-    """The results of the arms that a suite has measured."""
-    found = {arm: measured(plan, folder, arm) for arm in plan.arms}
-    return {arm: result for arm, result in found.items() if result.keys() & {DEVELOPMENT, REPORT}}
-
-
 def write_summary(plan: NoisePlan, folder: Path) -> str:
     """Write summary.md and its picture beside the plan, and return the tables.
 
     Raises:
         ConfigError: if no arm is done.
     """
-    results = read_results(plan, folder)
+    found = {arm: measured(plan, folder, arm) for arm in plan.arms}
+    results = {arm: result for arm, result in found.items() if result.keys() & {DEVELOPMENT, REPORT}}
     if not results:
         raise ConfigError(f"{folder}: no arm is done yet; begin with: python -m benchmarks.noise run --plan ...")
     reported = {arm: result for arm, result in results.items() if REPORT in result}

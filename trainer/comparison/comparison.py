@@ -6,19 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..config.reading import ConfigError
+from ..evaluation import significance
 from ..evaluation.intervals import Counts, Interval, percentiles, rates, resampled_sums
-from ..evaluation.significance import (
-    LEVEL,
-    MOST_ENUMERATED,
-    bootstrap_p,
-    draws_for,
-    exchanged_sums,
-    holm,
-    matched_pairs_p,
-    randomisation_interval,
-    randomisation_p,
-    sums_by_unit,
-)
 from .breakdowns import Breakdown, breakdowns
 from .differences import config_differences
 from .reading import Arm
@@ -53,12 +42,12 @@ class Pair:
     @property
     def can_differ(self) -> bool:
         """Whether there are enough units to find any difference."""
-        return self.least_p < LEVEL
+        return self.least_p < significance.LEVEL
 
     @property
     def differs(self) -> bool:
         """Whether the test that decides tells the two apart."""
-        return self.p_adjusted < LEVEL
+        return self.p_adjusted < significance.LEVEL
 
 
 @dataclass(frozen=True)
@@ -142,7 +131,7 @@ def compare(arms: Sequence[Arm], cluster: str | None = None) -> Comparison:
     first = arms[0].predictions
     totals = np.array([[p.words, p.characters] for p in first], np.int64)
     number = len(arms)
-    sums = sums_by_unit(np.hstack([errors, characters, totals]), units)
+    sums = significance.sums_by_unit(np.hstack([errors, characters, totals]), units)
     samples = resampled_sums(sums)
     word_samples = rates(samples[:, :number], samples[:, -2:-1])
     character_samples = rates(samples[:, number:-2], samples[:, -1:])
@@ -191,23 +180,25 @@ def paired_tests(
         return []
     first, second = [a for a, _ in places], [b for _, b in places]
     unit_differences = unit_errors[:, first] - unit_errors[:, second]
-    exchanged = exchanged_sums(np.column_stack([unit_differences, unit_words]), draws_for(len(places)))
-    p_values = [float(p) for p in randomisation_p(unit_differences, exchanged[:, :-1])]
-    least = 1 / len(exchanged) * (2 if len(unit_errors) <= MOST_ENUMERATED else 1)
+    draws = significance.draws_for(len(places))
+    exchanged = significance.exchanged_sums(np.column_stack([unit_differences, unit_words]), draws)
+    p_values = [float(p) for p in significance.randomisation_p(unit_differences, exchanged[:, :-1])]
+    least = 1 / len(exchanged) * (2 if len(unit_errors) <= significance.MOST_ENUMERATED else 1)
     totals, words = unit_differences.sum(axis=0), float(unit_words.sum())
     pairs = []
-    for number, ((a, b), p, (p_adjusted, divisor)) in enumerate(zip(places, p_values, holm(p_values), strict=True)):
+    corrected = significance.holm(p_values)
+    for number, ((a, b), p, (p_adjusted, divisor)) in enumerate(zip(places, p_values, corrected, strict=True)):
         differences = samples[:, a] - samples[:, b]
         pairs.append(
             Pair(
                 first=a,
                 second=b,
                 difference=float(whole[a] - whole[b]),
-                interval=randomisation_interval(
+                interval=significance.randomisation_interval(
                     float(totals[number]), words, exchanged[:, number], exchanged[:, -1], divisor
                 ),
-                p_bootstrap=bootstrap_p(differences) if len(unit_errors) > 1 else 1.0,
-                p_matched_pairs=matched_pairs_p(errors[:, a] - errors[:, b]),
+                p_bootstrap=significance.bootstrap_p(differences) if len(unit_errors) > 1 else 1.0,
+                p_matched_pairs=significance.matched_pairs_p(errors[:, a] - errors[:, b]),
                 p_randomisation=p,
                 p_adjusted=p_adjusted,
                 least_p=min(1.0, divisor * least),

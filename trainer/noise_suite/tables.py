@@ -25,12 +25,6 @@ def spoken(result: dict[str, Any]) -> list[str]:
     return [name for name in result["conditions"] if first[name]["kind"] != NON_SPEECH]
 
 
-def tables_of(result: dict[str, Any]) -> list[FigureTable]:
-    """All tables; those without a row are left out."""
-    tables = [*rate_tables(result), difference_table(result), invented_table(result), odds_table(result)]
-    return [table for table in tables if table.rows]
-
-
 def rate_tables(result: dict[str, Any]) -> list[FigureTable]:
     """Word and character error rates by condition; none where nobody speaks."""
     tables = [
@@ -162,7 +156,8 @@ def print_tables(result: dict[str, Any]) -> None:
     from rich.console import Console
 
     console = Console(soft_wrap=True, highlight=False)
-    for one in tables_of(result):
-        print_table(one.columns, one.rows, one.numbers, one.title)
+    for one in [*rate_tables(result), difference_table(result), invented_table(result), odds_table(result)]:
+        if one.rows:
+            print_table(one.columns, one.rows, one.numbers, one.title)
     for remark in remarks_of(result):
         console.print(f"note: {remark}", markup=False)

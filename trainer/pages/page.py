@@ -47,11 +47,6 @@ def source(name: str) -> Markup:
     return Markup(environment.loader.get_source(environment, name)[0])
 
 
-def short(text: str, longest: int = 160) -> str:
-    """At most ``longest`` characters of a text, all of them visible."""
-    return visible(text, longest)
-
-
 def harmless(value: Any) -> Any:
     """Applied to every value of a template: makes invisible characters of text visible, leaves markup as it is."""
     if isinstance(value, str) and not isinstance(value, Markup):
@@ -66,11 +61,6 @@ def plain(value: Any) -> Any:
     return value
 
 
-def has_long_word(text: str) -> bool:
-    """Whether a column's head has a word that must be broken."""
-    return max(map(len, text.split()), default=0) > LONGEST_WORD
-
-
 environment = Environment(
     loader=FileSystemLoader([KIT, ROOT]),
     autoescape=True,
@@ -81,7 +71,7 @@ environment = Environment(
 )
 environment.globals |= {"source": source}
 environment.filters |= {
-    "short": short,
+    "short": lambda text, longest=160: visible(text, longest),
     "across": lambda share: f"{share:.2%}",
     "pixels": lambda number: f"{number:.1f}",
     "run_class": charts.run_class,
@@ -93,5 +83,5 @@ environment.filters |= {
     "counted": formats.counted,
     "verbatim": lambda text: Markup(visible(text, 4000)),
 }
-environment.tests |= {"long_worded": has_long_word}
+environment.tests |= {"long_worded": lambda text: max(map(len, text.split()), default=0) > LONGEST_WORD}
 markdown_environment = environment.overlay(finalize=plain, keep_trailing_newline=True)

@@ -128,7 +128,7 @@ class AttentionReader:
             model.config.dual_attention = False
             model = lifted(model).to(self.transcriber.device)
             self.transcriber.model = model
-        self.model = model
+        self.model, self.end_of_text = model, model.generation_config.eos_token_id
         count = model.config.decoder_layers
         self.layers = tuple(range(count)) if layers is None else tuple(dict.fromkeys(layers))
         wrong = [layer for layer in self.layers if layer >= count]
@@ -164,7 +164,7 @@ class AttentionReader:
         noise = None
         if excerpt.noise is not None:
             noise = noise_target(audio.audio, torch.from_numpy(excerpt.noise)[None], frames)[0].float().cpu().numpy()
-        said = self.said(targets)
+        said = " ".join(self.transcriber.processor.decode(list(targets), skip_special_tokens=True).split())
         return AttentionMaps(
             text=said,
             language=language,
@@ -182,13 +182,6 @@ class AttentionReader:
             features=batch.features[0, :, : 2 * frames].float().cpu().numpy(),
             shown_frames=min(frames, visible_frames(len(excerpt.audio)) // 2),
         )
-
-    @property
-    def end_of_text(self) -> int:
-        return self.model.generation_config.eos_token_id
-
-    def said(self, targets: Sequence[int]) -> str:
-        return " ".join(self.transcriber.processor.decode(list(targets), skip_special_tokens=True).split())
 
     def labels(self, language: str) -> LabelEncoder:
         positions = self.model.config.max_target_positions

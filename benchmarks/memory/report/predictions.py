@@ -5,7 +5,7 @@ from typing import Any
 
 from trainer.memory.gpus import GIB, GPUS
 from trainer.memory.table import gib
-from trainer.pages.charts import Chart, Point, Series
+from trainer.pages.charts import Chart, Series
 from trainer.pages.tables import FigureTable
 
 from .pictures import picture, points
@@ -160,13 +160,11 @@ def memory_pictures(cells: Sequence[Cell]) -> tuple[Chart, ...]:
             ("engines", f"{model}, full, by engine", full, engine_name),
             ("strategies", f"{model}, one process", single, lambda cell: step_name(cell).removesuffix(", one process")),
         ):
-            series = [Series(named(group[0]), used(group), colour) for colour, group in enumerate(shown)]
+            series = []
+            for colour, group in enumerate(shown):
+                used = [(cell["batch_size"], cell["predicted"]["device_used_bytes"] / GIB) for cell in group]
+                series.append(Series(named(group[0]), points(used), colour))
             if series:
                 name = f"memory_{model}_{kind}"
                 pictures.append(picture(name, title, series, "batch", "device used, GiB", levels=levels))
     return tuple(pictures)
-
-
-def used(group: Sequence[Cell]) -> list[Point]:
-    """Points of device memory used, in GiB, against batch size."""
-    return points([(cell["batch_size"], cell["predicted"]["device_used_bytes"] / GIB) for cell in group])
