@@ -6,6 +6,7 @@ import json
 import platform
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +28,7 @@ from .trained_noises import overlap_with_training
 
 LIBRARIES = ("torch", "transformers", "accelerate", "numpy", "soxr", "soundfile")
 
-
-def say_at_once(text: str) -> None:
-    """Print a line without delay."""
-    print(text, flush=True)
+say_at_once: Say = partial(print, flush=True)
 
 
 def run_suite(

@@ -6,7 +6,7 @@ from typing import Any
 
 from data.terminal_table import print_table
 
-from ..pages.formats import NONE, bracketed, decimal, percent, signed
+from ..pages.formats import NONE, bracketed, counted, decimal, percent, signed
 from ..pages.tables import FigureTable
 from .conditions import DESCRIBED, NON_SPEECH
 
@@ -55,10 +55,8 @@ def difference_table(result: dict[str, Any]) -> FigureTable:
     first = result["checkpoints"][0]["name"]
 
     def cell(figures: dict[str, Any]) -> str:
-        difference = figures["difference"]
-        if difference is None:
-            return NONE
-        return signed(difference["value"], 1) + bracketed(difference["interval"], 1)
+        found = figures["difference"]
+        return NONE if found is None else signed(found["value"], 1) + bracketed(found["interval"], 1)
 
     return by_condition(result, f"Word error rate less that of {first}, points", cell, result["checkpoints"][1:])
 
@@ -129,7 +127,7 @@ def unreadable_noises(result: dict[str, Any]) -> list[str]:
     """A remark on recordings of noise that could not be used; empty if there are none."""
     names = [one["id"] for one in result["noises_unreadable"]]
     more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
-    many = f"{len(names)} recordings of noise" if len(names) > 1 else "1 recording of noise"
+    many = f"{counted(len(names), 'recording')} of noise"
     return [f"{many} could not be used: {', '.join(names[:MOST_NAMED])}{more}"] if names else []
 
 
