@@ -6,10 +6,9 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from ..config.reading import ConfigError
+from ..evaluation.report import check_output
 from .comparison import Comparison, compare
-from .markdown import comparison_markdown
-from .page import comparison_page
+from .page import comparison_report
 from .planning import Plan, check_plan, common_rate
 from .reading import read_arms
 from .running import SplitEvaluation, Stopped, launcher_words, run_arms
@@ -41,25 +40,11 @@ def write_comparison(
     check_output(output)
     comparison = compare(read_arms(folders, split), cluster)
     command = shlex.join(["python", "launch/compare.py", *arguments])
-    date = datetime.date.today()
+    report = comparison_report(comparison, command, datetime.date.today(), price_per_hour, missing)
     output.mkdir(parents=True, exist_ok=True)
-    written = {
-        "comparison.html": comparison_page(comparison, command, date, price_per_hour, missing),
-        "comparison.md": comparison_markdown(comparison, command, date, price_per_hour, missing),
-    }
-    for name, text in written.items():
+    for name, text in report.items():
         (output / name).write_text(text, encoding="utf-8", errors="replace")
     return comparison
-
-
-def check_output(output: Path) -> None:
-    """That the folder can be made.
-
-    Raises:
-        ConfigError: if a file is in its way.
-    """
-    if any(path.is_file() for path in (output, *output.parents)):
-        raise ConfigError(f"--output is {str(output)!r}, which is a file or lies in one: name a folder")
 
 
 def print_comparison(comparison: Comparison, output: Path) -> None:

@@ -12,7 +12,7 @@ from ..config.reading import ConfigError
 from ..config.run import RunConfig
 from ..engine.accelerator import build_accelerator, end_engine
 from .evaluator import build_evaluator, check_evaluation, check_positions
-from .report import BASELINE, write_evaluation
+from .report import BASELINE, check_output, write_evaluation
 from .result import Evaluation
 
 
@@ -104,8 +104,8 @@ def evaluate_beside(
 ) -> tuple[Evaluation, Evaluation | None] | None:
     """As :func:`evaluate_checkpoint`; with ``baseline`` the Whisper that the run began from as well."""
     split, folder = chosen_split(config, split), output_folder(config, checkpoint, split, output)
-    if folder is not None and any(path.is_file() for path in (folder, *folder.parents)):
-        raise ConfigError(f"--output is {str(folder)!r}, which is a file or lies in one: name a folder")
+    if folder is not None:
+        check_output(folder)
     source = open_split(config, split)
     from modeling.checkpoint_files import Checkpoint  # seconds to import
 

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from data.terminal import print_table
 
+from ..config.reading import ConfigError
 from ..record.durable import write_text
 from .breakdown import breakdowns, confusions, worst
-from .intervals import Difference, Interval, paired_difference, rate_intervals
+from .intervals import Difference, Interval, paired_difference, rate_intervals, totals
 
 if TYPE_CHECKING:  # brings torch
     from .result import Evaluation
@@ -21,10 +22,20 @@ SHOWN_VALUES = 8  # of a column, on the console
 SHOWN_CONFUSIONS = 6
 
 
+def check_output(folder: Path) -> None:
+    """Check that a folder can be made.
+
+    Raises:
+        ConfigError: if a file is in its way.
+    """
+    if any(path.is_file() for path in (folder, *folder.parents)):
+        raise ConfigError(f"--output is {str(folder)!r}, which is a file or lies in one: name a folder")
+
+
 def figures(checkpoint: str, split: str, evaluation: Evaluation) -> dict[str, Any]:
     """What evaluation.json holds."""
     scored = evaluation.utterances
-    word_interval, character_interval = rate_intervals(scored, evaluation.cluster)
+    word_interval, character_interval = rate_intervals(totals(scored, evaluation.cluster))
     return {
         "checkpoint": checkpoint,
         "split": split,
