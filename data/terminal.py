@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ SHORT = 12  # words up to so many columns stay in their cells
 def print_table(
     columns: Sequence[str],
     rows: Sequence[Sequence[str | Text]],
-    numbers: frozenset[int] = frozenset(),
+    numbers: Collection[int] = (),
     title: str = "",
     console: Console | None = None,
 ) -> None:

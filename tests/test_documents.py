@@ -18,6 +18,7 @@ PAGES = [
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 PLACE = re.compile(r"(?<![\w/.])((?:configs|docs|launch|data|modeling|trainer|benchmarks|tests)/[\w/.*-]*[\w*/])")
 COMMAND = re.compile(r"launch/(\w+)\.py((?:[^\n`\\]|\\\n)*)")
+ELSEWHERE = {"prepare": "data/prepare_command.py", "batch_size": "trainer/memory/command.py"}  # a command's options
 MADE = ("benchmarks/results/memory/", "benchmarks/results/options_gpu.json")  # written by the command beside them
 
 
@@ -36,8 +37,8 @@ def anchors(page: Path) -> set[str]:
 def options_of(command: str) -> set[str]:
     """The options in the source of a command of launch/, with those that all commands have."""
     sources = [ROOT / "launch" / f"{command}.py", ROOT / "trainer" / "command_line.py"]
-    if command == "prepare":
-        sources.append(ROOT / "data" / "prepare_command.py")
+    if command in ELSEWHERE:
+        sources.append(ROOT / ELSEWHERE[command])
     return {"--help", *re.findall(r'"(--[a-z-]+)"', "".join(map(text_of, sources)))}
 
 

@@ -1,7 +1,7 @@
 """The training loop. A step is one optimizer update.
 
-The loss is computed in step/loss.py. What the ranks must agree on, such as the failure of one of them, goes into one
-all-reduce before each backward pass: step/agreement.py.
+The loss is computed in step/loss.py, its sums over tokens in modeling/network/losses.py. What the ranks must agree on,
+such as that one of them cannot read its data, goes into one all-reduce before each backward pass: step/agreement.py.
 """
 
 import time

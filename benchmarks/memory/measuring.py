@@ -24,6 +24,7 @@ from trainer.engine.device import peak_of
 from trainer.engine.running_out import says_out_of_memory
 from trainer.memory.cells import PROMPT_TOKENS, Cell
 from trainer.memory.flops import step_flops
+from trainer.memory.table import gib
 
 MEASURED, OUT_OF_MEMORY, KILLED, FAILED = "measured", "out_of_memory", "killed", "failed"
 SYSTEMS_KILL = "SIGKILL; the system does that when memory runs out"
@@ -281,7 +282,7 @@ def table_row(cell: dict[str, Any]) -> str:
     shape = f"| {cell['model']} | {cell['strategy']} | {cell['data']} | {cell['batch_size']} | {cell['processes']} "
     if cell["status"] != MEASURED:
         return f"{shape}| {cell['status'].replace('_', ' ')}: {cell['reason']} | | | | | |"
-    peaks = " | ".join(gibibytes(cell["peak_bytes"][kind]) for kind in PEAKS)
+    peaks = " | ".join(gib(cell["peak_bytes"][kind]) for kind in PEAKS)
     used = f", {cell['utilisation']:.0%} of the device" if cell["utilisation"] is not None else ""
     return (
         f"{shape}| {peaks} | {cell['utterances_per_second']:.2f} ({cell['audio_seconds_per_second']:.1f} s of audio, "
@@ -300,7 +301,3 @@ COLUMNS = (
     "waiting for data",
 )
 TABLE_HEAD = f"| {' | '.join(COLUMNS)} |\n|{'---|' * len(COLUMNS)}"
-
-
-def gibibytes(count: int | None) -> str:
-    return "" if count is None else f"{count / 2**30:.2f}"

@@ -1,13 +1,12 @@
 """Families of arms beside each other: error rates over seeds, and paired bootstrap intervals over speakers."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from trainer.evaluation.intervals import Interval, percentiles, rates, resampled_sums
 
-Row = dict[str, Any]
+from .measuring import Row
 
 
 @dataclass(frozen=True)
@@ -19,14 +18,12 @@ class Compared:
         mean: of all seeds together, errors over words.
         interval: 95 %, speakers drawn.
         relative: less than the first family's, as a share of it, with its interval of paired draws; None for the first.
-        absolute: likewise, as a difference of rates.
     """
 
     rates: tuple[float, ...]
     mean: float
     interval: Interval
     relative: tuple[float, Interval] | None
-    absolute: tuple[float, Interval] | None
 
 
 def counts(results: list[Row], suite: str, condition: str, capped: bool = False) -> np.ndarray:
@@ -52,15 +49,12 @@ def counts(results: list[Row], suite: str, condition: str, capped: bool = False)
 def compare(ours: list[Row], theirs: list[Row] | None, suite: str, condition: str, capped: bool = False) -> Compared:
     """One family, and how it differs from another; each seed's rate, and all seeds together."""
     own = counts(ours, suite, condition, capped)
+    base = own if theirs is None else counts(theirs, suite, condition, capped)
     of_each = (counts([result], suite, condition, capped).sum(axis=0) for result in ours)
     each = tuple(float(errors / words) for errors, words in of_each)
-    mean = own[:, 0].sum() / own[:, 1].sum()
-    if theirs is None:
-        sums = resampled_sums(own)
-        return Compared(each, mean, percentiles(rates(sums[:, 0], sums[:, 1])), None, None)
-    other = counts(theirs, suite, condition, capped)
-    base = other[:, 0].sum() / other[:, 1].sum()
-    sums = resampled_sums(np.hstack([own, other]))
+    rows = np.hstack([own, base])
+    mean, mean_base = (float(rates(*side)) for side in rows.sum(axis=0).reshape(2, 2))
+    sums = resampled_sums(rows)
     drawn, drawn_base = rates(sums[:, 0], sums[:, 1]), rates(sums[:, 2], sums[:, 3])
-    relative = 1 - mean / base, percentiles(1 - drawn / drawn_base)
-    return Compared(each, mean, percentiles(drawn), relative, (mean - base, percentiles(drawn - drawn_base)))
+    relative = None if theirs is None else (1 - mean / mean_base, percentiles(1 - drawn / drawn_base))
+    return Compared(each, mean, percentiles(drawn), relative)

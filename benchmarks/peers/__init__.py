@@ -1,1 +1,1 @@
-"""What others do for the same end, written straightforwardly, to be measured beside this project in one run."""
+"""The usual ways of doing what this project does, to be measured beside it."""

@@ -9,10 +9,12 @@ is written to FOLDER/final, which ``launch/eval.py --checkpoint FOLDER/final --c
 
 import json
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
+from transformers import TrainerCallback
 
 from data.audio.decoding import decode_audio
 from data.opening import open_source
@@ -22,21 +24,16 @@ from trainer.config.run import RunConfig
 from trainer.engine.accelerator import resolve_precision
 
 
-class Collator:
-    """Pads labels, -100 where there is no loss; features have one length already."""
-
-    def __init__(self, processor: Any, start_token: int) -> None:
-        self.processor, self.start_token = processor, start_token
-
-    def __call__(self, rows: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
-        features = [{"input_features": row["input_features"]} for row in rows]
-        batch = self.processor.feature_extractor.pad(features, return_tensors="pt")
-        padded = self.processor.tokenizer.pad([{"input_ids": row["labels"]} for row in rows], return_tensors="pt")
-        labels = padded["input_ids"].masked_fill(padded.attention_mask.ne(1), -100)
-        if bool((labels[:, 0] == self.start_token).all()):
-            labels = labels[:, 1:]  # the model shifts them and puts it back
-        batch["labels"] = labels
-        return batch
+def collate(rows: list[dict[str, Any]], processor: Any, start_token: int) -> dict[str, torch.Tensor]:
+    """A batch: labels are padded with -100, which has no loss; features have one length already."""
+    features = [{"input_features": row["input_features"]} for row in rows]
+    batch: dict[str, torch.Tensor] = processor.feature_extractor.pad(features, return_tensors="pt")
+    padded = processor.tokenizer.pad([{"input_ids": row["labels"]} for row in rows], return_tensors="pt")
+    labels = padded["input_ids"].masked_fill(padded.attention_mask.ne(1), -100)
+    if bool((labels[:, 0] == start_token).all()):
+        labels = labels[:, 1:]  # the model adds it when it shifts the labels
+    batch["labels"] = labels
+    return batch
 
 
 def prepared_rows(config: RunConfig, processor: Any, limit: int | None) -> Any:
@@ -59,31 +56,23 @@ def prepared_rows(config: RunConfig, processor: Any, limit: int | None) -> Any:
     return datasets.Dataset.from_list(list(rows())).with_format("numpy")
 
 
-class StepTimes:
-    """Seconds of each optimizer step, from one batch's arrival to the update's end; a `TrainerCallback` by shape."""
+class StepTimes(TrainerCallback):
+    """Seconds of each optimizer step, from one batch's arrival to the update's end."""
 
     def __init__(self) -> None:
         self.seconds: list[float] = []
         self.started = 0.0
 
-    def callback(self) -> Any:
-        from transformers import TrainerCallback
+    def on_train_begin(self, *_: Any, **__: Any) -> None:
+        self.started = time.perf_counter()
 
-        times = self
-
-        class Timed(TrainerCallback):
-            def on_train_begin(self, *_: Any, **__: Any) -> None:
-                times.started = time.perf_counter()
-
-            def on_step_end(self, *_: Any, **__: Any) -> None:
-                if torch.cuda.is_available():
-                    torch.cuda.synchronize()
-                now = time.perf_counter()
-                times.seconds.append(now - times.started)  # the wait for data is part of a step
-                times.started = now
-                print(f"step {len(times.seconds)}: {times.seconds[-1]:.1f} s", flush=True)
-
-        return Timed()
+    def on_step_end(self, *_: Any, **__: Any) -> None:
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        now = time.perf_counter()
+        self.seconds.append(now - self.started)  # the wait for data is part of a step
+        self.started = now
+        print(f"step {len(self.seconds)}: {self.seconds[-1]:.1f} s", flush=True)
 
 
 def build_trainer(config: RunConfig, output: Path, times: StepTimes, limit: int | None = None, workers: int = 0) -> Any:
@@ -91,7 +80,7 @@ def build_trainer(config: RunConfig, output: Path, times: StepTimes, limit: int 
     from transformers import Seq2SeqTrainer, Seq2SeqTrainingArguments, WhisperForConditionalGeneration, WhisperProcessor
 
     name, settings, training = config.model.checkpoint, config.optimizer, config.training
-    assert name is not None  # the peer fine-tunes; it has no models from nothing
+    assert name is not None  # the peer only fine-tunes
     processor = WhisperProcessor.from_pretrained(name)
     if processor.tokenizer.pad_token is None:
         processor.tokenizer.pad_token = processor.tokenizer.eos_token
@@ -121,9 +110,9 @@ def build_trainer(config: RunConfig, output: Path, times: StepTimes, limit: int 
         model=model,
         args=arguments,
         train_dataset=prepared_rows(config, processor, limit),
-        data_collator=Collator(processor, model.config.decoder_start_token_id),
+        data_collator=partial(collate, processor=processor, start_token=model.config.decoder_start_token_id),
         processing_class=processor,
-        callbacks=[times.callback()],
+        callbacks=[times],
     )
 
 

@@ -41,11 +41,11 @@ def test_the_comparison_of_strategies_follows_from_the_predictions() -> None:
     import datetime
 
     from trainer.comparison.comparison import compare
-    from trainer.comparison.markdown import comparison_markdown
+    from trainer.comparison.page import comparison_report
     from trainer.comparison.reading import read_arms
 
     comparison = compare(read_arms([STRATEGIES / arm for arm in ARMS]))
-    made = comparison_markdown(comparison, "", datetime.date(2026, 11, 22)).splitlines()
+    made = comparison_report(comparison, "", datetime.date(2026, 11, 22))["comparison.md"].splitlines()
     committed = (STRATEGIES / "comparison.md").read_text(encoding="utf-8").splitlines()
     tables = [line for line in made if line.startswith("|")]
     assert len(tables) > 40

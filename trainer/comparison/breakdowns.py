@@ -1,13 +1,11 @@
 """Error rates in parts of the data: by clip length and by each column of the predictions."""
 
-import itertools
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from ..evaluation.breakdown import LENGTHS, natural_order
+from ..evaluation.breakdown import groups, length_bin
 from ..evaluation.intervals import Counts, Interval, percentiles, rates, resampled_sums
 from .reading import Prediction
 
@@ -20,7 +18,6 @@ class Group:
     """Utterances with the same column value or length bin, with each arm's word error rate and interval."""
 
     value: str
-    utterances: int
     words: int
     rates: tuple[float, ...]
     intervals: tuple[Interval | None, ...]
@@ -39,31 +36,22 @@ def breakdowns(
     columns: list[dict[str, str]], predictions: Sequence[Prediction], errors: Counts, words: Counts
 ) -> list[Breakdown]:
     """A breakdown by length, then one for each column with at least two values."""
-    found = [by_length([prediction.seconds for prediction in predictions], errors, words)]
+    lengths = groups((length_bin(prediction.seconds), index) for index, prediction in enumerate(predictions))
+    shown = [group(length_name(value), members, errors, words) for value, members in lengths.items()]
+    found = [Breakdown("length of the clip", tuple(shown))]
     for key in sorted({key for row in columns for key in row}):
-        members: dict[str, list[int]] = {}
-        for index, row in enumerate(columns):
-            if key in row:
-                members.setdefault(row[key], []).append(index)
-        if 2 <= len(members) < len(columns):
-            largest = sorted(members, key=lambda value: -int(words[members[value]].sum()))[:MOST_VALUES]
-            shown = [group(value, members[value], errors, words) for value in sorted(largest, key=natural_order)]
-            found.append(Breakdown(key, tuple(shown), len(members) - len(shown)))
+        parts = groups((row[key], index) for index, row in enumerate(columns) if key in row)
+        if 2 <= len(parts) < len(columns):
+            largest = sorted(parts, key=lambda value: -int(words[parts[value]].sum()))[:MOST_VALUES]
+            shown = [group(value, members, errors, words) for value, members in parts.items() if value in largest]
+            found.append(Breakdown(key, tuple(shown), len(parts) - len(shown)))
     return [breakdown for breakdown in found if len(breakdown.groups) > 1]
 
 
-def by_length(seconds: Sequence[float], errors: Counts, words: Counts) -> Breakdown:
-    """Groups by clip length, in the bins of evaluation.json; empty bins are left out."""
-    bins = [
-        (low, high, [index for index, value in enumerate(seconds) if low <= value < high])
-        for low, high in itertools.pairwise(LENGTHS)
-    ]
-    named = [
-        group(f"{low:g} s and more" if math.isinf(high) else f"{low:g}–{high:g} s", members, errors, words)
-        for low, high, members in bins
-        if members
-    ]
-    return Breakdown("length of the clip", tuple(named))
+def length_name(value: str) -> str:
+    """The name of a :func:`length_bin`: ``2–5 s``, ``20 s and more``."""
+    low, _, high = value.partition("-")
+    return f"{low}–{high} s" if high else f"{low} s and more"
 
 
 def group(value: str, members: list[int], errors: Counts, words: Counts) -> Group:
@@ -73,7 +61,6 @@ def group(value: str, members: list[int], errors: Counts, words: Counts) -> Grou
     intervals: list[Interval | None] = [None] * errors.shape[1]
     if len(members) > 1:
         samples = resampled_sums(counts, GROUP_RESAMPLES)
-        drawn = rates(samples[:, :-1], samples[:, -1:])
-        intervals = [percentiles(drawn[:, index]) for index in range(errors.shape[1])]
+        intervals = [percentiles(drawn) for drawn in rates(samples[:, :-1], samples[:, -1:]).T]
     whole = rates(sums[:-1], sums[-1])
-    return Group(value, len(members), int(sums[-1]), tuple(map(float, whole)), tuple(intervals))
+    return Group(value, int(sums[-1]), tuple(map(float, whole)), tuple(intervals))

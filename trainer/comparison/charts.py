@@ -1,6 +1,7 @@
 """What the charts of a comparison show: error rates, learning curves, cost; one colour a run in all of them."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from ..pages.charts import WIDE_RANGE, Axis, Chart, Level, Point, Series, axis_over
@@ -87,12 +88,11 @@ def learning_charts(comparison: Comparison) -> list[Chart]:
     unit, unit_name = time_unit(max([time for line in by_time.values() for time, _ in line], default=0.0))
     by_time = {index: [(time / unit, rate) for time, rate in line] for index, line in by_time.items()}
     error_rate = "Validation word error rate"
-    charts = [
-        curves(comparison, losses, "Training loss", "updates"),
-        curves(comparison, by_step, error_rate, "updates", share),
-        curves(comparison, by_time, error_rate, f"{unit_name} of training", share),
+    return [
+        *curves(comparison, losses, "Training loss", "updates"),
+        *curves(comparison, by_step, error_rate, "updates", share),
+        *curves(comparison, by_time, error_rate, f"{unit_name} of training", share),
     ]
-    return [chart for chart in charts if chart is not None]
 
 
 def curves(
@@ -101,24 +101,19 @@ def curves(
     title: str,
     x_title: str,
     y_text: Callable[[float], str] | None = None,
-) -> Chart | None:
-    """A line for each arm, with markers where a text is given for their values; None where there are no points."""
+) -> list[Chart]:
+    """A line for each arm, with markers where a text is given for their values; no chart without points."""
     points = [point for line in lines.values() for point in line]
     if not points:
-        return None
+        return []
     given = colours(comparison)
     series = [
         Series(comparison.arms[index].name, [Point(*place) for place in line], given[index], is_marked=bool(y_text))
         for index, line in lines.items()
     ]
-    return Chart(
-        title,
-        series,
-        x=Axis(0.0, 1.03 * max(x for x, _ in points) or 1.0),
-        y=axis_over([y for _, y in points], log_from=WIDE_RANGE),
-        x_title=x_title,
-        y_text=y_text or plain_number,
-    )
+    x_axis = Axis(0.0, 1.03 * max(x for x, _ in points) or 1.0)
+    y_axis = axis_over([y for _, y in points], log_from=WIDE_RANGE)
+    return [Chart(title, series, x_axis, y_axis, x_title=x_title, y_text=y_text or plain_number)]
 
 
 def cost_charts(comparison: Comparison) -> list[Chart]:
@@ -127,20 +122,19 @@ def cost_charts(comparison: Comparison) -> list[Chart]:
     unit, unit_name = time_unit(max([summary.seconds for summary in trained.values()], default=0.0))
     parameters = {i: summary.trainable_parameters / 1e6 for i, summary in trained.items()}
     times = {i: summary.seconds / unit for i, summary in trained.items()}
-    memory = {i: summary.peak_memory_bytes / 2**30 for i, summary in trained.items() if summary.peak_memory_bytes}
-    charts = [
-        scatter(comparison, parameters, "trained parameters, millions"),
-        scatter(comparison, times, f"training time, {unit_name}"),
-        scatter(comparison, memory, "peak memory, GiB"),
+    memory = {i: (summary.peak_memory_bytes or 0) / 2**30 for i, summary in trained.items()}
+    return [
+        *scatter(comparison, parameters, "trained parameters, millions"),
+        *scatter(comparison, times, f"training time, {unit_name}"),
+        *scatter(comparison, memory, "peak memory, GiB"),
     ]
-    return [chart for chart in charts if chart is not None]
 
 
-def scatter(comparison: Comparison, costs: Mapping[int, float], title: str) -> Chart | None:
-    """Word error rate against a cost. Runs are named in the legend: names beside the markers would overlap."""
+def scatter(comparison: Comparison, costs: Mapping[int, float], title: str) -> list[Chart]:
+    """Word error rate against a cost of the arms that have one. Names stand in the legend, where none overlap."""
     costs = {index: cost for index, cost in costs.items() if cost > 0}
     if not costs:
-        return None
+        return []
     results, given = comparison.results, colours(comparison)
     y_axis = axis_over([bound for i in costs for bound in results[i].interval or (results[i].word_error_rate,)])
     series = []
@@ -150,17 +144,18 @@ def scatter(comparison: Comparison, costs: Mapping[int, float], title: str) -> C
         point = Point(costs[index], rate, results[index].interval, told)
         series.append(Series(name, [point], given[index], is_joined=False))
     baseline = results[comparison.baseline]
-    is_apart = comparison.baseline not in costs
-    return Chart(
+    chart = Chart(
         f"Word error rate by {title.partition(',')[0]}",
         series,
         x=axis_over(list(costs.values()), from_zero=True, log_from=WIDE_RANGE),
         y=y_axis,
         x_title=title,
         y_text=share,
-        levels=[Level(baseline.word_error_rate)] if is_apart else (),
-        note=baseline_note(baseline.arm.name, baseline.word_error_rate, y_axis) if is_apart else "",
     )
+    if comparison.baseline in costs:
+        return [chart]
+    note = baseline_note(baseline.arm.name, baseline.word_error_rate, y_axis)
+    return [replace(chart, levels=[Level(baseline.word_error_rate)], note=note)]
 
 
 def baseline_note(name: str, rate: float, axis: Axis) -> str:

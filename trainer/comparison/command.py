@@ -6,10 +6,9 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from ..config.reading import ConfigError
+from ..record.durable import check_place
 from .comparison import Comparison, compare
-from .markdown import comparison_markdown
-from .page import comparison_page
+from .page import comparison_report
 from .planning import Plan, check_plan, common_rate
 from .reading import read_arms
 from .running import SplitEvaluation, Stopped, launcher_words, run_arms
@@ -38,28 +37,14 @@ def write_comparison(
     Raises:
         ConfigError: for folders that cannot be compared, before anything is written.
     """
-    check_output(output)
+    check_place(output, "--output")
     comparison = compare(read_arms(folders, split), cluster)
     command = shlex.join(["python", "launch/compare.py", *arguments])
-    date = datetime.date.today()
+    report = comparison_report(comparison, command, datetime.date.today(), price_per_hour, missing)
     output.mkdir(parents=True, exist_ok=True)
-    written = {
-        "comparison.html": comparison_page(comparison, command, date, price_per_hour, missing),
-        "comparison.md": comparison_markdown(comparison, command, date, price_per_hour, missing),
-    }
-    for name, text in written.items():
+    for name, text in report.items():
         (output / name).write_text(text, encoding="utf-8", errors="replace")
     return comparison
-
-
-def check_output(output: Path) -> None:
-    """That the folder can be made.
-
-    Raises:
-        ConfigError: if a file is in its way.
-    """
-    if any(path.is_file() for path in (output, *output.parents)):
-        raise ConfigError(f"--output is {str(output)!r}, which is a file or lies in one: name a folder")
 
 
 def print_comparison(comparison: Comparison, output: Path) -> None:
@@ -84,7 +69,7 @@ def run_and_write(
     Raises:
         ConfigError: for a mistake in the plan or any arm's config, before anything is run.
     """
-    check_output(output)
+    check_place(output, "--output")
     arms = check_plan(plan, overrides, output)
     remark = common_rate(plan, arms)
     if remark is not None:

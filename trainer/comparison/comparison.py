@@ -6,48 +6,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..config.reading import ConfigError
+from ..evaluation import significance
 from ..evaluation.intervals import Counts, Interval, percentiles, rates, resampled_sums
-from ..evaluation.significance import (
-    LEVEL,
-    MOST_ENUMERATED,
-    bootstrap_p,
-    draws_for,
-    exchanged_sums,
-    holm,
-    holm_divisors,
-    matched_pairs_p,
-    randomisation_interval,
-    randomisation_p,
-    sums_by_unit,
-)
 from .breakdowns import Breakdown, breakdowns
-from .differences import Difference, config_differences
+from .differences import config_differences
 from .reading import Arm
 
 UTTERANCES = "utterances"
+KINDS = ("errors", "character_errors", "substitutions", "deletions", "insertions")  # counts of a prediction
 FEW_UNITS = 20  # below it percentile intervals are too narrow
-
-
-@dataclass(frozen=True)
-class Result:
-    """An arm's figures. Rates are fractions; kinds of errors are fractions of the words spoken.
-
-    Attributes:
-        saved: word error rate (as a fraction) below the baseline's; None for the baseline itself.
-        seconds_per_point: training time for each percentage point saved; None where nothing was trained, or the
-            saving is not distinguishable from none.
-    """
-
-    arm: Arm
-    word_error_rate: float
-    interval: Interval | None
-    character_error_rate: float
-    character_interval: Interval | None
-    substitutions: float
-    deletions: float
-    insertions: float
-    saved: float | None
-    seconds_per_point: float | None
 
 
 @dataclass(frozen=True)
@@ -75,12 +42,40 @@ class Pair:
     @property
     def can_differ(self) -> bool:
         """Whether there are enough units to find any difference."""
-        return self.least_p < LEVEL
+        return self.least_p < significance.LEVEL
 
     @property
     def differs(self) -> bool:
         """Whether the test that decides tells the two apart."""
-        return self.p_adjusted < LEVEL
+        return self.p_adjusted < significance.LEVEL
+
+
+@dataclass(frozen=True)
+class Result:
+    """An arm's figures. Rates are fractions; kinds of errors are fractions of the words spoken.
+
+    Attributes:
+        pair: the arm and the baseline; None for the baseline itself.
+        saved: word error rate (as a fraction) below the baseline's; None for the baseline itself.
+    """
+
+    arm: Arm
+    word_error_rate: float
+    interval: Interval | None
+    character_error_rate: float
+    character_interval: Interval | None
+    substitutions: float
+    deletions: float
+    insertions: float
+    pair: Pair | None
+    saved: float | None
+
+    @property
+    def seconds_per_point(self) -> float | None:
+        """Training time for each percentage point saved; None without training or a saving that differs from none."""
+        if self.arm.summary is None or self.pair is None or not self.pair.differs or not self.saved or self.saved < 0:
+            return None
+        return self.arm.summary.seconds / (100 * self.saved)
 
 
 @dataclass(frozen=True)
@@ -101,7 +96,7 @@ class Comparison:
     baseline: int
     results: tuple[Result, ...]
     pairs: tuple[Pair, ...]
-    differences: tuple[Difference, ...]
+    differences: dict[str, tuple[str, ...]]
     breakdowns: tuple[Breakdown, ...]
 
     @property
@@ -131,42 +126,47 @@ def compare(arms: Sequence[Arm], cluster: str | None = None) -> Comparison:
     columns = columns_of(arms)
     units_name = cluster or agreed_units(arms)
     units = unit_indices(arms, columns, units_name, cluster is not None)
-    errors = np.array([[p.errors for p in arm.predictions] for arm in arms], np.int64).T
-    characters = np.array([[p.character_errors for p in arm.predictions] for arm in arms], np.int64).T
+    counts = np.array([[[getattr(p, kind) for kind in KINDS] for p in arm.predictions] for arm in arms], np.int64)
+    errors, characters = counts[:, :, 0].T, counts[:, :, 1].T
     first = arms[0].predictions
     totals = np.array([[p.words, p.characters] for p in first], np.int64)
     number = len(arms)
-    sums = sums_by_unit(np.hstack([errors, characters, totals]), units)
+    sums = significance.sums_by_unit(np.hstack([errors, characters, totals]), units)
     samples = resampled_sums(sums)
     word_samples = rates(samples[:, :number], samples[:, -2:-1])
     character_samples = rates(samples[:, number:-2], samples[:, -1:])
-    has_interval = len(sums) > 1
+    words, spelled = map(int, totals.sum(axis=0))
     whole = rates(errors.sum(axis=0), totals[:, 0].sum())
     baseline = next((index for index, arm in enumerate(arms) if not arm.is_trained), 0)
     pairs = paired_tests(sums[:, :number], sums[:, -2], errors, word_samples, whole)
-    results = [
-        result_of(
-            arm,
-            float(whole[index]),
-            None if index == baseline else float(whole[baseline] - whole[index]),
-            intervals=(percentiles(word_samples[:, index]), percentiles(character_samples[:, index]))
-            if has_interval
-            else None,
-            is_sure=any(pair.differs for pair in pairs if {pair.first, pair.second} == {index, baseline}),
+    results = []
+    for index, arm in enumerate(arms):
+        pair = next((pair for pair in pairs if {pair.first, pair.second} == {index, baseline}), None)
+        summed = dict(zip(KINDS, counts[index].sum(axis=0).tolist(), strict=True))
+        result = Result(
+            arm=arm,
+            word_error_rate=float(whole[index]),
+            interval=percentiles(word_samples[:, index]) if len(sums) > 1 else None,
+            character_error_rate=summed["character_errors"] / max(spelled, 1),
+            character_interval=percentiles(character_samples[:, index]) if len(sums) > 1 else None,
+            substitutions=summed["substitutions"] / max(words, 1),
+            deletions=summed["deletions"] / max(words, 1),
+            insertions=summed["insertions"] / max(words, 1),
+            pair=pair,
+            saved=None if pair is None else float(whole[baseline] - whole[index]),
         )
-        for index, arm in enumerate(arms)
-    ]
+        results.append(result)
     return Comparison(
         split=arms[0].evaluation.split,
         normalizer=arms[0].evaluation.normalizer,
         units=units_name,
         unit_count=len(sums),
         utterances=len(first),
-        words=int(totals[:, 0].sum()),
+        words=words,
         baseline=baseline,
         results=tuple(results),
         pairs=tuple(pairs),
-        differences=tuple(config_differences(arms)),
+        differences=config_differences(arms),
         breakdowns=tuple(breakdowns(columns, first, errors, totals[:, 0])),
     )
 
@@ -180,58 +180,31 @@ def paired_tests(
         return []
     first, second = [a for a, _ in places], [b for _, b in places]
     unit_differences = unit_errors[:, first] - unit_errors[:, second]
-    exchanged = exchanged_sums(np.column_stack([unit_differences, unit_words]), draws_for(len(places)))
-    p_values = [float(p) for p in randomisation_p(unit_differences, exchanged[:, :-1])]
-    least = 1 / len(exchanged) * (2 if len(unit_errors) <= MOST_ENUMERATED else 1)
+    draws = significance.draws_for(len(places))
+    exchanged = significance.exchanged_sums(np.column_stack([unit_differences, unit_words]), draws)
+    p_values = [float(p) for p in significance.randomisation_p(unit_differences, exchanged[:, :-1])]
+    least = 1 / len(exchanged) * (2 if len(unit_errors) <= significance.MOST_ENUMERATED else 1)
     totals, words = unit_differences.sum(axis=0), float(unit_words.sum())
     pairs = []
-    for number, ((a, b), p, p_adjusted, divisor) in enumerate(
-        zip(places, p_values, holm(p_values), holm_divisors(p_values), strict=True)
-    ):
+    corrected = significance.holm(p_values)
+    for number, ((a, b), p, (p_adjusted, divisor)) in enumerate(zip(places, p_values, corrected, strict=True)):
         differences = samples[:, a] - samples[:, b]
         pairs.append(
             Pair(
                 first=a,
                 second=b,
                 difference=float(whole[a] - whole[b]),
-                interval=randomisation_interval(
+                interval=significance.randomisation_interval(
                     float(totals[number]), words, exchanged[:, number], exchanged[:, -1], divisor
                 ),
-                p_bootstrap=bootstrap_p(differences) if len(unit_errors) > 1 else 1.0,
-                p_matched_pairs=matched_pairs_p(errors[:, a] - errors[:, b]),
+                p_bootstrap=significance.bootstrap_p(differences) if len(unit_errors) > 1 else 1.0,
+                p_matched_pairs=significance.matched_pairs_p(errors[:, a] - errors[:, b]),
                 p_randomisation=p,
                 p_adjusted=p_adjusted,
                 least_p=min(1.0, divisor * least),
             )
         )
     return pairs
-
-
-def result_of(
-    arm: Arm, rate: float, saved: float | None, *, intervals: tuple[Interval, Interval] | None, is_sure: bool
-) -> Result:
-    """An arm's figures.
-
-    Args:
-        saved: word error rate below the baseline's; None for the baseline.
-        intervals: of the word and of the character error rate; None with a single unit.
-        is_sure: the saving can be told from none.
-    """
-    words = max(sum(p.words for p in arm.predictions), 1)
-    characters = max(sum(p.characters for p in arm.predictions), 1)
-    spent = arm.summary.seconds if arm.summary else None
-    return Result(
-        arm=arm,
-        word_error_rate=rate,
-        interval=intervals[0] if intervals else None,
-        character_error_rate=sum(p.character_errors for p in arm.predictions) / characters,
-        character_interval=intervals[1] if intervals else None,
-        substitutions=sum(p.substitutions for p in arm.predictions) / words,
-        deletions=sum(p.deletions for p in arm.predictions) / words,
-        insertions=sum(p.insertions for p in arm.predictions) / words,
-        saved=saved,
-        seconds_per_point=spent / (100 * saved) if is_sure and spent is not None and saved and saved > 0 else None,
-    )
 
 
 def columns_of(arms: Sequence[Arm]) -> list[dict[str, str]]:

@@ -1,73 +1,64 @@
-"""A comparison as one HTML file, laid out by ``page.html.j2``."""
+"""A comparison as one HTML file, laid out by ``page.html.j2``, and as Markdown by ``page.md.j2``."""
 
 import datetime
 from collections.abc import Mapping
 
-from ..pages.formats import percent, signed
-from ..pages.page import rendered
-from .charts import breakdown_axis, by_rate, colours, cost_charts, error_kinds_axis, learning_charts, rates_axis, ticks
-from .comparison import Comparison
+from ..evaluation.significance import MOST_ENUMERATED, RESAMPLES, draws_for
+from ..pages.formats import counted, percent, signed
+from ..pages.page import rendered_report
+from . import charts, tables
+from .comparison import UTTERANCES, Comparison
 from .examples import setbacks, widest
-from .tables import (
-    against_baseline,
-    cost_table,
-    definitions,
-    difference_table,
-    error_table,
-    notes,
-    pair_table,
-    title,
-    turned,
-    verdict,
-)
-
-MOST_OPEN_PAIRS = 10  # in the table of pairs; more are folded away
-KINDS = (("substitutions", "substituted"), ("deletions", "deleted"), ("insertions", "inserted"))
 
 
-def comparison_page(
+def comparison_report(
     comparison: Comparison,
     command: str,
     date: datetime.date,
     price_per_hour: float | None = None,
     missing: Mapping[str, str] | None = None,
-) -> str:
-    """The page of a comparison made by ``command`` on ``date``.
+) -> dict[str, str]:
+    """The contents of comparison.html and comparison.md, of a comparison made by ``command`` on ``date``.
 
     Args:
         price_per_hour: dollars for all machines of a run.
         missing: arms of a plan that have no result, and why.
     """
     chosen = widest(comparison)
-    return rendered(
-        "trainer/comparison/page.html.j2",
+    exchanges = f"{draws_for(len(comparison.pairs)):,} drawn exchanges"
+    if comparison.unit_count <= MOST_ENUMERATED:
+        exchanges = "all exchanges are tried"
+    return rendered_report(
+        "trainer/comparison",
+        "comparison",
         comparison=comparison,
-        title=title(comparison),
+        title=f"{counted(len(comparison.results), 'run')} on {comparison.split}",
         date=date.isoformat(),
-        verdict=verdict(comparison),
+        verdict=tables.verdict(comparison),
         tiles=tiles_of(comparison),
-        against_baseline=against_baseline(comparison),
+        against_baseline=tables.against_baseline(comparison),
         missing=[f"{name}: {reason}" for name, reason in (missing or {}).items()],
-        colours=colours(comparison),
-        order=by_rate(comparison),
+        colours=charts.colours(comparison),
+        order=charts.by_rate(comparison),
         trained=[index for index, arm in enumerate(comparison.arms) if arm.is_trained],
-        ticks=ticks,
-        rates_axis=rates_axis(comparison),
-        kinds=KINDS,
-        kinds_axis=error_kinds_axis(comparison),
-        learning=learning_charts(comparison),
-        costs=cost_charts(comparison),
-        breakdowns=[(breakdown, breakdown_axis(breakdown)) for breakdown in comparison.breakdowns],
-        errors=error_table(comparison),
-        pairs=pair_table(comparison),
-        is_open=len(comparison.pairs) <= MOST_OPEN_PAIRS,
-        turned=turned,
-        cost=cost_table(comparison, price_per_hour),
-        differences=difference_table(comparison),
+        ticks=charts.ticks,
+        rates_axis=charts.rates_axis(comparison),
+        kinds_axis=charts.error_kinds_axis(comparison),
+        learning=charts.learning_charts(comparison),
+        costs=charts.cost_charts(comparison),
+        breakdowns=[(breakdown, charts.breakdown_axis(breakdown)) for breakdown in comparison.breakdowns],
+        errors=tables.error_table(comparison),
+        pairs=tables.pair_table(comparison),
+        turned=tables.turned,
+        cost=tables.cost_table(comparison, price_per_hour),
+        differences=tables.difference_table(comparison),
         examples=chosen,
         setbacks=setbacks(comparison, chosen),
-        notes=notes(comparison),
-        definitions=definitions(comparison, price_per_hour),
+        notes=tables.notes(comparison),
+        units=tables.plural(comparison.units),
+        resamples=RESAMPLES,
+        exchanges=exchanges,
+        price_per_hour=price_per_hour,
         command=command,
     )
 
@@ -80,6 +71,6 @@ def tiles_of(comparison: Comparison) -> list[tuple[str, str]]:
         baseline = comparison.arms[comparison.baseline].name
         tiles.append((f"points against {baseline}", signed(-best.saved, 1)))
     tiles += [("utterances", f"{comparison.utterances:,}"), ("words spoken", f"{comparison.words:,}")]
-    if comparison.units != "utterances":
+    if comparison.units != UTTERANCES:
         tiles.append((f"resampled by {comparison.units}", f"{comparison.unit_count:,}"))
     return tiles

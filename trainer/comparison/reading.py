@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
-from ..config.reading import ConfigError, flatten, read_yaml
+from ..config.reading import ConfigError, flatten, read_yaml, validated
 from ..evaluation.report import BASELINE
 from ..record.journal import whole_rows
 from .changes import Change, changes_of
@@ -261,6 +261,7 @@ Model = TypeVar("Model", bound=Stored)
 
 
 def stored(model: type[Model], path: Path) -> Model:
+    """A JSON file of a run as a model. Raises: ConfigError: if it is no JSON, or lacks what the model wants."""
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -269,13 +270,11 @@ def stored(model: type[Model], path: Path) -> Model:
 
 
 def parsed(model: type[Model], values: Any, path: Path, remedy: str) -> Model:
+    """As :func:`validated`, of a file's values; the message ends with what to do."""
     try:
-        return model.model_validate(values)
-    except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(map(str, first["loc"])) or "the whole"
-        what = "is missing" if first["type"] == "missing" else f"is {first['input']!r}: {first['msg'].lower()}"
-        raise ConfigError(f"{path}: {field} {what}; {remedy}") from None
+        return validated(model, values, str(path))
+    except ConfigError as error:
+        raise ConfigError(f"{error}; {remedy}") from None
 
 
 def check_comparable(arms: Sequence[Arm]) -> None:

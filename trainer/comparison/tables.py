@@ -1,12 +1,13 @@
 """Sentences and tables of a comparison, shared by the page and the Markdown."""
 
+from collections.abc import Callable
+
 from ..evaluation.intervals import Interval
-from ..evaluation.significance import LEVEL, MOST_ENUMERATED, RESAMPLES, draws_for
+from ..evaluation.significance import LEVEL
 from ..pages.formats import (
     NONE,
     bracketed,
     compared_probability,
-    counted,
     duration,
     listed,
     percent,
@@ -17,7 +18,7 @@ from ..pages.formats import (
 from ..pages.tables import FigureTable
 from .comparison import FEW_UNITS, UTTERANCES, Comparison, Pair, Result
 from .differences import shown
-from .reading import Arm
+from .reading import Arm, Summary
 
 NOT_DISTINGUISHABLE = "not distinguishable at 5 %"
 FEW_SEGMENTS = 50  # below it MAPSSWE's normal distribution is a rough guess
@@ -26,11 +27,6 @@ FEW_SEGMENTS = 50  # below it MAPSSWE's normal distribution is a rough guess
 def named(result: Result) -> str:
     """The arm's name, with its state if the run is unfinished."""
     return result.arm.name if result.arm.is_finished else f"{result.arm.name} ({result.arm.state})"
-
-
-def title(comparison: Comparison) -> str:
-    """``3 runs on test``."""
-    return f"{counted(len(comparison.results), 'run')} on {comparison.split}"
 
 
 def verdict(comparison: Comparison) -> str:
@@ -56,15 +52,14 @@ def against_baseline(comparison: Comparison) -> list[str]:
     baseline = comparison.results[comparison.baseline].arm.name
     told = []
     for index, result in enumerate(comparison.results):
-        if index == comparison.baseline:
+        if result.pair is None:
             continue
-        pair = comparison.pair(index, comparison.baseline)
-        difference, interval = turned(pair, index)
+        difference, interval = turned(result.pair, index)
         points = f"{percent(abs(difference), 2)} points"
         where = f"{points} {'below' if difference < 0 else 'above'} {baseline}"
         if difference == 0:
             where = f"as many errors as {baseline}"
-        told.append(f"{result.arm.name}: {where}{bracketed(interval, 2, signed)}, {judgement(comparison, pair)}")
+        told.append(f"{result.arm.name}: {where}{bracketed(interval, 2, signed)}, {judgement(comparison, result.pair)}")
     return told
 
 
@@ -131,60 +126,49 @@ def plural(units: str) -> str:
 
 def error_table(comparison: Comparison) -> FigureTable:
     """Error rates in percent, with 95 % intervals, and the difference from the baseline."""
-    baseline = comparison.results[comparison.baseline].arm.name
-    rows = []
-    for index, result in enumerate(comparison.results):
-        row = [
-            named(result),
-            percent(result.word_error_rate, 2) + bracketed(result.interval),
-            percent(result.character_error_rate, 2) + bracketed(result.character_interval),
-            percent(result.substitutions, 2),
-            percent(result.deletions, 2),
-            percent(result.insertions, 2),
-        ]
-        if len(comparison.results) > 1:
-            is_baseline = index == comparison.baseline
-            pair = None if is_baseline else comparison.pair(index, comparison.baseline)
-            row.append(NONE if result.saved is None else signed(-result.saved))
-            row.append(NONE if pair is None else probability(pair.p_adjusted))
-            row.append("" if pair is None or pair.differs else NOT_DISTINGUISHABLE)
-        rows.append(tuple(row))
-    columns = ["run", "WER % [95 %]", "CER % [95 %]", "substituted %", "deleted %", "inserted %"]
+    baseline = comparison.arms[comparison.baseline].name
+    columns: dict[str, Callable[[Result], str]] = {
+        "run": named,
+        "WER % [95 %]": lambda one: percent(one.word_error_rate, 2) + bracketed(one.interval),
+        "CER % [95 %]": lambda one: percent(one.character_error_rate, 2) + bracketed(one.character_interval),
+        "substituted %": lambda one: percent(one.substitutions, 2),
+        "deleted %": lambda one: percent(one.deletions, 2),
+        "inserted %": lambda one: percent(one.insertions, 2),
+    }
     if len(comparison.results) > 1:
-        columns += [f"points against {baseline}", "p (Holm)", ""]
-    return FigureTable("Error rates", tuple(columns), rows, numbers=frozenset(range(1, 8)))
+        columns |= {
+            f"points against {baseline}": lambda one: NONE if one.saved is None else signed(-one.saved),
+            "p (Holm)": lambda one: probability(one.pair.p_adjusted if one.pair else None),
+            "": lambda one: "" if one.pair is None or one.pair.differs else NOT_DISTINGUISHABLE,
+        }
+    return FigureTable.of("Error rates", comparison.results, columns, range(1, 8))
 
 
 def cost_table(comparison: Comparison, price_per_hour: float | None) -> FigureTable:
     """Parameters, time and memory of each arm."""
-    rows = []
-    for result in comparison.results:
-        summary = result.arm.summary
-        row = [named(result)]
-        if summary is None:
-            row += [NONE] * 7
-        else:
-            memory = summary.peak_memory_bytes
-            row += [
-                short_number(summary.parameters),
-                short_number(summary.trainable_parameters),
-                f"{percent(summary.trainable_parameters / summary.parameters, 2)} %",
-                updates_of(result.arm),
-                duration(summary.seconds),
-                f"{summary.utterances_per_second:.3g}",
-                f"{memory / 2**30:.1f} GiB" if memory else NONE,
-            ]
-        row.append(f"{result.arm.evaluation.real_time_factor:.3g}")
-        row.append(NONE if result.seconds_per_point is None else duration(result.seconds_per_point))
-        if price_per_hour is not None:
-            row.append(dollars(result.seconds_per_point, price_per_hour))
-            row.append(dollars(summary.seconds if summary else None, price_per_hour))
-        rows.append(tuple(row))
-    columns = ["run", "parameters", "trained", "share", "updates", "training", "utterances/s", "peak memory"]
-    columns += ["real-time factor", "time per point"]
+
+    def trained(text: Callable[[Summary], str]) -> Callable[[Result], str]:
+        return lambda one: NONE if one.arm.summary is None else text(one.arm.summary)
+
+    def memory(summary: Summary) -> str:
+        return f"{summary.peak_memory_bytes / 2**30:.1f} GiB" if summary.peak_memory_bytes else NONE
+
+    columns: dict[str, Callable[[Result], str]] = {
+        "run": named,
+        "parameters": trained(lambda summary: short_number(summary.parameters)),
+        "trained": trained(lambda summary: short_number(summary.trainable_parameters)),
+        "share": trained(lambda summary: f"{percent(summary.trainable_parameters / summary.parameters, 2)} %"),
+        "updates": lambda one: NONE if one.arm.summary is None else updates_of(one.arm),
+        "training": trained(lambda summary: duration(summary.seconds)),
+        "utterances/s": trained(lambda summary: f"{summary.utterances_per_second:.3g}"),
+        "peak memory": trained(memory),
+        "real-time factor": lambda one: f"{one.arm.evaluation.real_time_factor:.3g}",
+        "time per point": lambda one: NONE if one.seconds_per_point is None else duration(one.seconds_per_point),
+    }
     if price_per_hour is not None:
-        columns += ["$ per point", "$ in all"]
-    return FigureTable("Cost", tuple(columns), rows, numbers=frozenset(range(1, len(columns))))
+        columns["$ per point"] = lambda one: dollars(one.seconds_per_point, price_per_hour)
+        columns["$ in all"] = trained(lambda summary: dollars(summary.seconds, price_per_hour))
+    return FigureTable.of("Cost", comparison.results, columns, range(1, len(columns)))
 
 
 def updates_of(arm: Arm) -> str:
@@ -201,83 +185,22 @@ def dollars(seconds: float | None, price_per_hour: float) -> str:
 
 def pair_table(comparison: Comparison) -> FigureTable:
     """Every pair's difference and tests."""
-    rows = [
-        (
-            comparison.results[pair.first].arm.name,
-            comparison.results[pair.second].arm.name,
-            signed(pair.difference) + bracketed(pair.interval, 2, signed),
-            probability(pair.p_bootstrap),
-            probability(pair.p_matched_pairs),
-            probability(pair.p_randomisation),
-            probability(pair.p_adjusted),
-            "differ" if pair.differs else judgement(comparison, pair).partition(", p")[0],
-        )
-        for pair in comparison.pairs
-    ]
-    alone = ("p bootstrap, alone", "p MAPSSWE, alone", "p randomisation, alone")
-    columns = ("A", "B", "A − B, points [interval]", *alone, "p (Holm), decides", "verdict")
-    return FigureTable("Pairs", columns, rows, numbers=frozenset(range(2, 7)))
+    columns: dict[str, Callable[[Pair], str]] = {
+        "A": lambda pair: comparison.arms[pair.first].name,
+        "B": lambda pair: comparison.arms[pair.second].name,
+        "A − B, points [interval]": lambda pair: signed(pair.difference) + bracketed(pair.interval, 2, signed),
+        "p bootstrap, alone": lambda pair: probability(pair.p_bootstrap),
+        "p MAPSSWE, alone": lambda pair: probability(pair.p_matched_pairs),
+        "p randomisation, alone": lambda pair: probability(pair.p_randomisation),
+        "p (Holm), decides": lambda pair: probability(pair.p_adjusted),
+        "verdict": lambda pair: "differ" if pair.differs else judgement(comparison, pair).partition(", p")[0],
+    }
+    return FigureTable.of("Pairs", comparison.pairs, columns, range(2, 7))
 
 
 def difference_table(comparison: Comparison) -> FigureTable:
     """Config keys that are not the same in all trained arms."""
     columns = ("key", *(arm.name for arm in comparison.arms if arm.is_trained))
-    rows = [(difference.key, *difference.values) for difference in comparison.differences]
-    return FigureTable("What differs in the configs", columns, rows)
-
-
-def definitions(comparison: Comparison, price_per_hour: float | None) -> list[tuple[str, str]]:
-    """What every figure means."""
-    baseline = comparison.results[comparison.baseline].arm.name
-    units = plural(comparison.units)
-    draws = draws_for(len(comparison.pairs))
-    drawn = "all exchanges are tried" if comparison.unit_count <= MOST_ENUMERATED else f"{draws:,} drawn exchanges"
-    price = "" if price_per_hour is None else f" Dollars take {price_per_hour:g} an hour for all machines of a run."
-    return [
-        (
-            "word error rate (WER)",
-            f"substituted, deleted and inserted words over the {comparison.words:,} words spoken, summed over the "
-            f"{comparison.utterances:,} utterances; texts normalised alike ({comparison.normalizer}). CER: the same of "
-            "characters.",
-        ),
-        (
-            "interval of a run",
-            f"95 %, percentile bootstrap: {RESAMPLES:,} draws of {comparison.unit_count:,} {units} with replacement "
-            "(Bisani & Ney 2004). Two of them may overlap although the runs differ: what is hard for both moves both "
-            "rates, and cancels in their difference.",
-        ),
-        (
-            "interval of a difference",
-            "all differences that the test which decides does not rule out, so that 0 lies outside exactly where two "
-            "runs differ: the paired randomisation test inverted (Garthwaite 1996), at 5 % after Holm's correction. "
-            "Each holds the true difference at least 95 times in 100. ∞: the units are too few for a bound.",
-        ),
-        (
-            "p randomisation",
-            "two-sided paired randomisation test: if two runs are equally good, their outputs for a unit may be "
-            f"exchanged; p is the share of exchanges with a difference at least as large ({drawn}; Noreen 1989).",
-        ),
-        (
-            "p (Holm)",
-            f"the randomisation test's p corrected for {len(comparison.pairs)} pairs by Holm's method (1979). It "
-            f"decides: below {LEVEL:g} two runs differ, else they are {NOT_DISTINGUISHABLE}, which does not say that "
-            "they are equal.",
-        ),
-        (
-            "p bootstrap, p MAPSSWE",
-            "for comparison, of each pair alone, uncorrected; they decide nothing: twice the smaller share of "
-            "resampled differences beyond 0, and the matched-pairs sentence-segment test with every utterance a "
-            "segment, normal distribution (Gillick & Cox 1989).",
-        ),
-        (
-            "updates, training",
-            "optimizer steps, and the wall time of them all without evaluation and start. 20 of 30: the weights of "
-            "step 20 were evaluated, the best on validation of a run of 30.",
-        ),
-        ("real-time factor", "decoding time over audio time in the evaluation; below 1 is faster than speech."),
-        (
-            "time per point",
-            f"training time over percentage points of word error rate below {baseline}; {NONE} where the difference is "
-            f"{NOT_DISTINGUISHABLE}.{price}",
-        ),
-    ]
+    return FigureTable(
+        "What differs in the configs", columns, [(key, *values) for key, values in comparison.differences.items()]
+    )

@@ -202,7 +202,7 @@ def describe(problem: Any, model: type[BaseModel]) -> str:
     if problem["type"] == "missing":
         return f"{path} is missing"
     if problem["type"] in SHAPES:
-        return f"{path} is {problem['input']!r}: it must be {SHAPES[problem['type']]}"
+        return f"{path or 'the whole'} is {problem['input']!r}: it must be {SHAPES[problem['type']]}"
     message = problem["msg"].removeprefix("Value error, ")
     if problem["type"] == "value_error":
         return f"{path}: {message}" if path else message

@@ -3,10 +3,12 @@
 import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from .error_rates import ScoredUtterance, corpus_rates
-from .intervals import rate_intervals
+from .intervals import rate_intervals, totals
+
+Item = TypeVar("Item")
 
 LENGTHS = (0, 2, 5, 10, 20, math.inf)  # seconds; a bin holds its lower edge
 MOST_CONFUSED = 50
@@ -28,9 +30,9 @@ def breakdowns(
     return rows | {"seconds": [rates_of(value, part, cluster) for value, part in lengths.items()]}
 
 
-def groups(valued: Iterable[tuple[str, ScoredUtterance]]) -> dict[str, list[ScoredUtterance]]:
-    """Utterances by value: numbers first and by size, then words."""
-    parts: dict[str, list[ScoredUtterance]] = defaultdict(list)
+def groups(valued: Iterable[tuple[str, Item]]) -> dict[str, list[Item]]:
+    """Items by value: numbers first and by size, then words."""
+    parts: dict[str, list[Item]] = defaultdict(list)
     for value, one in valued:
         parts[value].append(one)
     return {value: parts[value] for value in sorted(parts, key=natural_order)}
@@ -60,7 +62,7 @@ def rates_of(value: str, part: Sequence[ScoredUtterance], cluster: str | None) -
         "words": rates.words,
         "word_error_rate": rates.word_error_rate,
         "character_error_rate": rates.character_error_rate,
-        "word_error_rate_interval": rate_intervals(part, cluster)[0],
+        "word_error_rate_interval": rate_intervals(totals(part, cluster)[:, :2])[0],
     }
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from data.errors import DataError
 
-from .error_rates import ScoredUtterance, check_same, corpus_rates
+from .error_rates import ScoredUtterance, check_same
 
 RESAMPLES = 10_000
 SEED = 20_220_822
@@ -85,42 +85,55 @@ def rates(errors: np.ndarray, tokens: np.ndarray) -> np.ndarray:
 
 
 def percentiles(values: np.ndarray) -> Interval:
+    """The 95 % interval of drawn values."""
     low, high = np.quantile(values, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return float(low), float(high)
 
 
-def rate_intervals(
-    scored: Sequence[ScoredUtterance], cluster: str | None = None
-) -> tuple[Interval | None, Interval | None]:
-    """95 % intervals of word and character error rate; None below two units."""
-    rows = totals(scored, cluster)
-    if len(rows) < 2:
-        return None, None
-    sums = resampled_sums(rows)
-    return percentiles(rates(sums[:, 0], sums[:, 1])), percentiles(rates(sums[:, 2], sums[:, 3]))
+def rate_intervals(counts: Counts) -> list[Interval | None]:
+    """95 % intervals of several rates, the same units drawn for all; None below two units.
+
+    Args:
+        counts: int64 [units, 2 x rates]: errors and tokens of the first rate, of the second, and so on.
+    """
+    places = range(0, counts.shape[1], 2)
+    if len(counts) < 2:
+        return [None for _ in places]
+    sums = resampled_sums(counts)
+    return [percentiles(rates(sums[:, at], sums[:, at + 1])) for at in places]
+
+
+def difference_of(counts: Counts) -> Difference:
+    """Our rate less theirs, the same units drawn for both: what they have in common cancels.
+
+    Args:
+        counts: int64 [units, 4]: our errors and tokens, then theirs.
+    """
+    whole = counts.sum(axis=0)
+    value = float(rates(whole[0], whole[1]) - rates(whole[2], whole[3]))
+    if len(counts) < 2:
+        return Difference(value, None, None)
+    sums = resampled_sums(counts)
+    drawn = rates(sums[:, 0], sums[:, 1]) - rates(sums[:, 2], sums[:, 3])
+    return Difference(value, percentiles(drawn), float((drawn < 0).mean()))
 
 
 def paired_difference(
     ours: Sequence[ScoredUtterance], theirs: Sequence[ScoredUtterance], cluster: str | None = None
 ) -> Difference:
-    """Our word error rate less theirs, the same units drawn for both: what they have in common cancels.
+    """Our word error rate less theirs, both sorted by id.
 
     Raises:
         DataError: if the two are not of the same utterances with the same references.
     """
-    other = {one.id: one for one in theirs}
-    check_same("the two evaluations", {one.id: one for one in ours}, other)
-    for one in ours:
-        if one.prediction.reference != other[one.id].prediction.reference:
-            raise DataError(
-                f"the two evaluations differ in what was said in {one.id!r}: {one.prediction.reference!r} and "
-                f"{other[one.id].prediction.reference!r}"
-            )
-    matched = [other[one.id] for one in ours]
-    value = corpus_rates(ours).word_error_rate - corpus_rates(theirs).word_error_rate
-    rows = np.hstack([totals(ours, cluster)[:, :2], totals(matched, cluster)[:, :2]])
-    if len(rows) < 2:
-        return Difference(value, None, None)
-    sums = resampled_sums(rows)
-    drawn = rates(sums[:, 0], sums[:, 1]) - rates(sums[:, 2], sums[:, 3])
-    return Difference(value, percentiles(drawn), float((drawn < 0).mean()))
+    check_same_texts(ours, theirs)
+    return difference_of(np.hstack([totals(side, cluster)[:, :2] for side in (ours, theirs)]))
+
+
+def check_same_texts(ours: Sequence[ScoredUtterance], theirs: Sequence[ScoredUtterance]) -> None:
+    """Raises: DataError: if two evaluations are not of the same utterances with the same references."""
+    said, others = ({one.id: one.prediction.reference for one in side} for side in (ours, theirs))
+    check_same("the two evaluations", said, others)
+    for name, text in said.items():
+        if text != others[name]:
+            raise DataError(f"the two evaluations differ in what was said in {name!r}: {text!r} and {others[name]!r}")

@@ -11,7 +11,7 @@ from data.terminal import print_table
 
 from ..record.durable import write_text
 from .breakdown import breakdowns, confusions, worst
-from .intervals import Difference, Interval, paired_difference, rate_intervals
+from .intervals import Difference, Interval, paired_difference, rate_intervals, totals
 
 if TYPE_CHECKING:  # brings torch
     from .result import Evaluation
@@ -24,7 +24,7 @@ SHOWN_CONFUSIONS = 6
 def figures(checkpoint: str, split: str, evaluation: Evaluation) -> dict[str, Any]:
     """What evaluation.json holds."""
     scored = evaluation.utterances
-    word_interval, character_interval = rate_intervals(scored, evaluation.cluster)
+    word_interval, character_interval = rate_intervals(totals(scored, evaluation.cluster))
     return {
         "checkpoint": checkpoint,
         "split": split,

@@ -108,23 +108,19 @@ def matched_pairs_p(differences: Counts) -> float | None:
     return math.erfc(abs(mean) / (deviation / math.sqrt(number)) / math.sqrt(2))
 
 
-def holm_divisors(p_values: Sequence[float]) -> list[int]:
-    """By what Holm's method divides the level of each test, in the order given; from the first that is not rejected on,
-    the rest have its divisor, so that what is rejected is the same."""
-    divisors = [1] * len(p_values)
-    stopped = 0
-    for rank, index in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
-        divisors[index] = stopped or len(p_values) - rank
-        if not stopped and divisors[index] * p_values[index] >= LEVEL:
-            stopped = divisors[index]
-    return divisors
+def holm(p_values: Sequence[float]) -> list[tuple[float, int]]:
+    """Of each test, in the order given, its p-value adjusted by Holm's step-down method (1979), and its divisor.
 
-
-def holm(p_values: Sequence[float]) -> list[float]:
-    """P-values adjusted for their number by Holm's step-down method (1979), in the order given."""
-    adjusted = [0.0] * len(p_values)
-    highest = 0.0
+    The method divides the test's level by the divisor. From the first test that is not rejected on, the rest have its
+    divisor, so that what is rejected is the same.
+    """
+    found = [(0.0, 1)] * len(p_values)
+    highest, stopped = 0.0, 0
     for rank, index in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
-        highest = max(highest, min(1.0, (len(p_values) - rank) * p_values[index]))
-        adjusted[index] = highest
-    return adjusted
+        left = len(p_values) - rank
+        highest = max(highest, min(1.0, left * p_values[index]))
+        divisor = stopped or left
+        found[index] = highest, divisor
+        if not stopped and divisor * p_values[index] >= LEVEL:
+            stopped = divisor
+    return found

@@ -23,10 +23,15 @@ def languages_of(config: RunConfig) -> list[str]:
 
 
 def check_language(config: RunConfig) -> None:
-    """Raises: ConfigError: for a language that no Whisper knows; the message names the nearest."""
+    """As :func:`check_spoken`, for the languages that a config names."""
+    check_spoken(named_languages(config))
+
+
+def check_spoken(named: dict[str, str | None]) -> None:
+    """Raises: ConfigError: for a language, given by its key, that no Whisper knows; the message names the nearest."""
     from transformers.models.whisper.tokenization_whisper import LANGUAGES
 
-    for key, language in named_languages(config).items():
+    for key, language in named.items():
         if language is not None and language not in LANGUAGES:
             raise ConfigError(f"{key} is {language!r}, which Whisper does not know{nearest(language, LANGUAGES)}")
 

@@ -1,7 +1,7 @@
 """Where the two attentions of a checkpoint look in noise: on the frames that noise dominates, or on the others.
 
-Of one mixture each, the reference text is fed to the decoder (teacher forcing), so that what is looked at does not
-depend on what was understood.
+The decoder is fed the reference text of each mixture (teacher forcing), so its attention does not depend on what it
+would have understood.
 """
 
 from collections.abc import Sequence
@@ -13,7 +13,6 @@ import torch
 from data.batches.evaluation_rows import EvaluationRows
 from data.batches.labels import IGNORED, LabelEncoder
 from data.errors import DataError
-from data.sources.source import Source
 from data.utterance import SAMPLING_RATE, AudioBatch
 from modeling.decoding import encoder_padding, is_multilingual
 
@@ -25,37 +24,38 @@ from ..step.noise_target import noise_target
 from .conditions import Condition
 from .mixing import Mixer
 
-DOMINATED = 0.5  # share of a frame's energy from which it is the noise's
-BATCH_SIZE = 4  # mixtures whose attention weights are held at a time
-PARTS_OF_ONE = 1_000_000  # that shares are counted in for the bootstrap, which draws whole numbers
+DOMINATED = 0.5  # share of noise in a frame's energy from which noise dominates the frame
+BATCH_SIZE = 4  # mixtures whose attention weights are in memory at a time
+PARTS_OF_ONE = 1_000_000  # unit of shares in the bootstrap, which sums integers
 FRAME = SAMPLING_RATE // 50  # samples
 
 
 def condition_for(conditions: Sequence[Condition]) -> Condition | None:
-    """Recorded noise, or else the first kind there is, at the ratio nearest to 0 dB."""
+    """The condition for attention: recorded noise, or else the first kind, at the ratio nearest to 0 dB."""
     mixed = [one for one in conditions if one.ratio is not None]
     kinds = [one for one in mixed if one.kind == "noise"] or [one for one in mixed if one.kind == mixed[0].kind]
     return min(kinds, key=lambda one: (abs(one.ratio or 0.0), one.ratio), default=None)
 
 
 def attention_odds(
-    model: Any, evaluator: Evaluator, source: Source, mixer: Mixer, condition: Condition, utterances: int
+    model: Any, evaluator: Evaluator, mixer: Mixer, condition: Condition, utterances: int
 ) -> dict[str, Any] | None:
     """Shares of primary and secondary attention on noise-dominated frames, and their odds share / (1 - share).
 
     Args:
         model: with two attentions, on the evaluator's device.
-        evaluator: whose accelerator, features, language and task count.
-        utterances: so many, drawn by their ids' hashes.
+        evaluator: gives the speech, accelerator, features, language and task.
+        utterances: how many are looked at, drawn by the hashes of their ids.
 
     Returns:
-        Means over heads and target tokens, over all layers and by layer; the same on all ranks. None where no
-        utterance has a text that can be fed.
+        Means over heads and target tokens, over all layers and by layer; the same on all ranks. None if no utterance
+        has a text that can be fed to the decoder.
     """
     accelerator = evaluator.accelerator
-    labels = label_encoder(model, evaluator)
+    tokenizer, most = evaluator.processor.tokenizer, model.config.max_target_positions
+    labels = LabelEncoder(tokenizer, is_multilingual(model), evaluator.language, evaluator.task, most)
     rows = EvaluationRows(
-        source,
+        evaluator.source,
         BATCH_SIZE,
         check=evaluator.check_language,
         subset=utterances,
@@ -75,17 +75,12 @@ def attention_odds(
     return report(np.stack(joined), condition) if joined else None
 
 
-def label_encoder(model: Any, evaluator: Evaluator) -> LabelEncoder:
-    tokenizer, most = evaluator.processor.tokenizer, model.config.max_target_positions
-    return LabelEncoder(tokenizer, is_multilingual(model), evaluator.language, evaluator.task, most)
-
-
 @torch.no_grad()
 def figures_of(model: Any, evaluator: Evaluator, labels: LabelEncoder, batch: AudioBatch) -> list[np.ndarray]:
-    """Of each mixture that has a text, float64 [4, layers], summed over its target tokens.
+    """Sums over the target tokens of each mixture that has a text, float64 [4, 1 + layers].
 
-    The rows: tokens; primary attention on noise, mean over heads; secondary likewise; the gate. A first column before
-    the layers' holds the tokens' number and, in its second row, the tokens times the share of frames that are noise.
+    Rows: tokens; primary attention on noise, mean over heads; the same of the secondary; the gate. The first column is
+    of no layer: it holds the number of tokens and, in its second row, the tokens times the share of noisy frames.
     """
     encoded, chosen = [], []
     for row, (text, language) in enumerate(zip(batch.texts, batch.languages, strict=True)):
@@ -93,7 +88,7 @@ def figures_of(model: Any, evaluator: Evaluator, labels: LabelEncoder, batch: Au
             encoded.append(labels.encode(text, language))
             chosen.append(row)
         except DataError:
-            continue  # empty, too long, or in a language that must be heard first
+            continue  # empty, too long, or of an unknown language
     if not chosen:
         return []
     assert batch.noise is not None
@@ -136,33 +131,32 @@ def report(figures: np.ndarray, condition: Condition) -> dict[str, Any]:
     if len(counts) > 1:
         drawn = resampled_sums(counts).astype(np.float64)
         interval = percentiles(ratios(drawn[:, 1] / drawn[:, 0], drawn[:, 2] / drawn[:, 0]))
+    means = primary.mean(), secondary.mean()
     return {
         "condition": condition.name,
         "utterances": len(figures),
         "tokens": int(tokens),
         "noise_dominated_frames": float(sums[1, 0] / tokens),
-        "primary_share": float(primary.mean()),
-        "secondary_share": float(secondary.mean()),
-        "primary_odds": odds(float(primary.mean())),
-        "secondary_odds": odds(float(secondary.mean())),
-        "odds_ratio": float(ratios(primary.mean(keepdims=True), secondary.mean(keepdims=True))[0]),
+        **shares_and_odds(*means, gates.mean()),
+        "odds_ratio": float(ratios(*map(np.atleast_1d, means))[0]),
         "odds_ratio_interval": interval,
-        "gate": float(gates.mean()),
-        "layers": [
-            {
-                "primary_share": float(one),
-                "secondary_share": float(other),
-                "primary_odds": odds(float(one)),
-                "secondary_odds": odds(float(other)),
-                "gate": float(gate),
-            }
-            for one, other, gate in zip(primary, secondary, gates, strict=True)
-        ],
+        "layers": [shares_and_odds(*layer) for layer in zip(primary, secondary, gates, strict=True)],
+    }
+
+
+def shares_and_odds(primary: float, secondary: float, gate: float) -> dict[str, float]:
+    """The shares of both attentions that fall on noise, their odds, and the gate."""
+    return {
+        "primary_share": float(primary),
+        "secondary_share": float(secondary),
+        "primary_odds": odds(float(primary)),
+        "secondary_odds": odds(float(secondary)),
+        "gate": float(gate),
     }
 
 
 def odds(share: float) -> float:
-    """share / (1 - share), finite also where everything falls on noise."""
+    """share / (1 - share); finite even if everything falls on noise."""
     share = min(max(share, 0.0), 1.0)
     return share / max(1.0 - share, 1.0 / PARTS_OF_ONE)
 

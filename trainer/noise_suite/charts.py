@@ -1,7 +1,7 @@
 """The suite's pictures: error rates by ratio, differences, attention by layer; SVG for the page, PNG for a paper."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,103 +13,89 @@ HEIGHT = 230  # pixels
 TALLEST = 1.5  # of an axis of error rates, unless all are above: repetitions without end would flatten the rest
 
 
-@dataclass(frozen=True)
-class Line:
-    """A checkpoint's values by ratio (ratio, value, interval or None), and on clean speech if that was measured."""
-
-    number: int
-    name: str
-    points: list[tuple[float, float, Bounds | None]]
-    clean: float | None = None
+Figures = dict[str, Any]  # of a condition
+Value = Callable[[Figures], tuple[float, Bounds | None] | None]  # a number and its interval
 
 
-def kinds_of(result: dict[str, Any]) -> list[str]:
-    """The kinds of noise that were mixed in."""
-    return list(result["checkpoints"][0]["types"])
+def curves_of(result: dict[str, Any], value: Value) -> dict[str, list[Series]]:
+    """By kind of noise, values by ratio of each checkpoint that has any; ``value`` gives None to leave one out."""
+    found = {}
+    for kind in result["checkpoints"][0]["types"]:
+        curves = []
+        for number, checkpoint in enumerate(result["checkpoints"]):
+            figures = [one for one in checkpoint["conditions"].values() if one["kind"] == kind]
+            values = [(one["ratio"], value(one)) for one in sorted(figures, key=lambda one: one["ratio"])]
+            points = [Point(ratio, *pair) for ratio, pair in values if pair is not None]
+            curves.append(Series(checkpoint["name"], points, number))
+        found[kind] = [curve for curve in curves if curve.points]
+    return {kind: curves for kind, curves in found.items() if curves}
 
 
-def lines_of(result: dict[str, Any], kind: str, value: Callable[[dict[str, Any]], Any]) -> list[Line]:
-    """A line for each checkpoint; ``value`` gives a condition's number and interval, None to leave it out."""
-    lines = []
-    for number, checkpoint in enumerate(result["checkpoints"]):
-        points = []
-        for figures in checkpoint["conditions"].values():
-            found = value(figures) if figures["kind"] == kind else None
-            if found is not None:
-                points.append((figures["ratio"], *found))
-        clean = checkpoint["conditions"].get(CLEAN)
-        at_clean = value(clean) if clean else None
-        lines.append(Line(number, checkpoint["name"], sorted(points), at_clean and at_clean[0]))
-    return [line for line in lines if line.points]
-
-
-def word_error_rate(figures: dict[str, Any]) -> Any:
+def word_error_rate(figures: Figures) -> tuple[float, Bounds | None]:
     """A condition's rate and its interval."""
     return figures["word_error_rate"], figures["word_error_rate_interval"]
 
 
-def points_of_difference(figures: dict[str, Any]) -> Any:
+def difference(figures: Figures) -> tuple[float, Bounds | None] | None:
     """A condition's difference from the first checkpoint and its interval; None for the first."""
-    difference = figures["difference"]
-    return None if difference is None else (difference["value"], difference["interval"])
+    found = figures["difference"]
+    return None if found is None else (found["value"], found["interval"])
+
+
+def clean_rates(result: dict[str, Any], curves: Sequence[Series]) -> dict[int, float]:
+    """Word error rates on clean speech by the curves' numbers, of those that were measured on it."""
+    conditions = {curve.colour: result["checkpoints"][curve.colour]["conditions"] for curve in curves}
+    return {number: one[CLEAN]["word_error_rate"] for number, one in conditions.items() if CLEAN in one}
 
 
 def rate_charts(result: dict[str, Any]) -> list[Chart]:
     """Word error rates by ratio, a chart for each kind of noise; dashed lines are rates on clean speech."""
     charts = []
-    for kind in kinds_of(result):
-        lines = lines_of(result, kind, word_error_rate)
-        if not lines:
-            continue
-        values = [value for line in lines for _, value, _ in line.points]
-        cleans = [(line.number, line.clean) for line in lines if line.clean is not None]
-        top = max(min(max([*values, *bounds_of(lines)]), TALLEST), min(values))
-        y_axis = axis_over([0.0, top, *(min(clean, top) for _, clean in cleans)], from_zero=True)
-        levels = [Level(clean, colour=number) for number, clean in cleans]
-        charts.append(by_ratio(DESCRIBED[kind], lines, y_axis, levels, share))
+    for kind, curves in curves_of(result, word_error_rate).items():
+        cleans = clean_rates(result, curves)
+        top = max(min(max(ends_of(curves)), TALLEST), min(point.y for curve in curves for point in curve.points))
+        y_axis = axis_over([0.0, top, *(min(clean, top) for clean in cleans.values())], from_zero=True)
+        levels = [Level(clean, colour=number) for number, clean in cleans.items()]
+        charts.append(by_ratio(kind, curves, y_axis, levels, share))
     return charts
 
 
 def difference_charts(result: dict[str, Any]) -> list[Chart]:
     """Points of word error rate less the first checkpoint's, by ratio; the dashed line is 0."""
-    charts = []
-    for kind in kinds_of(result):
-        lines = lines_of(result, kind, points_of_difference)
-        if lines:
-            values = [value for line in lines for _, value, _ in line.points]
-            y_axis = axis_over([*values, *bounds_of(lines), 0.0])
-            charts.append(by_ratio(DESCRIBED[kind], lines, y_axis, [Level(0.0)], points))
-    return charts
+    return [
+        by_ratio(kind, curves, axis_over([*ends_of(curves), 0.0]), [Level(0.0)], points)
+        for kind, curves in curves_of(result, difference).items()
+    ]
 
 
-def bounds_of(lines: Sequence[Line]) -> list[float]:
-    """Of all intervals."""
-    return [bound for line in lines for _, _, interval in line.points for bound in interval or ()]
+def ends_of(curves: Sequence[Series]) -> list[float]:
+    """All values and the bounds of their intervals."""
+    return [end for curve in curves for point in curve.points for end in (point.y, *(point.interval or ()))]
 
 
-def points(difference: float) -> str:
+def points(value: float) -> str:
     """A tick of an axis of differences."""
-    return minus(f"{100 * difference:.3g}")
+    return minus(f"{100 * value:.3g}")
 
 
 def by_ratio(
-    title: str, lines: Sequence[Line], y_axis: Axis, levels: Sequence[Level], y_text: Callable[[float], str]
+    kind: str, curves: Sequence[Series], y_axis: Axis, levels: Sequence[Level], y_text: Callable[[float], str]
 ) -> Chart:
     """Values by ratio, quiet noise to the left."""
-    ratios = sorted({ratio for line in lines for ratio, _, _ in line.points})
+    ratios = sorted({point.x for curve in curves for point in curve.points})
     room = 0.06 * (ratios[-1] - ratios[0]) or 1.0
     x_axis = Axis(ratios[-1] + room, ratios[0] - room)
     series = []
-    for number, line in enumerate(lines):
-        shift = 0.006 * (number - (len(lines) - 1) / 2) * (x_axis.high - x_axis.low)  # no interval hides another
+    for number, curve in enumerate(curves):
+        shift = 0.006 * (number - (len(curves) - 1) / 2) * (x_axis.high - x_axis.low)  # no interval hides another
         places = []
-        for ratio, value, interval in reversed(line.points):
-            told = f"{percent(value)} %" if y_text is share else f"{signed(value, 1)} points"
-            told = f"{line.name}, {ratio:g} dB: {told}{bracketed(interval, 1)}"
-            places.append(Point(ratio + shift, value, interval, told))
-        series.append(Series(line.name, places, line.number))
+        for point in reversed(curve.points):
+            told = f"{percent(point.y)} %" if y_text is share else f"{signed(point.y, 1)} points"
+            told = f"{curve.name}, {point.x:g} dB: {told}{bracketed(point.interval, 1)}"
+            places.append(replace(point, x=point.x + shift, told=told))
+        series.append(replace(curve, points=places))
     return Chart(
-        title.capitalize(),
+        DESCRIBED[kind].capitalize(),
         series,
         x_axis,
         y_axis,
@@ -130,9 +116,11 @@ def layer_charts(result: dict[str, Any]) -> list[Chart]:
             continue
         layers, series = found["layers"], []
         for name, colour in (("primary", -1), ("secondary", number)):
-            odds = [(layer, one[f"{name}_odds"], one["gate"]) for layer, one in enumerate(layers, 1)]
-            told = [f"{name}: odds {decimal(value, 3)}, gate {decimal(gate, 2)}" for _, value, gate in odds]
-            places = [Point(layer, value, told=text) for (layer, value, _), text in zip(odds, told, strict=True)]
+            places = []
+            for layer, one in enumerate(layers, 1):
+                value = one[f"{name}_odds"]
+                told = f"{name}: odds {decimal(value, 3)}, gate {decimal(one['gate'], 2)}"
+                places.append(Point(layer, value, told=told))
             series.append(Series(name, places, colour))
         charts.append(
             Chart(
@@ -148,25 +136,30 @@ def layer_charts(result: dict[str, Any]) -> list[Chart]:
     return charts
 
 
+def draw_curve(axes: Any, curve: Series) -> Any:
+    """Draw rates in percent with their intervals on matplotlib's axes; returns the colour of the line."""
+    spans = [(point, point.interval or (point.y, point.y)) for point in curve.points]
+    below = [max(100 * (point.y - low), 0.0) for point, (low, _) in spans]
+    above = [max(100 * (high - point.y), 0.0) for point, (_, high) in spans]
+    places = [[point.x for point in curve.points], [100 * point.y for point in curve.points]]
+    return axes.errorbar(*places, yerr=[below, above], marker="o", capsize=2, label=curve.name)[0].get_color()
+
+
 def write_picture(path: Path, result: dict[str, Any]) -> None:
     """Word error rates by ratio as a PNG, a panel for each kind of noise; nothing where no noise is mixed."""
     from matplotlib.figure import Figure
 
-    kinds = kinds_of(result)
-    if not kinds:
+    by_kind = curves_of(result, word_error_rate)
+    if not by_kind:
         return
-    figure = Figure(figsize=(4.2 * len(kinds), 3.6), layout="constrained")
-    panels = figure.subplots(1, len(kinds), sharey=True, squeeze=False)[0]
-    for axes, kind in zip(panels, kinds, strict=True):
-        for line in lines_of(result, kind, word_error_rate):
-            ratios = [ratio for ratio, _, _ in line.points]
-            rates = [100 * rate for _, rate, _ in line.points]
-            spans = [interval or (rate, rate) for _, rate, interval in line.points]
-            below = [max(rate - 100 * low, 0.0) for rate, (low, _) in zip(rates, spans, strict=True)]
-            above = [max(100 * high - rate, 0.0) for rate, (_, high) in zip(rates, spans, strict=True)]
-            drawn = axes.errorbar(ratios, rates, yerr=[below, above], marker="o", capsize=2, label=line.name)
-            if line.clean is not None:
-                axes.axhline(100 * line.clean, linestyle="--", linewidth=1, color=drawn[0].get_color())
+    figure = Figure(figsize=(4.2 * len(by_kind), 3.6), layout="constrained")
+    panels = figure.subplots(1, len(by_kind), sharey=True, squeeze=False)[0]
+    for axes, (kind, curves) in zip(panels, by_kind.items(), strict=True):
+        cleans = clean_rates(result, curves)
+        for curve in curves:
+            color = draw_curve(axes, curve)
+            if curve.colour in cleans:
+                axes.axhline(100 * cleans[curve.colour], linestyle="--", linewidth=1, color=color)
         axes.set_title(DESCRIBED[kind].capitalize())
         axes.set_xlabel("speech over noise, dB")
         axes.invert_xaxis()

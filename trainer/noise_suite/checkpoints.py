@@ -10,7 +10,7 @@ from safetensors import safe_open
 
 from ..config.reading import ConfigError
 
-WEIGHTS = ("*.safetensors", "*.json")  # of a checkpoint's folder, what decides what it says
+WEIGHTS = ("*.safetensors", "*.json")  # files of a checkpoint that its output depends on
 NAME = re.compile(r"[\w+.-]+")
 
 
@@ -23,7 +23,7 @@ class NamedCheckpoint:
 
     @property
     def run_config(self) -> Path | None:
-        """The config of the run that it lies in."""
+        """The config of the run that the folder lies in; None for others."""
         path = Path(self.path).resolve().parent / "config.yaml"
         return path if Path(self.path).is_dir() and path.exists() else None
 
@@ -40,7 +40,7 @@ class NamedCheckpoint:
 
 
 def named_checkpoints(given: Sequence[str | Path] | Mapping[str, str | Path]) -> list[NamedCheckpoint]:
-    """Checkpoints as ``NAME=PATH`` or ``PATH``, or by their names; all are known to be checkpoints.
+    """Checkpoints as ``NAME=PATH`` or ``PATH``, or by their names; each is checked to be a checkpoint.
 
     Raises:
         ConfigError: if there is none, a name cannot name a folder, or two have the same.
@@ -55,8 +55,8 @@ def named_checkpoints(given: Sequence[str | Path] | Mapping[str, str | Path]) ->
     short = [short_name(str(path)) for name, path in pairs if name is None]
     for name, path in pairs:
         if name is None:
-            default = short_name(str(path))
-            name = default if short.count(default) == 1 else long_name(str(path))
+            name = short_name(str(path))
+            name = name if short.count(name) == 1 else short_name(str(path), 2)
         if not NAME.fullmatch(name) or not name.strip("."):
             raise ConfigError(f"checkpoint {name!r}: a name is made of letters, digits, and _ . + -; it names a folder")
         found.append(NamedCheckpoint(name, str(path)))
@@ -73,21 +73,16 @@ def split_name(text: str) -> tuple[str | None, str]:
     return (name, path) if equals and not Path(text).exists() else (None, text)
 
 
-def short_name(path: str) -> str:
-    """The run's name for its best/ or final/, else the last part: ``medium`` for runs/medium/best."""
-    parts = Path(path).resolve().parts if Path(path).is_dir() else Path(path).parts
-    last = parts[-2] if len(parts) > 1 and parts[-1] in ("best", "final") else parts[-1] if parts else ""
-    return re.sub(r"[^\w+.-]", "_", last)
-
-
-def long_name(path: str) -> str:
-    """The last two parts: ``medium_final``."""
-    parts = Path(path).resolve().parts if Path(path).is_dir() else Path(path).parts
-    return re.sub(r"[^\w+.-]", "_", "_".join(parts[-2:]))
+def short_name(path: str, parts: int = 1) -> str:
+    """The last parts of a path; of one alone, the run's for its best/ or final/: ``medium`` for runs/medium/best."""
+    whole = Path(path).resolve().parts if Path(path).is_dir() else Path(path).parts
+    if parts == 1 and len(whole) > 1 and whole[-1] in ("best", "final"):
+        whole = whole[:-1]
+    return re.sub(r"[^\w+.-]", "_", "_".join(whole[-parts:]))
 
 
 def check_weights(checkpoint: NamedCheckpoint) -> None:
-    """Whether a folder's weights are all there, by their headers, and its parts fit; of a hub name nothing is asked.
+    """Check by their headers that a folder has all its weights, and that its parts fit. Hub names are not checked.
 
     Raises:
         CheckpointError: if a file is missing, damaged or cut short, or of another checkpoint.

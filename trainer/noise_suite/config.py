@@ -15,8 +15,8 @@ from ..config.reading import apply_overrides, read_yaml, validated
 from .conditions import Condition, NoiseType, conditions_of
 
 SYNTHETIC = "synthetic"
-RECORDED, MADE = "recorded noise", "made noise"  # which of noise's types is meant; in no key's path
-LOUDEST, FAINTEST = -60.0, 60.0  # decibels; beyond them nothing is left of the one or the other
+RECORDED, MADE = "recorded noise", "made noise"  # tags of the two types of ``noise``; messages leave them out
+LOUDEST, FAINTEST = -60.0, 60.0  # decibels; beyond them speech or noise vanishes
 DECODING = ("batch_size", "max_new_tokens", "beams", "normalizer", "cluster", "columns")
 NoiseOrigin = Annotated[
     Annotated[NoiseSourceConfig, Tag(RECORDED)] | Annotated[Literal["synthetic"], Tag(MADE)],
@@ -70,17 +70,15 @@ class NoiseSuiteConfig(Section):
         for ratio in ratios:
             if not math.isfinite(ratio) or not LOUDEST <= ratio <= FAINTEST:
                 raise ValueError(f"a ratio is {ratio}; it must be a number of decibels, {LOUDEST:g} to {FAINTEST:g}")
-            if ratios.count(ratio) > 1:
-                raise ValueError(f"{ratio:g} stands twice")
         return ratios
 
-    @field_validator("types")
+    @field_validator("ratios", "types")
     @classmethod
-    def types_once(cls, types: tuple[str, ...] | None) -> tuple[str, ...] | None:
-        for kind in types or ():
-            if (types or ()).count(kind) > 1:
-                raise ValueError(f"{kind!r} stands twice")
-        return types
+    def each_once(cls, values: tuple[float | str, ...] | None) -> tuple[float | str, ...] | None:
+        for value in values or ():
+            if (values or ()).count(value) > 1:
+                raise ValueError(f"{value!r} stands twice" if isinstance(value, str) else f"{value:g} stands twice")
+        return values
 
     @model_validator(mode="after")
     def something_to_measure(self) -> "NoiseSuiteConfig":
@@ -125,5 +123,5 @@ def load_suite(path: str | Path, overrides: Sequence[str] = ()) -> NoiseSuiteCon
 
 
 def suite_of(values: dict[str, Any], named: str = "the suite") -> NoiseSuiteConfig:
-    """The suite that nested values describe; mistakes are told as of ``named``."""
+    """The suite that nested values describe; ``named`` is what messages call it."""
     return validated(NoiseSuiteConfig, values, named)

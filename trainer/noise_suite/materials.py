@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from data.config import DataConfig
-from data.errors import nearest
 from data.opening import open_source
 
 from ..config.evaluation import EvaluationConfig
@@ -14,6 +13,7 @@ from ..config.reading import ConfigError, load_config
 from ..config.run import ModelConfig, RunConfig, TrainingConfig
 from ..evaluation.checkpoint import chosen_split, open_split
 from ..evaluation.normalizers import build_normalizer
+from ..model.languages import check_spoken
 from .checkpoints import NamedCheckpoint
 from .config import NoiseSuiteConfig, load_suite, suite_of
 from .mixing import Mixer
@@ -25,9 +25,10 @@ class Materials:
     """What all checkpoints share.
 
     Attributes:
-        run: the config whose engine, language and evaluation count where the suite says nothing.
-        non_speech: clips of noise alone, None where none are wanted.
-        warnings: what must be known of the mixtures to read any figure.
+        run: the config whose engine, language and evaluation are used where the suite sets nothing.
+        non_speech: clips of noise alone; None if none are wanted.
+        warnings: remarks on the mixtures that concern every figure.
+        language: of utterances that carry none.
     """
 
     suite: NoiseSuiteConfig
@@ -38,13 +39,11 @@ class Materials:
     non_speech: HeldSource | None
     mixer: Mixer
     warnings: list[str]
-
-    @property
-    def language(self) -> str | None:
-        return self.suite.language or self.speech.source.config.language or self.run.data.language
+    language: str | None
 
 
 def as_suite(suite: NoiseSuiteConfig | Mapping[str, Any] | str | Path) -> NoiseSuiteConfig:
+    """A suite from a config, its values or its file."""
     if isinstance(suite, NoiseSuiteConfig):
         return suite
     return suite_of(dict(suite)) if isinstance(suite, Mapping) else load_suite(suite)
@@ -56,9 +55,9 @@ def gather(
     """Open everything but the models.
 
     Raises:
-        ConfigError, DataError: where something is missing, or speech and suite do not fit each other.
+        ConfigError, DataError: if something is missing, or speech and suite do not fit each other.
     """
-    check_language(suite.language)
+    check_spoken({"language": suite.language})
     run = run_config(suite, named, config)
     if suite.speech is not None:
         source = open_source(suite.speech, "speech")
@@ -73,15 +72,24 @@ def gather(
     speech = gather_speech(source, suite, evaluation.cluster)
     alone = None
     if suite.non_speech is not None:
-        assert noises is not None  # the config has seen to it
+        assert noises is not None  # the config checks it
         alone = non_speech_source(noises, suite.non_speech, suite.seed)
     mixer = Mixer(suite.seed, noises, speech.talkers, speech.speakers, suite.babble_speakers)
-    warnings = own_voices(mixer, suite, speech) if evaluation.cluster else []
-    return Materials(suite, run, evaluation, speech, noises, alone, mixer, warnings)
+    return Materials(
+        suite,
+        run,
+        evaluation,
+        speech,
+        noises,
+        non_speech=alone,
+        mixer=mixer,
+        warnings=own_voices(mixer, suite, speech) if evaluation.cluster else [],
+        language=language,
+    )
 
 
 def own_voices(mixer: Mixer, suite: NoiseSuiteConfig, speech: Speech) -> list[str]:
-    """A warning for each type in which some are heard beside themselves."""
+    """Warnings for types in which speakers may be mixed with their own other utterances."""
     warnings = []
     for kind in (one for one in suite.kinds if one != "noise"):
         names = measured_ids(speech)
@@ -94,18 +102,10 @@ def own_voices(mixer: Mixer, suite: NoiseSuiteConfig, speech: Speech) -> list[st
     return warnings
 
 
-def check_language(language: str | None) -> None:
-    """Raises: ConfigError: for a language that no Whisper knows."""
-    from transformers.models.whisper.tokenization_whisper import LANGUAGES
-
-    if language is not None and language not in LANGUAGES:
-        raise ConfigError(f"language is {language!r}, which Whisper does not know{nearest(language, LANGUAGES)}")
-
-
 def run_config(
     suite: NoiseSuiteConfig, named: Sequence[NamedCheckpoint], given: RunConfig | str | Path | None
 ) -> RunConfig:
-    """The run's config: given, of a checkpoint's run, or, where the suite has speech of its own, made up for it."""
+    """The config that was given, or a checkpoint's run's; made up if there is none and the suite names its speech."""
     path = next(filter(None, (checkpoint.run_config for checkpoint in named)), None) if given is None else None
     if isinstance(given, RunConfig):
         run = given
@@ -127,7 +127,7 @@ def run_config(
 
 
 def open_noises(suite: NoiseSuiteConfig) -> Noises | None:
-    """Raises: DataError: where there are none."""
+    """The suite's noises; None if it names none. Raises: DataError: if there are no recordings."""
     if suite.noise is None:
         return None
     if isinstance(suite.noise, str):

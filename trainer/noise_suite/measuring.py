@@ -1,12 +1,16 @@
-"""One checkpoint under all conditions: decoded where that is not known yet, kept as soon as it is."""
+"""Measures one checkpoint under all conditions. Results are kept at once, and kept results are not measured again."""
 
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ..engine.accelerator import gather_objects
 from ..evaluation.decoding_limits import evaluation_remarks
+from ..evaluation.error_rates import corpus_rates
 from ..evaluation.evaluator import Evaluator, check_positions
 from ..evaluation.normalizers import build_normalizer
 from ..memory.out_of_memory import MemoryTold, evaluation_of
@@ -15,36 +19,33 @@ from .attention_odds import attention_odds, condition_for
 from .checkpoints import NamedCheckpoint
 from .conditions import CLEAN, NON_SPEECH, Condition
 from .config import SYNTHETIC
-from .figures import condition_figures
 from .materials import Materials
-from .results import Measured, keep, keep_odds, kept, kept_odds, measured
+from .results import Measured, keep, keep_figures, kept, kept_figures
 
-FORMAT = 2  # of what is kept; raise it when the same settings come to give other mixtures
+ODDS = "attention_odds.json"
+FORMAT = 2  # of kept results; raise it when the same settings give other mixtures
 
 Say = Callable[[str], None]
 
 
+@dataclass(eq=False)
 class Subject:
     """A checkpoint that is measured; all ranks must do the same with it.
 
-    Args:
+    Attributes:
         identity: of its weights.
         place: the folder of its predictions.
-        tell: told how it goes on.
+        tell: is given a line whenever something is measured.
+        remarks: those that were told.
     """
 
-    def __init__(
-        self,
-        accelerator: Any,
-        checkpoint: NamedCheckpoint,
-        identity: str,
-        materials: Materials,
-        place: Path,
-        tell: Say,
-    ) -> None:
-        self.accelerator, self.checkpoint, self.identity = accelerator, checkpoint, identity
-        self.materials, self.place, self.tell = materials, place, tell
-        self.remarks: set[str] = set()
+    accelerator: Any
+    checkpoint: NamedCheckpoint
+    identity: str
+    materials: Materials
+    place: Path
+    tell: Say
+    remarks: set[str] = field(default_factory=set)
 
     @cached_property
     def files(self) -> Any:
@@ -54,7 +55,7 @@ class Subject:
 
     @cached_property
     def model(self) -> Any:
-        """On its device; opened only where something is not kept.
+        """The model on its device; opened only if a result is not kept.
 
         Raises:
             CheckpointError: if it cannot be opened, or its parts do not fit each other.
@@ -103,7 +104,7 @@ class Subject:
         old = None
         if self.accelerator.is_main_process:
             old = kept(self.place, condition.name, settings, lambda own: build_normalizer(normalizer, own))
-        old = gather_objects(self.accelerator, old)[0]  # the first process looks for all: they might not share a disk
+        old = gather_objects(self.accelerator, old)[0]  # processes may not share a disk: the first one looks
         if old is not None:
             self.tell(f"{name}: {headline(condition, old)}, known already")
             return old
@@ -112,13 +113,21 @@ class Subject:
         run = self.materials.run.model_copy(update={"evaluation": self.materials.evaluation})
         with MemoryTold(evaluation_of(run, self.checkpoint.path, self.model), self.accelerator):
             outcome = evaluator.run(self.model)
-        found = measured(outcome, settings, self.unreadable(condition))
+        found = Measured(
+            outcome.utterances,
+            normalizer=outcome.normalizer,
+            skipped=outcome.skipped,
+            seconds=outcome.seconds,
+            real_time_factor=outcome.real_time_factor,
+            settings=settings,
+            noises_unreadable=self.unreadable(condition),
+        )
         if self.accelerator.is_main_process:
             keep(self.place, condition.name, found)
         self.tell(f"{name}: {headline(condition, found)} in {found.seconds:.1f} s")
         if self.accelerator.is_main_process:
             for remark in evaluation_remarks(outcome, self.model, self.processor.tokenizer):
-                if remark not in self.remarks:  # once, not for each condition
+                if remark not in self.remarks:  # not for each condition anew
                     self.remarks.add(remark)
                     self.tell(f"note: {self.checkpoint.name}: {remark}")
         return found
@@ -139,18 +148,16 @@ class Subject:
             return None
         settings = settings_of(condition, self.identity, self.materials, self.accelerator.mixed_precision)
         settings["attention_utterances"] = suite.attention_utterances
-        is_known, found = False, None
+        known = kept_figures(self.place / ODDS, settings) if self.accelerator.is_main_process else None
+        known = gather_objects(self.accelerator, known)[0]
+        if known is not None:
+            return known.get("figures")
+        if not getattr(self.model.config, "dual_attention", False):
+            return None
+        mixer = self.materials.mixer
+        found = attention_odds(self.model, self.of_speech, mixer, condition, suite.attention_utterances)
         if self.accelerator.is_main_process:
-            is_known, found = kept_odds(self.place, settings)
-        is_known, found = gather_objects(self.accelerator, (is_known, found))[0]
-        if is_known or not getattr(self.model.config, "dual_attention", False):
-            return found
-        source = self.materials.speech.source
-        found = attention_odds(
-            self.model, self.of_speech, source, self.materials.mixer, condition, suite.attention_utterances
-        )
-        if self.accelerator.is_main_process:
-            keep_odds(self.place, settings, found)
+            keep_figures(self.place / ODDS, {"settings": settings, "figures": found})
         if found is not None:
             shares = f"{found['primary_share']:.1%} of the primary and {found['secondary_share']:.1%} of the secondary"
             self.tell(f"{self.checkpoint.name}: {condition.name}: {shares} attention falls on noise")
@@ -158,15 +165,15 @@ class Subject:
 
 
 def headline(condition: Condition, found: Measured) -> str:
-    figures = condition_figures(condition, found, None, None, intervals=False)
+    """The main figure of a condition, for a line of progress."""
     if condition.kind == NON_SPEECH:
-        return f"words in {figures['hallucination_rate']:.1%} of clips"
+        return f"words in {np.mean([one.words.insertions > 0 for one in found.scored]):.1%} of clips"
     skipped = f", {len(found.skipped)} skipped" if found.skipped else ""
-    return f"word error rate {figures['word_error_rate']:.2%}{skipped}"
+    return f"word error rate {corpus_rates(found.scored).word_error_rate:.2%}{skipped}"
 
 
 def settings_of(condition: Condition, identity: str, materials: Materials, precision: str) -> dict[str, Any]:
-    """All that decides what is heard under a condition, as JSON holds it."""
+    """Everything that the results of a condition depend on, as JSON."""
     suite, evaluation = materials.suite, materials.evaluation
     settings: dict[str, Any] = {
         "format": FORMAT,

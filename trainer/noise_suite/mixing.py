@@ -1,11 +1,12 @@
-"""Utterances become mixtures: drawn from the suite's seed, the kind of noise and the utterance's id, nothing else.
+"""Mixes noise into utterances; a mixture depends on the suite's seed, the kind of noise and the utterance's id alone.
 
-So every checkpoint hears the same mixture, at every ratio the same noise, whatever the batch size and the ranks.
+So every checkpoint hears the same mixtures, with the same noise at every ratio, whatever the batch size and the ranks.
 """
 
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
@@ -17,43 +18,43 @@ from data.utterance import Utterance
 from .conditions import CLEAN, NON_SPEECH, Condition
 from .speech import Noises, Talker
 
-ATTEMPTS = 8  # draws of a noise, until one can be mixed: is neither silent where the speech is nor far louder elsewhere
-COMMON_RATIO = 0.0  # whether a noise can be mixed is asked at this ratio for all, so that all have the same
+ATTEMPTS = 8  # draws until a noise can be mixed; one cannot if it is silent during the speech or far louder elsewhere
+COMMON_RATIO = 0.0  # at which noises are tried, so that all ratios get the same noise
 
 
+@dataclass(frozen=True)
 class Mixer:
     """Makes the mixtures of all conditions.
 
-    Args:
+    Attributes:
         noises: for the kind ``noise``.
         talkers, speakers: for ``babble`` and ``competing``: who may be heard, and who speaks in each utterance; nobody
             is heard beside themselves, as long as there are enough others.
         babble_speakers: talkers of a babble.
     """
 
-    def __init__(
-        self,
-        seed: int,
-        noises: Noises | None,
-        talkers: list[Talker],
-        speakers: dict[str, str],
-        babble_speakers: int,
-    ) -> None:
-        self.seed, self.noises, self.talkers = seed, noises, talkers
-        self.speakers, self.babble_speakers = speakers, babble_speakers
-        self.of_speakers = Counter(one.speaker for one in talkers)
+    seed: int
+    noises: Noises | None
+    talkers: list[Talker]
+    speakers: dict[str, str]
+    babble_speakers: int
+
+    @cached_property
+    def of_speakers(self) -> Counter[str]:
+        """How many talkers' utterances each speaker has."""
+        return Counter(one.speaker for one in self.talkers)
 
     def change_for(self, condition: Condition) -> Callable[[Utterance], Utterance] | None:
-        """What is done to each utterance to be decoded under a condition; None for nothing."""
+        """The change of each utterance before it is decoded under a condition; None for no change."""
         if condition.kind == NON_SPEECH:
             return None
-        return lambda utterance: replace(self.mixed(utterance, condition), noise=None)  # nothing is to be learned of it
+        return lambda utterance: replace(self.mixed(utterance, condition), noise=None)  # only training needs it
 
     def mixed(self, utterance: Utterance, condition: Condition) -> Utterance:
-        """The utterance in the condition's noise; a clean one is only looked at, so that all conditions have the same.
+        """The utterance in the condition's noise; a clean one is only checked, so that all conditions have the same.
 
         Raises:
-            DataError: if the utterance is silent, or no noise is found for it; then at every ratio.
+            DataError: at every ratio, if the utterance is silent or no noise is found for it.
         """
         speech = utterance.audio
         begin, end = speech_region(speech) if len(speech) else (0, 0)
@@ -77,7 +78,7 @@ class Mixer:
         raise DataError(f"{ATTEMPTS} draws of {condition.kind}, none of which can be mixed; the last: {fault}")
 
     def drawn(self, kind: str, utterance: Utterance, generator: np.random.Generator) -> np.ndarray:
-        """A noise as long as the utterance, of no particular loudness."""
+        """A noise as long as the utterance, not yet scaled."""
         samples = len(utterance.audio)
         if kind == "noise":
             assert self.noises is not None

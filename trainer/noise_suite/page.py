@@ -1,4 +1,4 @@
-"""The suite as one HTML file, laid out by ``page.html.j2``."""
+"""The suite as one HTML file, laid out by ``page.html.j2``, and as Markdown by ``page.md.j2``."""
 
 import json
 from typing import Any
@@ -6,54 +6,29 @@ from typing import Any
 import yaml
 
 from ..pages.formats import percent
-from ..pages.page import rendered
-from .charts import difference_charts, layer_charts, rate_charts
+from ..pages.page import rendered_report
+from . import charts, tables
 from .conditions import CLEAN, NON_SPEECH
-from .tables import (
-    difference_table,
-    invented_table,
-    measured_with,
-    noises_of,
-    odds_table,
-    rate_tables,
-    remarks_of,
-    spoken,
-)
-
-MEANINGS = (
-    ("word error rate", "Substituted, missed and added words over the words that were said, summed over utterances."),
-    ("ratio", "Power of speech over that of noise where there is speech, in decibels; at 0 dB both are as loud."),
-    ("babble", "Several other utterances of the same recordings at once; competing: a single one."),
-    ("interval", "95 % of the rates that other utterances or speakers of the same kind would give (a bootstrap)."),
-    ("difference", "Of the same utterances in the same mixtures; where its interval holds 0, it may be chance."),
-    ("clips with words", "Share of clips of noise alone in which anything was heard: the hallucination rate."),
-    (
-        "odds",
-        "Share of an attention that falls on frames which noise dominates, over the share that does not; means over "
-        "heads and the reference's tokens. Their ratio is the secondary's over the primary's: above 1, the second "
-        "attention looks at noise more than the first.",
-    ),
-    ("gate", "The share that the decoder takes from the primary attention; the rest is the secondary's."),
-)
 
 
-def suite_page(result: dict[str, Any]) -> str:
-    """The content of noise_suite.html, made from noise_suite.json."""
-    return rendered(
-        "trainer/noise_suite/page.html.j2",
+def suite_report(result: dict[str, Any]) -> dict[str, str]:
+    """The contents of noise_suite.html and noise_suite.md, made from noise_suite.json."""
+    return rendered_report(
+        "trainer/noise_suite",
+        "noise_suite",
         date=result["date"][:10],
         names=[one["name"] for one in result["checkpoints"]],
+        paths={one["name"]: one["path"] for one in result["checkpoints"]},
         tiles=tiles_of(result),
-        rate_charts=rate_charts(result) if result["checkpoints"][0]["types"] else [],
-        rates=rate_tables(result),
-        difference_charts=difference_charts(result),
-        differences=difference_table(result),
-        alone=invented_table(result),
-        layer_charts=layer_charts(result),
-        odds=odds_table(result),
-        remarks=remarks_of(result),
-        meanings=MEANINGS,
-        measured_with=measured_with(result),
+        rate_charts=charts.rate_charts(result),
+        rates=tables.rate_tables(result),
+        difference_charts=charts.difference_charts(result),
+        differences=tables.difference_table(result),
+        alone=tables.invented_table(result),
+        layer_charts=charts.layer_charts(result),
+        odds=tables.odds_table(result),
+        remarks=tables.remarks_of(result),
+        measured_with=tables.measured_with(result),
         suite=yaml.safe_dump(json.loads(json.dumps(result["suite"])), sort_keys=False, allow_unicode=True),
     )
 
@@ -69,6 +44,6 @@ def tiles_of(result: dict[str, Any]) -> list[tuple[str, str]]:
         tiles.append((f"in {kind}, all ratios", f"{percent(figures['word_error_rate'])} %"))
     if NON_SPEECH in conditions:
         tiles.append(("clips of noise with words", f"{percent(conditions[NON_SPEECH]['hallucination_rate'])} %"))
-    if names := spoken(result):
+    if names := tables.spoken(result):
         tiles.append(("utterances", f"{conditions[names[0]]['utterances']:,}"))
-    return [*tiles, ("noises", noises_of(result).rpartition(", ")[2])]
+    return [*tiles, ("noises", str(len(result["noises"])) if result["suite"]["noise"] else "none")]

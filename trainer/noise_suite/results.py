@@ -1,4 +1,4 @@
-"""What was heard under a condition, kept on disk as soon as it is known, so that a suite that was ended goes on."""
+"""Keeps what was heard under a condition on disk, so that an interrupted suite continues where it stopped."""
 
 import json
 from collections.abc import Callable
@@ -8,10 +8,9 @@ from typing import Any
 
 from ..evaluation.error_rates import Prediction, ScoredUtterance, score
 from ..evaluation.normalizers import Normalizer
-from ..evaluation.result import Evaluation
 from ..record.durable import write_text
 
-ODDS = "attention_odds.json"
+KEPT = ("normalizer", "skipped", "noises_unreadable", "seconds", "real_time_factor")
 
 
 @dataclass(frozen=True)
@@ -22,8 +21,8 @@ class Measured:
         scored: each utterance with its errors, sorted by id.
         skipped: id and reason of rows that could not be measured.
         seconds: of decoding, on the slowest rank.
-        settings: all that the texts depend on.
-        noises_unreadable: id and reason of recordings of noise that could not be used, as far as was known by then.
+        settings: everything that the texts depend on.
+        noises_unreadable: id and reason of recordings of noise that had turned out unusable by then.
     """
 
     scored: list[ScoredUtterance]
@@ -35,69 +34,46 @@ class Measured:
     noises_unreadable: list[dict[str, str]] = field(default_factory=list)
 
 
-def measured(evaluation: Evaluation, settings: dict[str, Any], noises_unreadable: list[dict[str, str]]) -> Measured:
-    return Measured(
-        evaluation.utterances,
-        evaluation.normalizer,
-        evaluation.skipped,
-        evaluation.seconds,
-        evaluation.real_time_factor,
-        settings,
-        noises_unreadable,
-    )
-
-
 def keep(folder: Path, name: str, found: Measured) -> None:
     """Write the predictions, then what says that they are complete."""
     folder.mkdir(parents=True, exist_ok=True)
     lines = (json.dumps(one.row(), ensure_ascii=False) + "\n" for one in found.scored)
     (folder / f"{name}.json").unlink(missing_ok=True)
     write_text(folder / f"{name}.jsonl", "".join(lines))
-    about = {
-        "settings": found.settings,
-        "utterances": len(found.scored),
-        "normalizer": found.normalizer,
-        "skipped": found.skipped,
-        "noises_unreadable": found.noises_unreadable,
-        "seconds": found.seconds,
-        "real_time_factor": found.real_time_factor,
-    }
-    write_text(folder / f"{name}.json", json.dumps(about, indent=2, ensure_ascii=False) + "\n")
+    about = {key: getattr(found, key) for key in ("settings", *KEPT)}
+    keep_figures(folder / f"{name}.json", about | {"utterances": len(found.scored)})
 
 
 def kept(
     folder: Path, name: str, settings: dict[str, Any], normalizer_of: Callable[[str | None], Normalizer]
 ) -> Measured | None:
     """What :func:`keep` wrote, if that was under the same settings; None otherwise, and where a file is damaged."""
+    about = kept_figures(folder / f"{name}.json", settings)
     try:
-        about = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
-        if about["settings"] != json.loads(json.dumps(settings)):
-            return None
         lines = (folder / f"{name}.jsonl").read_text(encoding="utf-8").split("\n")[:-1]
         predictions = [prediction_of(json.loads(line)) for line in lines]
-        if len(predictions) != about["utterances"]:
+        if about is None or len(predictions) != about["utterances"]:
             return None
-        unreadable = list(about.get("noises_unreadable", []))
-        figures = (about["normalizer"], about["skipped"], about["seconds"], about["real_time_factor"])
+        figures = {"noises_unreadable": []} | about
+        figures = {key: figures[key] for key in KEPT}
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return Measured(score(predictions, normalizer_of), *figures, settings, unreadable)
+    return Measured(score(predictions, normalizer_of), settings=settings, **figures)
 
 
-def keep_odds(folder: Path, settings: dict[str, Any], figures: dict[str, Any] | None) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    about = {"settings": settings, "figures": figures}
-    write_text(folder / ODDS, json.dumps(about, indent=2, ensure_ascii=False) + "\n")
+def keep_figures(path: Path, about: dict[str, Any]) -> None:
+    """Write figures as JSON, among them the settings under which they were measured."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_text(path, json.dumps(about, indent=2, ensure_ascii=False) + "\n")
 
 
-def kept_odds(folder: Path, settings: dict[str, Any]) -> tuple[bool, dict[str, Any] | None]:
-    """Whether the attention odds are known under these settings, and what they are."""
+def kept_figures(path: Path, settings: dict[str, Any]) -> dict[str, Any] | None:
+    """What :func:`keep_figures` wrote under the same settings; None without it, and where the file is damaged."""
     try:
-        about = json.loads((folder / ODDS).read_text(encoding="utf-8"))
-        is_known = about["settings"] == json.loads(json.dumps(settings))
-        return is_known, about["figures"] if is_known else None
+        about = json.loads(path.read_text(encoding="utf-8"))
+        return about if about["settings"] == json.loads(json.dumps(settings)) else None
     except (OSError, ValueError, KeyError, TypeError):
-        return False, None
+        return None
 
 
 def prediction_of(row: dict[str, Any]) -> Prediction:

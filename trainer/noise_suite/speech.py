@@ -20,7 +20,7 @@ from ..config.reading import ConfigError
 from .conditions import NON_SPEECH
 from .config import NoiseSuiteConfig, NonSpeechConfig
 
-TALKERS = 64  # other utterances that babble and competing speech are taken from
+TALKERS = 64  # utterances that babble and competing speech are made of
 
 
 class Noises(Protocol):
@@ -41,7 +41,7 @@ class Talker:
 
 
 class HeldSource(Source):
-    """Rows in memory, in place of those that a source's config would give."""
+    """A source whose rows are in memory, instead of those that its config names."""
 
     def __init__(self, config: SourceConfig, name: str, held: list[Row], audio_root: str = ".") -> None:
         super().__init__(config, name)
@@ -58,9 +58,9 @@ class Speech:
 
     Attributes:
         source: of all utterances that are measured.
-        talkers: others, drawn by their ids' hashes; none where no type wants them.
+        talkers: other speakers' utterances, drawn by the hashes of their ids; empty if no type needs them.
         speakers: of each utterance by its id, where the suite has a cluster column.
-        ids: a digest of the ids of what is measured, where these are known beforehand.
+        ids: a digest of the ids that are measured, if they are known beforehand.
     """
 
     source: Source
@@ -70,10 +70,10 @@ class Speech:
 
 
 def gather_speech(source: Source, suite: NoiseSuiteConfig, cluster: str | None) -> Speech:
-    """Read a source once for what must be known of all of it: the subset, and who else may speak.
+    """Read a source once, to choose the subset that is measured and the talkers.
 
     Raises:
-        ConfigError: if babble or competing speech is asked for and too few utterances are there for it.
+        ConfigError: if there are too few utterances for babble or competing speech.
         DataError: if the source cannot be read.
     """
     wanted = {"babble": suite.babble_speakers, "competing": 1}
@@ -91,7 +91,7 @@ def gather_speech(source: Source, suite: NoiseSuiteConfig, cluster: str | None) 
             seen.add(name)
             if cluster and needed:
                 speakers[name] = text_of_value(row.get(cluster))
-            yield hash_of(name), number, row  # the number: rows themselves have no order
+            yield hash_of(name), number, row  # the number decides between equal hashes: rows have no order
 
     first = heapq.nsmallest(max(suite.utterances or 0, 2 * TALKERS if needed else 0), hashed(), key=lambda one: one[:2])
     rows = [row for _, _, row in first]
@@ -110,7 +110,7 @@ def gather_speech(source: Source, suite: NoiseSuiteConfig, cluster: str | None) 
 
 
 def measured_ids(speech: Speech) -> list[str]:
-    """Of the utterances that are measured, where their speakers are known."""
+    """The ids of the utterances that are measured, as far as their speakers are known."""
     if isinstance(speech.source, HeldSource):
         return [row_id(row, speech.source) for row in speech.source.rows()]
     return list(speech.speakers)
@@ -122,7 +122,7 @@ def talkers_among(rows: list[Row], source: Source, speakers: dict[str, str]) -> 
         try:
             audio = read_audio(row, source)
         except DataError:
-            continue  # named where it is measured
+            continue  # reported when it is measured
         if len(audio) < SHORTEST_NOISE:
             continue
         begin, end = speech_region(audio)

@@ -6,31 +6,28 @@ import json
 import platform
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ..config.reading import ConfigError
 from ..config.run import RunConfig
 from ..engine.accelerator import build_accelerator, describe_engine
 from ..engine.device import hardware
-from ..record.durable import write_text
+from ..record.durable import check_place, write_text
 from .charts import write_picture
 from .checkpoints import NamedCheckpoint, check_weights, named_checkpoints
 from .config import NoiseSuiteConfig
 from .figures import condition_figures, type_figures
 from .materials import Materials, as_suite, gather
 from .measuring import Say, Subject
-from .page import suite_page
+from .page import suite_report
 from .results import Measured
 from .speech import Noises
-from .tables import markdown
 from .trained_noises import overlap_with_training
 
 LIBRARIES = ("torch", "transformers", "accelerate", "numpy", "soxr", "soundfile")
 
-
-def say_at_once(text: str) -> None:
-    print(text, flush=True)
+say_at_once: Say = partial(print, flush=True)
 
 
 def run_suite(
@@ -44,15 +41,15 @@ def run_suite(
 ) -> dict[str, Any] | None:
     """Measure checkpoints under the suite's conditions; all processes must call it.
 
-    What ``output`` already holds of the same weights under the same settings is not measured again.
+    Results in ``output`` of the same weights under the same settings are not measured again.
 
     Args:
         suite: a config, its values, or its file.
         checkpoints: paths or hub names, ``NAME=PATH``, or paths by their names; differences are to the first.
         output: a folder; gets noise_suite.json, .md, .html, .png and predictions/.
-        config: whose data, engine and evaluation sections count; else those of the first checkpoint that lies in a run.
+        config: its data, engine and evaluation sections are used; if None, those of the first checkpoint in a run.
         split: of that config; else test, or validation.
-        say: told how it goes on, by the first process alone.
+        say: gets each line of progress, from the first process alone.
 
     Returns:
         What noise_suite.json holds; None on all but the first process.
@@ -63,8 +60,7 @@ def run_suite(
     suite = as_suite(suite)
     named = named_checkpoints(checkpoints)
     folder = Path(output)
-    if any(path.is_file() for path in (folder, *folder.parents)):
-        raise ConfigError(f"--output is {str(folder)!r}, which is a file or lies in one: name a folder")
+    check_place(folder, "--output")
     for checkpoint in named:
         check_weights(checkpoint)
     materials = gather(suite, named, config, split)
@@ -82,7 +78,8 @@ def run_suite(
             tell(f"warning: {name}: {remark}")
     for checkpoint in named:
         place = folder / "predictions" / checkpoint.name
-        subject = Subject(accelerator, checkpoint, remarks[checkpoint.name]["weights"], materials, place, tell)
+        identity = remarks[checkpoint.name]["weights"]
+        subject = Subject(accelerator, checkpoint, identity, materials=materials, place=place, tell=tell)
         found[checkpoint.name] = subject.measured()
         odds[checkpoint.name] = subject.attention_odds()
     if not is_first:
@@ -91,12 +88,13 @@ def run_suite(
     result["noises_unreadable"] = unreadable_in(found.values(), materials.noises)
     first = named[0].name
     cluster = materials.evaluation.cluster
-    by_name = {condition.name: condition for condition in suite.conditions}
     for checkpoint in named:
         one, base = found[checkpoint.name], None if checkpoint.name == first else found[first]
         figures = {
-            name: condition_figures(condition, one[name], None if base is None else base[name], cluster)
-            for name, condition in by_name.items()
+            condition.name: condition_figures(
+                condition, one[condition.name], None if base is None else base[condition.name], cluster
+            )
+            for condition in suite.conditions
         }
         result["checkpoints"].append(
             {"name": checkpoint.name, "path": checkpoint.path}
@@ -107,15 +105,15 @@ def run_suite(
     folder.mkdir(parents=True, exist_ok=True)
     written = json.dumps(result, indent=2, ensure_ascii=False, allow_nan=False)
     write_text(folder / "noise_suite.json", written + "\n")
-    result = json.loads(written)  # what is returned is what stands there
-    write_text(folder / "noise_suite.md", markdown(result))
-    write_text(folder / "noise_suite.html", suite_page(result))
+    result = json.loads(written)  # return what was written, to the last digit
+    for name, text in suite_report(result).items():
+        write_text(folder / name, text)
     write_picture(folder / "noise_suite.png", result)
     return result
 
 
 def remarks_on(checkpoint: NamedCheckpoint, noises: Noises | None) -> dict[str, Any]:
-    """What must be known of a checkpoint to read its figures."""
+    """A checkpoint's identity, and warnings that concern its figures."""
     overlap, warnings = overlap_with_training(checkpoint, noises)
     if overlap:
         shown = ", ".join(overlap[:5]) + (f" and {len(overlap) - 5} more" if len(overlap) > 5 else "")
@@ -125,14 +123,14 @@ def remarks_on(checkpoint: NamedCheckpoint, noises: Noises | None) -> dict[str, 
 
 
 def unreadable_in(found: Iterable[Mapping[str, Measured]], noises: Noises | None) -> list[dict[str, str]]:
-    """Noises that could not be used, now or when what is known already was measured, with the reason."""
+    """Noises that could not be used, now or when kept results were measured, with the reason."""
     every = [{"id": one.id, "reason": one.reason} for one in getattr(noises, "skipped", [])]
     every += [fault for one in found for measured in one.values() for fault in measured.noises_unreadable]
     return sorted({fault["id"]: fault for fault in every}.values(), key=lambda fault: fault["id"])
 
 
 def header(materials: Materials, accelerator: Any, seconds: float) -> dict[str, Any]:
-    """What the figures were measured with and on."""
+    """How, where and with what the figures were measured."""
     source = materials.speech.source
     return {
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),

@@ -1,12 +1,13 @@
 """The suite's figures as tables, shared by the console, the Markdown and the page."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from functools import partial
 from typing import Any
 
 from data.terminal import print_table
 
-from ..pages.formats import NONE, bracketed, decimal, percent, signed
-from ..pages.tables import FigureTable, plain, table_lines
+from ..pages.formats import NONE, bracketed, counted, decimal, percent, signed
+from ..pages.tables import FigureTable
 from .conditions import DESCRIBED, NON_SPEECH
 
 MOST_NAMED = 20  # recordings in a remark; all are in noise_suite.json
@@ -24,17 +25,11 @@ def spoken(result: dict[str, Any]) -> list[str]:
     return [name for name in result["conditions"] if first[name]["kind"] != NON_SPEECH]
 
 
-def tables_of(result: dict[str, Any]) -> list[FigureTable]:
-    """All tables; those without a row are left out."""
-    tables = [*rate_tables(result), difference_table(result), invented_table(result), odds_table(result)]
-    return [table for table in tables if table.rows]
-
-
 def rate_tables(result: dict[str, Any]) -> list[FigureTable]:
     """Word and character error rates by condition; none where nobody speaks."""
     tables = [
-        rate_table(result, "Word error rate, %", "word_error_rate"),
-        rate_table(result, "Character error rate, %", "character_error_rate"),
+        by_condition(result, f"{title}, %", partial(with_interval, key=key), result["checkpoints"])
+        for title, key in (("Word error rate", "word_error_rate"), ("Character error rate", "character_error_rate"))
     ]
     return [table for table in tables if table.rows]
 
@@ -52,14 +47,7 @@ def by_condition(
         if len(parts[0]["ratios"]) > 1:
             rows.append((f"{DESCRIBED[kind]}, all ratios", *map(cell, parts)))
     names = [checkpoint["name"] for checkpoint in checkpoints]
-    return FigureTable(title, ("condition", *names), rows, numbers=frozenset(range(1, 1 + len(names))))
-
-
-def rate_table(result: dict[str, Any], title: str, key: str) -> FigureTable:
-    """One kind of error rate by condition, with its intervals."""
-    return by_condition(
-        result, title, lambda one: percent(one[key]) + bracketed(one[f"{key}_interval"], 1), result["checkpoints"]
-    )
+    return FigureTable(title, ("condition", *names), rows, numbers=range(1, 1 + len(names)))
 
 
 def difference_table(result: dict[str, Any]) -> FigureTable:
@@ -67,54 +55,59 @@ def difference_table(result: dict[str, Any]) -> FigureTable:
     first = result["checkpoints"][0]["name"]
 
     def cell(figures: dict[str, Any]) -> str:
-        difference = figures["difference"]
-        if difference is None:
-            return NONE
-        return signed(difference["value"], 1) + bracketed(difference["interval"], 1)
+        found = figures["difference"]
+        return NONE if found is None else signed(found["value"], 1) + bracketed(found["interval"], 1)
 
     return by_condition(result, f"Word error rate less that of {first}, points", cell, result["checkpoints"][1:])
 
 
 def invented_table(result: dict[str, Any]) -> FigureTable:
     """Words that each checkpoint hears in noise without speech."""
-    rows = []
-    for checkpoint in result["checkpoints"]:
-        figures = checkpoint["conditions"].get(NON_SPEECH)
-        if figures is None:
-            continue
-        heard = figures["heard_most"]
-        rows.append(
-            (
-                checkpoint["name"],
-                percent(figures["hallucination_rate"]) + bracketed(figures["hallucination_rate_interval"], 1),
-                decimal(figures["words_per_minute"]) + bracketed(figures["words_per_minute_interval"], 1, decimal),
-                f"{heard[0][0][:60]!r}, {heard[0][1]} times" if heard else "nothing",
-            )
-        )
-    columns = ("checkpoint", "clips with words, %", "words a minute", "heard most")
-    return FigureTable("Noise without speech", columns, rows, numbers=frozenset((1, 2)))
+    found = {one["name"]: one["conditions"].get(NON_SPEECH) for one in result["checkpoints"]}
+    columns: dict[str, Callable[[dict[str, Any]], str]] = {
+        "clips with words, %": lambda one: with_interval(one, "hallucination_rate"),
+        "words a minute": lambda one: with_interval(one, "words_per_minute", decimal),
+        "heard most": heard_most,
+    }
+    return by_checkpoint("Noise without speech", found, columns, (1, 2))
 
 
 def odds_table(result: dict[str, Any]) -> FigureTable:
     """How much each attention looks at noise; a row for each checkpoint with two attentions."""
-    rows, condition = [], ""
-    for checkpoint in result["checkpoints"]:
-        found = checkpoint["attention_odds"]
-        if found is None:
-            continue
-        condition = found["condition"]
-        rows.append(
-            (
-                checkpoint["name"],
-                decimal(found["primary_odds"], 3),
-                decimal(found["secondary_odds"], 3),
-                decimal(found["odds_ratio"], 3) + bracketed(found["odds_ratio_interval"], 3, decimal),
-                decimal(found["gate"], 3),
-                percent(found["noise_dominated_frames"]),
-            )
-        )
-    columns = ("checkpoint", "primary odds", "secondary odds", "their ratio", "gate", "frames of noise, %")
-    return FigureTable(f"Attention on noise ({condition})", columns, rows, numbers=frozenset(range(1, 6)))
+    found = {one["name"]: one["attention_odds"] for one in result["checkpoints"]}
+    condition = next((one["condition"] for one in found.values() if one), "")
+    columns: dict[str, Callable[[dict[str, Any]], str]] = {
+        "primary odds": lambda one: decimal(one["primary_odds"], 3),
+        "secondary odds": lambda one: decimal(one["secondary_odds"], 3),
+        "their ratio": lambda one: decimal(one["odds_ratio"], 3) + bracketed(one["odds_ratio_interval"], 3, decimal),
+        "gate": lambda one: decimal(one["gate"], 3),
+        "frames of noise, %": lambda one: percent(one["noise_dominated_frames"]),
+    }
+    return by_checkpoint(f"Attention on noise ({condition})", found, columns, range(1, 6))
+
+
+def by_checkpoint(
+    title: str,
+    found: dict[str, dict[str, Any] | None],
+    columns: dict[str, Callable[[dict[str, Any]], str]],
+    numbers: Collection[int],
+) -> FigureTable:
+    """A row for each checkpoint that has figures."""
+    rows = [(name, *(text(one) for text in columns.values())) for name, one in found.items() if one is not None]
+    return FigureTable(title, ("checkpoint", *columns), rows, numbers=numbers)
+
+
+def heard_most(figures: dict[str, Any]) -> str:
+    """What was heard most where nobody speaks, and how often."""
+    if not figures["heard_most"]:
+        return "nothing"
+    text, times = figures["heard_most"][0]
+    return f"{text[:60]!r}, {times} times"
+
+
+def with_interval(figures: dict[str, Any], key: str, written: Callable[[float, int], str] = percent) -> str:
+    """A figure and its interval, with one digit after the point."""
+    return written(figures[key], 1) + bracketed(figures[f"{key}_interval"], 1, written)
 
 
 def remarks_of(result: dict[str, Any]) -> list[str]:
@@ -134,7 +127,7 @@ def unreadable_noises(result: dict[str, Any]) -> list[str]:
     """A remark on recordings of noise that could not be used; empty if there are none."""
     names = [one["id"] for one in result["noises_unreadable"]]
     more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
-    many = f"{len(names)} recordings of noise" if len(names) > 1 else "1 recording of noise"
+    many = f"{counted(len(names), 'recording')} of noise"
     return [f"{many} could not be used: {', '.join(names[:MOST_NAMED])}{more}"] if names else []
 
 
@@ -156,23 +149,13 @@ def noises_of(result: dict[str, Any]) -> str:
     return f"{where}, {len(result['noises'])}"
 
 
-def markdown(result: dict[str, Any]) -> str:
-    """The content of noise_suite.md."""
-    lines = ["# Noise suite", ""]
-    lines += [f"- **{plain(one['name'])}**: {plain(one['path'])}" for one in result["checkpoints"]]
-    for table in tables_of(result):
-        lines += ["", f"## {plain(table.title)}", "", *table_lines(table)]
-    if remarks := remarks_of(result):
-        lines += ["", "## Read with care", "", *(f"- {plain(remark)}" for remark in remarks)]
-    return "\n".join([*lines, "", plain(measured_with(result))]) + "\n"
-
-
 def print_tables(result: dict[str, Any]) -> None:
     """The tables and remarks for the console."""
     from rich.console import Console
 
     console = Console(soft_wrap=True, highlight=False)
-    for one in tables_of(result):
-        print_table(one.columns, one.rows, one.numbers, one.title)
+    for one in [*rate_tables(result), difference_table(result), invented_table(result), odds_table(result)]:
+        if one.rows:
+            print_table(one.columns, one.rows, one.numbers, one.title)
     for remark in remarks_of(result):
         console.print(f"note: {remark}", markup=False)

@@ -1,4 +1,4 @@
-"""Which of a suite's noises a checkpoint was trained in: by its run, and by the runs that this one began from."""
+"""Which of a suite's noises a checkpoint was trained with, in its run or in the runs that this one began from."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,7 +9,7 @@ from data.errors import DataError
 from ..config.reading import ConfigError, load_config
 from .checkpoints import NamedCheckpoint
 
-MOST_RUNS = 5  # that are gone back
+MOST_RUNS = 5  # how many runs are followed back
 
 
 @dataclass
@@ -17,8 +17,8 @@ class Training:
     """What is known of a checkpoint's training.
 
     Attributes:
-        noises: the sections of noise of its runs.
-        unknown: why more cannot be told, if so.
+        noises: the noise sections of the runs' configs.
+        unknown: why something cannot be known.
     """
 
     noises: list[Any] = field(default_factory=list)
@@ -26,7 +26,7 @@ class Training:
 
 
 def training_of(checkpoint: NamedCheckpoint) -> Training:
-    """Read from the configs of the checkpoint's run and those before it; hub names end the way back."""
+    """The training of a checkpoint, from the configs of its run and of those before it, back to a hub name."""
     found = Training()
     current, seen = checkpoint, set()
     for _ in range(MOST_RUNS):
@@ -36,7 +36,7 @@ def training_of(checkpoint: NamedCheckpoint) -> Training:
                 found.unknown.append(reason)
             return found
         if path in seen:
-            return found  # a run that goes on from its own weights
+            return found  # a run that continues from its own weights
         seen.add(path)
         try:
             config = load_config(path)
@@ -47,7 +47,7 @@ def training_of(checkpoint: NamedCheckpoint) -> Training:
         if augmentation is not None and augmentation.noise is not None and augmentation.noise_share:
             found.noises.append(augmentation.noise)
         if config.model.checkpoint is None:
-            return found  # it began from nothing
+            return found  # it began from random weights
         current = NamedCheckpoint(checkpoint.name, config.model.checkpoint)
     if current.run_config is not None and current.run_config not in seen:
         found.unknown.append(f"{current.path} is {MOST_RUNS} runs back, and further ones are not looked at")
@@ -73,11 +73,11 @@ def no_run(checkpoint: NamedCheckpoint, is_first: bool) -> str | None:
 
 
 def overlap_with_training(checkpoint: NamedCheckpoint, noises: Any) -> tuple[list[str], list[str]]:
-    """Names of the suite's noises that a checkpoint was trained in, and why that cannot be told, if so."""
+    """Names of the suite's noises that a checkpoint was trained with, and reasons why some may be missing."""
     from data.augmentation.noise_clips import NoiseClips, overlapping
 
     if not isinstance(noises, NoiseClips):
-        return [], []  # synthetic ones, or none
+        return [], []  # synthetic noises, or none
     training = training_of(checkpoint)
     found: set[str] = set()
     unknown = list(training.unknown)

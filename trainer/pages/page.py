@@ -1,6 +1,6 @@
-"""Fills templates: a page is one HTML file that requests nothing, with its style and script inside.
+"""Fills templates: a page is one HTML file that requests nothing, with its style and script inside; or Markdown.
 
-The environment escapes all text and makes invisible characters visible.
+The environments escape all text and make invisible characters visible.
 Templates of the kit lie in ``templates/``; those of a page lie beside its Python and are named by their path.
 """
 
@@ -16,16 +16,24 @@ from . import charts, formats
 
 KIT = Path(__file__).parent / "templates"
 ROOT = Path(__file__).parents[2]  # of the packages
+SPECIAL = str.maketrans({character: f"\\{character}" for character in "\\`*_[]<>|#~"})  # in Markdown
 LONGEST_WORD = 24  # letters of a word over a column of numbers; longer ones are broken
 
 
-def rendered(template: str, **values: Any) -> str:
+def rendered(template: str, /, **values: Any) -> str:
     """A template filled with ``values``.
 
     Args:
-        template: a name in ``templates/``, or a path from the project's root: ``trainer/comparison/page.html.j2``.
+        template: a name in ``templates/``, or a path from the project's root: ``trainer/comparison/page.html.j2``. One
+            that ends in ``.md.j2`` gives Markdown.
     """
-    return environment.get_template(template).render(**values)
+    kind = markdown_environment if template.endswith(".md.j2") else environment
+    return kind.get_template(template).render(**values)
+
+
+def rendered_report(folder: str, name: str, /, **values: Any) -> dict[str, str]:
+    """The contents of ``name.html`` and ``name.md``, from ``page.html.j2`` and ``page.md.j2`` in ``folder``."""
+    return {f"{name}.{kind}": rendered(f"{folder}/page.{kind}.j2", **values) for kind in ("html", "md")}
 
 
 def chart_file(chart: charts.Chart) -> str:
@@ -39,11 +47,6 @@ def source(name: str) -> Markup:
     return Markup(environment.loader.get_source(environment, name)[0])
 
 
-def short(text: str, longest: int = 160) -> str:
-    """At most ``longest`` characters of a text, all of them visible."""
-    return visible(text, longest)
-
-
 def harmless(value: Any) -> Any:
     """Applied to every value of a template: makes invisible characters of text visible, leaves markup as it is."""
     if isinstance(value, str) and not isinstance(value, Markup):
@@ -51,9 +54,11 @@ def harmless(value: Any) -> Any:
     return value
 
 
-def has_long_word(text: str) -> bool:
-    """Whether a column's head has a word that must be broken."""
-    return max(map(len, text.split()), default=0) > LONGEST_WORD
+def plain(value: Any) -> Any:
+    """Applied to every value of a Markdown template: escapes Markdown's special characters in text."""
+    if isinstance(value, str) and not isinstance(value, Markup):
+        return Markup(visible(value, 4000).translate(SPECIAL))
+    return value
 
 
 environment = Environment(
@@ -66,7 +71,7 @@ environment = Environment(
 )
 environment.globals |= {"source": source}
 environment.filters |= {
-    "short": short,
+    "short": lambda text, longest=160: visible(text, longest),
     "across": lambda share: f"{share:.2%}",
     "pixels": lambda number: f"{number:.1f}",
     "run_class": charts.run_class,
@@ -76,5 +81,7 @@ environment.filters |= {
     "bracketed": formats.bracketed,
     "probability": formats.probability,
     "counted": formats.counted,
+    "verbatim": lambda text: Markup(visible(text, 4000)),
 }
-environment.tests |= {"long_worded": has_long_word}
+environment.tests |= {"long_worded": lambda text: max(map(len, text.split()), default=0) > LONGEST_WORD}
+markdown_environment = environment.overlay(finalize=plain, keep_trailing_newline=True)

@@ -1,11 +1,10 @@
 """A table of text that the terminal, Markdown and pages share."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Self, TypeVar
 
-from data.inspection.characters import visible
-
-SPECIAL = str.maketrans({character: f"\\{character}" for character in "\\`*_[]<>|#~"})
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
@@ -19,21 +18,24 @@ class FigureTable:
     """
 
     title: str
-    columns: tuple[str, ...]
+    columns: Sequence[str]
     rows: Sequence[tuple[str, ...]]
     weights: tuple[float, ...] = ()
-    numbers: frozenset[int] = frozenset()
+    numbers: Collection[int] = ()
     note: str = ""
 
+    @classmethod
+    def of(
+        cls,
+        title: str,
+        items: Iterable[Item],
+        columns: Mapping[str, Callable[[Item], str]],
+        numbers: Collection[int] = (),
+    ) -> Self:
+        """A table with a row for each item.
 
-def table_lines(table: FigureTable) -> list[str]:
-    """The table as Markdown, numbers to the right."""
-    rule = ("---:" if column in table.numbers else "---" for column in range(len(table.columns)))
-    rows = [table.columns, *table.rows]
-    written = [f"| {' | '.join(plain(cell) for cell in row)} |" for row in rows]
-    return [written[0], f"|{'|'.join(rule)}|", *written[1:]]
-
-
-def plain(text: str) -> str:
-    """Text with Markdown's special characters escaped."""
-    return visible(text, 800).translate(SPECIAL)
+        Args:
+            columns: by its head what gives a column's text.
+        """
+        rows = [tuple(text(item) for text in columns.values()) for item in items]
+        return cls(title, tuple(columns), rows, numbers=numbers)

@@ -1,4 +1,7 @@
-"""``best/``: the figure it was chosen by, what that was measured on, and when a run that no longer improves ends."""
+"""Which checkpoint is the best, and what it was measured on; also when a run that no longer improves ends.
+
+evaluation/validation.py writes the weights into ``best/``.
+"""
 
 import hashlib
 import json

@@ -1,4 +1,8 @@
-"""What all ranks agree on within a step, in one all-reduce: whether one failed, is to stop, or lost its numbers."""
+"""What all ranks agree on within a step, in one all-reduce: that one cannot read its data, is to stop, or has a loss
+that is not finite.
+
+Where a rank runs out of memory or dies, nothing can be agreed on: its connection ends the others (engine/lost_rank.py).
+"""
 
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple

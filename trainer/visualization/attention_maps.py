@@ -1,4 +1,4 @@
-"""What a decoder attends to for each token that it hears, or that it is given: arrays for pictures, no pictures."""
+"""Reads what a decoder attends to for each token, heard or given. Gives arrays and draws nothing."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -32,8 +32,8 @@ class AttentionMaps:
 
     Attributes:
         text: what the tokens say.
-        is_given: the text came from outside, the model did not choose the tokens.
-        repeats: what was heard looks like a loop.
+        is_given: the text was given; the model did not choose the tokens.
+        repeats: the decoder seems to be in a loop.
         tokens: L names, see :func:`token_names`.
         probabilities: float32 [L], of each token given those before it.
         layers: numbers of the decoder layers that follow.
@@ -68,11 +68,22 @@ class AttentionMaps:
         """bool [S]: frames that noise dominates."""
         return None if self.noise is None else self.noise > DOMINATED
 
-    def share_on_noise(self, weights: np.ndarray | None) -> np.ndarray | None:
-        """[L]: how much of each token's attention, mean over layers, falls on frames that noise dominates."""
-        if weights is None or self.dominated is None:
-            return None
-        return weights.mean(0)[:, self.dominated].sum(-1)
+    @property
+    def attentions(self) -> dict[str, np.ndarray]:
+        """The weights of ``primary`` and, except in plain Whisper, of ``secondary``."""
+        both = {"primary": self.primary, "secondary": self.secondary}
+        return {kind: weights for kind, weights in both.items() if weights is not None}
+
+    def called(self, kind: str) -> str:
+        """What pages call an attention: ``primary attention``, or ``attention`` where it is the only one."""
+        return "attention" if self.secondary is None else f"{kind} attention"
+
+    @property
+    def shares_on_noise(self) -> dict[str, np.ndarray]:
+        """By attention [L]: how much of each token's, mean over layers, falls on frames that noise dominates."""
+        if self.dominated is None:
+            return {}
+        return {kind: weights.mean(0)[:, self.dominated].sum(-1) for kind, weights in self.attentions.items()}
 
     def share_beyond(self, weights: np.ndarray) -> np.ndarray:
         """[L]: how much falls on frames after those shown, which only padding fills."""
@@ -80,10 +91,11 @@ class AttentionMaps:
 
 
 def peak_frames(weights: np.ndarray) -> np.ndarray:
-    """int64 [L]: the frame of each row of weights [L, S] that tells it most from the mean of all rows.
+    """int64 [L]: for each row of weights w [L, S] the frame that distinguishes it most from the mean of all rows.
 
-    That is where w · log(w / mean), its part in the divergence of the two, is largest, and not w itself: decoders keep
-    a few frames that every token looks at, whatever it says, and that are no alignment. A row alone has its largest.
+    That is where w · log(w / mean), the frame's part of the divergence between the two, is largest. The largest w would
+    mislead: decoders have a few frames that every token attends to, which are no alignment. A single row has no mean
+    to compare with: its largest weight is taken.
     """
     if len(weights) == 1:
         return weights.argmax(-1)
@@ -92,12 +104,12 @@ def peak_frames(weights: np.ndarray) -> np.ndarray:
 
 
 def peak_weights(weights: np.ndarray) -> np.ndarray:
-    """[L]: each row's weight at its peak, which pictures take for full scale; frames of all tokens lie above it."""
+    """[L]: each row's weight at its peak, full scale in pictures; frames that all tokens attend to may exceed it."""
     return np.take_along_axis(weights, peak_frames(weights)[:, None], 1)[:, 0]
 
 
 class AttentionReader:
-    """A checkpoint whose attention can be looked at, plain Whisper and merged adapters too.
+    """Reads the attention of a checkpoint; also of plain Whisper and of merged adapters.
 
     Args:
         layers: numbers of the decoder layers to look at; all if None.
@@ -112,11 +124,11 @@ class AttentionReader:
         self.transcriber = Transcriber(checkpoint, language, device=device, dtype="fp32")
         model = self.transcriber.model
         if not isinstance(model, DualWhisperForConditionalGeneration):
-            # Our own class gives the weights under every release; transformers' does so under some.
+            # Our own class returns the weights under every release of transformers; transformers' own only under some.
             model.config.dual_attention = False
             model = lifted(model).to(self.transcriber.device)
             self.transcriber.model = model
-        self.model = model
+        self.model, self.end_of_text = model, model.generation_config.eos_token_id
         count = model.config.decoder_layers
         self.layers = tuple(range(count)) if layers is None else tuple(dict.fromkeys(layers))
         wrong = [layer for layer in self.layers if layer >= count]
@@ -125,10 +137,10 @@ class AttentionReader:
 
     @torch.inference_mode()
     def read(self, excerpt: Excerpt, text: str | None = None) -> AttentionMaps:
-        """Attention over an excerpt, for the tokens heard in it or for a text's.
+        """Attention over an excerpt, for the tokens that are heard or for those of a text.
 
         Raises:
-            DataError: if the text has no words, too many, or what is no text.
+            DataError: if the text has no words, too many, or bytes that are no text.
         """
         model, device = self.model, self.transcriber.device
         audio = collate([Utterance("excerpt", excerpt.audio, "")])
@@ -152,7 +164,7 @@ class AttentionReader:
         noise = None
         if excerpt.noise is not None:
             noise = noise_target(audio.audio, torch.from_numpy(excerpt.noise)[None], frames)[0].float().cpu().numpy()
-        said = self.said(targets)
+        said = " ".join(self.transcriber.processor.decode(list(targets), skip_special_tokens=True).split())
         return AttentionMaps(
             text=said,
             language=language,
@@ -171,20 +183,13 @@ class AttentionReader:
             shown_frames=min(frames, visible_frames(len(excerpt.audio)) // 2),
         )
 
-    @property
-    def end_of_text(self) -> int:
-        return self.model.generation_config.eos_token_id
-
-    def said(self, targets: Sequence[int]) -> str:
-        return " ".join(self.transcriber.processor.decode(list(targets), skip_special_tokens=True).split())
-
     def labels(self, language: str) -> LabelEncoder:
         positions = self.model.config.max_target_positions
         tokenizer = self.transcriber.processor.tokenizer
         return LabelEncoder(tokenizer, is_multilingual(self.model), language, max_tokens=positions)
 
     def heard(self, encoded: object, language: str) -> tuple[list[int], list[int]]:
-        """The decoder's input and the tokens that it predicts from its last positions: what the model says."""
+        """The decoder's input, and the tokens that the model says, which it predicts at the last positions."""
         most = self.transcriber.max_new_tokens
         tokens = generate_tokens(self.model, encoded, [language], "transcribe", most)[0].tolist()
         end = self.end_of_text
@@ -192,11 +197,11 @@ class AttentionReader:
         return self.labels(language).prompt(language) + targets[:-1], targets
 
     def spelled(self, text: str, language: str) -> tuple[list[int], list[int]]:
-        """The same of a text that was given."""
+        """The decoder's input and the tokens of a given text, as :meth:`heard`."""
         labels = self.labels(language)
         try:
             text.encode("utf-8")
-        except UnicodeEncodeError:  # how the command line carries bytes that are no UTF-8
+        except UnicodeEncodeError:  # the command line passes other bytes on as surrogates
             raise DataError(f"--text holds what is no UTF-8 text: {text!a}") from None
         try:
             inputs, targets = labels.encode(text, language)

@@ -1,4 +1,4 @@
-"""From a recording and a checkpoint to a folder with the pictures and the page: what launch/visualize.py does."""
+"""What launch/visualize.py does: reads a recording and a checkpoint, writes the pictures and the page."""
 
 import datetime
 import os
@@ -19,7 +19,7 @@ def layer_numbers(text: str) -> tuple[int, ...]:
     """``0,3-5`` → 0, 3, 4, 5.
 
     Raises:
-        ConfigError: if it is written in another way.
+        ConfigError: if the text has another form.
     """
     found: list[int] = []
     for part in text.split(","):
@@ -45,20 +45,20 @@ def visualize(
     device: str = "auto",
     command: Sequence[str] = (),
 ) -> None:
-    """Write ``attention.html``, ``attention.png`` and ``layers.png`` into ``output``, and say what was heard.
+    """Write ``attention.html``, ``attention.png`` and ``layers.png`` into ``output``, and print what was heard.
 
     Args:
         language: ISO 639-1; heard where it is None and the checkpoint knows several.
         text: what was said; without it, attention is shown for the tokens that the model says.
-        begin, seconds: which part of the recording, at most 30 s.
+        begin, seconds: the part of the recording, at most 30 s long.
         layers: numbers of decoder layers; all if None.
         noise: what is mixed in, or known to be in the recording.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         command: arguments of the command, for the page to name.
 
     Raises:
-        UndecodableAudio: if a file is no audio, or there is only silence.
-        DataError, ConfigError, CheckpointError: for what was asked wrongly, before a model is opened where it can be.
+        UndecodableAudio: if a file is no audio, or holds silence only.
+        DataError, ConfigError, CheckpointError: for mistakes of the user, if possible before a model is opened.
     """
     excerpt = read_excerpt(file, begin, seconds, noise or NoiseGiven())
     make_writable(output)  # before minutes are spent

@@ -1,6 +1,6 @@
-"""The part of a recording that is shown, with its noise where that is known. Knows no model.
+"""The part of a recording that is shown, with its noise if that is known. Knows no model.
 
-Noise is known where it was mixed in here, or where a recording of the noise alone is given beside the mixture.
+The noise is known if it is mixed in here, or if a recording of the noise alone is given.
 """
 
 from dataclasses import dataclass
@@ -16,14 +16,14 @@ from data.utterance import SAMPLING_RATE
 
 from ..config.reading import ConfigError
 
-DEFAULT_RATIO = 0.0  # dB
-
 
 @dataclass(frozen=True)
 class NoiseGiven:
-    """Attributes:
-    file: what is mixed in at ``ratio`` dB, from its start and again where it ends; or None.
-    part: the recording's own noise, as long as the recording; or None.
+    """Noise that is mixed in, or that is known to be in the recording.
+
+    Attributes:
+        file: what is mixed in at ``ratio`` dB, from its start and again where it ends; or None.
+        part: the recording's own noise, as long as the recording; or None.
     """
 
     file: Path | None = None
@@ -31,7 +31,7 @@ class NoiseGiven:
     part: Path | None = None
 
     def check(self) -> None:
-        """Refuse what contradicts itself, before anything is read.
+        """Check that the arguments fit each other, before anything is read.
 
         Raises:
             ConfigError: naming the argument.
@@ -41,10 +41,6 @@ class NoiseGiven:
         if self.ratio is not None and self.file is None:
             raise ConfigError(f"--ratio is {self.ratio:g}, but there is no --noise FILE to mix in")
 
-    @property
-    def decibel(self) -> float:
-        return DEFAULT_RATIO if self.ratio is None else self.ratio
-
 
 @dataclass(frozen=True)
 class Excerpt:
@@ -52,10 +48,10 @@ class Excerpt:
 
     Attributes:
         name: the recording's file.
-        begin: where it begins, in seconds of the recording.
+        begin: seconds from the recording's start.
         audio: float32 [samples], 16 kHz, what the model hears.
-        noise: float32 [samples], the part of ``audio`` that is noise, or None where nobody knows.
-        added: the noise that was mixed in, in words, or None.
+        noise: float32 [samples], the part of ``audio`` that is noise, or None if unknown.
+        added: what was mixed in, in words, or None.
         note: what was left out, or None.
     """
 
@@ -66,21 +62,17 @@ class Excerpt:
     added: str | None = None
     note: str | None = None
 
-    @property
-    def seconds(self) -> float:
-        return len(self.audio) / SAMPLING_RATE
-
 
 def read_excerpt(file: Path, begin: float, seconds: float | None, noise: NoiseGiven) -> Excerpt:
-    """Decode, cut, mix.
+    """Decode a recording, cut it, and mix noise in.
 
     Args:
         begin: seconds of the recording.
-        seconds: how many; None for all that is left, at most 30, with a note where more was left out.
+        seconds: the length; if None, all that is left, at most 30 s, with a note if more was left out.
 
     Raises:
         UndecodableAudio: if a file is no audio, or the excerpt is silence.
-        DataError: if a file is missing, or noise and recording do not go together.
+        DataError: if a file is missing, or noise and recording do not fit each other.
         ConfigError: if the recording ends before ``begin``.
     """
     noise.check()
@@ -108,12 +100,12 @@ def read_excerpt(file: Path, begin: float, seconds: float | None, noise: NoiseGi
         return Excerpt(str(file), begin, audio, part[first:last], note=note)
     if noise.file is None:
         return Excerpt(str(file), begin, audio, note=note)
-    sound = read(noise.file)
+    sound, ratio = read(noise.file), noise.ratio or 0.0
     try:
-        mixture = mix(audio, fitted(sound, len(audio)), noise.decibel)
+        mixture = mix(audio, fitted(sound, len(audio)), ratio)
     except DataError as error:
         raise DataError(f"--noise {noise.file}: {error}") from None
-    added = f"{noise.file.name} at {noise.decibel:g} dB"
+    added = f"{noise.file.name} at {ratio:g} dB"
     return Excerpt(str(file), begin, mixture.audio, mixture.noise, added=added, note=note)
 
 

@@ -1,20 +1,15 @@
-"""What the page says in words and numbers: tiles, notes, the table of tokens, and what each figure means."""
+"""What the page says in words and numbers: tiles, notes and the table of tokens."""
+
+from collections.abc import Callable
 
 import numpy as np
 
 from ..pages.formats import decimal, percent
 from ..pages.tables import FigureTable
-from .attention_maps import DOMINATED, AttentionMaps
+from .attention_maps import AttentionMaps
 from .excerpt import Excerpt
 
-BEYOND_WORTH_TELLING = 0.05  # share of the attention after the recording's end
-
-
-def kinds(maps: AttentionMaps) -> list[tuple[str, np.ndarray]]:
-    """The attentions with the names that the page uses."""
-    if maps.secondary is None:
-        return [("attention", maps.primary)]
-    return [("primary", maps.primary), ("secondary", maps.secondary)]
+BEYOND_WORTH_TELLING = 0.05  # share of the attention after the recording's end from which the page tells it
 
 
 def tiles(maps: AttentionMaps) -> list[tuple[str, str]]:
@@ -30,11 +25,8 @@ def tiles(maps: AttentionMaps) -> list[tuple[str, str]]:
     if maps.dominated is not None:
         frames = float(maps.dominated[: maps.shown_frames].mean())
         found.append(("of the frames dominated by noise", f"{percent(frames, 0)} %"))
-        for name, weights in kinds(maps):
-            share = maps.share_on_noise(weights)
-            assert share is not None
-            called = "the attention" if name == "attention" else f"the {name} attention"
-            on_those = f"of {called} on those (odds {odds(float(share.mean()))})"
+        for kind, share in maps.shares_on_noise.items():
+            on_those = f"of the {maps.called(kind)} on those (odds {odds(float(share.mean()))})"
             found.append((on_those, f"{percent(share.mean(), 0)} %"))
     return found
 
@@ -55,27 +47,32 @@ def notes(excerpt: Excerpt, maps: AttentionMaps) -> list[str]:
         found.append("No words were heard; the end-of-text token is all there is to see.")
     if maps.dominated is not None and not maps.dominated.any():
         found.append("Noise dominates no frame here, so that no attention can fall on it.")
-    for name, weights in kinds(maps):
-        beyond = float(maps.share_beyond(weights).mean())
-        if beyond > BEYOND_WORTH_TELLING:
-            called = "attention" if name == "attention" else f"{name} attention"
-            found.append(f"{percent(beyond, 0)} % of the {called} falls on the padding after the recording, not shown.")
+    for kind, weights in maps.attentions.items():
+        beyond = f"{percent(maps.share_beyond(weights).mean(), 0)} % of the {maps.called(kind)}"
+        if maps.share_beyond(weights).mean() > BEYOND_WORTH_TELLING:
+            found.append(f"{beyond} falls on the padding after the recording, not shown.")
     return found
 
 
 def token_table(excerpt: Excerpt, maps: AttentionMaps) -> FigureTable:
     """A row for each token."""
-    heads = ["number", "token", "peak, s", "probability"] + (["gate"] if maps.gates is not None else [])
-    on_noise = [(name, maps.share_on_noise(weights)) for name, weights in kinds(maps)]
-    known = [(name, share) for name, share in on_noise if share is not None]
-    heads += [f"{name} on noise, %" for name, _ in known]
-    rows = []
-    for number, name in enumerate(maps.tokens):
-        cells = [decimal(excerpt.begin + maps.peaks[number], 2), decimal(maps.probabilities[number], 3)]
-        cells += [] if maps.gates is None else [decimal(maps.gates[:, number].mean(), 3)]
-        cells += [percent(share[number]) for _, share in known]
-        rows.append((str(number + 1), name, *cells))
-    return FigureTable("Tokens", tuple(heads), rows, numbers=frozenset(range(len(heads))) - {1})
+    columns: dict[str, Callable[[int], str]] = {
+        "number": lambda number: str(number + 1),
+        "token": lambda number: maps.tokens[number],
+        "peak, s": lambda number: decimal(excerpt.begin + maps.peaks[number], 2),
+        "probability": lambda number: decimal(maps.probabilities[number], 3),
+    }
+    gates = maps.gates
+    if gates is not None:
+        columns["gate"] = lambda number: decimal(gates[:, number].mean(), 3)
+    for kind, share in maps.shares_on_noise.items():
+        columns[f"{short(maps, kind)} on noise, %"] = [percent(one) for one in share].__getitem__
+    return FigureTable.of("Tokens", range(len(maps.tokens)), columns, {0, *range(2, len(columns))})
+
+
+def short(maps: AttentionMaps, kind: str) -> str:
+    """``primary``, ``secondary``, or ``attention`` where it is the only one."""
+    return maps.called(kind).removesuffix(" attention")
 
 
 def told(excerpt: Excerpt, maps: AttentionMaps, number: int) -> str:
@@ -87,35 +84,7 @@ def told(excerpt: Excerpt, maps: AttentionMaps, number: int) -> str:
     ]
     if maps.gates is not None:
         parts.append(f"gate {decimal(maps.gates[:, number].mean(), 2)}")
-    for name, weights in kinds(maps):
-        share = maps.share_on_noise(weights)
-        if share is not None:
-            parts.append(f"{name} on noise {percent(share[number], 0)} %")
-    return "; ".join(parts)
-
-
-def definitions(maps: AttentionMaps) -> list[tuple[str, str]]:
-    """Terms of this page and what they mean."""
-    found = [
-        ("token", "What the decoder says at a step; ␣ is a space, 1/2 and 2/2 share a character. The last is the end."),
-        ("attention", "Weights of a cross-attention over encoder frames of 20 ms, mean over heads; they sum to 1."),
-        (
-            "peak",
-            "The frame that tells the token's primary attention w, mean over layers, most from that of all tokens: "
-            "where w · log(w / mean over tokens) is largest. It is near where the token is said where the decoder "
-            "aligns, and anywhere else where it does not.",
-        ),
-        ("frames of all tokens", "Upright stripes: frames that every token looks at, whatever it says. No alignment."),
-        ("probability", "Of the token given the sound and the tokens before it."),
-    ]
-    if maps.gates is not None:
-        found.append(("gate", "α in α · primary + (1 − α) · secondary, for each token and layer."))
-    if maps.noise is not None:
-        found.append(
-            (
-                "on noise",
-                f"Share of the attention, mean over layers, on frames where noise has more than "
-                f"{percent(DOMINATED, 0)} % of the energy; its odds are share / (1 − share).",
-            )
-        )
-    return found
+    shares = maps.shares_on_noise.items()
+    return "; ".join(
+        [*parts, *(f"{short(maps, kind)} on noise {percent(share[number], 0)} %" for kind, share in shares)]
+    )

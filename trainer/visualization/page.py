@@ -17,9 +17,9 @@ from data.utterance import SAMPLING_RATE
 
 from ..pages.charts import Axis
 from ..pages.page import rendered, source
-from .attention_maps import FRAME_SECONDS, AttentionMaps, peak_weights
+from .attention_maps import DOMINATED, FRAME_SECONDS, AttentionMaps, peak_weights
 from .excerpt import Excerpt
-from .figures import definitions, notes, tiles, token_table, told
+from .figures import notes, tiles, token_table, told
 
 
 def attention_page(
@@ -29,7 +29,7 @@ def attention_page(
 
     Args:
         pictures: PNG files: ``features`` without axes, ``overview``, ``layers``.
-        command: what makes the page again.
+        command: the command that made the page.
     """
     script = source("trainer/visualization/page.js")
     axis = Axis(excerpt.begin - FRAME_SECONDS / 2, excerpt.begin + (maps.shown_frames - 0.5) * FRAME_SECONDS)
@@ -42,13 +42,11 @@ def attention_page(
         notes=notes(excerpt, maps),
         sound=data_address(wave(excerpt.audio), "audio/wav"),
         pictures={name: data_address(png, "image/png") for name, png in pictures.items()},
-        kinds={"primary": "attention"}
-        if maps.secondary is None
-        else {"primary": "primary attention", "secondary": "secondary attention"},
+        kinds={kind: maps.called(kind) for kind in maps.attentions},
         noise=[] if maps.noise is None else maps.noise[: maps.shown_frames].tolist(),
         ticks=[(axis.place(tick), f"{tick:g}") for tick in axis.ticks(12)],
         tokens=token_table(excerpt, maps),
-        definitions=definitions(maps),
+        dominated=DOMINATED,
         command=command,
         data=script_data(excerpt, maps),
         script=script,
@@ -78,13 +76,12 @@ def script_data(excerpt: Excerpt, maps: AttentionMaps) -> dict[str, Any]:
         "told": [told(excerpt, maps, number) for number in range(len(maps.tokens))],
     }
     tops = []
-    for kind, weights in (("primary", maps.primary), ("secondary", maps.secondary)):
-        if weights is not None:
-            shown = weights[:, :, : maps.shown_frames]
-            found[kind], found[f"{kind}_most"] = quantized(shown)
-            # What the lines' and the strips' full scale is, as in the pictures.
-            tops.append(peak_weights(shown.mean(0)))
-            found[f"{kind}_strip"] = rounded(np.max([peak_weights(layer) for layer in shown], axis=0))
+    for kind, weights in maps.attentions.items():
+        shown = weights[:, :, : maps.shown_frames]
+        found[kind], found[f"{kind}_most"] = quantized(shown)
+        # The full scale of the lines and of the strips, as in the pictures.
+        tops.append(peak_weights(shown.mean(0)))
+        found[f"{kind}_strip"] = rounded(np.max([peak_weights(layer) for layer in shown], axis=0))
     found["top"] = rounded(np.max(tops, axis=0))
     if maps.gates is not None:
         found["gates"] = np.round(maps.gates.T.astype(float), 3).tolist()

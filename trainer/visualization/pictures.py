@@ -16,23 +16,24 @@ from matplotlib.figure import Figure
 
 from .attention_maps import DOMINATED, FRAME_SECONDS, AttentionMaps, peak_weights
 
-WIDTH, DOTS = 12.0, 100  # inches, dots an inch
-TOKEN_INCHES = 0.165  # of a row whose name is printed
+WIDTH, DOTS = 12.0, 100  # inches, dots per inch
+TOKEN_INCHES = 0.165  # of a row whose name is shown
 LOWEST, HIGHEST = 1.6, 12.0  # inches of a panel
 ALL_LAYERS_INCHES = 70.0  # of the picture of every layer
 LONGEST_NAME = 18
-LONGEST_LINE = 110  # letters of a headline
+LONGEST_LINE = 110  # letters of a line of the title
 BAR_ASPECT = 18  # height over width of a colour bar, for each inch of its panel
 MOST_WRITTEN_GATES = 600  # cells whose value is written into them
-PRIMARY, SECONDARY, NOISE = "#0072b2", "#d55e00", "#7a3b16"
+COLORS = {"primary": "#0072b2", "secondary": "#d55e00"}
+NOISE = "#7a3b16"
 MAPS = {"primary": "Blues", "secondary": "Oranges"}
-GATE_MAP = LinearSegmentedColormap.from_list("gate", [SECONDARY, "#f7f7f7", PRIMARY])  # as the attentions are drawn
-# Beyond what matplotlib brings, for scripts that it lacks; those that are installed are taken.
+GATE_MAP = LinearSegmentedColormap.from_list("gate", [COLORS["secondary"], "#f7f7f7", COLORS["primary"]])
+# For scripts that matplotlib's own font lacks; used if they are installed.
 FONTS = ("DejaVu Sans", "Noto Sans CJK JP", "Noto Sans CJK SC", "Noto Sans", "Noto Sans Devanagari", "Noto Sans Thai")
 
 
 class TokenAxis:
-    """Token names along an axis, thinned where rows are too low for each; a number where no font has the letters."""
+    """Token names along an axis: only some if rows are too low, and a number for a name whose letters no font has."""
 
     def __init__(self, tokens: tuple[str, ...]) -> None:
         known = {font.name: font.fname for font in font_manager.fontManager.ttflist}
@@ -49,7 +50,7 @@ class TokenAxis:
         axes.set_yticks(list(places), [self.names[place] for place in places])
         for text in axes.get_yticklabels():
             text.set(fontsize=8 if step == 1 and inches / len(self.names) > 0.15 else 6.5, fontfamily=self.fonts)
-            text.set_parse_math(False)  # a $ is a dollar
+            text.set_parse_math(False)  # a $ begins no formula
 
 
 def short(name: str) -> str:
@@ -57,7 +58,7 @@ def short(name: str) -> str:
 
 
 def headline(title: str) -> str:
-    """In lines that the picture has room for; of a longer one the beginning and the end."""
+    """The title in lines that fit the picture; the middle of a very long one is left out."""
     if len(title) > 2 * LONGEST_LINE:
         title = f"{title[: LONGEST_LINE - 2]} … {title[-LONGEST_LINE + 2 :]}"
     return "\n".join(textwrap.wrap(title, LONGEST_LINE))
@@ -74,44 +75,37 @@ def overview(maps: AttentionMaps, begin: float, title: str) -> bytes:
         begin: the excerpt's, in seconds of the recording.
     """
     height = panel_inches(len(maps.tokens))
-    heights = [1.5, *([0.7] if maps.noise is not None else []), height]
-    if maps.secondary is not None:
-        heights.append(height)
+    heights = [1.5, *([0.7] if maps.noise is not None else []), *(height for _ in maps.attentions)]
     figure = Figure(figsize=(WIDTH, sum(heights) + 0.55 * len(heights) + 0.6), dpi=DOTS, layout="constrained")
     figure.suptitle(headline(title), fontsize=11).set_parse_math(False)
-    has_gates, shares = maps.gates is not None, maps.share_on_noise(maps.primary)
-    beside = has_gates or shares is not None
+    beside = maps.gates is not None or bool(maps.shares_on_noise)
     wide = min(0.55 + 0.03 * len(maps.layers), 0.9)
     grid = figure.add_gridspec(
         len(heights), 2 if beside else 1, height_ratios=heights, width_ratios=[3, wide][: 1 + beside]
     )
     names = TokenAxis(maps.tokens)
-    rows = iter(range(len(heights)))
-
-    first = figure.add_subplot(grid[next(rows), 0])
+    first = figure.add_subplot(grid[0, 0])
     draw_features(first, maps, begin)
     over_time = [first]
     if maps.noise is not None:
-        axes = figure.add_subplot(grid[next(rows), 0], sharex=first)
-        draw_noise(axes, maps, begin)
-        over_time.append(axes)
-    for kind, weights in (("primary", maps.primary), ("secondary", maps.secondary)):
-        if weights is None:
-            continue
-        row = next(rows)
+        over_time.append(figure.add_subplot(grid[1, 0], sharex=first))
+        draw_noise(over_time[-1], maps, begin)
+    for kind, weights in maps.attentions.items():
+        row = len(over_time)
         axes = figure.add_subplot(grid[row, 0], sharex=first)
         over_time.append(axes)
         image = draw_attention(axes, weights.mean(0), maps, begin, kind)
         names.label(axes, height)
-        called = "Attention" if maps.secondary is None else f"{kind.capitalize()} attention"
-        axes.set_title(f"{called}, mean over heads and {layers_told(maps)}", loc="left", fontsize=10)
+        axes.set_title(
+            f"{maps.called(kind).capitalize()}, mean over heads and {layers_told(maps)}", loc="left", fontsize=10
+        )
         color_bar(figure, image, axes, height)
         if kind == "primary":
             axes.plot(begin + maps.peaks, range(len(maps.tokens)), ".", color="#111", markersize=3.5, label="peak")
             axes.legend(loc="upper right", fontsize=7.5, framealpha=0.8, handlelength=0.8)
-            if has_gates:
+            if maps.gates is not None:
                 draw_gates(figure, figure.add_subplot(grid[row, 1], sharey=axes), maps)
-        if shares is not None and (kind == "secondary" or maps.secondary is None):
+        if maps.shares_on_noise and kind == list(maps.attentions)[-1]:
             draw_shares(figure.add_subplot(grid[row, 1], sharey=axes), maps)
     for axes in over_time[:-1]:
         axes.tick_params(labelbottom=False)
@@ -121,17 +115,14 @@ def overview(maps: AttentionMaps, begin: float, title: str) -> bytes:
 
 def every_layer(maps: AttentionMaps, begin: float, title: str) -> bytes:
     """Both attentions of each layer side by side."""
-    columns = 1 if maps.secondary is None else 2
-    count = len(maps.layers)
+    count, columns = len(maps.layers), len(maps.attentions)
     height = max(min(panel_inches(len(maps.tokens)), ALL_LAYERS_INCHES / count), LOWEST)
     figure = Figure(figsize=(WIDTH, count * (height + 0.5) + 0.9), dpi=DOTS, layout="constrained")
     figure.suptitle(headline(title), fontsize=11).set_parse_math(False)
     grid = figure.subplots(count, columns, squeeze=False, sharex=True, sharey=True)
     names = TokenAxis(maps.tokens)
     for row, layer in enumerate(maps.layers):
-        for column, (kind, weights) in enumerate((("primary", maps.primary), ("secondary", maps.secondary))):
-            if weights is None:
-                continue
+        for column, (kind, weights) in enumerate(maps.attentions.items()):
             axes = grid[row, column]
             image = draw_attention(axes, weights[row], maps, begin, kind)
             called = "" if columns == 1 else f", {kind}"
@@ -147,7 +138,7 @@ def every_layer(maps: AttentionMaps, begin: float, title: str) -> bytes:
 
 
 def features_picture(maps: AttentionMaps) -> bytes:
-    """The log-mel features without axes, for a page to lay its own over."""
+    """The log-mel features without axes; the page draws its own over them."""
     from matplotlib.image import imsave
 
     file = io.BytesIO()
@@ -186,13 +177,13 @@ def draw_noise(axes: Axes, maps: AttentionMaps, begin: float) -> None:
 
 
 def draw_attention(axes: Axes, weights: np.ndarray, maps: AttentionMaps, begin: float, kind: str) -> Any:
-    """Weights [L, S] as a heat map; the square root of a weight is its darkness, so that faint ones are seen.
+    """Weights [L, S] as a heat map; darkness is the square root of a weight, so that small ones are visible.
 
-    Darkest is the largest weight at a peak, so that frames which every token looks at do not make all else pale.
+    The largest weight at a peak is the darkest, so that frames that every token attends to do not make the rest pale.
     """
     shown = weights[:, : maps.shown_frames]
     largest = float(peak_weights(shown).max()) or 1.0
-    image = axes.imshow(
+    return axes.imshow(
         shown,
         cmap=MAPS[kind],
         norm=PowerNorm(0.5, 0.0, largest, clip=True),
@@ -200,11 +191,10 @@ def draw_attention(axes: Axes, weights: np.ndarray, maps: AttentionMaps, begin: 
         interpolation="nearest",
         extent=extent(maps, begin, len(weights)),
     )
-    return image
 
 
 def color_bar(figure: Figure, image: Any, axes: Axes, inches: float) -> None:
-    """``inches``: the panel's height, which the bar is as high as."""
+    """A colour bar beside a panel, as high as the panel is in ``inches``."""
     aspect = BAR_ASPECT * inches
     bar = figure.colorbar(image, ax=axes, pad=0.01, fraction=0.025, aspect=aspect, extend="max", extendfrac=0.03)
     # Quarters of the bar's height: its scale is that of square roots.
@@ -233,13 +223,11 @@ def draw_gates(figure: Figure, axes: Axes, maps: AttentionMaps) -> None:
 
 def draw_shares(axes: Axes, maps: AttentionMaps) -> None:
     """How much of each token's attention falls on frames that noise dominates."""
-    kinds = [(maps.primary, PRIMARY), (maps.secondary, SECONDARY)]
-    drawn = [(maps.share_on_noise(weights), color) for weights, color in kinds if weights is not None]
+    drawn = maps.shares_on_noise
     thick = 0.8 / len(drawn)
-    for number, (share, color) in enumerate(drawn):
-        assert share is not None
+    for number, (kind, share) in enumerate(drawn.items()):
         places = np.arange(len(share)) + thick * (number - (len(drawn) - 1) / 2)
-        axes.barh(places, share, thick, color=color)
+        axes.barh(places, share, thick, color=COLORS[kind])
     axes.tick_params(labelleft=False)
     axes.set(xlim=(0, 1), xticks=[0, 0.5, 1])
     colors = "" if len(drawn) == 1 else "\n(blue primary, orange secondary)"
@@ -250,6 +238,6 @@ def draw_shares(axes: Axes, maps: AttentionMaps) -> None:
 def written(figure: Figure) -> bytes:
     file = io.BytesIO()
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing")  # in a file's name: it is drawn as a box
+        warnings.filterwarnings("ignore", message="Glyph .* missing")  # of a file's name; drawn as boxes
         figure.savefig(file, format="png")
     return file.getvalue()

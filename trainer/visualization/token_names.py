@@ -1,4 +1,4 @@
-"""Tokens under names that can be read: a token may hold a space alone, or half of a character's bytes."""
+"""Readable names of tokens: a token may be a single space, or half of a character's bytes."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -7,7 +7,7 @@ from data.inspection.characters import visible
 
 END = "⟨end⟩"
 SPACE = "␣"
-LONGEST_CHARACTER = 4  # bytes of one in UTF-8, and so the most tokens that share one
+LONGEST_CHARACTER = 4  # most bytes of a character in UTF-8, so the most tokens that share one
 
 
 def token_names(tokenizer: Any, ids: Sequence[int], end_of_text: int) -> list[str]:
@@ -28,9 +28,9 @@ def token_names(tokenizer: Any, ids: Sequence[int], end_of_text: int) -> list[st
 
 
 def sharing(tokenizer: Any, ids: Sequence[int]) -> tuple[str, int]:
-    """The text of the first tokens that together are whole characters, and how many those are."""
+    """The text of the fewest first tokens that make whole characters, and the number of those tokens."""
     for size in range(1, len(ids) + 1):
         text = tokenizer.decode(ids[:size], skip_special_tokens=False, clean_up_tokenization_spaces=False)
         if text and "\ufffd" not in text:
             return text, size
-    return tokenizer.convert_ids_to_tokens(ids[0]), 1  # bytes of no character, as a model untrained says them
+    return tokenizer.convert_ids_to_tokens(ids[0]), 1  # no valid character; an untrained model can say this

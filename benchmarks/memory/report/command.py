@@ -4,7 +4,7 @@
     python -m benchmarks.memory report --results my_results --output my_report
 
 Reads predictions.json, check.json, measured*.json, growth.json, side_by_side.json and options.json of the folder, and
-communication.json beside it. Of what is not there the report says which command makes it.
+communication.json beside it. For a file that is missing the report names the command that makes it.
 """
 
 import datetime
@@ -13,14 +13,13 @@ from pathlib import Path
 
 from trainer.command_line import CommandLine
 from trainer.config.reading import ConfigError
-from trainer.pages.page import chart_file
+from trainer.pages.page import chart_file, rendered_report
 
 from .growth import communication_section, growth_section
 from .inputs import FOLDER, Inputs, read_inputs
 from .measurements import check_section, measured_sections, options_section, side_by_side_section
-from .page import report_markdown, report_page
 from .predictions import prediction_sections
-from .sections import Section
+from .sections import Section, sections_from
 
 PICTURES = "report_pictures"  # older pictures in it are deleted
 
@@ -28,13 +27,13 @@ PICTURES = "report_pictures"  # older pictures in it are deleted
 def sections_of(inputs: Inputs) -> list[Section]:
     """The report's sections in reading order."""
     return [
-        *prediction_sections(inputs),
-        check_section(inputs),
+        *sections_from(inputs, "predictions", "Predicted memory", prediction_sections),
+        *sections_from(inputs, "check", "Predicted against torch.profiler, on CPUs", check_section),
         *measured_sections(inputs),
-        side_by_side_section(inputs),
-        options_section(inputs),
-        growth_section(inputs),
-        communication_section(inputs),
+        *sections_from(inputs, "side_by_side", "Side by side with the usual recipe", side_by_side_section),
+        *sections_from(inputs, "options", "Options, each with its gain", options_section),
+        *sections_from(inputs, "growth", "Cost of growth", growth_section),
+        *sections_from(inputs, "communication", "What a step sends", communication_section),
     ]
 
 
@@ -42,12 +41,14 @@ def write_report(inputs: Inputs, output: Path, command: str, date: datetime.date
     """Write both files and the pictures into ``output``, over older ones.
 
     Raises:
-        ConfigError: for a file of results that is not as its command writes it, before anything is written.
+        ConfigError: for a file of results that lacks what its command writes, before anything is written.
     """
     try:
         sections = sections_of(inputs)
-        page = report_page(sections, command, date)
-        markdown = report_markdown(sections, command, date, PICTURES)
+        day = date.isoformat()
+        report = rendered_report(
+            "benchmarks/memory/report", "report", sections=sections, command=command, date=day, folder=PICTURES
+        )
         pictures = {picture.name: chart_file(picture) for one in sections for picture in one.pictures}
     except (KeyError, TypeError, IndexError, AttributeError) as error:
         raise ConfigError(
@@ -60,8 +61,8 @@ def write_report(inputs: Inputs, output: Path, command: str, date: datetime.date
         older.unlink()
     for name, picture in pictures.items():
         (folder / f"{name}.svg").write_text(picture, encoding="utf-8")
-    (output / "report.html").write_text(page, encoding="utf-8")
-    (output / "report.md").write_text(markdown, encoding="utf-8")
+    for name, text in report.items():
+        (output / name).write_text(text, encoding="utf-8")
     return sections
 
 

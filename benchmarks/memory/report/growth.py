@@ -1,6 +1,6 @@
 """The report's sections on growth: time and memory against batch, length, model and processes, and what is sent."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from trainer.memory.gpus import GIB
@@ -8,137 +8,114 @@ from trainer.memory.table import gib
 from trainer.pages.charts import Chart, Series
 from trainer.pages.tables import FigureTable
 
-from .inputs import Inputs, provenance
 from .pictures import picture, points
-from .sections import Section, absent, engine_name, model_name, shape_name
+from .sections import Cell, Section, batch_name, engine_name, model_name, shape_name, status_name
 
-GROWTH, COMMUNICATION = "Cost of growth", "What a step sends"
 GROWING = {"batch_size": "batch", "seconds": "seconds of a clip", "model": "model", "processes": "processes"}
 SIZES = ("tiny", "base", "small", "medium", "large-v3")
 CHARTED_STRATEGY = "full"
 
 
-def growth_section(inputs: Inputs) -> Section:
+def growth_section(found: dict[str, Any]) -> list[Section]:
     """Pictures of time and of memory for everything that grew, and a table of all cells."""
-    found = inputs.one("growth")
-    if found is None:
-        return absent(GROWTH, inputs.problems["growth"], inputs.command("growth"))
     cells = found["cells"]
-    done = [cell for cell in cells if cell["status"] == "measured"]
     pictures = []
     for key, title in GROWING.items():
-        group = [cell for cell in done if key in cell.get("grows", ())]
+        group = [cell for cell in cells if cell["status"] == "measured" and key in cell.get("grows", ())]
         if group:
             pictures += growth_pictures(key, title, group)
-    rows = []
-    for cell in cells:
-        grows = ", ".join(GROWING.get(key, key) for key in cell.get("grows", ()))
-        shown = (grows, model_name(cell), shape_name(cell), str(cell["batch_size"]), engine_name(cell))
-        told: tuple[str, ...] = (f"{cell['status'].replace('_', ' ')}: {cell['reason']}", "", "", "")
-        if cell["status"] == "measured":
-            told = (
-                f"{step_seconds(cell):.3f}",
-                f"{cell['utterances_per_second']:.3f}",
-                "" if cell["flops_per_second"] is None else f"{cell['flops_per_second'] / 1e9:.1f}",
-                gib(cell["peak_bytes"]["resident"]),
-            )
-        rows.append((*shown, *told))
-    figures = ("s a step", "utterances a second", "GFLOP/s", "resident of a process, GiB")
-    columns = ("grows", "model", "clip and labels", "batch", "engine", *figures)
-    table = FigureTable("Every cell", columns, rows, numbers=frozenset((3, 5, 6, 7, 8)))
-    lines = (
+
+    def measured(text: Callable[[Cell], str], is_first: bool = False) -> Callable[[Cell], str]:
+        otherwise = status_name if is_first else lambda cell: ""
+        return lambda cell: (text if cell["status"] == "measured" else otherwise)(cell)
+
+    columns = {
+        "grows": lambda cell: ", ".join(GROWING.get(key, key) for key in cell.get("grows", ())),
+        "model": model_name,
+        "clip and labels": shape_name,
+        "batch": batch_name,
+        "engine": engine_name,
+        "s a step": measured(lambda cell: f"{1 / cell['steps_per_second']:.3f}", is_first=True),
+        "utterances a second": measured(lambda cell: f"{cell['utterances_per_second']:.3f}"),
+        "GFLOP/s": measured(lambda cell: "" if (flops := cell["flops_per_second"]) is None else f"{flops / 1e9:.1f}"),
+        "resident of a process, GiB": measured(lambda cell: gib(cell["peak_bytes"]["resident"])),
+    }
+    table = FigureTable.of("Every cell", cells, columns, (3, 5, 6, 7, 8))
+    line = (
         "One thing grows at a time, the rest stays; synthetic tensors, random weights, on CPUs, a thread each. Two "
-        "processes are DDP over gloo, each with the batch of one.",
+        "processes are DDP over gloo, each with the batch of one."
     )
-    return Section(GROWTH, lines, tuple(pictures), (table,), tuple(provenance(found)))
+    return [Section("Cost of growth", [line], pictures, [table])]
 
 
-def step_seconds(cell: Mapping[str, Any]) -> float:
-    seconds: float = 1 / cell["steps_per_second"]
-    return seconds
-
-
-def resident(cell: Mapping[str, Any]) -> float:
-    size: float = cell["peak_bytes"]["resident"] / GIB
-    return size
-
-
-def growth_pictures(key: str, title: str, cells: Sequence[Mapping[str, Any]]) -> list[Chart]:
+def growth_pictures(key: str, title: str, cells: Sequence[Cell]) -> list[Chart]:
     """Two charts: seconds per step and resident memory against what grows."""
 
-    def place(cell: Mapping[str, Any]) -> float:
+    def place(cell: Cell) -> float:
         name = model_name(cell)
         return (SIZES.index(name) if name in SIZES else len(SIZES)) if key == "model" else cell[key]
 
     ordered = sorted(cells, key=place)
-    names: tuple[str, ...] = ()
+    names: Sequence[str] = ()
     if key in ("model", "processes"):
-        names = tuple(model_name(cell) if key == "model" else str(cell[key]) for cell in ordered)
-    at = [float(number) for number in range(len(ordered))] if names else [float(cell[key]) for cell in ordered]
-    measures: tuple[tuple[str, str, Callable[[Mapping[str, Any]], float]], ...] = (
-        ("time", "s a step", step_seconds),
-        ("memory", "resident, GiB", resident),
-    )
+        names = [model_name(cell) if key == "model" else str(cell[key]) for cell in ordered]
+    at = range(len(ordered)) if names else [float(cell[key]) for cell in ordered]
+    measures = {
+        "time": ("s a step", [1 / cell["steps_per_second"] for cell in ordered]),
+        "memory": ("resident, GiB", [cell["peak_bytes"]["resident"] / GIB for cell in ordered]),
+    }
     return [
         picture(
             f"growth_{key}_{kind}",
             f"{kind.capitalize()} against {title}",
-            [Series("measured", points([(x, value(cell)) for x, cell in zip(at, ordered, strict=True)]), 0)],
+            [Series("measured", points(list(zip(at, values, strict=True))), 0)],
             title,
             unit,
             categories=names,
         )
-        for kind, unit, value in measures
+        for kind, (unit, values) in measures.items()
     ]
 
 
-def communication_section(inputs: Inputs) -> Section:
+def communication_section(found: dict[str, Any]) -> list[Section]:
     """Bytes that a GPU sends at a step, computed for many GPUs, and the formula held against a count on two."""
-    found = inputs.one("communication")
-    if found is None:
-        return absent(COMMUNICATION, inputs.problems["communication"], inputs.command("communication"))
-    tables = []
     rows = found.get("computed", ())
-    if rows:
-        tables.append(sent_table(rows))
+    tables = [sent_table(rows)] if rows else []
     if found.get("counted"):
         tables.append(counted_table(found["counted"]))
-    lines = (
+    line = (
         "Gigabytes that each GPU sends at an optimizer step, by formula; gradients in float32 under DDP, bf16 under "
-        "ZeRO. Overlap with computing and latencies are not in it; no network was measured.",
+        "ZeRO. Overlap with computing and latencies are not in it; no network was measured."
     )
-    origin = provenance({"command": inputs.command("communication")} | found)  # its file does not hold the command
-    return Section(COMMUNICATION, lines, communication_pictures(rows), tuple(tables), tuple(origin))
+    return [Section("What a step sends", [line], communication_pictures(rows), tables)]
 
 
-def sent_table(rows: Sequence[Mapping[str, Any]]) -> FigureTable:
+def sent_table(rows: Sequence[Cell]) -> FigureTable:
     """Gigabytes by model, strategy and engine, a column for each number of GPUs."""
-    gpus = list(rows[0]["gpus"])
-    told = [
-        (
-            row["size"],
-            row["strategy"].replace("_", " "),
-            row["engine"],
-            f"{row['trained'] / 1e6:,.1f} M",
-            *(f"{row['gpus'][count]['bytes'] / 1e9:,.3f}" for count in gpus),
-        )
-        for row in rows
-    ]
-    columns = ("model", "strategy", "engine", "trained", *(f"{count} GPUs, GB" for count in gpus))
-    return FigureTable("Sent by each GPU at a step", columns, told, numbers=frozenset(range(3, len(columns))))
+    columns = {
+        "model": lambda row: row["size"],
+        "strategy": lambda row: row["strategy"].replace("_", " "),
+        "engine": lambda row: row["engine"],
+        "trained": lambda row: f"{row['trained'] / 1e6:,.1f} M",
+        **{
+            f"{count} GPUs, GB": lambda row, count=count: f"{row['gpus'][count]['bytes'] / 1e9:,.3f}"
+            for count in rows[0]["gpus"]
+        },
+    }
+    return FigureTable.of("Sent by each GPU at a step", rows, columns, range(3, len(columns)))
 
 
-def counted_table(cases: Sequence[Mapping[str, Any]]) -> FigureTable:
+def counted_table(cases: Sequence[Cell]) -> FigureTable:
     """Bytes that were counted between two processes beside the formula's."""
     told = []
     for case in cases:
         counted, computed = sum(case["counted"].values()), sum(case["computed"].values())
         told.append((case["case"], f"{counted:,.0f}", f"{computed:,.0f}", f"{counted / computed:.4f}"))
     columns = ("two processes, a tiny model", "counted, bytes", "formula, bytes", "ratio")
-    return FigureTable("The formula against a count", columns, told, numbers=frozenset((1, 2, 3)))
+    return FigureTable("The formula against a count", columns, told, numbers=(1, 2, 3))
 
 
-def communication_pictures(rows: Sequence[Mapping[str, Any]]) -> tuple[Chart, ...]:
+def communication_pictures(rows: Sequence[Cell]) -> tuple[Chart, ...]:
     """For each model what is sent against the number of GPUs, a line for each engine."""
     pictures = []
     charted = [row for row in rows if row["strategy"] == CHARTED_STRATEGY]

@@ -19,6 +19,7 @@ def picture(
     categories: Sequence[str] = (),
     log_x: bool = False,
     log_y: bool = False,
+    is_square: bool = False,
 ) -> Chart:
     """A chart whose axes hold all points, from zero or logarithmic.
 
@@ -28,6 +29,7 @@ def picture(
         categories: names along x, in place of numbers; the points' x counts them from 0.
         log_x: x is logarithmic.
         log_y: y is logarithmic where its values lie far apart.
+        is_square: both directions have one axis, and a dashed line shows where x and y are equal.
     """
     xs = [point.x for one in series for point in one.points]
     ys = [point.y for one in series for point in one.points]
@@ -37,6 +39,8 @@ def picture(
         x_axis = Axis(-0.5, len(categories) - 0.5)
     elif log_x and 0 < min(xs) < max(xs):
         x_axis = Axis(min(xs) / 1.25, max(xs) * 1.25, is_log=True)
+    if is_square:
+        x_axis = y_axis = axis_over([*xs, *ys], from_zero=True, log_from=WIDE_RANGE)
     return Chart(
         title,
         series,
@@ -47,23 +51,7 @@ def picture(
         x_text=(lambda number: categories[round(number)]) if categories else plain_number,
         x_at=range(len(categories)),
         levels=[Level(value, text) for value, text in levels],
-        height=HEIGHT,
-        name=name,
-    )
-
-
-def against_each_other(name: str, title: str, series: Sequence[Series], x_title: str, y_title: str) -> Chart:
-    """A chart with one axis for both directions, and a dashed line where x and y are equal."""
-    both = [value for one in series for point in one.points for value in (point.x, point.y)]
-    axis = axis_over(both, from_zero=True, log_from=WIDE_RANGE)
-    return Chart(
-        title,
-        series,
-        x=axis,
-        y=axis,
-        x_title=x_title,
-        y_title=y_title,
-        has_diagonal=True,
+        has_diagonal=is_square,
         height=HEIGHT,
         name=name,
     )

@@ -272,7 +272,7 @@ def test_a_file_whose_writer_was_ended_is_reported(tmp_path: Path) -> None:
     ended["predictions"] |= {"public_project": [], "largest_batches": [], "cells": []}
     sections, _, _ = report(write(tmp_path / "memory", ended))
     assert len(rows_of(sections, "Cost of growth")) == 2
-    assert sections[0].tables == ()
+    assert not sections[0].tables
 
 
 def test_an_empty_folder_still_has_a_report(tmp_path: Path) -> None:

@@ -12,8 +12,7 @@ import launch.compare
 from trainer.comparison.charts import colours, cost_charts, seconds_at, thinned
 from trainer.comparison.comparison import Comparison, compare
 from trainer.comparison.examples import setbacks, widest
-from trainer.comparison.markdown import comparison_markdown
-from trainer.comparison.page import comparison_page
+from trainer.comparison.page import comparison_report
 from trainer.comparison.reading import Prediction, read_arms
 from trainer.comparison.tables import against_baseline, cost_table, judgement, notes, pair_table, verdict
 from trainer.config.reading import ConfigError
@@ -39,6 +38,14 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 @pytest.fixture(scope="module")
 def compared(study: list[Path]) -> Comparison:
     return compare(read_arms(study), "speaker")
+
+
+def comparison_page(*given: Any, **options: Any) -> str:
+    return comparison_report(*given, **options)["comparison.html"]
+
+
+def comparison_markdown(*given: Any, **options: Any) -> str:
+    return comparison_report(*given, **options)["comparison.md"]
 
 
 def parsed(comparison: Comparison, **options: Any) -> Page:
@@ -139,8 +146,7 @@ def test_a_resumed_run_shows_the_rate_it_began_with(tmp_path: Path) -> None:
     lines.insert(-1, json.dumps(row))
     (tmp_path / "resumed" / "metrics.jsonl").write_text("\n".join(lines) + "\n")
     comparison = compare(read_arms([tmp_path / "resumed", tmp_path / "other"]))
-    (difference,) = [one for one in comparison.differences if one.key == "optimizer.learning_rate"]
-    assert difference.values == ("1e-05 (3e-05 until step 300)", "1e-05")
+    assert comparison.differences["optimizer.learning_rate"] == ("1e-05 (3e-05 until step 300)", "1e-05")
     told = " ".join(notes(comparison))
     assert "resumed was resumed with another optimizer.learning_rate: 3e-05 until step 300, then 1e-05." in told
 
@@ -199,7 +205,7 @@ def test_a_saving_that_may_be_chance_has_no_cost(tmp_path: Path) -> None:
 
 
 def test_only_what_differs_is_shown_of_the_configs(compared: Comparison) -> None:
-    assert [(row.key, *row.values) for row in compared.differences] == [
+    assert [(key, *values) for key, values in compared.differences.items()] == [
         ("model.strategy", "full", "lora", "frozen_encoder", "frozen_primary"),
         ("model.dual_attention", "false", "false", "false", "true"),
         ("optimizer.learning_rate", "1e-05", "0.001", "1e-05", "0.0001"),
@@ -211,7 +217,7 @@ def test_a_key_that_one_config_lacks_differs_and_places_do_not(tmp_path: Path) -
     lora = write_run(tmp_path / "lora", said, said, config={"model.lora": {"rank": 8}, "logging.every_steps": 1})
     full = write_run(tmp_path / "full", said, said, config={"model.lora": None})
     found = compare(read_arms([lora, full])).differences
-    assert [(row.key, row.values) for row in found] == [("model.lora.rank", ("8", "–"))]
+    assert found == {"model.lora.rank": ("8", "–")}
 
 
 def test_parts_of_the_data_sum_to_the_whole(compared: Comparison) -> None:
@@ -219,7 +225,7 @@ def test_parts_of_the_data_sum_to_the_whole(compared: Comparison) -> None:
     assert list(titles) == ["length of the clip", "age", "speaker"]
     for title in ("length of the clip", "age"):
         groups = titles[title].groups
-        assert sum(group.utterances for group in groups) == compared.utterances
+        assert sum(group.words for group in groups) == compared.words
         for index, result in enumerate(compared.results):
             errors = sum(group.rates[index] * group.words for group in groups)
             assert errors / compared.words == pytest.approx(result.word_error_rate)
@@ -234,11 +240,11 @@ def test_examples_are_where_the_arms_are_furthest_apart(compared: Comparison) ->
     assert len(chosen) == 10
     rows = [[arm.predictions[place] for arm in compared.arms] for place in range(compared.utterances)]
     spreads = [max(p.errors for p in row) - min(p.errors for p in row) for row in rows]
-    assert chosen[0].spread == max(spreads)
+    assert spreads[chosen[0]] == max(spreads)
     best, plain = compared.arms[compared.best].predictions, compared.arms[4].predictions
     worse = setbacks(compared, chosen)
     assert worse
-    assert all(best[example.place].errors > plain[example.place].errors for example in worse)
+    assert all(best[place].errors > plain[place].errors for place in worse)
 
 
 def marked(prediction: Prediction) -> str:

@@ -8,7 +8,7 @@ import pytest
 
 from data.errors import DataError
 from trainer.evaluation.error_rates import Prediction, ScoredUtterance, score
-from trainer.evaluation.intervals import paired_difference, rate_intervals, resampled_sums, totals
+from trainer.evaluation.intervals import Interval, paired_difference, rate_intervals, resampled_sums, totals
 from trainer.evaluation.normalizers import build_normalizer
 
 
@@ -25,10 +25,15 @@ def corpus(wrong: np.ndarray, words: int = 10) -> list[ScoredUtterance]:
     )
 
 
+def intervals(scored: list[ScoredUtterance], cluster: str | None = None) -> list[Interval | None]:
+    """Of the word and the character error rate."""
+    return rate_intervals(totals(scored, cluster))
+
+
 def test_an_interval_is_that_of_the_normal_distribution_where_that_holds() -> None:
     """Of 400 utterances with mean 2 errors the rate's standard error is known."""
     errors = np.random.default_rng(1).binomial(10, 0.2, size=400)
-    interval, characters = rate_intervals(corpus(errors))
+    interval, characters = intervals(corpus(errors))
     assert interval is not None and characters is not None
     half = 1.96 * errors.std() / 10 / np.sqrt(400)
     assert interval == pytest.approx((errors.mean() / 10 - half, errors.mean() / 10 + half), abs=0.15 * half)
@@ -49,7 +54,7 @@ def test_ninety_five_of_a_hundred_intervals_hold_the_truth() -> None:
 def test_speakers_who_differ_widen_it() -> None:
     by_speaker = np.array([0, 1, 4, 8] * 50)
     scored = corpus(by_speaker)
-    utterances, speakers = rate_intervals(scored)[0], rate_intervals(scored, "speaker")[0]
+    utterances, speakers = intervals(scored)[0], intervals(scored, "speaker")[0]
     assert utterances is not None and speakers is not None
     assert speakers[1] - speakers[0] > 3 * (utterances[1] - utterances[0])
     assert speakers[0] < 0.325 < speakers[1]
@@ -66,18 +71,18 @@ def test_an_utterance_without_a_speaker_is_drawn_alone() -> None:
 
 def test_the_same_seed_gives_the_same_interval() -> None:
     scored = corpus(np.random.default_rng(3).binomial(10, 0.2, size=50))
-    assert rate_intervals(scored) == rate_intervals(list(scored))
+    assert intervals(scored) == intervals(list(scored))
 
 
 def test_one_unit_has_no_interval() -> None:
-    assert rate_intervals(corpus(np.array([3]))) == (None, None)
-    assert rate_intervals(corpus(np.array([3, 0, 0, 0, 1]))[::4], "speaker") == (None, None)
+    assert intervals(corpus(np.array([3]))) == [None, None]
+    assert intervals(corpus(np.array([3, 0, 0, 0, 1]))[::4], "speaker") == [None, None]
     assert paired_difference(corpus(np.array([3])), corpus(np.array([1]))).interval is None
 
 
 def test_no_errors_and_no_words() -> None:
-    assert rate_intervals(corpus(np.zeros(5, int)))[0] == (0, 0)
-    assert rate_intervals(corpus(np.zeros(5, int), words=0))[0] == (0, 0)
+    assert intervals(corpus(np.zeros(5, int)))[0] == (0, 0)
+    assert intervals(corpus(np.zeros(5, int), words=0))[0] == (0, 0)
 
 
 def test_a_paired_difference_is_surer_than_two_intervals() -> None:
@@ -87,7 +92,7 @@ def test_a_paired_difference_is_surer_than_two_intervals() -> None:
     assert difference.value == pytest.approx(-0.1)
     assert difference.interval == pytest.approx((-0.1, -0.1))
     assert difference.improved == 1
-    low, high = rate_intervals(ours)[0] or (0, 0)
+    low, high = intervals(ours)[0] or (0, 0)
     assert high - low > 0.04
     back = paired_difference(theirs, ours)
     assert (back.value, back.improved) == (pytest.approx(0.1), 0)

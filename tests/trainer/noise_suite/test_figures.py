@@ -128,7 +128,7 @@ def test_attention_that_looks_everywhere_has_the_share_of_the_frames(evaluator: 
         torch.nn.init.zeros_(layer.secondary_attn.q_proj.weight)
         torch.nn.init.zeros_(layer.secondary_attn.q_proj.bias)
     mixer = Mixer(0, HalfNoise(), [], {}, 2)
-    found = attention_odds(model, decoder, decoder.source, mixer, Condition("noise", -20.0), 5)
+    found = attention_odds(model, decoder, mixer, Condition("noise", -20.0), 5)
     assert found is not None and found["utterances"] == 5
     # The second half of each clip is the noise's; beyond it lies 0.5 s of margin that is seen, too.
     assert found["noise_dominated_frames"] == pytest.approx(0.5, abs=0.03)
@@ -144,7 +144,7 @@ def test_attention_odds_do_not_depend_on_batch_mates(evaluator: Any, monkeypatch
     found = []
     for size in (1, 3):
         monkeypatch.setattr("trainer.noise_suite.attention_odds.BATCH_SIZE", size)
-        found.append(attention_odds(model, decoder, decoder.source, mixer, Condition("noise", 0.0), 6))
+        found.append(attention_odds(model, decoder, mixer, Condition("noise", 0.0), 6))
     assert found[0]["secondary_share"] == pytest.approx(found[1]["secondary_share"], abs=1e-5)
     assert found[0]["tokens"] == found[1]["tokens"]
     assert 0 < found[0]["secondary_share"] < 1

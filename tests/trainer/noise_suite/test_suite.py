@@ -238,7 +238,7 @@ def test_bad_arguments_are_refused_in_a_line(suite: Suite, best: Path, models: P
         ((f"a={best}", f"a={plain}"), (), "two checkpoints are called 'a'"),
         ((f"a/b={best}",), (), "checkpoint 'a/b': a name is made of letters"),
         ((best,), ("--baseline", "plain"), "--baseline goes without --noise-suite"),
-        ((best,), ("--output", best / "config.json"), "which is a file"),
+        ((best,), ("--output", best / "config.json"), "is a file"),
         ((), (), "--checkpoint"),
     ):
         outcome = suite(*arguments, checkpoints=checkpoints)

@@ -18,9 +18,9 @@ from tests.end_to_end import run
 from tests.support.browser import BROWSER, measured
 from tests.support.untrained import save_checkpoint
 from trainer.comparison.comparison import compare
-from trainer.comparison.page import comparison_page
+from trainer.comparison.page import comparison_report
 from trainer.comparison.reading import read_arms
-from trainer.noise_suite.page import suite_page
+from trainer.noise_suite.page import suite_report
 from trainer.noise_suite.suite import run_suite
 from trainer.pages.corpus import inspection_page
 
@@ -55,7 +55,8 @@ def comparison(folder: Path) -> str:
         rows = [json.loads(line) for line in place.read_text("utf-8").splitlines()]
         rows = [row | {"columns": {"speaker": WORD + str(n % 3)}} for n, row in enumerate(rows)]
         place.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    return comparison_page(compare(read_arms(runs)), f"python launch/compare.py {PATH}", DAY, missing={WORD: PATH})
+    report = comparison_report(compare(read_arms(runs)), f"python launch/compare.py {PATH}", DAY, missing={WORD: PATH})
+    return report["comparison.html"]
 
 
 def noise_suite(folder: Path) -> str:
@@ -69,7 +70,7 @@ def noise_suite(folder: Path) -> str:
     result = run_suite(values, models, folder / "suite", say=lambda line: None)
     assert result is not None
     result["checkpoints"][0]["name"] = f"{WORD}_1"
-    return suite_page(result)
+    return suite_report(result)["noise_suite.html"]
 
 
 def attention(folder: Path) -> str:

@@ -210,12 +210,11 @@ def test_shares_on_noise_and_peaks(checkpoint: Path, folder: Path) -> None:
     assert found.noise is not None and found.secondary is not None
     np.testing.assert_allclose(found.noise[1:25], 0, atol=1e-6)
     np.testing.assert_allclose(found.noise[26:50], 1, atol=1e-3)
-    share = found.share_on_noise(found.secondary)
-    assert share is not None
+    share = found.shares_on_noise["secondary"]
     np.testing.assert_allclose(share, found.secondary.mean(0)[:, 25:51].sum(-1), atol=0.03)
     sharp = np.zeros_like(found.primary)
     sharp[:, :, 30] = 1.0
-    np.testing.assert_allclose(found.share_on_noise(sharp), 1.0)
+    np.testing.assert_allclose(replace(found, primary=sharp).shares_on_noise["primary"], 1.0)
     np.testing.assert_allclose(found.share_beyond(sharp), 0.0)
 
 
@@ -240,7 +239,7 @@ def test_noise_is_mixed_in_at_the_ratio_asked_for(folder: Path) -> None:
 def test_pieces_of_a_long_recording(folder: Path) -> None:
     soundfile.write("long.wav", sound(32), RATE)
     last = read_excerpt(Path("long.wav"), 31.5, None, NoiseGiven())
-    assert (last.begin, last.seconds, last.note) == (31.5, 0.5, None)
+    assert (last.begin, len(last.audio), last.note) == (31.5, RATE // 2, None)
     chosen = read_excerpt(Path("long.wav"), 2.0, 1.5, NoiseGiven())
     assert chosen.note is None
     np.testing.assert_allclose(chosen.audio, sound(32)[2 * RATE : 3 * RATE + RATE // 2], atol=1e-4)
