@@ -1,1 +1,1 @@
-"""One plain folder out of whatever a training left, compared before it is done."""
+"""Exports what a training left as one plain Hugging Face folder, and checks it before it is kept."""

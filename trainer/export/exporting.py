@@ -1,6 +1,6 @@
-"""One plain Hugging Face folder out of whatever a training left: read, written, reloaded, compared, put in place.
+"""Exports what a training left as one plain Hugging Face folder: read, write, reload, compare, put in place.
 
-The order is here; reading is ``trained_weights``, comparing ``reload_check``, sending ``hub``.
+``trained_weights`` reads, ``reload_check`` compares, ``hub`` uploads.
 """
 
 import contextlib
@@ -21,11 +21,11 @@ BESIDE_WEIGHTS = 16 * 2**20  # bytes for tokenizer, code and config; Whisper's a
 
 @dataclass(frozen=True)
 class ExportOptions:
-    """What to export where; :meth:`check` looks at everything that needs no reading.
+    """What to export and where; :meth:`check` checks all that needs no reading.
 
     Attributes:
         dtype: ``fp32``, ``bf16`` or ``fp16``.
-        max_shard_size: a weight file's largest size, such as ``5GB``; a tensor is never cut.
+        max_shard_size: largest size of a weight file, such as ``5GB``; a larger tensor has a file of its own.
         repository: OWNER/NAME to push to, or None.
         as_whisper: write a model without second attentions as transformers' own Whisper, without code.
     """
@@ -39,7 +39,7 @@ class ExportOptions:
     as_whisper: bool = False
 
     def check(self) -> None:
-        """Raises ConfigError for an argument that cannot be right."""
+        """Raises: ConfigError: for an argument that cannot be used."""
         if not re.fullmatch(r"[1-9]\d*[KMGT]B", self.max_shard_size):
             raise ConfigError(f"--max-shard-size is {self.max_shard_size!r}; write it like 5GB or 500MB")
         if self.private and self.repository is None:
@@ -60,8 +60,8 @@ def export(options: ExportOptions) -> None:
     """Write the folder, or nothing.
 
     Raises:
-        ConfigError, CheckpointError: for what the user can put right.
-        ExportError: if it did not come out as what was trained, did not fit on the disk, or was not sent to the hub.
+        ConfigError, CheckpointError: for what the user can correct.
+        ExportError, SaveError: if the folder differs from the training, does not fit on the disk, or is not uploaded.
     """
     options.check()
     from modeling.adapters import merged  # seconds to import, as is what follows
@@ -129,17 +129,17 @@ def partial_folder(target: Path) -> Iterator[Path]:
     finally:
         shutil.rmtree(partial, ignore_errors=True)
         for path in made:
-            with contextlib.suppress(OSError):  # not empty: the export stands in it
+            with contextlib.suppress(OSError):  # not empty: it holds the export
                 path.rmdir()
 
 
 def write_weights(model: Any, folder: Path, dtype: Any, max_shard_size: str) -> None:
     """``save_pretrained`` of a float32 model in another dtype; tied weights are written once."""
     first = {tensor.data_ptr(): key for key, tensor in reversed(model.state_dict().items())}
-    # Cast, tied weights no longer share memory, and transformers would write each of them.
+    # Tied weights that are cast no longer share memory, and transformers would write each of them.
     weights = {key: tensor.to(dtype) for key, tensor in model.state_dict().items() if first[tensor.data_ptr()] == key}
     model.save_pretrained(folder, state_dict=weights, max_shard_size=max_shard_size)
-    config = folder / "config.json"  # save_pretrained writes the dtype of the model that was open, not of the file
+    config = folder / "config.json"  # save_pretrained writes the dtype of the open model, not of the file
     values = json.loads(config.read_text(encoding="utf-8"))
     values["dtype"] = str(dtype).removeprefix("torch.")
     config.write_text(json.dumps(values, indent=2, sort_keys=True) + "\n", encoding="utf-8")

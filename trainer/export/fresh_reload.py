@@ -1,7 +1,7 @@
-"""Run by itself in a fresh Python: load an exported folder as a stranger would, and write the logits it gives.
+"""Loads an exported folder in a fresh Python, as on a machine without this project, and writes its logits.
 
-``python -I fresh_reload.py FOLDER INPUTS OUTPUT``. It must not import this project: what is tested is the code that the
-folder carries. INPUTS and OUTPUT are safetensors files.
+``python -I fresh_reload.py FOLDER INPUTS OUTPUT``. It must not import this project, since it tests the code in the
+folder. INPUTS and OUTPUT are safetensors files.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""Sending an exported folder to the Hugging Face hub: one commit. Knows nothing of models."""
+"""Uploads an exported folder to the Hugging Face hub, in one commit. Knows nothing of models."""
 
 import os
 from pathlib import Path
@@ -12,7 +12,7 @@ from ..errors import ExportError
 
 
 def check_repository(name: str) -> None:
-    """Raises ConfigError if ``name`` cannot be a repository's."""
+    """Raises: ConfigError: if ``name`` is not OWNER/NAME."""
     try:
         validate_repo_id(name)
     except HFValidationError:
@@ -24,12 +24,12 @@ def check_repository(name: str) -> None:
 
 
 def push(folder: Path, repository: str, private: bool) -> str:
-    """Make the repository if there is none, and send the folder as one commit; ``HF_ENDPOINT`` and ``HF_TOKEN`` count.
+    """Create the repository if there is none, and upload the folder; uses ``HF_ENDPOINT`` and ``HF_TOKEN``.
 
     Returns the repository's address.
 
     Raises:
-        ExportError: if the hub refuses or cannot be reached, or if it should be private and is public already.
+        ExportError: if the hub refuses or cannot be reached, or the repository should be private and is public already.
     """
     api = HfApi(endpoint=os.environ.get("HF_ENDPOINT"))
     try:
@@ -42,7 +42,7 @@ def push(folder: Path, repository: str, private: bool) -> str:
         reason = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
         if getattr(getattr(error, "response", None), "status_code", None) in (401, 403):
             reason += " (HF_TOKEN must be that of an account that may write there)"
-        raise ExportError(f"{repository} was not sent: {reason}; the folder stands at {folder}") from error
+        raise ExportError(f"{repository} was not sent: {reason}; the folder is at {folder}") from error
     if is_public:
-        raise ExportError(f"{repository} is there and public, so it was not sent; the folder stands at {folder}")
+        raise ExportError(f"{repository} exists and is public, so nothing was sent; the folder is at {folder}")
     return str(address)

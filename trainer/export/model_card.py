@@ -1,4 +1,4 @@
-"""The README.md of an exported folder: what the model is, how to load it, and what its run knows of it."""
+"""The README.md of an exported folder: what the model is, how to load it, and how its run trained it."""
 
 import json
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from ..record.journal import whole_rows
 
 @dataclass(frozen=True)
 class Origin:
-    """Where a checkpoint stands in its run; None for what is not known.
+    """A checkpoint's place in its run; None for what is not known.
 
     Attributes:
         step: optimizer updates done.
@@ -27,7 +27,7 @@ class Origin:
 
 
 def origin_of(checkpoint: Path) -> Origin:
-    """What the run says of ``best``, ``final`` or ``checkpoints/step_…``; nothing of other folders."""
+    """The origin of a run's ``best``, ``final`` or ``checkpoints/step_…``; unknown for other folders."""
     checkpoint = checkpoint.resolve()
     is_step = (checkpoint / "run_state.json").exists()
     run = checkpoint.parent.parent if is_step else checkpoint.parent

@@ -1,6 +1,6 @@
-"""Whether an exported folder is the model it was made of: tensor by tensor, and by its logits in a fresh process.
+"""Checks that an exported folder holds the model: tensor by tensor, and by its logits in a fresh process.
 
-Compares only; it knows nothing of where the weights came from or where the folder goes.
+Knows nothing of where the weights came from or where the folder goes.
 """
 
 import os
@@ -16,12 +16,12 @@ from safetensors.torch import load_file, save_file
 
 from ..errors import ExportError
 
-# Of the largest logit. The same weights and code give the same float32 logits in another process, but for the order of
-# sums where the number of threads differs.
+# Share of the largest logit. The same weights and code give the same float32 logits in another process, except for the
+# order of sums if the number of threads differs.
 RELOAD_TOLERANCE = 1e-5
-# What rounding the weights may cost, of the largest logit. Whisper-base on the input below, plain and with a disturbed
-# second attention: up to 0.053 in bf16, 0.0008 in fp16, which has 8 times finer steps; deeper models lose more. In fp32
-# nothing is rounded but by merging an adapter. That the folder is the rounded model is the other tolerance's affair.
+# What rounding the weights may change, as a share of the largest logit. Whisper-base on the input below, plain and with
+# a disturbed second attention: up to 0.053 in bf16, 0.0008 in fp16, whose steps are 8 times finer; deeper models lose
+# more. In fp32 only the merging of an adapter rounds.
 ROUNDING_TOLERANCE = {torch.float32: 1e-4, torch.float16: 3e-2, torch.bfloat16: 0.25}
 TOKENS = 16
 
@@ -110,7 +110,7 @@ def check_logits(trained: torch.Tensor, rounded: torch.Tensor, reloaded: torch.T
         reloaded: of the folder, in a fresh process.
 
     Raises:
-        ExportError: if the folder is another model than the rounded one, or rounding has made it another.
+        ExportError: if the folder differs from the rounded model, or the rounded model too much from the trained one.
     """
     largest = float(trained.abs().max())
     astray = largest_difference(rounded, reloaded)
@@ -120,7 +120,7 @@ def check_logits(trained: torch.Tensor, rounded: torch.Tensor, reloaded: torch.T
     if not lost <= ROUNDING_TOLERANCE[dtype] * largest:
         raise ExportError(
             f"in {str(dtype).removeprefix('torch.')} the logits differ from the training weights' by {lost:.3g} (the "
-            f"largest is {largest:.3g}): this model does not bear the rounding; export with --dtype fp32"
+            f"largest is {largest:.3g}): rounding changes this model too much; export with --dtype fp32"
         )
     return lost
 

@@ -1,7 +1,7 @@
-"""What a training left, of whatever engine, as one float32 model on the CPU: the half of an export that reads.
+"""Reads what a training left, with any engine, as one float32 model on the CPU.
 
-Nothing here knows of output folders, dtypes or the hub. Code that lies in a checkpoint is never run: the classes are
-this project's or transformers' own. Pickles are read in one case only, the run's own ZeRO shards, and it is said.
+Knows nothing of output folders, dtypes or the hub. Code in a checkpoint is never run: the classes are this project's or
+transformers' own. The only pickles that are read are the run's own ZeRO shards, and the user is told.
 """
 
 from collections.abc import Callable
@@ -43,7 +43,7 @@ def open_trained(folder: Path, say: Callable[[str], None] = print) -> tuple[Any,
         say: prints what the user should know, such as that pickles are read.
 
     Raises:
-        CheckpointError: if it is none of these, or is damaged, or lacks or has too much of anything.
+        CheckpointError: if it is none of these, is damaged, or has tensors that are missing or left over.
     """
     name, checkpoint = str(folder), Checkpoint(str(folder))
     if not folder.is_dir():
@@ -67,7 +67,7 @@ def open_trained(folder: Path, say: Callable[[str], None] = print) -> tuple[Any,
 
 
 def refuse_what_is_no_model(checkpoint: Checkpoint) -> None:
-    """Say which folders a run's folder has, and what to do about pickles, before transformers tries them."""
+    """Raises: CheckpointError: for a run's folder, naming those in it, and for a folder of pickles or no weights."""
     folder = Path(checkpoint.name)
     if (folder / "config.yaml").exists():
         plain = [folder / part for part in ("best", "final") if is_saved_model(folder / part)]
@@ -140,7 +140,7 @@ def read_safetensors(folder: Path) -> dict[str, torch.Tensor]:
 
 
 def read_zero_shards(folder: Path, say: Callable[[str], None]) -> dict[str, torch.Tensor]:
-    """The float32 master weights out of DeepSpeed's shards; what is frozen is as the engine computed with it."""
+    """The float32 master weights out of DeepSpeed's shards; frozen weights are in the engine's precision."""
     tag = (folder / "latest").read_text(encoding="utf-8").strip()
     shards = folder / tag
     for rank in range(read_state(folder).processes):
@@ -162,7 +162,7 @@ def read_zero_shards(folder: Path, say: Callable[[str], None]) -> dict[str, torc
         lazy = get_fp32_state_dict_from_zero_checkpoint(str(folder), tag, lazy_mode=True)
         weights = {key: lazy.pop(key).contiguous() for key in list(lazy)}
         if whole.exists():
-            # ZeRO-1 leaves what is frozen, the encoder's positions for one, out of everything but the module.
+            # ZeRO-1 writes frozen weights, such as the encoder's positions, into the module alone.
             module = torch.load(whole, map_location="cpu", mmap=True, weights_only=False)["module"]
             weights |= {key: tensor for key, tensor in module.items() if key not in weights}
     return weights
@@ -172,7 +172,7 @@ def load_strictly(model: Any, weights: dict[str, torch.Tensor], name: str) -> No
     """Give a model on the meta device its weights, as float32; ``weights`` is emptied, so that none is held twice.
 
     Raises:
-        CheckpointError: if one is missing, left over, of another shape, or parts what the model ties.
+        CheckpointError: if one is missing, left over or of another shape, or tied ones differ.
     """
     model.tie_weights()
     tied: dict[int, list[str]] = {}

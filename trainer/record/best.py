@@ -110,7 +110,7 @@ def data_difference(record: BestRecord, new: BestRecord) -> str | None:
 def recall_best(accelerator: Any, state: RunState, config: RunConfig) -> str | None:
     """Read what ``best/`` holds into the state of a resumed run; all ranks call it.
 
-    The folder decides, not the checkpoint, which may be of an earlier step. A folder whose figure was measured in
+    The folder counts, not the checkpoint, which may be of an earlier step. A folder whose figure was measured in
     another way is renamed after its step.
 
     Returns:
@@ -136,14 +136,14 @@ def put_aside(accelerator: Any, state: RunState, folder: Path, record: BestRecor
     if accelerator.is_main_process:
         put_in_place(folder / BEST, aside)
     accelerator.wait_for_everyone()
-    return f"the best so far ({record.described()}) counts no more: {why}; it is kept as {aside}"
+    return f"the best so far ({record.described()}) no longer counts: {why}; it is kept as {aside}"
 
 
 def forget_best(state: RunState) -> None:
-    """Put the state back to where nothing was evaluated."""
+    """Reset the state to that of a run without evaluations."""
     state.best = state.best_step = state.best_word_error_rate = state.best_character_error_rate = None
     state.patience_from, state.without_improvement = None, 0
-    state.evaluated_step = 0  # so that an evaluation that is due is made again
+    state.evaluated_step = 0  # an evaluation that is due is then made again
 
 
 def note_best(state: RunState, record: BestRecord, config: EvaluationConfig) -> bool:

@@ -61,6 +61,7 @@ def to_batch(
     log_mel: LogMel | None,
     encoder_padding: str,
     device: torch.device,
+    *,
     masks: SpecAugmentConfig | None = None,
     needs_noise: bool = False,
     noise_in_speech: bool = False,

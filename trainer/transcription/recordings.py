@@ -1,4 +1,4 @@
-"""Which recordings a command line names, and where their transcripts go."""
+"""The recordings that a command line names, and where their transcripts are written."""
 
 import contextlib
 import itertools
@@ -28,7 +28,7 @@ class Recording:
 
     @property
     def name(self) -> str:
-        """As the user wrote it, fit for printing whatever bytes the file system has."""
+        """As the user wrote it; bytes that are no UTF-8 are replaced, so that it can be printed."""
         return os.fsencode(self.path).decode("utf-8", "replace") if self.path else STANDARD_INPUT
 
     def decode(self) -> np.ndarray:
@@ -76,10 +76,10 @@ def header_seconds(recordings: Iterable[Recording]) -> float | None:
 
 
 class PrintedTranscripts:
-    """Transcripts on standard output; with several recordings, each line says whose it is.
+    """Transcripts on standard output; with several recordings, each line begins with its file.
 
     Raises:
-        ConfigError: if subtitles of several recordings would run into each other.
+        ConfigError: for subtitles of several recordings, which need a file each.
     """
 
     def __init__(self, kind: str, timestamps: bool, several: bool) -> None:
@@ -128,7 +128,7 @@ def make_writable(folder: Path) -> None:
 
 
 def transcript_paths(folder: Path, kind: str, recordings: Sequence[Path | None]) -> list[Path]:
-    """A path for each recording (None: standard input), no two alike, whatever the file system makes of capitals."""
+    """A path for each recording (None: standard input); no two are alike, even if capitals do not count."""
     absolute = [None if path is None else Path(os.path.abspath(path)) for path in recordings]
     parents = {path.parent for path in absolute if path is not None}
     root = Path(os.path.commonpath(parents)) if parents else Path()

@@ -1,4 +1,4 @@
-"""Recordings of any length to text with a checkpoint, padded as it was trained, pieces of many decoded together."""
+"""Transcribes recordings of any length with a checkpoint, in pieces that are padded as in its training."""
 
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -38,15 +38,15 @@ from .transcripts import Segment, Transcript, join_texts, timed_texts
 
 SUBTITLE_SECONDS = 10.0  # the longest piece where its bounds are the only times there are
 PROMPT_TOKENS = 4
-LOOK_AHEAD_BATCHES = 16  # whose pieces are sorted by length: more waste less padding, and wait longer for the first
-LOOK_AHEAD_SECONDS = 3600.0  # of audio held at once, but for the last recording
+LOOK_AHEAD_BATCHES = 16  # sorted by length together: more of them need less padding, but delay the first transcript
+LOOK_AHEAD_SECONDS = 3600.0  # of audio held at once, not counting the last recording
 REPEATING = 2.4  # compression ratio of text beyond which Whisper's authors take it for a loop (arXiv 2212.04356, 4.5)
-TEMPERATURES = (0.2, 0.4, 0.6, 0.8, 1.0)  # tried in turn on a loop, as they do
+TEMPERATURES = (0.2, 0.4, 0.6, 0.8, 1.0)  # tried in turn on a loop, as Whisper's authors do
 
 
 @dataclass(frozen=True)
 class Heard:
-    """What the model made of a piece: segments in seconds of the piece."""
+    """What the model heard in a piece: segments in seconds of the piece."""
 
     language: str
     segments: list[Segment]
@@ -55,7 +55,7 @@ class Heard:
 
 @dataclass
 class Work:
-    """A recording on its way to a transcript: its pieces with sound, and what was heard in each so far."""
+    """A recording that is being transcribed: its pieces with sound, and what was heard in each so far."""
 
     recording: Recording
     language: str | None
@@ -193,12 +193,12 @@ class Transcriber:
             work.error = error
             return work
         work.seconds = len(audio) / SAMPLING_RATE
-        # Asked about nothing at all, a model makes something up.
+        # On silence a model invents text.
         work.pieces = [piece for piece in cut_at_quiet(audio, self.piece_seconds) if has_sound(piece.audio)]
         return work
 
     def batches(self, works: Sequence[Work]) -> Iterator[list[tuple[Work, int]]]:
-        """Pieces by recording and number; first those that tell a recording's language, then those that need it."""
+        """Pieces by recording and number; first those from which a language is detected, then those that need it."""
         pieces = [(work, number) for work in works for number in range(len(work.pieces))]
         telling = [work.language is None and number == 0 for work, number in pieces]
         for wanted in (True, False):
@@ -209,7 +209,7 @@ class Transcriber:
     def hear(self, pieces: Sequence[np.ndarray], languages: Sequence[str | None]) -> list[Heard]:
         """What is said in pieces of at most 30 s; their language where it is None.
 
-        A piece whose text is a loop is decoded again with rising temperatures until it is none.
+        A piece whose text is a loop is decoded again, with rising temperatures.
         """
         encoded = self.encode(pieces)
         heard = self.understand(encoded, pieces, complete_languages(self.model, encoded, languages))
@@ -219,7 +219,7 @@ class Transcriber:
         return heard
 
     def hear_again(self, piece: np.ndarray, loop: Heard) -> Heard:
-        """The piece sampled with rising temperature until it is no loop, or as it was; alone, so it is repeatable."""
+        """Decode a piece by sampling, with rising temperature until it is no loop; by itself, so it is repeatable."""
         encoded = self.encode([piece])
         with torch.random.fork_rng([self.device] if self.device.type == "cuda" else []):
             torch.manual_seed(0)
@@ -271,7 +271,7 @@ class Transcriber:
         return [Segment(start, stop, line) for (start, stop, _), line in zip(timed, lines, strict=True) if line]
 
     def result(self, work: Work) -> Transcript | Untranscribed:
-        """The finished recording; its audio is let go."""
+        """The result of a recording; frees its audio."""
         if work.error is not None:
             return Untranscribed(work.recording.name, work.error)
         segments = []

@@ -1,4 +1,4 @@
-"""What was said in a recording and when, and how it is written down: txt, json, srt, vtt."""
+"""Transcripts with their times, and their formats: txt, json, srt, vtt."""
 
 import html
 import json
@@ -29,7 +29,7 @@ class Transcript:
         duration: seconds.
         text: everything that was said, on one line.
         segments: the same in parts, in order, without overlap.
-        repeats: parts of it repeat themselves as only a model that has lost its way does.
+        repeats: parts of it repeat themselves, as in a loop of the decoder.
     """
 
     file: str
@@ -83,7 +83,7 @@ def timed_texts(
 ) -> list[tuple[float, float, list[int]]]:
     """Start, end and text tokens of what lies between timestamp tokens.
 
-    Times are forced into the ``duration`` of the piece and into order; what has no end goes on to the piece's.
+    Times are limited to the ``duration`` of the piece and kept in order; a text without an end lasts to its end.
     """
     found: list[tuple[float, float, list[int]]] = []
     start, pending = 0.0, list[int]()

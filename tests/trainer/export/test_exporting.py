@@ -251,7 +251,7 @@ def test_a_push_that_fails_leaves_the_folder(
     outcome = export(trained / "best", tmp_path / "kept", "--push-to-hub", "team/small", *options)
     assert outcome.code == 1
     assert reason in outcome.complaint
-    assert f"the folder stands at {tmp_path / 'kept'}" in outcome.complaint
+    assert f"the folder is at {tmp_path / 'kept'}" in outcome.complaint
     assert (tmp_path / "kept" / "model.safetensors").exists()
     assert not hub.committed
 
@@ -345,7 +345,7 @@ def test_rounding_that_makes_another_model_is_told() -> None:
 
     logits = torch.linspace(-10, 10, 50)
     assert check_logits(logits, logits + 1, logits + 1, torch.bfloat16) == pytest.approx(1)
-    with pytest.raises(ExportError, match="does not bear the rounding"):
+    with pytest.raises(ExportError, match="rounding changes this model too much"):
         check_logits(logits, logits + 1, logits + 1, torch.float16)
     with pytest.raises(ExportError, match="reloaded"):
         check_logits(logits, logits, logits + 0.01, torch.bfloat16)

@@ -87,7 +87,7 @@ def test_what_was_measured_otherwise_counts_no_more(train: Train, tmp_path: Path
     outcome = train("--resume", "training.steps=3", override)
     assert outcome.code == 0
     aside = folder / f"best_step_{before.step:08d}"
-    (line,) = [line for line in outcome.output.splitlines() if "counts no more" in line]
+    (line,) = [line for line in outcome.output.splitlines() if "no longer counts" in line]
     assert told in line and str(aside) in line and f"step {before.step}, word error rate" in line
     assert read_record(aside) == before
     # Measured anew at the step that is gone on from, and chosen among what was measured alike.
@@ -113,7 +113,7 @@ def test_other_validation_data_under_the_same_name(
     pq.write_table(pa.Table.from_pylist(change(rows)), path)
     outcome = train(*options, "--resume", "training.steps=2")
     assert outcome.code == 0, outcome.errors
-    (line,) = [line for line in outcome.output.splitlines() if "counts no more" in line]
+    (line,) = [line for line in outcome.output.splitlines() if "no longer counts" in line]
     assert told in line
     assert record(tmp_path / "run").step == 2
 
@@ -124,7 +124,7 @@ def test_best_stays_where_nothing_is_measured_any_more(train: Train, tmp_path: P
     before = record(folder)
     outcome = train("--resume", "training.steps=3", "data.validation=null")
     assert outcome.code == 0, outcome.errors
-    assert "counts no more" not in outcome.output
+    assert "no longer counts" not in outcome.output
     assert record(folder) == before and summary(folder)["best_step"] == before.step
 
 
@@ -145,5 +145,5 @@ def test_best_of_an_older_version_counts_as_the_checkpoint_says(train: Train, tm
     assert saved is not None
     before = read_state(saved)
     outcome = train("--resume", "training.steps=3", "optimizer.learning_rate=1e-9")
-    assert "counts no more" not in outcome.output
+    assert "no longer counts" not in outcome.output
     assert summary(folder)["best_step"] == before.best_step

@@ -100,7 +100,7 @@ def test_the_weight_warms_up_and_is_of_noisy_targets() -> None:
     hiss = torch.full((2, 1600), 0.1)
     said = replace(audio, audio=hiss.index_fill(1, torch.arange(640, 960), 0.6), noise=hiss)
     everywhere, in_speech = (
-        to_batch(said, log_mel, "clip", torch.device("cpu"), None, True, only).noise_target[0]  # type: ignore[arg-type,index]
+        to_batch(said, log_mel, "clip", torch.device("cpu"), noise_in_speech=only).noise_target[0]  # type: ignore[arg-type,index]
         for only in (False, True)
     )
     assert everywhere[:5].all() and in_speech.nonzero().flatten().tolist() == [2, 3]
