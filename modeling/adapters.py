@@ -217,7 +217,7 @@ def with_adapter(
             f"{checkpoint.name} was trained on another base than {base.name} is now: its weights differ"
         )
     config.base_model_name_or_path = base.name
-    config.init_lora_weights = True  # others, such as pissa, would change the base on the way in
+    config.init_lora_weights = True  # others, such as pissa, would change the base
     config.inference_mode = False
     with damage_told(file):
         model = get_peft_model(model, config)

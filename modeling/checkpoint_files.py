@@ -203,7 +203,7 @@ def check_name(name: str) -> None:
 def is_misspelt_path(name: str) -> bool:
     """Whether ``folder/x`` is a path and no hub name: the folder is here, and is a run or holds runs.
 
-    A folder that holds checkpoints may be a mirror of a hub owner's, of whom another one is asked for.
+    A folder of checkpoints may mirror those of a hub owner; ``folder/x`` can then be another checkpoint on the hub.
     """
     folder = os.path.dirname(name)
     if not os.path.isdir(folder):
@@ -264,7 +264,7 @@ def refuse_names(name: str, what: str, keys: Collection[str]) -> None:
 
 @contextlib.contextmanager
 def damage_told(path: Path) -> Iterator[None]:
-    """Whatever a library raises on a damaged file becomes one line that names the file."""
+    """A context in which a library's error on a damaged file becomes a CheckpointError that names the file."""
     try:
         yield
     except (CheckpointError, MemoryError):

@@ -79,9 +79,9 @@ def quantize_one(library: Any, module: nn.Linear, bits: Literal[4, 8], compute_d
 
 
 def cast_input(layer: Any, inputs: tuple[torch.Tensor]) -> tuple[torch.Tensor]:
-    """Give an 8-bit layer one dtype always: it casts its bias, a frozen parameter, to whatever comes in.
+    """Cast the input of an 8-bit layer to one dtype; the layer would cast its frozen bias to the input's.
 
-    And its scales where its weight is: moved as a part of a model, only the weight moves.
+    Also move its scales to the device of its weight, since moving a model moves only the weight.
     """
     weight = layer.weight
     if getattr(weight, "CB", None) is not None and weight.CB.device != weight.device:
@@ -117,10 +117,10 @@ def import_bitsandbytes(what_needs: str) -> Any:
 
 
 def hush_bitsandbytes() -> None:
-    """Hold back two of its warnings; to be called before whatever imports it, as peft does.
+    """Hold back two of its warnings; call it before anything that imports bitsandbytes, as peft does.
 
-    One, at the import, misses a CPU kernel that is not used here; the other says with every 8-bit product that its
-    input is rounded to float16, as it is meant to be.
+    One, at the import, misses a CPU kernel that is not used here. The other says with every 8-bit product that its
+    input is rounded to float16, as intended.
     """
     for name in ("bitsandbytes.backends.cpu.ops", "bitsandbytes.autograd._functions"):
         logging.getLogger(name).setLevel(logging.ERROR)

@@ -40,7 +40,7 @@ class DecodingLimits:
     Args:
         processor: the model's; None if labels are no texts, which then have no limits.
         state: ``lifted_limits`` holds what was taken out, over all starts of the run.
-        journal: told each thing once. The run's blueprint, in the journal's folder, is changed too.
+        journal: gets each remark once. The run's blueprint, in the journal's folder, is changed too.
     """
 
     def __init__(self, accelerator: Any, model: Any, processor: Any, state: RunState, journal: Journal) -> None:
@@ -94,7 +94,7 @@ class DecodingLimits:
             rewrite_generation_config(self.model, self.journal.folder / BLUEPRINT)
 
     def look_at_references(self, evaluation: Evaluation) -> None:
-        """Say, once in a run, if references contain what cannot be decoded."""
+        """Tell the user, once in a run, if references contain what cannot be decoded."""
         if self.accelerator.is_main_process and not self.looked_at_references:
             self.looked_at_references = True  # later evaluations have the same texts, and limits only become fewer
             if remark := references_remark(evaluation, self.model, self.tokenizer):
@@ -136,7 +136,7 @@ def described(limits: GenerationLimits, needs: list[Needs], tokenizer: Any) -> s
     """In words, what a generation config forbids of what is needed."""
 
     def written(tokens: Sequence[int]) -> str:
-        text = tokenizer.decode(list(tokens))  # a part of a letter has no text of its own, but the token has a name
+        text = tokenizer.decode(list(tokens))  # bytes of a letter are no text, but their tokens have names
         return " ".join(tokenizer.convert_ids_to_tokens(list(tokens))) if "\ufffd" in text or not text else text
 
     return limits.described(joined(needs), written)

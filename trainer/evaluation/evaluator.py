@@ -86,7 +86,7 @@ class Evaluator:
         except ConfigError as error:
             if not self.in_training:
                 raise
-            raise DataError(str(error)) from None  # a row is no reason to lose the steps since the last checkpoint
+            raise DataError(str(error)) from None  # one row must not end the run
 
     def run(
         self,

@@ -1,7 +1,7 @@
-"""Text normalisers by language, so that what is said counts and not how it is written.
+"""Text normalisers by language, so that texts are compared by what is said, not by how it is written.
 
-English has Whisper's own. Other languages have one that changes no word: lower case by the language's rules, no
-punctuation, diacritics kept, and single characters in languages that are written without spaces.
+English has Whisper's own. The one for other languages changes no word: it writes lower case by the language's rules,
+removes punctuation, keeps diacritics, and splits languages that are written without spaces into characters.
 """
 
 import functools
@@ -30,9 +30,9 @@ SPACELESS_LANGUAGES = frozenset(("zh", "yue", "ja", "th", "lo", "my", "km", "bo"
 
 APOSTROPHES = re.compile("[\u2018\u2019\u02bc\u05f3\uff07`\u00b4]")
 ASIDES = re.compile(r"<[^>]*>|\[[^\]]*\]|\([^)]*\)")
-# What lower-casing leaves of İ, and what Lithuanian writes under further accents: a dot that i has already.
+# A dot that i has already: lower-casing İ leaves it, and Lithuanian writes it under further accents.
 SECOND_DOT = re.compile("([ij\u012f])\u0307")
-# NFKC parts these vowels of Thai and Lao, which are one character to everybody.
+# NFKC splits these vowels of Thai and Lao, which readers see as one character.
 PARTED_AM = (("\u0e4d\u0e32", "\u0e33"), ("\u0ecd\u0eb2", "\u0eb3"))
 VARIATION_SELECTORS = "".join(map(chr, range(0xFE00, 0xFE10)))  # how an emoji or a sign is drawn
 TATWEEL = "\u0640"  # lengthens an Arabic word in print; a letter to Unicode
@@ -65,24 +65,24 @@ class Normalizer:
 def english_normalizer() -> Callable[[str], str]:
     """Whisper's, with its table of British spellings.
 
-    The table is that of the package whisper-normalizer, not the checkpoint's ``normalizer.json``, which many lack: all
-    checkpoints are measured alike.
+    The table is from the package whisper-normalizer, so that all checkpoints are measured alike: many have no
+    ``normalizer.json`` of their own.
     """
     from transformers.models.whisper.english_normalizer import EnglishTextNormalizer
 
     table = resources.files("whisper_normalizer") / "normalizers" / "english.json"
-    # Its archaeology has a tag of HTML behind it; otherwise it is OpenAI's.
+    # OpenAI's table, but its entry for "archaeology" ends with a tag of HTML.
     return EnglishTextNormalizer(json.loads(table.read_text(encoding="utf-8").replace("</span>", "")))
 
 
 def basic_normalize(text: str, language: str | None = None) -> str:
-    """Lower case, without punctuation, symbols and what stands in brackets; letters keep their marks.
+    """Lower case, without punctuation, symbols and text in brackets; letters keep their marks.
 
     Compatibility forms (full width, ligatures) become ordinary letters. Apostrophes within words stay, all of one kind.
-    Joiners and soft hyphens, which are not seen, part no word. In languages written without spaces every character
-    (grapheme cluster) is a word.
+    Invisible joiners and soft hyphens do not split words. In languages written without spaces every character (grapheme
+    cluster) is a word.
     """
-    text = unicodedata.normalize("NFKC", APOSTROPHES.sub("'", text))  # which would part an acute accent used as one
+    text = unicodedata.normalize("NFKC", APOSTROPHES.sub("'", text))  # NFKC splits acute accents
     for parted, whole in PARTED_AM:
         text = text.replace(parted, whole)
     text = lower_case(spelling(ASIDES.sub(" ", text), language), language)
@@ -94,7 +94,7 @@ def basic_normalize(text: str, language: str | None = None) -> str:
 
 
 def spelling(text: str, language: str | None) -> str:
-    """One sign for what a language writes with several, such as letters that are typed as apostrophes."""
+    """One character for what a language writes with several, such as letters that are typed as apostrophes."""
     text = text.replace(TATWEEL, "")
     if language == "haw":
         return text.replace("'", "\u02bb")  # the okina, a consonant, also at a word's beginning
@@ -106,7 +106,7 @@ def spelling(text: str, language: str | None) -> str:
 
 
 def lower_case(text: str, language: str | None) -> str:
-    """Lower case that makes no other word: the two i of Turkic languages stay apart, final sigma is a sigma."""
+    """Lower case that keeps words apart: Turkic languages keep their two i, and a final sigma is a sigma."""
     text = unicodedata.normalize("NFC", text)
     if language in DOTLESS_I_LANGUAGES:
         text = text.replace("I", "ı")
@@ -123,7 +123,7 @@ def kept_character(character: str) -> str:
 
 
 def has_letter(word: str) -> bool:
-    """Whether something is said: a letter or a digit, not only a mark that stands alone."""
+    """Whether a word has a letter or a digit, not only marks."""
     return any(unicodedata.category(character)[0] in "LN" for character in word)
 
 

@@ -21,7 +21,7 @@ from .disk import RunFiles, check_space
 from .durable import PARTIAL, clean_up, new_partial, put_in_place, size_of, sync_tree, write_manifest, write_text
 from .saving import save_together
 
-BLUEPRINT = "model"  # the folder of a run that says what its checkpoints' weights belong to
+BLUEPRINT = "model"  # the folder of a run that describes the model of its checkpoints
 STATE = "run_state.json"
 
 
@@ -68,7 +68,7 @@ class RunState:
 class Checkpoints:
     """The ``checkpoints/`` folder of a run; needs a file system that all ranks share.
 
-    Of a model with an adapter only trained weights are kept: a resume opens the base again.
+    For a model with an adapter only the trained weights are kept, since a resume opens the base again.
     """
 
     def __init__(

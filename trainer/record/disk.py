@@ -17,9 +17,9 @@ from .durable import existing
 
 GIGABYTE = 10**9
 OTHER_FILES = 50 * 10**6  # metrics, TensorBoard, the processor
-STATE_BYTES = {"adamw_8bit": 2, "paged_adamw_8bit": 2}  # of a trained number; other optimizers hold two float32
+STATE_BYTES = {"adamw_8bit": 2, "paged_adamw_8bit": 2}  # for each trained number; other optimizers hold 8
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-# How torch's zip writer and safetensors say it.
+# Messages of torch's zip writer and of safetensors.
 FULL_IN_WORDS = (
     "No space left on device",
     "Disk quota exceeded",

@@ -39,7 +39,7 @@ def only_one(folder: Path, what: str = "a plan", for_children: bool = True, pati
             if not taken(file, fcntl.LOCK_EX, patience):
                 raise ConfigError(refusal(folder, what))
         except OSError as error:
-            told = f"{folder} cannot be locked ({error.strerror}): see to it that no other job writes there"
+            told = f"{folder} cannot be locked ({error.strerror}): make sure that no other job writes there"
             print(told, file=sys.stderr, flush=True)
         if not for_children:
             _not_for_forks.add(file)

@@ -52,7 +52,7 @@ def look_at_folder(config: RunConfig, resume: bool) -> Start:
 
 
 def checkpoints_to_resume(folder: Path) -> tuple[list[Path], list[str]]:
-    """A run's checkpoints that are whole by their names and sizes, newest first, and lines on the others.
+    """A run's checkpoints that are whole by their files' names and sizes, newest first, and lines on the others.
 
     A run that ended before its first checkpoint has none, which is no error.
 
@@ -91,7 +91,7 @@ def refuse_to_overwrite(folder: Path) -> None:
 
 
 def plain_damage(path: Path) -> Damage | str | None:
-    """What is wrong with a checkpoint, as far as it shows without reading all of it; None if nothing is."""
+    """What is wrong with a checkpoint, without reading all of it; None if nothing is found."""
     try:
         read_state(path)
     except CheckpointError as error:
