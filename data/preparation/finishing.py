@@ -11,6 +11,7 @@ from ..errors import DataError
 from .duplicates import Duplicates, shard_without, take_out_duplicates
 from .settings import PrepareSettings
 from .shards import Shard, original_of
+from .splits import empty_splits
 from .summary import Summary
 from .work import JobResult, result_file
 
@@ -41,6 +42,7 @@ def finish_output(settings: PrepareSettings, jobs: Sequence[int], summary: Summa
         summary.splits[shard.split] = clips + shard.clips, seconds + shard.seconds
         summary.bytes += shard.bytes
     summary.shards = len(shards)
+    summary.warnings = empty_splits(settings.shares or {}, settings.split_by, summary.splits)
     remove_stale(output, {shard.file for shard in shards}, jobs, {shard.file for shard in written})
     if not shards:
         kinds = ", ".join(f"{kind} ({count})" for kind, count in summary.dropped.most_common(3))

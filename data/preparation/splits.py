@@ -1,7 +1,7 @@
 """Which split a clip belongs to: by a hash of its id or speaker, so that new data moves nothing that was there."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Literal
 
 from ..errors import DataError
@@ -28,6 +28,16 @@ def parse_shares(text: str) -> dict[str, float]:
     if abs(sum(shares.values()) - 1) > 1e-6:
         raise DataError(f"--split is {text!r}, whose shares sum to {sum(shares.values()):g}; they must sum to 1")
     return shares
+
+
+def empty_splits(shares: Mapping[str, float], by: Literal["id", "speaker"], found: Collection[str]) -> list[str]:
+    """A warning for each split with a share that is not among those found: why it has no clips, and what to do."""
+    advice = "take --split-by id, a larger share" if by == "speaker" else "take more clips, a larger share"
+    return [
+        f"split {name} is empty: no {by} fell into its share, {share:g}; {advice} or another --split-seed"
+        for name, share in shares.items()
+        if name not in found
+    ]
 
 
 class HashSplit:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -25,6 +26,7 @@ class Summary:
         splits: clips and seconds of each split.
         dropped: rows left out, by kind.
         notices: what was put right, or is worth knowing, by how often.
+        warnings: what the user should know, one line each.
         seconds: wall time of this run.
     """
 
@@ -37,6 +39,7 @@ class Summary:
     dropped: Counter[str] = field(default_factory=Counter)
     notices: Counter[str] = field(default_factory=Counter)
     example: Dropped | None = None
+    warnings: list[str] = field(default_factory=list)
     seconds: float = 0.0
 
     @property
@@ -99,5 +102,7 @@ def print_summary(summary: Summary, output: str) -> None:
     more = f", {summary.reused:,} rows done before" if summary.reused else ""
     files = f"{summary.shards} shards, {summary.bytes / 2**20:,.0f} MiB of audio"
     print(f"{files}; {summary.seconds:.1f} s, {rate}{more}")
+    for warning in summary.warnings:
+        print(f"warning: {warning}", file=sys.stderr)
     if summary.dropped:
         print(f"{output.rstrip('/')}/quarantine.jsonl names each row that was dropped, with the reason")

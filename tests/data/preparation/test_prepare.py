@@ -16,7 +16,7 @@ from data.corpora.settings import CorpusSettings
 from data.errors import DataError
 from data.preparation.prepare import prepare
 from data.preparation.settings import ClipSettings, PrepareSettings
-from data.preparation.summary import Summary
+from data.preparation.summary import Summary, print_summary
 
 from ...support.corpora_on_disk import (
     SHAPES,
@@ -190,6 +190,16 @@ def test_splits_by_speaker_share_nobody(tmp_path: Path) -> None:
         splits = {who: {row["split_name"] for row in rows if row["speaker"] == who} for who in set(SPEAKERS)}
         assert all(len(names) == 1 for names in splits.values())
     assert len({tuple(row["split_name"] for row in rows) for rows in many.values()}) > 1
+
+
+def test_a_split_without_clips_is_told_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shares = {"train": 0.98, "validation": 0.01, "test": 0.01}
+    for by in ("speaker", "id"):
+        summary = prepare(settings(json_lines(tmp_path / by), tmp_path / f"out-{by}", shares=shares, split_by=by))
+        print_summary(summary, "out")
+        told = [line for line in capsys.readouterr().err.splitlines() if line.startswith("warning: split ")]
+        assert [line.split()[2] for line in told] == ["validation", "test"] and set(summary.splits) == {"train"}
+        assert all("--split-seed" in line and ("--split-by id" in line) == (by == "speaker") for line in told)
 
 
 def test_adding_data_moves_nothing_between_splits(tmp_path: Path) -> None:
