@@ -55,6 +55,7 @@ _PARAMETER_SPEED, _PARAMETER_VOLUME, _PARAMETER_PITCH = 1, 2, 3
 _CHARACTERS_UTF8 = 1
 _SynthCallback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p)
 
+
 @dataclass(frozen=True)
 class _CorpusArguments:
     """What decides every byte of a corpus; kept in each shard's schema metadata."""

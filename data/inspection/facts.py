@@ -20,8 +20,8 @@ from ..preparation.clips import RecordingReader, cut_clip
 from ..preparation.special_tokens import special_token_in
 from ..utterance import SAMPLING_RATE
 from .characters import oddities
-from .counts import NONE, digest
-from .labels import label_of
+from .counts import digest, text_digest
+from .labels import open_labels
 
 FULL_SCALE = 0.999  # of samples in [-1, 1]
 CLIPPED_SHARE = 0.001  # of a clip's samples at full scale, above which it is heard
@@ -104,7 +104,7 @@ class AudioFacts:
         level: RMS in dBFS, of a full-scale square wave 0.
         clipped: share of samples at full scale.
         offset: mean of the samples.
-        quiet_before, sound: samples before the first sound, and from there to the last; see ``data.audio.cutting``.
+        sound: samples from the first sound to the last; see ``data.audio.cutting``.
         has_sound: False for digital silence.
         digest: of the samples at 16 bits, so that copies in other lossless encodings are the same.
     """
@@ -113,7 +113,6 @@ class AudioFacts:
     level: float
     clipped: float
     offset: float
-    quiet_before: int
     sound: int
     has_sound: bool
     digest: int
@@ -155,7 +154,7 @@ class ClipFacts:
 
 
 def examine(record: Record, settings: InspectionSettings, recordings: RecordingReader | None = None) -> ClipFacts:
-    """Decode one clip and note what is of interest; what is wrong with the clip is noted and never raised.
+    """Decode one clip and note what is of interest; what is wrong with the clip is noted, not raised.
 
     Args:
         recordings: who reads clips that are parts; pass the same one for many of few recordings.
@@ -183,7 +182,7 @@ def examine(record: Record, settings: InspectionSettings, recordings: RecordingR
         of_text = {kind: detail for kind, detail in of_text.items() if kind not in TEXT_FAILURES}
     shown |= of_text
     name = record.id or record.place
-    id_digest = digest(record.id.encode("utf-8", "replace")) if record.id else NONE
+    id_digest = text_digest(record.id)
     return ClipFacts(id=name, place=record.place, text=text, parts=parts, id_digest=id_digest, audio=audio, shown=shown)
 
 
@@ -239,7 +238,6 @@ def audio_facts(samples: np.ndarray) -> AudioFacts:
         level=max(10 * math.log10(power), LOWEST_LEVEL) if power > 0 else LOWEST_LEVEL,
         clipped=float(clipped),
         offset=float(samples.mean()),
-        quiet_before=begin,
         sound=end - begin,
         has_sound=loud,
         digest=digest((samples * np.float32(32_767)).astype(np.int16).tobytes()),
@@ -292,7 +290,7 @@ def text_kinds(text: str | None, settings: InspectionSettings) -> dict[Kind, tup
         if size > settings.text_tokens:
             shown[Kind.UNJUDGED_LABEL] = (f"{size} bytes", size)
         return shown
-    label = label_of(text, settings.tokenizer)
+    label = open_labels(settings.tokenizer).read(text)
     if label.special is not None:
         shown[Kind.SPECIAL] = (label.special, 0)
     elif label.tokens > settings.text_tokens:

@@ -5,14 +5,14 @@ the sums mean is said in :mod:`data.inspection.findings`.
 """
 
 import math
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 
 from ..corpora.record import Record
 from ..preparation.clips import RecordingReader
 from ..utterance import SAMPLING_RATE
 from .characters import script_of, scripts_in, words_of
-from .counts import NONE, ClipTable, Example, Examples, Histogram, KnownNames, Scale, Tally, digest
+from .counts import NONE, ClipTable, Example, Examples, Histogram, KnownNames, Scale, Tally, add_up, text_digest
 from .facts import LOWEST_LEVEL, ClipFacts, InspectionSettings, Kind, examine
 
 __all__ = ["Inspection", "InspectionSettings", "examine", "inspect_records"]
@@ -22,10 +22,6 @@ LEVELS = Scale(LOWEST_LEVEL, 0.0, 100)  # dBFS
 RATES = Scale(0.1, 102.4, 200, is_log=True)  # characters a second, 20 bins an octave
 PARTS = ("language", "split", "speaker", "sampling rate", "channels", "encoding")
 MOST_SPEAKERS, MOST_WORDS = 1_000_000, 1_000_000
-SUMS = ("clips", "decoded", "samples", "quiet_samples", "broken", "left_out", "word_count")
-MERGED = (
-    "lengths", "levels", "rates", "words", "usable_clips", "usable_samples", "language_clips", "fast", "slow", "table"
-)  # fmt: skip
 CLIPS_FOR_RATES = 50  # with fewer nothing can be said to be unusual
 TEXT_KEPT = 300  # characters of an example's text
 
@@ -56,11 +52,12 @@ class Inspection:
         self.words = Tally(MOST_WORDS)
         self.word_count = 0
         self.shown = {kind: Examples() for kind in Kind}
-        self.part_clips = {part: Tally(MOST_SPEAKERS if part == "speaker" else 10_000) for part in PARTS}
-        self.part_samples = {part: Tally(MOST_SPEAKERS if part == "speaker" else 10_000) for part in PARTS}
+        self.part_clips, self.part_samples = (
+            {part: Tally(MOST_SPEAKERS if part == "speaker" else 10_000) for part in PARTS} for _ in range(2)
+        )
         self.usable_clips, self.usable_samples = Tally(), Tally()
         self.language_clips = KnownNames(1000)
-        self.scripts: dict[str, Examples] = {}
+        self.scripts: defaultdict[str, Examples] = defaultdict(Examples)
         self.fast, self.slow = Examples(), Examples()
         self.table = ClipTable()
 
@@ -77,13 +74,13 @@ class Inspection:
             self.left_out += 1
         else:
             language = clip.parts["language"]
-            self.usable_clips.add_amount(language, 1)
-            self.usable_samples.add_amount(language, samples)
+            self.usable_clips.add([language])
+            self.usable_samples.add({language: samples})
             self.language_clips.add(language_digest(language), clip.id)
         for part in PARTS:
             if (name := clip.parts.get(part)) is not None:
-                self.part_clips[part].add_amount(name, 1)
-                self.part_samples[part].add_amount(name, samples)
+                self.part_clips[part].add([name])
+                self.part_samples[part].add({name: samples})
         for kind, (detail, score) in clip.shown.items():
             self.shown[kind].add(example(clip, detail), score)
         self.add_text(clip)
@@ -102,7 +99,7 @@ class Inspection:
         self.words.add(words)
         for script in scripts_in(clip.text):
             letters = "".join(sorted({letter for letter in clip.text if script_of(letter) == script}))
-            self.scripts.setdefault(script, Examples()).add(example(clip, letters), -len(letters))
+            self.scripts[script].add(example(clip, letters), -len(letters))
 
     def add_rate(self, clip: ClipFacts, seconds: float) -> None:
         """Count the characters a second between the first and the last sound, spaces left out."""
@@ -117,18 +114,13 @@ class Inspection:
 
     def add_digests(self, clip: ClipFacts) -> None:
         speaker, text = clip.parts["speaker"], clip.text
-        digests = {
-            "id": clip.id_digest,
-            "text": digest(text.encode("utf-8", "surrogatepass")) if text else NONE,
-            "audio": clip.audio.digest if clip.audio is not None else NONE,
-            "speaker": digest(speaker.encode("utf-8", "surrogatepass")) if speaker else NONE,
-        }
-        self.table.add(clip.parts["split"], **digests)
-        known = self.table.known
-        known["id"].add(digests["id"], f"{clip.id} ({clip.place})")
-        known["text"].add(digests["text"], text[:TEXT_KEPT], rank=len(text))
-        known["audio"].add(digests["audio"], clip.id)
-        known["speaker"].add(digests["speaker"], speaker)
+        self.table.add(
+            clip.parts["split"],
+            id=(clip.id_digest, f"{clip.id} ({clip.place})", 0),
+            text=(text_digest(text), text[:TEXT_KEPT], len(text)),
+            audio=(clip.audio.digest if clip.audio is not None else NONE, clip.id, 0),
+            speaker=(text_digest(speaker), speaker, 0),
+        )
 
     def merge(self, other: "Inspection") -> None:
         """Add what another inspection counted, of other clips.
@@ -138,18 +130,7 @@ class Inspection:
         """
         if other.settings != self.settings:
             raise ValueError(f"inspections with different settings: {self.settings} and {other.settings}")
-        for name in SUMS:
-            setattr(self, name, getattr(self, name) + getattr(other, name))
-        self.characters.update(other.characters)
-        for name in MERGED:
-            getattr(self, name).merge(getattr(other, name))
-        for part in PARTS:
-            self.part_clips[part].merge(other.part_clips[part])
-            self.part_samples[part].merge(other.part_samples[part])
-        for kind in Kind:
-            self.shown[kind].merge(other.shown[kind])
-        for script, examples in other.scripts.items():
-            self.scripts.setdefault(script, Examples()).merge(examples)
+        add_up(vars(self), {name: value for name, value in vars(other).items() if name != "settings"})
 
     @property
     def seconds(self) -> float:
@@ -179,7 +160,7 @@ class Inspection:
 
 
 def language_digest(language: str) -> int:
-    return digest(language.encode("utf-8", "surrogatepass"))
+    return text_digest(f"language {language}")  # a missing one has a digest too
 
 
 def example(clip: ClipFacts, detail: str) -> Example:
