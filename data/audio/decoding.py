@@ -40,6 +40,19 @@ class SequentialSound(soundfile.SoundFile):
         return self.format not in DECODED_THROUGH and self.knows_length and super().seekable()
 
 
+@contextlib.contextmanager
+def reading(path: str) -> Iterator[None]:
+    """Turn what fails while a file is read into an UndecodableAudio that names the path and the reason."""
+    try:
+        yield
+    except UndecodableAudio:
+        raise
+    except storage.StorageError as error:
+        raise UndecodableAudio(one_line(error)) from None
+    except (OSError, ValueError) as error:  # the latter for a path that no file can have
+        raise UndecodableAudio(f"cannot open {one_line(path)}: {storage.reason(error)}") from None
+
+
 def open_audio(value: Any, root: str | None, confined: bool = False) -> io.BufferedIOBase:
     """The encoded file behind a row's audio value, from bytes or from a path (any fsspec address).
 
@@ -60,12 +73,8 @@ def open_audio(value: Any, root: str | None, confined: bool = False) -> io.Buffe
         if (confined or not absolute) and not lies_in(path, root):
             hint = "" if confined else "; set audio_root to a folder with all audio in it, and give paths in that"
             raise UndecodableAudio(f"{one_line(value)} lies outside {root}{hint}")
-    try:
+    with reading(path):
         return io.BytesIO(storage.read_bytes(path)) if storage.is_remote(path) else os.fdopen(open_plain(path), "rb")
-    except storage.StorageError as error:
-        raise UndecodableAudio(one_line(error)) from None
-    except (OSError, ValueError) as error:
-        raise UndecodableAudio(f"cannot open {one_line(path)}: {storage.reason(error)}") from None
 
 
 def lies_in(path: str, folder: str) -> bool:

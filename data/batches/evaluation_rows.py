@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import Any
 
 from ..audio.decoding import seconds_of
-from ..errors import DataError, nearest
+from ..errors import DataError, check_column
 from ..sources.source import Source
 from ..utterance import AudioBatch, Skipped, Utterance
 from .reading import collate, language_of, read_utterance, row_id
@@ -166,14 +166,5 @@ def check_reported_columns(source: Source, wanted: Sequence[tuple[str, str]]) ->
     Raises:
         DataError: naming the nearest column.
     """
-    if source.parquet is None:
-        names = set(source.column_names)
-    else:  # those of every file with rows
-        files = zip(source.parquet.columns, source.parquet.has_rows, strict=True)
-        names = set.intersection(*(set(columns) for columns, has_rows in files if has_rows))
     for key, column in wanted:
-        if column not in names:
-            raise DataError(
-                f"{key} is {column!r}, which {source.name} ({source.config.described}) lacks"
-                f"{nearest(column, names)}; it has {', '.join(sorted(names))}"
-            )
+        check_column(column, source.column_names, f"{key} is {column!r}: {source.name} ({source.config.described})")

@@ -17,7 +17,7 @@ import numpy as np
 
 from .. import storage
 from ..audio.decoding import one_line
-from ..errors import DataError, nearest
+from ..errors import DataError, check_column
 from . import hub
 from .config import SourceConfig
 from .folder import read_folder
@@ -154,18 +154,17 @@ class Source:
 
     @cached_property
     def column_names(self) -> list[str]:
-        """The stream's columns, of the first row where the format does not say."""
+        """The columns: those of every Parquet file with rows; of the first row where the format does not say."""
+        if self.parquet is not None:
+            files = zip(self.parquet.columns, self.parquet.has_rows, strict=True)
+            return sorted(set.intersection(*(set(columns) for columns, has_rows in files if has_rows)))
         return list(self.stream.features or self.first_row())
 
     @cached_property
     def dataset(self) -> Any:
         """The stream, columns checked."""
         for key, column in self.named_columns:
-            if column not in self.column_names:
-                raise DataError(
-                    f"{self.name}.{key}: {self.config.described} has no column {column!r}"
-                    f"{nearest(column, self.column_names)}; it has {', '.join(sorted(self.column_names))}"
-                )
+            check_column(column, self.column_names, f"{self.name}.{key}: {self.config.described}")
         return self.stream
 
     @property
