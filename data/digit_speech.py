@@ -3,6 +3,7 @@
 It knows espeak-ng and Parquet; it must not know of tokenizers, features or models.
 """
 
+import contextlib
 import ctypes
 import difflib
 import importlib
@@ -17,8 +18,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -200,7 +200,7 @@ def _with_exact_margins(samples: npt.NDArray[np.float32]) -> npt.NDArray[np.floa
     return np.pad(samples[loud[0] : loud[-1] + 1], margin)
 
 
-class _Espeak:
+class _Espeak(contextlib.AbstractContextManager["_Espeak"]):
     """espeak-ng on a private copy of its library.
 
     The library is global state: its pitch flutter runs on from one utterance to the next, through Terminate and
@@ -239,12 +239,7 @@ class _Espeak:
             ctypes.POINTER(ctypes.c_uint), ctypes.c_void_p,
         ]  # fmt: skip
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self._library.espeak_Terminate()
 
     def _collect(self, samples: Any, count: int, _events: int | None) -> int:

@@ -14,7 +14,7 @@ import soundfile
 from .. import storage
 from ..errors import DataError
 from ..utterance import SAMPLING_RATE
-from .headers import RATES, open_plain, rate_fault
+from .headers import open_plain, rate_fault, samples_fault
 from .integrity import fault_of
 
 AUDIO_SUFFIXES = frozenset((".flac", ".wav", ".mp3", ".ogg", ".opus", ".aiff", ".aif", ".au", ".caf", ".w64"))
@@ -90,10 +90,9 @@ def samples_of(value: Any) -> tuple[np.ndarray, int] | None:
     """Mono samples and rate where the row holds them unencoded ({"array", "sampling_rate"}), else None."""
     if not isinstance(value, dict) or value.get("array") is None:
         return None
-    rate = value.get("sampling_rate")
-    low, high = RATES
-    if isinstance(rate, bool) or not isinstance(rate, (int, float)) or not low <= rate <= high:
-        raise UndecodableAudio(f"samples whose sampling_rate is {str(rate)[:80]}; {low} to {high} Hz are possible")
+    fault = samples_fault(value)
+    if fault:
+        raise UndecodableAudio(fault)
     try:
         with np.errstate(over="ignore"):  # what is beyond float32 becomes infinite, which is refused
             samples = np.asarray(value["array"], dtype=np.float32)
@@ -105,7 +104,7 @@ def samples_of(value: Any) -> tuple[np.ndarray, int] | None:
         raise UndecodableAudio("no samples")
     if samples.ndim == 2:
         check_channels(min(samples.shape))
-    return to_mono(samples), int(rate)
+    return to_mono(samples), int(value["sampling_rate"])
 
 
 def check_channels(channels: int) -> None:

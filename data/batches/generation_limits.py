@@ -42,7 +42,7 @@ class GenerationLimits:
         self.suppressed = frozenset(values.get(SUPPRESS) or ())
         self.first = frozenset(values.get(SUPPRESS_FIRST) or ())
         self.words = [tuple(word) for word in values.get("bad_words_ids") or ()]
-        self.numbers = {key: values.get(key) for key in NUMBERS}
+        self.numbers: dict[str, Any] = {key: values.get(key) for key in NUMBERS}
 
     def needs(self, text: Sequence[int], prompt: int) -> Needs:
         """The limits that must be lifted before a label can be decoded; empty where none must.

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
 
-from ..audio.headers import RATES
+from ..audio.headers import samples_fault
 from ..errors import DataError, nearest
 from .places import SPLIT_NAMES, normal
 from .record import Record
@@ -142,7 +142,8 @@ class Layout:
         """The audio with its path joined to the root, and the path without suffix, as a name, where it is one."""
         if isinstance(value, dict):
             if value.get("array") is not None:
-                return value, self.check_samples(value, faults)
+                faults += filter(None, [samples_fault(value)])
+                return value, None
             if value.get("bytes") and not isinstance(value["bytes"], bytes):
                 faults.append(f"the audio's bytes are {type(value['bytes']).__name__}")
                 return None, None
@@ -164,14 +165,6 @@ class Layout:
         if fault:
             faults.append(fault)
         return address, posixpath.splitext(value.lstrip("/"))[0]
-
-    @staticmethod
-    def check_samples(value: dict[str, Any], faults: list[str]) -> None:
-        """See that unencoded samples have a rate that can be."""
-        rate = value.get("sampling_rate")
-        low, high = RATES
-        if isinstance(rate, bool) or not isinstance(rate, (int, float)) or not low <= rate <= high:
-            faults.append(f"the samples' sampling_rate is {str(rate)[:80]}; {low} to {high} Hz are possible")
 
     def address(self, path: str) -> tuple[str, str | None]:
         """Where a path leads, and what is wrong with it if it leaves the root."""

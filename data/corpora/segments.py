@@ -57,7 +57,8 @@ def read_segmented(address: str, settings: CorpusSettings, split: str | None) ->
     Raises:
         DataError: before the first piece, for times that are reversed or overlap, and what else cannot be read.
     """
-    check_segments(address, settings)
+    for _ in read_segments(address, settings):
+        pass
     for _, piece in in_pieces(read_segments(address, settings), settings.job_rows):
         yield RecordRows(rows=piece)
 
@@ -72,8 +73,7 @@ def read_segments(address: str, settings: CorpusSettings) -> Iterator[Record]:
     :func:`.segment_tables.read_segment_table`.
 
     Raises:
-        DataError: naming file and row, when it is reached, for what cannot be read and for times that cannot be;
-            :func:`check_segments` finds all of these before any audio is cut.
+        DataError: naming file and row, when it is reached, for what cannot be read and for times that cannot be.
     """
     found = find_files(address)
     if not found.tables:
@@ -91,15 +91,6 @@ def read_segments(address: str, settings: CorpusSettings) -> Iterator[Record]:
             raise DataError(f"{other} and {table} are both tables of segments; name one of them as input")
     for table in found.tables:
         yield from read_segment_table(table, settings, split_of_path(relative(table, found.root)))
-
-
-def check_segments(address: str, settings: CorpusSettings) -> int:
-    """Read all segments and no audio; how many there are.
-
-    Raises:
-        DataError: see :func:`read_segments`.
-    """
-    return sum(1 for _ in read_segments(address, settings))
 
 
 def is_segmented(address: str, settings: CorpusSettings) -> bool:

@@ -18,6 +18,7 @@ from ..audio.decoding import UndecodableAudio, decode_audio, open_audio, samples
 from ..corpora.record import Record
 from ..preparation.clips import RecordingReader, cut_clip
 from ..preparation.special_tokens import special_token_in
+from ..sources.config import Section
 from ..utterance import SAMPLING_RATE
 from .characters import oddities
 from .counts import digest, text_digest
@@ -68,8 +69,7 @@ TEXT_FAILURES = (Kind.NOT_UNICODE, Kind.MISSING, Kind.EMPTY, Kind.SPECIAL, Kind.
 FAILURES = (*TEXT_FAILURES, Kind.OTHER_DURATION)
 
 
-@dataclass(frozen=True)
-class InspectionSettings:
+class InspectionSettings(Section):
     """What training will ask of the clips.
 
     Attributes:

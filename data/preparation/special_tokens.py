@@ -12,18 +12,9 @@ from ..errors import DataError
 MARK = re.compile(r"<\|([^<>|]{1,24})\|>")
 TIMESTAMP = re.compile(r"<\|\d{1,2}\.\d\d\|>")
 NAMES = frozenset(
-    (
-        "endoftext",
-        "startoftranscript",
-        "translate",
-        "transcribe",
-        "startoflm",
-        "startofprev",
-        "nospeech",
-        "nocaptions",
-        "notimestamps",
-    )
-)
+    ("endoftext", "startoftranscript", "translate", "transcribe", "startoflm", "startofprev", "nospeech", "nocaptions",
+     "notimestamps")
+)  # fmt: skip
 
 
 def special_token_in(text: str) -> str | None:

@@ -282,7 +282,7 @@ def test_merging_in_any_order_gives_the_same() -> None:
             merged.merge(pickle.loads(part))
         assert told(merged) == whole
     with pytest.raises(ValueError, match="different settings"):
-        merged.merge(Inspection(replace(SETTINGS, max_seconds=20.0)))
+        merged.merge(Inspection(SETTINGS.model_copy(update={"max_seconds": 20.0})))
 
 
 def test_the_terminal_is_not_steered_by_what_a_corpus_holds() -> None:
