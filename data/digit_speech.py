@@ -73,28 +73,20 @@ class _CorpusArguments:
             raise DataError(f"split={self.split!r}: letters, digits, '_' and inner dots only, such as 'train'")
 
     @property
-    def shard_names(self) -> list[str]:
-        return [f"{self.split}-{index:05d}-of-{self.shards:05d}.parquet" for index in range(self.shards)]
-
-    @property
-    def shard_bounds(self) -> list[tuple[int, int]]:
-        """First and past-the-last utterance of each shard; the sizes differ by at most one."""
+    def shard_rows(self) -> dict[str, int]:
+        """The names of the shards, and how many utterances each has; the numbers differ by at most one."""
         edges = [index * self.utterances // self.shards for index in range(self.shards + 1)]
-        return list(itertools.pairwise(edges))
+        return {
+            f"{self.split}-{index:05d}-of-{self.shards:05d}.parquet": last - first
+            for index, (first, last) in enumerate(itertools.pairwise(edges))
+        }
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), sort_keys=True)
 
 
 def synthesize_digit_corpus(
-    folder: Path,
-    *,
-    utterances: int,
-    voices: Sequence[str],
-    seed: int,
-    shards: int,
-    split: str,
-    warp: float = 0.0,
+    folder: Path, *, utterances: int, voices: Sequence[str], seed: int, shards: int, split: str, warp: float = 0.0
 ) -> list[Path]:
     """Write utterances of 1 to 4 spoken Azerbaijani digits as `{split}-00000-of-0000N.parquet`.
 
@@ -121,8 +113,8 @@ def synthesize_digit_corpus(
     arguments = _CorpusArguments(
         utterances=utterances, voices=tuple(voices), seed=seed, shards=shards, split=split, warp=warp
     )
-    paths = [folder / name for name in arguments.shard_names]
-    rows_of = {path: last - first for path, (first, last) in zip(paths, arguments.shard_bounds, strict=True)}
+    rows_of = {folder / name: rows for name, rows in arguments.shard_rows.items()}
+    paths = list(rows_of)
     if all(_is_complete(path, arguments, rows) for path, rows in rows_of.items()):
         return paths
     for path in paths:

@@ -103,11 +103,9 @@ def preparation_settings(options: argparse.Namespace) -> PrepareSettings:
 
 def inspection_settings(options: argparse.Namespace) -> tuple[CorpusSettings, InspectionSettings]:
     """What is inspected, and what training will ask of it."""
-    writing = {"--output": options.output, "--split": options.split, "--paths-only": options.paths_only}
-    writing |= {"--overwrite": options.overwrite, "--reencode": options.reencode}
-    for name, given in writing.items():
-        if given:
-            raise DataError(f"--inspect writes no shards: leave {name} out, or --inspect")
+    for name in ("output", "split", "paths_only", "overwrite", "reencode"):
+        if getattr(options, name):
+            raise DataError(f"--inspect writes no shards: leave --{name.replace('_', '-')} out, or --inspect")
     return corpus_settings(options), checked(InspectionSettings, options, tokenizer=options.checkpoint)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import soundfile
+import soxr
 
 from .. import storage
 from ..errors import DataError
@@ -102,19 +103,15 @@ def samples_of(value: Any) -> tuple[np.ndarray, int] | None:
         raise UndecodableAudio(f"samples with {samples.ndim} dimensions; 1 or 2 (channels) are right")
     if samples.size == 0:
         raise UndecodableAudio("no samples")
-    if samples.ndim == 2:
+    if samples.ndim == 2:  # the shorter dimension is the channels'
         check_channels(min(samples.shape))
-    return to_mono(samples), int(value["sampling_rate"])
+        samples = samples.mean(axis=int(np.argmin(samples.shape)))
+    return samples, int(value["sampling_rate"])
 
 
 def check_channels(channels: int) -> None:
     if channels > MAX_CHANNELS:
         raise UndecodableAudio(f"{channels} channels; the mean of up to {MAX_CHANNELS} is taken")
-
-
-def to_mono(samples: np.ndarray) -> np.ndarray:
-    """The mean of the channels, which are the shorter dimension of two."""
-    return samples.mean(axis=int(np.argmin(samples.shape))) if samples.ndim == 2 and samples.size else samples
 
 
 def seconds_of(value: Any, root: str | None = None, confined: bool = False) -> float:
@@ -198,8 +195,6 @@ def resampled(blocks: Iterator[np.ndarray], rate: int) -> Iterator[np.ndarray]:
         if not np.isfinite(block).all():
             raise UndecodableAudio("samples that are not finite")
         if rate != SAMPLING_RATE:
-            import soxr
-
             stream = stream or soxr.ResampleStream(rate, SAMPLING_RATE, 1, dtype="float32")
             block = stream.resample_chunk(block)
         yield np.clip(block, -1.0, 1.0)

@@ -7,23 +7,10 @@ from dataclasses import dataclass, field
 from typing import Any, Self
 
 from ..audio.headers import samples_fault
-from ..errors import DataError, nearest
+from ..errors import DataError, check_column
 from .places import SPLIT_NAMES, normal
 from .record import Record
-from .settings import CorpusSettings
-
-KNOWN_NAMES: dict[str, tuple[str, ...]] = {
-    "audio": ("audio", "audio_filepath", "audio_path", "file_name", "path", "file", "filename", "wav"),
-    "text": ("text", "transcript", "transcription", "sentence", "normalized_text"),
-    "id": ("id", "utterance_id", "utt_id", "uid"),
-    "language": ("language", "locale", "lang"),
-    "speaker": ("speaker", "speaker_id", "client_id", "spk_id", "spk"),
-    "duration": ("duration", "audio_duration"),
-    "split": ("split", "subset"),
-    "start": ("start", "offset", "begin"),
-    "end": ("end", "stop"),
-    "sampling_rate": ("sampling_rate", "sample_rate"),
-}
+from .settings import KNOWN_NAMES, CorpusSettings
 
 
 def resolve_columns(settings: CorpusSettings, found: Iterable[str], place: str) -> dict[str, str | None]:
@@ -36,12 +23,9 @@ def resolve_columns(settings: CorpusSettings, found: Iterable[str], place: str) 
     names: dict[str, str | None] = {}
     for key, usual in KNOWN_NAMES.items():
         if key in settings.columns:
-            names[key] = settings.columns[key]
-            if names[key] is not None and names[key] not in columns:
-                raise DataError(
-                    f"{place}: --columns {key}={names[key]}, but there is no such column"
-                    f"{nearest(str(names[key]), columns)}; there are {', '.join(columns)}"
-                )
+            names[key] = given = settings.columns[key]
+            if given is not None:
+                check_column(given, columns, f"{place}: --columns {key}={given}, but it")
         else:
             names[key] = next((name for name in usual if name in columns), None)
     for key in ("audio", "text"):
@@ -49,8 +33,7 @@ def resolve_columns(settings: CorpusSettings, found: Iterable[str], place: str) 
             raise DataError(f"{place} has no column for {key} by a usual name: say --columns {key}=NAME, one of "
                             f"{', '.join(columns) or 'none'}")  # fmt: skip
     for name in settings.extra_columns:
-        if name not in columns:
-            raise DataError(f"{place}: no column {name!r} to keep{nearest(name, columns)}; it has {', '.join(columns)}")
+        check_column(name, columns, f"{place}: --keep-columns {name}, but it")
     return names
 
 

@@ -1,7 +1,7 @@
-"""Counts that fill in worker processes and add up to the same whole in whatever order they are merged.
+"""Counts that worker processes fill, and that add up to the same totals in any order.
 
-Sums are of whole numbers, histograms have fixed bins, and what is left out to bound memory is chosen by a fixed order
-of the things themselves, never by when they came. Knows nothing of recordings.
+Sums are integers and histograms have fixed bins. What is dropped to bound memory depends on the values alone, not on
+when they came. Knows nothing of recordings.
 """
 
 import hashlib
@@ -20,7 +20,7 @@ NAMES_EACH = 3  # names kept of things that are the same
 
 
 def digest(content: bytes) -> int:
-    """64 bits of BLAKE2b, never :data:`NONE`; two of 10 million different things meet with probability 3e-6."""
+    """64 bits of BLAKE2b, never :data:`NONE`; among 10 million different things two collide with probability 3e-6."""
     return int.from_bytes(hashlib.blake2b(content, digest_size=8).digest(), "little") or 1
 
 
@@ -96,9 +96,8 @@ class Histogram:
             seen += count
         return None
 
-    def joined(self, bins_each: int, first: int = 0, last: int | None = None) -> list[tuple[float, float, int]]:
+    def joined(self, bins_each: int, first: int, last: int) -> list[tuple[float, float, int]]:
         """Low edge, high edge and count of wider bins, ``bins_each`` of the scale's in each, from bin ``first``."""
-        last = self.scale.bins if last is None else last
         return [
             (self.scale.edge(begin), self.scale.edge(begin + bins_each), sum(self.counts[begin : begin + bins_each]))
             for begin in range(first, last, bins_each)
@@ -108,8 +107,8 @@ class Histogram:
 class Tally:
     """A count for each of at most ``limit`` texts.
 
-    Beyond the limit the longest are left out: of words and sentences the frequent ones are short. The counts of those
-    that stay are exact.
+    Beyond the limit the longest texts are dropped, since frequent words and sentences are short. The other counts stay
+    exact.
     """
 
     def __init__(self, limit: int = 10_000) -> None:
@@ -143,7 +142,7 @@ class Tally:
 
     @property
     def distinct(self) -> int:
-        """How many texts there are; at least so many where some were left out (``was_cut``)."""
+        """How many texts there are; a lower bound where some were dropped (``was_cut``)."""
         self.cut(self.limit)
         return len(self.counts)
 
@@ -187,7 +186,7 @@ class Examples:
 
 
 class KnownNames:
-    """What the digests stand for, for at most ``limit`` of them: those of lowest rank, then of lowest digest."""
+    """The names behind digests, for at most ``limit`` digests: those of lowest rank, then of lowest digest."""
 
     def __init__(self, limit: int = 50_000) -> None:
         self.limit = limit
@@ -221,11 +220,11 @@ class KnownNames:
 
 @dataclass(frozen=True)
 class Repeats:
-    """Things that are there more than once.
+    """Things that several clips have.
 
     Attributes:
         things: how many different ones.
-        surplus: clips that would go if one of each stayed.
+        surplus: clips beyond the first of each thing.
         most: count and names of the most frequent, as far as their names are known.
     """
 

@@ -1,7 +1,7 @@
-"""Facts of one clip, before anyone trains on it.
+"""Facts about one clip.
 
-Decodes with :mod:`data.audio.decoding`, as training does, so that both refuse the same rows. Knows one clip at a time:
-what is odd only beside the others is found in :mod:`data.inspection.tally`. No torch.
+Decodes with :mod:`data.audio.decoding`, as training does, so that both refuse the same rows. What is odd only in
+comparison with other clips is found in :mod:`data.inspection.tally`. No torch.
 """
 
 import math
@@ -17,6 +17,7 @@ from ..audio.cutting import has_sound, sound_bounds
 from ..audio.decoding import UndecodableAudio, decode_audio, open_audio, samples_of
 from ..corpora.record import Record
 from ..preparation.clips import RecordingReader, cut_clip
+from ..preparation.measuring import contradicts
 from ..preparation.special_tokens import special_token_in
 from ..sources.config import Section
 from ..utterance import SAMPLING_RATE
@@ -70,7 +71,7 @@ FAILURES = (*TEXT_FAILURES, Kind.OTHER_DURATION)
 
 
 class InspectionSettings(Section):
-    """What training will ask of the clips.
+    """What training requires of the clips.
 
     Attributes:
         min_seconds, max_seconds: of clips that training takes.
@@ -104,8 +105,7 @@ class AudioFacts:
         level: RMS in dBFS, of a full-scale square wave 0.
         clipped: share of samples at full scale.
         offset: mean of the samples.
-        sound: samples from the first sound to the last; see ``data.audio.cutting``.
-        has_sound: False for digital silence.
+        sound: samples from the first sound to the last, 0 for digital silence; see ``data.audio.cutting``.
         digest: of the samples at 16 bits, so that copies in other lossless encodings are the same.
     """
 
@@ -114,7 +114,6 @@ class AudioFacts:
     clipped: float
     offset: float
     sound: int
-    has_sound: bool
     digest: int
 
     @property
@@ -229,8 +228,7 @@ def audio_header(value: Any) -> dict[str, str]:
 def audio_facts(samples: np.ndarray) -> AudioFacts:
     """Facts of decoded samples, float32 [N] in [-1, 1]."""
     power = float(np.dot(samples, samples)) / len(samples)
-    loud = has_sound(samples)
-    begin, end = sound_bounds(samples) if loud else (0, 0)
+    begin, end = sound_bounds(samples) if has_sound(samples) else (0, 0)
     peak = max(float(samples.max()), -float(samples.min()))
     clipped = np.count_nonzero(np.abs(samples) >= FULL_SCALE) / len(samples) if peak >= FULL_SCALE else 0.0
     return AudioFacts(
@@ -239,7 +237,6 @@ def audio_facts(samples: np.ndarray) -> AudioFacts:
         clipped=float(clipped),
         offset=float(samples.mean()),
         sound=end - begin,
-        has_sound=loud,
         digest=digest((samples * np.float32(32_767)).astype(np.int16).tobytes()),
     )
 
@@ -254,19 +251,19 @@ def audio_kinds(
         shown[Kind.TOO_LONG] = (f"{seconds:.1f} s", seconds)
     elif seconds < settings.min_seconds:
         shown[Kind.TOO_SHORT] = (f"{seconds:.3f} s", -seconds)
-    if not audio.has_sound:
+    if not audio.sound:
         shown[Kind.NO_SOUND] = (f"{seconds:.1f} s", seconds)
     elif audio.sound < SOUND_SHARE * audio.samples:
         detail = f"sound in {audio.sound / SAMPLING_RATE:.1f} of {seconds:.1f} s"
         shown[Kind.LITTLE_SOUND] = (detail, 1 - audio.sound / audio.samples)
-    if audio.has_sound and audio.level < LOW_LEVEL:
+    if audio.sound and audio.level < LOW_LEVEL:
         shown[Kind.QUIET] = (f"{audio.level:.0f} dBFS", -audio.level)
     if audio.clipped > CLIPPED_SHARE:
         shown[Kind.CLIPPED] = (f"{audio.clipped:.1%} of the samples at full scale", audio.clipped)
     if abs(audio.offset) > OFFSET:
         shown[Kind.OFFSET] = (f"{audio.offset:+.3f}", abs(audio.offset))
     claimed = record.duration
-    if claimed is not None and abs(claimed - seconds) > max(0.1, 0.05 * max(claimed, seconds)):
+    if claimed is not None and contradicts(claimed, seconds):
         shown[Kind.OTHER_DURATION] = (f"{seconds:.2f} s, not {claimed:.2f} s", abs(claimed - seconds))
     if rate is not None and record.sampling_rate is not None and int(rate) != record.sampling_rate:
         shown[Kind.OTHER_RATE] = (f"{int(rate):,} Hz, not {record.sampling_rate:,} Hz", 0)

@@ -1,6 +1,6 @@
-"""What an inspection found that would fail in training, and what deserves a look before it.
+"""What an inspection found: what would fail in training, and what deserves a look before it.
 
-The one place that says what the totals mean. Tables and pages show findings in the order given here.
+Tables and pages show findings in the order given here.
 """
 
 from collections.abc import Iterable, Iterator
@@ -73,8 +73,8 @@ FAILING = {
 WORTH_A_LOOK = {
     Kind.UNJUDGED_LABEL: "More than {text_tokens} bytes: whether they are more tokens than the decoder takes is known "
     "only with --checkpoint.",
-    Kind.SUPPRESSED: "The checkpoint's generation_config.json forbids it. Training takes out of it what is trained on; "
-    "evaluated as it is, the checkpoint makes an error of each.",
+    Kind.SUPPRESSED: "The checkpoint's generation_config.json forbids it. Training lifts the limits that its texts "
+    "break; evaluated unchanged, the checkpoint gets each of these texts wrong.",
     Kind.TOO_LONG: "Training leaves clips of more than {max_seconds:g} s out.",
     Kind.TOO_SHORT: "Training leaves clips of less than {min_seconds:g} s out.",
     Kind.NO_SOUND: "Not a sound in them. A model trained on silence with text writes text into silence.",
@@ -95,7 +95,7 @@ WORTH_A_LOOK = {
 
 
 REPEATED = {
-    "id": ("duplicate ids", "Ids are to be unique: what is noted of one clip would be taken for another's."),
+    "id": ("duplicate ids", "Ids must be unique, or results of one clip are taken for another's."),
     "audio": ("duplicate audio", "The same samples more than once: they weigh more in training than others."),
     "text": ("duplicate text", "The same sentence more than once; usual where speakers read the same prompts."),
 }
@@ -104,11 +104,11 @@ SHARED = (
     ("audio", "text", "one recording, several transcripts", "recordings",
      "The same samples with different text: at most one of them can be right."),
     ("audio", "split", "audio in several splits", "recordings",
-     "Evaluated on what was trained on: the figures flatter."),
+     "Evaluation on training data: the error rate is too low."),
     ("speaker", "split", "speakers in several splits", "speakers",
      "The error rate on known voices is lower than on new ones."),
     ("text", "split", "text in several splits", "texts",
-     "Evaluated on sentences seen in training: the figures may flatter."),
+     "Evaluation on sentences seen in training: the error rate may be too low."),
 )  # fmt: skip
 
 
@@ -251,12 +251,12 @@ def one_sided(inspection: Inspection) -> Iterator[Finding]:
     rows = judged_rows(inspection)
     hours = rows.usable_seconds / 3600
     if rows.usable and hours < FEW_HOURS:
-        meaning = "That training can use: enough to try things out, little to learn a language from."
+        meaning = "Audio that training can use: enough for a trial, little to learn a language from."
         yield of_clips(inspection, "little audio", rows.usable, meaning, measured=f"{60 * hours:.0f} minutes")
     name, samples = next((top for top in inspection.part_samples["speaker"].top() if top[0]), ("", 0))
     if samples > ONE_SPEAKER * inspection.samples:
         measured = f"{percent(samples / inspection.samples)} of the audio"
-        meaning = f"Most is spoken by {visible(name, 40)}: others will be heard less well."
+        meaning = f"Most is spoken by {visible(name, 40)}: the model will recognise others less well."
         yield of_clips(inspection, "one speaker", clips["speaker"][name], meaning, measured=measured)
     rates = {int(rate): count for rate, count in clips["sampling rate"].top() if rate}
     if len(rates) > 1:

@@ -1,7 +1,7 @@
-"""What is in a corpus before anyone trains on it: the facts of its clips, added up over worker processes.
+"""The facts of a corpus's clips, added up over worker processes.
 
-A worker makes an :class:`Inspection` of its clips, the main process merges them; the order makes no difference. What
-the sums mean is said in :mod:`data.inspection.findings`.
+Each worker makes an :class:`Inspection` of its clips, and the main process merges them in any order.
+:mod:`data.inspection.findings` says what the sums mean.
 """
 
 import math
@@ -14,8 +14,6 @@ from ..utterance import SAMPLING_RATE
 from .characters import script_of, scripts_in, words_of
 from .counts import NONE, ClipTable, Example, Examples, Histogram, KnownNames, Scale, Tally, add_up, text_digest
 from .facts import LOWEST_LEVEL, ClipFacts, InspectionSettings, Kind, examine
-
-__all__ = ["Inspection", "InspectionSettings", "examine", "inspect_records"]
 
 LENGTHS = Scale(0.0, 60.0, 600)  # seconds
 LEVELS = Scale(LOWEST_LEVEL, 0.0, 100)  # dBFS
@@ -62,7 +60,6 @@ class Inspection:
         self.table = ClipTable()
 
     def add(self, clip: ClipFacts) -> None:
-        """Count one clip."""
         audio = clip.audio
         samples = audio.samples if audio is not None else 0
         self.clips += 1
@@ -87,7 +84,7 @@ class Inspection:
         if audio is not None:
             self.lengths.add(audio.seconds)
             self.levels.add(audio.level)
-            if audio.has_sound:
+            if audio.sound:
                 self.quiet_samples += audio.samples - audio.sound
                 self.add_rate(clip, audio.sound / SAMPLING_RATE)
         self.add_digests(clip)

@@ -95,7 +95,6 @@ class ClipCheck:
             return dropped(record, "undecodable audio", "larger than memory")
 
     def close(self) -> None:
-        """Let the last recording go."""
         self.recordings.close()
 
     def clip(self, record: Record) -> Clip:

@@ -89,7 +89,6 @@ class RecordingReader(contextlib.AbstractContextManager["RecordingReader"]):
             raise UndecodableAudio(f"not audio that soundfile reads: {one_line(error)}") from None
 
     def close(self) -> None:
-        """Let go of the recording."""
         for opened in (self._sound, self._file):
             if opened is not None:
                 opened.close()

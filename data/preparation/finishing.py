@@ -82,12 +82,8 @@ def join_metadata(output: str, shards: Sequence[Shard], duplicates: Duplicates) 
                 kept = [line for number, line in enumerate(lines) if number not in gone]
                 file.writelines(line + b"\n" for line in kept)
                 job = shard.file.removesuffix(".jsonl").rpartition("-")[2]
-                put_audio(output, split, job, *({name_in(line) for line in some} for some in (kept, lines)))
-
-
-def name_in(line: bytes) -> str:
-    """The audio file that a line of metadata names."""
-    return str(json.loads(line)["file_name"])
+                named = ({str(json.loads(line)["file_name"]) for line in some} for some in (kept, lines))
+                put_audio(output, split, job, *named)
 
 
 def put_audio(output: str, split: str, job: str, kept: set[str], written: set[str]) -> None:

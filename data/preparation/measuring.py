@@ -1,6 +1,7 @@
 """How long the audio of a record is, by its header or by decoding it, and whether it can be believed."""
 
 import io
+import mmap
 import os
 from collections.abc import Callable
 from typing import Any, cast
@@ -116,8 +117,6 @@ def local_header(path: str) -> headers.Header | None:
 
 def look_through(path: str) -> tuple[headers.Header | None, str | None]:
     """Header and fault of a local file, however long, without holding it in memory."""
-    import mmap
-
     with reading(path):
         header = headers.read_header(path)
         if os.path.getsize(path) == 0:
@@ -155,9 +154,13 @@ def check_promise(header: headers.Header, seconds: float) -> None:
         raise Unusable("cut off", f"the header promises {header.seconds:.2f} s, {seconds:.2f} s are there")
 
 
-def check_claim(record: Record, seconds: float) -> None:
-    """Refuse audio that is not as long as the corpus says: one of the two is wrong, and so may the text be."""
-    claimed = record.duration
+def contradicts(claimed: float | None, seconds: float) -> bool:
+    """Whether audio is not as long as the corpus claims: one of the two is wrong, and so may the text be."""
     share, least = AGREEMENT
-    if claimed is not None and abs(claimed - seconds) > max(least, share * max(claimed, seconds)):
-        raise Unusable("contradiction", f"the corpus says {claimed:.2f} s, the audio is {seconds:.2f} s long")
+    return claimed is not None and abs(claimed - seconds) > max(least, share * max(claimed, seconds))
+
+
+def check_claim(record: Record, seconds: float) -> None:
+    """Refuse audio whose length contradicts the corpus."""
+    if contradicts(record.duration, seconds):
+        raise Unusable("contradiction", f"the corpus says {record.duration:.2f} s, the audio is {seconds:.2f} s long")

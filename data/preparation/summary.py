@@ -5,15 +5,13 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+
+from rich.text import Text
 
 from ..errors import DataError
 from ..terminal import print_table
 from .checking import Dropped
 from .work import JobResult
-
-if TYPE_CHECKING:
-    from rich.text import Text
 
 
 @dataclass
@@ -85,7 +83,6 @@ def duration(seconds: float) -> str:
 
 def print_summary(summary: Summary, output: str) -> None:
     """Kept, dropped and why, hours and mean length, by split."""
-    from rich.text import Text
 
     def row(name: str, clips: int, seconds: float, style: str = "") -> tuple[Text, ...]:
         cells = (name, f"{clips:,}", duration(seconds), f"{seconds / max(clips, 1):.2f} s")

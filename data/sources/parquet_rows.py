@@ -66,11 +66,7 @@ class ParquetFiles:
         address = self.addresses[file]
 
         def read() -> tuple[pq.FileMetaData, int]:
-            with (
-                storage.file_system(address).open(address, "rb")
-                if storage.is_remote(address)
-                else open(address, "rb") as opened
-            ):
+            with storage.open_file(address) as opened:
                 return pq.read_metadata(opened), opened.seek(0, 2)
 
         try:
@@ -237,7 +233,7 @@ class Pieces:
 
 
 class ParquetRows:
-    """A lane's rows, one after the other; where it stands is a few numbers."""
+    """A lane's rows in order; its position is a few numbers."""
 
     def __init__(self, files: ParquetFiles, pieces: Pieces, columns: Sequence[str] | None = None) -> None:
         self.files, self.pieces, self.columns = files, pieces, columns
@@ -255,7 +251,7 @@ class ParquetRows:
         return {"piece": self.piece, "row": self.row, "of": self.files.row_count}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        """Go on there.
+        """Continue from a state of :meth:`state_dict`.
 
         Raises:
             DataError: where the files have other rows than then.

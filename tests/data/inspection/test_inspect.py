@@ -17,8 +17,9 @@ from rich.console import Console
 from data.corpora.record import Record
 from data.errors import DataError
 from data.inspection.characters import visible
+from data.inspection.facts import InspectionSettings, examine
 from data.inspection.findings import Finding, problems, would_fail
-from data.inspection.tally import Inspection, InspectionSettings, examine, inspect_records
+from data.inspection.tally import Inspection, inspect_records
 from modeling.byte_processor import build_byte_processor
 from trainer.pages.corpus_tables import figures, headline, print_inspection, public_address, tables, verdict
 

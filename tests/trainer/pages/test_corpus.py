@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from data.inspection.counts import Histogram, Scale
+from data.inspection.facts import InspectionSettings
 from data.inspection.findings import problems
-from data.inspection.tally import Inspection, InspectionSettings, inspect_records
+from data.inspection.tally import Inspection, inspect_records
 from trainer.pages.corpus import bars_of, inspection_page, write_page
 from trainer.pages.corpus_tables import figures, verdict
 
