@@ -7,12 +7,9 @@ from pydantic import Discriminator, Field, Tag, model_validator
 from .augmentation.config import AugmentationConfig, SpecAugmentConfig
 from .sources.config import ColumnNames, DigitSpeech, Section, SourceConfig
 
-__all__ = ["ONE_SOURCE", "SEVERAL_SOURCES", "ColumnNames", "DataConfig", "DigitSpeech", "Section", "SourceConfig"]
+__all__ = ["ColumnNames", "DataConfig", "DigitSpeech", "Section", "SourceConfig"]
 
-ONE_SOURCE, SEVERAL_SOURCES = (
-    "one source",
-    "several sources",
-)  # tags of data.train's two types; they appear in no key's path
+ONE_SOURCE, SEVERAL_SOURCES = "one source", "several sources"  # tags of data.train's two types, in no key's path
 
 
 def one_or_several(value: Any) -> str:

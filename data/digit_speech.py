@@ -1,8 +1,9 @@
 """Speaks Azerbaijani digit strings through espeak-ng, so that training can be tried where no recordings are at hand.
 
-It knows espeak-ng and the Parquet layout that a hub serves; it must not know about tokenizers, features or models.
+It knows espeak-ng and Parquet; it must not know of tokenizers, features or models.
 """
 
+import contextlib
 import ctypes
 import difflib
 import importlib
@@ -17,8 +18,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -32,10 +32,9 @@ from .errors import DataError
 SAMPLING_RATE = 16_000
 DIGIT_WORDS = ("sıfır", "bir", "iki", "üç", "dörd", "beş", "altı", "yeddi", "səkkiz", "doqquz")
 
-# Chosen by their spectra: apart from each other, none whispering or croaking; at volume 100 steph3 touches full
-# scale, the others do not. None has a
-# variant file with a `breath` line (f2, f3, f5, Reed and others do): breath is noise from C's global rand(), heard once
-# a klatt voice has spoken, so that those voices do not speak the same twice.
+# Chosen by their spectra: unlike each other, none whispers or croaks; at volume 100 only steph3 touches full scale.
+# None has a variant file with a `breath` line (f2, f3, f5, Reed and others do): breath is noise from C's global rand(),
+# heard once a klatt voice has spoken, so those voices do not speak the same twice.
 TRAINING_VOICES = (
     "az", "az+m1", "az+m2", "az+m3", "az+m5", "az+m8", "az+miguel", "az+norbert", "az+robert", "az+travis",
     "az+f4", "az+Andrea", "az+Annie", "az+anika", "az+aunty", "az+belinda", "az+grandma", "az+shelby", "az+steph",
@@ -47,7 +46,7 @@ _RECIPE_VERSION = 1  # raise it when the same arguments come to give other recor
 _ARGUMENTS_KEY = b"digit_synthesis"
 _MARGIN_SECONDS = 0.1
 _SILENCE_OF_PEAK = 0.01  # -40 dB
-_ROWS_PER_ROW_GROUP = 100  # as the hub writes audio, so that a row can be read without the whole shard
+_ROWS_PER_ROW_GROUP = 100
 
 # espeak-ng's speak_lib.h
 _OUTPUT_SYNCHRONOUS = 2
@@ -55,29 +54,6 @@ _INITIALIZE_DONT_EXIT = 0x8000
 _PARAMETER_SPEED, _PARAMETER_VOLUME, _PARAMETER_PITCH = 1, 2, 3
 _CHARACTERS_UTF8 = 1
 _SynthCallback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p)
-
-_FEATURES = {
-    "id": {"dtype": "string", "_type": "Value"},
-    "audio": {"sampling_rate": SAMPLING_RATE, "_type": "Audio"},
-    "text": {"dtype": "string", "_type": "Value"},
-    "language": {"dtype": "string", "_type": "Value"},
-    "speaker": {"dtype": "string", "_type": "Value"},
-    "duration": {"dtype": "float64", "_type": "Value"},
-}
-_SCHEMA = pa.schema(
-    [
-        ("id", pa.string()),
-        ("audio", pa.struct([("bytes", pa.binary()), ("path", pa.string())])),
-        ("text", pa.string()),
-        ("language", pa.string()),
-        ("speaker", pa.string()),
-        ("duration", pa.float64()),
-    ]
-)
-
-
-class SynthesisError(DataError):
-    """The corpus cannot be made: an argument is out of range, or espeak-ng or one of its voices is missing."""
 
 
 @dataclass(frozen=True)
@@ -94,41 +70,25 @@ class _CorpusArguments:
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"\w+(\.\w+)*", self.split):
-            raise SynthesisError(f"split={self.split!r}: letters, digits, '_' and inner dots only, such as 'train'")
-        if self.shards < 1:
-            raise SynthesisError(f"shards={self.shards}: at least 1")
-        if self.utterances < self.shards:
-            raise SynthesisError(f"utterances={self.utterances}: at least one for each of shards={self.shards}")
-        if not 0 <= self.warp < 0.5:
-            raise SynthesisError(f"warp={self.warp}: from 0 to below 0.5")
-        if not self.voices:
-            raise SynthesisError("voices is empty: name at least one, such as 'az' or 'az+f1'")
+            raise DataError(f"split={self.split!r}: letters, digits, '_' and inner dots only, such as 'train'")
 
     @property
-    def shard_names(self) -> list[str]:
-        return [f"{self.split}-{index:05d}-of-{self.shards:05d}.parquet" for index in range(self.shards)]
-
-    @property
-    def shard_bounds(self) -> list[tuple[int, int]]:
-        """First and past-the-last utterance of each shard; the sizes differ by at most one."""
+    def shard_rows(self) -> dict[str, int]:
+        """The names of the shards, and how many utterances each has; the numbers differ by at most one."""
         edges = [index * self.utterances // self.shards for index in range(self.shards + 1)]
-        return list(itertools.pairwise(edges))
+        return {
+            f"{self.split}-{index:05d}-of-{self.shards:05d}.parquet": last - first
+            for index, (first, last) in enumerate(itertools.pairwise(edges))
+        }
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), sort_keys=True)
 
 
 def synthesize_digit_corpus(
-    folder: Path,
-    *,
-    utterances: int,
-    voices: Sequence[str],
-    seed: int,
-    shards: int,
-    split: str,
-    warp: float = 0.0,
+    folder: Path, *, utterances: int, voices: Sequence[str], seed: int, shards: int, split: str, warp: float = 0.0
 ) -> list[Path]:
-    """Write utterances of 1 to 4 spoken Azerbaijani digits as `{split}-00000-of-0000N.parquet`, as a hub serves them.
+    """Write utterances of 1 to 4 spoken Azerbaijani digits as `{split}-00000-of-0000N.parquet`.
 
     Columns: `id`, `audio` (FLAC, 16 kHz, mono, with 0.1 s of silence on either side), `text`, `language` ("az"),
     `speaker` (the voice) and `duration` (seconds). The voices take turns; words, speed, pitch and volume are drawn
@@ -147,25 +107,26 @@ def synthesize_digit_corpus(
         The shards' paths, in order.
 
     Raises:
-        SynthesisError: an argument is out of range, espeak-ng or a voice is missing, or a shard's name is taken by a
+        DataError: an argument is out of range, espeak-ng or a voice is missing, or a shard's name is taken by a
             file that this function did not write.
     """
     arguments = _CorpusArguments(
         utterances=utterances, voices=tuple(voices), seed=seed, shards=shards, split=split, warp=warp
     )
-    paths = [folder / name for name in arguments.shard_names]
-    rows_of = {path: last - first for path, (first, last) in zip(paths, arguments.shard_bounds, strict=True)}
+    rows_of = {folder / name: rows for name, rows in arguments.shard_rows.items()}
+    paths = list(rows_of)
     if all(_is_complete(path, arguments, rows) for path, rows in rows_of.items()):
         return paths
     for path in paths:
         if path.exists() and _arguments_of(path) is None:
-            raise SynthesisError(f"folder={folder}: {path.name} was not written by this synthesis; choose another")
+            raise DataError(f"folder={folder}: {path.name} was not written by this synthesis; choose another")
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder, prefix=".synthesis-") as unfinished, _Espeak() as espeak:
         espeak.require_voices(arguments.voices)
         recordings = _recordings(espeak, arguments)
         for path, rows in rows_of.items():
-            shard = pa.Table.from_pylist(list(itertools.islice(recordings, rows)), schema=_schema_for(arguments))
+            shard = pa.Table.from_pylist(list(itertools.islice(recordings, rows)))
+            shard = shard.replace_schema_metadata({_ARGUMENTS_KEY: arguments.to_json().encode()})
             pq.write_table(shard, Path(unfinished) / path.name, row_group_size=_ROWS_PER_ROW_GROUP)
         for stale in folder.glob(f"{split}-*-of-*.parquet"):
             if stale not in paths and _arguments_of(stale) is not None:
@@ -179,7 +140,7 @@ def synthesize_clip(folder: Path, *, voice: str, seed: int) -> tuple[Path, str]:
     """One digit string as ``new_clip.flac`` in ``folder``: the file and what it says.
 
     Raises:
-        SynthesisError: as :func:`synthesize_digit_corpus`.
+        DataError: as :func:`synthesize_digit_corpus`.
     """
     with tempfile.TemporaryDirectory() as scratch:
         shards = synthesize_digit_corpus(Path(scratch), utterances=1, voices=[voice], seed=seed, shards=1, split="clip")
@@ -187,11 +148,6 @@ def synthesize_clip(folder: Path, *, voice: str, seed: int) -> tuple[Path, str]:
     clip = folder / "new_clip.flac"
     clip.write_bytes(row["audio"]["bytes"])
     return clip, row["text"]
-
-
-def _schema_for(arguments: _CorpusArguments) -> pa.Schema:
-    features = json.dumps({"info": {"features": _FEATURES}})
-    return _SCHEMA.with_metadata({b"huggingface": features.encode(), _ARGUMENTS_KEY: arguments.to_json().encode()})
 
 
 def _arguments_of(path: Path) -> str | None:
@@ -236,7 +192,7 @@ def _with_exact_margins(samples: npt.NDArray[np.float32]) -> npt.NDArray[np.floa
     return np.pad(samples[loud[0] : loud[-1] + 1], margin)
 
 
-class _Espeak:
+class _Espeak(contextlib.AbstractContextManager["_Espeak"]):
     """espeak-ng on a private copy of its library.
 
     The library is global state: its pitch flutter runs on from one utterance to the next, through Terminate and
@@ -248,19 +204,19 @@ class _Espeak:
         try:
             loader = importlib.import_module("espeakng_loader")
         except ImportError as error:
-            raise SynthesisError("espeak-ng is missing: pip install espeakng-loader") from error
+            raise DataError("espeak-ng is missing: pip install espeakng-loader") from error
         self._data_folder = Path(loader.get_data_path())
         with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as private:
             try:
                 self._library: Any = ctypes.CDLL(shutil.copy(loader.get_library_path(), private))
             except OSError as error:
-                raise SynthesisError(f"espeak-ng's library cannot be loaded: {error}") from error
+                raise DataError(f"espeak-ng's library cannot be loaded: {error}") from error
         self._declare_signatures()
         self.sampling_rate: int = self._library.espeak_Initialize(
             _OUTPUT_SYNCHRONOUS, 0, os.fsencode(self._data_folder), _INITIALIZE_DONT_EXIT
         )
         if self.sampling_rate <= 0:
-            raise SynthesisError(f"espeak-ng does not start with its data in {self._data_folder}")
+            raise DataError(f"espeak-ng does not start with its data in {self._data_folder}")
         self._chunks: list[npt.NDArray[np.int16]] = []
         self._callback = _SynthCallback(self._collect)  # held here: the library keeps only a bare pointer
         self._library.espeak_SetSynthCallback(self._callback)
@@ -275,12 +231,7 @@ class _Espeak:
             ctypes.POINTER(ctypes.c_uint), ctypes.c_void_p,
         ]  # fmt: skip
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self._library.espeak_Terminate()
 
     def _collect(self, samples: Any, count: int, _events: int | None) -> int:
@@ -296,9 +247,9 @@ class _Espeak:
             if plus and variant not in variants:
                 near = difflib.get_close_matches(variant, variants, n=1, cutoff=0.0)
                 hint = f"; the nearest is '{language}+{near[0]}'" if near else ""
-                raise SynthesisError(f"voices: espeak-ng has no variant {variant!r} for {voice!r}{hint}")
+                raise DataError(f"voices: espeak-ng has no variant {variant!r} for {voice!r}{hint}")
             if self._library.espeak_SetVoiceByName(voice.encode()) != 0:
-                raise SynthesisError(f"voices: espeak-ng has no voice {language!r} for {voice!r}; Azerbaijani is 'az'")
+                raise DataError(f"voices: espeak-ng has no voice {language!r} for {voice!r}; Azerbaijani is 'az'")
 
     def speak(self, text: str, *, voice: str, speed: int, pitch: int, volume: int) -> npt.NDArray[np.float32]:
         """`[samples]` in [-1, 1) at `sampling_rate`; speed in words a minute, pitch 0 to 99, volume 100 is normal."""
@@ -310,5 +261,5 @@ class _Espeak:
         whole_text = (0, 0, 0)  # from its start, without an end
         status = self._library.espeak_Synth(encoded, len(encoded) + 1, *whole_text, _CHARACTERS_UTF8, None, None)
         if status != 0 or not self._chunks:
-            raise SynthesisError(f"espeak-ng gave no sound for {text!r} in voice {voice!r} (status {status})")
+            raise DataError(f"espeak-ng gave no sound for {text!r} in voice {voice!r} (status {status})")
         return np.concatenate(self._chunks).astype(np.float32) / np.float32(32768)

@@ -2,7 +2,7 @@
 
 import contextlib
 import difflib
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 
 
 class DataError(ValueError):
@@ -15,6 +15,13 @@ def nearest(name: str, known: Iterable[str]) -> str:
     """`` (did you mean 'x'?)`` for the known name most like ``name``, or nothing."""
     match = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
     return f" (did you mean {match[0]!r}?)" if match else ""
+
+
+def check_column(column: str, columns: Collection[str], place: str) -> None:
+    """Raises: DataError: beginning with ``place``, if a column is not among those that are there."""
+    if column not in columns:
+        there = ", ".join(sorted(columns))
+        raise DataError(f"{place} has no column {column!r}{nearest(column, columns)}; it has {there}")
 
 
 @contextlib.contextmanager

@@ -3,6 +3,7 @@
 import concurrent.futures
 import concurrent.futures.process
 import contextlib
+import itertools
 import multiprocessing
 import os
 import signal
@@ -99,14 +100,9 @@ def run_all(
             return
         pending: set[Future[Result]] = set()
         waiting = iter(jobs)
-        exhausted = False
-        while pending or not exhausted:
-            while not exhausted and len(pending) < width * JOBS_AHEAD:
-                job = next(waiting, None)
-                if job is None:
-                    exhausted = True
-                else:
-                    pending.add(pool.submit(function, job))
+        while True:
+            wanted = itertools.islice(waiting, width * JOBS_AHEAD - len(pending))
+            pending |= {pool.submit(function, job) for job in wanted}
             if not pending:
                 return
             done, pending = concurrent.futures.wait(pending, return_when=concurrent.futures.FIRST_COMPLETED)

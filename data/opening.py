@@ -22,7 +22,7 @@ def open_source(config: SourceConfig, name: str) -> Source:
         name: the source's key in the config, for messages.
 
     Raises:
-        SynthesisError, DataError: if the speech cannot be made. Other sources are opened when first read.
+        DataError: if the speech cannot be made. Other sources are opened when first read.
     """
     if config.digits:
         synthesize(config.digits)

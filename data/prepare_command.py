@@ -63,7 +63,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--job-rows", type=int, default=2000, metavar="N", help="rows in a job and in a shard (2000)")
     add("--max-skipped-share", type=float, help=f"share of broken rows above which the preparation stops "
         f"({PrepareSettings.model_fields['max_skipped_share'].default:g}); with --inspect, above which training would "
-        f"({InspectionSettings.max_skipped_share:g})")  # fmt: skip
+        f"({InspectionSettings.model_fields['max_skipped_share'].default:g})")  # fmt: skip
     add("--overwrite", action="store_true", help="first remove what an earlier preparation wrote to this output")
 
 
@@ -79,14 +79,9 @@ def corpus_settings(options: argparse.Namespace) -> CorpusSettings:
         if not equals:
             raise DataError(f"--columns has {pair!r}; right is OURS=THEIRS, as in text=sentence")
         columns[ours] = theirs or None
-    check_workers(options)
-    return checked(CorpusSettings, options, columns=columns)
-
-
-def check_workers(options: argparse.Namespace) -> None:
-    """Raises: DataError: for a number of processes that no machine runs."""
     if not 0 <= options.workers <= 1024:
         raise DataError(f"--workers is {options.workers}; 0 to 1024 is right")
+    return checked(CorpusSettings, options, columns=columns)
 
 
 def preparation_settings(options: argparse.Namespace) -> PrepareSettings:
@@ -108,19 +103,10 @@ def preparation_settings(options: argparse.Namespace) -> PrepareSettings:
 
 def inspection_settings(options: argparse.Namespace) -> tuple[CorpusSettings, InspectionSettings]:
     """What is inspected, and what training will ask of it."""
-    writing = {"--output": options.output, "--split": options.split, "--paths-only": options.paths_only}
-    writing |= {"--overwrite": options.overwrite, "--reencode": options.reencode}
-    for name, given in writing.items():
-        if given:
-            raise DataError(f"--inspect writes no shards: leave {name} out, or --inspect")
-    share = options.max_skipped_share
-    return corpus_settings(options), InspectionSettings(
-        min_seconds=options.min_seconds,
-        max_seconds=options.max_seconds,
-        max_skipped_share=InspectionSettings.max_skipped_share if share is None else share,
-        language=options.language,
-        tokenizer=options.checkpoint,
-    )
+    for name in ("output", "split", "paths_only", "overwrite", "reencode"):
+        if getattr(options, name):
+            raise DataError(f"--inspect writes no shards: leave --{name.replace('_', '-')} out, or --inspect")
+    return corpus_settings(options), checked(InspectionSettings, options, tokenizer=options.checkpoint)
 
 
 def checked(kind: type[Settings], options: argparse.Namespace, **values: Any) -> Settings:

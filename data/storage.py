@@ -10,6 +10,7 @@ import os
 import posixpath
 import random
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from typing import IO, Any, TypeVar
@@ -130,8 +131,6 @@ def written_whole(address: str) -> Iterator[str]:
     Remote content is written to a temporary file first and sent in one piece, so that it can be sent again.
     """
     if is_remote(address):
-        import tempfile
-
         with tempfile.TemporaryDirectory(prefix="upload-") as folder:
             path = os.path.join(folder, "content")
             yield path
@@ -145,6 +144,15 @@ def written_whole(address: str) -> Iterator[str]:
     finally:
         with contextlib.suppress(FileNotFoundError, NotADirectoryError):
             os.unlink(path)
+
+
+@contextlib.contextmanager
+def writing(output: str) -> Iterator[None]:
+    """Turn an OSError into a StorageError that says what cannot be written; reading has errors of its own."""
+    try:
+        yield
+    except OSError as error:
+        raise StorageError(f"cannot write {output}: {reason(error)}") from error
 
 
 def place(path: str, address: str) -> None:

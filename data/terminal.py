@@ -9,11 +9,14 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Collection, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from rich.console import Console
-    from rich.text import Text
+from rich.cells import cell_len
+from rich.console import Console
+from rich.progress import Progress as Bar
+from rich.progress import SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+from rich.text import Text
 
 FRAME = 3  # columns that a cell takes beside its text; the table takes one more
 LINE_EVERY = 30.0  # seconds between lines of progress, where the output is no terminal
@@ -34,16 +37,12 @@ def print_table(
     Args:
         numbers: the columns, from 0 on, that are aligned to the right.
     """
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
     console = console or Console(highlight=False)
     cells = [[as_text(cell) for cell in row] for row in (columns, *rows)]
     below: dict[str, str] = {}
     while (widths := fitting_widths(cells, console.width)) is None:
-        longest = max((word for row in cells for cell in row for word in words(cell)), key=width_of)
-        if width_of(longest) <= SHORT:
+        longest = max((word for row in cells for cell in row for word in words(cell)), key=cell_len)
+        if cell_len(longest) <= SHORT:
             break
         below[longest] = mark = f"({len(below) + 1})"
         cells = [[with_mark(cell, longest, mark) for cell in row] for row in cells]
@@ -67,8 +66,9 @@ def print_table(
 def fitting_widths(cells: Sequence[Sequence[Text]], width: int) -> list[int] | None:
     """How wide each column is, at least as its longest word; None where they do not fit into ``width`` together."""
     by_column = list(zip(*cells, strict=True))
-    widths = [max(line_width(cell) for cell in column) for column in by_column]
-    least = [max((width_of(word) for cell in column for word in words(cell)), default=0) for column in by_column]
+    lines = [[line for cell in column for line in cell.plain.splitlines()] for column in by_column]
+    widths = [max(map(cell_len, column), default=0) for column in lines]
+    least = [max((cell_len(word) for cell in column for word in words(cell)), default=0) for column in by_column]
     room = width - FRAME * len(widths) - 1
     if sum(least) > room:
         return None
@@ -80,31 +80,16 @@ def fitting_widths(cells: Sequence[Sequence[Text]], width: int) -> list[int] | N
 
 def as_text(cell: str | Text) -> Text:
     """Plain text of a string: brackets in it are no markup."""
-    from rich.text import Text
-
     return Text(cell) if isinstance(cell, str) else cell
 
 
 def with_mark(cell: Text, word: str, mark: str) -> Text:
     """The cell with a mark in the word's place."""
-    from rich.text import Text
-
     return Text(cell.plain.replace(word, mark), cell.style) if word in words(cell) else cell
 
 
 def words(cell: Text) -> list[str]:
     return cell.plain.split()
-
-
-def line_width(cell: Text) -> int:
-    return max(map(width_of, cell.plain.splitlines()), default=0)
-
-
-def width_of(text: str) -> int:
-    """Columns that a text takes on a terminal; some letters take two."""
-    from rich.cells import cell_len
-
-    return cell_len(text)
 
 
 class Progress:
@@ -118,10 +103,6 @@ class Progress:
         self.rows = self.dropped = self.reused = 0
         self.bar: Any = None
         if sys.stderr.isatty():
-            from rich.console import Console
-            from rich.progress import Progress as Bar
-            from rich.progress import SpinnerColumn, TextColumn, TimeElapsedColumn
-
             columns = (SpinnerColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
             self.bar = Bar(*columns, console=Console(stderr=True), transient=True)
             self.task = self.bar.add_task("reading")

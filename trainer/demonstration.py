@@ -13,9 +13,9 @@ STRATEGIES = ("full", "lora")
 def inspect_speech(files: list[str]) -> tuple[str, Path]:
     """What an inspection of prepared Parquet files says in a line, and its page, which is written beside them."""
     from data.corpora.settings import CorpusSettings
+    from data.inspection.facts import InspectionSettings
     from data.inspection.findings import problems
     from data.inspection.inspect import inspect_corpus
-    from data.inspection.tally import InspectionSettings
 
     from .pages.corpus import write_page
     from .pages.corpus_tables import verdict

@@ -54,12 +54,12 @@ def has_sound(audio: np.ndarray) -> bool:
 
 def sound_bounds(audio: np.ndarray) -> tuple[int, int]:
     """First and last sample of a piece that is not quiet beside its loudest, with a margin; all of it if none is."""
-    begin, end = loud_bounds(audio)
+    begin, end = speech_region(audio)
     return max(0, begin - QUIET_MARGIN), min(len(audio), end + QUIET_MARGIN)
 
 
-def loud_bounds(audio: np.ndarray) -> tuple[int, int]:
-    """As :func:`sound_bounds`, without the margin, to 20 ms."""
+def speech_region(audio: np.ndarray) -> tuple[int, int]:
+    """As :func:`sound_bounds`, without the margin, to 20 ms: pauses within what is said belong to it."""
     frame = SAMPLING_RATE // 50
     whole = np.pad(audio, (0, -len(audio) % frame)).reshape(-1, frame)
     energy = np.square(whole).mean(axis=1)

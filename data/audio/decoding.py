@@ -10,11 +10,12 @@ from typing import Any
 
 import numpy as np
 import soundfile
+import soxr
 
 from .. import storage
 from ..errors import DataError
 from ..utterance import SAMPLING_RATE
-from .headers import RATES, open_plain, rate_fault
+from .headers import open_plain, rate_fault, samples_fault
 from .integrity import fault_of
 
 AUDIO_SUFFIXES = frozenset((".flac", ".wav", ".mp3", ".ogg", ".opus", ".aiff", ".aif", ".au", ".caf", ".w64"))
@@ -40,6 +41,19 @@ class SequentialSound(soundfile.SoundFile):
         return self.format not in DECODED_THROUGH and self.knows_length and super().seekable()
 
 
+@contextlib.contextmanager
+def reading(path: str) -> Iterator[None]:
+    """Turn what fails while a file is read into an UndecodableAudio that names the path and the reason."""
+    try:
+        yield
+    except UndecodableAudio:
+        raise
+    except storage.StorageError as error:
+        raise UndecodableAudio(one_line(error)) from None
+    except (OSError, ValueError) as error:  # the latter for a path that no file can have
+        raise UndecodableAudio(f"cannot open {one_line(path)}: {storage.reason(error)}") from None
+
+
 def open_audio(value: Any, root: str | None, confined: bool = False) -> io.BufferedIOBase:
     """The encoded file behind a row's audio value, from bytes or from a path (any fsspec address).
 
@@ -60,12 +74,8 @@ def open_audio(value: Any, root: str | None, confined: bool = False) -> io.Buffe
         if (confined or not absolute) and not lies_in(path, root):
             hint = "" if confined else "; set audio_root to a folder with all audio in it, and give paths in that"
             raise UndecodableAudio(f"{one_line(value)} lies outside {root}{hint}")
-    try:
+    with reading(path):
         return io.BytesIO(storage.read_bytes(path)) if storage.is_remote(path) else os.fdopen(open_plain(path), "rb")
-    except storage.StorageError as error:
-        raise UndecodableAudio(one_line(error)) from None
-    except (OSError, ValueError) as error:
-        raise UndecodableAudio(f"cannot open {one_line(path)}: {storage.reason(error)}") from None
 
 
 def lies_in(path: str, folder: str) -> bool:
@@ -81,10 +91,9 @@ def samples_of(value: Any) -> tuple[np.ndarray, int] | None:
     """Mono samples and rate where the row holds them unencoded ({"array", "sampling_rate"}), else None."""
     if not isinstance(value, dict) or value.get("array") is None:
         return None
-    rate = value.get("sampling_rate")
-    low, high = RATES
-    if isinstance(rate, bool) or not isinstance(rate, (int, float)) or not low <= rate <= high:
-        raise UndecodableAudio(f"samples whose sampling_rate is {str(rate)[:80]}; {low} to {high} Hz are possible")
+    fault = samples_fault(value)
+    if fault:
+        raise UndecodableAudio(fault)
     try:
         with np.errstate(over="ignore"):  # what is beyond float32 becomes infinite, which is refused
             samples = np.asarray(value["array"], dtype=np.float32)
@@ -94,19 +103,15 @@ def samples_of(value: Any) -> tuple[np.ndarray, int] | None:
         raise UndecodableAudio(f"samples with {samples.ndim} dimensions; 1 or 2 (channels) are right")
     if samples.size == 0:
         raise UndecodableAudio("no samples")
-    if samples.ndim == 2:
+    if samples.ndim == 2:  # the shorter dimension is the channels'
         check_channels(min(samples.shape))
-    return to_mono(samples), int(rate)
+        samples = samples.mean(axis=int(np.argmin(samples.shape)))
+    return samples, int(value["sampling_rate"])
 
 
 def check_channels(channels: int) -> None:
     if channels > MAX_CHANNELS:
         raise UndecodableAudio(f"{channels} channels; the mean of up to {MAX_CHANNELS} is taken")
-
-
-def to_mono(samples: np.ndarray) -> np.ndarray:
-    """The mean of the channels, which are the shorter dimension of two."""
-    return samples.mean(axis=int(np.argmin(samples.shape))) if samples.ndim == 2 and samples.size else samples
 
 
 def seconds_of(value: Any, root: str | None = None, confined: bool = False) -> float:
@@ -190,8 +195,6 @@ def resampled(blocks: Iterator[np.ndarray], rate: int) -> Iterator[np.ndarray]:
         if not np.isfinite(block).all():
             raise UndecodableAudio("samples that are not finite")
         if rate != SAMPLING_RATE:
-            import soxr
-
             stream = stream or soxr.ResampleStream(rate, SAMPLING_RATE, 1, dtype="float32")
             block = stream.resample_chunk(block)
         yield np.clip(block, -1.0, 1.0)

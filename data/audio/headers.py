@@ -9,6 +9,7 @@ import os
 import stat
 import struct
 from dataclasses import dataclass
+from typing import Any
 
 from .flac_frames import frame_fault
 
@@ -53,16 +54,10 @@ def open_plain(path: str) -> int:
     Raises:
         OSError: if there is no such file, or it is a folder, a pipe or a device, which may have no end.
     """
-    return open_sized(path)[0]
-
-
-def open_sized(path: str) -> tuple[int, int]:
-    """As :func:`open_plain`, and the file's bytes."""
     file = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
-    status = os.fstat(file)
-    mode = status.st_mode
+    mode = os.fstat(file).st_mode
     if stat.S_ISREG(mode):
-        return file, status.st_size
+        return file
     os.close(file)
     if stat.S_ISDIR(mode):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
@@ -75,11 +70,8 @@ def read_header(path: str) -> Header | None:
     Raises:
         OSError: if the file cannot be read.
     """
-    file, size = open_sized(path)
-    try:
-        return parse_header(os.read(file, PREFIX_BYTES), size)
-    finally:
-        os.close(file)
+    with os.fdopen(open_plain(path), "rb", buffering=0) as file:
+        return parse_header(file.read(PREFIX_BYTES), os.fstat(file.fileno()).st_size)
 
 
 def parse_header(prefix: bytes, size: int) -> Header | None:
@@ -130,6 +122,14 @@ def parse_wav(prefix: bytes, size: int) -> Header | None:
                 fault = fault or f"the header promises {promised / rate:.2f} s; the last {missing} samples are missing"
             return Header(promised - missing, rate, channels, missing, streamed, fault=fault)
         position += length + length % 2
+    return None
+
+
+def samples_fault(value: dict[str, Any]) -> str | None:
+    """Why unencoded samples have no rate that can be; None where they have one."""
+    rate, (low, high) = value.get("sampling_rate"), RATES
+    if isinstance(rate, bool) or not isinstance(rate, (int, float)) or not low <= rate <= high:
+        return f"the samples' sampling_rate is {str(rate)[:80]}; {low} to {high} Hz are possible"
     return None
 
 

@@ -82,8 +82,7 @@ class NoiseClips:
             raise DataError(f"{self.place}: no recording can be used{self.first_fault}")
         if self.skipped:
             number = f"{len(self.skipped)} recording{'s' if len(self.skipped) > 1 else ''}"
-            told = f"{self.place}: {number} left out{self.first_fault}"
-            warn_once(told, known_to_all=True)
+            warn_once(f"{self.place}: {number} left out{self.first_fault}", known_to_all=True)
         left_out = len(self.skipped)
         if not any(self.sounds(index) for index in range(len(self))):
             raise DataError(f"{self.place}: all {len(self)} recordings are silent or unreadable{self.first_fault}")

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..audio.cutting import loud_bounds
+from ..audio.cutting import speech_region
 from ..errors import DataError
 from ..utterance import SAMPLING_RATE
 
@@ -25,11 +25,6 @@ class Mixture(NamedTuple):
 
     audio: np.ndarray
     noise: np.ndarray
-
-
-def speech_region(speech: np.ndarray) -> tuple[int, int]:
-    """First and last sample of what is said: quiet before and after it is no speech, pauses within it are."""
-    return loud_bounds(speech)
 
 
 def power(samples: np.ndarray) -> float:

@@ -5,12 +5,12 @@ import heapq
 import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from functools import cached_property
 from typing import Any
 
 from ..audio.decoding import seconds_of
-from ..errors import DataError, nearest
+from ..errors import DataError, check_column
 from ..sources.source import Source
 from ..utterance import AudioBatch, Skipped, Utterance
 from .reading import collate, language_of, read_utterance, row_id
@@ -40,34 +40,28 @@ class Turn:
     rows: int | None = None
 
 
+@dataclass
 class EvaluationRows:
     """A source shared out over ranks batch by batch: which utterances share a batch does not depend on the ranks.
 
-    Args:
+    Attributes:
         columns: the source's columns whose values are wanted.
         check: called with each utterance's language or None; raises DataError to skip the row.
         subset: use only this many rows, those with the lowest hashes of their ids; they are kept in memory.
         max_seconds: longer clips are skipped.
-
-    Attributes:
         change: applied to each utterance after it is read, such as adding noise; raises DataError to skip it.
     """
 
-    def __init__(
-        self,
-        source: Source,
-        batch_size: int,
-        *,
-        columns: Sequence[str] = (),
-        check: Callable[[str | None], None] = lambda language: None,
-        subset: int | None = None,
-        rank: int = 0,
-        world_size: int = 1,
-        max_seconds: float = 30.0,
-    ) -> None:
-        self.source, self.batch_size, self.columns, self.check = source, batch_size, tuple(columns), check
-        self.subset, self.rank, self.world_size, self.max_seconds = subset, rank, world_size, max_seconds
-        self.change: Callable[[Utterance], Utterance] | None = None
+    source: Source
+    batch_size: int
+    _: KW_ONLY
+    columns: Sequence[str] = ()
+    check: Callable[[str | None], None] = lambda language: None
+    subset: int | None = None
+    rank: int = 0
+    world_size: int = 1
+    max_seconds: float = 30.0
+    change: Callable[[Utterance], Utterance] | None = None
 
     @cached_property
     def chosen(self) -> list[Row]:
@@ -166,14 +160,5 @@ def check_reported_columns(source: Source, wanted: Sequence[tuple[str, str]]) ->
     Raises:
         DataError: naming the nearest column.
     """
-    if source.parquet is None:
-        names = set(source.column_names)
-    else:  # those of every file with rows
-        files = zip(source.parquet.columns, source.parquet.has_rows, strict=True)
-        names = set.intersection(*(set(columns) for columns, has_rows in files if has_rows))
     for key, column in wanted:
-        if column not in names:
-            raise DataError(
-                f"{key} is {column!r}, which {source.name} ({source.config.described}) lacks"
-                f"{nearest(column, names)}; it has {', '.join(sorted(names))}"
-            )
+        check_column(column, source.column_names, f"{key} is {column!r}: {source.name} ({source.config.described})")

@@ -10,6 +10,7 @@ from typing import Any
 Needs = dict[str, set[int]]  # forbidden tokens by the generation config's key; {0} for a key without tokens
 
 SUPPRESS, SUPPRESS_FIRST = "suppress_tokens", "begin_suppress_tokens"
+NUMBERS = ("no_repeat_ngram_size", "max_length", "min_length", "min_new_tokens")
 # Settings that change decoding whatever the texts are, with the value at which they have no effect.
 UNLIKE_TRAINING: dict[str, Any] = {
     "repetition_penalty": 1.0,
@@ -41,10 +42,7 @@ class GenerationLimits:
         self.suppressed = frozenset(values.get(SUPPRESS) or ())
         self.first = frozenset(values.get(SUPPRESS_FIRST) or ())
         self.words = [tuple(word) for word in values.get("bad_words_ids") or ()]
-        self.repeated = values.get("no_repeat_ngram_size") or 0
-        self.longest = values.get("max_length")
-        self.shortest = values.get("min_length") or 0
-        self.fewest = values.get("min_new_tokens") or 0
+        self.numbers: dict[str, Any] = {key: values.get(key) for key in NUMBERS}
 
     def needs(self, text: Sequence[int], prompt: int) -> Needs:
         """The limits that must be lifted before a label can be decoded; empty where none must.
@@ -54,15 +52,19 @@ class GenerationLimits:
             prompt: tokens of the prompt.
         """
         whole = (*text, self.end_of_text)
+        repeated, longest, shortest, fewest = self.numbers.values()
         found = {
             SUPPRESS: self.suppressed.intersection(whole),
             SUPPRESS_FIRST: self.first.intersection(whole[:1]),
             "bad_words_ids": {place for place, word in enumerate(self.words) if holds(text, word)},
-            "no_repeat_ngram_size": as_need(self.repeated > 0 and repeats(text, self.repeated)),
-            "max_length": as_need(self.longest is not None and prompt + len(text) > self.longest),
-            "min_length": as_need(prompt + len(text) < self.shortest),
-            "min_new_tokens": as_need(len(text) < self.fewest),
         }
+        unmet = (
+            (repeated or 0) > 0 and repeats(text, repeated),
+            longest is not None and prompt + len(text) > longest,
+            prompt + len(text) < (shortest or 0),
+            len(text) < (fewest or 0),
+        )
+        found |= {key: {0} for key, is_unmet in zip(NUMBERS, unmet, strict=True) if is_unmet}
         return {key: set(needed) for key, needed in found.items() if needed}
 
     def lifted(self, values: Mapping[str, Any], needs: Needs, most_positions: int) -> dict[str, Any]:
@@ -93,15 +95,9 @@ class GenerationLimits:
             most: tokens of a key that are named.
         """
         parts = []
-        single = {
-            "no_repeat_ngram_size": self.repeated,
-            "max_length": self.longest,
-            "min_length": self.shortest,
-            "min_new_tokens": self.fewest,
-        }
         for key, needed in sorted(needs.items()):
-            if key in single:
-                parts.append(f"{key} {single[key]}")
+            if key in self.numbers:
+                parts.append(f"{key} {self.numbers[key]}")
                 continue
             names = [repr(written(self.words[one] if key == "bad_words_ids" else [one])) for one in sorted(needed)]
             more = f" and {len(names) - most} more" if len(names) > most else ""
@@ -136,10 +132,6 @@ def unlike_training(values: Mapping[str, Any]) -> dict[str, Any]:
     if values.get("is_multilingual") is False and forced and [list(one) for one in forced] != usual_prompt:
         found["forced_decoder_ids"] = forced  # models of several languages are asked for language and task instead
     return found
-
-
-def as_need(is_needed: bool) -> set[int]:
-    return {0} if is_needed else set()
 
 
 def holds(text: Sequence[int], word: Sequence[int]) -> bool:

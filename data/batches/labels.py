@@ -1,5 +1,6 @@
 """Transcripts to decoder input and labels, with Whisper's prompt tokens."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -10,6 +11,7 @@ from ..preparation.special_tokens import complaint, own_tokens
 IGNORED = -100
 
 
+@dataclass(eq=False)
 class LabelEncoder:
     """Prompt and text as Whisper's decoder expects them.
 
@@ -28,26 +30,25 @@ class LabelEncoder:
             empty text, for text too long, and for text that becomes tokens of Whisper's own.
     """
 
-    def __init__(
-        self, tokenizer: Any, multilingual: bool, language: str | None, task: str = "transcribe", max_tokens: int = 448
-    ) -> None:
-        self.tokenizer = tokenizer
-        self.multilingual = multilingual
-        self.language = language
-        self.task = task
-        self.max_tokens = max_tokens
-        self.vocabulary: dict[str, int] = tokenizer.get_vocab()
+    tokenizer: Any
+    multilingual: bool
+    language: str | None
+    task: str = "transcribe"
+    max_tokens: int = 448
+
+    def __post_init__(self) -> None:
+        self.vocabulary: dict[str, int] = self.tokenizer.get_vocab()
         self.prompts: dict[str | None, list[int]] = {}
-        self.special = own_tokens(tokenizer)
+        self.special = own_tokens(self.tokenizer)
         if "<|endoftext|>" not in self.vocabulary:
             raise DataError("the tokenizer has no <|endoftext|>: it is not Whisper's")
         self.end_of_text = self.vocabulary["<|endoftext|>"]
-        if not multilingual and language not in (None, "en"):
-            raise DataError(f"data.language is {language!r}, but this checkpoint knows English only: leave it out")
-        if not multilingual and task != "transcribe":
+        if not self.multilingual and self.language not in (None, "en"):
+            raise DataError(f"data.language is {self.language!r}, but this checkpoint knows English only: leave it out")
+        if not self.multilingual and self.task != "transcribe":
             raise DataError("data.task is 'translate', but this checkpoint knows English only")
-        if language is not None:
-            self.prompt(language)
+        if self.language is not None:
+            self.prompt(self.language)
 
     def prompt(self, language: str | None) -> list[int]:
         """The prompt's token ids, start of transcript first."""

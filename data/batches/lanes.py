@@ -127,7 +127,7 @@ class Lane:
                 yield LaneItem(self.lane, None, {}, read, tuple(skipped))
                 return
             generator = np.random.default_rng((*self.seeds, self.window))
-            seconds = [self.longest(row.seconds) for row in usable]
+            seconds = [row.seconds if self.augmenter is None else self.augmenter.longest(row.seconds) for row in usable]
             plan = plan_batches(seconds, batching.batch_size, generator, batching.batch_seconds)
             augment = None if self.augmenter is None else self.augmentation(self.augmenter, usable)
             for given in range(self.given, len(plan)):
@@ -141,10 +141,6 @@ class Lane:
                     read, skipped = 0, []
             self.rows.end_window(self.used)
             self.window, self.given, self.used = self.window + 1, 0, set()
-
-    def longest(self, seconds: float) -> float:
-        """The most seconds that a clip of ``seconds`` may have once it is augmented."""
-        return seconds if self.augmenter is None else self.augmenter.longest(seconds)
 
     def augmentation(
         self, augmenter: Augmenter, window: Sequence[TimedRow]

@@ -152,13 +152,9 @@ class TrainingBatches:
         batches: list[AudioBatch | None] = []
         rows, skipped = 0, []
         for _ in range(microbatches):
-            if not self.own:
-                self.turn += 1
-                batches.append(None)
-                continue
-            lane = self.own[self.turn % len(self.own)]
+            lane = self.own[self.turn % len(self.own)] if self.own else None
             self.turn += 1
-            if lane in self.finished:
+            if lane is None or lane in self.finished:
                 batches.append(None)
                 continue
             item = next(self.readers[lane])

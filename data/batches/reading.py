@@ -10,7 +10,7 @@ import torch
 from ..audio.decoding import UndecodableAudio, decode_audio, digest_id, seconds_of
 from ..config import DataConfig
 from ..errors import DataError
-from ..preparation.special_tokens import refuse_special_tokens
+from ..preparation.special_tokens import complaint, special_token_in
 from ..sources.source import Source
 from ..utterance import SAMPLING_RATE, AudioBatch, Skipped, Utterance
 from .labels import LabelEncoder
@@ -74,7 +74,8 @@ def text_of(value: Any) -> str:
             value.encode()
         except UnicodeEncodeError:
             raise DataError("the text holds half a character, a lone surrogate") from None
-        refuse_special_tokens(value)
+        if token := special_token_in(value):
+            raise DataError(f"the text holds {complaint(token)}")
         return value
     if isinstance(value, float) and math.isnan(value):
         raise DataError("the text is NaN, a missing value")

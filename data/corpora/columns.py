@@ -6,24 +6,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
 
-from ..audio.headers import RATES
-from ..errors import DataError, nearest
+from ..audio.headers import samples_fault
+from ..errors import DataError, check_column
 from .places import SPLIT_NAMES, normal
 from .record import Record
-from .settings import CorpusSettings
-
-KNOWN_NAMES: dict[str, tuple[str, ...]] = {
-    "audio": ("audio", "audio_filepath", "audio_path", "file_name", "path", "file", "filename", "wav"),
-    "text": ("text", "transcript", "transcription", "sentence", "normalized_text"),
-    "id": ("id", "utterance_id", "utt_id", "uid"),
-    "language": ("language", "locale", "lang"),
-    "speaker": ("speaker", "speaker_id", "client_id", "spk_id", "spk"),
-    "duration": ("duration", "audio_duration"),
-    "split": ("split", "subset"),
-    "start": ("start", "offset", "begin"),
-    "end": ("end", "stop"),
-    "sampling_rate": ("sampling_rate", "sample_rate"),
-}
+from .settings import KNOWN_NAMES, CorpusSettings
 
 
 def resolve_columns(settings: CorpusSettings, found: Iterable[str], place: str) -> dict[str, str | None]:
@@ -36,12 +23,9 @@ def resolve_columns(settings: CorpusSettings, found: Iterable[str], place: str) 
     names: dict[str, str | None] = {}
     for key, usual in KNOWN_NAMES.items():
         if key in settings.columns:
-            names[key] = settings.columns[key]
-            if names[key] is not None and names[key] not in columns:
-                raise DataError(
-                    f"{place}: --columns {key}={names[key]}, but there is no such column"
-                    f"{nearest(str(names[key]), columns)}; there are {', '.join(columns)}"
-                )
+            names[key] = given = settings.columns[key]
+            if given is not None:
+                check_column(given, columns, f"{place}: --columns {key}={given}, but it")
         else:
             names[key] = next((name for name in usual if name in columns), None)
     for key in ("audio", "text"):
@@ -49,8 +33,7 @@ def resolve_columns(settings: CorpusSettings, found: Iterable[str], place: str) 
             raise DataError(f"{place} has no column for {key} by a usual name: say --columns {key}=NAME, one of "
                             f"{', '.join(columns) or 'none'}")  # fmt: skip
     for name in settings.extra_columns:
-        if name not in columns:
-            raise DataError(f"{place}: no column {name!r} to keep{nearest(name, columns)}; it has {', '.join(columns)}")
+        check_column(name, columns, f"{place}: --keep-columns {name}, but it")
     return names
 
 
@@ -142,7 +125,8 @@ class Layout:
         """The audio with its path joined to the root, and the path without suffix, as a name, where it is one."""
         if isinstance(value, dict):
             if value.get("array") is not None:
-                return value, self.check_samples(value, faults)
+                faults += filter(None, [samples_fault(value)])
+                return value, None
             if value.get("bytes") and not isinstance(value["bytes"], bytes):
                 faults.append(f"the audio's bytes are {type(value['bytes']).__name__}")
                 return None, None
@@ -164,14 +148,6 @@ class Layout:
         if fault:
             faults.append(fault)
         return address, posixpath.splitext(value.lstrip("/"))[0]
-
-    @staticmethod
-    def check_samples(value: dict[str, Any], faults: list[str]) -> None:
-        """See that unencoded samples have a rate that can be."""
-        rate = value.get("sampling_rate")
-        low, high = RATES
-        if isinstance(rate, bool) or not isinstance(rate, (int, float)) or not low <= rate <= high:
-            faults.append(f"the samples' sampling_rate is {str(rate)[:80]}; {low} to {high} Hz are possible")
 
     def address(self, path: str) -> tuple[str, str | None]:
         """Where a path leads, and what is wrong with it if it leaves the root."""

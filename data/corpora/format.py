@@ -79,7 +79,6 @@ class Piece:
         raise NotImplementedError
 
     def records(self) -> Iterator[Record]:
-        """The rows as records."""
         for number, row in enumerate(self.parsed(), start=self.first):
             place = f"{self.file}: {self.row_word} {number}"
             if isinstance(row, Fault):

@@ -50,10 +50,7 @@ def read_kaldi(folder: str, settings: CorpusSettings, split: str | None) -> Iter
 
 
 KALDI = Format(
-    "kaldi",
-    read_kaldi,
-    sign="wav.scp",
-    is_folder=lambda folder, _: storage.exists(storage.join(folder, "wav.scp")),
+    "kaldi", read_kaldi, sign="wav.scp", is_folder=lambda folder, _: storage.exists(storage.join(folder, "wav.scp"))
 )
 
 

@@ -1,6 +1,7 @@
 """Tables of segments: what other tables are read as, but with times that can be, and no two of a recording at once."""
 
 import posixpath
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
@@ -26,7 +27,7 @@ class SegmentLayout(Layout):
     """
 
     overlaps: bool = False
-    timelines: dict[str, Timeline] = field(default_factory=dict, compare=False, repr=False)
+    timelines: dict[str, Timeline] = field(default_factory=lambda: defaultdict(Timeline), compare=False, repr=False)
     stems: dict[str, str] = field(default_factory=dict, compare=False, repr=False)
     known: dict[str, tuple[str, str]] = field(default_factory=dict, compare=False, repr=False)
 
@@ -60,10 +61,7 @@ class SegmentLayout(Layout):
             recording, stem = self.recording(record.audio)
             if not self.overlaps:
                 word, _, number = place.rpartition(": ")[2].partition(" ")
-                timeline = self.timelines.get(recording)
-                if timeline is None:
-                    timeline = self.timelines[recording] = Timeline()
-                timeline.add(start, end, int(number), lambda other: f"{word} {other}")
+                self.timelines[recording].add(start, end, int(number), lambda other: f"{word} {other}")
         if self.names["id"] and row.get(self.names["id"]):
             return record
         return replace(record, id=segment_id(stem, start, end, record.speaker if self.overlaps else None))

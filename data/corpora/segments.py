@@ -7,7 +7,7 @@ recording that overlap without that being meant, end the reading; whatever else 
 import glob
 import posixpath
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
 from urllib.parse import unquote
 
@@ -16,7 +16,7 @@ from ..audio.decoding import AUDIO_SUFFIXES
 from ..errors import DataError
 from .annotations.elan import read_elan
 from .annotations.textgrid import read_text_grid
-from .annotations.tiers import Segment, TierChoice
+from .annotations.tiers import Annotations, Segment, Tier, TierChoice
 from .annotations.timed_text import is_timed_text, read_timed_text
 from .annotations.timeline import Timeline, segment_id
 from .format import Format, Listed, digest, in_pieces
@@ -28,7 +28,14 @@ from .tables import JSON, TABLE, read_table
 
 TABLE_IN_FOLDER = re.compile(r"segments\.(csv|tsv|jsonl)(\.gz)?")
 TABLE_SUFFIXES = TABLE.suffixes + JSON.suffixes
-ANNOTATION_SUFFIXES = (".eaf", ".textgrid", ".txt")  # where a recording has several, the first is read
+# The formats of annotation files by suffix. Where a recording has several files, that of the first format is read.
+ANNOTATIONS: dict[str, Callable[[bytes, str], Annotations]] = {
+    ".eaf": read_elan,
+    ".textgrid": lambda content, file: Annotations(read_text_grid(content, file)),
+    ".txt": lambda content, file: Annotations([Tier("", tuple(read_timed_text(content, file)))]),
+}
+OF_OTHERS_TOO = ".txt"  # a file with this suffix may be something else, such as a readme
+OWN_SUFFIXES = tuple(suffix for suffix in ANNOTATIONS if suffix != OF_OTHERS_TOO)
 LOSSLESS = (".wav", ".flac", ".w64", ".aiff", ".aif", ".caf", ".au")  # taken first where a recording is there twice
 
 
@@ -50,7 +57,8 @@ def read_segmented(address: str, settings: CorpusSettings, split: str | None) ->
     Raises:
         DataError: before the first piece, for times that are reversed or overlap, and what else cannot be read.
     """
-    check_segments(address, settings)
+    for _ in read_segments(address, settings):
+        pass
     for _, piece in in_pieces(read_segments(address, settings), settings.job_rows):
         yield RecordRows(rows=piece)
 
@@ -65,8 +73,7 @@ def read_segments(address: str, settings: CorpusSettings) -> Iterator[Record]:
     :func:`.segment_tables.read_segment_table`.
 
     Raises:
-        DataError: naming file and row, when it is reached, for what cannot be read and for times that cannot be;
-            :func:`check_segments` finds all of these before any audio is cut.
+        DataError: naming file and row, when it is reached, for what cannot be read and for times that cannot be.
     """
     found = find_files(address)
     if not found.tables:
@@ -86,15 +93,6 @@ def read_segments(address: str, settings: CorpusSettings) -> Iterator[Record]:
         yield from read_segment_table(table, settings, split_of_path(relative(table, found.root)))
 
 
-def check_segments(address: str, settings: CorpusSettings) -> int:
-    """Read all segments and no audio; how many there are.
-
-    Raises:
-        DataError: see :func:`read_segments`.
-    """
-    return sum(1 for _ in read_segments(address, settings))
-
-
 def is_segmented(address: str, settings: CorpusSettings) -> bool:
     """Whether :func:`read_segments` is the reader for this address: for a table with start and end, for timestamped
     text beside recordings, and for other annotation files unless the recordings have transcripts without times too."""
@@ -105,11 +103,11 @@ def is_segmented(address: str, settings: CorpusSettings) -> bool:
             return rows is not None and None not in (rows.layout.names["start"], rows.layout.names["end"])
         recordings = Recordings(found, settings)
         for file in found.files:
-            if file.lower().endswith(".txt") and recordings.beside(file):
+            if file.lower().endswith(OF_OTHERS_TOO) and recordings.beside(file):
                 timed = is_timed_text(storage.read_bytes(file), file)
                 if timed is not None:
                     return timed
-        return any(file.lower().endswith(ANNOTATION_SUFFIXES[:2]) for file in found.files)
+        return any(file.lower().endswith(OWN_SUFFIXES) for file in found.files)
     except storage.StorageError:
         raise
     except DataError:  # another reader will say what is wrong
@@ -200,8 +198,8 @@ def annotation_files(files: Iterable[str]) -> list[str]:
     best: dict[str, tuple[int, str]] = {}
     for file in files:
         stem, suffix = posixpath.splitext(file)
-        if suffix.lower() in ANNOTATION_SUFFIXES:
-            choice = (ANNOTATION_SUFFIXES.index(suffix.lower()), file)
+        if suffix.lower() in ANNOTATIONS:
+            choice = (list(ANNOTATIONS).index(suffix.lower()), file)
             best[stem] = min(best.get(stem, choice), choice)
     return [best[stem][1] for stem in sorted(best)]
 
@@ -215,16 +213,11 @@ def read_annotations(found: FoundFiles, settings: CorpusSettings) -> Iterator[Re
     for file in annotation_files(found.files):
         kind = posixpath.splitext(file)[1].lower()
         audio = recordings.beside(file)
-        if kind == ".txt":
-            if audio is None and found.below:  # a readme
-                continue
-            segments: Iterable[Segment] = read_timed_text(storage.read_bytes(file), file)
-        elif kind == ".eaf":
-            document = read_elan(storage.read_bytes(file), file)
-            audio = recordings.linked(file, document.media) or audio
-            segments = choice.choose(document.tiers, file)
-        else:
-            segments = choice.choose(read_text_grid(storage.read_bytes(file), file), file)
+        if kind == OF_OTHERS_TOO and audio is None and found.below:
+            continue
+        annotations = ANNOTATIONS[kind](storage.read_bytes(file), file)
+        audio = recordings.linked(file, annotations.media) or audio
+        segments = choice.choose(annotations.tiers, file)
         if audio is not None:
             other = annotated_by.setdefault(audio, file)
             if other != file and not settings.allow_overlaps:
@@ -283,7 +276,7 @@ def annotated(
 SEGMENTS = Format(
     "segments",
     read_segmented,
-    suffixes=(*TABLE_SUFFIXES, ".textgrid", ".eaf"),
+    suffixes=(*TABLE_SUFFIXES, *OWN_SUFFIXES),
     is_file=is_segmented,
     sign="recording with a .TextGrid, .eaf or timestamped .txt beside it",
     is_folder=is_segmented,

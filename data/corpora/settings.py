@@ -5,7 +5,20 @@ from pydantic import Field, model_validator
 from ..errors import nearest
 from ..sources.config import Section
 
-FIELDS = ("audio", "text", "id", "language", "speaker", "duration", "split", "start", "end", "sampling_rate")
+# Our columns, and the usual names of each in corpora.
+KNOWN_NAMES: dict[str, tuple[str, ...]] = {
+    "audio": ("audio", "audio_filepath", "audio_path", "file_name", "path", "file", "filename", "wav"),
+    "text": ("text", "transcript", "transcription", "sentence", "normalized_text"),
+    "id": ("id", "utterance_id", "utt_id", "uid"),
+    "language": ("language", "locale", "lang"),
+    "speaker": ("speaker", "speaker_id", "client_id", "spk_id", "spk"),
+    "duration": ("duration", "audio_duration"),
+    "split": ("split", "subset"),
+    "start": ("start", "offset", "begin"),
+    "end": ("end", "stop"),
+    "sampling_rate": ("sampling_rate", "sample_rate"),
+}
+FIELDS = tuple(KNOWN_NAMES)
 SHARD_COLUMNS = ("id", "audio", "text", "language", "speaker", "duration")
 
 

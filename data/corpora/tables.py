@@ -5,6 +5,7 @@ A piece is small, goes to whoever prepares it, and gives its records there: pars
 
 import csv
 import functools
+import gzip
 import io
 import json
 import posixpath
@@ -128,8 +129,6 @@ def opened(file: str) -> io.BufferedReader:
     """A file, unpacked where it is gzip's, with room to look ahead."""
     raw: Any = storage.open_file(file)
     if file.endswith(".gz"):
-        import gzip
-
         raw = gzip.GzipFile(fileobj=raw)
     return io.BufferedReader(raw, 2**20)
 

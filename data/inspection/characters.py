@@ -28,7 +28,7 @@ LONGEST_SHOWN = 160  # characters of a text in a table
 
 @lru_cache(maxsize=65_536)
 def script_of(character: str) -> str | None:
-    """``LATIN``, ``CYRILLIC``, ``ARABIC`` ...: the script of a letter, from its Unicode name; None for what is none."""
+    """``LATIN``, ``CYRILLIC``, ``ARABIC`` ...: the script of a letter, from its Unicode name; None for no letter."""
     if unicodedata.category(character)[0] != "L":
         return None
     words = unicodedata.name(character, "").split()
@@ -104,13 +104,13 @@ def code_point(character: str) -> str:
 
 
 def character_name(character: str) -> str:
-    """Its Unicode name; of a control character, which has none, what it does or that it is one."""
+    """The Unicode name; for a control character, which has none, its effect or category."""
     usual = {"\n": "LINE BREAK", "\t": "TAB", "\r": "CARRIAGE RETURN", "\0": "NULL"}
     return unicodedata.name(character, usual.get(character, unicodedata.category(character)))
 
 
 def visible(text: str, longest: int = LONGEST_SHOWN) -> str:
-    """A text fit to be shown in a terminal or page: characters that are not seen, or steer either, as ``⟨U+202E⟩``."""
+    """A text that is safe to show in a terminal or on a page: invisible and control characters as ``⟨U+202E⟩``."""
     short = text if len(text) <= longest else text[: longest - 1] + "…"
     return "".join(
         f"⟨{code_point(character)}⟩" if oddity_of(character) and character not in "\ufffd" + JOINERS else character

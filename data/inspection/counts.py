@@ -1,7 +1,7 @@
-"""Counts that fill in worker processes and add up to the same whole in whatever order they are merged.
+"""Counts that worker processes fill, and that add up to the same totals in any order.
 
-Sums are of whole numbers, histograms have fixed bins, and what is left out to bound memory is chosen by a fixed order
-of the things themselves, never by when they came. Knows nothing of recordings.
+Sums are integers and histograms have fixed bins. What is dropped to bound memory depends on the values alone, not on
+when they came. Knows nothing of recordings.
 """
 
 import hashlib
@@ -11,6 +11,7 @@ from array import array
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -19,8 +20,26 @@ NAMES_EACH = 3  # names kept of things that are the same
 
 
 def digest(content: bytes) -> int:
-    """64 bits of BLAKE2b, never :data:`NONE`; two of 10 million different things meet with probability 3e-6."""
+    """64 bits of BLAKE2b, never :data:`NONE`; among 10 million different things two collide with probability 3e-6."""
     return int.from_bytes(hashlib.blake2b(content, digest_size=8).digest(), "little") or 1
+
+
+def text_digest(text: str | None) -> int:
+    """The digest of a text; :data:`NONE` for no text."""
+    return digest(text.encode("utf-8", "surrogatepass")) if text else NONE
+
+
+def add_up(totals: dict[str, Any], more: dict[str, Any]) -> None:
+    """Add other totals of the same names: whole numbers, counters, dicts of totals, and what has ``merge``."""
+    for name, value in more.items():
+        if isinstance(value, int):
+            totals[name] += value
+        elif isinstance(value, Counter):
+            totals[name].update(value)
+        elif isinstance(value, dict):
+            add_up(totals[name], value)
+        else:
+            totals[name].merge(value)
 
 
 @dataclass(frozen=True)
@@ -77,9 +96,8 @@ class Histogram:
             seen += count
         return None
 
-    def joined(self, bins_each: int, first: int = 0, last: int | None = None) -> list[tuple[float, float, int]]:
+    def joined(self, bins_each: int, first: int, last: int) -> list[tuple[float, float, int]]:
         """Low edge, high edge and count of wider bins, ``bins_each`` of the scale's in each, from bin ``first``."""
-        last = self.scale.bins if last is None else last
         return [
             (self.scale.edge(begin), self.scale.edge(begin + bins_each), sum(self.counts[begin : begin + bins_each]))
             for begin in range(first, last, bins_each)
@@ -89,8 +107,8 @@ class Histogram:
 class Tally:
     """A count for each of at most ``limit`` texts.
 
-    Beyond the limit the longest are left out: of words and sentences the frequent ones are short. The counts of those
-    that stay are exact.
+    Beyond the limit the longest texts are dropped, since frequent words and sentences are short. The other counts stay
+    exact.
     """
 
     def __init__(self, limit: int = 10_000) -> None:
@@ -98,18 +116,14 @@ class Tally:
         self.counts: Counter[str] = Counter()
         self.was_cut = False
 
-    def add(self, keys: Iterable[str]) -> None:
+    def add(self, keys: Iterable[str] | dict[str, int]) -> None:
+        """Count each text once, or by the number it has in a dict."""
         self.counts.update(keys)
         self.cut(2 * self.limit)
 
-    def add_amount(self, key: str, amount: int) -> None:
-        self.counts[key] += amount
-        self.cut(2 * self.limit)
-
     def merge(self, other: "Tally") -> None:
-        self.counts.update(other.counts)
         self.was_cut |= other.was_cut
-        self.cut(2 * self.limit)
+        self.add(other.counts)
 
     def cut(self, room: int) -> None:
         if len(self.counts) > room:
@@ -128,19 +142,19 @@ class Tally:
 
     @property
     def distinct(self) -> int:
-        """How many texts there are; at least so many where some were left out (``was_cut``)."""
+        """How many texts there are; a lower bound where some were dropped (``was_cut``)."""
         self.cut(self.limit)
         return len(self.counts)
 
 
 @dataclass(frozen=True, order=True)
 class Example:
-    """A clip that shows something: its id, where the corpus has it, what was found, and its text."""
+    """A clip that shows something: its id, its place in the corpus, what was found, and its text."""
 
-    id: str
-    place: str
-    detail: str
-    text: str
+    id: str = ""
+    place: str = ""
+    detail: str = ""
+    text: str = ""
 
 
 class Examples:
@@ -172,7 +186,7 @@ class Examples:
 
 
 class KnownNames:
-    """What the digests stand for, for at most ``limit`` of them: those of lowest rank, then of lowest digest."""
+    """The names behind digests, for at most ``limit`` digests: those of lowest rank, then of lowest digest."""
 
     def __init__(self, limit: int = 50_000) -> None:
         self.limit = limit
@@ -206,11 +220,11 @@ class KnownNames:
 
 @dataclass(frozen=True)
 class Repeats:
-    """Things that are there more than once.
+    """Things that several clips have.
 
     Attributes:
         things: how many different ones.
-        surplus: clips that would go if one of each stayed.
+        surplus: clips beyond the first of each thing.
         most: count and names of the most frequent, as far as their names are known.
     """
 
@@ -225,15 +239,16 @@ class ClipTable:
     COLUMNS = ("id", "text", "audio", "speaker")
 
     def __init__(self) -> None:
-        self.columns = {name: array("Q") for name in self.COLUMNS}
-        self.splits = array("H")
+        self.columns = {name: array("Q") for name in self.COLUMNS} | {"split": array("H")}
         self.split_names: list[str] = []
         self.known = {name: KnownNames() for name in self.COLUMNS}
 
-    def add(self, split: str, **digests: int) -> None:
-        for name in self.COLUMNS:
-            self.columns[name].append(digests[name])
-        self.splits.append(self.split_number(split))
+    def add(self, split: str, **things: tuple[int, str, int]) -> None:
+        """Add a clip: its split, and for each other column a digest, the name it stands for and the name's rank."""
+        self.columns["split"].append(self.split_number(split))
+        for column, (key, name, rank) in things.items():
+            self.columns[column].append(key)
+            self.known[column].add(key, name, rank)
 
     def split_number(self, split: str) -> int:
         if split not in self.split_names:
@@ -245,16 +260,14 @@ class ClipTable:
 
     def merge(self, other: "ClipTable") -> None:
         numbers = [self.split_number(name) for name in other.split_names]
-        self.splits.extend(numbers[split] for split in other.splits)
+        self.columns["split"].extend(numbers[split] for split in other.columns["split"])
         for name in self.COLUMNS:
             self.columns[name].extend(other.columns[name])
             self.known[name].merge(other.known[name])
 
-    def column(self, name: str) -> np.ndarray:
-        return np.frombuffer(self.columns[name], np.uint64) if self.columns[name] else np.zeros(0, np.uint64)
-
     def repeats(self, name: str, listed: int = 20) -> Repeats:
-        values = self.column(name)
+        """The things of a column that several clips have."""
+        values = np.asarray(self.columns[name])
         found, counts = np.unique(values[values != NONE], return_counts=True)
         found, counts = found[counts > 1], counts[counts > 1]
         most: list[tuple[int, tuple[str, ...]]] = []
@@ -264,23 +277,11 @@ class ClipTable:
             most += [(int(counts[place]), names) for names in self.known[name].of([int(found[place])])]
         return Repeats(len(found), int(counts.sum()) - len(found), sorted(most, key=lambda m: (-m[0], m[1]))[:listed])
 
-    def across_splits(self, name: str, listed: int = 20) -> tuple[int, list[tuple[str, ...]]]:
-        """How many things are in more than one split, and the names of some."""
-        values, splits = self.column(name), np.frombuffer(self.splits, np.uint16)
-        shared = self.with_several(values, splits)
-        return len(shared), sorted(self.known[name].of(map(int, shared)))[:listed]
-
-    def contradictions(self, listed: int = 20) -> tuple[int, list[tuple[str, ...]]]:
-        """How many recordings have more than one transcript, and the ids of some."""
-        shared = self.with_several(self.column("audio"), self.column("text"))
-        return len(shared), sorted(self.known["audio"].of(map(int, shared)))[:listed]
-
-    @staticmethod
-    def with_several(keys: np.ndarray, others: np.ndarray) -> np.ndarray:
-        """The keys that stand beside more than one other value."""
-        kept = keys != NONE
-        keys, others = keys[kept], others[kept]
+    def with_several(self, name: str, other: str, listed: int = 20) -> tuple[int, list[tuple[str, ...]]]:
+        """How many things of a column come with more than one value of another column, and the names of some."""
+        keys, others = np.asarray(self.columns[name]), np.asarray(self.columns[other])
         order = np.lexsort((others, keys))
         keys, others = keys[order], others[order]
-        changes = (keys[1:] == keys[:-1]) & (others[1:] != others[:-1])
-        return np.unique(keys[1:][changes])
+        changes = (keys[1:] != NONE) & (keys[1:] == keys[:-1]) & (others[1:] != others[:-1])
+        shared = np.unique(keys[1:][changes])
+        return len(shared), sorted(self.known[name].of(map(int, shared)))[:listed]

@@ -1,7 +1,7 @@
-"""Facts of one clip, before anyone trains on it.
+"""Facts about one clip.
 
-Decodes with :mod:`data.audio.decoding`, as training does, so that both refuse the same rows. Knows one clip at a time:
-what is odd only beside the others is found in :mod:`data.inspection.tally`. No torch.
+Decodes with :mod:`data.audio.decoding`, as training does, so that both refuse the same rows. What is odd only in
+comparison with other clips is found in :mod:`data.inspection.tally`. No torch.
 """
 
 import math
@@ -17,11 +17,13 @@ from ..audio.cutting import has_sound, sound_bounds
 from ..audio.decoding import UndecodableAudio, decode_audio, open_audio, samples_of
 from ..corpora.record import Record
 from ..preparation.clips import RecordingReader, cut_clip
+from ..preparation.measuring import contradicts
 from ..preparation.special_tokens import special_token_in
+from ..sources.config import Section
 from ..utterance import SAMPLING_RATE
 from .characters import oddities
-from .counts import NONE, digest
-from .labels import label_of
+from .counts import digest, text_digest
+from .labels import open_labels
 
 FULL_SCALE = 0.999  # of samples in [-1, 1]
 CLIPPED_SHARE = 0.001  # of a clip's samples at full scale, above which it is heard
@@ -68,9 +70,8 @@ TEXT_FAILURES = (Kind.NOT_UNICODE, Kind.MISSING, Kind.EMPTY, Kind.SPECIAL, Kind.
 FAILURES = (*TEXT_FAILURES, Kind.OTHER_DURATION)
 
 
-@dataclass(frozen=True)
-class InspectionSettings:
-    """What training will ask of the clips.
+class InspectionSettings(Section):
+    """What training requires of the clips.
 
     Attributes:
         min_seconds, max_seconds: of clips that training takes.
@@ -104,8 +105,7 @@ class AudioFacts:
         level: RMS in dBFS, of a full-scale square wave 0.
         clipped: share of samples at full scale.
         offset: mean of the samples.
-        quiet_before, sound: samples before the first sound, and from there to the last; see ``data.audio.cutting``.
-        has_sound: False for digital silence.
+        sound: samples from the first sound to the last, 0 for digital silence; see ``data.audio.cutting``.
         digest: of the samples at 16 bits, so that copies in other lossless encodings are the same.
     """
 
@@ -113,9 +113,7 @@ class AudioFacts:
     level: float
     clipped: float
     offset: float
-    quiet_before: int
     sound: int
-    has_sound: bool
     digest: int
 
     @property
@@ -155,7 +153,7 @@ class ClipFacts:
 
 
 def examine(record: Record, settings: InspectionSettings, recordings: RecordingReader | None = None) -> ClipFacts:
-    """Decode one clip and note what is of interest; what is wrong with the clip is noted and never raised.
+    """Decode one clip and note what is of interest; what is wrong with the clip is noted, not raised.
 
     Args:
         recordings: who reads clips that are parts; pass the same one for many of few recordings.
@@ -183,7 +181,7 @@ def examine(record: Record, settings: InspectionSettings, recordings: RecordingR
         of_text = {kind: detail for kind, detail in of_text.items() if kind not in TEXT_FAILURES}
     shown |= of_text
     name = record.id or record.place
-    id_digest = digest(record.id.encode("utf-8", "replace")) if record.id else NONE
+    id_digest = text_digest(record.id)
     return ClipFacts(id=name, place=record.place, text=text, parts=parts, id_digest=id_digest, audio=audio, shown=shown)
 
 
@@ -230,8 +228,7 @@ def audio_header(value: Any) -> dict[str, str]:
 def audio_facts(samples: np.ndarray) -> AudioFacts:
     """Facts of decoded samples, float32 [N] in [-1, 1]."""
     power = float(np.dot(samples, samples)) / len(samples)
-    loud = has_sound(samples)
-    begin, end = sound_bounds(samples) if loud else (0, 0)
+    begin, end = sound_bounds(samples) if has_sound(samples) else (0, 0)
     peak = max(float(samples.max()), -float(samples.min()))
     clipped = np.count_nonzero(np.abs(samples) >= FULL_SCALE) / len(samples) if peak >= FULL_SCALE else 0.0
     return AudioFacts(
@@ -239,9 +236,7 @@ def audio_facts(samples: np.ndarray) -> AudioFacts:
         level=max(10 * math.log10(power), LOWEST_LEVEL) if power > 0 else LOWEST_LEVEL,
         clipped=float(clipped),
         offset=float(samples.mean()),
-        quiet_before=begin,
         sound=end - begin,
-        has_sound=loud,
         digest=digest((samples * np.float32(32_767)).astype(np.int16).tobytes()),
     )
 
@@ -256,19 +251,19 @@ def audio_kinds(
         shown[Kind.TOO_LONG] = (f"{seconds:.1f} s", seconds)
     elif seconds < settings.min_seconds:
         shown[Kind.TOO_SHORT] = (f"{seconds:.3f} s", -seconds)
-    if not audio.has_sound:
+    if not audio.sound:
         shown[Kind.NO_SOUND] = (f"{seconds:.1f} s", seconds)
     elif audio.sound < SOUND_SHARE * audio.samples:
         detail = f"sound in {audio.sound / SAMPLING_RATE:.1f} of {seconds:.1f} s"
         shown[Kind.LITTLE_SOUND] = (detail, 1 - audio.sound / audio.samples)
-    if audio.has_sound and audio.level < LOW_LEVEL:
+    if audio.sound and audio.level < LOW_LEVEL:
         shown[Kind.QUIET] = (f"{audio.level:.0f} dBFS", -audio.level)
     if audio.clipped > CLIPPED_SHARE:
         shown[Kind.CLIPPED] = (f"{audio.clipped:.1%} of the samples at full scale", audio.clipped)
     if abs(audio.offset) > OFFSET:
         shown[Kind.OFFSET] = (f"{audio.offset:+.3f}", abs(audio.offset))
     claimed = record.duration
-    if claimed is not None and abs(claimed - seconds) > max(0.1, 0.05 * max(claimed, seconds)):
+    if claimed is not None and contradicts(claimed, seconds):
         shown[Kind.OTHER_DURATION] = (f"{seconds:.2f} s, not {claimed:.2f} s", abs(claimed - seconds))
     if rate is not None and record.sampling_rate is not None and int(rate) != record.sampling_rate:
         shown[Kind.OTHER_RATE] = (f"{int(rate):,} Hz, not {record.sampling_rate:,} Hz", 0)
@@ -292,7 +287,7 @@ def text_kinds(text: str | None, settings: InspectionSettings) -> dict[Kind, tup
         if size > settings.text_tokens:
             shown[Kind.UNJUDGED_LABEL] = (f"{size} bytes", size)
         return shown
-    label = label_of(text, settings.tokenizer)
+    label = open_labels(settings.tokenizer).read(text)
     if label.special is not None:
         shown[Kind.SPECIAL] = (label.special, 0)
     elif label.tokens > settings.text_tokens:

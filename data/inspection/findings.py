@@ -1,9 +1,9 @@
-"""What an inspection found that would fail in training, and what deserves a look before it.
+"""What an inspection found: what would fail in training, and what deserves a look before it.
 
-The one place that says what the totals mean. Tables and pages show findings in the order given here.
+Tables and pages show findings in the order given here.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -73,8 +73,8 @@ FAILING = {
 WORTH_A_LOOK = {
     Kind.UNJUDGED_LABEL: "More than {text_tokens} bytes: whether they are more tokens than the decoder takes is known "
     "only with --checkpoint.",
-    Kind.SUPPRESSED: "The checkpoint's generation_config.json forbids it. Training takes out of it what is trained on; "
-    "evaluated as it is, the checkpoint makes an error of each.",
+    Kind.SUPPRESSED: "The checkpoint's generation_config.json forbids it. Training lifts the limits that its texts "
+    "break; evaluated unchanged, the checkpoint gets each of these texts wrong.",
     Kind.TOO_LONG: "Training leaves clips of more than {max_seconds:g} s out.",
     Kind.TOO_SHORT: "Training leaves clips of less than {min_seconds:g} s out.",
     Kind.NO_SOUND: "Not a sound in them. A model trained on silence with text writes text into silence.",
@@ -94,9 +94,29 @@ WORTH_A_LOOK = {
 }
 
 
+REPEATED = {
+    "id": ("duplicate ids", "Ids must be unique, or results of one clip are taken for another's."),
+    "audio": ("duplicate audio", "The same samples more than once: they weigh more in training than others."),
+    "text": ("duplicate text", "The same sentence more than once; usual where speakers read the same prompts."),
+}
+# Things of a column that come with several values of another: both columns, title, unit, meaning.
+SHARED = (
+    ("audio", "text", "one recording, several transcripts", "recordings",
+     "The same samples with different text: at most one of them can be right."),
+    ("audio", "split", "audio in several splits", "recordings",
+     "Evaluation on training data: the error rate is too low."),
+    ("speaker", "split", "speakers in several splits", "speakers",
+     "The error rate on known voices is lower than on new ones."),
+    ("text", "split", "text in several splits", "texts",
+     "Evaluation on sentences seen in training: the error rate may be too low."),
+)  # fmt: skip
+
+
 def problems(inspection: Inspection) -> list[Finding]:
     """Everything found, what fails in training first, each group with the most clips first."""
-    found = [*failures(inspection), *kind_findings(inspection, WORTH_A_LOOK, "look"), *corpus_findings(inspection)]
+    found = [*failures(inspection), *kind_findings(inspection, WORTH_A_LOOK, "look")]
+    for judge in (repeated, shared, unusual_rates, unusual_letters, one_sided) if inspection.clips else ():
+        found += judge(inspection)
     return sorted(found, key=lambda finding: (finding.severity != "fails", finding.unit != "rows", -finding.count))
 
 
@@ -108,41 +128,52 @@ def would_fail(findings: Iterable[Finding]) -> bool:
 def kind_findings(inspection: Inspection, kinds: dict[Kind, str], severity: Severity) -> list[Finding]:
     settings = inspection.settings
     values = {name: getattr(settings, name) for name in ("max_tokens", "text_tokens", "min_seconds", "max_seconds")}
-    found = []
-    for kind, meaning in kinds.items():
-        examples = inspection.shown[kind]
-        if examples.count:
-            share = examples.count / inspection.clips
-            told = meaning.format(**values)
-            found.append(Finding(severity, str(kind), examples.count, told, tuple(examples.listed), share=share))
-    return found
+    return [
+        of_clips(inspection, str(kind), examples.count, meaning.format(**values), examples.listed, severity=severity)
+        for kind, meaning in kinds.items()
+        if (examples := inspection.shown[kind]).count
+    ]
+
+
+def of_clips(
+    inspection: Inspection,
+    title: str,
+    count: int,
+    meaning: str,
+    examples: Iterable[Example] = (),
+    *,
+    severity: Severity = "look",
+    unit: str = "clips",
+    measured: str = "",
+) -> Finding:
+    """A finding with its share of all clips."""
+    share = count / inspection.clips
+    return Finding(severity, title, count, meaning, tuple(examples), share=share, unit=unit, measured=measured)
 
 
 def failures(inspection: Inspection) -> list[Finding]:
     """What fails in training."""
     if not inspection.clips:
         return [Finding("fails", "no clips", 0, "There is nothing to train on.")]
-    found = kind_findings(inspection, FAILING, "fails")
-    found += language_failures(inspection)
+    found = [*kind_findings(inspection, FAILING, "fails"), *language_failures(inspection)]
     rows, limit = judged_rows(inspection), inspection.settings.max_skipped_share
     if not rows.usable:
         meaning = f"{rows.broken:,} are broken, {inspection.left_out:,} of a length that training does not take."
-        found.append(Finding("fails", "nothing usable", inspection.clips, meaning, share=1.0, unit="rows"))
+        found.append(of_clips(inspection, "nothing usable", inspection.clips, meaning, severity="fails", unit="rows"))
     elif rows.broken > limit * max(inspection.clips, ROWS_TO_JUDGE):
         meaning = f"More than data.max_skipped_share, {100 * limit:g} %, allows: training stops."
-        share = rows.broken / inspection.clips
-        found.append(Finding("fails", "broken rows", rows.broken, meaning, share=share, unit="rows"))
+        found.append(of_clips(inspection, "broken rows", rows.broken, meaning, severity="fails", unit="rows"))
     return found
 
 
-def language_failures(inspection: Inspection) -> list[Finding]:
+def language_failures(inspection: Inspection) -> Iterator[Finding]:
     """Rows without a language where others have one, and languages that Whisper does not know."""
     wrong = wrong_languages(inspection)
     if not wrong:
-        return []
+        return
     from transformers.models.whisper.tokenization_whisper import LANGUAGES, TO_LANGUAGE_CODE
 
-    counts, found = inspection.usable_clips, []
+    counts = inspection.usable_clips
     for language in wrong[:LANGUAGES_NAMED]:
         code = TO_LANGUAGE_CODE.get(language.lower())
         hint = f" (did you mean {code!r}?)" if code else nearest(language.lower().split("-")[0], LANGUAGES)
@@ -150,96 +181,46 @@ def language_failures(inspection: Inspection) -> list[Finding]:
         if not language:
             title = "no language"
             meaning = "Other rows name theirs, and a multilingual model needs one for each: training skips them."
-        share = counts[language] / inspection.clips
-        found.append(Finding("fails", title, counts[language], meaning, clips_of(inspection, language), share=share))
+        known = inspection.language_clips.of([language_digest(language)])
+        examples = [Example(name) for names in known for name in names]
+        yield of_clips(inspection, title, counts[language], meaning, examples, severity="fails")
     if others := wrong[LANGUAGES_NAMED:]:
         count = sum(counts[language] for language in others)
         meaning = "Whisper does not know them either. Training skips their rows."
-        title, share = f"{len(others):,} other languages", count / inspection.clips
-        found.append(Finding("fails", title, count, meaning, share=share))
-    return found
+        yield of_clips(inspection, f"{len(others):,} other languages", count, meaning, severity="fails")
 
 
-def clips_of(inspection: Inspection, language: str) -> tuple[Example, ...]:
-    known = inspection.language_clips.of([language_digest(language)])
-    return tuple(Example(name, "", "", "") for names in known for name in names)
-
-
-def corpus_findings(inspection: Inspection) -> list[Finding]:
-    """What is odd about the clips beside each other."""
-    if not inspection.clips:
-        return []
-    judges = (repeated, shared_by_splits, unusual_rates, unusual_letters, one_sided)
-    return [finding for judge in judges for finding in judge(inspection)]
-
-
-def look(
-    inspection: Inspection,
-    title: str,
-    count: int,
-    meaning: str,
-    examples: Iterable[Example] = (),
-    *,
-    measured: str = "",
-) -> Finding:
-    share = count / inspection.clips
-    return Finding("look", title, count, meaning, tuple(examples), share=share, measured=measured)
-
-
-def repeated(inspection: Inspection) -> list[Finding]:
-    """Ids, texts and audio that are there more than once."""
-    meanings = {
-        "id": ("duplicate ids", "Ids are to be unique: what is noted of one clip would be taken for another's."),
-        "audio": ("duplicate audio", "The same samples more than once: they weigh more in training than others."),
-        "text": ("duplicate text", "The same sentence more than once; usual where speakers read the same prompts."),
-    }
-    found = []
-    for column, (title, meaning) in meanings.items():
+def repeated(inspection: Inspection) -> Iterator[Finding]:
+    """Ids, texts and audio that several clips have."""
+    for column, (title, meaning) in REPEATED.items():
         repeats = inspection.table.repeats(column)
         if repeats.surplus:
-            examples = [
-                Example("", "", f"{count:,} times", names[0])
-                if column == "text"
-                else Example(", ".join(names), "", f"{count:,} times", "")
-                for count, names in repeats.most
-            ]
-            found.append(look(inspection, title, repeats.surplus, meaning, examples))
-    count, ids = inspection.table.contradictions()
-    if count:
-        meaning = "The same samples with different text: at most one of them can be right."
-        title, examples = "one recording, several transcripts", [Example(", ".join(names), "", "", "") for names in ids]
-        found.append(Finding("look", title, count, meaning, tuple(examples), unit="recordings"))
-    return found
+            examples = [named(column, names, f"{count:,} times") for count, names in repeats.most]
+            yield of_clips(inspection, title, repeats.surplus, meaning, examples)
 
 
-def shared_by_splits(inspection: Inspection) -> list[Finding]:
-    """Speakers, audio and text that are in more than one split."""
-    meanings = {
-        "audio": ("audio", "recordings", "Evaluated on what was trained on: the figures flatter."),
-        "speaker": ("speakers", "speakers", "The error rate on known voices is lower than on new ones."),
-        "text": ("text", "texts", "Evaluated on sentences seen in training: the figures may flatter."),
-    }
-    found = []
-    for column, (what, unit, meaning) in meanings.items():
-        count, names = inspection.table.across_splits(column)
+def shared(inspection: Inspection) -> Iterator[Finding]:
+    """Recordings with several transcripts, and what is in more than one split."""
+    for column, other, title, unit, meaning in SHARED:
+        count, several = inspection.table.with_several(column, other)
         if count:
-            examples = [
-                Example("", "", "", name[0]) if column == "text" else Example(", ".join(name), "", "", "")
-                for name in names
-            ]
-            found.append(Finding("look", f"{what} in several splits", count, meaning, tuple(examples), unit=unit))
-    return found
+            examples = tuple(named(column, names) for names in several)
+            yield Finding("look", title, count, meaning, examples, unit=unit)
 
 
-def unusual_rates(inspection: Inspection) -> list[Finding]:
+def named(column: str, names: tuple[str, ...], detail: str = "") -> Example:
+    """An example of a text, or of what has clips' ids or speakers as names."""
+    return Example(text=names[0], detail=detail) if column == "text" else Example(", ".join(names), detail=detail)
+
+
+def unusual_rates(inspection: Inspection) -> Iterator[Finding]:
     """Transcripts that are too long or too short for their audio."""
     usual = inspection.usual_rates()
     if usual is None:
-        return []
+        return
     low, high = usual
     rates = inspection.rates
     median = rates.quantile(0.5) or 0
-    found = []
     for title, count, compared, limit, worst in (
         ("too much text for the audio", sum(rates.counts[high + 1 :]), "more", high + 1, inspection.fast),
         ("too little text for the audio", sum(rates.counts[:low]), "fewer", low, inspection.slow),
@@ -249,57 +230,49 @@ def unusual_rates(inspection: Inspection) -> list[Finding]:
                 f"{RATES.edge(limit):.2g} characters a second or {compared}, where {median:.2g} are the median: "
                 "transcripts that belong to other audio, or leave words out."
             )
-            found.append(look(inspection, title, count, meaning, worst.listed[:count]))
-    return found
+            yield of_clips(inspection, title, count, meaning, worst.listed[:count])
 
 
-def unusual_letters(inspection: Inspection) -> list[Finding]:
+def unusual_letters(inspection: Inspection) -> Iterator[Finding]:
     """Letters of scripts that are rare in the corpus."""
     letters = inspection.letters()
     every = sum(letters.values())
-    return [
-        look(
-            inspection, f"{script.title()} letters", inspection.scripts[script].count,
-            f"{count:,} of {every:,} letters; the corpus is written in {next(iter(letters)).title()}.",
-            inspection.scripts[script].listed,
-        )
-        for script, count in letters.items()
-        if count < FOREIGN_LETTERS * every and script in inspection.scripts
-    ]  # fmt: skip
+    for script, count in letters.items():
+        if count < FOREIGN_LETTERS * every and script in inspection.scripts:
+            examples = inspection.scripts[script]
+            usual = next(iter(letters)).title()
+            meaning = f"{count:,} of {every:,} letters; the corpus is written in {usual}."
+            yield of_clips(inspection, f"{script.title()} letters", examples.count, meaning, examples.listed)
 
 
-def one_sided(inspection: Inspection) -> list[Finding]:
+def one_sided(inspection: Inspection) -> Iterator[Finding]:
     """How much there is, of whom, and recorded how."""
-    found, clips = [], inspection.part_clips
+    clips = inspection.part_clips
     rows = judged_rows(inspection)
     hours = rows.usable_seconds / 3600
     if rows.usable and hours < FEW_HOURS:
-        meaning = "That training can use: enough to try things out, little to learn a language from."
-        found.append(look(inspection, "little audio", rows.usable, meaning, measured=f"{60 * hours:.0f} minutes"))
-    speakers = [(name, samples) for name, samples in inspection.part_samples["speaker"].top() if name]
-    if speakers and inspection.samples and speakers[0][1] > ONE_SPEAKER * inspection.samples:
-        name, samples = speakers[0]
-        share = percent(samples / inspection.samples)
-        meaning = f"Most is spoken by {visible(name, 40)}: others will be heard less well."
-        found.append(look(inspection, "one speaker", clips["speaker"][name], meaning, measured=f"{share} of the audio"))
+        meaning = "Audio that training can use: enough for a trial, little to learn a language from."
+        yield of_clips(inspection, "little audio", rows.usable, meaning, measured=f"{60 * hours:.0f} minutes")
+    name, samples = next((top for top in inspection.part_samples["speaker"].top() if top[0]), ("", 0))
+    if samples > ONE_SPEAKER * inspection.samples:
+        measured = f"{percent(samples / inspection.samples)} of the audio"
+        meaning = f"Most is spoken by {visible(name, 40)}: the model will recognise others less well."
+        yield of_clips(inspection, "one speaker", clips["speaker"][name], meaning, measured=measured)
     rates = {int(rate): count for rate, count in clips["sampling rate"].top() if rate}
     if len(rates) > 1:
         listed = ", ".join(f"{rate:,} Hz" for rate in sorted(rates))
         meaning = f"{listed}. All become 16,000 Hz; a source may sound unlike another."
-        found.append(look(inspection, "several sampling rates", sum(rates.values()) - max(rates.values()), meaning))
-    narrow = sum(count for rate, count in rates.items() if rate < NARROWBAND)
-    if narrow:
+        yield of_clips(inspection, "several sampling rates", sum(rates.values()) - max(rates.values()), meaning)
+    if narrow := sum(count for rate, count in rates.items() if rate < NARROWBAND):
         meaning = "Below 16,000 Hz, as on the telephone: high sounds such as s and f are missing."
-        found.append(look(inspection, "narrow band", narrow, meaning))
+        yield of_clips(inspection, "narrow band", narrow, meaning)
     if inspection.quiet_samples > QUIET_EDGES * inspection.samples:
-        share = percent(inspection.quiet_samples / inspection.samples)
+        measured = f"{percent(inspection.quiet_samples / inspection.samples)} of the audio"
         meaning = "It lies before the first sound or after the last; --trim-silence cuts it off."
-        title, measured = "quiet around the speech", f"{share} of the audio"
-        found.append(look(inspection, title, inspection.decoded, meaning, measured=measured))
+        yield of_clips(inspection, "quiet around the speech", inspection.decoded, meaning, measured=measured)
     if not any(name for name, _ in clips["language"].top()) and inspection.settings.language is None:
         meaning = "No row names its language. A multilingual model needs data.language in the config."
-        found.append(look(inspection, "no language", inspection.clips, meaning))
-    return found
+        yield of_clips(inspection, "no language", inspection.clips, meaning)
 
 
 def percent(share: float) -> str:

@@ -1,7 +1,6 @@
 """Inspects a corpus on several processes or machines. Pages and tables are made by trainer/pages."""
 
 import functools
-from dataclasses import dataclass
 
 from ..corpora.planning import Job, plan_jobs
 from ..corpora.settings import CorpusSettings
@@ -12,17 +11,8 @@ from .labels import open_labels
 from .tally import Inspection, inspect_records
 
 
-@dataclass(frozen=True)
-class InspectedJob:
-    """The result of one job."""
-
-    rows: int
-    inspection: Inspection
-
-
-def inspect_job(job: Job, settings: InspectionSettings) -> InspectedJob:
-    inspection = inspect_records(job.rows.records(), settings)
-    return InspectedJob(inspection.clips, inspection)
+def inspect_job(job: Job, settings: InspectionSettings) -> Inspection:
+    return inspect_records(job.rows.records(), settings)
 
 
 def inspect_corpus(
@@ -39,7 +29,7 @@ def inspect_corpus(
     whole = Inspection(settings)
     with Progress() as progress:
         inspect = functools.partial(inspect_job, settings=settings)
-        for job in run_all(inspect, plan_jobs(corpus), workers, cluster):
-            whole.merge(job.inspection)
-            progress.add(job.rows)
+        for part in run_all(inspect, plan_jobs(corpus), workers, cluster):
+            whole.merge(part)
+            progress.add(part.clips)
     return whole

@@ -41,10 +41,6 @@ class LabelReader:
         return Label(len(ids), special, self.limits.described(needs, self.tokenizer.decode) if needs else None)
 
 
-def label_of(text: str, checkpoint: str) -> Label:
-    return open_labels(checkpoint).read(text)
-
-
 @functools.lru_cache(maxsize=2)
 def open_labels(name: str) -> LabelReader:
     """The tokenizer and generation config of a checkpoint, opened once in each process.

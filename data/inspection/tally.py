@@ -1,31 +1,25 @@
-"""What is in a corpus before anyone trains on it: the facts of its clips, added up over worker processes.
+"""The facts of a corpus's clips, added up over worker processes.
 
-A worker makes an :class:`Inspection` of its clips, the main process merges them; the order makes no difference. What
-the sums mean is said in :mod:`data.inspection.findings`.
+Each worker makes an :class:`Inspection` of its clips, and the main process merges them in any order.
+:mod:`data.inspection.findings` says what the sums mean.
 """
 
 import math
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 
 from ..corpora.record import Record
 from ..preparation.clips import RecordingReader
 from ..utterance import SAMPLING_RATE
 from .characters import script_of, scripts_in, words_of
-from .counts import NONE, ClipTable, Example, Examples, Histogram, KnownNames, Scale, Tally, digest
+from .counts import NONE, ClipTable, Example, Examples, Histogram, KnownNames, Scale, Tally, add_up, text_digest
 from .facts import LOWEST_LEVEL, ClipFacts, InspectionSettings, Kind, examine
-
-__all__ = ["Inspection", "InspectionSettings", "examine", "inspect_records"]
 
 LENGTHS = Scale(0.0, 60.0, 600)  # seconds
 LEVELS = Scale(LOWEST_LEVEL, 0.0, 100)  # dBFS
 RATES = Scale(0.1, 102.4, 200, is_log=True)  # characters a second, 20 bins an octave
 PARTS = ("language", "split", "speaker", "sampling rate", "channels", "encoding")
 MOST_SPEAKERS, MOST_WORDS = 1_000_000, 1_000_000
-SUMS = ("clips", "decoded", "samples", "quiet_samples", "broken", "left_out", "word_count")
-MERGED = (
-    "lengths", "levels", "rates", "words", "usable_clips", "usable_samples", "language_clips", "fast", "slow", "table"
-)  # fmt: skip
 CLIPS_FOR_RATES = 50  # with fewer nothing can be said to be unusual
 TEXT_KEPT = 300  # characters of an example's text
 
@@ -56,16 +50,16 @@ class Inspection:
         self.words = Tally(MOST_WORDS)
         self.word_count = 0
         self.shown = {kind: Examples() for kind in Kind}
-        self.part_clips = {part: Tally(MOST_SPEAKERS if part == "speaker" else 10_000) for part in PARTS}
-        self.part_samples = {part: Tally(MOST_SPEAKERS if part == "speaker" else 10_000) for part in PARTS}
+        self.part_clips, self.part_samples = (
+            {part: Tally(MOST_SPEAKERS if part == "speaker" else 10_000) for part in PARTS} for _ in range(2)
+        )
         self.usable_clips, self.usable_samples = Tally(), Tally()
         self.language_clips = KnownNames(1000)
-        self.scripts: dict[str, Examples] = {}
+        self.scripts: defaultdict[str, Examples] = defaultdict(Examples)
         self.fast, self.slow = Examples(), Examples()
         self.table = ClipTable()
 
     def add(self, clip: ClipFacts) -> None:
-        """Count one clip."""
         audio = clip.audio
         samples = audio.samples if audio is not None else 0
         self.clips += 1
@@ -77,20 +71,20 @@ class Inspection:
             self.left_out += 1
         else:
             language = clip.parts["language"]
-            self.usable_clips.add_amount(language, 1)
-            self.usable_samples.add_amount(language, samples)
+            self.usable_clips.add([language])
+            self.usable_samples.add({language: samples})
             self.language_clips.add(language_digest(language), clip.id)
         for part in PARTS:
             if (name := clip.parts.get(part)) is not None:
-                self.part_clips[part].add_amount(name, 1)
-                self.part_samples[part].add_amount(name, samples)
+                self.part_clips[part].add([name])
+                self.part_samples[part].add({name: samples})
         for kind, (detail, score) in clip.shown.items():
             self.shown[kind].add(example(clip, detail), score)
         self.add_text(clip)
         if audio is not None:
             self.lengths.add(audio.seconds)
             self.levels.add(audio.level)
-            if audio.has_sound:
+            if audio.sound:
                 self.quiet_samples += audio.samples - audio.sound
                 self.add_rate(clip, audio.sound / SAMPLING_RATE)
         self.add_digests(clip)
@@ -102,7 +96,7 @@ class Inspection:
         self.words.add(words)
         for script in scripts_in(clip.text):
             letters = "".join(sorted({letter for letter in clip.text if script_of(letter) == script}))
-            self.scripts.setdefault(script, Examples()).add(example(clip, letters), -len(letters))
+            self.scripts[script].add(example(clip, letters), -len(letters))
 
     def add_rate(self, clip: ClipFacts, seconds: float) -> None:
         """Count the characters a second between the first and the last sound, spaces left out."""
@@ -117,18 +111,13 @@ class Inspection:
 
     def add_digests(self, clip: ClipFacts) -> None:
         speaker, text = clip.parts["speaker"], clip.text
-        digests = {
-            "id": clip.id_digest,
-            "text": digest(text.encode("utf-8", "surrogatepass")) if text else NONE,
-            "audio": clip.audio.digest if clip.audio is not None else NONE,
-            "speaker": digest(speaker.encode("utf-8", "surrogatepass")) if speaker else NONE,
-        }
-        self.table.add(clip.parts["split"], **digests)
-        known = self.table.known
-        known["id"].add(digests["id"], f"{clip.id} ({clip.place})")
-        known["text"].add(digests["text"], text[:TEXT_KEPT], rank=len(text))
-        known["audio"].add(digests["audio"], clip.id)
-        known["speaker"].add(digests["speaker"], speaker)
+        self.table.add(
+            clip.parts["split"],
+            id=(clip.id_digest, f"{clip.id} ({clip.place})", 0),
+            text=(text_digest(text), text[:TEXT_KEPT], len(text)),
+            audio=(clip.audio.digest if clip.audio is not None else NONE, clip.id, 0),
+            speaker=(text_digest(speaker), speaker, 0),
+        )
 
     def merge(self, other: "Inspection") -> None:
         """Add what another inspection counted, of other clips.
@@ -138,18 +127,7 @@ class Inspection:
         """
         if other.settings != self.settings:
             raise ValueError(f"inspections with different settings: {self.settings} and {other.settings}")
-        for name in SUMS:
-            setattr(self, name, getattr(self, name) + getattr(other, name))
-        self.characters.update(other.characters)
-        for name in MERGED:
-            getattr(self, name).merge(getattr(other, name))
-        for part in PARTS:
-            self.part_clips[part].merge(other.part_clips[part])
-            self.part_samples[part].merge(other.part_samples[part])
-        for kind in Kind:
-            self.shown[kind].merge(other.shown[kind])
-        for script, examples in other.scripts.items():
-            self.scripts.setdefault(script, Examples()).merge(examples)
+        add_up(vars(self), {name: value for name, value in vars(other).items() if name != "settings"})
 
     @property
     def seconds(self) -> float:
@@ -179,7 +157,7 @@ class Inspection:
 
 
 def language_digest(language: str) -> int:
-    return digest(language.encode("utf-8", "surrogatepass"))
+    return text_digest(f"language {language}")  # a missing one has a digest too
 
 
 def example(clip: ClipFacts, detail: str) -> Example:

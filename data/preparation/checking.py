@@ -95,7 +95,6 @@ class ClipCheck:
             return dropped(record, "undecodable audio", "larger than memory")
 
     def close(self) -> None:
-        """Let the last recording go."""
         self.recordings.close()
 
     def clip(self, record: Record) -> Clip:
@@ -140,15 +139,11 @@ class ClipCheck:
 
     def whole(self, record: Record) -> tuple[bytes | None, str, float]:
         """Bytes (None: to be left where they are), name and seconds of a clip that stays as it is."""
-        value = record.audio
-        if isinstance(value, dict) and value.get("bytes"):
-            value, path = value["bytes"], value.get("path") or ""
-        elif isinstance(value, str):
-            path = value
-        else:
-            path = ""
+        value, path = record.audio, path_of(record) or ""
         if samples_of(value) is not None:
             return self.cut(record)
+        if isinstance(value, dict):
+            value = value.get("bytes")
         if isinstance(value, str) and (self.embed_audio or self.settings.check == "decode"):
             value = content_of(value)
         seconds = self.measure.seconds(value, record)

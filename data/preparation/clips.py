@@ -1,5 +1,6 @@
 """Clips cut from recordings: the samples of a record, and the same as FLAC. Knows nothing of texts or of corpora."""
 
+import contextlib
 import io
 import math
 from collections.abc import Callable, Iterator
@@ -32,7 +33,7 @@ Normalization = Literal["none", "peak", "rms"]
 Blocks = Callable[[int, int | None], Iterator[np.ndarray]]  # a first frame and how many frames: those, in blocks
 
 
-class RecordingReader:
+class RecordingReader(contextlib.AbstractContextManager["RecordingReader"]):
     """Reads parts of recordings and keeps the last recording open: many segments of one follow each other.
 
     A local file is seeked in, never read whole; a remote one is fetched once and its bytes are kept, one recording at a
@@ -46,9 +47,6 @@ class RecordingReader:
         self._sound: SequentialSound | None = None
         self._failure: str | None = None  # to open it: not tried again for each segment
         self._position = 0  # frames of the open recording that were read or seeked past
-
-    def __enter__(self) -> "RecordingReader":
-        return self
 
     def __exit__(self, *error: object) -> None:
         self.close()
@@ -91,7 +89,6 @@ class RecordingReader:
             raise UndecodableAudio(f"not audio that soundfile reads: {one_line(error)}") from None
 
     def close(self) -> None:
-        """Let go of the recording."""
         for opened in (self._sound, self._file):
             if opened is not None:
                 opened.close()

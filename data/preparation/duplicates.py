@@ -74,15 +74,14 @@ def source_of(settings: PrepareSettings, shard: Shard) -> str:
     return original if storage.exists(original) else storage.join(settings.output, shard.file)
 
 
-def shard_ids(settings: PrepareSettings, shard: Shard) -> Iterator[list[str]]:
-    """A shard's ids, some at a time."""
+def rows_of(settings: PrepareSettings, shard: Shard, columns: list[str], size: int) -> Iterator[pyarrow.RecordBatch]:
+    """The rows of a shard as its job wrote it, ``size`` at a time."""
+    address = source_of(settings, shard)
     if settings.layout == "audiofolder":
-        lines = storage.read_bytes(storage.join(settings.output, shard.file)).splitlines()
-        yield [json.loads(line)["id"] for line in lines]
+        yield pyarrow.RecordBatch.from_pylist([json.loads(line) for line in storage.read_bytes(address).splitlines()])
         return
-    with storage.open_file(source_of(settings, shard)) as file:
-        for batch in pyarrow.parquet.ParquetFile(file).iter_batches(2**16, columns=["id"]):
-            yield batch.column(0).to_pylist()
+    with storage.open_file(address) as file:
+        yield from pyarrow.parquet.ParquetFile(file).iter_batches(size, columns=columns)
 
 
 def find_duplicates(settings: PrepareSettings, shards: Sequence[Shard]) -> Duplicates:
@@ -91,7 +90,8 @@ def find_duplicates(settings: PrepareSettings, shards: Sequence[Shard]) -> Dupli
     parts = -(-total // IDS_AT_ONCE)
     with tempfile.TemporaryFile() as file:
         for shard in shards:
-            for ids in shard_ids(settings, shard):
+            for batch in rows_of(settings, shard, ["id"], 2**16):
+                ids = batch.column("id").to_pylist()
                 digests = (hashlib.blake2b(name.encode("utf-8", "replace"), digest_size=8).digest() for name in ids)
                 file.write(b"".join(digests))
         file.flush()
@@ -106,7 +106,7 @@ def find_duplicates(settings: PrepareSettings, shards: Sequence[Shard]) -> Dupli
         mine = rows[(rows >= begin) & (rows < begin + shard.clips)] - begin
         begin += shard.clips
         if len(mine):
-            found[shard.file] = list(details(settings, shard, mine.tolist()))
+            found[shard.file] = list(details(settings, shard, set(mine.tolist())))
     return found
 
 
@@ -125,33 +125,23 @@ def repeats_in_part(file: Any, part: int, parts: int) -> np.ndarray:
     return rows[order][same]
 
 
-def details(settings: PrepareSettings, shard: Shard, rows: list[int]) -> Iterator[Duplicate]:
+def details(settings: PrepareSettings, shard: Shard, rows: set[int]) -> Iterator[Duplicate]:
     """Some rows of a shard as duplicates."""
-
-    def duplicate(row: int, values: dict[str, Any]) -> Duplicate:
-        audio = values.get("audio") or {}
-        return Duplicate(
-            values["id"],
-            f"{shard.file}: row {row}",
-            "duplicate id",
-            "an earlier row has this id: the first was kept",
-            row=row,
-            seconds=values["duration"],
-            bytes=len(audio.get("bytes") or b""),
-        )
-
-    address = source_of(settings, shard)
-    if settings.layout == "audiofolder":
-        lines = storage.read_bytes(address).splitlines()
-        yield from (duplicate(row, json.loads(lines[row])) for row in rows)
-        return
-    wanted, begin = set(rows), 0
-    with storage.open_file(address) as file:
-        for batch in pyarrow.parquet.ParquetFile(file).iter_batches(256, columns=["id", "duration", "audio"]):
-            for row in range(batch.num_rows):
-                if begin + row in wanted:
-                    yield duplicate(begin + row, batch.slice(row, 1).to_pylist()[0])
-            begin += batch.num_rows
+    begin = 0
+    for batch in rows_of(settings, shard, ["id", "duration", "audio"], 256):
+        for row in range(batch.num_rows):
+            if begin + row in rows:
+                values = batch.slice(row, 1).to_pylist()[0]
+                yield Duplicate(
+                    values["id"],
+                    f"{shard.file}: row {begin + row}",
+                    "duplicate id",
+                    "an earlier row has this id: the first was kept",
+                    row=begin + row,
+                    seconds=values["duration"],
+                    bytes=len((values.get("audio") or {}).get("bytes") or b""),
+                )
+        begin += batch.num_rows
 
 
 def write_without(original: str, address: str, rows: set[int]) -> None:

@@ -11,6 +11,7 @@ from ..errors import DataError
 from .duplicates import Duplicates, shard_without, take_out_duplicates
 from .settings import PrepareSettings
 from .shards import Shard, original_of
+from .splits import empty_splits
 from .summary import Summary
 from .work import JobResult, result_file
 
@@ -41,6 +42,7 @@ def finish_output(settings: PrepareSettings, jobs: Sequence[int], summary: Summa
         summary.splits[shard.split] = clips + shard.clips, seconds + shard.seconds
         summary.bytes += shard.bytes
     summary.shards = len(shards)
+    summary.warnings = empty_splits(settings.shares or {}, settings.split_by, summary.splits)
     remove_stale(output, {shard.file for shard in shards}, jobs, {shard.file for shard in written})
     if not shards:
         kinds = ", ".join(f"{kind} ({count})" for kind, count in summary.dropped.most_common(3))
@@ -80,12 +82,8 @@ def join_metadata(output: str, shards: Sequence[Shard], duplicates: Duplicates) 
                 kept = [line for number, line in enumerate(lines) if number not in gone]
                 file.writelines(line + b"\n" for line in kept)
                 job = shard.file.removesuffix(".jsonl").rpartition("-")[2]
-                put_audio(output, split, job, *({name_in(line) for line in some} for some in (kept, lines)))
-
-
-def name_in(line: bytes) -> str:
-    """The audio file that a line of metadata names."""
-    return str(json.loads(line)["file_name"])
+                named = ({str(json.loads(line)["file_name"]) for line in some} for some in (kept, lines))
+                put_audio(output, split, job, *named)
 
 
 def put_audio(output: str, split: str, job: str, kept: set[str], written: set[str]) -> None:

@@ -1,6 +1,7 @@
 """How long the audio of a record is, by its header or by decoding it, and whether it can be believed."""
 
 import io
+import mmap
 import os
 from collections.abc import Callable
 from typing import Any, cast
@@ -9,7 +10,7 @@ import soundfile
 
 from .. import storage
 from ..audio import headers
-from ..audio.decoding import MAX_CHANNELS, UndecodableAudio, decode_audio, one_line
+from ..audio.decoding import MAX_CHANNELS, UndecodableAudio, decode_audio, one_line, open_audio, reading
 from ..audio.integrity import fault_of
 from ..corpora.record import Record
 from ..utterance import SAMPLING_RATE
@@ -109,46 +110,25 @@ class Measure:
 
 
 def local_header(path: str) -> headers.Header | None:
-    """See :func:`data.audio.headers.read_header`.
-
-    Raises:
-        UndecodableAudio: if the file cannot be read.
-    """
-    try:
+    """As :func:`data.audio.headers.read_header`, but raises UndecodableAudio if the file cannot be read."""
+    with reading(path):
         return headers.read_header(path)
-    except (OSError, ValueError) as error:  # the latter for a path that no file can have
-        raise UndecodableAudio(f"cannot open {one_line(path)}: {storage.reason(error)}") from None
 
 
 def look_through(path: str) -> tuple[headers.Header | None, str | None]:
     """Header and fault of a local file, however long, without holding it in memory."""
-    import mmap
-
-    try:
-        header = local_header(path)
+    with reading(path):
+        header = headers.read_header(path)
         if os.path.getsize(path) == 0:
             raise UndecodableAudio(f"{one_line(path)} is empty")
         with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
             return header, fault_of(cast(bytes, content))  # sliced and searched like bytes
-    except OSError as error:
-        raise UndecodableAudio(f"cannot open {one_line(path)}: {storage.reason(error)}") from None
 
 
 def content_of(path: str) -> bytes:
-    """The bytes of a file.
-
-    Raises:
-        UndecodableAudio: if it cannot be read, or is no plain file: a pipe keeps its reader waiting, a device for ever.
-    """
-    try:
-        if storage.is_remote(path):
-            return storage.read_bytes(path)
-        with os.fdopen(headers.open_plain(path), "rb") as file:
-            return file.read()
-    except storage.StorageError as error:
-        raise UndecodableAudio(str(error)) from None
-    except (OSError, ValueError) as error:
-        raise UndecodableAudio(f"cannot open {one_line(path)}: {storage.reason(error)}") from None
+    """The bytes of a file; raises UndecodableAudio if it cannot be read."""
+    with reading(path), open_audio(path, None) as file:
+        return file.read()
 
 
 def check_header(header: headers.Header | None, fault: str | None, record: Record | None) -> None:
@@ -174,9 +154,13 @@ def check_promise(header: headers.Header, seconds: float) -> None:
         raise Unusable("cut off", f"the header promises {header.seconds:.2f} s, {seconds:.2f} s are there")
 
 
-def check_claim(record: Record, seconds: float) -> None:
-    """Refuse audio that is not as long as the corpus says: one of the two is wrong, and so may the text be."""
-    claimed = record.duration
+def contradicts(claimed: float | None, seconds: float) -> bool:
+    """Whether audio is not as long as the corpus claims: one of the two is wrong, and so may the text be."""
     share, least = AGREEMENT
-    if claimed is not None and abs(claimed - seconds) > max(least, share * max(claimed, seconds)):
-        raise Unusable("contradiction", f"the corpus says {claimed:.2f} s, the audio is {seconds:.2f} s long")
+    return claimed is not None and abs(claimed - seconds) > max(least, share * max(claimed, seconds))
+
+
+def check_claim(record: Record, seconds: float) -> None:
+    """Refuse audio whose length contradicts the corpus."""
+    if contradicts(record.duration, seconds):
+        raise Unusable("contradiction", f"the corpus says {record.duration:.2f} s, the audio is {seconds:.2f} s long")

@@ -11,6 +11,8 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from filelock import FileLock, Timeout
+
 from .. import storage
 from ..corpora.planning import Job, plan_jobs
 from ..errors import DataError
@@ -52,12 +54,9 @@ def prepare(
     check_output(settings)
     jobs = plan_jobs(settings.corpus)
     first = next(jobs)  # whatever is wrong with the input shows before anything is written
-    try:
-        with alone(settings.output):
-            begin_output(settings, overwrite)
-            summary = run_jobs(settings, itertools.chain([first], jobs), workers, cluster, watch)
-    except OSError as error:  # reading has errors of its own
-        raise storage.StorageError(f"cannot write {settings.output}: {storage.reason(error)}") from error
+    with storage.writing(settings.output), alone(settings.output):
+        begin_output(settings, overwrite)
+        summary = run_jobs(settings, itertools.chain([first], jobs), workers, cluster, watch)
     summary.seconds = time.perf_counter() - started
     return summary
 
@@ -112,8 +111,6 @@ def alone(output: str) -> Iterator[None]:
     if storage.is_remote(output):
         yield
         return
-    from filelock import FileLock, Timeout
-
     lock = os.path.join(output, LOCK)
     storage.retried(lambda: os.makedirs(os.path.dirname(lock), exist_ok=True), output, "write")
     try:

@@ -34,9 +34,9 @@ class Shard:
 
     file: str
     split: str
-    clips: int
-    seconds: float
-    bytes: int
+    clips: int = 0
+    seconds: float = 0.0
+    bytes: int = 0
     size: int = 0
 
     def with_clips(self, clips: Sequence[Clip]) -> "Shard":
@@ -47,12 +47,11 @@ class Shard:
 
 def schema(extra: Sequence[str]) -> Any:
     """The shards' columns, with the metadata by which `datasets` knows the audio."""
-    kinds: dict[str, Any] = {name: pyarrow.string() for name in (*SHARD_COLUMNS, *extra)}
-    kinds["audio"] = pyarrow.struct([("bytes", pyarrow.binary()), ("path", pyarrow.string())])
-    kinds["duration"] = pyarrow.float64()
+    kinds: dict[str, Any] = dict.fromkeys((*SHARD_COLUMNS, *extra), pyarrow.string())
     features: dict[str, Any] = {name: {"dtype": "string", "_type": "Value"} for name in kinds}
-    features["audio"] = {"_type": "Audio"}
-    features["duration"] = {"dtype": "float64", "_type": "Value"}
+    audio = pyarrow.struct([("bytes", pyarrow.binary()), ("path", pyarrow.string())])
+    kinds |= {"audio": audio, "duration": pyarrow.float64()}
+    features |= {"audio": {"_type": "Audio"}, "duration": {"dtype": "float64", "_type": "Value"}}
     described = json.dumps({"info": {"features": features}})
     return pyarrow.schema(list(kinds.items()), metadata={b"huggingface": described.encode()})
 
@@ -72,10 +71,8 @@ class ParquetShards:
         self.writers: dict[str, Any] = {}
         self.open: dict[str, Shard] = {}
         self.closed: list[Shard] = []
-        self.parts: dict[str, int] = {}
 
     def add(self, clip: Clip) -> None:
-        """Take a clip."""
         split = clip.split
         self.groups.setdefault(split, []).append(clip)
         size = self.group_bytes[split] = self.group_bytes.get(split, 0) + len(clip.audio or b"")
@@ -86,15 +83,12 @@ class ParquetShards:
 
     def flush(self, split: str) -> None:
         """Write a row group."""
-        clips = self.groups.pop(split, [])
-        self.group_bytes.pop(split, None)
-        if not clips:
-            return
+        clips = self.groups.pop(split)
+        del self.group_bytes[split]
         if split not in self.writers:
-            part = self.parts.get(split, 0)
-            self.parts[split] = part + 1
+            part = sum(shard.split == split for shard in self.closed)
             name = f"{split}-{self.job:05d}{f'-{part:03d}' if part else ''}.parquet"
-            self.open[split] = Shard(name, split, 0, 0.0, 0)
+            self.open[split] = Shard(name, split)
             plain = ["id", "text", "language", "speaker", "duration", "audio.path", *self.extra]
             self.writers[split] = pyarrow.parquet.ParquetWriter(
                 os.path.join(self.scratch.name, name),
@@ -147,12 +141,11 @@ class AudioFolderPieces:
         self.taken: set[str] = set()
 
     def add(self, clip: Clip) -> None:
-        """Take a clip."""
         name = f"{self.job:05d}/{self.file_name(clip)}"
         storage.write_bytes(storage.join(self.output, f"{clip.split}/{name}"), clip.audio or b"")
         row = {"file_name": name} | {key: getattr(clip, key) for key in SHARD_COLUMNS if key != "audio"} | clip.extra
         self.lines.setdefault(clip.split, []).append(json.dumps(row, ensure_ascii=False))
-        before = self.totals.get(clip.split) or Shard(piece_name(clip.split, self.job), clip.split, 0, 0.0, 0)
+        before = self.totals.get(clip.split) or Shard(piece_name(clip.split, self.job), clip.split)
         self.totals[clip.split] = before.with_clips([clip])
 
     def file_name(self, clip: Clip) -> str:

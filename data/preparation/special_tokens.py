@@ -7,23 +7,12 @@ rows; :class:`data.batches.labels.LabelEncoder` sees to what a tokenizer has bes
 import re
 from typing import Any
 
-from ..errors import DataError
-
 MARK = re.compile(r"<\|([^<>|]{1,24})\|>")
 TIMESTAMP = re.compile(r"<\|\d{1,2}\.\d\d\|>")
 NAMES = frozenset(
-    (
-        "endoftext",
-        "startoftranscript",
-        "translate",
-        "transcribe",
-        "startoflm",
-        "startofprev",
-        "nospeech",
-        "nocaptions",
-        "notimestamps",
-    )
-)
+    ("endoftext", "startoftranscript", "translate", "transcribe", "startoflm", "startofprev", "nospeech", "nocaptions",
+     "notimestamps")
+)  # fmt: skip
 
 
 def special_token_in(text: str) -> str | None:
@@ -44,13 +33,6 @@ def own_tokens(tokenizer: Any) -> dict[int, str]:
     added = {number: (token.content, token.special) for number, token in tokenizer.added_tokens_decoder.items()}
     # Timestamps are special in no release.
     return {number: token for number, (token, is_special) in added.items() if is_special or MARK.fullmatch(token)}
-
-
-def refuse_special_tokens(text: str) -> None:
-    """Raises: DataError: for a text that spells one out."""
-    token = special_token_in(text)
-    if token is not None:
-        raise DataError(f"the text holds {complaint(token)}")
 
 
 def complaint(token: str) -> str:

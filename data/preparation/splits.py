@@ -1,7 +1,9 @@
 """Which split a clip belongs to: by a hash of its id or speaker, so that new data moves nothing that was there."""
 
+import bisect
 import hashlib
-from collections.abc import Mapping, Sequence
+import itertools
+from collections.abc import Collection, Mapping
 from typing import Literal
 
 from ..errors import DataError
@@ -30,6 +32,16 @@ def parse_shares(text: str) -> dict[str, float]:
     return shares
 
 
+def empty_splits(shares: Mapping[str, float], by: Literal["id", "speaker"], found: Collection[str]) -> list[str]:
+    """A warning for each split with a share that is not among those found: why it has no clips, and what to do."""
+    advice = "take --split-by id, a larger share" if by == "speaker" else "take more clips, a larger share"
+    return [
+        f"split {name} is empty: no {by} fell into its share, {share:g}; {advice} or another --split-seed"
+        for name, share in shares.items()
+        if name not in found
+    ]
+
+
 class HashSplit:
     """Splits by shares of a hash's range.
 
@@ -41,12 +53,7 @@ class HashSplit:
 
     def __init__(self, shares: Mapping[str, float], seed: int = 0, by: Literal["id", "speaker"] = "id") -> None:
         self.by_speaker = by == "speaker"
-        self.names: Sequence[str] = tuple(shares)
-        self.bounds: list[float] = []
-        total = 0.0
-        for share in shares.values():
-            total += share
-            self.bounds.append(total)
+        self.names, self.bounds = list(shares), list(itertools.accumulate(shares.values()))
         self.key = seed.to_bytes(8, "little", signed=True)
 
     def __call__(self, name: str, speaker: str | None = None) -> str:
@@ -54,8 +61,5 @@ class HashSplit:
         if self.by_speaker and speaker is not None:
             name = speaker
         digest = hashlib.blake2b(name.encode("utf-8", "surrogatepass"), digest_size=8, key=self.key).digest()
-        place = int.from_bytes(digest, "little") * SCALE
-        for split, bound in zip(self.names, self.bounds, strict=True):
-            if place < bound:
-                return split
-        return self.names[-1]
+        place = bisect.bisect_right(self.bounds, int.from_bytes(digest, "little") * SCALE)
+        return self.names[min(place, len(self.names) - 1)]

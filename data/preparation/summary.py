@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+
+from rich.text import Text
 
 from ..errors import DataError
 from ..terminal import print_table
 from .checking import Dropped
 from .work import JobResult
-
-if TYPE_CHECKING:
-    from rich.text import Text
 
 
 @dataclass
@@ -25,6 +24,7 @@ class Summary:
         splits: clips and seconds of each split.
         dropped: rows left out, by kind.
         notices: what was put right, or is worth knowing, by how often.
+        warnings: what the user should know, one line each.
         seconds: wall time of this run.
     """
 
@@ -37,6 +37,7 @@ class Summary:
     dropped: Counter[str] = field(default_factory=Counter)
     notices: Counter[str] = field(default_factory=Counter)
     example: Dropped | None = None
+    warnings: list[str] = field(default_factory=list)
     seconds: float = 0.0
 
     @property
@@ -82,7 +83,6 @@ def duration(seconds: float) -> str:
 
 def print_summary(summary: Summary, output: str) -> None:
     """Kept, dropped and why, hours and mean length, by split."""
-    from rich.text import Text
 
     def row(name: str, clips: int, seconds: float, style: str = "") -> tuple[Text, ...]:
         cells = (name, f"{clips:,}", duration(seconds), f"{seconds / max(clips, 1):.2f} s")
@@ -99,5 +99,7 @@ def print_summary(summary: Summary, output: str) -> None:
     more = f", {summary.reused:,} rows done before" if summary.reused else ""
     files = f"{summary.shards} shards, {summary.bytes / 2**20:,.0f} MiB of audio"
     print(f"{files}; {summary.seconds:.1f} s, {rate}{more}")
+    for warning in summary.warnings:
+        print(f"warning: {warning}", file=sys.stderr)
     if summary.dropped:
         print(f"{output.rstrip('/')}/quarantine.jsonl names each row that was dropped, with the reason")

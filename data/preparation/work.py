@@ -78,19 +78,12 @@ def run_job(job: Job, settings: PrepareSettings) -> JobResult:
     Raises:
         DataError: if its input cannot be read or its output not be written.
     """
-    try:
-        return do_job(job, settings)
-    except OSError as error:  # reading has errors of its own
-        raise storage.StorageError(f"cannot write {settings.output}: {storage.reason(error)}") from error
-
-
-def do_job(job: Job, settings: PrepareSettings) -> JobResult:
-    """See :func:`run_job`; errors of writing as they come."""
     split_of = None if settings.shares is None else HashSplit(settings.shares, settings.split_seed, settings.split_by)
     kind = AudioFolderPieces if settings.layout == "audiofolder" else ParquetShards
     dropped: list[Dropped] = []
     rows = 0
     with (
+        storage.writing(settings.output),
         contextlib.closing(ClipCheck(settings.clips, settings.embed_audio, split_of)) as check,
         contextlib.closing(kind(settings.output, job.number, settings.corpus.carried)) as writer,
     ):

@@ -1,4 +1,4 @@
-"""One stream of recordings in a config. Apart from the ``data`` section, since noises come from such a stream, too."""
+"""The config of one stream of recordings; apart from the ``data`` section, since noises use it too."""
 
 import posixpath
 from typing import Literal

@@ -1,4 +1,4 @@
-"""Requests to the Hugging Face hub, repeated where it fails for the moment; its libraries repeat downloads."""
+"""Requests to the Hugging Face hub, repeated after passing failures; its libraries repeat downloads themselves."""
 
 import os
 import time
@@ -15,10 +15,10 @@ Result = TypeVar("Result")
 
 
 def answered(question: Callable[[], Result], dataset: str, name: str) -> Result:
-    """What the hub answers.
+    """The result of a request to the hub.
 
     Args:
-        dataset, name: what is asked for and what wants it, for messages.
+        dataset, name: the dataset and the config's key, for messages.
 
     Raises:
         DataError: where it has no such dataset, configuration, split or revision, or keeps failing.
@@ -40,7 +40,7 @@ def answered(question: Callable[[], Result], dataset: str, name: str) -> Result:
 
 
 def may_pass(error: BaseException | None) -> bool:
-    """Whether the hub or the way to it failed, and not what it was asked for."""
+    """Whether the hub or the network failed, so that repeating may help."""
     while error is not None and not is_offline():
         status = getattr(getattr(error, "response", None), "status_code", None)
         if status is not None:
@@ -72,8 +72,8 @@ def commit_of(dataset: str, revision: str | None, name: str) -> str | None:
 def open_stream(dataset: str, options: dict[str, Any], name: str) -> Any:
     """The dataset as `datasets` streams it; see :func:`answered`.
 
-    The hub is asked for its commit first, by one request that nobody repeats but :func:`answered`: the library asks
-    for each of many files six times, and would do so five times over.
+    Asks for the commit first, a request that only :func:`answered` repeats. The library repeats each of its own many
+    requests five times, and :func:`answered` would repeat all of that.
     """
     import datasets
 

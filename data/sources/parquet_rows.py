@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from .. import storage
-from ..errors import DataError, nearest
+from ..errors import DataError, check_column
 from .remote_bytes import RemoteBytes
 
 WHOLE_GROUP_BYTES = 64 * 2**20  # uncompressed; larger row groups are read in parts
@@ -23,15 +23,6 @@ PART_BYTES = 4 * 2**20  # turned into Python rows at a time; of larger row group
 FOOTER_THREADS = 16
 FOOTER_BYTES_KEPT = 32 * 2**20
 UNREADABLE = (ValueError, ArithmeticError, ImportError)  # what pyarrow raises for cells that Python cannot hold
-
-
-@dataclass(frozen=True)
-class Footer:
-    """What is kept of each file: rows and uncompressed bytes of its row groups, and its columns."""
-
-    rows: list[int]
-    sizes: list[int]
-    columns: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -58,13 +49,13 @@ class ParquetFiles:
         self.lock = threading.Lock()  # lanes read in threads
         with ThreadPoolExecutor(FOOTER_THREADS) as threads:
             footers = list(threads.map(self.read_footer, range(len(self.addresses))))
-        names = {footer.columns: footer.columns for footer in footers}  # equal ones kept once
-        self.columns = [names[footer.columns] for footer in footers]
-        self.has_rows = [bool(sum(footer.rows)) for footer in footers]
+        names = {columns: columns for columns, _ in footers}  # equal ones kept once
+        self.columns = [names[columns] for columns, _ in footers]
+        self.has_rows = [any(rows for rows, _ in groups) for _, groups in footers]
         filled = [
             (file, number, rows, size)
-            for file, footer in enumerate(footers)
-            for number, (rows, size) in enumerate(zip(footer.rows, footer.sizes, strict=True))
+            for file, (_, groups) in enumerate(footers)
+            for number, (rows, size) in enumerate(groups)
             if rows
         ]
         # Arrays: a million row groups as objects would fill memory.
@@ -75,11 +66,7 @@ class ParquetFiles:
         address = self.addresses[file]
 
         def read() -> tuple[pq.FileMetaData, int]:
-            with (
-                storage.file_system(address).open(address, "rb")
-                if storage.is_remote(address)
-                else open(address, "rb") as opened
-            ):
+            with storage.open_file(address) as opened:
                 return pq.read_metadata(opened), opened.seek(0, 2)
 
         try:
@@ -102,13 +89,12 @@ class ParquetFiles:
                 self.kept.popitem(last=False)
         return found
 
-    def read_footer(self, file: int) -> Footer:
-        """What is kept of a file's footer."""
+    def read_footer(self, file: int) -> tuple[tuple[str, ...], list[tuple[int, int]]]:
+        """What is kept of a file's footer: its columns, and rows and uncompressed bytes of each row group."""
         metadata, _ = self.read_metadata(file)
+        groups = map(metadata.row_group, range(metadata.num_row_groups))  # one at a time: they take much memory
         columns = tuple(metadata.schema.to_arrow_schema().names)
-        groups = (metadata.row_group(number) for number in range(metadata.num_row_groups))  # each dear in memory
-        rows, sizes = zip(*((group.num_rows, group.total_byte_size) for group in groups), strict=True)
-        return Footer(list(rows), list(sizes), columns)
+        return columns, [(group.num_rows, group.total_byte_size) for group in groups]
 
     @property
     def row_count(self) -> int:
@@ -123,11 +109,8 @@ class ParquetFiles:
         """
         for key, column in wanted:
             for address, columns, has_rows in zip(self.addresses, self.columns, self.has_rows, strict=True):
-                if has_rows and column not in columns:
-                    raise DataError(
-                        f"{self.name}.{key}: {address} has no column {column!r}{nearest(column, columns)}; "
-                        f"it has {', '.join(sorted(columns))}"
-                    )
+                if has_rows:
+                    check_column(column, columns, f"{self.name}.{key}: {address}")
 
     def pieces(
         self, lane: int = 0, lanes: int = 1, seed: int | None = None, limit: int | None = None, spread: bool = False
@@ -250,7 +233,7 @@ class Pieces:
 
 
 class ParquetRows:
-    """A lane's rows, one after the other; where it stands is a few numbers."""
+    """A lane's rows in order; its position is a few numbers."""
 
     def __init__(self, files: ParquetFiles, pieces: Pieces, columns: Sequence[str] | None = None) -> None:
         self.files, self.pieces, self.columns = files, pieces, columns
@@ -268,7 +251,7 @@ class ParquetRows:
         return {"piece": self.piece, "row": self.row, "of": self.files.row_count}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        """Go on there.
+        """Continue from a state of :meth:`state_dict`.
 
         Raises:
             DataError: where the files have other rows than then.

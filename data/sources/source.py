@@ -17,7 +17,7 @@ import numpy as np
 
 from .. import storage
 from ..audio.decoding import one_line
-from ..errors import DataError, nearest
+from ..errors import DataError, check_column
 from . import hub
 from .config import SourceConfig
 from .folder import read_folder
@@ -41,14 +41,10 @@ class Source:
     @cached_property
     def audio_root(self) -> str:
         """The folder that relative audio paths are relative to."""
-        if self.config.audio_root:
-            return self.config.audio_root
-        if self.config.folder:
-            return self.config.folder
-        if self.config.files or self.config.digits:
-            folders = {os.path.dirname(path) for path in self.files}
-            return (folders.pop() or ".") if len(folders) == 1 else "."
-        return "."
+        if given := self.config.audio_root or self.config.folder:
+            return given
+        folders = set() if self.config.hub else {os.path.dirname(path) for path in self.files}
+        return (folders.pop() or ".") if len(folders) == 1 else "."
 
     @cached_property
     def files(self) -> list[str]:
@@ -98,7 +94,7 @@ class Source:
 
     @contextlib.contextmanager
     def failures_told(self, doing: str) -> Iterator[None]:
-        """Turn what the library raises, which is of many kinds, into a DataError that names the source."""
+        """Turn the many kinds of errors that the library raises into a DataError that names the source."""
         try:
             yield
         except DataError:
@@ -112,7 +108,7 @@ class Source:
         import datasets
 
         datasets.disable_progress_bars()
-        datasets.utils.tqdm.set_lock(threading.RLock())  # its own is a semaphore, which a worker that is ended leaves
+        datasets.utils.tqdm.set_lock(threading.RLock())  # its own is a semaphore, which a killed worker leaks
         config = self.config
         if config.folder:
             rows = self.folder_rows
@@ -132,7 +128,7 @@ class Source:
         return stream
 
     def at_commit(self) -> "Source":
-        """The same source at the commit that its revision is now, so that it is the same whenever it is opened."""
+        """The same source, pinned to its revision's present commit, so that later reads give the same rows."""
         config = self.config
         if not config.hub or os.path.isdir(config.hub) or hub.is_offline():
             return self
@@ -154,18 +150,17 @@ class Source:
 
     @cached_property
     def column_names(self) -> list[str]:
-        """The stream's columns, of the first row where the format does not say."""
+        """The columns: those of every Parquet file with rows; of the first row where the format does not say."""
+        if self.parquet is not None:
+            files = zip(self.parquet.columns, self.parquet.has_rows, strict=True)
+            return sorted(set.intersection(*(set(columns) for columns, has_rows in files if has_rows)))
         return list(self.stream.features or self.first_row())
 
     @cached_property
     def dataset(self) -> Any:
         """The stream, columns checked."""
         for key, column in self.named_columns:
-            if column not in self.column_names:
-                raise DataError(
-                    f"{self.name}.{key}: {self.config.described} has no column {column!r}"
-                    f"{nearest(column, self.column_names)}; it has {', '.join(sorted(self.column_names))}"
-                )
+            check_column(column, self.column_names, f"{self.name}.{key}: {self.config.described}")
         return self.stream
 
     @property
@@ -187,8 +182,8 @@ class Source:
     def lane(self, lane: int, lanes: int, shard_seed: int | None) -> Any:
         """The part of the stream that lane ``lane`` of ``lanes`` reads, shards in an order drawn from the seed.
 
-        With ``max_utterances`` it is the same utterances whatever the seed. The part's ``state_dict()`` is where it
-        stands, once a row was taken; its ``load_state_dict()`` goes there.
+        With ``max_utterances`` it is the same utterances whatever the seed. The part's ``state_dict()`` is its
+        position, once a row was taken; its ``load_state_dict()`` goes there.
         """
         limit, filtered = self.config.max_utterances, bool(self.config.keep or self.config.drop)
         if self.parquet is not None:

@@ -1,19 +1,18 @@
-"""The synthesised corpus is readable as a hub's, repeats exactly, and never stands half written."""
+"""The synthesised corpus is plain Parquet, repeats exactly, and never stands half written."""
 
 import hashlib
 import io
-import json
 import sys
 from pathlib import Path
 
-import datasets
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import soundfile
 
 from data import digit_speech as synthesis
-from data.digit_speech import DIGIT_WORDS, TRAINING_VOICES, UNSEEN_VOICES, SynthesisError, synthesize_digit_corpus
+from data.digit_speech import DIGIT_WORDS, TRAINING_VOICES, UNSEEN_VOICES, synthesize_digit_corpus
+from data.errors import DataError
 
 VOICES = ("az", "az+f1", "az+m3")
 
@@ -31,28 +30,14 @@ def shards(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     return corpus(tmp_path_factory.mktemp("corpus"))
 
 
-def test_shards_are_named_and_divided_as_on_a_hub(shards: list[Path]) -> None:
+def test_shards_are_named_and_evenly_divided(shards: list[Path]) -> None:
     assert [path.name for path in shards] == [f"train-0000{index}-of-00003.parquet" for index in range(3)]
     assert [pq.read_metadata(path).num_rows for path in shards] == [3, 3, 4]
     assert sorted(shards[0].parent.iterdir()) == shards
 
 
-def test_datasets_reads_columns_and_features(shards: list[Path], tmp_path: Path) -> None:
-    loaded = datasets.load_dataset(
-        "parquet", data_files=[str(path) for path in shards], split="train", cache_dir=str(tmp_path)
-    )
-    text = datasets.Value("string")
-    assert loaded.features == datasets.Features(
-        {
-            "id": text,
-            "audio": datasets.Audio(sampling_rate=16_000),
-            "text": text,
-            "language": text,
-            "speaker": text,
-            "duration": datasets.Value("float64"),
-        }
-    )
-    rows = list(loaded.cast_column("audio", datasets.Audio(decode=False)))
+def test_rows_name_their_voice_and_hold_digits(shards: list[Path]) -> None:
+    rows = [row for path in shards for row in pq.read_table(path).to_pylist()]
     assert [row["id"] for row in rows] == [f"train-{index:06d}" for index in range(10)]
     assert [row["speaker"] for row in rows[:4]] == ["az", "az+f1", "az+m3", "az"]
     for row in rows:
@@ -60,14 +45,6 @@ def test_datasets_reads_columns_and_features(shards: list[Path], tmp_path: Path)
         assert 1 <= len(words) <= 4 and set(words) <= set(DIGIT_WORDS)
         assert row["language"] == "az"
         assert row["audio"]["path"] == f"{row['id']}.flac"
-
-
-def test_metadata_is_what_datasets_itself_writes(shards: list[Path]) -> None:
-    schema = pq.read_schema(shards[0])
-    features = datasets.Features.from_arrow_schema(schema)
-    written = json.loads(schema.metadata[b"huggingface"])
-    assert written == json.loads(features.arrow_schema.metadata[b"huggingface"])
-    assert schema.equals(features.arrow_schema)
 
 
 def test_audio_is_speech_with_short_silent_ends(shards: list[Path]) -> None:
@@ -139,7 +116,7 @@ def test_other_arguments_replace_the_split_and_leave_the_other_splits(tmp_path: 
 def test_foreign_file_is_not_overwritten(tmp_path: Path) -> None:
     foreign = tmp_path / "train-00000-of-00003.parquet"
     foreign.write_bytes(b"recordings of somebody else")
-    with pytest.raises(SynthesisError, match=r"train-00000-of-00003\.parquet was not written by this"):
+    with pytest.raises(DataError, match=r"train-00000-of-00003\.parquet was not written by this"):
         corpus(tmp_path)
     assert foreign.read_bytes() == b"recordings of somebody else"
 
@@ -178,20 +155,17 @@ def test_voices_are_many_disjoint_and_all_speak(tmp_path: Path) -> None:
     [
         ({"voices": ["az+f22"]}, r"no variant 'f22' for 'az\+f22'; the nearest is 'az\+f2'"),
         ({"voices": ["zz+f2"]}, r"no voice 'zz' for 'zz\+f2'"),
-        ({"voices": []}, "voices is empty"),
-        ({"shards": 0}, "shards=0: at least 1"),
-        ({"utterances": 1}, "utterances=1: at least one for each of shards=2"),
         ({"split": "../train"}, "split='../train'"),
     ],
 )
 def test_wrong_arguments_are_named(tmp_path: Path, arguments: dict[str, object], message: str) -> None:
     right = {"utterances": 4, "voices": ["az"], "seed": 0, "shards": 2, "split": "train"}
-    with pytest.raises(SynthesisError, match=message):
+    with pytest.raises(DataError, match=message):
         synthesize_digit_corpus(tmp_path, **{**right, **arguments})  # type: ignore[arg-type]
     assert not list(tmp_path.iterdir())
 
 
 def test_missing_espeak_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "espeakng_loader", None)
-    with pytest.raises(SynthesisError, match="pip install espeakng-loader"):
+    with pytest.raises(DataError, match="pip install espeakng-loader"):
         corpus(tmp_path)

@@ -124,7 +124,7 @@ def separated_cases() -> Iterator[FileCase]:
     ):
         yield FileCase(name, table(name, content), texts=tuple(WORDS))
     named = {"columns": {"text": "sentence"}}
-    yield FileCase("column not there.csv", table("a.csv", whole_table), "there is no such column", settings=named)
+    yield FileCase("column not there.csv", table("a.csv", whole_table), "but it has no column", settings=named)
     absolute = "audio,text\n/etc/hostname,bir\n/dev/zero,iki\nclip0.wav,üç\n"
     for name, root, reason in (
         ("root", {"audio_root": "corpus"}, "leaves"),

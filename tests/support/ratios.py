@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from data.augmentation.noise_mixing import power, speech_region
+from data.audio.cutting import speech_region
+from data.augmentation.noise_mixing import power
 
 
 def ratio_in_decibel(speech: np.ndarray, noise: np.ndarray) -> float:

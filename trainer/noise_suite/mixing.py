@@ -10,7 +10,8 @@ from functools import cached_property
 
 import numpy as np
 
-from data.augmentation.noise_mixing import SILENT_POWER, added, fitted, mix, power, speech_region
+from data.audio.cutting import speech_region
+from data.augmentation.noise_mixing import SILENT_POWER, added, fitted, mix, power
 from data.batches.evaluation_rows import hash_of
 from data.errors import DataError
 from data.utterance import Utterance

@@ -8,7 +8,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from data.augmentation.noise_mixing import SHORTEST_NOISE, SILENT_POWER, power, speech_region
+from data.audio.cutting import speech_region
+from data.augmentation.noise_mixing import SHORTEST_NOISE, SILENT_POWER, power
 from data.batches.evaluation_rows import Row, check_reported_columns, hash_of, text_of_value
 from data.batches.reading import read_audio, row_id
 from data.config import ColumnNames, SourceConfig

@@ -72,49 +72,36 @@ def distributions(inspection: Inspection) -> list[Bars]:
     longest = inspection.settings.max_seconds
     limit = ((longest, f"{longest:g} s"),)
     found = [
-        even_bars("Length of the clips, in seconds", inspection.lengths, "s", limit),
-        even_bars("Level of the clips, RMS in dBFS", inspection.levels, "dBFS"),
+        bars_of("Length of the clips, in seconds", inspection.lengths, "s", limit),
+        bars_of("Level of the clips, RMS in dBFS", inspection.levels, "dBFS"),
     ]
     if inspection.rates.total:
         usual = inspection.usual_rates()
         marks = ((RATES.edge(usual[0]), "too little"), (RATES.edge(usual[1] + 1), "too much")) if usual else ()
-        found.append(
-            logarithmic_bars("Speech rate, characters a second", inspection.rates, "characters a second", marks)
-        )
+        found.append(bars_of("Speech rate, characters a second", inspection.rates, "characters a second", marks))
     return found
 
 
-def even_bars(title: str, histogram: Histogram, unit: str, marks: Marks = ()) -> Bars:
-    """A histogram over an even axis, no wider than its values."""
+def bars_of(title: str, histogram: Histogram, unit: str, marks: Marks = ()) -> Bars:
+    """A histogram over an axis no wider than its values; a logarithmic axis holds its marks too."""
     scale = histogram.scale
-    first, last = scale.bin(histogram.smallest), scale.bin(histogram.largest) + 1
-    if scale.low == 0:
+    edges = [histogram.smallest, histogram.largest, *(value for value, _ in marks if scale.is_log)]
+    first, last = scale.bin(min(edges)), scale.bin(max(edges)) + 1
+    if scale.is_log:
+        first, last = max(first - 1, 0), min(last + 1, scale.bins)
+    elif scale.low == 0:
         first = 0
     each = next(n for n in (1, 2, 5, 10, 20, 50, 100, 200) if (last - first) / n <= MOST_BARS)
-    first = first // each * each
-    last = min(-(-last // each) * each, scale.bins)
-    begin, end = scale.edge(first), scale.edge(last)
-    axis = Axis(begin, end)
-    digits = 0 if (scale.high - scale.low) / scale.bins * each >= 1 else 1
-    bars = [
-        (f"{low:.{digits}f} to {high:.{digits}f} {unit}", count)
-        for low, high, count in histogram.joined(each, first, last)
-    ]
+    first -= 0 if scale.is_log else first % each
+    last = min(first + -(-(last - first) // each) * each, scale.bins)
+    axis = Axis(scale.edge(first), scale.edge(last), scale.is_log)
+    written = ".3g" if scale.is_log else ".0f" if (scale.high - scale.low) / scale.bins * each >= 1 else ".1f"
+    bars = [(f"{low:{written}} to {high:{written}} {unit}", count)
+            for low, high, count in histogram.joined(each, first, last)]  # fmt: skip
     if histogram.largest > scale.high:
         bars[-1] = (f"{bars[-1][0].split(' to ')[0]} {unit} and more", bars[-1][1])
-    return Bars(title, bars, [(axis.place(tick), minus(f"{tick:g}")) for tick in axis.ticks(6)], placed(marks, axis))
-
-
-def logarithmic_bars(title: str, histogram: Histogram, unit: str, marks: Marks = ()) -> Bars:
-    """A histogram over a logarithmic axis, no wider than its values and marks."""
-    scale = histogram.scale
-    edges = [histogram.smallest, histogram.largest, *(value for value, _ in marks)]
-    first, last = max(scale.bin(min(edges)) - 1, 0), min(scale.bin(max(edges)) + 2, scale.bins)
-    each = next(n for n in (1, 2, 3, 4, 5, 10) if (last - first) / n <= MOST_BARS)
-    last = min(first + -(-(last - first) // each) * each, scale.bins)
-    axis = Axis(scale.edge(first), scale.edge(last), is_log=True)
-    bars = [(f"{low:.3g} to {high:.3g} {unit}", count) for low, high, count in histogram.joined(each, first, last)]
-    return Bars(title, bars, [(axis.place(tick), f"{tick:g}") for tick in axis.ticks(9)], placed(marks, axis))
+    ticks = [(axis.place(tick), minus(f"{tick:g}")) for tick in axis.ticks(9 if scale.is_log else 6)]
+    return Bars(title, bars, ticks, placed(marks, axis))
 
 
 def placed(marks: Marks, axis: Axis) -> list[tuple[float, str]]:

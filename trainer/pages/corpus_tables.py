@@ -3,7 +3,9 @@
 import re
 import unicodedata
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.text import Text
 
 from data.inspection.characters import JOINERS, character_name, code_point, oddity_of, script_of, visible
 from data.inspection.findings import Finding, percent, problems, would_fail
@@ -15,9 +17,6 @@ from data.utterance import SAMPLING_RATE
 
 from .formats import NONE, counted
 from .tables import FigureTable
-
-if TYPE_CHECKING:
-    from rich.console import Console
 
 MOST_ROWS = {"speaker": 20, "words": 40, "characters": 400}
 NOT_SAID = "not said"
@@ -106,11 +105,9 @@ def part_table(inspection: Inspection, part: str) -> FigureTable:
     if part == "sampling rate":
         rows = [(f"{int(row[0]):,} Hz" if row[0].isdigit() else row[0], *row[1:]) for row in rows]
     note = f"and {len(ranked) - len(listed):,} more" if len(ranked) > len(listed) else ""
-    title = {"channels": "channels"}.get(part, f"{part}s")
+    title, columns = f"{part.removesuffix('s')}s", (part, "clips", "audio", "share")
     weights = tuple(float(samples[name]) for name, _ in listed)
-    return FigureTable(
-        title, (part, "clips", "audio", "share"), rows, weights=weights, numbers=frozenset((1, 2, 3)), note=note
-    )
+    return FigureTable(title, columns, rows, weights=weights, numbers=frozenset((1, 2, 3)), note=note)
 
 
 def word_table(inspection: Inspection) -> FigureTable:
@@ -128,9 +125,8 @@ def character_table(inspection: Inspection) -> FigureTable:
     ranked = sorted(inspection.characters.items(), key=lambda item: (-item[1], item[0]))
     most = MOST_ROWS["characters"]
     listed = ranked if len(ranked) <= most else ranked[: most // 2] + ranked[-most // 2 :]
-    note = (
-        f"{len(ranked) - len(listed):,} between the most frequent and the rarest left out" if listed != ranked else ""
-    )
+    left_out = len(ranked) - len(listed)
+    note = f"{left_out:,} between the most frequent and the rarest left out" if left_out else ""
     rows = [
         (shown_character(character), code_point(character), character_name(character).capitalize(),
          (script_of(character) or "").title(), f"{count:,}")
@@ -169,11 +165,8 @@ def public_address(address: str) -> str:
     return re.sub(r"://[^/@]*@", "://", address.split("?", 1)[0])
 
 
-def print_inspection(inspection: Inspection, address: str, console: "Console | None" = None) -> None:
+def print_inspection(inspection: Inspection, address: str, console: Console | None = None) -> None:
     """Print figures, findings and short tables. Control characters of transcripts are made visible."""
-    from rich.console import Console
-    from rich.text import Text
-
     console = console or Console(highlight=False)
     findings = problems(inspection)
     rows: list[tuple[str | Text, ...]] = list(figures(inspection))
@@ -185,11 +178,11 @@ def print_inspection(inspection: Inspection, address: str, console: "Console | N
         rows.append((f"{'most frequent ' * (table.title in ('words', 'characters'))}{table.title}", named))
     print_table((visible(public_address(address), 100), ""), rows, console=console)
     if findings:
-        rows = []
-        for finding in findings:
-            style = "red" if finding.severity == "fails" else "yellow"
-            cells = (finding.title, finding.amount, finding.meaning, first_example(finding))
-            rows.append((Text(finding.severity, style), *cells))
+        styles = {"fails": "red", "look": "yellow"}
+        rows = [
+            (Text(one.severity, styles[one.severity]), one.title, one.amount, one.meaning, first_example(one))
+            for one in findings
+        ]
         print_table(("", "found", "how many", "what it means", "for example"), rows, console=console)
     console.print(Text(verdict(findings), "bold red" if would_fail(findings) else "bold green"))
 

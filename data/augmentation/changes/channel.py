@@ -10,6 +10,7 @@ from typing import ClassVar, Literal
 
 import numpy as np
 import soundfile
+import soxr
 from pydantic import Field, model_validator
 
 from ...errors import DataError
@@ -153,8 +154,6 @@ def band_limited(samples: np.ndarray, low: float, high: float) -> np.ndarray:
 def at_rate_of(samples: np.ndarray, codec: Codec) -> np.ndarray:
     """Samples resampled to the codec's rate and back to 16 kHz: the linear part of what a codec does."""
     rate = ENCODINGS[codec].rate
-    if rate == SAMPLING_RATE:
-        return samples
     return same_length(resampled(resampled(samples, rate), rate, back=True), samples)
 
 
@@ -220,8 +219,6 @@ def decoded(samples: np.ndarray, encoding: Encoding, level: float | None) -> np.
 
 def resampled(samples: np.ndarray, rate: int, back: bool = False) -> np.ndarray:
     """From 16 kHz to ``rate``, or back."""
-    import soxr
-
     if rate == SAMPLING_RATE:
         return samples
     return soxr.resample(samples, *((rate, SAMPLING_RATE) if back else (SAMPLING_RATE, rate)))

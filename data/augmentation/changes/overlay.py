@@ -6,12 +6,13 @@ from typing import ClassVar
 import numpy as np
 from pydantic import Field, model_validator
 
+from ...audio.cutting import speech_region
 from ...errors import DataError
 from ...sources.config import Section
 from ..change import Change, OtherSpeech, Sound
 from ..fields import Decibels, NoiseSourceConfig, Share
 from ..noise_clips import NoiseClips
-from ..noise_mixing import SHORTEST_NOISE, SILENT_POWER, added, fitted, mix, power, speech_region
+from ..noise_mixing import SHORTEST_NOISE, SILENT_POWER, added, fitted, mix, power
 
 TRIES = 4  # overlays tried on a clip; one may be silent just where the clip is not
 

@@ -3,6 +3,7 @@
 from typing import Annotated
 
 import numpy as np
+import soxr
 from pydantic import Field
 
 from ...sources.config import Section
@@ -13,8 +14,7 @@ from ..fields import Range, Share, within
 
 class SpeedFields(Section):
     speed: Annotated[Range, within(0.5, 2)] = Field(
-        (1.0, 1.0),
-        description="times as fast, pitch and all; data.min_seconds and data.max_seconds are kept",
+        (1.0, 1.0), description="times as fast, pitch and all; data.min_seconds and data.max_seconds are kept"
     )
     speed_share: Share = Field(1.0, description="probability that the speed is changed")
 
@@ -36,8 +36,6 @@ class Speed(Change[SpeedFields]):
             speed = min(speed, max(1.0, samples / max(shortest, 1)))
         if speed == 1.0:
             return sound
-        import soxr
-
         changed = soxr.resample(sound.audio, SAMPLING_RATE * speed, SAMPLING_RATE)
         return Sound(changed[: max(longest, samples)])  # rounding may give a sample more
 

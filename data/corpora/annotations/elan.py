@@ -4,28 +4,16 @@ Reads the content of one file; which recording it belongs to is decided elsewher
 Format: https://www.mpi.nl/tools/elan/EAF_Annotation_Format_3.0_and_ELAN.pdf
 """
 
-from dataclasses import dataclass
 from typing import NoReturn
 from xml.etree.ElementTree import Element, TreeBuilder
 from xml.parsers import expat
 
 from ...audio.decoding import one_line
 from ...errors import DataError, placed
-from .tiers import Segment, Tier
+from .tiers import Annotations, Segment, Tier
 from .timeline import parse_interval
 
 MAX_REFERENCES = 50  # from an annotation to the one that has its times
-
-
-@dataclass(frozen=True)
-class ElanDocument:
-    """Attributes:
-    tiers: in the file's order.
-    media: of each recording it names, the relative and the absolute URL; either may be empty.
-    """
-
-    tiers: list[Tier]
-    media: list[tuple[str, str]]
 
 
 def parse_xml(content: bytes, address: str) -> Element:
@@ -53,7 +41,7 @@ def parse_xml(content: bytes, address: str) -> Element:
     return builder.close()
 
 
-def read_elan(content: bytes, address: str) -> ElanDocument:
+def read_elan(content: bytes, address: str) -> Annotations:
     """The tiers and the recordings of an ELAN file.
 
     Usual tiers are those with times of their own and no parent. A tier whose annotations refer to others has their
@@ -83,7 +71,7 @@ def read_elan(content: bytes, address: str) -> ElanDocument:
         for annotation in root.iterfind(f"TIER/ANNOTATION/{tag}")
     }
     tiers = [read_tier(tier, times, annotations, address) for tier in root.iterfind("TIER")]
-    return ElanDocument(tiers, media)
+    return Annotations(tiers, media)
 
 
 def read_tier(

@@ -44,6 +44,19 @@ class Tier:
     unusable: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Annotations:
+    """What a file of annotations holds.
+
+    Attributes:
+        tiers: in the file's order; those of formats without tiers have no name.
+        media: of each recording that the file names, the relative and the absolute URL; either may be empty.
+    """
+
+    tiers: Sequence[Tier]
+    media: Sequence[tuple[str, str]] = ()
+
+
 @dataclass
 class TierChoice:
     """The tiers to read, over all files of a corpus; none named: the usual ones of each file."""
@@ -57,7 +70,7 @@ class TierChoice:
         Raises:
             DataError: if the file has none of them, or one that cannot be read.
         """
-        chosen = [tier for tier in tiers if (tier.name in self.names if self.names else tier.usual)]
+        chosen = [tier for tier in tiers if (tier.name in self.names if self.names and tier.name else tier.usual)]
         self.seen.update(tier.name for tier in chosen)
         if self.names and not chosen:
             there = [tier.name for tier in tiers]

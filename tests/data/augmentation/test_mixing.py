@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import soundfile
 
-from data.audio.cutting import QUIET_MARGIN, loud_bounds, sound_bounds
+from data.audio.cutting import QUIET_MARGIN, sound_bounds, speech_region
 from data.augmentation.augmenter import Augmenter
 from data.augmentation.change import OtherSpeech
 from data.augmentation.config import AugmentationConfig
-from data.augmentation.noise_mixing import LOUDEST, QUIETEST_GAIN, mix, speech_region
+from data.augmentation.noise_mixing import LOUDEST, QUIETEST_GAIN, mix
 from data.errors import DataError
 from data.utterance import Utterance
 
@@ -62,7 +62,7 @@ def test_the_ratio_is_that_of_what_is_said_however_near_the_edges(
 @pytest.mark.parametrize("after", [0.0, 0.06, 0.1, 0.313])
 def test_bounds_of_sound_are_those_of_what_is_loud_and_a_margin_within_the_clip(before: float, after: float) -> None:
     clip, _ = spoken(before, 0.2, after)
-    begin, end = loud_bounds(clip)
+    begin, end = speech_region(clip)
     assert sound_bounds(clip) == (max(0, begin - QUIET_MARGIN), min(len(clip), end + QUIET_MARGIN))
     assert sound_bounds(clip)[0] == pytest.approx(max(0.0, before - 0.1) * RATE, abs=1)
     assert sound_bounds(clip)[1] == pytest.approx(min(before + 0.3, before + 0.2 + after) * RATE, abs=FRAME)

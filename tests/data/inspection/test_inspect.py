@@ -17,8 +17,9 @@ from rich.console import Console
 from data.corpora.record import Record
 from data.errors import DataError
 from data.inspection.characters import visible
+from data.inspection.facts import InspectionSettings, examine
 from data.inspection.findings import Finding, problems, would_fail
-from data.inspection.tally import Inspection, InspectionSettings, examine, inspect_records
+from data.inspection.tally import Inspection, inspect_records
 from modeling.byte_processor import build_byte_processor
 from trainer.pages.corpus_tables import figures, headline, print_inspection, public_address, tables, verdict
 
@@ -282,7 +283,7 @@ def test_merging_in_any_order_gives_the_same() -> None:
             merged.merge(pickle.loads(part))
         assert told(merged) == whole
     with pytest.raises(ValueError, match="different settings"):
-        merged.merge(Inspection(replace(SETTINGS, max_seconds=20.0)))
+        merged.merge(Inspection(SETTINGS.model_copy(update={"max_seconds": 20.0})))
 
 
 def test_the_terminal_is_not_steered_by_what_a_corpus_holds() -> None:

@@ -16,7 +16,7 @@ from data.corpora.settings import CorpusSettings
 from data.errors import DataError
 from data.preparation.prepare import prepare
 from data.preparation.settings import ClipSettings, PrepareSettings
-from data.preparation.summary import Summary
+from data.preparation.summary import Summary, print_summary
 
 from ...support.corpora_on_disk import (
     SHAPES,
@@ -113,7 +113,7 @@ def test_columns_by_other_names(tmp_path: Path) -> None:
     pq.write_table(table, tmp_path / "odd.parquet")
     with pytest.raises(DataError, match=r"no column for audio.*--columns audio=NAME.*clip, words, who, key"):
         prepared(tmp_path / "odd.parquet", tmp_path / "none")
-    with pytest.raises(DataError, match=r"no such column \(did you mean 'words'\?\)"):
+    with pytest.raises(DataError, match=r"but it has no column '\w+' \(did you mean 'words'\?\)"):
         prepared(tmp_path / "odd.parquet", tmp_path / "none", columns={"audio": "clip", "text": "word"})
     columns = {"audio": "clip", "text": "words", "speaker": "who", "id": None}
     _, rows = prepared(tmp_path / "odd.parquet", tmp_path / "out", columns=columns)
@@ -190,6 +190,16 @@ def test_splits_by_speaker_share_nobody(tmp_path: Path) -> None:
         splits = {who: {row["split_name"] for row in rows if row["speaker"] == who} for who in set(SPEAKERS)}
         assert all(len(names) == 1 for names in splits.values())
     assert len({tuple(row["split_name"] for row in rows) for rows in many.values()}) > 1
+
+
+def test_a_split_without_clips_is_told_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shares = {"train": 0.98, "validation": 0.01, "test": 0.01}
+    for by in ("speaker", "id"):
+        summary = prepare(settings(json_lines(tmp_path / by), tmp_path / f"out-{by}", shares=shares, split_by=by))
+        print_summary(summary, "out")
+        told = [line for line in capsys.readouterr().err.splitlines() if line.startswith("warning: split ")]
+        assert [line.split()[2] for line in told] == ["validation", "test"] and set(summary.splits) == {"train"}
+        assert all("--split-seed" in line and ("--split-by id" in line) == (by == "speaker") for line in told)
 
 
 def test_adding_data_moves_nothing_between_splits(tmp_path: Path) -> None:
@@ -295,7 +305,7 @@ def test_large_splits_become_several_shards(tmp_path: Path, monkeypatch: pytest.
     [
         ({"max_skipped_share": 0.0}, "rows cannot be used"),
         ({"min_seconds": 5}, "not one of 6 rows can be used"),
-        ({"extra_columns": ("agee",)}, "no column 'agee' to keep"),
+        ({"extra_columns": ("agee",)}, "no column 'agee'"),
         ({"kind": "kaldi"}, "a corpus of kind kaldi is a folder"),
         ({"kind": "parket"}, r"--kind is 'parket' \(did you mean 'parquet'\?\)"),
     ],

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 
 from data.inspection.counts import Histogram, Scale
+from data.inspection.facts import InspectionSettings
 from data.inspection.findings import problems
-from data.inspection.tally import Inspection, InspectionSettings, inspect_records
-from trainer.pages.corpus import even_bars, inspection_page, logarithmic_bars, write_page
+from data.inspection.tally import Inspection, inspect_records
+from trainer.pages.corpus import bars_of, inspection_page, write_page
 from trainer.pages.corpus_tables import figures, verdict
 
 from ...data.inspection.test_inspect import clip, varied
@@ -136,20 +137,20 @@ def test_plots_hold_every_value_and_place_their_marks() -> None:
     lengths = Histogram(Scale(0.0, 60.0, 600))
     for seconds in (0.05, 3.0, 3.01, 29.0, 75.0):
         lengths.add(seconds)
-    drawn = even_bars("lengths", lengths, "s", limit)
+    drawn = bars_of("lengths", lengths, "s", limit)
     assert sum(count for _, count in drawn.bars) == 5
     name, count = drawn.bars[-1]
     assert name.endswith("and more") and count == 1
     assert drawn.sided_marks() == [(0.5, "30 s", False)]
     short = Histogram(Scale(0.0, 60.0, 600))
     short.add(4.9)
-    assert even_bars("lengths", short, "s", limit).marks == []
+    assert bars_of("lengths", short, "s", limit).marks == []
     for longest in (0.04, 0.3, 6.17, 7.03, 12.3, 33.3, 59.9):
         lengths = Histogram(Scale(0.0, 60.0, 600))
         lengths.add(longest)
         lengths.add(0.01)
-        assert sum(count for _, count in even_bars("lengths", lengths, "s").bars) == 2
+        assert sum(count for _, count in bars_of("lengths", lengths, "s").bars) == 2
     rates = Histogram(Scale(0.1, 102.4, 200, is_log=True))
     for rate in (0.01, 5.0, 5000.0):
         rates.add(rate)
-    assert sum(count for _, count in logarithmic_bars("rates", rates, "a second").bars) == 3
+    assert sum(count for _, count in bars_of("rates", rates, "a second").bars) == 3

@@ -13,7 +13,8 @@ import launch.visualize
 from benchmarks.memory.report.command import write_report
 from benchmarks.memory.report.inputs import read_inputs
 from data.digit_speech import UNSEEN_VOICES, synthesize_digit_corpus
-from data.inspection.tally import InspectionSettings, inspect_records
+from data.inspection.facts import InspectionSettings
+from data.inspection.tally import inspect_records
 from tests.end_to_end import run
 from tests.support.browser import BROWSER, measured
 from tests.support.untrained import save_checkpoint
