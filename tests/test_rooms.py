@@ -161,7 +161,7 @@ def crowded(path: Path, most: int = 5) -> list[str]:
 
 # Rooms where what takes many values takes them by name, or as one dataclass.
 NAMED = ("data/*.py", *(f"data/{room}/**/*.py" for room in ("audio", "augmentation", "batches", "inspection")))
-NAMED += tuple(f"benchmarks/{room}/**/*.py" for room in ("decoding", "input"))
+NAMED += ("benchmarks/**/*.py", "trainer/*.py", "trainer/memory/**/*.py", "trainer/doctor/**/*.py")
 
 
 @pytest.mark.parametrize("room", NAMED)

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from benchmarks.communication.counting import count_all, find_cases
+from benchmarks.communication.counting import CASES, count_all
 from benchmarks.communication.formula import ENGINES, bytes_sent, tiny_config
 from benchmarks.machine import describe_machine
-from benchmarks.written import add_output, write_result
+from benchmarks.written import add_output, table_head, write_result
 from trainer.command_line import CommandLine, number
 from trainer.config.run import RunConfig
 from trainer.model.building import planned_model
@@ -61,7 +61,7 @@ def print_table(rows: Sequence[dict[str, Any]]) -> None:
     links = [(str(GPUS[0]), link) for link in WITHIN] + [(str(GPUS[-1]), link) for link in BETWEEN]
     columns = ["model", "trained", "engine", *(f"{gpus} GPUs, GB" for gpus in GPUS)]
     columns += [f"{gpus} at {link}, s" for gpus, link in links]
-    print(f"| {' | '.join(columns)} |\n|{'---|' * len(columns)}")
+    print(table_head(columns))
     for row in rows:
         sent = [f"{row['gpus'][str(gpus)]['bytes'] / 1e9:.3f}" for gpus in GPUS]
         seconds = [f"{row['gpus'][gpus]['seconds'][link]:.3f}" for gpus, link in links]
@@ -71,7 +71,9 @@ def print_table(rows: Sequence[dict[str, Any]]) -> None:
 
 def main(arguments: list[str]) -> int:
     parser = CommandLine(__doc__)
-    parser.add_argument("--case", action="append", metavar="NAME", help="to be counted; may be repeated; else all")
+    parser.add_argument(
+        "--case", action="append", choices=CASES, metavar="NAME", help="to be counted; may be repeated; else all"
+    )
     parser.add_argument("--accumulation", type=number(int, 1, 10_000), default=1, help="in the table; default: 1")
     parser.add_argument("--no-count", action="store_true", help="only the table")
     parser.add_argument("--no-table", action="store_true", help="only the count")
@@ -80,7 +82,7 @@ def main(arguments: list[str]) -> int:
     counts: list[dict[str, Any]] = []
     rows: list[dict[str, Any]] = []
     if not options.no_count:
-        counts = count_all(find_cases(options.case))
+        counts = count_all([CASES[name] for name in options.case or CASES])
         print_counts(counts)
         print()
     if not options.no_table:

@@ -23,7 +23,6 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from benchmarks.communication.formula import ENGINES, REUSE_DISTANCE, bytes_sent, tiny_config
-from trainer.config.reading import ConfigError
 
 WARM_STEPS = 2  # ZeRO-3 records the order of modules at first
 COUNTED = {"allreduce_": "all_reduce", "_allgather_base_": "all_gather", "_reduce_scatter_base_": "reduce_scatter"}
@@ -73,7 +72,7 @@ class Case:
         return f"{ENGINES[self.stage]}, {self.precision}, accumulation {self.accumulation}, {self.strategy}{again}"
 
 
-CASES = (
+EVERY_CASE = (
     *(Case(stage, precision) for stage in range(4) for precision in ("fp32", "bf16")),
     *(Case(stage, accumulation=3) for stage in range(4)),
     *(Case(stage, strategy="frozen_encoder") for stage in range(4)),
@@ -81,19 +80,7 @@ CASES = (
     Case(3, reuse_distance=1_000_000),  # a part of the weights is gathered again, as of a model of a thousand million
     Case(3, reuse_distance=0, strategy="frozen_encoder"),
 )
-
-
-def find_cases(names: Sequence[str] | None) -> list[Case]:
-    """The cases of these names; all without any.
-
-    Raises:
-        ConfigError: listing the known ones.
-    """
-    known = {case.name: case for case in CASES}
-    for name in names or ():
-        if name not in known:
-            raise ConfigError(f"--case is {name!r}; the cases are {'; '.join(known)}")
-    return [known[name] for name in names or known]
+CASES = {case.name: case for case in EVERY_CASE}
 
 
 def count_step(case: Case) -> dict[str, Any]:

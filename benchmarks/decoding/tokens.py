@@ -23,7 +23,7 @@ from transformers.modeling_outputs import BaseModelOutput
 
 from benchmarks.decoding.live_bytes import peak_live_bytes
 from benchmarks.machine import describe_machine
-from benchmarks.written import add_output, write_result
+from benchmarks.written import add_output, table_head, write_result
 from modeling import DualWhisperConfig, DualWhisperForConditionalGeneration
 from modeling.published import published_shape
 from trainer.command_line import CommandLine, number
@@ -166,7 +166,7 @@ def main(arguments: list[str]) -> None:
     device = find_device(options.device)
     dtype = find_dtype(options.dtype, device)
     result: dict[str, Any] = {"machine": describe_machine(device), "dtype": str(dtype).removeprefix("torch.")}
-    print(f"| {' | '.join(COLUMNS)} |\n|{'---|' * len(COLUMNS)}", flush=True)
+    print(table_head(COLUMNS), flush=True)
     for size in options.size or ["base"]:
         models = build(size, device, dtype)
         cells = []

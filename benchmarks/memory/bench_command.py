@@ -32,12 +32,7 @@ SIDE_BY_SIDE = ("--steps", "2", "--own-steps", "16")
 
 @dataclass(frozen=True)
 class Step:
-    """A command of the benchmarks.
-
-    Attributes:
-        share: of the whole time that it may take at most.
-        skipped: why it is not run.
-    """
+    """A command of the benchmarks, the share of the whole time that it may take, and a reason not to run it."""
 
     name: str
     arguments: tuple[str, ...] = ()
@@ -131,11 +126,8 @@ def main(arguments: list[str]) -> int:
     with tempfile.TemporaryDirectory(prefix="bench-") as scratch:
         for step in steps(options.results, Path(scratch)):
             left = whole - (time.monotonic() - started)
-            if step.skipped:
-                print(f"== {step.name}: left out, {step.skipped}", flush=True)
-                continue
-            if left <= 0:
-                print(f"== {step.name}: left out, no time is left", flush=True)
+            if step.skipped or left <= 0:
+                print(f"== {step.name}: left out, {step.skipped or 'no time is left'}", flush=True)
                 continue
             print(f"== {step.name}: python -m {' '.join(step.arguments)}", flush=True)
             began = time.monotonic()

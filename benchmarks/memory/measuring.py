@@ -14,16 +14,17 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from benchmarks.machine import describe_machine
 from benchmarks.memory.jobs import Job
-from benchmarks.written import write_whole
+from benchmarks.written import table_head, write_whole
 from trainer.config.reading import ConfigError
 from trainer.engine.device import peak_of
 from trainer.engine.running_out import says_out_of_memory
 from trainer.memory.cells import PROMPT_TOKENS, Cell
-from trainer.memory.flops import step_flops
+from trainer.memory.flops import utterance_flops
+from trainer.memory.table import gib
 
 MEASURED, OUT_OF_MEMORY, KILLED, FAILED = "measured", "out_of_memory", "killed", "failed"
 SYSTEMS_KILL = "SIGKILL; the system does that when memory runs out"
@@ -51,12 +52,9 @@ def measure_cell(
         module: what each rank runs, ``python -m MODULE JOB RESULT``.
         keep_batches: add the timed microbatches' shapes, ``batches``.
     """
-    with tempfile.TemporaryDirectory(prefix="measuring-") as folder:
-        job.write(Path(folder) / "job.json")
-        ranks, timed_out = run_ranks(job, Path(folder), timeout, module)
-    status, reason = outcome_of(ranks, timeout if timed_out else None)
+    ranks, status, reason = run_job(job, timeout, module)
     first = ranks[0].result
-    cell = job.cell(first.get("precision") or said_precision(job))
+    cell = job.cell(first.get("precision") or job.run_config().engine.precision)
     measured = {
         **cell.describe(),
         "data": job.data,
@@ -76,6 +74,14 @@ def measure_cell(
     return measured
 
 
+def run_job(job: Job, timeout: float, module: str) -> tuple[list[Rank], str, str | None]:
+    """Run ``python -m MODULE JOB RESULT`` on every rank; returns how each ended, and the cell's status and reason."""
+    with tempfile.TemporaryDirectory(prefix="measuring-") as folder:
+        job.write(Path(folder) / "job.json")
+        ranks, timed_out = run_ranks(job, Path(folder), timeout, module)
+    return ranks, *outcome_of(ranks, timeout if timed_out else None)
+
+
 def run_ranks(job: Job, folder: Path, timeout: float, module: str) -> tuple[list[Rank], bool]:
     """Start all ranks and wait for them; when one ends badly the others are ended, as launchers do."""
     started: list[subprocess.Popen] = []
@@ -84,7 +90,7 @@ def run_ranks(job: Job, folder: Path, timeout: float, module: str) -> tuple[list
         port = free.getsockname()[1]
     with ExitStack() as opened:
         paths = [folder / f"log{rank}" for rank in range(job.processes)]
-        logs = [opened.enter_context(path.open("w+", encoding="utf-8", errors="replace")) for path in paths]
+        logs = [opened.enter_context(path.open("w")) for path in paths]
         try:
             for rank, log in enumerate(logs):
                 command = [sys.executable, "-m", module, str(folder / "job.json"), str(folder / f"result{rank}.json")]
@@ -97,7 +103,8 @@ def run_ranks(job: Job, folder: Path, timeout: float, module: str) -> tuple[list
                     process.kill()
                 process.wait()
         results = [read_result(folder / f"result{rank}.json") for rank in range(job.processes)]
-        ranks = [Rank(code, result, read_log(log)) for code, result, log in zip(own, results, logs, strict=True)]
+        said = [path.read_text(encoding="utf-8", errors="replace") for path in paths]
+        ranks = [Rank(*ended) for ended in zip(own, results, said, strict=True)]
     return ranks, timed_out
 
 
@@ -132,11 +139,6 @@ def read_result(path: Path) -> dict[str, Any]:
         result: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         return result
     return {}
-
-
-def read_log(log: IO[str]) -> str:
-    log.seek(0)
-    return log.read()
 
 
 def outcome_of(ranks: Sequence[Rank], timeout: float | None) -> tuple[str, str | None]:
@@ -184,11 +186,6 @@ def shortened(text: str, most_letters: int = 300) -> str:
     return text if len(text) <= most_letters else f"{text[: most_letters - 1]}…"
 
 
-def said_precision(job: Job) -> str:
-    """The config's precision, if no process got as far as to resolve it."""
-    return job.run_config().engine.precision
-
-
 def most(ranks: Sequence[Rank]) -> dict[str, int | None]:
     """The highest peak of any rank, kind by kind; None if no rank knows it."""
     found = [rank.result.get("peak_bytes") or {} for rank in ranks]
@@ -203,11 +200,8 @@ def figures(cell: Cell, job: Job, ranks: Sequence[Rank]) -> dict[str, Any]:
     batches = [batch for one in results for batch in one["batches"]]
     clips = [seconds for batch in batches for seconds in batch["seconds"]]
     targets = sum(batch["targets"] for batch in batches)
-    operations = operations_per_step(cell, job, batches)
-    peak = device_flops(results[0])
-    utilisation = None
-    if operations is not None and peak is not None:
-        utilisation = operations * job.steps / total / (peak * job.processes)
+    operations, peak = operations_per_step(cell, job, batches), device_flops(results[0])
+    speed = None if operations is None else operations * job.steps / total
     return {
         "step_seconds": by_step,
         "steps_per_second": job.steps / total,
@@ -217,8 +211,8 @@ def figures(cell: Cell, job: Job, ranks: Sequence[Rank]) -> dict[str, Any]:
         "mean_clip_seconds": sum(clips) / max(1, len(clips)),
         "mean_target_tokens": targets / max(1, len(clips)),
         "model_flops_per_step": operations,
-        "flops_per_second": None if operations is None else operations * job.steps / total,
-        "utilisation": utilisation,
+        "flops_per_second": speed,
+        "utilisation": None if speed is None or peak is None else speed / (peak * job.processes),
         "data_wait_share": max(one["data_wait_seconds"] / sum(one["step_seconds"]) for one in results),
     }
 
@@ -228,15 +222,13 @@ def operations_per_step(cell: Cell, job: Job, batches: Iterable[dict[str, Any]])
 
     Each utterance counts at its own length, without padding. None if only the hub knows the model's shape.
     """
-    training = cell.config.training.model_copy(update={"batch_size": 1, "accumulation": 1})
-    alone = replace(cell, config=cell.config.model_copy(update={"training": training}), batch_size=1, processes=1)
     utterances: Counter[tuple[float, int]] = Counter()
     for batch in batches:
         tokens = round(batch["targets"] / len(batch["seconds"])) + PROMPT_TOKENS - 1
         utterances.update((seconds, tokens) for seconds in batch["seconds"])
     try:
         operations = sum(
-            count * step_flops(replace(alone, seconds=seconds, tokens=tokens)).total
+            count * utterance_flops(replace(cell, seconds=seconds, tokens=tokens))
             for (seconds, tokens), count in utterances.items()
         )
     except ConfigError:
@@ -276,12 +268,17 @@ def measure_cells(
     return found
 
 
+def told_outcome(cell: dict[str, Any]) -> str:
+    """Why a cell has no figures."""
+    return f"{cell['status'].replace('_', ' ')}: {cell['reason']}"
+
+
 def table_row(cell: dict[str, Any]) -> str:
     """A cell as a row of the table under :data:`TABLE_HEAD`."""
     shape = f"| {cell['model']} | {cell['strategy']} | {cell['data']} | {cell['batch_size']} | {cell['processes']} "
     if cell["status"] != MEASURED:
-        return f"{shape}| {cell['status'].replace('_', ' ')}: {cell['reason']} | | | | | |"
-    peaks = " | ".join(gibibytes(cell["peak_bytes"][kind]) for kind in PEAKS)
+        return f"{shape}| {told_outcome(cell)} | | | | | |"
+    peaks = " | ".join(gib(cell["peak_bytes"][kind]) for kind in PEAKS)
     used = f", {cell['utilisation']:.0%} of the device" if cell["utilisation"] is not None else ""
     return (
         f"{shape}| {peaks} | {cell['utterances_per_second']:.2f} ({cell['audio_seconds_per_second']:.1f} s of audio, "
@@ -299,8 +296,4 @@ COLUMNS = (
     "utterances a second",
     "waiting for data",
 )
-TABLE_HEAD = f"| {' | '.join(COLUMNS)} |\n|{'---|' * len(COLUMNS)}"
-
-
-def gibibytes(count: int | None) -> str:
-    return "" if count is None else f"{count / 2**30:.2f}"
+TABLE_HEAD = table_head(COLUMNS)

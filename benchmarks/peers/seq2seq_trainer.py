@@ -13,6 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from transformers import (
+    Seq2SeqTrainer,
+    Seq2SeqTrainingArguments,
+    TrainerCallback,
+    WhisperForConditionalGeneration,
+    WhisperProcessor,
+)
 
 from data.audio.decoding import decode_audio
 from data.opening import open_source
@@ -59,37 +66,27 @@ def prepared_rows(config: RunConfig, processor: Any, limit: int | None) -> Any:
     return datasets.Dataset.from_list(list(rows())).with_format("numpy")
 
 
-class StepTimes:
-    """Seconds of each optimizer step, from one batch's arrival to the update's end; a `TrainerCallback` by shape."""
+class StepTimes(TrainerCallback):
+    """Seconds of each optimizer step, the wait for its data included."""
 
     def __init__(self) -> None:
         self.seconds: list[float] = []
         self.started = 0.0
 
-    def callback(self) -> Any:
-        from transformers import TrainerCallback
+    def on_train_begin(self, *_: Any, **__: Any) -> None:
+        self.started = time.perf_counter()
 
-        times = self
-
-        class Timed(TrainerCallback):
-            def on_train_begin(self, *_: Any, **__: Any) -> None:
-                times.started = time.perf_counter()
-
-            def on_step_end(self, *_: Any, **__: Any) -> None:
-                if torch.cuda.is_available():
-                    torch.cuda.synchronize()
-                now = time.perf_counter()
-                times.seconds.append(now - times.started)  # the wait for data is part of a step
-                times.started = now
-                print(f"step {len(times.seconds)}: {times.seconds[-1]:.1f} s", flush=True)
-
-        return Timed()
+    def on_step_end(self, *_: Any, **__: Any) -> None:
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        now = time.perf_counter()
+        self.seconds.append(now - self.started)
+        self.started = now
+        print(f"step {len(self.seconds)}: {self.seconds[-1]:.1f} s", flush=True)
 
 
 def build_trainer(config: RunConfig, output: Path, times: StepTimes, limit: int | None = None, workers: int = 0) -> Any:
     """The trainer, with model and data; ``limit`` rows of the data, ``workers`` processes that load it."""
-    from transformers import Seq2SeqTrainer, Seq2SeqTrainingArguments, WhisperForConditionalGeneration, WhisperProcessor
-
     name, settings, training = config.model.checkpoint, config.optimizer, config.training
     assert name is not None  # the peer fine-tunes; it has no models from nothing
     processor = WhisperProcessor.from_pretrained(name)
@@ -123,7 +120,7 @@ def build_trainer(config: RunConfig, output: Path, times: StepTimes, limit: int 
         train_dataset=prepared_rows(config, processor, limit),
         data_collator=Collator(processor, model.config.decoder_start_token_id),
         processing_class=processor,
-        callbacks=[times.callback()],
+        callbacks=[times],
     )
 
 

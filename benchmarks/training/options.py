@@ -25,6 +25,7 @@ import torch
 
 from benchmarks.decoding.live_bytes import peak_live_bytes
 from benchmarks.machine import describe_machine
+from benchmarks.memory.jobs import Job
 from benchmarks.written import add_output, write_result
 from trainer.command_line import CommandLine, number, run_command
 from trainer.config.reading import ConfigError, load_config
@@ -63,26 +64,16 @@ OPTIONS = (
 
 def measure_side(config: RunConfig, steps: int) -> dict[str, float]:
     """Seconds of a step, of the clock and of the processor, and the peak of one."""
-    from trainer.checks import Inputs
-    from trainer.engine.accelerator import build_accelerator
+    from benchmarks.memory.cell_process import build
     from trainer.engine.stopping import StopRequest
-    from trainer.model.building import build_model
-    from trainer.model.languages import label_encoder
-    from trainer.record.saving import RunLock
-    from trainer.run import assemble
 
-    config = config.model_copy(update={"data": config.data.model_copy(update={"validation": None})})
-    inputs = Inputs(config, build_model)
-    labels = label_encoder(config, *inputs.opened)
-    accelerator = build_accelerator(config)
-    lock = RunLock(Path(config.output_dir), was_empty=True)
-    trainer = assemble(inputs, accelerator, labels, StopRequest(), lock)
-    trainer.model.train()
-    groups = []
-    for _ in range(GROUPS):
-        groups.append(trainer.find_data())
-    trainer.batches.next_group = lambda microbatches: groups[0][0]
-    device = accelerator.device
+    folder = Path(config.output_dir)
+    folder.mkdir(parents=True, exist_ok=True)
+    trainer = build(Job(config.model_dump(mode="json"), data="stream"), config, folder, StopRequest())
+    groups = [trainer.find_data() for _ in range(GROUPS)]
+    batches: Any = trainer.batches
+    batches.next_group = lambda microbatches: groups[0][0]
+    device = trainer.accelerator.device
 
     def wait() -> None:
         if device.type == "cuda":

@@ -28,11 +28,12 @@ from typing import Any
 from benchmarks.machine import describe_machine
 from benchmarks.memory.jobs import Job
 from benchmarks.memory.measure_command import batch_sizes
-from benchmarks.memory.measuring import MEASURED, measure_cell
+from benchmarks.memory.measuring import MEASURED, measure_cell, told_outcome
 from benchmarks.written import add_output, write_result
 from trainer.command_line import CommandLine, number, run_command
 from trainer.config.reading import ConfigError, load_config
 from trainer.config.run import RunConfig
+from trainer.memory.cells import with_settings
 
 PEER = "benchmarks.peers.timed_steps"
 OWN = "benchmarks.memory.cell_process"
@@ -57,12 +58,11 @@ def side_configs(path: str, overrides: list[str], peer_workers: int) -> dict[str
     config = load_config(path, overrides)
     if config.model.checkpoint is None:
         raise ConfigError(f"{path} has no model.checkpoint, and the usual recipe fine-tunes one")
-    training = config.training.model_copy(update={"batch_seconds": None})
-    config = config.model_copy(update={"training": training})
-    model = {"dual_attention": True, "strategy": "full", "selective": None, "lora": None}
-    own = config.model_copy(update={"model": config.model.model_copy(update=model)})
-    data = config.data.model_copy(update={"workers": peer_workers, "lanes": None})
-    return {"peer": config.model_copy(update={"data": data}), "own": own}
+    config = with_settings(config, "training", batch_seconds=None)
+    return {
+        "peer": with_settings(config, "data", workers=peer_workers, lanes=None),
+        "own": with_settings(config, "model", dual_attention=True, strategy="full", selective=None, lora=None),
+    }
 
 
 def fastest(cells: list[dict[str, Any]]) -> dict[str, Any] | None:
@@ -148,7 +148,7 @@ def measured_side(timeout: float) -> Callable[[str, Job], dict[str, Any]]:
             )
             said += f"{cell['utterances_per_second']:.2f} utterances a second"
         else:
-            said += f"{cell['status'].replace('_', ' ')}: {cell['reason']}"
+            said += told_outcome(cell)
         if side == "peer":
             cell = {key: value for key, value in cell.items() if key not in NOT_OF_THE_PEER}
         print(said, flush=True)
@@ -197,18 +197,16 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--timeout", type=number(float, 1, 86_400), default=1800, help="seconds for each process")
     add_output(parser, with_table=True)
     options = parser.parse_intermixed_args(arguments)
-    configs = side_configs(options.config, options.overrides, int(options.peer_workers))
+    configs = side_configs(options.config, options.overrides, options.peer_workers)
     seconds = load_config(options.config, options.overrides).training.batch_seconds
     if seconds is not None:
         print(f"training.batch_seconds is {seconds:g}, which the usual recipe does not know: left out on both sides")
     jobs = {}
-    for side, sizes, steps in (
-        ("peer", options.peer_batch_sizes, options.steps),
-        ("own", options.batch_sizes, options.own_steps),
-    ):
-        base = Job(configs[side].model_dump(mode="json"), data="stream", warmup=int(options.warmup), steps=int(steps))
+    asked = {"peer": (options.peer_batch_sizes, options.steps), "own": (options.batch_sizes, options.own_steps)}
+    for side, (sizes, steps) in asked.items():
+        base = Job(configs[side].model_dump(mode="json"), data="stream", warmup=options.warmup, steps=steps)
         jobs[side] = [replace(base, batch_size=size) for size in sizes or [configs[side].training.batch_size]]
-    found = compare(jobs, int(options.rounds), measured_side(options.timeout))
+    found = compare(jobs, options.rounds, measured_side(options.timeout))
     machines = [cell.pop("machine", None) for cells in found["cells"].values() for cell in cells]
     result = {
         "machine": next(filter(None, machines), None) or describe_machine(),

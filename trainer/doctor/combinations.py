@@ -14,15 +14,7 @@ P2P_VARIABLES = ("NCCL_P2P_DISABLE", "NCCL_IB_DISABLE")
 
 @dataclass(frozen=True)
 class Combination:
-    """One combination.
-
-    Attributes:
-        name: what is combined.
-        state: note or lacks.
-        reason: why it is bad.
-        remedy: what to do.
-        is_here: whether a machine has it.
-    """
+    """What is combined, how bad that is and why, what to do, and whether a machine has it."""
 
     name: str
     state: State

@@ -45,12 +45,12 @@ def main(arguments: list[str]) -> int:
     options = parse(arguments)
     gpu = find_gpu(options.gpu) if options.gpu else None
     config = load_config(options.config, options.overrides)
-    processes = int(options.gpus or (8 if config.engine.zero_stage else 1))
+    processes = options.gpus or (8 if config.engine.zero_stage else 1)
     cell = cell_of(
         config,
         precision=precision_on(config, gpu),
         seconds=options.seconds,
-        tokens=options.tokens and int(options.tokens),
+        tokens=options.tokens,
         processes=processes,
     )
     from . import table  # torch and transformers: seconds to import

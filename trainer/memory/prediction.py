@@ -9,7 +9,7 @@ import contextlib
 import functools
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -51,6 +51,10 @@ class Prediction:
     parts: dict[str, int]
     reserved_bytes: int | None = None
     device_used_bytes: int | None = None
+
+    def describe(self) -> dict[str, Any]:
+        """What is known, fit for JSON."""
+        return {key: value for key, value in asdict(self).items() if value is not None}
 
 
 class StepMemory:
