@@ -56,7 +56,7 @@ FLOORS = {
         "doctor run",
         "demonstration",
     ),
-    "benchmarks": ("machine written noise", "communication decoding memory", "peers", "input", "training"),
+    "benchmarks": ("machine written noise", "decoding memory", "communication peers", "input", "training"),
 }
 
 

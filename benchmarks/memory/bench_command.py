@@ -55,7 +55,7 @@ def steps(folder: Path, scratch: Path) -> Iterator[Step]:
         yield Step("communication", skipped=f"{communication} is there")
     else:
         output = ("--no-count", "--output", f"{folder}/communication.json")
-        yield Step("communication", ("benchmarks.communication.formula", *output), 0.1)
+        yield Step("communication", ("benchmarks.communication", *output), 0.1)
     yield Step("check", ("benchmarks.memory", "check", "--output", f"{folder}/check.json"))
 
 

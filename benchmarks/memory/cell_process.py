@@ -41,6 +41,7 @@ from data.utterance import SAMPLING_RATE
 from trainer.checks import Inputs
 from trainer.config.run import RunConfig
 from trainer.engine.accelerator import build_accelerator, prepare, resolve_precision
+from trainer.engine.device import wait_for
 from trainer.engine.optimizer import check_optimizer
 from trainer.engine.running_out import is_out_of_memory, linux_bytes
 from trainer.engine.stopping import StopRequest
@@ -131,12 +132,12 @@ def build(job: Job, config: RunConfig, folder: Path, stop: StopRequest) -> Train
 def take_steps(trainer: Trainer, warmup: int, steps: int) -> dict[str, Any]:
     """Optimizer steps; what this rank saw of the timed ones."""
     watched: Any = trainer.batches
-    wait = torch.cuda.synchronize if trainer.accelerator.device.type == "cuda" else lambda: None
+    device = trainer.accelerator.device
     group, targets = trainer.find_data()
     seconds, seen = [], []
     for number in range(warmup + steps):
         if number == warmup:
-            wait()
+            wait_for(device)
             watched.waits.clear()
         started = time.perf_counter()
         verdict = trainer.train_step(group, targets)
@@ -144,7 +145,7 @@ def take_steps(trainer: Trainer, warmup: int, steps: int) -> dict[str, Any]:
             seen += describe_batches(group)
         group, targets = trainer.find_data(verdict)
         if number == warmup + steps - 1:
-            wait()
+            wait_for(device)
         if number >= warmup:
             seconds.append(time.perf_counter() - started)
     return {"step_seconds": seconds, "data_wait_seconds": watched.seconds_waited(), "batches": seen}

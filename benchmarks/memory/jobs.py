@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from trainer.config.reading import merge
+from trainer.config.reading import merge, nested
 from trainer.config.run import RunConfig
 from trainer.memory.cells import Cell, cell_of, with_settings
 
@@ -68,8 +68,4 @@ def whisper_config(settings: Mapping[str, Any]) -> RunConfig:
         "training": {"steps": 10},
         "engine": {"precision": "fp32"},
     }
-    for key, value in settings.items():
-        for name in reversed(key.split(".")):
-            value = {name: value}
-        values = merge(values, value)
-    return RunConfig.model_validate(values)
+    return RunConfig.model_validate(merge(values, nested(settings)))

@@ -4,7 +4,6 @@ is a line in the table."""
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -16,7 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from benchmarks.machine import describe_machine
+from benchmarks.machine import as_launched, describe_machine, free_port
 from benchmarks.memory.jobs import Job
 from benchmarks.written import table_head, write_whole
 from trainer.config.reading import ConfigError
@@ -85,9 +84,7 @@ def run_job(job: Job, timeout: float, module: str) -> tuple[list[Rank], str, str
 def run_ranks(job: Job, folder: Path, timeout: float, module: str) -> tuple[list[Rank], bool]:
     """Start all ranks and wait for them; when one ends badly the others are ended, as launchers do."""
     started: list[subprocess.Popen] = []
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     with ExitStack() as opened:
         paths = [folder / f"log{rank}" for rank in range(job.processes)]
         logs = [opened.enter_context(path.open("w")) for path in paths]
@@ -116,9 +113,7 @@ def environment(job: Job, rank: int, port: int) -> dict[str, str]:
     if job.on_cpu:
         values["CUDA_VISIBLE_DEVICES"] = ""
     if job.processes > 1:
-        processes = str(job.processes)
-        values |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": processes, "LOCAL_WORLD_SIZE": processes}
-        values |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+        values |= as_launched(rank, job.processes, port)
     return values
 
 

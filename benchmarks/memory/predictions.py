@@ -157,17 +157,16 @@ def at_batch(cell: Cell, batch: int) -> Cell:
 def public_cell(memory: StepMemory, batch: int, gpu: Gpu) -> dict[str, Any]:
     """A cell of the public project: whether it fits as it is and, if not, what the advice changes."""
     as_it_is = memory.at(batch)
-    tried = []
-    if not fits(as_it_is, gpu):
-        for remedy in remedies(memory.cell, batch, gpu):
-            tried.append({"settings": remedy.settings, "fits": remedy.fits, "predicted": remedy.prediction.describe()})
+    tried = () if fits(as_it_is, gpu) else remedies(memory.cell, batch, gpu)
     return {
         **at_batch(memory.cell, batch).describe(),
         "gpu": gpu.name,
         "gpu_bytes": gpu.memory_bytes,
         "fits": fits(as_it_is, gpu),
         "predicted": as_it_is.describe(),
-        "advice": tried,
+        "advice": [
+            {"settings": one.settings, "fits": one.fits, "predicted": one.prediction.describe()} for one in tried
+        ],
     }
 
 

@@ -30,6 +30,7 @@ from benchmarks.written import add_output, write_result
 from trainer.command_line import CommandLine, number, run_command
 from trainer.config.reading import ConfigError, load_config
 from trainer.config.run import RunConfig
+from trainer.engine.device import wait_for
 
 CONFIG = "benchmarks/results/strategies/base.yaml"
 DUAL = ("model.dual_attention=true",)
@@ -74,18 +75,13 @@ def measure_side(config: RunConfig, steps: int) -> dict[str, float]:
     batches: Any = trainer.batches
     batches.next_group = lambda microbatches: groups[0][0]
     device = trainer.accelerator.device
-
-    def wait() -> None:
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-
     for group, targets in groups:  # the optimizer's states are made, the cache is filled
         trainer.train_step(group, targets)
-    wait()
+    wait_for(device)
     started, worked = time.perf_counter(), time.process_time()
     for number_ in range(steps):
         trainer.train_step(*groups[number_ % GROUPS])
-    wait()
+    wait_for(device)
     seconds, processor_seconds = time.perf_counter() - started, time.process_time() - worked
     longest = max(groups, key=lambda pair: pair[0].batches[0].audio.shape[1])
     peak = peak_live_bytes(lambda: trainer.train_step(*longest), device)

@@ -22,6 +22,7 @@ import json
 import shlex
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from statistics import median
 from typing import Any
 
@@ -29,6 +30,7 @@ from benchmarks.machine import describe_machine
 from benchmarks.memory.jobs import Job
 from benchmarks.memory.measure_command import batch_sizes
 from benchmarks.memory.measuring import MEASURED, measure_cell, told_outcome
+from benchmarks.training.operations import own_operations, peer_operations
 from benchmarks.written import add_output, write_result
 from trainer.command_line import CommandLine, number, run_command
 from trainer.config.reading import ConfigError, load_config
@@ -132,29 +134,18 @@ def with_seed(job: Job, turn: int) -> Job:
     return replace(job, config=job.config | {"training": training | {"seed": training["seed"] + turn}})
 
 
-def measured_side(timeout: float) -> Callable[[str, Job], dict[str, Any]]:
-    """What measures a job of a side, prints it and counts its operations."""
-    from benchmarks.training.operations import own_operations, peer_operations
-
-    def run(side: str, job: Job) -> dict[str, Any]:
-        cell = measure_cell(job, timeout, PEER if side == "peer" else OWN, keep_batches=True)
-        said = f"{side}, batch {cell['batch_size']}: "
-        if cell["status"] == MEASURED:
-            batches = cell.pop("batches")
-            config = job.run_config()
-            peer = side == "peer"
-            cell["operations"] = (
-                peer_operations(str(config.model.checkpoint), batches) if peer else own_operations(config, batches)
-            )
-            said += f"{cell['utterances_per_second']:.2f} utterances a second"
-        else:
-            said += told_outcome(cell)
-        if side == "peer":
-            cell = {key: value for key, value in cell.items() if key not in NOT_OF_THE_PEER}
-        print(said, flush=True)
-        return cell
-
-    return run
+def measure_side(side: str, job: Job, timeout: float) -> dict[str, Any]:
+    """Measure a job of a side, print what was found and count its operations."""
+    is_peer = side == "peer"
+    cell = measure_cell(job, timeout, PEER if is_peer else OWN, keep_batches=True)
+    said = told_outcome(cell)
+    if cell["status"] == MEASURED:
+        config, batches = job.run_config(), cell.pop("batches")
+        checkpoint = str(config.model.checkpoint)
+        cell["operations"] = peer_operations(checkpoint, batches) if is_peer else own_operations(config, batches)
+        said = f"{cell['utterances_per_second']:.2f} utterances a second"
+    print(f"{side}, batch {cell['batch_size']}: {said}", flush=True)
+    return {key: value for key, value in cell.items() if not (is_peer and key in NOT_OF_THE_PEER)}
 
 
 def table(result: dict[str, Any]) -> str:
@@ -206,7 +197,7 @@ def main(arguments: list[str]) -> int:
     for side, (sizes, steps) in asked.items():
         base = Job(configs[side].model_dump(mode="json"), data="stream", warmup=options.warmup, steps=steps)
         jobs[side] = [replace(base, batch_size=size) for size in sizes or [configs[side].training.batch_size]]
-    found = compare(jobs, options.rounds, measured_side(options.timeout))
+    found = compare(jobs, options.rounds, partial(measure_side, timeout=options.timeout))
     machines = [cell.pop("machine", None) for cells in found["cells"].values() for cell in cells]
     result = {
         "machine": next(filter(None, machines), None) or describe_machine(),

@@ -9,9 +9,9 @@ from pathlib import Path
 from ..checks import Finding, judged
 from ..engine.optimizer import BITSANDBYTES, optimizer_name
 from ..engine.running_out import available_bytes
+from ..record.disk import GIGABYTE
 from .facts import Facts
 
-GIGABYTE = 10**9
 FLOAT32 = 4
 OFFLOADED = 16  # bytes of a trained number in CPU memory: its weight, its gradient and Adam's two states in float32
 LIBRARIES_BYTES = 10**9  # of a process with torch, transformers and DeepSpeed loaded, before any weight

@@ -13,11 +13,10 @@ import torch
 from ..checks import Finding, judged
 from ..config.reading import ConfigError
 from ..engine.accelerator import resolve_precision
-from ..engine.device import peak_of
+from ..engine.device import DTYPES, peak_of, wait_for
 from .facts import Facts
 
 MEGABYTE = 2**20
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 CPU = torch.device("cpu")
 SECONDS = 0.3  # of each measurement
 WHOLE_MATRIX, CPU_MATRIX = 8192, 1024
@@ -29,11 +28,6 @@ SLOW_ALL_REDUCE = {"nccl": 5e9, "gloo": 0.1e9}
 
 def gpu(index: int) -> torch.device:
     return torch.device("cuda", index)
-
-
-def wait_for(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
 
 
 def seconds_of(work: Callable[[], Any], device: torch.device) -> float:

@@ -22,10 +22,11 @@ from data.batches.features import LogMel
 from modeling.network.linear import has_onednn
 from modeling.network.losses import CHUNK_TOKENS
 
+from ..engine.device import DTYPES
 from ..step.noise_target import noise_arguments, noise_target
 from .allocator import BLOCK, serve
 from .cells import Cell
-from .engines import DTYPES, FakeEngine, FakeZero3, fake_engine, parameter_dtype
+from .engines import FakeEngine, FakeZero3, fake_engine, parameter_dtype
 from .fake_model import fill_with_fakes, shaped_model
 from .timeline import Recorder, Timeline
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from benchmarks.communication import command
-from benchmarks.communication.command import planned_bytes
+from benchmarks.communication import __main__ as command
+from benchmarks.communication.__main__ import planned_bytes
 from benchmarks.communication.counting import CASES
 from benchmarks.communication.formula import (
     ENGINES,
