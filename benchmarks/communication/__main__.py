@@ -8,11 +8,11 @@ from dataclasses import asdict
 from typing import Any
 
 from benchmarks.communication.counting import CASES, count_all
-from benchmarks.communication.formula import ENGINES, bytes_sent, tiny_config
+from benchmarks.communication.formula import ENGINES, bytes_sent
 from benchmarks.machine import describe_machine
+from benchmarks.memory.jobs import whisper_config
 from benchmarks.written import add_output, table_head, write_result
 from trainer.command_line import CommandLine, number, run_command
-from trainer.config.run import RunConfig
 from trainer.model.building import planned_model
 
 GPUS = (8, 16, 64, 256, 1024)
@@ -30,9 +30,8 @@ def planned_bytes(size: str, strategy: str, accumulation: int) -> list[dict[str,
     A ring over machines crosses from one to the next once, so the slowest link of its whole traffic is a machine's
     card. Not overlapped with computing, without latencies.
     """
-    learned = {"checkpoint": f"openai/whisper-{size}", "strategy": strategy}
-    values = tiny_config().model_dump(exclude={"model"}) | {"model": learned}
-    model = planned_model(RunConfig.model_validate(values))
+    config = whisper_config({"model.checkpoint": f"openai/whisper-{size}", "model.strategy": strategy})
+    model = planned_model(config)
     rows = []
     for stage, engine in enumerate(ENGINES):
         by_gpus = {}

@@ -23,7 +23,7 @@ import soundfile
 from benchmarks.input.speech_like_clips import SECONDS, clip, encoded
 from benchmarks.machine import describe_machine
 from benchmarks.peers import decoded_manifest
-from benchmarks.written import add_output, write_result
+from benchmarks.written import add_output, table_head, write_result
 from trainer.command_line import CommandLine, number, run_command
 
 PLANNED_CLIPS = 351_000
@@ -159,7 +159,7 @@ COLUMNS = ("workers", "headers, clips/s", "decoding, clips/s", "peer, clips/s", 
 
 def table(result: dict[str, Any]) -> str:
     """The figures as Markdown."""
-    lines = [f"| {' | '.join(COLUMNS)} |", "|---" * len(COLUMNS) + "|"]
+    lines = [table_head(COLUMNS)]
     for workers, cell in result["workers"].items():
         low, high = cell["ratio_range"]
         planned = cell["planned_seconds"]
@@ -174,8 +174,7 @@ def table(result: dict[str, Any]) -> str:
         f"One core reads {single['headers']:,.0f} headers a second; libsndfile opens "
         f"{single['soundfile_headers']:,.0f} files and decodes {single['soundfile_decoding']:,.0f}.",
         "",
-        "| peak memory of a process that prepares alone | rows | MiB |",
-        "|---|---|---|",
+        table_head(("peak memory of a process that prepares alone", "rows", "MiB")),
     ]
     for name, cells in result["memory"].items():
         lines += [f"| {name} | {cell['rows']:,} | {cell['peak_bytes'] / 2**20:.0f} |" for cell in cells]

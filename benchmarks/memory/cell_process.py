@@ -112,7 +112,8 @@ def build(job: Job, config: RunConfig, folder: Path, stop: StopRequest) -> Train
     journal = Journal(folder, is_main=False, rank=rank, total_steps=0, from_step=0, record_batches=False)
     watched: Any = WatchedBatches(batches, accelerator.device)
     nothing: Any = None
-    trainer = Trainer(
+    model.train()
+    return Trainer(
         config=config,
         accelerator=accelerator,
         model=model,
@@ -125,8 +126,6 @@ def build(job: Job, config: RunConfig, folder: Path, stop: StopRequest) -> Train
         state=RunState(),
         stop=stop,
     )
-    trainer.model.train()
-    return trainer
 
 
 def take_steps(trainer: Trainer, warmup: int, steps: int) -> dict[str, Any]:

@@ -144,20 +144,13 @@ def outcome_of(ranks: Sequence[Rank], timeout: float | None) -> tuple[str, str |
     if timeout is not None:
         return KILLED, f"not done after {timeout:g} s, and ended"
     found = [outcome_of_rank(number, rank, len(ranks)) for number, rank in enumerate(ranks)]
-    for status in (OUT_OF_MEMORY, KILLED, FAILED):
-        for one in found:
-            if one[0] == status:
-                return one
-    return MEASURED, None
+    return min(found, key=lambda one: (OUT_OF_MEMORY, KILLED, FAILED, MEASURED).index(one[0]))
 
 
 def outcome_of_rank(number: int, rank: Rank, ranks: int) -> tuple[str, str | None]:
-    who = f"rank {number} of {ranks}: " if ranks > 1 else ""
-    if rank.code == 0 and rank.result.get("status") == MEASURED:
+    who, told = f"rank {number} of {ranks}: " if ranks > 1 else "", rank.result.get("status")
+    if rank.code is None or (rank.code == 0 and told == MEASURED):  # None: another's end ended it
         return MEASURED, None
-    if rank.code is None:
-        return "ended", None
-    told = rank.result.get("status")
     if rank.code > 0 and told in (OUT_OF_MEMORY, FAILED) and "precision" in rank.result:
         return told, who + shortened(rank.result["reason"])
     name = signal_name(rank.code)

@@ -92,13 +92,11 @@ def wanted(model: str, strategy: str, engine: tuple[int, int], gradient_checkpoi
 
 def measured_cells(folder: Path) -> list[dict[str, Any]]:
     """What the folder's ``measured*.json`` hold of CUDA memory in steps of synthetic tensors."""
-    found = []
-    for path in sorted(folder.glob("measured*.json")):
-        for cell in json.loads(path.read_text(encoding="utf-8")).get("cells", ()):
-            on_gpu = (cell.get("peak_bytes") or {}).get("allocated")
-            if on_gpu and cell["data"] == "synthetic" and published_shape(cell["model"]) is not None:
-                found.append(cell)
-    return found
+    files = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("measured*.json"))]
+    on_gpu = [
+        cell for file in files for cell in file.get("cells", ()) if (cell.get("peak_bytes") or {}).get("allocated")
+    ]
+    return [cell for cell in on_gpu if cell["data"] == "synthetic" and published_shape(cell["model"]) is not None]
 
 
 def of_measured(cells: Iterable[dict[str, Any]]) -> list[Wanted]:

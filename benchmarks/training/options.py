@@ -26,7 +26,7 @@ import torch
 from benchmarks.decoding.live_bytes import peak_live_bytes
 from benchmarks.machine import describe_machine
 from benchmarks.memory.jobs import Job
-from benchmarks.written import add_output, write_result
+from benchmarks.written import add_output, table_head, write_result
 from trainer.command_line import CommandLine, number, run_command
 from trainer.config.reading import ConfigError, load_config
 from trainer.config.run import RunConfig
@@ -123,8 +123,8 @@ def compare(rounds: dict[tuple[str, ...], list[dict[str, Any]]], option: Option)
 
 def as_lines(results: list[dict[str, Any]]) -> list[str]:
     """The table that is printed and goes into the documentation."""
-    lines = ["| option | seconds a step, without → with | faster | step's peak MB, without → with | smaller |"]
-    lines.append("|---|---|---|---|---|")
+    peak = "step's peak MB, without → with"
+    lines = [table_head(("option", "seconds a step, without → with", "faster", peak, "smaller"))]
     for row in results:
         if "failed" in row:
             lines.append(f"| {row['option']} | {row['failed']} | | | |")

@@ -31,7 +31,7 @@ from benchmarks.memory.jobs import Job
 from benchmarks.memory.measure_command import batch_sizes
 from benchmarks.memory.measuring import MEASURED, measure_cell, told_outcome
 from benchmarks.training.operations import own_operations, peer_operations
-from benchmarks.written import add_output, write_result
+from benchmarks.written import add_output, table_head, write_result
 from trainer.command_line import CommandLine, number, run_command
 from trainer.config.reading import ConfigError, load_config
 from trainer.config.run import RunConfig
@@ -87,17 +87,17 @@ def compare(jobs: dict[str, list[Job]], rounds: int, run: Callable[[str, Job], d
     """
     cells: dict[str, list[dict[str, Any]]] = {side: [] for side in jobs}
     taken: dict[str, list[dict[str, Any]]] = {side: [] for side in jobs}  # one a round
-    chosen: dict[str, Job] = {}
     for turn in range(rounds):
         for side, own in jobs.items():
-            found = [run(side, with_seed(job, turn)) for job in (own if turn == 0 else [chosen[side]])]
+            found = [run(side, with_seed(job, turn)) for job in own]
             cells[side] += found
-            if turn == 0:
-                best = fastest(found)
-                if best is None:
-                    raise RuntimeError(f"{side}: {found[-1]['status']}: {found[-1]['reason']}")
-                chosen[side] = next(job for job in own if job.batch_size == best["batch_size"])
-            taken[side].append(found[-1] if turn else best)
+            best = fastest(found) or found[-1]
+            if turn == 0 and best["status"] != MEASURED:
+                raise RuntimeError(f"{side}: {told_outcome(best)}")
+            taken[side].append(best)
+        if turn == 0:
+            size = {side: one[0]["batch_size"] for side, one in taken.items()}
+            jobs = {side: [job for job in own if job.batch_size == size[side]] for side, own in jobs.items()}
     by_round = [
         own["utterances_per_second"] / peer["utterances_per_second"]
         for own, peer in zip(taken["own"], taken["peer"], strict=True)
@@ -164,8 +164,7 @@ def table(result: dict[str, Any]) -> str:
         [
             f"{machine['device']}, {machine['cores']} cores, {machine['threads']} threads, {machine['date']}",
             "",
-            f"| {' | '.join(head)} |",
-            "|---" * len(head) + "|",
+            table_head(head),
             *rows,
             f"| ratio | | {result['ratio']:.1f} | | | {result['ratio_of_operations']:.1f} |",
         ]

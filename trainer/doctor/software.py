@@ -66,13 +66,12 @@ def check_libraries(facts: Facts) -> Iterator[Finding]:
         if requirement.marker is not None and not requirement.marker.evaluate({"extra": ""}):
             continue
         found, large = facts.versions.get(name), name in LIBRARIES
-        pinned = tested.get(name)
+        pinned, remedy = tested.get(name), f"pip install '{requirement}'"
         if found is None:
             state: State = "note" if name in OPTIONAL else "lacks"
             words = " (only some configs need it)" if name in OPTIONAL else ""
-            yield Finding(name, state, f"not installed{words}", f"pip install '{requirement}'")
+            yield Finding(name, state, f"not installed{words}", remedy)
         elif not requirement.specifier.contains(found, prereleases=True):
-            remedy = f"pip install '{requirement}'"
             yield Finding(name, "lacks", f"{found}, but it must be {requirement.specifier}", remedy)
         elif large and pinned and Version(found).release[:2] > Version(pinned).release[:2]:
             yield Finding(name, "note", f"{found}, newer than what the tests run with", f"if it fails: {pinned}")

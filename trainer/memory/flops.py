@@ -17,8 +17,8 @@ CONVOLUTION_WIDTH = 3
 class Trained:
     """Which weights of a model are trained, and above which layer something is."""
 
-    def __init__(self, config: RunConfig) -> None:
-        model = known_model(config)
+    def __init__(self, config_json: str) -> None:
+        model = known_model(RunConfig.model_validate_json(config_json))
         self.shape = model.config
         self.names = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
 
@@ -30,9 +30,7 @@ class Trained:
         return any(name.startswith(prefixes) for name in self.names)
 
 
-@functools.lru_cache(maxsize=16)
-def trained_of(config_json: str) -> Trained:
-    return Trained(RunConfig.model_validate_json(config_json))
+trained_of = functools.lru_cache(maxsize=16)(Trained)
 
 
 def step_flops(cell: Cell) -> int:
