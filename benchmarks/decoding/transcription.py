@@ -7,6 +7,7 @@ Both sides start from the same encoded files, decode greedily in batches of the 
 first file to the last transcript; models are loaded and warmed up before.
 """
 
+import itertools
 import tempfile
 import time
 from collections.abc import Callable
@@ -34,9 +35,7 @@ def write_files(source: Source, folder: Path, limit: int | None) -> dict[Path, s
     """The recordings of a source as files, and their texts."""
     files = {}
     columns = source.columns
-    for place, row in enumerate(source.rows()):
-        if limit is not None and place == limit:
-            break
+    for place, row in enumerate(itertools.islice(source.rows(), limit)):
         path = folder / f"{place:06d}.flac"
         path.write_bytes(row[columns.audio]["bytes"])
         files[path] = str(row[columns.text])

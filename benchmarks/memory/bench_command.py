@@ -136,8 +136,7 @@ def main(arguments: list[str]) -> int:
             print(f"== {step.name}: {told}, {time.monotonic() - began:.0f} s", flush=True)
             if code:
                 failed.append(step.name)
-    code = run_step(("benchmarks.memory", "report", "--results", str(options.results)), 120.0)
-    if code != 0:
+    if run_step(("benchmarks.memory", "report", "--results", str(options.results)), 120.0) != 0:
         failed.append("report")
     if failed:
         print(f"failed: {', '.join(failed)}")

@@ -226,9 +226,7 @@ def operations_per_step(cell: Cell, job: Job, batches: Iterable[dict[str, Any]])
 
 def device_flops(result: dict[str, Any]) -> float | None:
     """Peak dense half-precision operations a second of the GPU that a rank ran on; None where it is not known."""
-    if result["peak_bytes"]["device_used"] is None:
-        return None
-    return peak_of(result["machine"]["device"])
+    return None if result["peak_bytes"]["device_used"] is None else peak_of(result["machine"]["device"])
 
 
 def measure_cells(

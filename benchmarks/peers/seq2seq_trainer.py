@@ -7,6 +7,7 @@ training, as in the tutorials that most people follow; labels are whole transcri
 is written to FOLDER/final, which ``launch/eval.py --checkpoint FOLDER/final --config CONFIG`` scores.
 """
 
+import itertools
 import json
 import time
 from pathlib import Path
@@ -55,9 +56,7 @@ def prepared_rows(config: RunConfig, processor: Any, limit: int | None) -> Any:
     processor.tokenizer.set_prefix_tokens(language=config.data.language, task=config.data.task)
 
     def rows() -> Any:
-        for number, row in enumerate(source.rows()):
-            if number == limit:
-                return
+        for row in itertools.islice(source.rows(), limit):
             audio = decode_audio(row[columns.audio], source.audio_root)
             features = processor.feature_extractor(audio, sampling_rate=16_000).input_features[0]
             yield {"input_features": features, "labels": processor.tokenizer(row[columns.text]).input_ids}

@@ -171,10 +171,9 @@ def main(arguments: list[str]) -> int:
     wanted = chosen(options.only, torch.cuda.is_available())
     torch.set_num_threads(options.threads)
     shared = (*(DUAL if options.config == CONFIG else ()), *options.overrides)
-    for option in wanted:  # a mistake is told now and not after minutes
-        for side in (option.without, option.with_it):
-            load_config(options.config, [*shared, *in_folder(side, "cache")])
     sides = list(dict.fromkeys(side for option in wanted for side in (option.without, option.with_it)))
+    for side in sides:  # a mistake is told now and not after minutes
+        load_config(options.config, [*shared, *in_folder(side, "cache")])
     rounds: dict[tuple[str, ...], list[dict[str, Any]]] = {side: [] for side in sides}
     for _ in range(options.rounds):
         for side in sides:
