@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,13 @@ def write_result(output: Path | None, result: Any, table: str = "") -> None:
 
 
 def write_whole(path: Path, values: Any) -> None:
-    """JSON that is there whole or not at all, whenever its writer is killed."""
+    """Write JSON, and its folder; the file is whole or not there, whenever its writer is killed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f"{path.name}.part")
     temporary.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
     os.replace(temporary, path)
+
+
+def table_head(columns: Sequence[str]) -> str:
+    """The first two lines of a Markdown table."""
+    return f"| {' | '.join(columns)} |\n|{'---|' * len(columns)}"

@@ -43,6 +43,11 @@ class Finding:
     remedy: str = ""
 
 
+def judged(bad: bool, name: str, found: str, remedy: str, state: State = "note") -> Finding:
+    """A good finding; where it is bad, one of another state, with its remedy."""
+    return Finding(name, state, found, remedy) if bad else Finding(name, "good", found)
+
+
 @dataclass
 class Inputs:
     """A config and what it names. Each thing is opened when it is first wanted, and then kept.
@@ -183,12 +188,9 @@ def optimizer_is_there(inputs: Inputs) -> Iterator[Finding]:
 
 
 def folder_is_fit(inputs: Inputs) -> Iterator[Finding]:
-    folder = inputs.config.output_dir
-    if inputs.start.was_empty:
-        yield Finding("output_dir", "good", f"{folder}, free for a run")
-    else:
-        remedy = "add --resume to go on with it, or choose another"
-        yield Finding("output_dir", "note", f"{folder} holds a run", remedy)
+    folder, is_free = inputs.config.output_dir, inputs.start.was_empty
+    found = f"{folder}, free for a run" if is_free else f"{folder} holds a run"
+    yield judged(not is_free, "output_dir", found, "add --resume to go on with it, or choose another")
 
 
 def source_opens(inputs: Inputs, name: str) -> Iterator[Finding]:

@@ -9,13 +9,15 @@ import os
 import signal
 import sys
 from collections.abc import Callable
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 from .engine.lost_rank import LostRank, lost_rank, note_end, says_lost
 from .engine.running_out import is_out_of_memory
 from .engine.stopping import EndAtOnce, Ended
 from .errors import CommandFailed
 from .library_output import show_libraries, sorted_output
+
+Number = TypeVar("Number", int, float)
 
 
 def exit_code(command: Callable[[list[str]], int | None], ending: EndAtOnce) -> int:
@@ -98,10 +100,10 @@ class ShowLibraries(argparse.Action):
         setattr(namespace, self.dest, True)
 
 
-def number(kind: type, low: float, high: float) -> Callable[[str], float]:
-    """An argument's type: a number of that kind (int, float) from ``low`` to ``high``."""
+def number(kind: type[Number], low: float, high: float) -> Callable[[str], Number]:
+    """An argument's type: a number of that kind from ``low`` to ``high``."""
 
-    def parse(text: str) -> float:
+    def parse(text: str) -> Number:
         with contextlib.suppress(ValueError):
             value = kind(text)
             if low <= value <= high:

@@ -7,7 +7,6 @@ all-gather and reduce-scatter (N-1)/N S.
 
 import json
 import os
-import socket
 import sys
 import tempfile
 import traceback
@@ -16,14 +15,14 @@ from collections.abc import Sequence
 from contextlib import redirect_stdout
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from benchmarks.communication.formula import ENGINES, REUSE_DISTANCE, bytes_sent, tiny_config
-from trainer.config.reading import ConfigError
+from benchmarks.machine import as_launched, free_port
+from benchmarks.memory.jobs import Job
 
 WARM_STEPS = 2  # ZeRO-3 records the order of modules at first
 COUNTED = {"allreduce_": "all_reduce", "_allgather_base_": "all_gather", "_reduce_scatter_base_": "reduce_scatter"}
@@ -73,7 +72,7 @@ class Case:
         return f"{ENGINES[self.stage]}, {self.precision}, accumulation {self.accumulation}, {self.strategy}{again}"
 
 
-CASES = (
+EVERY_CASE = (
     *(Case(stage, precision) for stage in range(4) for precision in ("fp32", "bf16")),
     *(Case(stage, accumulation=3) for stage in range(4)),
     *(Case(stage, strategy="frozen_encoder") for stage in range(4)),
@@ -81,38 +80,26 @@ CASES = (
     Case(3, reuse_distance=1_000_000),  # a part of the weights is gathered again, as of a model of a thousand million
     Case(3, reuse_distance=0, strategy="frozen_encoder"),
 )
+CASES = {case.name: case for case in EVERY_CASE}
 
 
-def find_cases(names: Sequence[str] | None) -> list[Case]:
-    """The cases of these names; all without any.
+def count_step(case: Case, folder: Path) -> dict[str, Any]:
+    """Counted and computed bytes of a case's step; called by each of two launched processes.
 
-    Raises:
-        ConfigError: listing the known ones.
+    Args:
+        folder: for what a run writes.
     """
-    known = {case.name: case for case in CASES}
-    for name in names or ():
-        if name not in known:
-            raise ConfigError(f"--case is {name!r}; the cases are {'; '.join(known)}")
-    return [known[name] for name in names or known]
-
-
-def count_step(case: Case) -> dict[str, Any]:
-    """Counted and computed bytes of a case's step; called by each of two launched processes."""
     import trainer.engine.accelerator
-    from trainer.config.strategies import STRATEGIES, choose_trained
-    from trainer.engine.optimizer import build_optimizer
+    from benchmarks.memory.cell_process import build
     from trainer.engine.stopping import StopRequest
-    from trainer.loop import Trainer
-    from trainer.memory.cells import cell_of, synthetic_group
-    from trainer.model.building import build_model
-    from trainer.record.checkpoints import RunState
-    from trainer.step.agreement import Targets
+    from trainer.memory.cells import with_settings
+    from trainer.model.building import planned_model
 
     config = tiny_config(case.stage, case.precision, case.accumulation)
-    model, processor = build_model(config)
-    choose_trained(model, STRATEGIES[case.strategy])
-    reuse = case.reuse_distance
-    computed = bytes_sent(model, case.stage, 2, case.precision, case.accumulation, reuse_distance=reuse)
+    job = Job(config.model_dump(mode="json"), seconds=1.0, tokens=8, processes=2)
+    config = with_settings(config, "model", strategy=case.strategy)  # which a model from nothing may not have
+    size = (case.stage, 2, case.precision, case.accumulation)
+    computed = bytes_sent(planned_model(config), *size, reuse_distance=case.reuse_distance)
     original = trainer.engine.accelerator.deepspeed_config
 
     def with_distance(*arguments: Any) -> dict[str, Any]:
@@ -123,28 +110,8 @@ def count_step(case: Case) -> dict[str, Any]:
         return settings
 
     trainer.engine.accelerator.deepspeed_config = with_distance  # type: ignore[assignment]
-    accelerator = trainer.engine.accelerator.build_accelerator(config)
-    optimizer = build_optimizer(model, config, accelerator.device)
-    vocabulary = model.config.vocab_size
-    model, optimizer = accelerator.prepare(model, optimizer)
-    cell = cell_of(config, precision=case.precision, seconds=1.0, tokens=8, processes=2)
-    group = synthetic_group(cell, vocabulary)
-    stand_in: Any = SimpleNamespace(next_group=lambda _: group, batch=lambda *_: None, quarantine=lambda *_: None)
-    run = Trainer(
-        config=config,
-        accelerator=accelerator,
-        model=model,
-        optimizer=optimizer,
-        processor=processor,
-        batches=stand_in,
-        validation=None,
-        checkpoints=stand_in,
-        journal=stand_in,
-        state=RunState(),
-        stop=StopRequest(),
-    )
-    model.train()
-    targets = Targets(2 * group.target_tokens, 0)
+    run = build(job, config, folder, StopRequest())
+    group, targets = run.find_data()
     for _ in range(WARM_STEPS):
         run.train_step(group, targets)
     torch.distributed.barrier()
@@ -174,9 +141,7 @@ def count(case: Case) -> dict[str, Any]:
     Raises:
         RuntimeError: if one of them failed; its output has the reason.
     """
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     with tempfile.TemporaryDirectory() as folder:
         children = [os.fork() or child(case, rank, port, Path(folder)) for rank in range(2)]
         codes = [os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) for process in children]
@@ -193,10 +158,9 @@ def child(case: Case, rank: int, port: int, folder: Path) -> int:
         output = os.open(folder / f"log{rank}", os.O_WRONLY | os.O_CREAT)
         os.dup2(output, 1)
         os.dup2(output, 2)
-        os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
-        os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "CUDA_VISIBLE_DEVICES": ""}
+        os.environ |= as_launched(rank, 2, port) | {"CUDA_VISIBLE_DEVICES": ""}
         torch.set_num_threads(1)
-        result = count_step(case)
+        result = count_step(case, folder)
         if rank == 0:
             (folder / "result").write_text(json.dumps(result), encoding="utf-8")
         code = 0
@@ -211,8 +175,7 @@ def count_all(cases: Sequence[Case]) -> list[dict[str, Any]]:
     with redirect_stdout(sys.stderr):
         import accelerate  # noqa: F401
 
-        import trainer.loop
-        import trainer.model.building  # noqa: F401
+        import benchmarks.memory.cell_process  # noqa: F401
 
         if any(case.stage for case in cases):
             import deepspeed  # noqa: F401

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from benchmarks.memory.jobs import whisper_config
 from trainer.config.run import RunConfig
 from trainer.engine.accelerator import LIVE_PARAMETERS
 
@@ -110,12 +111,10 @@ def gathers_of_a_microbatch(model: Any, reuse_distance: int) -> Counter[Any]:
 
 def tiny_config(stage: int = 0, precision: str = "bf16", accumulation: int = 1) -> RunConfig:
     """A model of a million numbers whose matrices are all above ZeRO-3's threshold, its biases and norms below."""
-    return RunConfig.model_validate(
-        {
-            "output_dir": "unused",
-            "model": {"architecture": {"d_model": 128, "encoder_layers": 2, "decoder_layers": 2, "attention_heads": 2}},
-            "data": {"language": "en", "train": {"files": "unused.parquet"}},
-            "training": {"steps": 10, "batch_size": 2, "accumulation": accumulation},
-            "engine": {"zero_stage": stage, "precision": precision, "timeout_minutes": 2},
-        }
-    )
+    settings = {
+        "model.checkpoint": None,
+        "model.architecture": {"d_model": 128, "encoder_layers": 2, "decoder_layers": 2, "attention_heads": 2},
+        "training": {"batch_size": 2, "accumulation": accumulation},
+        "engine": {"zero_stage": stage, "precision": precision, "timeout_minutes": 2},
+    }
+    return whisper_config(settings)

@@ -23,11 +23,11 @@ from transformers.modeling_outputs import BaseModelOutput
 
 from benchmarks.decoding.live_bytes import peak_live_bytes
 from benchmarks.machine import describe_machine
-from benchmarks.written import add_output, write_result
+from benchmarks.written import add_output, table_head, write_result
 from modeling import DualWhisperConfig, DualWhisperForConditionalGeneration
 from modeling.published import published_shape
 from trainer.command_line import CommandLine, number
-from trainer.engine.device import find_device, find_dtype
+from trainer.engine.device import find_device, find_dtype, wait_for
 
 SIZES = ("tiny", "base", "small", "medium", "large-v3", "large-v3-turbo")
 FRAMES_PER_SECOND = 50  # of the encoder's output
@@ -65,11 +65,10 @@ def decode(model: Any, states: torch.Tensor, tokens: int) -> None:
 
 
 def seconds_of(model: Any, states: torch.Tensor, tokens: int) -> float:
-    wait = torch.cuda.synchronize if states.device.type == "cuda" else lambda: None
-    wait()
+    wait_for(states.device)
     start = time.perf_counter()
     decode(model, states, tokens)
-    wait()
+    wait_for(states.device)
     return time.perf_counter() - start
 
 
@@ -166,7 +165,7 @@ def main(arguments: list[str]) -> None:
     device = find_device(options.device)
     dtype = find_dtype(options.dtype, device)
     result: dict[str, Any] = {"machine": describe_machine(device), "dtype": str(dtype).removeprefix("torch.")}
-    print(f"| {' | '.join(COLUMNS)} |\n|{'---|' * len(COLUMNS)}", flush=True)
+    print(table_head(COLUMNS), flush=True)
     for size in options.size or ["base"]:
         models = build(size, device, dtype)
         cells = []

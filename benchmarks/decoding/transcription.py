@@ -7,12 +7,13 @@ Both sides start from the same encoded files, decode greedily in batches of the 
 first file to the last transcript; models are loaded and warmed up before.
 """
 
+import itertools
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from benchmarks.machine import describe_machine
@@ -27,57 +28,51 @@ from trainer.transcription.recordings import Recording
 from trainer.transcription.transcriber import Transcriber
 from trainer.transcription.transcripts import Transcript
 
+Side = Callable[[list[Path]], list[str]]  # transcribes files
+
 
 def write_files(source: Source, folder: Path, limit: int | None) -> dict[Path, str]:
     """The recordings of a source as files, and their texts."""
     files = {}
     columns = source.columns
-    for place, row in enumerate(source.rows()):
-        if limit is not None and place == limit:
-            break
+    for place, row in enumerate(itertools.islice(source.rows(), limit)):
         path = folder / f"{place:06d}.flac"
         path.write_bytes(row[columns.audio]["bytes"])
         files[path] = str(row[columns.text])
     return files
 
 
-class Ours:
+def ours(checkpoint: str, language: str, batch_size: int) -> Side:
     """What ``launch/transcribe.py`` does."""
+    transcriber = Transcriber(checkpoint, language, batch_size=batch_size, device="cpu")
 
-    def __init__(self, checkpoint: str, language: str, batch_size: int) -> None:
-        self.transcriber = Transcriber(checkpoint, language, batch_size=batch_size, device="cpu")
-
-    def __call__(self, files: list[Path]) -> list[str]:
-        results = self.transcriber.transcribe_all([Recording(path) for path in files])
+    def transcribe(files: list[Path]) -> list[str]:
+        results = transcriber.transcribe_all([Recording(path) for path in files])
         texts = [result.text for result in results if isinstance(result, Transcript)]
         assert len(texts) == len(files), "a recording could not be decoded"
         return texts
 
+    return transcribe
 
-class Pipeline:
+
+def pipeline_of_windows(checkpoint: str, language: str, batch_size: int) -> Side:
     """What transformers offers: every recording padded to 30 s."""
+    from transformers import pipeline
 
-    def __init__(self, checkpoint: str, language: str, batch_size: int) -> None:
-        from transformers import pipeline
+    windows = pipeline("automatic-speech-recognition", model=checkpoint, dtype=torch.float32, device="cpu")
+    if windows.tokenizer.pad_token_id is None:
+        windows.tokenizer.pad_token = windows.tokenizer.eos_token
+    most = windows.model.config.max_target_positions - 4  # as many as the other side may
+    options = {"language": language, "task": "transcribe", "num_beams": 1, "max_new_tokens": most}
 
-        self.batch_size = batch_size
-        self.pipeline = pipeline("automatic-speech-recognition", model=checkpoint, dtype=torch.float32, device="cpu")
-        if self.pipeline.tokenizer.pad_token_id is None:
-            self.pipeline.tokenizer.pad_token = self.pipeline.tokenizer.eos_token
-        most = self.pipeline.model.config.max_target_positions - 4  # as many as the other side may
-        self.options = {"language": language, "task": "transcribe", "num_beams": 1, "max_new_tokens": most}
+    def transcribe(files: list[Path]) -> list[str]:
+        audio: list[Any] = [{"raw": decode_audio(str(path)), "sampling_rate": 16_000} for path in files]
+        return [row["text"] for row in windows(audio, batch_size=batch_size, generate_kwargs=dict(options))]
 
-    def __call__(self, files: list[Path]) -> list[str]:
-        audio: list[Any] = [{"raw": self.read(path), "sampling_rate": 16_000} for path in files]
-        found = self.pipeline(audio, batch_size=self.batch_size, generate_kwargs=dict(self.options))
-        return [row["text"] for row in found]
-
-    @staticmethod
-    def read(path: Path) -> np.ndarray:
-        return decode_audio(str(path))
+    return transcribe
 
 
-def measure(transcribe: Any, files: dict[Path, str], language: str, repeats: int) -> dict[str, Any]:
+def measure(transcribe: Side, files: dict[Path, str], language: str, repeats: int) -> dict[str, Any]:
     """Utterances a second of the fastest of ``repeats``, all times, and the error rates."""
     paths = list(files)
     transcribe(paths[:8])  # warm-up
@@ -113,8 +108,8 @@ def main(arguments: list[str]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         files = write_files(source, Path(folder), options.limit)
         sides = {
-            "clip length": Ours(options.checkpoint, options.language, options.batch_size),
-            "30 s pipeline": Pipeline(options.plain, options.language, options.batch_size),
+            "clip length": ours(options.checkpoint, options.language, options.batch_size),
+            "30 s pipeline": pipeline_of_windows(options.plain, options.language, options.batch_size),
         }
         figures = {name: measure(side, files, options.language, options.repeats) for name, side in sides.items()}
     speeds = {name: side["utterances_per_second"] for name, side in figures.items()}

@@ -14,19 +14,13 @@ from typing import Any
 
 import torch
 
-from benchmarks.input.speech_like_clips import clip, encoded, write_parquet
+from benchmarks.input.speech_like_clips import SECONDS, write_alike
+from benchmarks.input.streaming import BATCH, epoch, open_stream, timed
 from benchmarks.machine import describe_machine
 from benchmarks.written import add_output, write_result
 from data.augmentation.changes.channel import ENCODINGS
-from data.batches.labels import LabelEncoder
-from data.batches.lanes import Batching
-from data.batches.loader import TrainingBatches
-from data.config import DataConfig
-from data.sources.source import Source
-from modeling.byte_processor import build_byte_processor
 from trainer.command_line import CommandLine, run_command
 
-SECONDS, BATCH = 3.4, 16
 MASKED_FRAMES = 400  # of 10 ms: the batch that SpecAugment is timed on
 
 
@@ -48,20 +42,9 @@ def settings(noise: str) -> dict[str, dict[str, Any]]:
 
 def milliseconds(files: str, augmentation: dict[str, Any] | None, utterances: int) -> float:
     """Of processor time for an utterance; the first batch, which imports and opens what is needed, is not counted."""
-    values = {"train": {"files": files}, "shuffle_window": 256, "augmentation": augmentation}
-    config = DataConfig.model_validate(values)
-    labels = LabelEncoder(build_byte_processor(["en"]).tokenizer, True, "en")
-    batches = TrainingBatches(Batching([Source(config.training_sources[0], "files")], config, labels, BATCH))
+    batches = open_stream(files, shuffle_window=256, augmentation=augmentation)
     batches.next_group(1)
-    started, count = time.process_time(), 0
-    while count < utterances:
-        group = batches.next_group(1)
-        count += sum(len(batch.ids) for batch in group.batches if batch is not None)
-        if group.exhausted:
-            batches.next_epoch()
-    seconds = time.process_time() - started
-    batches.close()
-    return 1000 * seconds / count
+    return 1000 / timed(lambda: epoch(batches, utterances))["a_core_second"]
 
 
 def spec_augment_milliseconds(repeats: int) -> float:
@@ -79,8 +62,7 @@ def spec_augment_milliseconds(repeats: int) -> float:
 
 def measure(data: str | None, noise: str | None, quick: bool, folder: Path) -> dict[str, Any]:
     if data is None or noise is None:
-        clips = [encoded(clip(SECONDS, seed)) for seed in range(16 if quick else 128)]
-        write_parquet(folder / "clips.parquet", clips, [SECONDS] * len(clips), 64 if quick else 1000)
+        clips = write_alike(folder / "clips.parquet", quick, 64 if quick else 1000)
         (folder / "noise").mkdir()
         for number, content in enumerate(clips[:16]):
             (folder / "noise" / f"{number}.flac").write_bytes(content)

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import soundfile
 
 RATE = 16_000
+SECONDS = 3.4  # of children's utterances, on average
 ROWS_PER_ROW_GROUP = 100  # as the hub writes audio
 AUDIO = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 SCHEMA = pa.schema([("id", pa.string()), ("audio", AUDIO), ("text", pa.string()), ("duration", pa.float64())])
@@ -53,3 +54,10 @@ def write_parquet(path: Path, clips: Sequence[bytes], seconds: Sequence[float], 
             ]
             arrays = [pa.array(values, field.type) for values, field in zip(columns, SCHEMA, strict=True)]
             writer.write_batch(pa.record_batch(arrays, schema=SCHEMA))
+
+
+def write_alike(path: Path, quick: bool, rows: int) -> list[bytes]:
+    """A Parquet file of clips of :data:`SECONDS`; returns the clips, of which ``quick`` makes only a few."""
+    clips = [encoded(clip(SECONDS, seed)) for seed in range(16 if quick else 128)]
+    write_parquet(path, clips, [SECONDS] * len(clips), rows)
+    return clips

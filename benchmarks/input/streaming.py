@@ -25,7 +25,7 @@ import pyarrow.parquet as pq
 import soundfile
 import torch
 
-from benchmarks.input.speech_like_clips import RATE, SCHEMA, clip, encoded, write_parquet
+from benchmarks.input.speech_like_clips import RATE, SCHEMA, SECONDS, clip, encoded, write_alike, write_parquet
 from benchmarks.machine import describe_machine
 from benchmarks.written import add_output, write_result
 from data.batches.features import LogMel, padded_frames, visible_frames
@@ -37,27 +37,38 @@ from data.config import DataConfig
 from data.sources.source import Source
 from modeling.byte_processor import build_byte_processor
 from trainer.command_line import CommandLine, run_command
+from trainer.engine.running_out import linux_bytes
 
-SECONDS, BATCH, WINDOW = 3.4, 16, 2048
+BATCH, WINDOW = 16, 2048
 LENGTHS = {"mean": 3.4, "median": 3.0, "spread": 0.5}  # of children's utterances: log-normal, spread of the logarithm
 
 
-def open_stream(files: str, workers: int, window: int = WINDOW, state: dict[str, Any] | None = None) -> TrainingBatches:
+def open_stream(files: str, workers: int = 0, state: dict[str, Any] | None = None, **data: Any) -> TrainingBatches:
+    """The batches of Parquet files.
+
+    Args:
+        files: a glob.
+        state: of the data, from which to go on.
+        data: further settings of :class:`data.config.DataConfig`.
+    """
     names = pq.read_schema(sorted(Path(files).parent.glob(Path(files).name))[0]).names
     columns = {"id": "id"} | ({"duration": "duration"} if "duration" in names else {})
-    config = DataConfig(train={"files": files, "columns": columns}, shuffle_window=window, workers=workers)
+    values = {"train": {"files": files, "columns": columns}, "shuffle_window": WINDOW, "workers": workers} | data
+    config = DataConfig.model_validate(values)
     labels = LabelEncoder(build_byte_processor(["en"]).tokenizer, True, "en")
     sources = [Source(config.training_sources[0], "files")]
     return TrainingBatches(Batching(sources, config, labels, BATCH), state=state)
 
 
-def epoch(batches: TrainingBatches) -> int:
-    """Utterances of the epoch under way."""
+def epoch(batches: TrainingBatches, least: int = 0) -> int:
+    """Stream an epoch, or as many as hold ``least`` utterances or the batches with the last of them; their number."""
     count = 0
     while True:
         group = batches.next_group(1)
         count += sum(len(batch.ids) for batch in group.batches if batch is not None)
-        if group.exhausted:
+        if group.exhausted and count < least:
+            batches.next_epoch()
+        elif group.exhausted or 0 < least <= count:
             batches.close()
             return count
 
@@ -93,7 +104,7 @@ def measure_resume(folder: Path, rows: int) -> dict[str, Any]:
             arrays = [[str(n) for n in numbers], audio, ["text"] * len(numbers)]
             columns = [pa.array(values, field.type) for values, field in zip(arrays, schema, strict=True)]
             writer.write_batch(pa.record_batch(columns, schema=schema))
-    begun = open_stream(str(path), 0)
+    begun = open_stream(str(path))
     lane = LaneRows(begun.batching.sources, WINDOW, (0, 0), LanePart(0, 1), ())
     windows = rows // 2 // WINDOW
     for window in range(windows):
@@ -102,7 +113,7 @@ def measure_resume(folder: Path, rows: int) -> dict[str, Any]:
     state = {"lanes": 1, "epoch": 0, "turn": windows * (WINDOW // BATCH) + 1, "positions": {"0": position}}
     stored = json.dumps(state)
     started = time.perf_counter()
-    resumed = open_stream(str(path), 0, state=json.loads(stored))
+    resumed = open_stream(str(path), state=json.loads(stored))
     group = resumed.next_group(1)
     seconds = time.perf_counter() - started
     assert group.batches[0] is not None
@@ -125,9 +136,8 @@ def measure_memory(folder: Path, rows: tuple[int, ...]) -> list[dict[str, Any]]:
 
 def peak_of_stream(path: str) -> int:
     """Bytes of this process alone; getrusage would begin with what the process that started it had."""
-    epoch(open_stream(path, 0, window=512))
-    lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
-    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
+    epoch(open_stream(path, shuffle_window=512))
+    return linux_bytes("/proc/self/status", "VmHWM") or 0
 
 
 def padding_waste(seconds: np.ndarray, batch_size: int, budget: float | None = None) -> float:
@@ -215,8 +225,7 @@ def table(result: dict[str, Any]) -> str:
 def measure(data: str | None, quick: bool, folder: Path) -> dict[str, Any]:
     files = data or str(folder / "clips.parquet")
     if data is None:
-        clips = [encoded(clip(SECONDS, seed)) for seed in range(16 if quick else 128)]
-        write_parquet(Path(files), clips, [SECONDS] * len(clips), 100 if quick else 5000)
+        write_alike(Path(files), quick, 100 if quick else 5000)
     decode_all(files)  # so that the file is in memory for all that follow
     speed = {"decoding alone (soundfile)": timed(lambda: decode_all(files))}
     for workers in (0, 2):

@@ -32,12 +32,7 @@ SIDE_BY_SIDE = ("--steps", "2", "--own-steps", "16")
 
 @dataclass(frozen=True)
 class Step:
-    """A command of the benchmarks.
-
-    Attributes:
-        share: of the whole time that it may take at most.
-        skipped: why it is not run.
-    """
+    """A command of the benchmarks, the share of the whole time that it may take, and a reason not to run it."""
 
     name: str
     arguments: tuple[str, ...] = ()
@@ -60,7 +55,7 @@ def steps(folder: Path, scratch: Path) -> Iterator[Step]:
         yield Step("communication", skipped=f"{communication} is there")
     else:
         output = ("--no-count", "--output", f"{folder}/communication.json")
-        yield Step("communication", ("benchmarks.communication.formula", *output), 0.1)
+        yield Step("communication", ("benchmarks.communication", *output), 0.1)
     yield Step("check", ("benchmarks.memory", "check", "--output", f"{folder}/check.json"))
 
 
@@ -131,11 +126,8 @@ def main(arguments: list[str]) -> int:
     with tempfile.TemporaryDirectory(prefix="bench-") as scratch:
         for step in steps(options.results, Path(scratch)):
             left = whole - (time.monotonic() - started)
-            if step.skipped:
-                print(f"== {step.name}: left out, {step.skipped}", flush=True)
-                continue
-            if left <= 0:
-                print(f"== {step.name}: left out, no time is left", flush=True)
+            if step.skipped or left <= 0:
+                print(f"== {step.name}: left out, {step.skipped or 'no time is left'}", flush=True)
                 continue
             print(f"== {step.name}: python -m {' '.join(step.arguments)}", flush=True)
             began = time.monotonic()
@@ -144,8 +136,7 @@ def main(arguments: list[str]) -> int:
             print(f"== {step.name}: {told}, {time.monotonic() - began:.0f} s", flush=True)
             if code:
                 failed.append(step.name)
-    code = run_step(("benchmarks.memory", "report", "--results", str(options.results)), 120.0)
-    if code != 0:
+    if run_step(("benchmarks.memory", "report", "--results", str(options.results)), 120.0) != 0:
         failed.append("report")
     if failed:
         print(f"failed: {', '.join(failed)}")

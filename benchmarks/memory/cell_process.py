@@ -22,12 +22,12 @@ timed step would find the warm-up's there. The stream has it as the config says.
 import os
 import resource
 import sys
-import tempfile
 import threading
 import time
 import traceback
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, NoReturn
 
 import torch
@@ -40,12 +40,13 @@ from data.batches.loader import BatchGroup
 from data.utterance import SAMPLING_RATE
 from trainer.checks import Inputs
 from trainer.config.run import RunConfig
-from trainer.engine.accelerator import bare_model, build_accelerator, prepare, resolve_precision
+from trainer.engine.accelerator import build_accelerator, prepare, resolve_precision
+from trainer.engine.device import wait_for
 from trainer.engine.optimizer import check_optimizer
 from trainer.engine.running_out import is_out_of_memory, linux_bytes
 from trainer.engine.stopping import StopRequest
 from trainer.loop import Trainer
-from trainer.memory.cells import synthetic_group
+from trainer.memory.cells import synthetic_group, with_settings
 from trainer.model.building import build_model
 from trainer.model.languages import check_language, label_encoder
 from trainer.record.checkpoints import RunState
@@ -85,25 +86,11 @@ class WatchedBatches:
         return getattr(self.batches, name)
 
 
-class RepeatedGroup:
-    """The same group again and again: the step is measured, not its data."""
-
-    def __init__(self, group: BatchGroup) -> None:
-        self.group = group
-
-    def next_group(self, microbatches: int) -> BatchGroup:
-        return self.group
-
-    def close(self) -> None:
-        pass
-
-
 def build(job: Job, config: RunConfig, folder: Path, stop: StopRequest) -> Trainer:
     """A trainer as a run has it, without what comes between steps: evaluations, checkpoints, metrics."""
     streams = job.data == "stream"
     if not streams:
-        performance = config.performance.model_copy(update={"cache_encoder": None})
-        config = config.model_copy(update={"performance": performance})
+        config = with_settings(config, "performance", cache_encoder=None)
     check_optimizer(config)
     if streams:
         check_language(config)
@@ -114,18 +101,19 @@ def build(job: Job, config: RunConfig, folder: Path, stop: StopRequest) -> Train
         model, processor = model_for_shape(config), None
     accelerator = build_accelerator(config)
     cell = job.cell(resolve_precision(config.engine.precision))
-    vocabulary = model.config.vocab_size
+    vocabulary, rank = model.config.vocab_size, accelerator.process_index
     model, optimizer = prepare(config, accelerator, model)
-    torch.manual_seed(config.training.seed + accelerator.process_index)
+    torch.manual_seed(config.training.seed + rank)
     if streams:
         batches: Any = training_batches(config, accelerator, labels, inputs.training_sources, {})
     else:
-        batches = RepeatedGroup(synthetic_group(cell, vocabulary, accelerator.process_index))
-    rank = accelerator.process_index
+        group = synthetic_group(cell, vocabulary, rank)
+        batches = SimpleNamespace(next_group=lambda microbatches: group, close=lambda: None)
     journal = Journal(folder, is_main=False, rank=rank, total_steps=0, from_step=0, record_batches=False)
     watched: Any = WatchedBatches(batches, accelerator.device)
     nothing: Any = None
-    trainer = Trainer(
+    model.train()
+    return Trainer(
         config=config,
         accelerator=accelerator,
         model=model,
@@ -138,19 +126,17 @@ def build(job: Job, config: RunConfig, folder: Path, stop: StopRequest) -> Train
         state=RunState(),
         stop=stop,
     )
-    trainer.model.train()
-    return trainer
 
 
 def take_steps(trainer: Trainer, warmup: int, steps: int) -> dict[str, Any]:
     """Optimizer steps; what this rank saw of the timed ones."""
     watched: Any = trainer.batches
-    wait = torch.cuda.synchronize if trainer.accelerator.device.type == "cuda" else lambda: None
+    device = trainer.accelerator.device
     group, targets = trainer.find_data()
     seconds, seen = [], []
     for number in range(warmup + steps):
         if number == warmup:
-            wait()
+            wait_for(device)
             watched.waits.clear()
         started = time.perf_counter()
         verdict = trainer.train_step(group, targets)
@@ -158,7 +144,7 @@ def take_steps(trainer: Trainer, warmup: int, steps: int) -> dict[str, Any]:
             seen += describe_batches(group)
         group, targets = trainer.find_data(verdict)
         if number == warmup + steps - 1:
-            wait()
+            wait_for(device)
         if number >= warmup:
             seconds.append(time.perf_counter() - started)
     return {"step_seconds": seconds, "data_wait_seconds": watched.seconds_waited(), "batches": seen}
@@ -191,31 +177,23 @@ def peak_bytes(device: torch.device) -> dict[str, int | None]:
     return peaks | {"resident": linux_bytes("/proc/self/status", "VmHWM")}
 
 
-def measure(job: Job, begun: dict[str, Any], result: Path) -> dict[str, Any]:
-    """The whole cell on this rank.
-
-    Args:
-        begun: what is known of the cell so far; written to ``result`` as soon as the device is known.
-    """
-    config = job.run_config()
-    begun["precision"] = resolve_precision(config.engine.precision)
-    on_gpu = torch.cuda.is_available()
-    local = int(os.environ.get("LOCAL_RANK", "0"))
-    begun["machine"] = describe_machine(torch.device("cuda", local) if on_gpu else None)
-    write_whole(result, begun)
-    # In the job's own folder, which the parent process removes even if this one is killed.
-    with tempfile.TemporaryDirectory(prefix="cell-", dir=result.parent) as folder, StopRequest() as stop:
-        trainer = build(job, config, Path(folder), stop)
+def measure(job: Job, folder: Path) -> dict[str, Any]:
+    """The whole cell on this rank."""
+    with StopRequest() as stop:
+        trainer = build(job, job.run_config(), folder, stop)
         seen = take_steps(trainer, job.warmup, job.steps)
         trainer.accelerator.wait_for_everyone()
         peaks = peak_bytes(trainer.accelerator.device)
-        parameters = sum(parameter.numel() for parameter in bare_model(trainer.model).parameters())
         trainer.batches.close()
-    return seen | {"status": "measured", "reason": None, "peak_bytes": peaks, "parameters": parameters}
+    return seen | {"peak_bytes": peaks}
 
 
-def attempt(measured: Callable[[Job, dict[str, Any], Path], dict[str, Any]], arguments: list[str]) -> int:
-    """Measure the job of a command line, ``JOB RESULT``; whatever happens is put down. The exit code."""
+def attempt(measured: Callable[[Job, Path], dict[str, Any]], arguments: list[str]) -> int:
+    """Measure the job of a command line, ``JOB RESULT``, and write what came of it; returns the exit code.
+
+    Args:
+        measured: takes the job and its folder, which the parent process removes even if this one is killed.
+    """
     job, result = Job.read(Path(arguments[0])), Path(arguments[1])
     if job.threads:
         torch.set_num_threads(job.threads)
@@ -224,7 +202,12 @@ def attempt(measured: Callable[[Job, dict[str, Any], Path], dict[str, Any]], arg
     outcome: dict[str, Any] = {"status": "failed", "reason": "it ended without a word"}
     code = COULD_NOT
     try:
-        outcome |= measured(job, outcome, result)
+        outcome["precision"] = resolve_precision(job.run_config().engine.precision)
+        local = int(os.environ.get("LOCAL_RANK", "0"))
+        outcome["machine"] = describe_machine(torch.device("cuda", local) if torch.cuda.is_available() else None)
+        write_whole(result, outcome)
+        outcome |= measured(job, result.parent)
+        outcome |= {"status": "measured", "reason": None}
         code = 0
     except Exception as error:
         said = " ".join(str(error).split()) or type(error).__name__

@@ -8,28 +8,23 @@ On CPUs the peak is read from the memory events of torch.profiler (:mod:`.profil
 it is torch.cuda.max_memory_allocated, and what is taken of the device is compared too; nothing else may run there.
 """
 
-import tempfile
-from dataclasses import asdict
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 
 from benchmarks.machine import describe_machine
-from benchmarks.written import write_whole
+from benchmarks.written import add_output, table_head, write_result
 from trainer.command_line import CommandLine, number
 from trainer.config.reading import ConfigError
-from trainer.config.run import RunConfig
 from trainer.memory.prediction import StepMemory
 
-from .jobs import Job
-from .measuring import MEASURED, measure_cell, outcome_of, run_ranks
+from .jobs import Job, whisper_config
+from .measuring import MEASURED, measure_cell, run_job, told_outcome
 
 LIMIT, DEVICE_LIMIT = 0.05, 0.10  # of what is measured, that a prediction of tensors and of the device may be off
 # The same step peaked 15 % apart from run to run, with garbage collected between steps as well as without.
 ZERO3_LIMIT = 0.15
 SHORT, LONG = (3.4, 24), (30.0, 448)  # seconds, decoder positions
-ALL: dict[str, Any] = {"training.steps": 10, "data.train": {"files": "none.parquet"}, "output_dir": "runs/none"}
 BASE, SMALL = {"model.checkpoint": "openai/whisper-base"}, {"model.checkpoint": "openai/whisper-small"}
 BF16 = {"engine.precision": "bf16"}
 NOISE = {"noise.loss_weight": 0.1, "data.augmentation": {"silence_is_noise": True}}
@@ -111,35 +106,15 @@ GPU_CELLS = (
 )
 
 
-def config_of(settings: dict[str, Any]) -> RunConfig:
-    """A config of whisper-tiny, with these dotted keys."""
-    values: dict[str, Any] = {"model": {"checkpoint": "openai/whisper-tiny"}, "engine": {"precision": "fp32"}}
-    for key, value in (ALL | settings).items():
-        place = values
-        *sections, last = key.split(".")
-        for section in sections:
-            place = place.setdefault(section, {})
-        place[last] = value
-    values["data"]["language"] = "en"
-    return RunConfig.model_validate(values)
-
-
 def check_cell(checked: Checked, timeout: float, on_gpu: bool = False) -> dict[str, Any]:
     """A cell's prediction, what was measured, and by how much they differ, in shares of the latter."""
-    config = config_of(checked.settings)
-    seconds, tokens = checked.shape
-    job = Job(
-        config.model_dump(mode="json"),
-        checked.batch_size,
-        seconds,
-        tokens,
-        checked.processes,
-        threads=None if on_gpu else 1,
-    )
+    config = whisper_config(checked.settings)
+    place: Any = {} if on_gpu else {"threads": 1, "on_cpu": True}
+    values = config.model_dump(mode="json")
+    job = Job(values, checked.batch_size, *checked.shape, processes=checked.processes, **place)
     cell = job.cell(config.engine.precision)
     predicted = StepMemory(cell, on_gpu).at(checked.batch_size)
-    found: dict[str, Any] = {"name": checked.name} | cell.describe()
-    found["predicted"] = {key: value for key, value in asdict(predicted).items() if value is not None}
+    found: dict[str, Any] = {"name": checked.name, **cell.describe(), "predicted": predicted.describe()}
     if on_gpu:
         measured = measure_cell(job, timeout)
         found |= {key: measured[key] for key in ("status", "reason", "peak_bytes")}
@@ -147,10 +122,7 @@ def check_cell(checked: Checked, timeout: float, on_gpu: bool = False) -> dict[s
             found["off_by"] = predicted.peak_bytes / measured["peak_bytes"]["allocated"] - 1
             found["device_off_by"] = (predicted.device_used_bytes or 0) / measured["peak_bytes"]["device_used"] - 1
         return found
-    with tempfile.TemporaryDirectory(prefix="check-") as folder:
-        job.write(Path(folder) / "job.json")
-        ranks, timed_out = run_ranks(job, Path(folder), timeout, "benchmarks.memory.profiled")
-    found["status"], found["reason"] = outcome_of(ranks, timeout if timed_out else None)
+    ranks, found["status"], found["reason"] = run_job(job, timeout, "benchmarks.memory.profiled")
     if found["status"] == MEASURED:
         found["profiled_bytes"] = max(rank.result["profiled"]["peak_bytes"] for rank in ranks)
         found["before_bytes"] = ranks[0].result["profiled"]["before_bytes"]
@@ -162,25 +134,23 @@ def row_of(cell: dict[str, Any]) -> str:
     """A cell's row in the table that is printed."""
     predicted = f"{cell['predicted']['peak_bytes'] / 2**20:,.1f}"
     if cell["status"] != MEASURED:
-        return f"| {cell['name']} | {cell['status']}: {cell['reason']} | {predicted} | |"
+        return f"| {cell['name']} | {told_outcome(cell)} | {predicted} | |"
     measured = cell.get("profiled_bytes") or cell["peak_bytes"]["allocated"]
     device = f", device {cell['device_off_by']:+.2%}" if "device_off_by" in cell else ""
     return f"| {cell['name']} | {measured / 2**20:,.1f} | {predicted} | {cell['off_by']:+.2%}{device} |"
 
 
-def limit_of(cell: dict[str, Any]) -> float:
-    return ZERO3_LIMIT if cell["zero_stage"] == 3 else LIMIT
-
-
 def is_near(cell: dict[str, Any]) -> bool:
-    return abs(cell.get("off_by", 1.0)) <= limit_of(cell) and abs(cell.get("device_off_by", 0.0)) <= DEVICE_LIMIT
+    """Whether the prediction was as near as it should be."""
+    limit = ZERO3_LIMIT if cell["zero_stage"] == 3 else LIMIT
+    return abs(cell.get("off_by", 1.0)) <= limit and abs(cell.get("device_off_by", 0.0)) <= DEVICE_LIMIT
 
 
 def main(arguments: list[str]) -> int:
     """0 if every cell could be measured and is within the limit, else 1."""
     parser = CommandLine(__doc__)
     parser.add_argument("--only", default="", metavar="TEXT", help="cells whose name holds it")
-    parser.add_argument("--output", type=Path, metavar="FILE", help="for the figures, as JSON")
+    add_output(parser)
     parser.add_argument("--timeout", type=number(float, 1, 1e5), default=300.0, help="seconds a cell may take")
     parser.add_argument("--cpu", action="store_true", help="the CPU's cells, though there is a GPU")
     options = parser.parse_args(arguments)
@@ -192,13 +162,11 @@ def main(arguments: list[str]) -> int:
         raise ConfigError(f"--only {options.only!r} is in the name of no cell; they are {names}")
     found: dict[str, Any] = {"machine": describe_machine(torch.device("cuda") if on_gpu else None)}
     found |= {"command": "python -m benchmarks.memory check", "cells": []}
-    print("| cell | measured, MiB | predicted, MiB | off by |\n|---|---|---|---|")
+    print(table_head(("cell", "measured, MiB", "predicted, MiB", "off by")))
     for cell in chosen:
         found["cells"].append(check_cell(cell, options.timeout, on_gpu))
         print(row_of(found["cells"][-1]), flush=True)
-        if options.output:
-            options.output.parent.mkdir(parents=True, exist_ok=True)
-            write_whole(options.output, found)
+        write_result(options.output, found)
     near = sum(map(is_near, found["cells"]))
     worst = max(abs(cell.get("off_by", 1.0)) for cell in found["cells"])
     print(f"\n{near} of {len(chosen)} cells within {LIMIT:.0%} (ZeRO-3: {ZERO3_LIMIT:.0%}); the worst {worst:.2%}")

@@ -1,14 +1,17 @@
 """What a process is told that measures one cell."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from trainer.config.reading import merge, nested
 from trainer.config.run import RunConfig
-from trainer.memory.cells import Cell, cell_of
+from trainer.memory.cells import Cell, cell_of, with_settings
 
 Data = Literal["synthetic", "stream"]
+MOST = 65_536  # utterances; a measured batch is no larger
 
 
 @dataclass(frozen=True)
@@ -41,20 +44,12 @@ class Job:
     def run_config(self) -> RunConfig:
         """The config with the job's batch size, by which engines decide on buffers too."""
         config = RunConfig.model_validate(self.config)
-        if self.batch_size is None:
-            return config
-        return config.model_copy(
-            update={"training": config.training.model_copy(update={"batch_size": self.batch_size})}
-        )
+        return config if self.batch_size is None else with_settings(config, "training", batch_size=self.batch_size)
 
     def cell(self, precision: str) -> Cell:
-        return cell_of(
-            self.run_config(),
-            precision=precision,
-            seconds=self.seconds,
-            tokens=self.tokens,
-            processes=self.processes,
-        )
+        """The step in the terms of the prediction, at the precision that it is computed in."""
+        shape: Any = {"seconds": self.seconds, "tokens": self.tokens, "processes": self.processes}
+        return cell_of(self.run_config(), precision=precision, **shape)
 
     def write(self, path: Path) -> None:
         path.write_text(json.dumps(asdict(self)), encoding="utf-8")
@@ -62,3 +57,15 @@ class Job:
     @classmethod
     def read(cls, path: Path) -> "Job":
         return cls(**json.loads(path.read_text(encoding="utf-8")))
+
+
+def whisper_config(settings: Mapping[str, Any]) -> RunConfig:
+    """A config of whisper-tiny in float32 with these dotted keys; its data is never opened."""
+    values: dict[str, Any] = {
+        "output_dir": "unused",
+        "model": {"checkpoint": "openai/whisper-tiny"},
+        "data": {"language": "en", "train": {"files": "unused.parquet"}},
+        "training": {"steps": 10},
+        "engine": {"precision": "fp32"},
+    }
+    return RunConfig.model_validate(merge(values, nested(settings)))

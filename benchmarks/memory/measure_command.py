@@ -14,13 +14,10 @@ Cells that run out of memory, are killed or take too long are reported, and the 
 import os
 import shlex
 from argparse import Namespace
-from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
-from benchmarks.memory.batch_search import MOST
-from benchmarks.memory.jobs import Data, Job
+from benchmarks.memory.jobs import MOST, Job
 from benchmarks.memory.measuring import (
     KILLED,
     MEASURED,
@@ -30,7 +27,7 @@ from benchmarks.memory.measuring import (
     measure_cells,
     table_row,
 )
-from benchmarks.written import write_whole
+from benchmarks.written import add_output, write_result
 from trainer.command_line import CommandLine, number
 from trainer.config.reading import ConfigError, load_config
 from trainer.config.run import RunConfig
@@ -38,16 +35,10 @@ from trainer.engine.accelerator import launched_processes
 from trainer.errors import CommandFailed
 from trainer.memory.advice import batch_to_paste, search
 
-DATA: dict[str, tuple[Data, ...]] = {
-    "synthetic": ("synthetic",),
-    "stream": ("stream",),
-    "both": ("synthetic", "stream"),
-}
-
 
 def batch_sizes(text: str) -> list[int]:
     """An argument's type: ``1,2,4``."""
-    return [int(number(int, 1, MOST)(part)) for part in text.split(",")]
+    return [number(int, 1, MOST)(part) for part in text.split(",")]
 
 
 def parser() -> CommandLine:
@@ -60,9 +51,8 @@ def parser() -> CommandLine:
     own.add_argument("--tokens", type=number(int, 5, 448), help="decoder positions; without, all 448")
     own.add_argument("--steps", type=number(int, 1, 10_000), default=3, help="timed")
     own.add_argument("--warmup", type=number(int, 0, 1000), default=1, help="steps before, not timed")
-    own.add_argument(
-        "--data", choices=DATA, default="synthetic", help="worst-case tensors, the config's stream, or both"
-    )
+    kinds = ("synthetic", "stream", "both")
+    own.add_argument("--data", choices=kinds, default="synthetic", help="worst-case tensors, the config's stream, both")
     own.add_argument("--cpu", action="store_true", help="on the CPU, whose memory is the resident one")
     own.add_argument("--processes", type=number(int, 1, 64), default=1, help="ranks on this machine, one a GPU")
     own.add_argument(
@@ -72,7 +62,7 @@ def parser() -> CommandLine:
         "--limit-gib", type=number(float, 0.1, 1e6), help="of memory for each process, with --cpu on Linux"
     )
     own.add_argument("--search", action="store_true", help="find the largest batch that trains, from the given one on")
-    own.add_argument("--output", type=Path, help="a JSON file, written after every cell")
+    add_output(own)
     return own
 
 
@@ -82,26 +72,18 @@ def main(arguments: list[str]) -> int:
     check_device(options)
     if options.search and options.data == "both":
         raise ConfigError("--search tries one kind of data: --data synthetic (the worst case) or --data stream")
-    if options.output:  # now, not after minutes of measuring
-        options.output.parent.mkdir(parents=True, exist_ok=True)
-    base = Job(
-        config.model_dump(mode="json"),
-        seconds=options.seconds,
-        tokens=None if options.tokens is None else int(options.tokens),
-        processes=int(options.processes),
-        warmup=int(options.warmup),
-        steps=int(options.steps),
-        limit_gib=options.limit_gib,
-        on_cpu=options.cpu,
-    )
-    if launched_processes() > 1:
-        return search_under_launcher(base, (options.batch_sizes or [config.training.batch_size])[0], options)
+    own = {name: getattr(options, name) for name in ("seconds", "tokens", "processes", "warmup", "steps", "limit_gib")}
+    base = Job(config.model_dump(mode="json"), **own, on_cpu=options.cpu)
     sizes = options.batch_sizes or [config.training.batch_size]
+    if launched_processes() > 1:
+        return search_under_launcher(base, sizes[0], options)
+    kinds = ("synthetic", "stream") if options.data == "both" else (options.data,)
     command = shlex.join(["python", "-m", "benchmarks.memory", "measure", *arguments])
     print(TABLE_HEAD, flush=True)
     if options.search:
-        return search_largest(replace(base, data=DATA[options.data][0]), sizes[0], options, command)
-    found = measure_cells(jobs(base, sizes, options.data), options.timeout, command, options.output, show)
+        return search_largest(replace(base, data=options.data), sizes[0], options, command)
+    jobs = [replace(base, batch_size=size, data=kind) for size in sizes for kind in kinds]
+    found = measure_cells(jobs, options.timeout, command, options.output, show)
     return 0 if any(cell["status"] == MEASURED for cell in found["cells"]) else 1
 
 
@@ -134,7 +116,7 @@ def search_under_launcher(base: Job, start: int, options: Namespace) -> int:
             "under a launcher only --search of synthetic steps runs, without --output; everything else starts its own "
             "processes: leave the launcher out and give --processes"
         )
-    from benchmarks.memory.search_in_place import search_in_place
+    from benchmarks.memory.batch_search import search_in_place
 
     largest = search_in_place(base, start)
     return told_largest(largest, base.run_config()) if os.environ.get("RANK") == "0" else int(largest == 0)
@@ -158,12 +140,6 @@ def told_largest(largest: int, config: RunConfig) -> int:
     return 0
 
 
-def jobs(base: Job, sizes: list[int], data: str) -> Iterator[Job]:
-    for size in sizes:
-        for kind in DATA[data]:
-            yield replace(base, batch_size=size, data=kind)
-
-
 def show(cell: dict[str, Any]) -> None:
     print(table_row(cell), flush=True)
 
@@ -180,14 +156,12 @@ def search_largest(base: Job, start: int, options: Namespace, command: str) -> i
     def fits(size: int) -> bool:
         tried = measure_cells([replace(base, batch_size=size)], options.timeout, command, None, show)
         found.update(tried, cells=found["cells"] + tried["cells"])
-        if options.output:
-            write_whole(options.output, found)
+        write_result(options.output, found)
         cell = tried["cells"][0]
         if cell["status"] != MEASURED and not lacked_memory(cell):
             raise CommandFailed(f"batch {size} ended for another reason than memory: {cell['reason']}")
         return bool(cell["status"] == MEASURED)
 
     largest = search(fits, start, MOST)
-    if options.output:
-        write_whole(options.output, found | {"largest_batch": largest})
+    write_result(options.output, found | {"largest_batch": largest})
     return told_largest(largest, base.run_config())

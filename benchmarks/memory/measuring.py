@@ -4,7 +4,6 @@ is a line in the table."""
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -14,16 +13,16 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
-from benchmarks.machine import describe_machine
+from benchmarks.machine import as_launched, describe_machine, free_port
 from benchmarks.memory.jobs import Job
-from benchmarks.written import write_whole
+from benchmarks.written import table_head, write_whole
 from trainer.config.reading import ConfigError
 from trainer.engine.device import peak_of
 from trainer.engine.running_out import says_out_of_memory
 from trainer.memory.cells import PROMPT_TOKENS, Cell
-from trainer.memory.flops import step_flops
+from trainer.memory.flops import utterance_flops
 from trainer.memory.table import gib
 
 MEASURED, OUT_OF_MEMORY, KILLED, FAILED = "measured", "out_of_memory", "killed", "failed"
@@ -52,12 +51,9 @@ def measure_cell(
         module: what each rank runs, ``python -m MODULE JOB RESULT``.
         keep_batches: add the timed microbatches' shapes, ``batches``.
     """
-    with tempfile.TemporaryDirectory(prefix="measuring-") as folder:
-        job.write(Path(folder) / "job.json")
-        ranks, timed_out = run_ranks(job, Path(folder), timeout, module)
-    status, reason = outcome_of(ranks, timeout if timed_out else None)
+    ranks, status, reason = run_job(job, timeout, module)
     first = ranks[0].result
-    cell = job.cell(first.get("precision") or said_precision(job))
+    cell = job.cell(first.get("precision") or job.run_config().engine.precision)
     measured = {
         **cell.describe(),
         "data": job.data,
@@ -77,15 +73,21 @@ def measure_cell(
     return measured
 
 
+def run_job(job: Job, timeout: float, module: str) -> tuple[list[Rank], str, str | None]:
+    """Run ``python -m MODULE JOB RESULT`` on every rank; returns how each ended, and the cell's status and reason."""
+    with tempfile.TemporaryDirectory(prefix="measuring-") as folder:
+        job.write(Path(folder) / "job.json")
+        ranks, timed_out = run_ranks(job, Path(folder), timeout, module)
+    return ranks, *outcome_of(ranks, timeout if timed_out else None)
+
+
 def run_ranks(job: Job, folder: Path, timeout: float, module: str) -> tuple[list[Rank], bool]:
     """Start all ranks and wait for them; when one ends badly the others are ended, as launchers do."""
     started: list[subprocess.Popen] = []
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     with ExitStack() as opened:
         paths = [folder / f"log{rank}" for rank in range(job.processes)]
-        logs = [opened.enter_context(path.open("w+", encoding="utf-8", errors="replace")) for path in paths]
+        logs = [opened.enter_context(path.open("w")) for path in paths]
         try:
             for rank, log in enumerate(logs):
                 command = [sys.executable, "-m", module, str(folder / "job.json"), str(folder / f"result{rank}.json")]
@@ -98,7 +100,8 @@ def run_ranks(job: Job, folder: Path, timeout: float, module: str) -> tuple[list
                     process.kill()
                 process.wait()
         results = [read_result(folder / f"result{rank}.json") for rank in range(job.processes)]
-        ranks = [Rank(code, result, read_log(log)) for code, result, log in zip(own, results, logs, strict=True)]
+        said = [path.read_text(encoding="utf-8", errors="replace") for path in paths]
+        ranks = [Rank(*ended) for ended in zip(own, results, said, strict=True)]
     return ranks, timed_out
 
 
@@ -110,9 +113,7 @@ def environment(job: Job, rank: int, port: int) -> dict[str, str]:
     if job.on_cpu:
         values["CUDA_VISIBLE_DEVICES"] = ""
     if job.processes > 1:
-        processes = str(job.processes)
-        values |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": processes, "LOCAL_WORLD_SIZE": processes}
-        values |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+        values |= as_launched(rank, job.processes, port)
     return values
 
 
@@ -135,11 +136,6 @@ def read_result(path: Path) -> dict[str, Any]:
     return {}
 
 
-def read_log(log: IO[str]) -> str:
-    log.seek(0)
-    return log.read()
-
-
 def outcome_of(ranks: Sequence[Rank], timeout: float | None) -> tuple[str, str | None]:
     """Status and reason of a cell; ``timeout`` in seconds if it took too long.
 
@@ -148,20 +144,13 @@ def outcome_of(ranks: Sequence[Rank], timeout: float | None) -> tuple[str, str |
     if timeout is not None:
         return KILLED, f"not done after {timeout:g} s, and ended"
     found = [outcome_of_rank(number, rank, len(ranks)) for number, rank in enumerate(ranks)]
-    for status in (OUT_OF_MEMORY, KILLED, FAILED):
-        for one in found:
-            if one[0] == status:
-                return one
-    return MEASURED, None
+    return min(found, key=lambda one: (OUT_OF_MEMORY, KILLED, FAILED, MEASURED).index(one[0]))
 
 
 def outcome_of_rank(number: int, rank: Rank, ranks: int) -> tuple[str, str | None]:
-    who = f"rank {number} of {ranks}: " if ranks > 1 else ""
-    if rank.code == 0 and rank.result.get("status") == MEASURED:
+    who, told = f"rank {number} of {ranks}: " if ranks > 1 else "", rank.result.get("status")
+    if rank.code is None or (rank.code == 0 and told == MEASURED):  # None: another's end ended it
         return MEASURED, None
-    if rank.code is None:
-        return "ended", None
-    told = rank.result.get("status")
     if rank.code > 0 and told in (OUT_OF_MEMORY, FAILED) and "precision" in rank.result:
         return told, who + shortened(rank.result["reason"])
     name = signal_name(rank.code)
@@ -185,11 +174,6 @@ def shortened(text: str, most_letters: int = 300) -> str:
     return text if len(text) <= most_letters else f"{text[: most_letters - 1]}…"
 
 
-def said_precision(job: Job) -> str:
-    """The config's precision, if no process got as far as to resolve it."""
-    return job.run_config().engine.precision
-
-
 def most(ranks: Sequence[Rank]) -> dict[str, int | None]:
     """The highest peak of any rank, kind by kind; None if no rank knows it."""
     found = [rank.result.get("peak_bytes") or {} for rank in ranks]
@@ -204,11 +188,8 @@ def figures(cell: Cell, job: Job, ranks: Sequence[Rank]) -> dict[str, Any]:
     batches = [batch for one in results for batch in one["batches"]]
     clips = [seconds for batch in batches for seconds in batch["seconds"]]
     targets = sum(batch["targets"] for batch in batches)
-    operations = operations_per_step(cell, job, batches)
-    peak = device_flops(results[0])
-    utilisation = None
-    if operations is not None and peak is not None:
-        utilisation = operations * job.steps / total / (peak * job.processes)
+    operations, peak = operations_per_step(cell, job, batches), device_flops(results[0])
+    speed = None if operations is None else operations * job.steps / total
     return {
         "step_seconds": by_step,
         "steps_per_second": job.steps / total,
@@ -218,8 +199,8 @@ def figures(cell: Cell, job: Job, ranks: Sequence[Rank]) -> dict[str, Any]:
         "mean_clip_seconds": sum(clips) / max(1, len(clips)),
         "mean_target_tokens": targets / max(1, len(clips)),
         "model_flops_per_step": operations,
-        "flops_per_second": None if operations is None else operations * job.steps / total,
-        "utilisation": utilisation,
+        "flops_per_second": speed,
+        "utilisation": None if speed is None or peak is None else speed / (peak * job.processes),
         "data_wait_share": max(one["data_wait_seconds"] / sum(one["step_seconds"]) for one in results),
     }
 
@@ -229,15 +210,13 @@ def operations_per_step(cell: Cell, job: Job, batches: Iterable[dict[str, Any]])
 
     Each utterance counts at its own length, without padding. None if only the hub knows the model's shape.
     """
-    training = cell.config.training.model_copy(update={"batch_size": 1, "accumulation": 1})
-    alone = replace(cell, config=cell.config.model_copy(update={"training": training}), batch_size=1, processes=1)
     utterances: Counter[tuple[float, int]] = Counter()
     for batch in batches:
         tokens = round(batch["targets"] / len(batch["seconds"])) + PROMPT_TOKENS - 1
         utterances.update((seconds, tokens) for seconds in batch["seconds"])
     try:
         operations = sum(
-            count * step_flops(replace(alone, seconds=seconds, tokens=tokens)).total
+            count * utterance_flops(replace(cell, seconds=seconds, tokens=tokens))
             for (seconds, tokens), count in utterances.items()
         )
     except ConfigError:
@@ -247,9 +226,7 @@ def operations_per_step(cell: Cell, job: Job, batches: Iterable[dict[str, Any]])
 
 def device_flops(result: dict[str, Any]) -> float | None:
     """Peak dense half-precision operations a second of the GPU that a rank ran on; None where it is not known."""
-    if result["peak_bytes"]["device_used"] is None:
-        return None
-    return peak_of(result["machine"]["device"])
+    return None if result["peak_bytes"]["device_used"] is None else peak_of(result["machine"]["device"])
 
 
 def measure_cells(
@@ -277,11 +254,16 @@ def measure_cells(
     return found
 
 
+def told_outcome(cell: dict[str, Any]) -> str:
+    """Why a cell has no figures."""
+    return f"{cell['status'].replace('_', ' ')}: {cell['reason']}"
+
+
 def table_row(cell: dict[str, Any]) -> str:
     """A cell as a row of the table under :data:`TABLE_HEAD`."""
     shape = f"| {cell['model']} | {cell['strategy']} | {cell['data']} | {cell['batch_size']} | {cell['processes']} "
     if cell["status"] != MEASURED:
-        return f"{shape}| {cell['status'].replace('_', ' ')}: {cell['reason']} | | | | | |"
+        return f"{shape}| {told_outcome(cell)} | | | | | |"
     peaks = " | ".join(gib(cell["peak_bytes"][kind]) for kind in PEAKS)
     used = f", {cell['utilisation']:.0%} of the device" if cell["utilisation"] is not None else ""
     return (
@@ -300,4 +282,4 @@ COLUMNS = (
     "utterances a second",
     "waiting for data",
 )
-TABLE_HEAD = f"| {' | '.join(COLUMNS)} |\n|{'---|' * len(COLUMNS)}"
+TABLE_HEAD = table_head(COLUMNS)

@@ -6,19 +6,18 @@ A cell here is a description (:meth:`trainer.memory.cells.Cell.describe`) and wh
 
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from modeling.published import published_shape
-from trainer.config.run import RunConfig
 from trainer.memory.advice import HEADROOM, fits, largest_batch, remedies
-from trainer.memory.cells import DECODER_POSITIONS, Cell, cell_of
-from trainer.memory.flops import step_flops
+from trainer.memory.cells import CONFIG_KEYS, DECODER_POSITIONS, Cell, cell_of, with_settings
+from trainer.memory.flops import step_flops, utterance_flops
 from trainer.memory.gpus import Gpu, find_gpu
-from trainer.memory.prediction import COLLECTIVES_BYTES, CONTEXT_BYTES, WORKSPACE_BYTES, Prediction, StepMemory
+from trainer.memory.prediction import COLLECTIVES_BYTES, CONTEXT_BYTES, WORKSPACE_BYTES, StepMemory
 
-from .check_command import config_of
+from .jobs import whisper_config
 
 SECONDS = 30.0
 PRECISION = "bf16"
@@ -55,7 +54,7 @@ class Wanted:
     def cell(self) -> Cell:
         """The step at its first batch size."""
         first = (self.batches or self.measured)[0]
-        config = config_of(self.settings | {"training.batch_size": first})
+        config = whisper_config(self.settings | {"training.batch_size": first})
         precision = config.engine.precision
         return cell_of(config, precision=precision, seconds=self.seconds, tokens=self.tokens, processes=self.processes)
 
@@ -93,13 +92,11 @@ def wanted(model: str, strategy: str, engine: tuple[int, int], gradient_checkpoi
 
 def measured_cells(folder: Path) -> list[dict[str, Any]]:
     """What the folder's ``measured*.json`` hold of CUDA memory in steps of synthetic tensors."""
-    found = []
-    for path in sorted(folder.glob("measured*.json")):
-        for cell in json.loads(path.read_text(encoding="utf-8")).get("cells", ()):
-            on_gpu = (cell.get("peak_bytes") or {}).get("allocated")
-            if on_gpu and cell["data"] == "synthetic" and published_shape(cell["model"]) is not None:
-                found.append(cell)
-    return found
+    files = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("measured*.json"))]
+    on_gpu = [
+        cell for file in files for cell in file.get("cells", ()) if (cell.get("peak_bytes") or {}).get("allocated")
+    ]
+    return [cell for cell in on_gpu if cell["data"] == "synthetic" and published_shape(cell["model"]) is not None]
 
 
 def of_measured(cells: Iterable[dict[str, Any]]) -> list[Wanted]:
@@ -109,33 +106,16 @@ def of_measured(cells: Iterable[dict[str, Any]]) -> list[Wanted]:
         settings = settings_of(cell)
         key = json.dumps([settings, cell["processes"], cell["seconds"], cell["tokens"]])
         batches.setdefault(key, (cell, set()))[1].add(cell["batch_size"])
+    shape = ("processes", "seconds", "tokens")
     return [
-        Wanted(
-            settings_of(cell),
-            cell["processes"],
-            cell["seconds"],
-            cell["tokens"],
-            batches=(),
-            measured=tuple(sorted(sizes)),
-        )
+        Wanted(settings_of(cell), **{key: cell[key] for key in shape}, batches=(), measured=tuple(sorted(sizes)))
         for cell, sizes in batches.values()
     ]
 
 
 def settings_of(description: dict[str, Any]) -> dict[str, Any]:
     """The config's keys and values that a cell's description holds."""
-    keys = {
-        "model": "model.checkpoint",
-        "dual_attention": "model.dual_attention",
-        "strategy": "model.strategy",
-        "gradient_checkpointing": "model.gradient_checkpointing",
-        "encoder_padding": "model.encoder_padding",
-        "zero_stage": "engine.zero_stage",
-        "cpu_offload": "engine.cpu_offload",
-        "precision": "engine.precision",
-        "accumulation": "training.accumulation",
-    }
-    settings = {key: description[name] for name, key in keys.items()}
+    settings = {key: description[name] for name, key in CONFIG_KEYS.items()}
     if description["optimizer"] not in ("adamw", "cpu_adam"):  # those are what auto stands for
         settings["optimizer.name"] = description["optimizer"]
     return settings
@@ -151,7 +131,8 @@ def predict(one: Wanted) -> dict[str, Any]:
         return found
     largest = {name: largest_batch(memory, find_gpu(name)) for name in GPUS_SHOWN}
     shared = {key: value for key, value in told[0].items() if key not in ("batch_size", "predicted")}
-    shared["model_flops_per_utterance"] = shared.pop("model_flops_per_step") / told[0]["batch_size"] / one.processes
+    del shared["model_flops_per_step"]
+    shared["model_flops_per_utterance"] = utterance_flops(cell)
     found["largest"] = {**shared, "largest_batch": largest}
     found["public"] = [public_cell(memory, batch, find_gpu(PUBLIC_GPU)) for batch in one.public_batches]
     return found
@@ -162,35 +143,28 @@ def predicted_cell(memory: StepMemory, batch: int) -> dict[str, Any]:
     cell = at_batch(memory.cell, batch)
     return {
         **cell.describe(),
-        "model_flops_per_step": step_flops(cell).total,
-        "predicted": known(memory.at(batch)),
+        "model_flops_per_step": step_flops(cell),
+        "predicted": memory.at(batch).describe(),
     }
 
 
 def at_batch(cell: Cell, batch: int) -> Cell:
-    training = cell.config.training.model_copy(update={"batch_size": batch})
-    config: RunConfig = cell.config.model_copy(update={"training": training})
-    return replace(cell, config=config, batch_size=batch)
-
-
-def known(prediction: Prediction) -> dict[str, Any]:
-    return {key: value for key, value in asdict(prediction).items() if value is not None}
+    return replace(cell, config=with_settings(cell.config, "training", batch_size=batch), batch_size=batch)
 
 
 def public_cell(memory: StepMemory, batch: int, gpu: Gpu) -> dict[str, Any]:
     """A cell of the public project: whether it fits as it is and, if not, what the advice changes."""
     as_it_is = memory.at(batch)
-    tried = []
-    if not fits(as_it_is, gpu):
-        for remedy in remedies(memory.cell, batch, gpu):
-            tried.append({"settings": remedy.settings, "fits": remedy.fits, "predicted": known(remedy.prediction)})
+    tried = () if fits(as_it_is, gpu) else remedies(memory.cell, batch, gpu)
     return {
         **at_batch(memory.cell, batch).describe(),
         "gpu": gpu.name,
         "gpu_bytes": gpu.memory_bytes,
         "fits": fits(as_it_is, gpu),
-        "predicted": known(as_it_is),
-        "advice": tried,
+        "predicted": as_it_is.describe(),
+        "advice": [
+            {"settings": one.settings, "fits": one.fits, "predicted": one.prediction.describe()} for one in tried
+        ],
     }
 
 

@@ -45,7 +45,6 @@ def main(arguments: list[str]) -> int:
         raise ConfigError(
             f"--only {options.only!r} is in no cell's settings; one is {next(predictions.table()).name()!r}"
         )
-    options.output.parent.mkdir(parents=True, exist_ok=True)
     found: dict[str, Any] = {
         "machine": describe_machine() | {"threads": 1},
         "command": shlex.join(["python", "-m", "benchmarks.memory", "predictions", *arguments]),
@@ -57,7 +56,7 @@ def main(arguments: list[str]) -> int:
         "of_measured": [],
     }
     started = time.perf_counter()
-    workers = min(int(options.workers), len(every))
+    workers = min(options.workers, len(every))
     with multiprocessing.get_context("spawn").Pool(workers, start_worker) as pool:
         for count, told in enumerate(pool.imap(predictions.predict, every), 1):
             if "largest" in told:

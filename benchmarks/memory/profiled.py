@@ -6,42 +6,33 @@ bytes is what is alive. Nothing of the predictor's own is used.
 """
 
 import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 
 from torch.profiler import ProfilerActivity, profile, record_function
 
-from benchmarks.machine import describe_machine
 from benchmarks.memory.cell_process import attempt, build, leave
 from benchmarks.memory.jobs import Job
-from trainer.engine.accelerator import resolve_precision
 from trainer.engine.stopping import StopRequest
 
 STEPS = 2  # the optimizer's states are made in the first
 MARK = "step under the profiler"
 
 
-def measure(job: Job, begun: dict[str, Any], result: Path) -> dict[str, Any]:
-    """The peak in the last of two steps, and at its beginning and end, in bytes."""
-    config = job.run_config()
-    begun["precision"] = resolve_precision(config.engine.precision)
-    begun["machine"] = describe_machine()
+def measure(job: Job, folder: Path) -> dict[str, Any]:
+    """The peak in the last of two steps, and what was there before it, in bytes."""
     with (
-        tempfile.TemporaryDirectory(prefix="cell-", dir=result.parent) as folder,
         StopRequest() as stop,
         profile(activities=[ProfilerActivity.CPU], profile_memory=True, acc_events=True) as profiler,
     ):
-        trainer = build(job, config, Path(folder), stop)
+        trainer = build(job, job.run_config(), folder, stop)
         group, targets = trainer.find_data()
         for _ in range(STEPS):
             with record_function(MARK):
                 verdict = trainer.train_step(group, targets)
             group, targets = trainer.find_data(verdict)
         trainer.accelerator.wait_for_everyone()
-    return {"status": "measured", "reason": None, "step_seconds": [], "batches": [], "data_wait_seconds": 0.0} | {
-        "profiled": peak_of_last_step(profiler)
-    }
+    return {"profiled": peak_of_last_step(profiler)}
 
 
 def peak_of_last_step(profiler: Any) -> dict[str, int]:
@@ -51,14 +42,14 @@ def peak_of_last_step(profiler: Any) -> dict[str, int]:
     last = max(marks, key=lambda event: event.start_ns())
     begin, end = last.start_ns(), last.start_ns() + last.duration_ns()
     changes = sorted((event.start_ns(), event.nbytes()) for event in events if event.name() == "[memory]")
-    live = before = peak = after = 0
+    live = before = peak = 0
     for time, size in changes:
         live += size
         if time < begin:
             before = live
         elif time <= end:
-            peak, after = max(peak, live), live
-    return {"peak_bytes": max(peak, before), "before_bytes": before, "after_bytes": after, "events": len(changes)}
+            peak = max(peak, live)
+    return {"peak_bytes": max(peak, before), "before_bytes": before}
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ training, as in the tutorials that most people follow; labels are whole transcri
 is written to FOLDER/final, which ``launch/eval.py --checkpoint FOLDER/final --config CONFIG`` scores.
 """
 
+import itertools
 import json
 import time
 from functools import partial
@@ -14,7 +15,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import TrainerCallback
+from transformers import (
+    Seq2SeqTrainer,
+    Seq2SeqTrainingArguments,
+    TrainerCallback,
+    WhisperForConditionalGeneration,
+    WhisperProcessor,
+)
 
 from data.audio.decoding import decode_audio
 from data.opening import open_source
@@ -45,9 +52,7 @@ def prepared_rows(config: RunConfig, processor: Any, limit: int | None) -> Any:
     processor.tokenizer.set_prefix_tokens(language=config.data.language, task=config.data.task)
 
     def rows() -> Any:
-        for number, row in enumerate(source.rows()):
-            if number == limit:
-                return
+        for row in itertools.islice(source.rows(), limit):
             audio = decode_audio(row[columns.audio], source.audio_root)
             features = processor.feature_extractor(audio, sampling_rate=16_000).input_features[0]
             yield {"input_features": features, "labels": processor.tokenizer(row[columns.text]).input_ids}
@@ -57,7 +62,7 @@ def prepared_rows(config: RunConfig, processor: Any, limit: int | None) -> Any:
 
 
 class StepTimes(TrainerCallback):
-    """Seconds of each optimizer step, from one batch's arrival to the update's end."""
+    """Seconds of each optimizer step, the wait for its data included."""
 
     def __init__(self) -> None:
         self.seconds: list[float] = []
@@ -70,15 +75,13 @@ class StepTimes(TrainerCallback):
         if torch.cuda.is_available():
             torch.cuda.synchronize()
         now = time.perf_counter()
-        self.seconds.append(now - self.started)  # the wait for data is part of a step
+        self.seconds.append(now - self.started)
         self.started = now
         print(f"step {len(self.seconds)}: {self.seconds[-1]:.1f} s", flush=True)
 
 
 def build_trainer(config: RunConfig, output: Path, times: StepTimes, limit: int | None = None, workers: int = 0) -> Any:
     """The trainer, with model and data; ``limit`` rows of the data, ``workers`` processes that load it."""
-    from transformers import Seq2SeqTrainer, Seq2SeqTrainingArguments, WhisperForConditionalGeneration, WhisperProcessor
-
     name, settings, training = config.model.checkpoint, config.optimizer, config.training
     assert name is not None  # the peer only fine-tunes
     processor = WhisperProcessor.from_pretrained(name)

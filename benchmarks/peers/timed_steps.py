@@ -6,20 +6,17 @@ recipe's data loader has as many workers as the job's config gives ``data.worker
 
 import os
 import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from benchmarks.machine import describe_machine
 from benchmarks.memory.cell_process import attempt, leave, peak_bytes
 from benchmarks.memory.jobs import Job
 from benchmarks.peers.seq2seq_trainer import StepTimes, build_trainer
-from benchmarks.written import write_whole
 from data.batches.features import WINDOW_FRAMES
 from data.batches.labels import IGNORED
-from trainer.engine.accelerator import resolve_precision
+from trainer.memory.cells import with_settings
 
 FRAMES_PER_SECOND = 100
 
@@ -37,27 +34,17 @@ def watch_labels(trainer: Any) -> list[torch.Tensor]:
     return labels
 
 
-def measure(job: Job, begun: dict[str, Any], result: Path) -> dict[str, Any]:
+def measure(job: Job, folder: Path) -> dict[str, Any]:
     """As :func:`benchmarks.memory.cell_process.measure`; a clip's seconds are those that the model gets, 30."""
-    # transformers' trainer takes all GPUs that it sees, under DataParallel.
-    os.environ["CUDA_VISIBLE_DEVICES"] = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]
-    config = job.run_config()
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    begun["precision"] = resolve_precision(config.engine.precision)
-    begun["machine"] = describe_machine(device)
-    write_whole(result, begun)
     steps = job.warmup + job.steps
-    config = config.model_copy(update={"training": config.training.model_copy(update={"steps": steps})})
+    config = with_settings(job.run_config(), "training", steps=steps)
     rows = steps * config.training.batch_size * config.training.accumulation
     times = StepTimes()
-    with tempfile.TemporaryDirectory(prefix="peer-", dir=result.parent) as folder:
-        trainer = build_trainer(config, Path(folder), times, rows, config.data.workers)
-        labels = watch_labels(trainer)
-        trainer.train()
+    trainer = build_trainer(config, folder, times, rows, config.data.workers)
+    labels = watch_labels(trainer)
+    trainer.train()
     timed = labels[job.warmup * config.training.accumulation :]
     return {
-        "status": "measured",
-        "reason": None,
         "step_seconds": times.seconds[job.warmup :],
         "data_wait_seconds": 0.0,
         "batches": [
@@ -68,9 +55,11 @@ def measure(job: Job, begun: dict[str, Any], result: Path) -> dict[str, Any]:
             }
             for one in timed
         ],
-        "peak_bytes": peak_bytes(device),
+        "peak_bytes": peak_bytes(torch.device("cuda" if torch.cuda.is_available() else "cpu")),
     }
 
 
 if __name__ == "__main__":
+    # transformers' trainer takes all GPUs that it sees, under DataParallel.
+    os.environ["CUDA_VISIBLE_DEVICES"] = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]
     leave(attempt(measure, sys.argv[1:]))

@@ -13,11 +13,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from benchmarks.memory.jobs import Job
-from benchmarks.memory.measuring import MEASURED, measure_cells
-from benchmarks.written import add_output, write_result
+from benchmarks.memory.jobs import Job, whisper_config
+from benchmarks.memory.measuring import MEASURED, measure_cells, told_outcome
+from benchmarks.written import add_output, table_head, write_result
 from trainer.command_line import CommandLine, number, run_command
-from trainer.config.run import RunConfig
 
 CHECKPOINT, BATCH, SECONDS, TOKENS = "openai/whisper-tiny", 2, 5.0, 32
 BATCHES = (1, 2, 4, 8)
@@ -27,15 +26,8 @@ PROCESSES = (1, 2)
 
 
 def config_of(checkpoint: str) -> dict[str, Any]:
-    """A run's config around a published model; its data is never opened."""
-    values = {
-        "output_dir": "unused",
-        "model": {"checkpoint": checkpoint, "dual_attention": True},
-        "data": {"language": "en", "train": {"files": "unused.parquet"}},
-        "training": {"steps": 1000, "batch_size": BATCH},
-        "engine": {"precision": "fp32"},
-    }
-    return RunConfig.model_validate(values).model_dump(mode="json")
+    """A run's config around a published model, as plain values."""
+    return whisper_config({"model.checkpoint": checkpoint, "training.batch_size": BATCH}).model_dump(mode="json")
 
 
 def jobs(steps: int) -> Iterator[tuple[str, Job]]:
@@ -53,27 +45,24 @@ def jobs(steps: int) -> Iterator[tuple[str, Job]]:
 
 def measure(every: list[tuple[str, Job]], timeout: float, command: str, output: Path | None) -> dict[str, Any]:
     """The measurements' object, each cell measured once, with what grows in it, ``grows``: the middle has several."""
-    grows: dict[str, list[str]] = {}
-    unlike: list[Job] = []
+    unlike: dict[str, tuple[Job, list[str]]] = {}
     for what, job in every:
-        if job not in unlike:
-            unlike.append(job)
-        grows.setdefault(repr(job), []).append(what)
-    place = iter(unlike)
+        unlike.setdefault(repr(job), (job, []))[1].append(what)
+    grows = iter([names for _, names in unlike.values()])
 
     def tell(cell: dict[str, Any]) -> None:
-        cell["grows"] = grows[repr(next(place))]
+        cell["grows"] = next(grows)
         print(table_row(cell), flush=True)
 
     print(HEAD, flush=True)
-    found = measure_cells(unlike, timeout, command, output, tell)
+    found = measure_cells([job for job, _ in unlike.values()], timeout, command, output, tell)
     # Once more, with what the last cell was told after it was written.
     write_result(output, found, "\n".join([HEAD, *map(table_row, found["cells"])]) + "\n")
     return found
 
 
 COLUMNS = ("grows", "model", "clip", "batch", "processes", "a step", "utterances a second", "peak of a process")
-HEAD = f"| {' | '.join(COLUMNS)} |\n|{'---|' * len(COLUMNS)}"
+HEAD = table_head(COLUMNS)
 
 
 def table_row(cell: dict[str, Any]) -> str:
@@ -83,7 +72,7 @@ def table_row(cell: dict[str, Any]) -> str:
         f"| {cell['seconds']:g} s | {cell['batch_size']} | {cell['processes']} "
     )
     if cell["status"] != MEASURED:
-        return f"{shape}| {cell['status'].replace('_', ' ')}: {cell['reason']} | | |"
+        return f"{shape}| {told_outcome(cell)} | | |"
     return (
         f"{shape}| {1 / cell['steps_per_second']:.2f} s | {cell['utterances_per_second']:.2f} "
         f"| {(cell['peak_bytes']['resident'] or 0) / 2**30:.2f} GiB |"
@@ -97,7 +86,7 @@ def main(arguments: list[str]) -> int:
     add_output(parser, with_table=True)
     options = parser.parse_args(arguments)
     command = shlex.join(["python", "-m", "benchmarks.training.growth", *arguments])
-    found = measure(list(jobs(int(options.steps))), options.timeout, command, options.output)
+    found = measure(list(jobs(options.steps)), options.timeout, command, options.output)
     return 0 if all(cell["status"] == MEASURED for cell in found["cells"]) else 1
 
 

@@ -25,10 +25,12 @@ import torch
 
 from benchmarks.decoding.live_bytes import peak_live_bytes
 from benchmarks.machine import describe_machine
-from benchmarks.written import add_output, write_result
+from benchmarks.memory.jobs import Job
+from benchmarks.written import add_output, table_head, write_result
 from trainer.command_line import CommandLine, number, run_command
 from trainer.config.reading import ConfigError, load_config
 from trainer.config.run import RunConfig
+from trainer.engine.device import wait_for
 
 CONFIG = "benchmarks/results/strategies/base.yaml"
 DUAL = ("model.dual_attention=true",)
@@ -63,38 +65,23 @@ OPTIONS = (
 
 def measure_side(config: RunConfig, steps: int) -> dict[str, float]:
     """Seconds of a step, of the clock and of the processor, and the peak of one."""
-    from trainer.checks import Inputs
-    from trainer.engine.accelerator import build_accelerator
+    from benchmarks.memory.cell_process import build
     from trainer.engine.stopping import StopRequest
-    from trainer.model.building import build_model
-    from trainer.model.languages import label_encoder
-    from trainer.record.saving import RunLock
-    from trainer.run import assemble
 
-    config = config.model_copy(update={"data": config.data.model_copy(update={"validation": None})})
-    inputs = Inputs(config, build_model)
-    labels = label_encoder(config, *inputs.opened)
-    accelerator = build_accelerator(config)
-    lock = RunLock(Path(config.output_dir), was_empty=True)
-    trainer = assemble(inputs, accelerator, labels, StopRequest(), lock)
-    trainer.model.train()
-    groups = []
-    for _ in range(GROUPS):
-        groups.append(trainer.find_data())
-    trainer.batches.next_group = lambda microbatches: groups[0][0]
-    device = accelerator.device
-
-    def wait() -> None:
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-
+    folder = Path(config.output_dir)
+    folder.mkdir(parents=True, exist_ok=True)
+    trainer = build(Job(config.model_dump(mode="json"), data="stream"), config, folder, StopRequest())
+    groups = [trainer.find_data() for _ in range(GROUPS)]
+    batches: Any = trainer.batches
+    batches.next_group = lambda microbatches: groups[0][0]
+    device = trainer.accelerator.device
     for group, targets in groups:  # the optimizer's states are made, the cache is filled
         trainer.train_step(group, targets)
-    wait()
+    wait_for(device)
     started, worked = time.perf_counter(), time.process_time()
     for number_ in range(steps):
         trainer.train_step(*groups[number_ % GROUPS])
-    wait()
+    wait_for(device)
     seconds, processor_seconds = time.perf_counter() - started, time.process_time() - worked
     longest = max(groups, key=lambda pair: pair[0].batches[0].audio.shape[1])
     peak = peak_live_bytes(lambda: trainer.train_step(*longest), device)
@@ -136,8 +123,8 @@ def compare(rounds: dict[tuple[str, ...], list[dict[str, Any]]], option: Option)
 
 def as_lines(results: list[dict[str, Any]]) -> list[str]:
     """The table that is printed and goes into the documentation."""
-    lines = ["| option | seconds a step, without → with | faster | step's peak MB, without → with | smaller |"]
-    lines.append("|---|---|---|---|---|")
+    peak = "step's peak MB, without → with"
+    lines = [table_head(("option", "seconds a step, without → with", "faster", peak, "smaller"))]
     for row in results:
         if "failed" in row:
             lines.append(f"| {row['option']} | {row['failed']} | | | |")
@@ -184,10 +171,9 @@ def main(arguments: list[str]) -> int:
     wanted = chosen(options.only, torch.cuda.is_available())
     torch.set_num_threads(options.threads)
     shared = (*(DUAL if options.config == CONFIG else ()), *options.overrides)
-    for option in wanted:  # a mistake is told now and not after minutes
-        for side in (option.without, option.with_it):
-            load_config(options.config, [*shared, *in_folder(side, "cache")])
     sides = list(dict.fromkeys(side for option in wanted for side in (option.without, option.with_it)))
+    for side in sides:  # a mistake is told now and not after minutes
+        load_config(options.config, [*shared, *in_folder(side, "cache")])
     rounds: dict[tuple[str, ...], list[dict[str, Any]]] = {side: [] for side in sides}
     for _ in range(options.rounds):
         for side in sides:

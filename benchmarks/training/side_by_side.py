@@ -22,17 +22,20 @@ import json
 import shlex
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from statistics import median
 from typing import Any
 
 from benchmarks.machine import describe_machine
 from benchmarks.memory.jobs import Job
 from benchmarks.memory.measure_command import batch_sizes
-from benchmarks.memory.measuring import MEASURED, measure_cell
-from benchmarks.written import add_output, write_result
+from benchmarks.memory.measuring import MEASURED, measure_cell, told_outcome
+from benchmarks.training.operations import own_operations, peer_operations
+from benchmarks.written import add_output, table_head, write_result
 from trainer.command_line import CommandLine, number, run_command
 from trainer.config.reading import ConfigError, load_config
 from trainer.config.run import RunConfig
+from trainer.memory.cells import with_settings
 
 PEER = "benchmarks.peers.timed_steps"
 OWN = "benchmarks.memory.cell_process"
@@ -57,12 +60,11 @@ def side_configs(path: str, overrides: list[str], peer_workers: int) -> dict[str
     config = load_config(path, overrides)
     if config.model.checkpoint is None:
         raise ConfigError(f"{path} has no model.checkpoint, and the usual recipe fine-tunes one")
-    training = config.training.model_copy(update={"batch_seconds": None})
-    config = config.model_copy(update={"training": training})
-    model = {"dual_attention": True, "strategy": "full", "selective": None, "lora": None}
-    own = config.model_copy(update={"model": config.model.model_copy(update=model)})
-    data = config.data.model_copy(update={"workers": peer_workers, "lanes": None})
-    return {"peer": config.model_copy(update={"data": data}), "own": own}
+    config = with_settings(config, "training", batch_seconds=None)
+    return {
+        "peer": with_settings(config, "data", workers=peer_workers, lanes=None),
+        "own": with_settings(config, "model", dual_attention=True, strategy="full", selective=None, lora=None),
+    }
 
 
 def fastest(cells: list[dict[str, Any]]) -> dict[str, Any] | None:
@@ -85,17 +87,17 @@ def compare(jobs: dict[str, list[Job]], rounds: int, run: Callable[[str, Job], d
     """
     cells: dict[str, list[dict[str, Any]]] = {side: [] for side in jobs}
     taken: dict[str, list[dict[str, Any]]] = {side: [] for side in jobs}  # one a round
-    chosen: dict[str, Job] = {}
     for turn in range(rounds):
         for side, own in jobs.items():
-            found = [run(side, with_seed(job, turn)) for job in (own if turn == 0 else [chosen[side]])]
+            found = [run(side, with_seed(job, turn)) for job in own]
             cells[side] += found
-            if turn == 0:
-                best = fastest(found)
-                if best is None:
-                    raise RuntimeError(f"{side}: {found[-1]['status']}: {found[-1]['reason']}")
-                chosen[side] = next(job for job in own if job.batch_size == best["batch_size"])
-            taken[side].append(found[-1] if turn else best)
+            best = fastest(found) or found[-1]
+            if turn == 0 and best["status"] != MEASURED:
+                raise RuntimeError(f"{side}: {told_outcome(best)}")
+            taken[side].append(best)
+        if turn == 0:
+            size = {side: one[0]["batch_size"] for side, one in taken.items()}
+            jobs = {side: [job for job in own if job.batch_size == size[side]] for side, own in jobs.items()}
     by_round = [
         own["utterances_per_second"] / peer["utterances_per_second"]
         for own, peer in zip(taken["own"], taken["peer"], strict=True)
@@ -132,29 +134,18 @@ def with_seed(job: Job, turn: int) -> Job:
     return replace(job, config=job.config | {"training": training | {"seed": training["seed"] + turn}})
 
 
-def measured_side(timeout: float) -> Callable[[str, Job], dict[str, Any]]:
-    """What measures a job of a side, prints it and counts its operations."""
-    from benchmarks.training.operations import own_operations, peer_operations
-
-    def run(side: str, job: Job) -> dict[str, Any]:
-        cell = measure_cell(job, timeout, PEER if side == "peer" else OWN, keep_batches=True)
-        said = f"{side}, batch {cell['batch_size']}: "
-        if cell["status"] == MEASURED:
-            batches = cell.pop("batches")
-            config = job.run_config()
-            peer = side == "peer"
-            cell["operations"] = (
-                peer_operations(str(config.model.checkpoint), batches) if peer else own_operations(config, batches)
-            )
-            said += f"{cell['utterances_per_second']:.2f} utterances a second"
-        else:
-            said += f"{cell['status'].replace('_', ' ')}: {cell['reason']}"
-        if side == "peer":
-            cell = {key: value for key, value in cell.items() if key not in NOT_OF_THE_PEER}
-        print(said, flush=True)
-        return cell
-
-    return run
+def measure_side(side: str, job: Job, timeout: float) -> dict[str, Any]:
+    """Measure a job of a side, print what was found and count its operations."""
+    is_peer = side == "peer"
+    cell = measure_cell(job, timeout, PEER if is_peer else OWN, keep_batches=True)
+    said = told_outcome(cell)
+    if cell["status"] == MEASURED:
+        config, batches = job.run_config(), cell.pop("batches")
+        checkpoint = str(config.model.checkpoint)
+        cell["operations"] = peer_operations(checkpoint, batches) if is_peer else own_operations(config, batches)
+        said = f"{cell['utterances_per_second']:.2f} utterances a second"
+    print(f"{side}, batch {cell['batch_size']}: {said}", flush=True)
+    return {key: value for key, value in cell.items() if not (is_peer and key in NOT_OF_THE_PEER)}
 
 
 def table(result: dict[str, Any]) -> str:
@@ -173,8 +164,7 @@ def table(result: dict[str, Any]) -> str:
         [
             f"{machine['device']}, {machine['cores']} cores, {machine['threads']} threads, {machine['date']}",
             "",
-            f"| {' | '.join(head)} |",
-            "|---" * len(head) + "|",
+            table_head(head),
             *rows,
             f"| ratio | | {result['ratio']:.1f} | | | {result['ratio_of_operations']:.1f} |",
         ]
@@ -197,18 +187,16 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--timeout", type=number(float, 1, 86_400), default=1800, help="seconds for each process")
     add_output(parser, with_table=True)
     options = parser.parse_intermixed_args(arguments)
-    configs = side_configs(options.config, options.overrides, int(options.peer_workers))
+    configs = side_configs(options.config, options.overrides, options.peer_workers)
     seconds = load_config(options.config, options.overrides).training.batch_seconds
     if seconds is not None:
         print(f"training.batch_seconds is {seconds:g}, which the usual recipe does not know: left out on both sides")
     jobs = {}
-    for side, sizes, steps in (
-        ("peer", options.peer_batch_sizes, options.steps),
-        ("own", options.batch_sizes, options.own_steps),
-    ):
-        base = Job(configs[side].model_dump(mode="json"), data="stream", warmup=int(options.warmup), steps=int(steps))
+    asked = {"peer": (options.peer_batch_sizes, options.steps), "own": (options.batch_sizes, options.own_steps)}
+    for side, (sizes, steps) in asked.items():
+        base = Job(configs[side].model_dump(mode="json"), data="stream", warmup=options.warmup, steps=steps)
         jobs[side] = [replace(base, batch_size=size) for size in sizes or [configs[side].training.batch_size]]
-    found = compare(jobs, int(options.rounds), measured_side(options.timeout))
+    found = compare(jobs, options.rounds, partial(measure_side, timeout=options.timeout))
     machines = [cell.pop("machine", None) for cells in found["cells"].values() for cell in cells]
     result = {
         "machine": next(filter(None, machines), None) or describe_machine(),

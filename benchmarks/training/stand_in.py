@@ -69,7 +69,7 @@ def main(arguments: list[str]) -> None:
     options.output.mkdir(parents=True, exist_ok=True)
     checkpoint, clips = options.output / "checkpoint", options.output / "clips.parquet"
     save_checkpoint(options.checkpoint, options.processor or options.checkpoint, checkpoint)
-    seconds = save_clips(clips, int(options.clips))
+    seconds = save_clips(clips, options.clips)
     values = {
         "output_dir": os.fspath(options.output / "run"),
         "model": {"checkpoint": os.fspath(checkpoint), "dual_attention": False},

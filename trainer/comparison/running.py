@@ -129,7 +129,8 @@ def run_arm(arm: PlannedArm, measurement: Measurement, runner: Runner) -> str | 
     config.write_text(dump_config(arm.config), encoding="utf-8")
     if arm.is_trained and not is_finished(arm):
         clear_unfinished(arm)
-        failed = runner.run(arm.name, "training", "train.py", "--config", str(config), "--resume")
+        given = ("--config", str(config), "--resume")
+        failed = runner.run(arm.name, "training", "train.py", *given)
         if failed is None and not is_finished(arm):
             failed = runner.ended(arm.name, "training", 0)
         if failed is not None:

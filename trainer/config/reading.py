@@ -2,7 +2,7 @@
 
 import difflib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -132,6 +132,16 @@ def flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
+def nested(flat: Mapping[str, Any]) -> dict[str, Any]:
+    """Keys with dots as nested mappings, as :func:`flatten` takes them."""
+    values: dict[str, Any] = {}
+    for key, value in flat.items():
+        for name in reversed(key.split(".")):
+            value = {name: value}
+        values = merge(values, value)
+    return values
+
+
 def apply_overrides(values: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
     """``key.path=value`` from the command line; values are read as YAML."""
     for override in overrides:
@@ -142,10 +152,7 @@ def apply_overrides(values: dict[str, Any], overrides: Sequence[str]) -> dict[st
             value = yaml.load(text, _UniqueKeyLoader) if text else None  # noqa: S506
         except (yaml.YAMLError, ValueError):
             raise ConfigError(f"override {override!r}: the value is not YAML") from None
-        nested: Any = value
-        for key in reversed(path.split(".")):
-            nested = {key: nested}
-        values = merge(values, nested)
+        values = merge(values, nested({path: value}))
     return values
 
 

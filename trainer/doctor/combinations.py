@@ -1,5 +1,6 @@
 """Combinations that are known to fail or to be slow: a table of what to look for, why it is bad, and the remedy."""
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -14,15 +15,7 @@ P2P_VARIABLES = ("NCCL_P2P_DISABLE", "NCCL_IB_DISABLE")
 
 @dataclass(frozen=True)
 class Combination:
-    """One combination.
-
-    Attributes:
-        name: what is combined.
-        state: note or lacks.
-        reason: why it is bad.
-        remedy: what to do.
-        is_here: whether a machine has it.
-    """
+    """What is combined, how bad that is and why, what to do, and whether a machine has it."""
 
     name: str
     state: State
@@ -33,13 +26,7 @@ class Combination:
 
 def release(text: str) -> tuple[int, ...]:
     """A version's numbers; what follows them does not count."""
-    numbers = []
-    for part in text.split("+")[0].split("."):
-        digits = part[: len(part) - len(part.lstrip("0123456789"))]
-        if not digits:
-            break
-        numbers.append(int(digits))
-    return tuple(numbers)
+    return tuple(int(number) for number in re.findall(r"\d+", re.split(r"[^\d.]", text)[0]))
 
 
 def is_set(facts: Facts, name: str) -> bool:

@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from ..checks import Finding
 from ..engine.accelerator import resolve_precision
 from ..memory import gpus as memory
+from ..memory.gpus import GIB
 from .facts import Facts
 
-GIBIBYTE = 2**30
 FREE_SHARE = 0.9  # below it another program holds memory; this process' own context takes less than a tenth
 NATIVE_BF16 = (8, 0)  # Ampere
 
@@ -19,10 +19,10 @@ def check_gpus(facts: Facts) -> Iterator[Finding]:
     for index, gpu in enumerate(facts.gpus):
         major, minor = gpu.capability
         bf16 = "bf16" if gpu.capability >= NATIVE_BF16 else "no bf16, fp16 only"
-        described = f"{gpu.name}, {gpu.memory_bytes / GIBIBYTE:.0f} GiB, compute capability {major}.{minor}, {bf16}"
+        described = f"{gpu.name}, {gpu.memory_bytes / GIB:.0f} GiB, compute capability {major}.{minor}, {bf16}"
         yield Finding(f"GPU {index}", "good", described)
         if gpu.free_bytes < FREE_SHARE * gpu.memory_bytes:
-            used = (gpu.memory_bytes - gpu.free_bytes) / GIBIBYTE
+            used = (gpu.memory_bytes - gpu.free_bytes) / GIB
             remedy = "nvidia-smi lists them; end them, or choose another GPU with CUDA_VISIBLE_DEVICES"
             yield Finding(f"memory of GPU {index}", "note", f"{used:.1f} GiB are in use by other programs", remedy)
         built_for = torch.cuda.get_arch_list() if torch.version.cuda else []

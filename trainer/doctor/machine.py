@@ -6,12 +6,12 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from ..checks import Finding
+from ..checks import Finding, judged
 from ..engine.optimizer import BITSANDBYTES, optimizer_name
 from ..engine.running_out import available_bytes
+from ..record.disk import GIGABYTE
 from .facts import Facts
 
-GIGABYTE = 10**9
 FLOAT32 = 4
 OFFLOADED = 16  # bytes of a trained number in CPU memory: its weight, its gradient and Adam's two states in float32
 LIBRARIES_BYTES = 10**9  # of a process with torch, transformers and DeepSpeed loaded, before any weight
@@ -67,10 +67,8 @@ def check_memory(facts: Facts) -> Iterator[Finding]:
         return
     each = "the process takes" if facts.local_processes == 1 else f"{facts.local_processes} processes take"
     found = f"{there}; {each} about {wanted / GIGABYTE:.1f} GB before the first step"
-    if wanted > available:
-        yield Finding("CPU memory", "lacks", found, "end other programs, start fewer processes, or a smaller model")
-    else:
-        yield Finding("CPU memory", "good", found)
+    remedy = "end other programs, start fewer processes, or a smaller model"
+    yield judged(wanted > available, "CPU memory", found, remedy, state="lacks")
 
 
 def cores() -> int:
@@ -87,11 +85,10 @@ def check_cores(facts: Facts) -> Iterator[Finding]:
         yield Finding("cores", "note", found, remedy)
         return
     threads = int(set_to) if set_to.isdigit() else here
-    computing = facts.local_processes * threads if not facts.gpus else facts.local_processes
+    computing = facts.local_processes * (1 if facts.gpus else threads)
     reading = facts.local_processes * workers
-    found = (
-        f"{here}; {facts.local_processes} x OMP_NUM_THREADS {set_to or 'not set'}, {reading} threads that read ahead"
-    )
+    asked = f"{facts.local_processes} x OMP_NUM_THREADS {set_to or 'not set'}"
+    found = f"{here}; {asked}, {reading} threads that read ahead"
     if computing > here or (facts.gpus and facts.local_processes + reading > 2 * here):
         yield Finding("cores", "note", found, "fewer OMP_NUM_THREADS or data.workers: they would compete for the cores")
     elif not facts.gpus and set_to.isdigit() and computing < here:
@@ -105,19 +102,15 @@ def check_shared_memory(facts: Facts) -> Iterator[Finding]:
     if len(facts.gpus) < 2 and facts.local_processes < 2:
         return
     size = shutil.disk_usage("/dev/shm").total
-    found = f"/dev/shm has {size / GIGABYTE:.2f} GB"
-    if facts.gpus and size < SMALL_SHARED_MEMORY:
-        remedy = "start the container with --shm-size=8g or --ipc=host"
-        yield Finding("shared memory", "note", f"{found}: NCCL may fail when it starts", remedy)
-    else:
-        yield Finding("shared memory", "good", found)
+    is_small = bool(facts.gpus) and size < SMALL_SHARED_MEMORY
+    found = f"/dev/shm has {size / GIGABYTE:.2f} GB{': NCCL may fail when it starts' if is_small else ''}"
+    yield judged(is_small, "shared memory", found, "start the container with --shm-size=8g or --ipc=host")
 
 
 def check_open_files(facts: Facts) -> Iterator[Finding]:
     """Several processes with many shards each need many files at once."""
     limit, highest = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if limit == resource.RLIM_INFINITY or limit >= FEW_OPEN_FILES:
-        yield Finding("open files", "good", f"at most {'any number' if limit < 0 else limit}")
-    else:
-        most = "" if highest < 0 else f" (it may be raised to {highest})"
-        yield Finding("open files", "note", f"at most {limit}{most}", f"ulimit -n {FEW_OPEN_FILES}, or more")
+    is_low = 0 <= limit < FEW_OPEN_FILES  # negative: no limit
+    most = f" (it may be raised to {highest})" if is_low and highest >= 0 else ""
+    found = f"at most {'any number' if limit < 0 else limit}{most}"
+    yield judged(is_low, "open files", found, f"ulimit -n {FEW_OPEN_FILES}, or more")

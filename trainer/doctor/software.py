@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from configparser import ConfigParser
 from pathlib import Path
 
-from ..checks import Finding, State
+from ..checks import Finding, State, judged
 from ..config.run import RunConfig
 from ..engine.optimizer import BITSANDBYTES, optimizer_name, tools
 from .facts import LIBRARIES, PROJECT, Facts, canonical
@@ -50,10 +50,9 @@ def check_python(facts: Facts) -> Iterator[Finding]:
 
     allowed, _ = asked_by_the_project()
     version = ".".join(map(str, facts.python))
-    if SpecifierSet(allowed).contains(version):
-        yield Finding("Python", "good", version)
-    else:
-        yield Finding("Python", "lacks", f"{version}, but it must be {allowed}", "make an environment with a newer one")
+    is_wrong = not SpecifierSet(allowed).contains(version)
+    found = f"{version}, but it must be {allowed}" if is_wrong else version
+    yield judged(is_wrong, "Python", found, "make an environment with a newer one", state="lacks")
 
 
 def check_libraries(facts: Facts) -> Iterator[Finding]:
@@ -67,13 +66,12 @@ def check_libraries(facts: Facts) -> Iterator[Finding]:
         if requirement.marker is not None and not requirement.marker.evaluate({"extra": ""}):
             continue
         found, large = facts.versions.get(name), name in LIBRARIES
-        pinned = tested.get(name)
+        pinned, remedy = tested.get(name), f"pip install '{requirement}'"
         if found is None:
             state: State = "note" if name in OPTIONAL else "lacks"
             words = " (only some configs need it)" if name in OPTIONAL else ""
-            yield Finding(name, state, f"not installed{words}", f"pip install '{requirement}'")
+            yield Finding(name, state, f"not installed{words}", remedy)
         elif not requirement.specifier.contains(found, prereleases=True):
-            remedy = f"pip install '{requirement}'"
             yield Finding(name, "lacks", f"{found}, but it must be {requirement.specifier}", remedy)
         elif large and pinned and Version(found).release[:2] > Version(pinned).release[:2]:
             yield Finding(name, "note", f"{found}, newer than what the tests run with", f"if it fails: {pinned}")
@@ -184,10 +182,7 @@ def check_bitsandbytes(facts: Facts) -> Iterator[Finding]:
         yield Finding("bitsandbytes library", bad, found, remedy)
         return
     native = Path(getattr(getattr(lib, "_lib", None), "_name", "native library")).name
-    on_gpu = getattr(lib, "compiled_with_cuda", False)
-    if facts.gpus and not on_gpu:
-        found = f"{native} is loaded, which is for CPUs"
-        remedy = "python -m bitsandbytes says why; unset BNB_CUDA_VERSION, or pip install another release"
-        yield Finding("bitsandbytes library", bad, found, remedy)
-    else:
-        yield Finding("bitsandbytes library", "good", native)
+    is_for_cpus = bool(facts.gpus) and not getattr(lib, "compiled_with_cuda", False)
+    remedy = "python -m bitsandbytes says why; unset BNB_CUDA_VERSION, or pip install another release"
+    found = f"{native} is loaded, which is for CPUs" if is_for_cpus else native
+    yield judged(is_for_cpus, "bitsandbytes library", found, remedy, state=bad)

@@ -10,14 +10,14 @@ from typing import Any
 
 import torch
 
-from ..checks import Finding
+from ..checks import Finding, judged
 from ..config.reading import ConfigError
 from ..engine.accelerator import resolve_precision
-from ..engine.device import peak_of
+from ..engine.device import DTYPES, peak_of, wait_for
 from .facts import Facts
 
 MEGABYTE = 2**20
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+CPU = torch.device("cpu")
 SECONDS = 0.3  # of each measurement
 WHOLE_MATRIX, CPU_MATRIX = 8192, 1024
 COPIED, COPIED_ON_CPU, REDUCED = 256 * MEGABYTE, 64 * MEGABYTE, 64 * MEGABYTE  # bytes
@@ -30,17 +30,29 @@ def gpu(index: int) -> torch.device:
     return torch.device("cuda", index)
 
 
-def seconds_of(work: Callable[[], Any], wait: Callable[[], None]) -> float:
+def seconds_of(work: Callable[[], Any], device: torch.device) -> float:
     """Seconds of one call, the mean of as many as fit the time; the first does not count."""
     work()
-    wait()
+    wait_for(device)
     calls, started = 0, time.perf_counter()
     while True:
         work()
-        wait()
+        wait_for(device)
         calls += 1
         if (passed := time.perf_counter() - started) > SECONDS:
             return passed / calls
+
+
+def product_speed(width: int, dtype: torch.dtype, device: torch.device) -> float:
+    """Operations a second in products of square matrices."""
+    matrix = torch.randn(width, width, device=device).to(dtype)
+    return 2 * width**3 / seconds_of(lambda: matrix @ matrix, device)
+
+
+def copy_speed(source: torch.Tensor, device: torch.device) -> float:
+    """Bytes a second from a tensor to a device."""
+    target = torch.empty_like(source, device=device)
+    return source.nbytes / seconds_of(lambda: target.copy_(source, non_blocking=True), device)
 
 
 def precision_of(facts: Facts) -> str:
@@ -56,74 +68,45 @@ def check_products(facts: Facts) -> Iterator[Finding]:
         return
     precision = precision_of(facts)
     for index, known in enumerate(facts.gpus):
-        device = gpu(index)
-        matrix = torch.randn(WHOLE_MATRIX, WHOLE_MATRIX, dtype=DTYPES[precision], device=device)
-        seconds = seconds_of(lambda m=matrix: m @ m, lambda d=device: torch.cuda.synchronize(d))  # type: ignore[misc]
-        speed, peak = 2 * WHOLE_MATRIX**3 / seconds, peak_of(known.name, precision)
+        speed, peak = product_speed(WHOLE_MATRIX, DTYPES[precision], gpu(index)), peak_of(known.name, precision)
         found = f"{speed / 1e12:.0f} TFLOP/s in {precision}"
         if peak:
             found += f", {speed / peak:.0%} of what {known.name} can do"
-        slow = peak is not None and speed < peak / 2
-        remedy = "nvidia-smi -q -d PERFORMANCE,CLOCK shows throttling; or another program computes" if slow else ""
-        yield Finding(f"products on GPU {index}", "note" if slow else "good", found, remedy)
+        remedy = "nvidia-smi -q -d PERFORMANCE,CLOCK shows throttling; or another program computes"
+        yield judged(peak is not None and speed < peak / 2, f"products on GPU {index}", found, remedy)
     if not facts.gpus:
         yield products_on_the_cpu(precision)
 
 
 def products_on_the_cpu(precision: str) -> Finding:
     """fp32, and bf16 if that is the precision: without instructions for it bf16 is the slower of the two."""
-
-    def speed(dtype: torch.dtype) -> float:
-        matrix = torch.randn(CPU_MATRIX, CPU_MATRIX).to(dtype)
-        return 2 * CPU_MATRIX**3 / seconds_of(lambda: matrix @ matrix, lambda: None)
-
-    single = speed(torch.float32)
+    single = half = product_speed(CPU_MATRIX, torch.float32, CPU)
     found = f"{single / 1e9:.0f} GFLOP/s in fp32 with {torch.get_num_threads()} threads"
-    if precision == "fp32":
-        return Finding("products on the CPU", "good", found)
-    half = speed(DTYPES[precision])
-    found += f", {half / 1e9:.0f} in {precision}"
-    if half < single:
-        return Finding("products on the CPU", "note", found, "set engine.precision: fp32, which is faster here")
-    return Finding("products on the CPU", "good", found)
+    if precision != "fp32":
+        half = product_speed(CPU_MATRIX, DTYPES[precision], CPU)
+        found += f", {half / 1e9:.0f} in {precision}"
+    return judged(half < single, "products on the CPU", found, "set engine.precision: fp32, which is faster here")
 
 
 def check_copies(facts: Facts) -> Iterator[Finding]:
-    """From CPU memory to each GPU and between GPUs; without any, within CPU memory."""
+    """From CPU memory to each GPU, and from the first GPU to each other; without any, within CPU memory."""
     if not facts.measure:
         return
     if not facts.gpus:
-        source, target = (torch.ones(COPIED_ON_CPU // 4) for _ in range(2))
-        speed = COPIED_ON_CPU / seconds_of(lambda: target.copy_(source), lambda: None)
+        speed = copy_speed(torch.ones(COPIED_ON_CPU // 4), CPU)
         yield Finding("copies in CPU memory", "good", f"{speed / 1e9:.1f} GB/s")
         return
     pinned = torch.ones(COPIED // 4).pin_memory()
     for index in range(len(facts.gpus)):
-        there = torch.empty(COPIED // 4, device=gpu(index))
-        wait: Callable[[], None] = lambda d=there.device: torch.cuda.synchronize(d)  # type: ignore[misc] # noqa: E731
-        speed = COPIED / seconds_of(lambda t=there: t.copy_(pinned, non_blocking=True), wait)  # type: ignore[misc]
-        slow = speed < SLOW_COPY
-        remedy = "nvidia-smi -q shows the PCIe link's width and generation" if slow else ""
-        yield Finding(f"copies to GPU {index}", "note" if slow else "good", f"{speed / 1e9:.1f} GB/s, pinned", remedy)
-    yield from copies_between(len(facts.gpus))
-
-
-def copies_between(gpus: int) -> Iterator[Finding]:
-    """From the first GPU to each other."""
-    for index in range(1, gpus):
-        source = torch.ones(COPIED // 4, device=gpu(0))
-        target = torch.empty(COPIED // 4, device=gpu(index))
+        speed = copy_speed(pinned, gpu(index))
+        remedy = "nvidia-smi -q shows the PCIe link's width and generation"
+        yield judged(speed < SLOW_COPY, f"copies to GPU {index}", f"{speed / 1e9:.1f} GB/s, pinned", remedy)
+    for index in range(1, len(facts.gpus)):
         direct = torch.cuda.can_device_access_peer(0, index)
-
-        def copy(source: torch.Tensor = source, target: torch.Tensor = target) -> None:
-            target.copy_(source)
-            torch.cuda.synchronize(source.device)
-
-        speed = COPIED / seconds_of(copy, lambda d=target.device: torch.cuda.synchronize(d))  # type: ignore[misc]
+        speed = copy_speed(torch.ones(COPIED // 4, device=gpu(0)), gpu(index))
         found = f"{speed / 1e9:.1f} GB/s, {'directly' if direct else 'through CPU memory'}"
-        slow = speed < SLOW_BETWEEN_GPUS
-        remedy = "nvidia-smi topo -m shows how they are linked; ZeRO-3 wants them close" if slow else ""
-        yield Finding(f"copies from GPU 0 to {index}", "note" if slow else "good", found, remedy)
+        remedy = "nvidia-smi topo -m shows how they are linked; ZeRO-3 wants them close"
+        yield judged(speed < SLOW_BETWEEN_GPUS, f"copies from GPU 0 to {index}", found, remedy)
 
 
 def join_processes(facts: Facts) -> Finding | None:
@@ -149,20 +132,18 @@ def check_all_reduce(facts: Facts) -> Iterator[Finding]:
         return
     backend = torch.distributed.get_backend()
     ranks = torch.distributed.get_world_size()
-    device = torch.device("cuda", torch.cuda.current_device()) if backend == "nccl" else torch.device("cpu")
+    device = gpu(torch.cuda.current_device()) if backend == "nccl" else CPU
     figures = torch.ones(REDUCED // 4, device=device)
-    wait: Callable[[], None] = torch.cuda.synchronize if backend == "nccl" else lambda: None
     torch.distributed.all_reduce(figures)
-    wait()
+    wait_for(device)
     torch.distributed.barrier()
     times = 3  # a fixed number: all ranks must make equally many calls
     started = time.perf_counter()
     for _ in range(times):
         torch.distributed.all_reduce(figures)
-    wait()
+    wait_for(device)
     seconds = (time.perf_counter() - started) / times
     speed = 2 * (ranks - 1) / ranks * REDUCED / seconds
     found = f"{ranks} ranks over {backend}: 64 MB in {1000 * seconds:.0f} ms, {speed / 1e9:.2f} GB/s a rank"
-    slow = speed < SLOW_ALL_REDUCE.get(backend, 0.0)
-    remedy = "NCCL_DEBUG=INFO shows the transport; lora and frozen_encoder send less" if slow else ""
-    yield Finding("all-reduce", "note" if slow else "good", found, remedy)
+    remedy = "NCCL_DEBUG=INFO shows the transport; lora and frozen_encoder send less"
+    yield judged(speed < SLOW_ALL_REDUCE.get(backend, 0.0), "all-reduce", found, remedy)

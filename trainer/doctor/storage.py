@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from ..checks import Finding
+from ..checks import Finding, judged
 from ..record.disk import GIGABYTE, files_of_a_run
 from ..record.durable import existing
 from .facts import Facts
@@ -33,10 +33,8 @@ def check_disk(facts: Facts) -> Iterator[Finding]:
         f"{there}; the run takes up to {files.total / GIGABYTE:.1f} GB: {files.kept} + 1 checkpoints of "
         f"{files.checkpoint / GIGABYTE:.2f} GB, best and final of {files.folder / GIGABYTE:.2f} GB each"
     )
-    if files.total > free:
-        yield Finding("disk", "lacks", found, "another output_dir, a smaller checkpoints.keep, or free some")
-    else:
-        yield Finding("disk", "good", found)
+    remedy = "another output_dir, a smaller checkpoints.keep, or free some"
+    yield judged(files.total > free, "disk", found, remedy, state="lacks")
 
 
 def check_file_system(facts: Facts) -> Iterator[Finding]:
@@ -74,11 +72,10 @@ def check_write_speed(facts: Facts) -> Iterator[Finding]:
     if not facts.measure:
         return
     folder = existing(Path(facts.config.output_dir if facts.config is not None else "."))
-    block = os.urandom(2**20)
     if shutil.disk_usage(folder).free < 4 * WRITTEN_BYTES:
         return
     with tempfile.NamedTemporaryFile(dir=folder, prefix=".doctor_") as file:
-        started = time.perf_counter()
+        block, started = os.urandom(2**20), time.perf_counter()
         for _ in range(WRITTEN_BYTES // len(block)):
             file.write(block)
         file.flush()
@@ -87,6 +84,4 @@ def check_write_speed(facts: Facts) -> Iterator[Finding]:
     found = f"{speed / 1e6:.0f} MB/s"
     if facts.config is not None and facts.model is not None:
         found += f": a checkpoint takes {files_of_a_run(facts.config, facts.model).checkpoint / speed:.0f} s"
-    slow = speed < SLOW_WRITE
-    remedy = "raise checkpoints.every_steps, or another output_dir" if slow else ""
-    yield Finding("writing", "note" if slow else "good", found, remedy)
+    yield judged(speed < SLOW_WRITE, "writing", found, "raise checkpoints.every_steps, or another output_dir")

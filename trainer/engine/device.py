@@ -53,6 +53,12 @@ def find_device(name: str) -> torch.device:
     raise ConfigError(f"--device is {name!r}, but torch sees {here} here")
 
 
+def wait_for(device: torch.device) -> None:
+    """Wait until a GPU has done what was asked of it; a CPU has."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
 def find_dtype(name: str, device: torch.device) -> torch.dtype:
     """The precision for ``fp32``, ``bf16``, ``fp16`` or ``auto``: fp32 on CPUs, bf16 on GPUs that have it, or fp16."""
     if name == "auto":
@@ -74,11 +80,14 @@ def hardware() -> str:
     """The device in words: the GPU's name, or the CPU's with the number of threads that torch uses."""
     if torch.cuda.is_available():
         return torch.cuda.get_device_name()
-    model = platform.processor() or platform.machine()
-    if Path("/proc/cpuinfo").exists():
-        named = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(encoding="utf-8"), re.MULTILINE)
-        model = named[1] if named else model
-    return f"{model}, {torch.get_num_threads()} threads"
+    return f"{processor_name()}, {torch.get_num_threads()} threads"
+
+
+def processor_name() -> str:
+    """The CPU's model, as far as the system says."""
+    told = Path("/proc/cpuinfo").read_text(encoding="utf-8") if Path("/proc/cpuinfo").exists() else ""
+    named = re.search(r"^model name\s*:\s*(.+)$", told, re.MULTILINE)
+    return named[1] if named else platform.processor() or platform.machine()
 
 
 def peak_of(name: str, precision: str = "bf16") -> float | None:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
+from ..config.reading import merge, nested
 from ..config.run import RunConfig
 from ..config.strategies import STRATEGIES
 from ..engine.optimizer import optimizer_name
@@ -147,10 +148,7 @@ def changed(cell: Cell, settings: dict[str, Any]) -> Cell:
     Raises:
         ValidationError: if they do not fit the rest of it.
     """
-    values = cell.config.model_dump(mode="json")
-    for key, value in settings.items():
-        section, name = key.split(".")
-        values[section][name] = value
+    values = merge(cell.config.model_dump(mode="json"), nested(settings))
     return replace(cell, config=RunConfig.model_validate(values))
 
 

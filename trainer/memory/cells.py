@@ -1,6 +1,7 @@
 """A cell of a benchmark: everything that a training step's memory and time depend on."""
 
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any
 
 import torch
@@ -15,6 +16,18 @@ from ..engine.optimizer import optimizer_name
 
 DECODER_POSITIONS = 448
 PROMPT_TOKENS = 4  # start of transcript, language, task, no timestamps
+# What a description takes from the config as it stands; a cell's precision is never ``auto``.
+CONFIG_KEYS = {
+    "model": "model.checkpoint",
+    "dual_attention": "model.dual_attention",
+    "strategy": "model.strategy",
+    "gradient_checkpointing": "model.gradient_checkpointing",
+    "encoder_padding": "model.encoder_padding",
+    "zero_stage": "engine.zero_stage",
+    "cpu_offload": "engine.cpu_offload",
+    "precision": "engine.precision",
+    "accumulation": "training.accumulation",
+}
 
 
 @dataclass(frozen=True)
@@ -68,24 +81,19 @@ class Cell:
 
     def describe(self) -> dict[str, Any]:
         """Flat, fit for JSON; what two cells share is the same step."""
-        model, engine = self.config.model, self.config.engine
+        shape = ("precision", "processes", "batch_size", "seconds", "tokens")
         return {
-            "model": model.checkpoint or "own shape",
-            "dual_attention": model.dual_attention,
-            "strategy": model.strategy,
+            **{name: attrgetter(key)(self.config) for name, key in CONFIG_KEYS.items()},
+            **{name: getattr(self, name) for name in shape},
+            "model": self.config.model.checkpoint or "own shape",
             "optimizer": optimizer_name(self.config),
-            "zero_stage": engine.zero_stage,
-            "cpu_offload": engine.cpu_offload,
-            "precision": self.precision,
-            "processes": self.processes,
-            "gradient_checkpointing": model.gradient_checkpointing,
             **({"noise_loss": self.config.noise.loss_weight} if self.config.noise.loss_weight else {}),
-            "encoder_padding": model.encoder_padding,
-            "batch_size": self.batch_size,
-            "accumulation": self.config.training.accumulation,
-            "seconds": self.seconds,
-            "tokens": self.tokens,
         }
+
+
+def with_settings(config: RunConfig, section: str, **values: Any) -> RunConfig:
+    """A copy of the config with other values in a section, which are not validated."""
+    return config.model_copy(update={section: getattr(config, section).model_copy(update=values)})
 
 
 def cell_of(
@@ -117,14 +125,13 @@ def synthetic_group(cell: Cell, vocabulary: int, seed: int = 0) -> BatchGroup:
     batches: list[AudioBatch | None] = []
     for number in range(cell.config.training.accumulation):
         audio = torch.randn(cell.batch_size, cell.samples, generator=generator) * 0.1
-        noise = audio / 2 if cell.has_noise else None
         ids = torch.randint(0, vocabulary, (cell.batch_size, cell.tokens), generator=generator)
         labels = torch.randint(0, vocabulary, (cell.batch_size, cell.tokens), generator=generator)
         labels[:, : cell.tokens - cell.targets] = IGNORED
         batch = AudioBatch(
             audio=audio,
             audio_lengths=torch.full((cell.batch_size,), cell.samples),
-            noise=noise,
+            noise=audio / 2 if cell.has_noise else None,
             decoder_input_ids=ids,
             labels=labels,
             ids=[f"synthetic-{number}-{row}" for row in range(cell.batch_size)],

@@ -45,12 +45,12 @@ def main(arguments: list[str]) -> int:
     options = parse(arguments)
     gpu = find_gpu(options.gpu) if options.gpu else None
     config = load_config(options.config, options.overrides)
-    processes = int(options.gpus or (8 if config.engine.zero_stage else 1))
+    processes = options.gpus or (8 if config.engine.zero_stage else 1)
     cell = cell_of(
         config,
         precision=precision_on(config, gpu),
         seconds=options.seconds,
-        tokens=options.tokens and int(options.tokens),
+        tokens=options.tokens,
         processes=processes,
     )
     from . import table  # torch and transformers: seconds to import
@@ -72,13 +72,8 @@ def main(arguments: list[str]) -> int:
         print(f"\nAn evaluation of {config.evaluation.batch_size} utterances takes {told}.")
     if options.json:
         batches = {str(b): asdict(memory.at(b)) for b in sorted({*table.BATCHES, max(1, best)})}
-        figures = {
-            "cell": cell.describe(),
-            "evaluation_bytes": evaluation,
-            "largest_batch": largest,
-            "batches": batches,
-        }
-        options.json.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+        figures = {"cell": cell.describe(), "evaluation_bytes": evaluation, "largest_batch": largest}
+        options.json.write_text(json.dumps(figures | {"batches": batches}, indent=1) + "\n", encoding="utf-8")
     if gpu is None:
         table.print_gpus(largest)
     table.print_assumptions(cell, options.headroom, time.perf_counter() - started)

@@ -4,8 +4,9 @@ import torch
 
 from data.batches.features import WINDOW_FRAMES
 
+from ..engine.device import DTYPES
 from .cells import PROMPT_TOKENS, Cell
-from .engines import DTYPES, parameter_dtype
+from .engines import parameter_dtype
 from .fake_model import shaped_model
 from .prediction import autocast, prepared
 

@@ -8,11 +8,11 @@ import math
 import torch
 
 from ..engine.accelerator import deepspeed_config
+from ..engine.device import DTYPES
 from ..engine.optimizer import optimizer_name
 from .cells import Cell
 from .timeline import Recorder
 
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 LEAST_8BIT = 4096  # numbers of a tensor; bitsandbytes keeps the states of smaller ones in 32 bits
 BLOCK_8BIT = 256  # numbers that share a scale
 UNPACKED_8BIT = 5  # float32 copies of a tensor that bitsandbytes makes on CPUs, where it has no kernel of its own

@@ -9,9 +9,10 @@ from modeling.adapters import is_new
 
 from ..config.reading import ConfigError
 from ..config.run import RunConfig
+from ..engine.device import DTYPES
 from ..model.building import checkpoint_gradients, planned_model
 from .cells import Cell
-from .engines import DTYPES, parameter_dtype
+from .engines import parameter_dtype
 from .timeline import Recorder
 
 

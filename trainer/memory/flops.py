@@ -6,7 +6,6 @@ for what goes on to the layers below, if anything trained lies there, and one fo
 """
 
 import functools
-from dataclasses import dataclass
 
 from ..config.run import RunConfig
 from .cells import Cell
@@ -15,23 +14,11 @@ from .fake_model import known_model
 CONVOLUTION_WIDTH = 3
 
 
-@dataclass(frozen=True)
-class StepFlops:
-    """Operations of a step on all ranks, all microbatches."""
-
-    forward: int
-    backward: int
-
-    @property
-    def total(self) -> int:
-        return self.forward + self.backward
-
-
 class Trained:
     """Which weights of a model are trained, and above which layer something is."""
 
-    def __init__(self, config: RunConfig) -> None:
-        model = known_model(config)
+    def __init__(self, config_json: str) -> None:
+        model = known_model(RunConfig.model_validate_json(config_json))
         self.shape = model.config
         self.names = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
 
@@ -43,13 +30,20 @@ class Trained:
         return any(name.startswith(prefixes) for name in self.names)
 
 
-@functools.lru_cache(maxsize=16)
-def trained_of(config_json: str) -> Trained:
-    return Trained(RunConfig.model_validate_json(config_json))
+trained_of = functools.lru_cache(maxsize=16)(Trained)
 
 
-def step_flops(cell: Cell) -> StepFlops:
-    """The operations of a cell's step.
+def step_flops(cell: Cell) -> int:
+    """The operations of a cell's step, of all microbatches on all ranks.
+
+    Raises:
+        ConfigError: as :func:`utterance_flops`.
+    """
+    return round(utterance_flops(cell) * cell.batch_size * cell.config.training.accumulation * cell.processes)
+
+
+def utterance_flops(cell: Cell) -> float:
+    """The operations of one of a cell's utterances, forward and backward.
 
     Raises:
         ConfigError: if only the hub knows the model's shape.
@@ -57,8 +51,7 @@ def step_flops(cell: Cell) -> StepFlops:
     one = Utterance(trained_of(cell.config.model_dump_json()))
     below = one.add_encoder(cell.frames, cell.encoder_positions)
     one.add_decoder(cell.encoder_positions, cell.tokens, cell.targets, below)
-    utterances = cell.batch_size * cell.config.training.accumulation * cell.processes
-    return StepFlops(round(one.forward * utterances), round(one.backward * utterances))
+    return one.operations
 
 
 class Utterance:
@@ -70,12 +63,11 @@ class Utterance:
 
     def __init__(self, trained: Trained) -> None:
         self.trained, self.shape, self.width = trained, trained.shape, trained.shape.d_model
-        self.forward = self.backward = 0.0
+        self.operations = 0.0
 
     def add_product(self, operations: float, path: str, below: bool) -> None:
         """A product with the weight of a module."""
-        self.forward += operations
-        self.backward += operations * (self.trained.weight(path) + below)
+        self.operations += operations * (1 + self.trained.weight(path) + below)
 
     def add_encoder(self, frames: int, positions: int) -> bool:
         root, within = "model.encoder", self.trained.within
@@ -120,9 +112,7 @@ class Utterance:
         self.add_product(2 * self.width**2 * queries, f"{path}.q_proj", asks)
         for name in ("k_proj", "v_proj"):
             self.add_product(2 * self.width**2 * keys, f"{path}.{name}", answers)
-        scores_and_values = 4 * queries * keys * self.width
-        self.forward += scores_and_values
-        self.backward += 2 * scores_and_values * flows  # both factors have a gradient
+        self.operations += 4 * queries * keys * self.width * (1 + 2 * flows)  # both factors have a gradient
         self.add_product(2 * self.width**2 * queries, f"{path}.out_proj", flows)
         return below or flows or within(f"{path}.")
 

@@ -1,8 +1,9 @@
 """Common GPUs: how much memory they have to give, and what they can compute."""
 
-import difflib
 import re
 from dataclasses import dataclass
+
+from data.errors import nearest
 
 from ..config.reading import ConfigError
 from ..engine.device import peak_of
@@ -16,19 +17,21 @@ class Gpu:
 
     Attributes:
         memory_bytes: what a process sees (``torch.cuda.get_device_properties``); less than the name says.
-        flops: dense half-precision operations a second at most, from the maker's data sheet (bf16, or fp16 if it lacks
-            bf16; without sparsity); None if not known.
         has_bf16: computes in bf16.
     """
 
     name: str
     memory_bytes: int
-    flops: float | None = None
     has_bf16: bool = True
+
+    @property
+    def flops(self) -> float | None:
+        """Dense half-precision operations a second at most, as :func:`trainer.engine.device.peak_of` has them."""
+        return peak_of(self.name)
 
 
 def _gpu(name: str, gib: float, has_bf16: bool = True) -> Gpu:
-    return Gpu(name, int(gib * GIB), peak_of(name), has_bf16)
+    return Gpu(name, int(gib * GIB), has_bf16)
 
 
 # Memory as drivers report it with error correction on, rounded down; it differs by some 100 MiB between drivers.
@@ -60,7 +63,7 @@ def gpu_here() -> Gpu | None:
     if not torch.cuda.is_available():
         return None
     found = torch.cuda.get_device_properties(0)
-    return Gpu(found.name, found.total_memory, peak_of(found.name), has_bf16=found.major >= 8)
+    return Gpu(found.name, found.total_memory, has_bf16=found.major >= 8)
 
 
 def find_gpu(text: str) -> Gpu:
@@ -82,8 +85,7 @@ def find_gpu(text: str) -> Gpu:
         return found[0]
     if len(found) > 1:
         raise ConfigError(f"--gpu {text!r} may be {' or '.join(gpu.name for gpu in found)}: give its memory too")
-    near = difflib.get_close_matches(wanted, [plain(gpu.name) for gpu in GPUS], 1)
-    meant = next((f"; did you mean {gpu.name!r}?" for gpu in GPUS if near and plain(gpu.name) == near[0]), "")
+    meant = nearest(text, (gpu.name for gpu in GPUS))
     raise ConfigError(
         f"--gpu {text!r} is not known{meant}. Known are {known}; or give its memory, as in --gpu '40 GiB'"
     )

@@ -4,6 +4,7 @@ Where it was is read from the frames of the error's traceback, so that nothing i
 """
 
 import gc
+import math
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping
@@ -13,10 +14,12 @@ from types import FrameType, TracebackType
 from typing import Any, Literal, TypeVar
 
 import torch
+import yaml
 
 from data.batches.loader import BatchGroup
 from data.utterance import SAMPLING_RATE, AudioBatch
 
+from ..config.reading import nested
 from ..config.run import RunConfig
 from ..engine.running_out import address_space_limit, is_out_of_memory, memory_told, size
 from ..record.checkpoints import RunState, latest_checkpoint
@@ -212,14 +215,8 @@ def choose(tried: list[dict[str, Any]], predicted: list[Saving]) -> list[Saving]
 
 def as_written(settings: dict[str, Any]) -> str:
     """Dotted keys as a config has them, on one line."""
-    sections: dict[str, list[str]] = {}
-    for key, value in settings.items():
-        section, name = key.split(".")
-        plain = {True: "true", False: "false"}.get(value, value) if isinstance(value, bool) else value
-        sections.setdefault(section, []).append(
-            f"{name}: {plain:g}" if isinstance(plain, float) else f"{name}: {plain}"
-        )
-    return ", ".join(f"{section}: {{{', '.join(values)}}}" for section, values in sections.items())
+    written: str = yaml.safe_dump(nested(settings), default_flow_style=True, sort_keys=False, width=math.inf)
+    return written.strip()[1:-1]  # without the outer braces
 
 
 def remark(config: RunConfig, settings: dict[str, Any]) -> str:

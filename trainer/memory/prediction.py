@@ -9,7 +9,7 @@ import contextlib
 import functools
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -22,10 +22,11 @@ from data.batches.features import LogMel
 from modeling.network.linear import has_onednn
 from modeling.network.losses import CHUNK_TOKENS
 
+from ..engine.device import DTYPES
 from ..step.noise_target import noise_arguments, noise_target
 from .allocator import BLOCK, serve
 from .cells import Cell
-from .engines import DTYPES, FakeEngine, FakeZero3, fake_engine, parameter_dtype
+from .engines import FakeEngine, FakeZero3, fake_engine, parameter_dtype
 from .fake_model import fill_with_fakes, shaped_model
 from .timeline import Recorder, Timeline
 
@@ -51,6 +52,10 @@ class Prediction:
     parts: dict[str, int]
     reserved_bytes: int | None = None
     device_used_bytes: int | None = None
+
+    def describe(self) -> dict[str, Any]:
+        """What is known, fit for JSON."""
+        return {key: value for key, value in asdict(self).items() if value is not None}
 
 
 class StepMemory:

@@ -63,19 +63,15 @@ def ask(question: Question) -> list[Saving]:
     environment = {name: value for name, value in os.environ.items() if name not in LAUNCHERS} | ALONE
     root = str(Path(__file__).resolve().parents[2])
     environment["PYTHONPATH"] = os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])
-    told = ""
+    command = [sys.executable, "-m", "trainer.memory.savings"]
+    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL, "timeout": SECONDS}
+    told = b""
     with suppress(OSError, MemoryError):
-        command = [sys.executable, "-m", "trainer.memory.savings"]
-        pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
-        with subprocess.Popen(command, env=environment, text=True, **pipes) as process:
-            try:
-                told = process.communicate(json.dumps(asdict(question)), timeout=SECONDS)[0]
-            except subprocess.TimeoutExpired:
-                process.kill()
-                told = process.communicate()[0]
-            except BaseException:
-                process.kill()
-                raise
+        try:
+            asked = json.dumps(asdict(question)).encode()
+            told = subprocess.run(command, input=asked, env=environment, check=False, **pipes).stdout
+        except subprocess.TimeoutExpired as late:
+            told = late.stdout or b""
     answers = []
     for line in told.splitlines():
         with suppress(ValueError, TypeError):  # the last line may have been cut

@@ -1,10 +1,8 @@
 """What the prediction prints: the table by batch size, the parts of a peak, the lines to paste, the remedies."""
 
-from dataclasses import replace
-
 from .advice import Advice, fits, remedies, why_not_the_largest
 from .cells import Cell
-from .flops import step_flops
+from .flops import utterance_flops
 from .gpus import GIB, Gpu
 from .prediction import COLLECTIVES_BYTES, CONTEXT_BYTES, WORKSPACE_BYTES, StepMemory
 
@@ -48,9 +46,7 @@ def seconds_of(cell: Cell, batch: int, gpu: Gpu) -> str:
     """A microbatch's time at the assumed utilisation; empty where the GPU's peak is not known."""
     if gpu.flops is None:
         return ""
-    training = cell.config.training.model_copy(update={"accumulation": 1})
-    alone = replace(cell, config=cell.config.model_copy(update={"training": training}), batch_size=batch, processes=1)
-    return f"{step_flops(alone).total / (gpu.flops * ASSUMED_UTILISATION):.2f}"
+    return f"{batch * utterance_flops(cell) / (gpu.flops * ASSUMED_UTILISATION):.2f}"
 
 
 def print_parts(memory: StepMemory, batch: int) -> None:

@@ -105,8 +105,8 @@ class Recorder(TorchDispatchMode):
             self.taken_over.add(number)
             self.timeline.free(number, tensor.untyped_storage().nbytes())
 
-    def add(self, tensor: torch.Tensor, part: str | None = None) -> None:
-        """A tensor whose storage may be new."""
+    def add(self, tensor: torch.Tensor, part: str | None = None, counts: bool = True) -> None:
+        """A tensor whose storage may be new; one that does not count takes no bytes."""
         storage = tensor.untyped_storage()
         key = storage._cdata
         if key in self.known:
@@ -114,7 +114,7 @@ class Recorder(TorchDispatchMode):
         if part is None:
             is_logits = self.vocabulary and tensor.ndim > 1 and tensor.shape[-1] == self.vocabulary
             part = "logits" if is_logits else self.part
-        size = storage.nbytes()
+        size = storage.nbytes() if counts else 0
         self.known[key] = number = self.timeline.allocate(size, part)
         weakref.finalize(storage, self.let_go, key, number, size)
 

@@ -8,6 +8,7 @@ import pytest
 
 from benchmarks.memory import bench_command
 from benchmarks.memory.bench_command import Step, run_step, steps
+from tests import ROOT
 from tests.end_to_end import run
 
 
@@ -23,6 +24,9 @@ def test_all_is_run_where_all_is_here(tmp_path: Path, monkeypatch: pytest.Monkey
     assert not any(step.skipped for step in found.values())
     for step in found.values():
         assert str(tmp_path) in step.arguments[-1]
+        module = ROOT / step.arguments[0].replace(".", "/")
+        started = module / "__main__.py" if module.is_dir() else module.with_suffix(".py")
+        assert "run_command(main)" in started.read_text(encoding="utf-8"), "a module that runs"
 
 
 def test_what_is_missing_is_stood_in_for_or_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

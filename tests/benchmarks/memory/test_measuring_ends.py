@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-import tempfile
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,9 +9,8 @@ from typing import Any
 import pytest
 
 import benchmarks.memory.measure_command
-from benchmarks.memory import cell_process, measuring, profiled
+from benchmarks.memory import cell_process, measuring
 from benchmarks.memory.jobs import Job
-from benchmarks.peers import timed_steps
 from tests.end_to_end import run
 from tests.support.untrained import save_checkpoint
 from trainer.config.reading import load_config
@@ -83,24 +81,6 @@ def test_a_rank_that_cannot_be_started_leaves_none_behind(
     finally:
         started[0].kill()
         started[0].wait()
-
-
-@pytest.mark.parametrize("module", [cell_process, profiled, timed_steps])
-def test_what_a_process_writes_lies_below_its_job(
-    tiny_job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: Any
-) -> None:
-    """So that it goes with the job's folder when the process was killed."""
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    places: list[Any] = []
-
-    def folder(dir: Path | None = None, **options: Any) -> Any:
-        places.append(dir)
-        raise InterruptedError
-
-    monkeypatch.setattr(tempfile, "TemporaryDirectory", folder)
-    with pytest.raises(InterruptedError):
-        module.measure(tiny_job, {}, tmp_path / "result.json")
-    assert places == [tmp_path]
 
 
 def test_noise_does_not_go_into_the_encoders_cache(tiny_values: dict[str, Any], tiny_job: Job, tmp_path: Path) -> None:
