@@ -15,7 +15,7 @@ PACKAGES = ("torch", "transformers", "accelerate", "deepspeed", "datasets")
 
 
 def describe_machine(device: torch.device | None = None) -> dict[str, Any]:
-    """Processor or GPU, cores, threads, Python, the versions that count, and today's date (UTC)."""
+    """Processor or GPU, cores, threads, Python, versions of the main libraries, and today's date (UTC)."""
     on_gpu = device is not None and device.type == "cuda"
     installed = {str(one.name).lower(): one.version for one in importlib.metadata.distributions()}
     return {

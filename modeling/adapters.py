@@ -25,7 +25,7 @@ from .checkpoint_files import (
     Base,
     Checkpoint,
     CheckpointError,
-    damage_told,
+    explain_damage,
     refuse_names,
 )
 from .network.linear import quicken
@@ -187,7 +187,7 @@ def read_adapter(checkpoint: Checkpoint, weights_too: bool = True) -> Any:
         pickle = checkpoint.path("adapter_model.bin")
         why = f" ({pickle.name} is a pickle, which is not read)" if pickle.exists() else ""
         raise CheckpointError(f"{checkpoint.name} has no {ADAPTER_WEIGHTS}{why}; save the adapter as safetensors")
-    with damage_told(checkpoint.path(ADAPTER_CONFIG)):
+    with explain_damage(checkpoint.path(ADAPTER_CONFIG)):
         config = PeftConfig.from_pretrained(checkpoint.name)
         kind = getattr(config.peft_type, "value", config.peft_type)
     if kind != "LORA":
@@ -219,7 +219,7 @@ def with_adapter(
     config.base_model_name_or_path = base.name
     config.init_lora_weights = True  # others, such as pissa, would change the base
     config.inference_mode = False
-    with damage_told(file):
+    with explain_damage(file):
         model = get_peft_model(model, config)
         own = {key for key, _ in model.named_parameters() if ".lora_" in key or ".modules_to_save." in key}
         result: Any = set_peft_model_state_dict(model, load_file(file) if weights is None else weights)
@@ -235,6 +235,6 @@ def merged(model: Any, name: str) -> Any:
     model = model.merge_and_unload().eval()
     if model.config.tie_word_embeddings:
         if not torch.equal(model.get_output_embeddings().weight, model.get_input_embeddings().weight):
-            raise CheckpointError(f"{name} adapts only one of proj_out and the embeddings, which the model has as one")
+            raise CheckpointError(f"{name} adapts only one of proj_out and the embeddings, which are tied in the model")
         model.tie_weights()
     return model

@@ -109,14 +109,14 @@ class Checkpoint:
     @cached_property
     def shape(self) -> dict[str, Any]:
         """The values of :data:`SHAPE`, Whisper's defaults where ``config.json`` has none."""
-        with damage_told(self.path(CONFIG)):
+        with explain_damage(self.path(CONFIG)):
             whole = WhisperConfig(**{key: self.config[key] for key in SHAPE if key in self.config})
         return {key: getattr(whole, key) for key in SHAPE}
 
     @cached_property
     def adapter_config(self) -> bytes:
         """An adapter's ``adapter_config.json`` as it lies there."""
-        with damage_told(self.path(ADAPTER_CONFIG)):
+        with explain_damage(self.path(ADAPTER_CONFIG)):
             return self.path(ADAPTER_CONFIG).read_bytes()
 
     @cached_property
@@ -124,13 +124,13 @@ class Checkpoint:
         """What an adapter of this project was trained on; None for one that was made elsewhere."""
         if not self.path(BASE).exists():
             return None
-        with damage_told(self.path(BASE)):
+        with explain_damage(self.path(BASE)):
             return Base(**json.loads(self.path(BASE).read_text(encoding="utf-8")))
 
     @cached_property
     def base(self) -> "Checkpoint":
         """What an adapter is to be merged into; where it has moved together with the adapter, its new place."""
-        with damage_told(self.path(ADAPTER_CONFIG)):
+        with explain_damage(self.path(ADAPTER_CONFIG)):
             config = json.loads(self.adapter_config)
             name, revision = config.get("base_model_name_or_path"), config.get("revision")
         if not name:
@@ -186,7 +186,7 @@ def weight_files(folder: Path) -> list[Path]:
     whole, index = folder / WEIGHTS, folder / INDEX
     if whole.exists() or not index.exists():
         return [whole]
-    with damage_told(index):
+    with explain_damage(index):
         return [folder / name for name in sorted(set(json.loads(index.read_text("utf-8"))["weight_map"].values()))]
 
 
@@ -263,7 +263,7 @@ def refuse_names(name: str, what: str, keys: Collection[str]) -> None:
 
 
 @contextlib.contextmanager
-def damage_told(path: Path) -> Iterator[None]:
+def explain_damage(path: Path) -> Iterator[None]:
     """A context in which a library's error on a damaged file becomes a CheckpointError that names the file."""
     try:
         yield

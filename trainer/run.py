@@ -24,7 +24,7 @@ from .model.languages import label_encoder
 from .model.parameter_table import parameter_table
 from .record.best import describe_patience, out_of_patience, recall_best
 from .record.checkpoints import BLUEPRINT, Checkpoints, RunState, read_state, save_blueprint
-from .record.disk import files_of_a_run, full_disk_told
+from .record.disk import explain_full_disk, files_of_a_run
 from .record.folder import write_config, write_summary
 from .record.journal import Journal
 from .record.resuming import whole_checkpoint
@@ -43,7 +43,7 @@ def train(config: RunConfig, resume: bool = False) -> dict[str, Any]:
         OutOfMemory: the message says where, and which settings take less.
     """
     with StopRequest(listening=False) as stop:
-        from .memory.out_of_memory import MemoryTold  # seconds to import, as are models
+        from .memory.out_of_memory import ExplainOutOfMemory  # seconds to import, as are models
         from .model.building import build_model
 
         inputs = Inputs(config, build_model, resume, fetches=True)
@@ -52,8 +52,8 @@ def train(config: RunConfig, resume: bool = False) -> dict[str, Any]:
         labels = label_encoder(config, model, processor)
         accelerator = build_accelerator(config)
         folder = Path(config.output_dir)
-        with full_disk_told(folder), RunLock(folder, inputs.start.was_empty) as lock:
-            with MemoryTold(config, accelerator, places=places()):
+        with explain_full_disk(folder), RunLock(folder, inputs.start.was_empty) as lock:
+            with ExplainOutOfMemory(config, accelerator, places=places()):
                 trainer = assemble(inputs, accelerator, labels, stop, lock)
             return train_to_the_end(trainer, model)
 
@@ -69,11 +69,11 @@ def train_to_the_end(trainer: Any, model: Any) -> dict[str, Any]:
         trainer.journal.say(f"finished already: {describe_patience(state, config.evaluation)}")
     elif state.step >= config.training.steps:
         trainer.journal.say(f"finished already at step {state.step}; raise training.steps to go on")
-    from .memory.out_of_memory import MemoryTold
+    from .memory.out_of_memory import ExplainOutOfMemory
 
     trainer.stop.listen()
     try:
-        with MemoryTold(config, accelerator, state, places()):
+        with ExplainOutOfMemory(config, accelerator, state, places()):
             finished = trainer.train()
     finally:
         trainer.batches.close()
@@ -90,7 +90,7 @@ def train_to_the_end(trainer: Any, model: Any) -> dict[str, Any]:
 
 
 def places() -> dict[Callable[..., Any], str]:
-    """The functions of a run by whose frames one sees where memory ran out, as :class:`MemoryTold` takes them."""
+    """Functions of a run, by whose frames :class:`ExplainOutOfMemory` sees where memory ran out."""
     from .loop import Trainer
     from .memory.out_of_memory import EVALUATION, PREPARING, SAVING, STEP
     from .step.gradients import Gradients

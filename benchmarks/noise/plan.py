@@ -15,7 +15,7 @@ class NoisePlan(Plan):
     development: Path = Field(description="the noise suite by which rates and designs are chosen")
     report: Path = Field(description="the noise suite that is reported, of families only")
     families: dict[str, tuple[str, ...]] = Field(
-        {}, description="by name arms that differ in their seed alone; all are compared with the first family"
+        {}, description="maps a name to arms that differ only in their seed; all are compared with the first family"
     )
 
     @model_validator(mode="after")
@@ -23,7 +23,7 @@ class NoisePlan(Plan):
         for family, arms in self.families.items():
             for arm in arms:
                 if arm not in self.arms:
-                    raise ValueError(f"families.{family} has {arm!r}, which is none of the arms")
+                    raise ValueError(f"families.{family} has {arm!r}, which is not an arm")
         return self
 
     def beside(self, folder: Path) -> Self:

@@ -12,7 +12,7 @@ from ..utterance import SAMPLING_RATE
 WINDOW_SECONDS = 30.0  # the longest that Whisper hears at once
 SEARCH_SHARE = 0.7  # of a piece's end, where the quietest place is looked for ...
 SEARCH_SECONDS = 8.0  # ... but no more than this
-SHORTEST_SECONDS = 1.0  # a last piece of less says too little to be heard rightly
+SHORTEST_SECONDS = 1.0  # a last piece of less says too little to be recognised reliably
 DIGITAL_SILENCE = 2 / 32_768  # peaks of 16-bit audio that holds dither alone stay below
 QUIET_DECIBEL = 35.0  # below a piece's loudest: not speech
 QUIET_MARGIN = int(0.1 * SAMPLING_RATE)  # faint beginnings and ends of words lie outside what is loud

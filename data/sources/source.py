@@ -93,7 +93,7 @@ class Source:
         return read_folder(Path(self.config.folder or ""), self.name, self.columns.audio, self.columns.text)
 
     @contextlib.contextmanager
-    def failures_told(self, doing: str) -> Iterator[None]:
+    def explain_failures(self, doing: str) -> Iterator[None]:
         """Turn the many kinds of errors that the library raises into a DataError that names the source."""
         try:
             yield
@@ -112,7 +112,7 @@ class Source:
         config = self.config
         if config.folder:
             rows = self.folder_rows
-            with self.failures_told("read"):  # such as a column of numbers and text
+            with self.explain_failures("read"):  # such as a column of numbers and text
                 table = datasets.Dataset.from_list(rows)
             stream = table.to_iterable_dataset(num_shards=min(64, len(table)))
         elif config.hub:
@@ -120,7 +120,7 @@ class Source:
             stream = hub.open_stream(config.hub, wanted, self.name)
         else:
             kind = FILE_FORMATS[Path(self.files[0]).suffix]
-            with self.failures_told("open"):
+            with self.explain_failures("open"):
                 stream = datasets.load_dataset(kind, data_files={"train": self.files}, split="train", streaming=True)
         for column, feature in (stream.features or {}).items():
             if isinstance(feature, datasets.Audio):
@@ -142,7 +142,7 @@ class Source:
             DataError: where there is none.
         """
         stream = self.stream
-        with self.failures_told("read"):
+        with self.explain_failures("read"):
             first = next(iter(stream), None)
         if first is None:
             raise DataError(f"{self.name}: {self.config.described} has no rows")
@@ -213,7 +213,7 @@ class Source:
         Raises:
             DataError: where the stream cannot be read on; not every file is looked at before.
         """
-        with self.failures_told("read"):
+        with self.explain_failures("read"):
             yield from filter(self.is_kept, stream)
 
     def rows(self) -> Iterator[dict[str, Any]]:

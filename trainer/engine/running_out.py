@@ -38,7 +38,7 @@ def is_out_of_memory(error: BaseException, limited: bool = False) -> bool:
     return isinstance(error, (RuntimeError, OSError)) and says_out_of_memory(str(error))
 
 
-def memory_told(error: BaseException, device: Any) -> str:
+def memory_message(error: BaseException, device: Any) -> str:
     """A phrase with what was asked for, in use and free on a torch device."""
     asked = ASKED.search(str(error))
     told = [f"{size(float(asked[1]) * UNITS[asked[2].lower()])} more were asked for"] if asked else []

@@ -121,7 +121,7 @@ def decode_split(config: RunConfig, accelerator: Any, checkpoint: Any, source: S
     from modeling.checkpoint_parts import check_parts
     from modeling.checkpoints import open_model
 
-    from ..memory.out_of_memory import MemoryTold, evaluation_of
+    from ..memory.out_of_memory import ExplainOutOfMemory, evaluation_of
     from ..model.languages import check_known
     from .decoding_limits import evaluation_remarks
 
@@ -132,7 +132,7 @@ def decode_split(config: RunConfig, accelerator: Any, checkpoint: Any, source: S
     accelerator = accelerator or build_accelerator(config)
     model.to(accelerator.device)
     evaluator = build_evaluator(config, accelerator, processor, source, in_training=False)
-    with MemoryTold(evaluation_of(config, name, model), accelerator):
+    with ExplainOutOfMemory(evaluation_of(config, name, model), accelerator):
         evaluation = evaluator.run(model)
     if accelerator.is_main_process:
         for remark in evaluation_remarks(evaluation, model, processor.tokenizer):

@@ -23,7 +23,7 @@ from modeling.checkpoint_files import (
     Checkpoint,
     CheckpointError,
     check_name,
-    damage_told,
+    explain_damage,
     first_line,
     refuse_names,
     weight_files,
@@ -134,7 +134,7 @@ def read_safetensors(folder: Path) -> dict[str, torch.Tensor]:
     for file in weight_files(folder):
         if not file.exists():
             raise CheckpointError(f"{file} is missing")
-        with damage_told(file):
+        with explain_damage(file):
             weights |= load_file(file)
     return weights
 
@@ -158,7 +158,7 @@ def read_zero_shards(folder: Path, say: Callable[[str], None]) -> dict[str, torc
         from deepspeed.utils.zero_to_fp32 import get_fp32_state_dict_from_zero_checkpoint
     except ImportError:
         raise CheckpointError(f"{folder} is DeepSpeed's, which is not installed: pip install deepspeed") from None
-    with damage_told(shards):
+    with explain_damage(shards):
         lazy = get_fp32_state_dict_from_zero_checkpoint(str(folder), tag, lazy_mode=True)
         weights = {key: lazy.pop(key).contiguous() for key in list(lazy)}
         if whole.exists():

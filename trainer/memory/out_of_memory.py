@@ -21,7 +21,7 @@ from data.utterance import SAMPLING_RATE, AudioBatch
 
 from ..config.reading import nested
 from ..config.run import RunConfig
-from ..engine.running_out import address_space_limit, is_out_of_memory, memory_told, size
+from ..engine.running_out import address_space_limit, is_out_of_memory, memory_message, size
 from ..record.checkpoints import RunState, latest_checkpoint
 from ..record.folder import FIXED
 from .savings import Question, Saving, ask, settings_to_try
@@ -48,7 +48,7 @@ class OutOfMemory(RuntimeError):
     in_lines = True
 
 
-class MemoryTold:
+class ExplainOutOfMemory:
     """Context in which running out of memory ends in a message instead of a traceback.
 
     Args:
@@ -80,8 +80,8 @@ class MemoryTold:
         if not is_out_of_memory(error, limited=address_space_limit() is not None):
             return
         place = self.place_of([frame for frame, _ in traceback.walk_tb(trace)])
-        told = memory_told(error, self.accelerator.device)
-        what = f"{place.what}: {self.device_name} ran out of memory{place.batch_told}; {told}"
+        told = memory_message(error, self.accelerator.device)
+        what = f"{place.what}: {self.device_name} ran out of memory{place.batch_described}; {told}"
         traceback.clear_frames(trace)  # they hold the step's tensors
         gc.collect()
         if self.accelerator.device.type == "cuda":
@@ -190,7 +190,7 @@ class Place:
         return float(self.audio.audio_lengths.max()) / SAMPLING_RATE
 
     @property
-    def batch_told(self) -> str:
+    def batch_described(self) -> str:
         if self.audio is None or self.kind == "update":
             return ""
         count, total = len(self.audio.ids), float(self.audio.audio_lengths.sum()) / SAMPLING_RATE

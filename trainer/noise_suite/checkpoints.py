@@ -87,7 +87,7 @@ def check_weights(checkpoint: NamedCheckpoint) -> None:
     Raises:
         CheckpointError: if a file is missing, damaged or cut short, or of another checkpoint.
     """
-    from modeling.checkpoint_files import ADAPTER_WEIGHTS, Checkpoint, CheckpointError, damage_told, weight_files
+    from modeling.checkpoint_files import ADAPTER_WEIGHTS, Checkpoint, CheckpointError, explain_damage, weight_files
     from modeling.checkpoint_parts import check_stored_parts
 
     folder, looked_at = Path(checkpoint.path), Checkpoint(checkpoint.path)
@@ -102,6 +102,6 @@ def check_weights(checkpoint: NamedCheckpoint) -> None:
     for file in files:
         if not file.is_file():
             raise CheckpointError(f"{file} is missing")
-        with damage_told(file), safe_open(str(file), "np") as opened:
+        with explain_damage(file), safe_open(str(file), "np") as opened:
             if not opened.keys():
                 raise CheckpointError(f"{file} holds no tensor")

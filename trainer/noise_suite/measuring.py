@@ -13,7 +13,7 @@ from ..evaluation.decoding_limits import evaluation_remarks
 from ..evaluation.error_rates import corpus_rates
 from ..evaluation.evaluator import Evaluator, check_positions
 from ..evaluation.normalizers import build_normalizer
-from ..memory.out_of_memory import MemoryTold, evaluation_of
+from ..memory.out_of_memory import ExplainOutOfMemory, evaluation_of
 from ..model.languages import check_known
 from .attention_odds import attention_odds, condition_for
 from .checkpoints import NamedCheckpoint
@@ -111,7 +111,7 @@ class Subject:
         evaluator = self.of_noise_alone if condition.kind == NON_SPEECH else self.of_speech
         evaluator.rows.change = self.materials.mixer.change_for(condition)
         run = self.materials.run.model_copy(update={"evaluation": self.materials.evaluation})
-        with MemoryTold(evaluation_of(run, self.checkpoint.path, self.model), self.accelerator):
+        with ExplainOutOfMemory(evaluation_of(run, self.checkpoint.path, self.model), self.accelerator):
             outcome = evaluator.run(self.model)
         found = Measured(
             outcome.utterances,

@@ -11,7 +11,7 @@ import torch
 from safetensors import safe_open
 
 from modeling.adapters import adapter_weights, has_adapter, save_adapter
-from modeling.checkpoint_files import damage_told, refuse_names
+from modeling.checkpoint_files import explain_damage, refuse_names
 from modeling.parameters import trained_names
 
 from ..config.run import CheckpointConfig
@@ -152,7 +152,7 @@ class Checkpoints:
             partly = {"load_module_strict": False} if self.on_deepspeed else {"strict": False}
             if not self.on_deepspeed:
                 refuse_names(str(path), "lacks tensors that were trained", self.trained - stored_names(path))
-        with damage_told(path):
+        with explain_damage(path):
             self.accelerator.load_state(str(path), **partly)
         return read_state(path)
 
@@ -169,7 +169,7 @@ class Checkpoints:
 
 def random_states_restored(file: Path) -> bool:
     """Whether this process's random states are those in a checkpoint's file."""
-    with damage_told(file):
+    with explain_damage(file):
         saved = torch.load(file, map_location="cpu", weights_only=False)
     same = random.getstate() == saved["random_state"] and torch.equal(torch.get_rng_state(), saved["torch_manual_seed"])
     if not torch.cuda.is_available():
@@ -182,7 +182,7 @@ def stored_names(path: Path) -> set[str]:
     """The names of the tensors that Accelerate wrote, for one process or DDP."""
     names: set[str] = set()
     for file in path.glob("model*.safetensors"):
-        with damage_told(file), safe_open(file, framework="pt") as tensors:
+        with explain_damage(file), safe_open(file, framework="pt") as tensors:
             names |= {name.removeprefix("module.") for name in tensors.keys()}  # noqa: SIM118 - not a dict
     return names
 
@@ -194,7 +194,7 @@ def write_state(checkpoint: Path, state: RunState) -> None:
 
 def read_state(path: Path) -> RunState:
     """Raises: CheckpointError: if ``run_state.json`` is missing or damaged."""
-    with damage_told(path / STATE):
+    with explain_damage(path / STATE):
         return RunState(**json.loads((path / STATE).read_text(encoding="utf-8")))
 
 

@@ -88,7 +88,7 @@ def check_space(folder: Path, needed: int, what: str) -> None:
 
 
 @contextlib.contextmanager
-def full_disk_told(folder: Path) -> Iterator[None]:
+def explain_full_disk(folder: Path) -> Iterator[None]:
     """A context in which an error from a full disk becomes a SaveError that names the folder and what is free."""
     try:
         yield

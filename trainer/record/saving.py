@@ -9,7 +9,7 @@ from typing import Any
 from ..config.reading import ConfigError
 from ..engine.accelerator import gather_objects
 from ..errors import SaveError
-from .disk import full_disk_told
+from .disk import explain_full_disk
 from .durable import PARTIAL, clean_up
 from .lock import PATIENCE, holds_something, only_one
 
@@ -30,7 +30,7 @@ def save_together(
     partial, failure = final.with_name(PARTIAL + final.name), None
     try:
         if accelerator.is_main_process or not main_alone:
-            with full_disk_told(partial.parent):
+            with explain_full_disk(partial.parent):
                 action()
     except SaveError as error:
         shutil.rmtree(partial, ignore_errors=True)  # at once: its own bytes may be what fills the disk

@@ -97,7 +97,7 @@ def overview(maps: AttentionMaps, begin: float, title: str) -> bytes:
         image = draw_attention(axes, weights.mean(0), maps, begin, kind)
         names.label(axes, height)
         axes.set_title(
-            f"{maps.called(kind).capitalize()}, mean over heads and {layers_told(maps)}", loc="left", fontsize=10
+            f"{maps.called(kind).capitalize()}, mean over heads and {described_layers(maps)}", loc="left", fontsize=10
         )
         color_bar(figure, image, axes, height)
         if kind == "primary":
@@ -146,7 +146,7 @@ def features_picture(maps: AttentionMaps) -> bytes:
     return file.getvalue()
 
 
-def layers_told(maps: AttentionMaps) -> str:
+def described_layers(maps: AttentionMaps) -> str:
     if len(maps.layers) == 1:
         return f"layer {maps.layers[0]} alone"
     return f"{len(maps.layers)} layers"

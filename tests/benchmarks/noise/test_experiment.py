@@ -107,7 +107,7 @@ def test_mistakes_in_a_plan_are_named(tmp_path: Path, tiny_config: Path) -> None
     path = tmp_path / "plan.yaml"
     files = {"config": str(tiny_config), "development": "d.yaml", "report": "r.yaml"}
     path.write_text(yaml.safe_dump(files | {"arms": {"a": {}}, "families": {"f": ["b"]}}))
-    with pytest.raises(ConfigError, match="'b', which is none of the arms"):
+    with pytest.raises(ConfigError, match="'b', which is not an arm"):
         read_plan(path, NoisePlan)
     path.write_text(yaml.safe_dump(files | {"arms": {"a": {"optimizer.learning_rat": 1}}}))
     with pytest.raises(ConfigError, match=r"arm a: .*learning_rat"):
