@@ -42,8 +42,8 @@ def growth_section(found: dict[str, Any]) -> list[Section]:
     }
     table = FigureTable.of("Every cell", cells, columns, (3, 5, 6, 7, 8))
     line = (
-        "One thing grows at a time, the rest stays: synthetic tensors, random weights, on CPUs, one thread per process. "
-        "Two processes are DDP over gloo, each with the batch size of the single-process run."
+        "One thing grows at a time, the rest stays: synthetic tensors, random weights, on CPUs, one thread per process."
+        " Two processes are DDP over gloo, each with the batch size of the single-process run."
     )
     return [Section("Cost of growth", [line], pictures, [table])]
 
