@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
-from .corpora.planning import KINDS
+from .corpora.formats import KINDS
 from .corpora.settings import FIELDS, CorpusSettings
 from .errors import DataError
 from .inspection.facts import InspectionSettings

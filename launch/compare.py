@@ -18,7 +18,7 @@ def main(arguments: list[str]) -> int:
     if (options.config is not None) != (options.strategies is not None):
         parser.error("--config and --strategies go together")
     if options.launcher is not None and not planned:
-        parser.error("--launcher starts the arms of --config or --plan; runs are there already")
+        parser.error("--launcher is for the training of --config or --plan; folders of runs are trained already")
     if options.plan is not None and (options.split or options.cluster):
         parser.error("with --plan, split and cluster are keys of the plan file")
     if not planned and not options.given:

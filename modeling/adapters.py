@@ -104,7 +104,7 @@ def target_pattern(model: Any, settings: LoraSettings) -> str:
         if not any(re.fullmatch(pattern([target]), name) for name in linear):
             there = sorted({re.sub(r"^model\.\w+\.layers\.\d+\.", "", name) for name in linear})
             raise ValueError(
-                f"{target!r} is the end of no linear layer's name in the {' and '.join(settings.where)}; there are "
+                f"{target!r} matches no linear layer in the {' and '.join(settings.where)}; there are "
                 f"{', '.join(there)}"
             )
     return pattern(settings.targets)

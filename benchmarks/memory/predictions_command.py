@@ -3,7 +3,7 @@
     python -m benchmarks.memory predictions
     python -m benchmarks.memory predictions --only medium --output medium.json
 
-Also the public project's cells on its 40 GB card, with the settings that make fit what does not; and, where
+Also the public project's cells on its 40 GB card, with settings that make the others fit; and, where
 ``measured*.json`` lie beside the output, what would have been predicted of each of their cells. Takes about five
 minutes on two idle cores. The file is written after every cell, those that most people ask about first.
 """
@@ -43,7 +43,7 @@ def main(arguments: list[str]) -> int:
     every = [one for one in (*measured, *predictions.table()) if options.only in one.name()]
     if not every:
         raise ConfigError(
-            f"--only {options.only!r} is in no cell's settings; one is {next(predictions.table()).name()!r}"
+            f"--only {options.only!r} matches no cell; an example is {next(predictions.table()).name()!r}"
         )
     found: dict[str, Any] = {
         "machine": describe_machine() | {"threads": 1},

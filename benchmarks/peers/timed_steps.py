@@ -1,6 +1,6 @@
 """A few timed steps of the usual recipe, in a process of its own: `python -m benchmarks.peers.timed_steps JOB RESULT`.
 
-Job and result are those of :mod:`benchmarks.memory.cell_process`, so that both are started, limited and read alike. The
+Job and result are those of :mod:`benchmarks.memory.cell_process`, so that both sides are measured by the same code. The
 recipe's data loader has as many workers as the job's config gives ``data.workers``.
 """
 

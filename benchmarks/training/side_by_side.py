@@ -14,8 +14,9 @@ on both sides. Each side runs in fresh processes, in turn where there are severa
 timed. Where several batch sizes are given, each side is taken at its own fastest.
 
 Utterances a second are all that were trained on in the timed steps over all their seconds: batches here differ in
-length, so that single steps say little, and --own-steps should be many. Beside the ratio of speeds stands that of the
-operations an utterance takes, by benchmarks/training/operations.py, of the very batches that were timed.
+length, so that single steps say little, and --own-steps should be many. Beside the ratio of
+speeds it reports that of the operations per utterance, which benchmarks/training/operations.py counts on the same
+batches.
 """
 
 import json

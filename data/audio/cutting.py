@@ -48,7 +48,7 @@ def cut_at_quiet(audio: np.ndarray, window: float = WINDOW_SECONDS) -> list[Piec
 
 
 def has_sound(audio: np.ndarray) -> bool:
-    """False for digital silence alone. A quiet room has sound: whether it holds speech is the model's to say."""
+    """False for digital silence alone. A quiet room has sound; the model decides whether it is speech."""
     return max(float(audio.max()), -float(audio.min())) >= DIGITAL_SILENCE
 
 

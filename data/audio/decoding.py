@@ -21,8 +21,8 @@ from .integrity import fault_of
 AUDIO_SUFFIXES = frozenset((".flac", ".wav", ".mp3", ".ogg", ".opus", ".aiff", ".aif", ".au", ".caf", ".w64"))
 BLOCK_FRAMES = 2**20  # decoded at a time
 # Decoded from the middle, these give other samples than from the start; for Vorbis see libsndfile's issue 885.
-DECODED_THROUGH = ("OGG", "MP3")
-MAX_CHANNELS = 8  # the mean of a microphone array's dozens is no voice
+NO_SEEK = ("OGG", "MP3")
+MAX_CHANNELS = 8  # the mean of dozens of microphones gives no usable voice
 
 
 class UndecodableAudio(DataError):
@@ -38,7 +38,7 @@ class SequentialSound(soundfile.SoundFile):
         return 0 < self.frames < 2**62
 
     def seekable(self) -> bool:
-        return self.format not in DECODED_THROUGH and self.knows_length and super().seekable()
+        return self.format not in NO_SEEK and self.knows_length and super().seekable()
 
 
 @contextlib.contextmanager

@@ -13,7 +13,7 @@ from ..audio.decoding import seconds_of
 from ..errors import DataError, check_column
 from ..sources.source import Source
 from ..utterance import AudioBatch, Skipped, Utterance
-from .reading import collate, language_of, read_utterance, row_id
+from .collation import collate, language_of, read_utterance, row_id
 
 WINDOW = 1024  # rows read ahead and sorted by length
 ROUND = 8  # batches; a subset is decoded in rounds, so that it can end after any of them

@@ -18,9 +18,9 @@ from ..config import DataConfig
 from ..errors import DataError
 from ..sources.source import Source
 from ..utterance import LaneItem, Skipped, Utterance
+from .collation import TimedRow, read_audio, read_batch, row_id, timed_rows
 from .labels import LabelEncoder
 from .mixture import LanePart, LaneRows
-from .reading import TimedRow, read_audio, read_batch, row_id, timed_rows
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """What a format of corpora is: how it is recognised, and how it is read in pieces.
 
-Each format is defined beside its reader. A new one is a module here, an entry in :mod:`.planning`, a corpus in
+Each format is defined beside its reader. A new one is a module here, an entry in :mod:`.formats`, a corpus in
 ``tests/support/corpora_on_disk.py`` and a row of ``docs/preparing.md``.
 """
 
@@ -21,7 +21,7 @@ class Rows(Protocol):
     """A piece of a corpus: small, fit for sending to another process, the same each time it is planned."""
 
     def records(self) -> Iterator[Record]:
-        """The rows as records; what is wrong with one is its fault, and no error."""
+        """The rows as records. A row that cannot be used carries a ``fault``; it does not raise."""
         ...
 
     def digest(self) -> str:
@@ -43,7 +43,7 @@ class Format:
         suffixes: in lower case, of the files that may be of this format. Without any, it is never a file.
         is_file: whether a file with such a suffix is of this format.
         sign: what tells a folder of this format, for messages. Without one, it is never a folder; a format that is
-            neither is a name elsewhere.
+            neither file nor folder is a name on the hub.
         is_folder: whether a folder is of this format.
     """
 

@@ -86,7 +86,7 @@ WORTH_A_LOOK = {
     Kind.CONTROL: "Line breaks, tabs or worse. The model learns to write them.",
     Kind.INVISIBLE: "Characters without width, or that turn the direction of writing. The model learns to write them.",
     Kind.REPLACEMENT: "� stands where a letter was lost on the way.",
-    Kind.UNASSIGNED: "Characters without a meaning that others know.",
+    Kind.UNASSIGNED: "Characters that Unicode has not assigned.",
     Kind.MIXED: "Letters that look alike but are others, such as а and a: the same word has two spellings.",
     Kind.MISREAD: "UTF-8 that was read as another encoding: Ã¼ where ü was meant.",
     Kind.MARKUP: "The model learns to write them.",

@@ -2,7 +2,7 @@
 
 import functools
 
-from ..corpora.planning import Job, plan_jobs
+from ..corpora.formats import Job, plan_jobs
 from ..corpora.settings import CorpusSettings
 from ..jobs import run_all
 from ..terminal import Progress

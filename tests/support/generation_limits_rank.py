@@ -8,8 +8,8 @@ import numpy as np
 from accelerate import Accelerator
 from accelerate.utils import InitProcessGroupKwargs
 
+from data.batches.collation import collate
 from data.batches.labels import LabelEncoder
-from data.batches.reading import collate
 from data.utterance import Utterance
 from modeling.checkpoint_files import Checkpoint
 from modeling.checkpoints import open_model

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 Result = TypeVar("Result")
-PATIENCE = 1.0  # seconds for a command to leave tidily; native code and libraries that go on wait for longer
+PATIENCE = 1.0  # seconds for a command to exit cleanly; then the process is ended
 
 
 class Ended(KeyboardInterrupt):

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from data import storage
+from data.batches.collation import text_of
 from data.batches.generation_limits import GenerationLimits, Needs, joined, unlike_training, without
 from data.batches.labels import IGNORED
-from data.batches.reading import text_of
 from data.errors import DataError
 from data.sources.config import SourceConfig
 from data.sources.parquet_rows import ParquetRows

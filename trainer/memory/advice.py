@@ -114,7 +114,7 @@ def why_not_the_largest(advice: Advice, wanted: int) -> str:
     elif batch * advice.accumulation > wanted:
         told.append(
             f"{batch} does not divide the {wanted} utterances of a step on each GPU, and "
-            f"{largest_divisor(wanted, limit)}, which does, is no more than half of what fits: the step grows to "
+            f"{largest_divisor(wanted, limit)}, which does, would use at most half of what fits: the step becomes "
             f"{batch * advice.accumulation}."
         )
     elif batch == wanted < limit:

@@ -30,7 +30,7 @@ from .engines import FakeEngine, FakeZero3, fake_engine, parameter_dtype
 from .fake_model import fill_with_fakes, shaped_model
 from .timeline import Recorder, Timeline
 
-PROBES = (2, 3)  # batch sizes; with 1, some operations take other ways
+PROBES = (2, 3)  # batch sizes; batch 1 uses other kernels
 WORKSPACE_BYTES = 32 * 2**20  # of cuBLAS, as on an H100; 8 MiB before
 CONTEXT_BYTES = 560 * 2**20  # CUDA's own, with the kernels of torch loaded; 450 to 600 MiB
 COLLECTIVES_BYTES = 300 * 2**20  # NCCL's channels, several processes
@@ -100,7 +100,7 @@ class StepMemory:
         """From two runs; of a chunk's logits the size for one token."""
         small, large = (record_step(replace(self.cell, batch_size=b), chunked, self.on_gpu) for b in PROBES)
         if small.parts != large.parts:
-            raise RuntimeError(f"the step's operations differ between batch sizes {PROBES}: it cannot be predicted so")
+            raise RuntimeError(f"the step's operations differ between batch sizes {PROBES}: no prediction")
         first, second = np.array(small.sizes, dtype=np.float64), np.array(large.sizes, dtype=np.float64)
         slope = (second - first) / (PROBES[1] - PROBES[0])
         start = first - slope * PROBES[0]

@@ -10,8 +10,8 @@ import numpy as np
 
 from data.audio.cutting import speech_region
 from data.augmentation.noise_mixing import SHORTEST_NOISE, SILENT_POWER, power
+from data.batches.collation import read_audio, row_id
 from data.batches.evaluation_rows import Row, check_reported_columns, hash_of, text_of_value
-from data.batches.reading import read_audio, row_id
 from data.config import ColumnNames, SourceConfig
 from data.errors import DataError
 from data.sources.source import Source

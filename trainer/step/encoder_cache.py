@@ -50,8 +50,8 @@ class EncoderCache:
     Args:
         folder: made if it is not there.
         limit: bytes of files in it; once they are reached, new clips are computed each time.
-        accelerator: whose processes all fill the folder. Entries have its precision: the decoder's products take them
-            in that, so nothing is lost.
+        accelerator: whose processes all fill the folder. Entries are stored in its precision, which the decoder
+            computes in, so nothing is lost.
         model: the bare one; its encoder is frozen.
 
     Raises:

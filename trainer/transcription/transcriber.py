@@ -11,8 +11,8 @@ import torch
 
 from data.audio.cutting import WINDOW_SECONDS, Piece, cut_at_quiet, has_sound, sound_bounds
 from data.audio.decoding import UndecodableAudio
+from data.batches.collation import collate
 from data.batches.features import LogMel
-from data.batches.reading import collate
 from data.errors import nearest
 from data.utterance import SAMPLING_RATE, Utterance
 from modeling.checkpoint_files import Checkpoint

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from data.batches.collation import collate
 from data.batches.features import visible_frames
 from data.batches.labels import LabelEncoder
-from data.batches.reading import collate
 from data.errors import DataError
 from data.utterance import Utterance
 from modeling.checkpoints import lifted

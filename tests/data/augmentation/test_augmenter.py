@@ -14,10 +14,10 @@ import torch
 from data.augmentation.augmenter import Augmenter, number_of
 from data.augmentation.change import OtherSpeech
 from data.augmentation.config import AugmentationConfig
+from data.batches.collation import read_batch, timed_rows
 from data.batches.labels import LabelEncoder
 from data.batches.lanes import Batching
 from data.batches.loader import TrainingBatches, join_states
-from data.batches.reading import read_batch, timed_rows
 from data.config import DataConfig
 from data.errors import DataError
 from data.sources.source import Source

@@ -7,8 +7,8 @@ import pytest
 import torch
 from transformers import WhisperFeatureExtractor
 
+from data.batches.collation import read_utterance
 from data.batches.features import EDGE_FRAMES, MARGIN_FRAMES, LogMel, padded_frames, visible_frames
-from data.batches.reading import read_utterance
 from data.config import SourceConfig
 from data.sources.source import Source
 

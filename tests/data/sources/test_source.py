@@ -14,7 +14,7 @@ import pytest
 import soundfile
 
 from data import storage
-from data.batches.reading import read_utterance, row_id
+from data.batches.collation import read_utterance, row_id
 from data.config import SourceConfig
 from data.errors import DataError
 from data.opening import open_source

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from data.augmentation.synthetic_noise import SyntheticNoises, synthetic_noises
+from data.batches.collation import row_id
 from data.batches.evaluation_rows import EvaluationRows
-from data.batches.reading import row_id
 from data.config import ColumnNames, SourceConfig
 from data.errors import DataError
 from data.sources.source import Source
