@@ -216,7 +216,7 @@ def test_noises_that_were_trained_in_are_named(
         ({"ratio": [5]}, "unknown key ratio; did you mean 'ratios'?"),
         ({"clean": False, "types": [], "non_speech": None}, "nothing is measured"),
         ({"language": "xx"}, "language is 'xx'"),
-        ({"cluster": "talker"}, "cluster is 'talker', which data.validation"),
+        ({"cluster": "talker"}, "cluster is 'talker': data.validation"),
         ({"babble_speakers": 30}, "babble need at least 31"),
         ({"max_new_tokens": 40}, "evaluation.max_new_tokens is 40"),
     ],
