@@ -135,7 +135,7 @@ def test_the_command_ends_with_2_and_writes_nothing(tmp_path: Path) -> None:
         ((), "name the folders of runs"),
         (("--config", "a.yaml"), "--config and --strategies go together"),
         (("--config", "a.yaml", "--plan", "b.yaml"), "give one"),
-        ((folder, "--launcher", "x"), "--launcher starts the arms"),
+        ((folder, "--launcher", "x"), "--launcher is for the training"),
         (("--plan", "b.yaml", "--cluster", "speaker"), "keys of the plan file"),
         ((folder, "--price-per-hour", "-1"), "is not a number from 0"),
     ):
