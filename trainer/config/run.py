@@ -180,8 +180,10 @@ class RunConfig(Section):
             return values
         model, optimizer = values["model"], values.get("optimizer") or {}
         strategy = model.get("strategy", "full")
-        if not isinstance(optimizer, dict) or not isinstance(strategy, str) or strategy not in STRATEGIES:
+        if not isinstance(optimizer, dict):
             return values  # reported during field validation
+        if not isinstance(strategy, str) or strategy not in STRATEGIES:
+            strategy = "full"  # an unknown strategy is reported too, and should be the only mistake
         rates = dict(optimizer)
         for key in ("learning_rate", "encoder_learning_rate", "new_modules_learning_rate"):
             if isinstance(rates.get(key), dict):

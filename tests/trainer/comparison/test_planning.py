@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ import yaml
 
 import launch.compare
 from trainer.comparison.planning import Plan, PlannedArm, check_plan, common_rate, plan_of_strategies, read_plan
-from trainer.comparison.running import Runner, SplitEvaluation, is_evaluated, run_arm, run_logged
+from trainer.comparison.running import Runner, SplitEvaluation, is_evaluated, run_arm, run_arms, run_logged
 from trainer.config.reading import ConfigError, dump_config, load_config
 from trainer.engine.stopping import StopRequest
 from trainer.record.best import RECORD, BestRecord, record_text
@@ -405,6 +406,39 @@ def test_a_launcher_that_is_not_there_is_refused_before_anything_runs(config: Pa
     assert outcome.code == 2
     assert f"--launcher is {launcher!r}" in outcome.complaint and right in outcome.complaint
     assert not output.exists()
+
+
+@dataclass
+class Names:
+    """A measurement that notes whom it measures; ``done`` are passed over."""
+
+    done: tuple[str, ...] = ()
+    measured: list[str] = field(default_factory=list)
+
+    def is_done(self, arm: PlannedArm) -> bool:
+        return arm.name in self.done
+
+    def prepare(self, arm: PlannedArm, config: Path) -> None:
+        assert not config.exists()
+
+    def measure(self, arm: PlannedArm, config: Path, runner: Runner) -> str | None:
+        assert load_config(config) == arm.config
+        self.measured.append(arm.name)
+        return "no luck" if arm.name == "c" else None
+
+
+def test_queues_share_the_arms_out_and_pass_over_what_is_done(config: Path) -> None:
+    plan = Plan.model_construct(config=config, arms=dict.fromkeys("abcde"))
+    for name, share, whom in (
+        ("first", (1, 2), ["a", "c"]),
+        ("second", (2, 2), ["b", "d"]),
+        ("all", (1, 1), [*"abcd"]),
+    ):
+        output = config.parent / name
+        names = Names(done=("e",))
+        failed = run_arms(check_plan(plan, [], output), output, names, share=share)
+        assert names.measured == whom
+        assert failed == ({"c": "no luck"} if "c" in whom else {})
 
 
 def test_an_arm_that_fails_says_how_its_log_ends(config: Path) -> None:

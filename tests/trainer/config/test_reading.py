@@ -90,6 +90,11 @@ def test_wrong_value_is_named_with_what_would_be_right(minimal: Path, override: 
         assert part in message
 
 
+def test_an_unknown_strategy_is_the_only_mistake_beside_rates_by_strategy() -> None:
+    told = refused(ROOT / "configs" / "tiny.yaml", "model.strategy=frozen_decodr")
+    assert "model.strategy is 'frozen_decodr'" in told and "learning_rate" not in told
+
+
 def test_missing_key_is_named(tmp_path: Path) -> None:
     values = {key: value for key, value in MINIMAL.items() if key != "training"}
     assert "training is missing" in refused(write(tmp_path / "run.yaml", values))
