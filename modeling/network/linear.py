@@ -5,6 +5,8 @@ The layers stay ``nn.Linear`` and give the same results but for float rounding; 
 
 import functools
 import platform
+import time
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -16,7 +18,8 @@ FEW_ROWS = 8  # tokens computed at once; with more, one product of matrices is a
 # which small products never win back.
 LARGE_WEIGHT = 2**18
 MOST_GROUPS = 64
-ONEDNN = "goes_through_onednn"  # on a layer, false where oneDNN is not wanted
+ONEDNN = "goes_through_onednn"  # on a layer: whether oneDNN is wanted; None or not there: where it is faster
+WORTH_CHANGING = 1.1  # so many times as fast as torch's own way oneDNN must be: results differ by rounding
 
 
 def linear(layer: Any, states: torch.Tensor) -> torch.Tensor:
@@ -74,15 +77,15 @@ def fast_product(layer: nn.Linear, states: torch.Tensor) -> torch.Tensor:
     """``F.linear`` of float32 tensors on a CPU: few rows as many small products, more of them through oneDNN.
 
     A step of decoding is bound by how fast weights are read, and for few rows the product of two matrices reads them
-    slowly in torch's CPU builds, batched products faster. For more rows torch asks MKL, which on AMD's processors
-    computes half as fast as oneDNN, which torch brings too; :func:`choose_onednn` can leave those to torch.
+    slowly in torch's CPU builds, batched products faster. For more rows torch asks MKL, which on AMD's processors with
+    AVX-512 computes half as fast as oneDNN, which torch brings too. :func:`choose_onednn` says who computes those.
     """
     given = states, layer.weight, layer.bias
     outputs, inputs = layer.weight.shape
     rows = states.numel() // inputs
     if rows > FEW_ROWS or torch.is_grad_enabled():
         is_large = rows > FEW_ROWS and outputs * inputs >= LARGE_WEIGHT
-        if not (is_large and layer.__dict__.get(ONEDNN, True) and has_onednn()):
+        if not (is_large and goes_through_onednn(layer)):
             return F.linear(*given)
         if torch.is_grad_enabled() and any(tensor is not None and tensor.requires_grad for tensor in given):
             return OneDnnLinear.apply(*given)
@@ -154,13 +157,42 @@ def has_onednn() -> bool:
 
 
 @functools.lru_cache
+def onednn_is_faster() -> bool:
+    """Whether oneDNN multiplies faster here than torch's own way: measured at the first call, in about 0.1 s.
+
+    On processors without AVX-512 torch's own way is the faster one.
+    """
+    if not has_onednn():
+        return False
+    states, weight, gradient = torch.ones(256, 512), torch.ones(1024, 512), torch.ones(256, 1024)
+
+    def seconds(multiply: Callable[..., torch.Tensor]) -> float:
+        """A layer's products, forward and backward."""
+        started = time.perf_counter()
+        multiply(states, weight)
+        multiply(gradient, weight.t())
+        multiply(gradient.t(), states.t())
+        return time.perf_counter() - started
+
+    with torch.no_grad():
+        rounds = [(seconds(product), seconds(F.linear)) for _ in range(6)][1:]  # in turns; the first prepares shapes
+    ours, usual = (min(taken) for taken in zip(*rounds, strict=True))
+    return ours * WORTH_CHANGING < usual
+
+
+def goes_through_onednn(layer: nn.Linear) -> bool:
+    chosen = layer.__dict__.get(ONEDNN)
+    return onednn_is_faster() if chosen is None else chosen and has_onednn()
+
+
+@functools.lru_cache
 def most_groups(outputs: int) -> int:
     """The largest number of equal groups, at most 64, that so many outputs fall into."""
     return max(number for number in range(1, MOST_GROUPS + 1) if outputs % number == 0)
 
 
-def choose_onednn(model: nn.Module, wanted: bool) -> None:
-    """Whether the model's linear layers go through oneDNN, where torch has it."""
+def choose_onednn(model: nn.Module, wanted: bool | None) -> None:
+    """Whether the model's linear layers go through oneDNN, where torch has it; None: where it is faster here."""
     for module in model.modules():
         if isinstance(module, nn.Linear):
             module.__dict__[ONEDNN] = wanted

@@ -115,8 +115,10 @@ class EngineConfig(Section):
 class PerformanceConfig(Section):
     """docs/performance.md has the measured gain of each. Options that only help on a GPU are off, and unmeasured."""
 
-    onednn: bool = Field(
-        True, description="on x86 CPUs, compute float32 linear layers by oneDNN: twice as fast as MKL on AMD"
+    onednn: bool | None = Field(
+        None,
+        description="compute float32 linear layers on x86 CPUs by oneDNN; without it, measured at the start and chosen "
+        "where it is faster: on AMD's processors with AVX-512",
     )
     tf32: bool = Field(
         False,

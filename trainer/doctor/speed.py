@@ -13,7 +13,7 @@ import torch
 from ..checks import Finding, judged
 from ..config.reading import ConfigError
 from ..engine.accelerator import resolve_precision
-from ..engine.device import DTYPES, peak_of, wait_for
+from ..engine.device import DTYPES, multiplies_bf16, peak_of, wait_for
 from .facts import Facts
 
 MEGABYTE = 2**20
@@ -21,6 +21,7 @@ CPU = torch.device("cpu")
 SECONDS = 0.3  # of each measurement
 WHOLE_MATRIX, CPU_MATRIX = 8192, 1024
 COPIED, COPIED_ON_CPU, REDUCED = 256 * MEGABYTE, 64 * MEGABYTE, 64 * MEGABYTE  # bytes
+WORTH_HALF = 1.5  # so many times as fast products in bf16 must be before they are advised on a CPU
 SLOW_COPY = 6e9  # bytes a second: half of PCIe 3 x16
 SLOW_BETWEEN_GPUS = 10e9
 SLOW_ALL_REDUCE = {"nccl": 5e9, "gloo": 0.1e9}
@@ -79,13 +80,19 @@ def check_products(facts: Facts) -> Iterator[Finding]:
 
 
 def products_on_the_cpu(precision: str) -> Finding:
-    """fp32, and bf16 if that is the precision: without instructions for it bf16 is the slower of the two."""
-    single = half = product_speed(CPU_MATRIX, torch.float32, CPU)
-    found = f"{single / 1e9:.0f} GFLOP/s in fp32 with {torch.get_num_threads()} threads"
-    if precision != "fp32":
-        half = product_speed(CPU_MATRIX, DTYPES[precision], CPU)
-        found += f", {half / 1e9:.0f} in {precision}"
-    return judged(half < single, "products on the CPU", found, "set engine.precision: fp32, which is faster here")
+    """fp32, and bf16 if that is the precision or the processor has instructions for it: without them it is slower."""
+    single = product_speed(CPU_MATRIX, torch.float32, CPU)
+    found, name = f"{single / 1e9:.0f} GFLOP/s in fp32 with {torch.get_num_threads()} threads", "products on the CPU"
+    if precision == "fp32" and not multiplies_bf16():
+        return Finding(name, "good", found)
+    other = "bf16" if precision == "fp32" else precision
+    half = product_speed(CPU_MATRIX, DTYPES[other], CPU)
+    found += f", {half / 1e9:.0f} in {other}"
+    if precision == "fp32":
+        return judged(
+            half > WORTH_HALF * single, name, found, "try engine.precision: bf16, whose products are faster here"
+        )
+    return judged(half < single, name, found, "set engine.precision: fp32, which is faster here")
 
 
 def check_copies(facts: Facts) -> Iterator[Finding]:

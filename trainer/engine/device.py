@@ -68,6 +68,12 @@ def find_dtype(name: str, device: torch.device) -> torch.dtype:
     return DTYPES[name]
 
 
+def multiplies_bf16() -> bool:
+    """Whether the CPU has instructions for products in bf16."""
+    asked = (getattr(torch.cpu, f"_is_{name}_supported", None) for name in ("avx512_bf16", "amx_tile"))  # private
+    return any(ask is not None and ask() for ask in asked)
+
+
 def peak_memory_bytes() -> int:
     """The most memory this process has held, in bytes: allocated on the GPU if there is one, else resident."""
     if torch.cuda.is_available():

@@ -19,7 +19,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 import modeling.network.dual_whisper
 import modeling.network.linear
 from data.batches.features import LogMel
-from modeling.network.linear import has_onednn
+from modeling.network.linear import onednn_is_faster
 from modeling.network.losses import CHUNK_TOKENS
 
 from ..engine.device import DTYPES
@@ -132,7 +132,7 @@ class Lines:
 
 def record_step(cell: Cell, chunked: bool, on_gpu: bool) -> Timeline:
     """The events of a step in fake tensors; ``chunked``: its vocabulary projection in two chunks instead of one."""
-    has_onednn()  # asked for the first time among fake tensors, it would fail
+    onednn_is_faster()  # asked for the first time among fake tensors, it would fail
     model = shaped_model(cell)
     log_mel = LogMel(model.config.num_mel_bins)
     with prepared(model, cell, on_gpu, WORKSPACE_BYTES if on_gpu else 0) as engine:

@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+import time
 import warnings
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,16 @@ from modeling import DualWhisperConfig, DualWhisperForConditionalGeneration
 from modeling.adapters import LoraSettings, add_lora
 from modeling.checkpoint_files import Base
 from modeling.network.attention import attend
-from modeling.network.linear import FEW_ROWS, choose_onednn, has_onednn, linear, quicken
+from modeling.network.linear import (
+    FEW_ROWS,
+    choose_onednn,
+    goes_through_onednn,
+    has_onednn,
+    linear,
+    onednn_is_faster,
+    product,
+    quicken,
+)
 from tests.support.plain_whisper import SHAPE
 
 
@@ -44,8 +54,9 @@ def test_equal_to_torch(wide: int, narrow: int, bias: bool, shape: tuple[int, in
 
 @pytest.fixture(autouse=True)
 def small_weights_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Layers of these tests are small: let oneDNN have them all the same."""
+    """Layers of these tests are small: let oneDNN have them all the same, whether it is faster here or not."""
     monkeypatch.setattr("modeling.network.linear.LARGE_WEIGHT", 0)
+    monkeypatch.setattr("modeling.network.linear.onednn_is_faster", has_onednn)
 
 
 @pytest.mark.skipif(not has_onednn(), reason="torch's float32 products here are not oneDNN's")
@@ -96,6 +107,28 @@ def test_what_onednn_does_not_get(monkeypatch: pytest.MonkeyPatch) -> None:
         linear(layer, mode.from_tensor(states))
     choose_onednn(layer, False)
     linear(layer, states)
+
+
+@pytest.mark.skipif(not has_onednn(), reason="torch's float32 products here are not oneDNN's")
+@pytest.mark.parametrize(("slowed", "expected"), [("product", False), ("F.linear", True)])
+def test_the_faster_way_is_chosen(slowed: str, expected: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One of the two is made slow; a layer whose way was chosen by hand keeps it."""
+    usual = product if slowed == "product" else F.linear
+
+    def slow(*given: torch.Tensor) -> torch.Tensor:
+        time.sleep(0.02)
+        return usual(*given)
+
+    assert has_onednn()
+    monkeypatch.setattr(f"modeling.network.linear.{slowed}", slow)
+    monkeypatch.setattr("modeling.network.linear.onednn_is_faster", onednn_is_faster.__wrapped__)
+    layer = Linear(4, 4)
+    assert goes_through_onednn(layer) == expected
+    for wanted in (True, False):
+        choose_onednn(layer, wanted)
+        assert goes_through_onednn(layer) == wanted
+    choose_onednn(layer, None)
+    assert goes_through_onednn(layer) == expected
 
 
 @pytest.mark.parametrize("rows", [1, FEW_ROWS, 20])

@@ -415,6 +415,19 @@ def test_products_and_copies_are_timed(tiny_values: dict[str, Any]) -> None:
     assert not [*speed.check_products(quick), *speed.check_copies(quick), *storage.check_write_speed(quick)]
 
 
+@pytest.mark.parametrize(
+    ("instructions", "half", "state"), [(True, 2e12, "note"), (True, 1.2e12, "good"), (False, 2e12, "good")]
+)
+def test_bf16_is_advised_on_a_cpu_where_its_products_are_faster(
+    monkeypatch: pytest.MonkeyPatch, instructions: bool, half: float, state: str
+) -> None:
+    speeds = {torch.float32: 1e12, torch.bfloat16: half}
+    monkeypatch.setattr(speed, "multiplies_bf16", lambda: instructions)
+    monkeypatch.setattr(speed, "product_speed", lambda width, dtype, device: speeds[dtype])
+    found = only(speed.check_products(Facts()))
+    assert found.state == state and ("engine.precision: bf16" in found.remedy) == (state == "note")
+
+
 def test_the_steps_of_measuring_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
     """On the CPU in their place: the figures mean nothing, what is told of them does."""
     monkeypatch.setattr(speed, "gpu", lambda index: torch.device("cpu"))
