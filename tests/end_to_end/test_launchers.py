@@ -7,6 +7,8 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
 
@@ -59,3 +61,20 @@ def test_accelerate_launch_runs_zero_from_the_config_alone(tiny_config: Path, tm
     assert finished.returncode == 0, finished.stdout + finished.stderr
     assert "DeepSpeed ZeRO-2, 1 x cpu, fp32" in finished.stdout
     assert (tmp_path / "run" / "final" / "model.safetensors").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("error", ["bug", "memory", "batch"])
+def test_a_rank_that_fails_ends_those_that_wait_for_it(tiny_config: Path, error: str) -> None:
+    """Long before torchrun would kill them."""
+    command = [BIN / "torchrun", "--standalone", "--nproc_per_node", "2", "-m", "tests.support.failing_rank", error]
+    options = ["--config", tiny_config, "data.validation=null", "performance.onednn=false"]
+    ended = subprocess.run(
+        [*command, *options], cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=120
+    )
+    over = time.time()
+    assert ended.returncode == 1, ended.stdout + ended.stderr
+    failed = float(ended.stdout.split("fails at ")[1].split()[0])
+    explained = 20 if error == "memory" else 0  # what would take less is predicted first
+    assert over - failed < 12 + explained, ended.stdout + ended.stderr
+    assert "ended by SIGTERM: rank 1 has ended; its message says why" in ended.stderr
