@@ -160,7 +160,8 @@ class OffloadedActivations(torch.autograd.graph.saved_tensors_hooks):
         if self.side is None:
             tensor = copy.kept.to(copy.device)
         else:
-            event, tensor = self.fetched.pop(copy.number, None) or self.fetch(copy)
+            fetched = copy.number in self.fetched
+            event, tensor = self.fetched.pop(copy.number) if fetched else self.fetch(copy)
             self.fetch_next(copy.number)
             self.side.wait(event)
         return tensor if packed.geometry is None else tensor.as_strided(*packed.geometry)
