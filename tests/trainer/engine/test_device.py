@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 
+from tests import ROOT
 from trainer.config.reading import ConfigError, load_config
 from trainer.engine import device as engine_device
 from trainer.engine.accelerator import build_accelerator
@@ -21,6 +22,7 @@ from trainer.engine.device import (
     settle_device,
     use_expandable_segments,
 )
+from trainer.evaluation.checkpoint import evaluate_checkpoint
 
 GPU = torch.device("cuda")
 
@@ -92,6 +94,38 @@ def test_bf16_on_a_gpu_that_lacks_it(gpu: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match="--dtype is 'bf16', which Tesla T4 lacks; use fp16 or fp32"):
         find_dtype("bf16", GPU)
     assert find_dtype("fp16", GPU) == torch.float16
+
+
+def test_evaluating_in_bf16_on_a_gpu_that_lacks_it(gpu: dict[str, Any], tiny_config: Path) -> None:
+    """Before the checkpoint is opened."""
+    gpu["bf16"] = False
+    config = load_config(tiny_config, ["engine.precision=bf16"])
+    with pytest.raises(ConfigError, match=r"engine\.precision is 'bf16', which Tesla T4 lacks; use fp16 or fp32"):
+        evaluate_checkpoint(config, "no/such/checkpoint", "validation")
+
+
+# By command: the tests of what it computes, or why there are none. Those begin with torch's own choice of kernels, and
+# fail where attention runs under it (conftest.py).
+COMMANDS = {
+    "batch_size": "computes on no device",
+    "compare": "starts train and eval",
+    "demo": "starts train and eval",
+    "doctor": "has no attention",
+    "eval": ("trainer/evaluation/test_checkpoint.py", "trainer/noise_suite/test_suite.py"),
+    "export": ("trainer/export/test_exporting.py",),
+    "prepare": "computes on no device",
+    "train": ("trainer/test_loop.py",),
+    "transcribe": ("trainer/transcription/test_command.py",),
+    "visualize": ("trainer/visualization/test_visualize.py",),
+}
+
+
+def test_every_command_is_tested_for_its_kernels() -> None:
+    assert COMMANDS.keys() == {path.stem for path in (ROOT / "launch").glob("[!_]*.py")}
+    for tests in COMMANDS.values():
+        for path in tests if isinstance(tests, tuple) else ():
+            text = (ROOT / "tests" / path).read_text(encoding="utf-8")
+            assert 'pytestmark = pytest.mark.usefixtures("exact_attention")' in text, path
 
 
 def test_without_a_visible_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
