@@ -80,3 +80,23 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         pytest.skip("needs the right to mount a file system")
     yield disk.place
     disk.unmount()
+
+
+@pytest.fixture
+def exact_attention(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Begins as torch does, with cuDNN's attention and TF32; fails a command that attends without choosing kernels."""
+    import torch
+
+    from trainer.engine.device import EXACT, Kernels, choose_kernels
+
+    attend = torch.nn.functional.scaled_dot_product_attention
+
+    def checked(*arguments: Any, **options: Any) -> torch.Tensor:
+        assert not torch.backends.cuda.cudnn_sdp_enabled(), "cuDNN's attention is on"
+        assert not torch.backends.cudnn.allow_tf32, "convolutions are in TF32"
+        return attend(*arguments, **options)
+
+    monkeypatch.setattr(torch.nn.functional, "scaled_dot_product_attention", checked)
+    choose_kernels(Kernels(tf32=True, cudnn_attention=True))
+    yield
+    choose_kernels(EXACT)

@@ -36,15 +36,26 @@ def exit_code(command: Callable[[list[str]], int | None], ending: EndAtOnce) -> 
 
 
 def run_command(command: Callable[[list[str]], int | None]) -> None:
-    """Run a command and leave with its exit code."""
-    with sorted_output(), EndAtOnce() as ending:
-        code = exit_code(command, ending)
-        sys.stdout.flush()
-        sys.stderr.flush()
-        if command.__module__ == "__main__":
-            # Arrow's threads close Parquet files a moment after a stream is dropped; while Python shuts down, that
-            # aborts.
-            os._exit(code)
+    """Run a command and leave with its exit code.
+
+    A process leaves without shutting Python down. Meanwhile Arrow's threads, which close Parquet files a moment after a
+    stream is dropped, would abort it, and NCCL would wait for other ranks.
+    """
+    at_once = command.__module__ == "__main__"
+    try:
+        with sorted_output(), EndAtOnce() as ending:
+            code = exit_code(command, ending)
+            sys.stdout.flush()
+            sys.stderr.flush()
+            if at_once:
+                os._exit(code)
+    except Exception as error:  # a bug
+        note_end()
+        if at_once:
+            sys.excepthook(type(error), error, error.__traceback__)
+            sys.stderr.flush()
+            os._exit(1)
+        raise
     sys.exit(code)
 
 

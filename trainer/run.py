@@ -71,10 +71,9 @@ def train_to_the_end(trainer: Any, model: Any) -> dict[str, Any]:
         trainer.journal.say(f"finished already at step {state.step}; raise training.steps to go on")
     from .memory.out_of_memory import ExplainOutOfMemory
 
-    trainer.stop.listen()
     try:
         with ExplainOutOfMemory(config, accelerator, state, places()):
-            finished = trainer.train()
+            finished = trainer.stop.heeded_by(trainer.train)
     finally:
         trainer.batches.close()
         trainer.journal.close()

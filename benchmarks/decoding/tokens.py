@@ -27,7 +27,7 @@ from benchmarks.written import add_output, table_head, write_result
 from modeling import DualWhisperConfig, DualWhisperForConditionalGeneration
 from modeling.published import published_shape
 from trainer.command_line import CommandLine, number
-from trainer.engine.device import find_device, find_dtype, wait_for
+from trainer.engine.device import find_device, find_dtype, settle_device, wait_for
 
 SIZES = ("tiny", "base", "small", "medium", "large-v3", "large-v3-turbo")
 FRAMES_PER_SECOND = 50  # of the encoder's output
@@ -164,6 +164,7 @@ def main(arguments: list[str]) -> None:
     transformers.utils.logging.set_verbosity_error()
     device = find_device(options.device)
     dtype = find_dtype(options.dtype, device)
+    settle_device(device)
     result: dict[str, Any] = {"machine": describe_machine(device), "dtype": str(dtype).removeprefix("torch.")}
     print(table_head(COLUMNS), flush=True)
     for size in options.size or ["base"]:

@@ -1,11 +1,14 @@
 """The launchers people use: torchrun and accelerate launch, and a signal to the launcher."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
@@ -59,3 +62,18 @@ def test_accelerate_launch_runs_zero_from_the_config_alone(tiny_config: Path, tm
     assert finished.returncode == 0, finished.stdout + finished.stderr
     assert "DeepSpeed ZeRO-2, 1 x cpu, fp32" in finished.stdout
     assert (tmp_path / "run" / "final" / "model.safetensors").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("error", ["bug", "batch"])
+def test_a_rank_that_fails_ends_those_that_wait_for_it(tiny_config: Path, error: str) -> None:
+    """Torchrun asks them to end, and would kill them after 30 s (exit code -9)."""
+    command = [BIN / "torchrun", "--standalone", "--nproc_per_node", "2", "-m", "tests.support.failing_rank", error]
+    options = ["--config", tiny_config, "data.validation=null", "performance.onednn=false"]
+    ended = subprocess.run(
+        [*command, *options], cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=120
+    )
+    assert ended.returncode == 1, ended.stdout + ended.stderr
+    assert "it broke" in ended.stderr
+    assert "ended by SIGTERM: rank 1 has ended; its message says why" in ended.stderr
+    assert re.findall(r"^ *exitcode  *: (-?\d+) ", ended.stderr, re.MULTILINE) == ["143", "1"], ended.stderr

@@ -16,6 +16,8 @@ from trainer.model.languages import label_encoder
 from trainer.run import train
 from trainer.step.loss import TrainingLoss
 
+pytestmark = pytest.mark.usefixtures("exact_attention")
+
 ONE_STEP = ("training.steps=2", "optimizer.warmup_steps=1", "data.validation=null", "checkpoints.every_steps=99")
 
 

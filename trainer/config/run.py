@@ -9,6 +9,7 @@ from data.config import DataConfig, Section
 
 from .evaluation import EvaluationConfig
 from .model import ModelConfig
+from .performance import PerformanceConfig
 from .strategies import STRATEGIES
 
 
@@ -34,7 +35,8 @@ class OptimizerConfig(Section):
     name: Literal["auto", "adamw", "adamw_8bit", "paged_adamw", "paged_adamw_8bit", "cpu_adam"] = Field(
         "auto",
         description="auto: adamw, or cpu_adam with engine.cpu_offload; 8bit: bitsandbytes' AdamW with states in 8 "
-        "bits; paged: its states move to CPU memory when the GPU's is full; cpu_adam: DeepSpeed's for offloading",
+        "bits; paged: its states move to CPU memory when the GPU's is full; both wait for the GPU at each parameter; "
+        "cpu_adam: DeepSpeed's for offloading",
     )
     learning_rate: float = Field(
         1e-5,
@@ -112,39 +114,6 @@ class EngineConfig(Section):
         return self
 
 
-class PerformanceConfig(Section):
-    """docs/performance.md has the measured gain of each. Options that only help on a GPU are off, and unmeasured."""
-
-    onednn: bool | None = Field(
-        None,
-        description="compute float32 linear layers on x86 CPUs by oneDNN; without it, measured at the start and chosen "
-        "where it is faster: on AMD's processors with AVX-512",
-    )
-    tf32: bool = Field(
-        False,
-        description="on GPUs, multiply float32 with 10 bits of mantissa: faster and less exact. Has no effect under "
-        "bf16. Unmeasured",
-    )
-    pin_memory: bool = Field(
-        False,
-        description="the threads that read ahead (data.workers) put batches into page-locked memory, from which a GPU "
-        "copies while the CPU works on. Unmeasured",
-    )
-    offload_activations: bool = Field(
-        False,
-        description="keep activations in CPU memory until the backward pass: less GPU memory, more time. Try "
-        "model.gradient_checkpointing first. Unmeasured",
-    )
-    cache_encoder: str | None = Field(
-        None,
-        description="folder for the output of a frozen encoder, which later epochs and runs read instead of computing "
-        "it. Ranks share it",
-    )
-    cache_encoder_gib: float = Field(
-        20.0, gt=0, description="largest size of that folder; what does not fit is computed again"
-    )
-
-
 class CheckpointConfig(Section):
     """Resumable checkpoints. ``best/`` and ``final/`` are written in any case."""
 
@@ -203,7 +172,7 @@ class RunConfig(Section):
 
     @model_validator(mode="after")
     def sections_agree(self) -> "RunConfig":
-        for problems in (of_strategy, of_noise_loss, of_encoder_cache, of_lengths):
+        for problems in (of_strategy, of_noise_loss, of_encoder_cache, of_kernels, of_lengths):
             for problem in problems(self):
                 raise ValueError(problem)
         return self
@@ -277,6 +246,16 @@ def of_encoder_cache(config: RunConfig) -> Iterator[str]:
         yield (
             f"{given} and engine.zero_stage is 3, under which all ranks must run the encoder at the same time: take "
             "zero_stage 2, or the cache out"
+        )
+
+
+def of_kernels(config: RunConfig) -> Iterator[str]:
+    """Why cuDNN's attention cannot be allowed."""
+    if config.performance.cudnn_attention and config.model.encoder_padding == "clip":
+        yield (
+            "performance.cudnn_attention is true, but under model.encoder_padding: clip nearly every batch has a new "
+            "length, for which cuDNN builds a plan (23 to 500 ms), and masks, with which its gradient can be NaN: take "
+            "it out, or take encoder_padding: window"
         )
 
 

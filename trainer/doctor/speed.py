@@ -13,7 +13,7 @@ import torch
 from ..checks import Finding, judged
 from ..config.reading import ConfigError
 from ..engine.accelerator import resolve_precision
-from ..engine.device import DTYPES, multiplies_bf16, peak_of, wait_for
+from ..engine.device import DTYPES, EXACT, choose_kernels, multiplies_bf16, peak_of, wait_for
 from .facts import Facts
 
 MEGABYTE = 2**20
@@ -67,6 +67,7 @@ def check_products(facts: Facts) -> Iterator[Finding]:
     """Square matrices, in the config's precision, on each GPU or on the CPU."""
     if not facts.measure:
         return
+    choose_kernels(EXACT)  # the peaks of float32 are without TF32
     precision = precision_of(facts)
     for index, known in enumerate(facts.gpus):
         speed, peak = product_speed(WHOLE_MATRIX, DTYPES[precision], gpu(index)), peak_of(known.name, precision)

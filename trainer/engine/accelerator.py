@@ -14,6 +14,7 @@ import torch
 
 from ..config.reading import ConfigError
 from ..config.run import RunConfig
+from .device import Kernels, computes_bf16, settle_device
 from .optimizer import build_optimizer
 
 # In numbers, not bytes. DeepSpeed's defaults, 5e8 and 1e9, make buffers as large as a whole Whisper, and ZeRO-3 would
@@ -30,7 +31,7 @@ def launched_processes() -> int:
 def resolve_precision(wanted: str) -> str:
     """``auto`` is bf16 on a GPU that has it, else fp32. Raises ConfigError if the GPU lacks the precision asked for."""
     on_gpu = torch.cuda.is_available()
-    has_bf16 = not on_gpu or torch.cuda.is_bf16_supported(including_emulation=False)
+    has_bf16 = not on_gpu or computes_bf16()
     if wanted == "auto":
         return "bf16" if on_gpu and has_bf16 else "fp32"
     if wanted == "bf16" and not has_bf16:
@@ -68,7 +69,6 @@ def build_accelerator(config: RunConfig) -> Any:
     check_engine(config)
     on_gpu = torch.cuda.is_available()
     precision = resolve_precision(config.engine.precision)
-    torch.set_float32_matmul_precision("high" if config.performance.tf32 else "highest")
     if config.engine.zero_stage and "RANK" not in os.environ:
         pretend_launched()
     distributed = "LOCAL_RANK" in os.environ
@@ -89,6 +89,8 @@ def build_accelerator(config: RunConfig) -> Any:
         os.environ.pop("ACCELERATE_USE_DEEPSPEED", None)
         options["cpu"] = not on_gpu and not torch.backends.mps.is_available()
     accelerator = Accelerator(**options)
+    performance = config.performance
+    settle_device(accelerator.device, Kernels(performance.tf32, performance.cudnn_attention))
     if accelerator.num_processes != launched_processes():
         raise ConfigError(
             f"the launcher started {launched_processes()} processes, but only {accelerator.num_processes} found each "

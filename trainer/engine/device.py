@@ -1,10 +1,14 @@
-"""The device: which one a command line asks for, its name, what it can compute, how much memory was used."""
+"""The device: which one a command line asks for, its kernels and precision, its name, how much memory was used."""
 
+import contextlib
+import os
 import platform
 import re
 import resource
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import torch
 
@@ -34,6 +38,18 @@ PEAKS = (
 )
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 OTHER_BUILDS = frozenset(("mig", "laptop", "nvl"))  # slices and slower builds under the same name
+ALLOCATOR_VARIABLES = ("PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF", "PYTORCH_HIP_ALLOC_CONF")
+
+
+class Kernels(NamedTuple):
+    """Which kernels a GPU may choose: products in TF32, and cuDNN's attention."""
+
+    tf32: bool = False
+    cudnn_attention: bool = False
+
+
+EXACT = Kernels()
+CURRENT = EXACT  # by the last choose_kernels
 
 
 def find_device(name: str) -> torch.device:
@@ -53,6 +69,67 @@ def find_device(name: str) -> torch.device:
     raise ConfigError(f"--device is {name!r}, but torch sees {here} here")
 
 
+def settle_device(device: torch.device, kernels: Kernels = EXACT) -> None:
+    """What every command does before it computes on a device: choose its kernels and how its memory is cut."""
+    choose_kernels(kernels)
+    if device.type == "cuda":
+        use_expandable_segments(device)
+
+
+def choose_kernels(kernels: Kernels) -> None:
+    """Say which kernels this process may use on GPUs; needs none.
+
+    Torch 2.11 and later take cuDNN's attention first on H100, H200 and B200. It builds a plan for each new shape, 23 to
+    500 ms, and here nearly every batch and every decoded token has one. With a mask its gradient can be NaN (pytorch
+    issue 196678).
+
+    Torch computes float32 convolutions in TF32 unless told otherwise. Its older settings are used, one for products and
+    one for convolutions: where the newer ones are mixed in, reading the older raises, as libraries do.
+    """
+    global CURRENT
+    CURRENT = kernels
+    torch.backends.cuda.enable_cudnn_sdp(kernels.cudnn_attention)
+    torch.set_float32_matmul_precision("high" if kernels.tf32 else "highest")
+    torch.backends.cudnn.allow_tf32 = kernels.tf32
+
+
+@contextlib.contextmanager
+def exact_kernels() -> Iterator[None]:
+    """A context for decoding and measuring: float32 is float32, and cuDNN's attention is off, whatever training has."""
+    before = CURRENT
+    choose_kernels(EXACT)
+    try:
+        yield
+    finally:
+        choose_kernels(before)
+
+
+def use_expandable_segments(device: torch.device) -> None:
+    """Let CUDA's allocator extend its blocks, so that lengths that vary do not cut memory into unusable pieces.
+
+    Nothing is changed where the user has set the allocator, nor where the system cannot do it: on Windows, under WSL
+    (pytorch issue 192330), and where a first allocation fails, as on some virtual GPUs.
+    """
+    if any(name in os.environ for name in ALLOCATOR_VARIABLES):
+        return
+    if sys.platform == "win32" or "microsoft" in platform.release().lower():
+        return
+    set_allocator("expandable_segments:True")
+    try:
+        torch.empty(1, device=device)
+    except RuntimeError:
+        set_allocator("expandable_segments:False")
+
+
+def set_allocator(settings: str) -> None:
+    """Torch reads the environment once, when it is imported or first uses the GPU; this works at any time."""
+    core: Any = torch._C
+    name = "_accelerator_setAllocatorSettings"  # since torch 2.9
+    if not hasattr(core, name):
+        name = "_cuda_cudaCachingAllocator_set_allocator_settings"
+    getattr(core, name)(settings)
+
+
 def wait_for(device: torch.device) -> None:
     """Wait until a GPU has done what was asked of it; a CPU has."""
     if device.type == "cuda":
@@ -60,11 +137,17 @@ def wait_for(device: torch.device) -> None:
 
 
 def find_dtype(name: str, device: torch.device) -> torch.dtype:
-    """The precision for ``fp32``, ``bf16``, ``fp16`` or ``auto``: fp32 on CPUs, bf16 on GPUs that have it, or fp16."""
+    """The precision for ``fp32``, ``bf16``, ``fp16`` or ``auto``: fp32 on CPUs, bf16 on GPUs that have it, or fp16.
+
+    Raises ConfigError if the GPU lacks the precision asked for.
+    """
+    has_bf16 = device.type != "cuda" or computes_bf16(device)
     if name == "auto":
         if device.type == "cpu":
             return torch.float32
-        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+        return torch.bfloat16 if has_bf16 else torch.float16
+    if name == "bf16" and not has_bf16:
+        raise ConfigError(f"--dtype is 'bf16', which {torch.cuda.get_device_name(device)} lacks", "use fp16 or fp32")
     return DTYPES[name]
 
 
@@ -72,6 +155,16 @@ def multiplies_bf16() -> bool:
     """Whether the CPU has instructions for products in bf16."""
     asked = (getattr(torch.cpu, f"_is_{name}_supported", None) for name in ("avx512_bf16", "amx_tile"))  # private
     return any(ask is not None and ask() for ask in asked)
+
+
+def computes_bf16(device: torch.device | None = None) -> bool:
+    """Whether a GPU computes bf16 itself. Older ones, such as T4 and V100, emulate it, which is slow.
+
+    Args:
+        device: with its number; without, the current GPU.
+    """
+    with torch.cuda.device(device) if device is not None and device.index else contextlib.nullcontext():
+        return torch.cuda.is_bf16_supported(including_emulation=False)
 
 
 def peak_memory_bytes() -> int:

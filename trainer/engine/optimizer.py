@@ -18,6 +18,7 @@ from ..config.reading import ConfigError
 from ..config.run import OptimizerConfig, RunConfig
 
 BITSANDBYTES = {"adamw_8bit": "AdamW8bit", "paged_adamw": "PagedAdamW", "paged_adamw_8bit": "PagedAdamW8bit"}
+PAGED_STATES = ("state1", "state2")  # bitsandbytes pages those of 100,000 numbers and more
 FUSED = ("cpu", "cuda")  # devices with a fused AdamW; on CPUs it is five times as fast as the default
 
 
@@ -115,14 +116,39 @@ def build_optimizer(model: Any, config: RunConfig, device: torch.device) -> torc
 
 
 def bitsandbytes_optimizer(name: str, groups: list[dict[str, Any]], options: dict[str, Any]) -> torch.optim.Optimizer:
-    """An optimizer with 8-bit states (32 bits below 4,096 numbers), or with states that move between GPU and CPU."""
+    """An optimizer with 8-bit states (32 bits below 4,096 numbers), or with states that move between GPU and CPU.
+
+    It waits for the GPU after each parameter's update.
+    """
     from modeling.quantization import QuantizationError, import_bitsandbytes
 
     try:
         library = import_bitsandbytes(f"optimizer.name is {name!r}, which needs")
     except QuantizationError as error:
         raise ConfigError(str(error)) from None
-    return getattr(library.optim, BITSANDBYTES[name])(groups, **options)
+    kind = getattr(library.optim, BITSANDBYTES[name])
+    return (paged_when_loaded(kind) if name.startswith("paged") else kind)(groups, **options)
+
+
+def paged_when_loaded(kind: Any) -> Any:
+    """A paged optimizer of bitsandbytes whose states are paged again after they were loaded, under every engine.
+
+    The library's own loading makes plain tensors of them, all on the GPU.
+    """
+
+    class PagedWhenLoaded(kind):  # type: ignore[misc]
+        def load_state_dict(self, state_dict: dict[str, Any], move_to_device: bool = True) -> None:
+            super().load_state_dict(state_dict, move_to_device=False)  # the GPU may not hold all of them
+            for parameter, state in self.state.items():
+                for key, value in state.items():
+                    if key in PAGED_STATES:
+                        # Not by ``value.is_paged``: pickling keeps the mark of memory that it cannot keep.
+                        state[key] = self.get_state_buffer(parameter, dtype=value.dtype).copy_(value)
+                    elif isinstance(value, torch.Tensor):
+                        state[key] = value.to(parameter.device)
+
+    PagedWhenLoaded.__name__ = PagedWhenLoaded.__qualname__ = kind.__name__
+    return PagedWhenLoaded
 
 
 def cpu_adam(name: str, groups: list[dict[str, Any]], options: dict[str, Any]) -> torch.optim.Optimizer:

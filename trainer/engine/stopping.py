@@ -1,6 +1,7 @@
 """SIGTERM and SIGINT: they end a command at once, except training, which first saves its state.
 
-While a run trains, a signal sets a flag that the loop reads at the end of the step.
+While a run trains, a signal sets a flag that the loop reads at the end of the step. When a rank fails, the launcher
+sends SIGTERM to the others. Those wait for it in native code, under NCCL for ever, and would never read the flag.
 """
 
 import contextlib
@@ -13,6 +14,8 @@ import time
 from collections.abc import Callable, Iterator
 from types import FrameType, TracebackType
 from typing import Any, TypeVar
+
+from .lost_rank import ended_rank, launchers_store, note_end, own_store
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 Result = TypeVar("Result")
@@ -37,7 +40,7 @@ class EndAtOnce:
 
     def __init__(self) -> None:
         self.previous: dict[int, Any] = {}
-        self.is_ending = False
+        self.is_ending = self.is_watching = False
         self.is_told, self.telling = False, threading.RLock()
 
     def __enter__(self) -> "EndAtOnce":
@@ -73,19 +76,37 @@ class EndAtOnce:
         with self.hearing:
             while heard := self.hearing.recv(1):
                 number = heard[0]
-                if signal.getsignal(number) != self.receive:  # another handler is in place, such as a training loop's
+                handler = signal.getsignal(number)
+                if handler != self.receive:
+                    if isinstance(getattr(handler, "__self__", None), StopRequest) and not self.is_watching:
+                        self.is_watching = True
+                        threading.Thread(target=self.watch, args=(number,), daemon=True, name="other ranks").start()
                     continue
                 time.sleep(PATIENCE)
                 if self.previous:
                     os._exit(self.tell(number))
 
-    def tell(self, number: int) -> int:
+    def watch(self, number: int) -> None:
+        """In a thread, once a run has been asked to stop: end the process if another rank has ended.
+
+        A stop that a user asked for ends no rank before all have saved. What is being written is not cut off. A rank
+        that was killed noted nothing: its launcher kills those that wait for it, torchrun after 30 s.
+        """
+        store = own_store()
+        while store is not None and self.previous and launchers_store() is not None:
+            time.sleep(PATIENCE)
+            who = ended_rank(store)
+            if who is not None and not WRITING and self.previous and launchers_store() is not None:
+                os._exit(self.tell(number, f": {who} has ended; its message says why"))
+
+    def tell(self, number: int, why: str = "") -> int:
         """Print one line, once. Returns the exit code, as a shell has it for a process that a signal ended."""
+        note_end()
         held = self.telling.acquire(timeout=PATIENCE)  # the process must not end in the middle of the line
         if not self.is_told and os.environ.get("RANK", "0") == "0":
             self.is_told = True
             with contextlib.suppress(OSError, ValueError):
-                sys.stderr.write(f"ended by {signal.Signals(number).name}\n")
+                sys.stderr.write(f"ended by {signal.Signals(number).name}{why}\n")
                 sys.stderr.flush()
         if held:
             self.telling.release()
@@ -108,6 +129,19 @@ def forget_all() -> None:
 
 
 os.register_at_fork(after_in_child=forget_all)
+
+
+WRITING: list[object] = []  # something, while the process writes what is to be kept
+
+
+@contextlib.contextmanager
+def not_cut_off() -> Iterator[None]:
+    """A context of writing, in which the process is not ended because another rank has."""
+    WRITING.append(None)
+    try:
+        yield
+    finally:
+        WRITING.pop()
 
 
 class StopAsked(Exception):
@@ -133,9 +167,22 @@ class StopRequest:
         return self
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.end()
+
+    def end(self) -> None:
+        """Listen no more: signals do what they did before."""
         for number, handler in self.previous.items():
             signal.signal(number, handler)
         self.previous = {}
+
+    def heeded_by(self, action: Callable[[], Result]) -> Result:
+        """Listen, and return what ``action`` returns; if it raises, nothing is left to save, and listening ends."""
+        self.listen()
+        try:
+            return action()
+        except BaseException:
+            self.end()
+            raise
 
     def __call__(self) -> bool:
         return self.asked

@@ -10,7 +10,7 @@ from data.sources.source import Source
 
 from ..config.reading import ConfigError
 from ..config.run import RunConfig
-from ..engine.accelerator import build_accelerator, end_engine
+from ..engine.accelerator import build_accelerator, end_engine, resolve_precision
 from ..record.durable import check_place
 from .evaluator import build_evaluator, check_evaluation, check_positions
 from .report import BASELINE, write_evaluation
@@ -94,6 +94,7 @@ def evaluate_checkpoint(
     split, folder = chosen_split(config, split), output_folder(config, checkpoint, split, output)
     if folder is not None:
         check_place(folder, "--output")
+    resolve_precision(config.engine.precision)
     source = open_split(config, split)
     from modeling.checkpoint_files import Checkpoint  # seconds to import
 

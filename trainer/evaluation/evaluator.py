@@ -18,6 +18,7 @@ from ..config.evaluation import EvaluationConfig
 from ..config.reading import ConfigError
 from ..config.run import RunConfig
 from ..engine.accelerator import bare_model, gather_objects, parameters_are_spread
+from ..engine.device import exact_kernels
 from ..model.languages import known_languages
 from ..step.agreement import any_rank
 from ..step.batch import silent_batch, to_batch
@@ -138,6 +139,7 @@ class Evaluator:
         shares = gather_objects(accelerator, share)
         return joined(shares, self.source.name, self.config, self.normalizer_of, rows=taken)
 
+    @exact_kernels()
     def decode(self, bare: Any, audio: AudioBatch | None, spread: bool = False) -> list[str]:
         """The transcripts of a batch.
 

@@ -68,7 +68,7 @@ def export(options: ExportOptions) -> None:
     from modeling.checkpoints import as_plain_whisper
     from modeling.processors import save_processor
 
-    from ..engine.device import DTYPES
+    from ..engine.device import DTYPES, EXACT, choose_kernels
     from ..evaluation.decoding_limits import take_out_ignored
     from ..record.disk import check_space
     from ..record.durable import put_in_place
@@ -77,6 +77,7 @@ def export(options: ExportOptions) -> None:
     from .trained_weights import open_trained
 
     dtype = DTYPES[options.dtype]
+    choose_kernels(EXACT)
     model, processor = open_trained(options.checkpoint)
     if (ignored := take_out_ignored(model)) is not None:
         print(ignored)

@@ -17,6 +17,7 @@ from data.utterance import SAMPLING_RATE, AudioBatch
 from modeling.decoding import encoder_padding, is_multilingual
 
 from ..engine.accelerator import gather_objects
+from ..engine.device import exact_kernels
 from ..evaluation.evaluator import Evaluator
 from ..evaluation.intervals import percentiles, resampled_sums
 from ..step.batch import features_of
@@ -75,6 +76,7 @@ def attention_odds(
     return report(np.stack(joined), condition) if joined else None
 
 
+@exact_kernels()
 @torch.no_grad()
 def figures_of(model: Any, evaluator: Evaluator, labels: LabelEncoder, batch: AudioBatch) -> list[np.ndarray]:
     """Sums over the target tokens of each mixture that has a text, float64 [4, 1 + layers].

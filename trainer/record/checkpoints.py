@@ -147,9 +147,11 @@ class Checkpoints:
 
         Raises CheckpointError if a file is missing or damaged.
         """
-        partly: dict[str, bool] = {}
+        partly: dict[str, Any] = {}
+        if not self.on_deepspeed:
+            partly["map_location"] = "cpu"  # Accelerate's default with several GPUs: there, beside the states in use
         if self.trained is not None:
-            partly = {"load_module_strict": False} if self.on_deepspeed else {"strict": False}
+            partly |= {"load_module_strict": False} if self.on_deepspeed else {"strict": False}
             if not self.on_deepspeed:
                 refuse_names(str(path), "lacks tensors that were trained", self.trained - stored_names(path))
         with explain_damage(path):

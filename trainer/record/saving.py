@@ -8,6 +8,7 @@ from typing import Any
 
 from ..config.reading import ConfigError
 from ..engine.accelerator import gather_objects
+from ..engine.stopping import not_cut_off
 from ..errors import SaveError
 from .disk import explain_full_disk
 from .durable import PARTIAL, clean_up
@@ -30,7 +31,7 @@ def save_together(
     partial, failure = final.with_name(PARTIAL + final.name), None
     try:
         if accelerator.is_main_process or not main_alone:
-            with explain_full_disk(partial.parent):
+            with explain_full_disk(partial.parent), not_cut_off():
                 action()
     except SaveError as error:
         shutil.rmtree(partial, ignore_errors=True)  # at once: its own bytes may be what fills the disk

@@ -30,7 +30,7 @@ from modeling.decoding import (
 )
 
 from ..config.reading import ConfigError
-from ..engine.device import find_device, find_dtype
+from ..engine.device import find_device, find_dtype, settle_device
 from ..model.languages import known_languages
 from ..step.batch import to_batch
 from .recordings import Recording
@@ -90,7 +90,8 @@ class Transcriber:
 
     Raises:
         CheckpointError: if the checkpoint cannot be opened, or its parts do not fit each other.
-        ConfigError: if there is no such device, or the checkpoint does not know the language, the task or timestamps.
+        ConfigError: if there is no such device, or it lacks the precision, or the checkpoint does not know the
+            language, the task or timestamps.
     """
 
     def __init__(
@@ -107,8 +108,10 @@ class Transcriber:
         piece_seconds: float | None = None,
     ) -> None:
         self.device = find_device(device)
+        precision = find_dtype(dtype, self.device)
+        settle_device(self.device)
         files = Checkpoint(checkpoint)
-        self.model: Any = open_model(files).to(self.device, find_dtype(dtype, self.device)).eval()
+        self.model: Any = open_model(files).to(self.device, precision).eval()
         self.processor: Any = files.processor
         self.task, self.batch_size, self.beams = task, batch_size, beams
         self.language = self.check(checkpoint, language, task)

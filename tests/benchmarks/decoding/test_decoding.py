@@ -13,6 +13,8 @@ from benchmarks.decoding.live_bytes import peak_live_bytes
 from tests.end_to_end import run
 from tests.support.untrained import save_checkpoint
 
+pytestmark = pytest.mark.usefixtures("exact_attention")
+
 CPU = torch.device("cpu")
 
 

@@ -1,5 +1,6 @@
 """Optimizers: who gets which rate and weight decay, what is refused before anything is loaded, 8 bits that resume."""
 
+import io
 import json
 import shutil
 import sys
@@ -16,6 +17,7 @@ from trainer.config.run import OptimizerConfig
 from trainer.engine.accelerator import deepspeed_config
 from trainer.engine.optimizer import (
     BITSANDBYTES,
+    bitsandbytes_optimizer,
     build_optimizer,
     check_optimizer,
     learning_rate_share,
@@ -116,6 +118,68 @@ def test_every_name_is_built_as_what_it_says(tiny_config: Path) -> None:
     assert kinds == {"adamw": "AdamW", **BITSANDBYTES}
     bits = {name: (made[name].args.optim_bits, made[name].is_paged) for name in BITSANDBYTES}
     assert bits == {"adamw_8bit": (8, False), "paged_adamw": (32, True), "paged_adamw_8bit": (8, True)}
+
+
+@pytest.fixture
+def paged_buffers(monkeypatch: pytest.MonkeyPatch) -> list[torch.Tensor]:
+    """CPU memory in place of CUDA's managed memory, marked as bitsandbytes marks it; all that was asked for."""
+    import bitsandbytes.functional
+
+    made: list[torch.Tensor] = []
+
+    def get_paged(*shape: int, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
+        buffer: Any = torch.empty(shape, dtype=dtype)
+        buffer.is_paged, buffer.page_deviceid = True, device.index
+        made.append(buffer)
+        return buffer
+
+    monkeypatch.setattr(bitsandbytes.functional, "get_paged", get_paged)
+    monkeypatch.setattr(bitsandbytes.functional, "fill", lambda buffer, value: buffer.fill_(value))
+    return made
+
+
+@pytest.mark.parametrize("name", ["paged_adamw", "paged_adamw_8bit"])
+@pytest.mark.parametrize("engine", ["one process", "accelerated"])
+def test_paged_states_are_paged_again_on_load(paged_buffers: list[torch.Tensor], name: str, engine: str) -> None:
+    """The meta device stands for a GPU, which the library must not move large states to."""
+    from accelerate import Accelerator
+    from accelerate.optimizer import AcceleratedOptimizer
+
+    def built(large: torch.Tensor) -> Any:
+        groups = [{"params": [torch.nn.Parameter(large), torch.nn.Parameter(torch.empty(8, device="meta"))]}]
+        return bitsandbytes_optimizer(name, groups, {"lr": 1e-3})
+
+    dtype = torch.float32 if name == "paged_adamw" else torch.uint8
+    wide = torch.empty(400, 250, device="meta")
+    written = built(wide)
+    for parameter in written.param_groups[0]["params"]:
+        written.init_state(written.param_groups[0], parameter, 0, 0 if parameter.ndim == 2 else 1)
+    first = written.state[written.param_groups[0]["params"][0]]
+    for number, key in enumerate(("state1", "state2"), start=1):
+        first[key].copy_(torch.arange(100_000).remainder(100 + number).view(400, 250))
+    first["step"] = 7
+    with io.BytesIO() as file:
+        saved = written.state_dict()
+        del saved["state"][1]  # whose states lie on the stand-in, and cannot be written
+        torch.save(saved, file)
+        file.seek(0)
+        saved = torch.load(file, weights_only=False)
+    paged_buffers.clear()
+    read = built(wide)
+    if engine == "accelerated":
+        Accelerator(cpu=True)
+        AcceleratedOptimizer(read, device_placement=False).load_state_dict(saved)
+    else:
+        read.load_state_dict(saved)
+    states = read.state[read.param_groups[0]["params"][0]]
+    assert states["step"] == 7 and read.is_paged
+    for one, key in zip(paged_buffers, ("state1", "state2"), strict=True):
+        assert states[key] is one, "in memory that CUDA manages, not only marked as such"
+        assert states[key].is_paged and states[key].dtype == dtype
+        assert any(one is known for known in read.page_mng.paged_tensors)
+        assert torch.equal(one, first[key])
+    if name == "paged_adamw_8bit":
+        assert states["absmax1"].device.type == states["qmap1"].device.type == "meta"
 
 
 @pytest.mark.parametrize(("device", "fused"), [("cpu", True), ("cuda", True), ("mps", False)])

@@ -12,12 +12,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
 
 import launch.train
 from data.batches.loader import BatchGroup, TrainingBatches
 from tests import ROOT
 from tests.end_to_end import run
+from trainer.command_line import run_command
+from trainer.config.reading import ConfigError
+from trainer.engine import lost_rank
+from trainer.engine.stopping import Ended, StopRequest
 
 from ...support.dataset_hub import DatasetHub, speech_dataset
 
@@ -46,6 +51,7 @@ def started(hub: DatasetHub, home: Path, *command: object, **more: str) -> Itera
         [sys.executable, *map(str, command)],
         cwd=ROOT,
         env=hub.environment(home) | more,
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -152,6 +158,77 @@ def test_a_library_that_takes_the_signal_for_a_failure(hub: DatasetHub, tmp_path
         assert process.stdout is not None and process.stdout.readline() == "at work\n"
         time.sleep(0.2)
         assert end(process, signal.SIGINT) == (130, "", "ended by SIGINT\n")
+
+
+def test_a_rank_that_waits_for_one_that_has_ended(hub: DatasetHub, tmp_path: Path) -> None:
+    """A signal stops a run only where other ranks are alive or something is being written; else it ends the process."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    ranks = {"RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    module = ("-m", "tests.support.waiting_rank")
+    with started(hub, tmp_path / "home", *module, **ranks, PYTHONPATH=str(ROOT)) as process:
+        assert process.stdin is not None and process.stdout is not None
+        assert process.stdout.readline() == "every rank is alive\n"
+        process.send_signal(signal.SIGTERM)
+        for following in ("another has ended, this one writes\n", "waits\n"):
+            time.sleep(0.6)
+            assert process.poll() is None, "a stop that a user asked for, or what is being written, was cut off"
+            process.stdin.write("\n")
+            process.stdin.flush()
+            assert process.stdout.readline() == following
+        errors = process.communicate(timeout=AT_ONCE)[1]
+    assert (process.returncode, errors) == (143, "ended by SIGTERM: rank 1 has ended; its message says why\n")
+
+
+class FirstEnds(torch.distributed.HashStore):
+    """A store that all clones share, as the launcher's."""
+
+    def clone(self) -> "FirstEnds":  # type: ignore[override]
+        return self
+
+
+@pytest.fixture
+def store(monkeypatch: pytest.MonkeyPatch) -> FirstEnds:
+    made = FirstEnds()
+    monkeypatch.setattr(lost_rank, "launchers_store", lambda: made)
+    return made
+
+
+@pytest.mark.parametrize("error", [KeyError("a bug"), ConfigError("a mistake"), Ended(signal.SIGTERM)])
+def test_however_a_rank_ends_it_tells_the_others(
+    store: FirstEnds, monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> None:
+    def command(arguments: list[str]) -> None:
+        raise error
+
+    for rank in ("3", "0"):
+        monkeypatch.setenv("RANK", rank)
+        with pytest.raises((KeyError, SystemExit)):
+            run_command(command)
+    assert lost_rank.ended_rank(store) == "rank 3", "the first to end, which has the reason"
+
+
+def test_a_store_that_gives_no_answer_does_not_keep_a_rank(monkeypatch: pytest.MonkeyPatch, store: FirstEnds) -> None:
+    monkeypatch.setattr(lost_rank, "SECONDS", 0.1)
+    monkeypatch.setattr(lost_rank, "own_store", lambda: time.sleep(2))
+    begun = time.monotonic()
+    lost_rank.note_end()
+    assert time.monotonic() - begun < 1
+
+
+def test_after_an_error_signals_end_the_command_again() -> None:
+    """While the error is explained, which may take a minute, there is nothing to save."""
+
+    def fails() -> None:
+        assert signal.getsignal(signal.SIGTERM) == stop.receive
+        raise KeyError
+
+    before = signal.getsignal(signal.SIGTERM)
+    with StopRequest(listening=False) as stop:
+        with pytest.raises(KeyError):
+            stop.heeded_by(fails)
+        assert signal.getsignal(signal.SIGTERM) == before
 
 
 FORKING = """

@@ -17,6 +17,8 @@ from tests.end_to_end import Outcome, run
 from tests.support.untrained import save_checkpoint
 from trainer.evaluation.result import Share, real_time_factor
 
+pytestmark = pytest.mark.usefixtures("exact_attention")
+
 Evaluate = Callable[..., Outcome]
 
 

@@ -30,6 +30,8 @@ from trainer.record.best import RECORD, read_record
 from trainer.record.checkpoints import latest_checkpoint
 from trainer.run import train
 
+pytestmark = pytest.mark.usefixtures("exact_attention")
+
 TINY = {"d_model": 32, "encoder_layers": 2, "decoder_layers": 2, "attention_heads": 2}
 
 TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "vocab.json", "merges.txt", "added_tokens.json")

@@ -21,6 +21,8 @@ from trainer.noise_suite.checkpoints import named_checkpoints
 from trainer.noise_suite.config import NoiseSuiteConfig, load_suite
 from trainer.noise_suite.suite import run_suite
 
+pytestmark = pytest.mark.usefixtures("exact_attention")
+
 Suite = Callable[..., Outcome]
 
 VALUES: dict[str, Any] = {

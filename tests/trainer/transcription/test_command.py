@@ -17,6 +17,8 @@ import launch.transcribe
 from tests.end_to_end import Outcome, run
 from tests.support.untrained import save_checkpoint
 
+pytestmark = pytest.mark.usefixtures("exact_attention")
+
 
 def noise(seconds: float, rate: int = 16_000, channels: int = 1) -> np.ndarray:
     samples = np.random.default_rng(0).uniform(-0.5, 0.5, (round(seconds * rate), channels)).astype(np.float32)

@@ -28,6 +28,8 @@ from trainer.visualization.excerpt import NoiseGiven, read_excerpt
 from trainer.visualization.page import quantized, script_data
 from trainer.visualization.token_names import token_names
 
+pytestmark = pytest.mark.usefixtures("exact_attention")
+
 RATE = 16_000
 
 
