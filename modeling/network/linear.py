@@ -17,6 +17,7 @@ FEW_ROWS = 8  # tokens computed at once; with more, one product of matrices is a
 LARGE_WEIGHT = 2**18
 MOST_GROUPS = 64
 ONEDNN = "goes_through_onednn"  # on a layer, false where oneDNN is not wanted
+COPIES = "copies_for_autocast"  # on a layer, its weight and bias in autocast's dtype; see ``precision.cast_weights``
 
 
 def linear(layer: Any, states: torch.Tensor) -> torch.Tensor:
@@ -25,7 +26,12 @@ def linear(layer: Any, states: torch.Tensor) -> torch.Tensor:
     The layers stay exactly ``nn.Linear``, which quantisers, adapters and tensor parallelism look for by type. What any
     of them has put in a layer's place, wrapped or hooked is called as it wants to be called.
     """
-    if torch.compiler.is_compiling() or not is_untouched(layer) or not is_plain(states, layer.weight):
+    if torch.compiler.is_compiling():
+        return layer(states)
+    copies = layer.__dict__.get(COPIES)
+    if copies is not None:
+        return F.linear(states, *copies)
+    if not is_untouched(layer) or not is_plain(states, layer.weight):
         return layer(states)
     return fast_product(layer, states)
 
