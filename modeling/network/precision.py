@@ -9,6 +9,8 @@ from torch import nn
 
 from .linear import COPIES, is_untouched, transformed
 
+PACKAGE = __name__.rpartition(".")[0]  # a checkpoint carries all of it
+
 
 def autocast_dtype(device: torch.device) -> torch.dtype | None:
     """What autocast computes products in on such a device; None where it is off."""
@@ -59,7 +61,11 @@ def cast_weights(layer: nn.Module) -> list[nn.Module]:
     dtype = autocast_dtype(device)
     if dtype is None or torch.jit.is_tracing() or transformed():
         return []
-    chosen = [module for module in layer.modules() if is_untouched(module) and are_plain(module, device)]
+    owners = [module for module in layer.modules() if type(module).__module__.rpartition(".")[0] == PACKAGE]
+    children = [
+        child for owner in owners for child in owner.children()
+    ]  # not those within an adapter, which calls them
+    chosen = [child for child in children if is_untouched(child) and are_plain(child, device)]
     parameters = [parameter for module in chosen for parameter in module.parameters(recurse=False)]
     parameters.sort(key=torch.Tensor.numel, reverse=True)  # so that all but the smallest lie where kernels are fastest
     if not parameters:

@@ -86,7 +86,7 @@ class OffloadedActivations(torch.autograd.graph.saved_tensors_hooks):
         if isinstance(base, torch.nn.Parameter):
             return True
         own = self.dtypes.get(tuple(tensor.shape))
-        return own is not None and tensor.dtype not in own
+        return own is not None and bool(own - {tensor.dtype})
 
 
 def unpack(packed: Any) -> torch.Tensor:
