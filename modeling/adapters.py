@@ -82,6 +82,8 @@ def add_lora(model: Any, settings: LoraSettings, base: Base) -> None:
     for name, module in model.named_modules():
         if name.endswith(".base_layer") and type(module) is nn.Linear:  # which peft calls, not this project's attention
             quicken(module)
+            # Autocast casts the adapter's input; peft would cast it to the adapter's float32 before.
+            model.get_submodule(name.removesuffix(".base_layer")).cast_input_dtype_enabled = False
     model.adapter_base = base
     for name in model.new_modules():
         model.get_parameter(name).requires_grad_(True)

@@ -9,8 +9,10 @@ from transformers.activations import ACT2FN
 
 from .compatibility import GradientCheckpointingLayer
 from .linear import linear
+from .precision import computing
 
 IMPLEMENTATIONS = ("sdpa", "eager")
+MASK_COLUMNS = 16  # CUDA's kernels copy a mask at each call whose rows do not begin at a multiple of so many numbers
 
 
 def is_eager(config: Any) -> bool:
@@ -72,7 +74,7 @@ def attend(
 
     Args:
         queries, keys, values: [B, heads, L or S, head size].
-        mask: bool, true where a query may look, broadcastable to [B, heads, L, S].
+        mask: what is added to the scores, of :func:`additive`; broadcastable to [B, heads, L, S].
         causal: position i looks at keys up to i; only where L = S and without ``mask``.
         dropout: share of the probabilities that is set to 0.
         openly: compute the probabilities without torch's fused kernels, and return them.
@@ -90,9 +92,9 @@ def attend(
         return attended, None
     scores = queries @ keys.transpose(2, 3)
     if causal:
-        mask = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).tril()
+        mask = additive(torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).tril(), scores.dtype)
     if mask is not None:
-        scores = scores.masked_fill(~mask, torch.finfo(scores.dtype).min)
+        scores = scores + mask
     weights = scores.softmax(-1, dtype=torch.float32).to(values.dtype)
     return F.dropout(weights, dropout) @ values, weights
 
@@ -103,23 +105,35 @@ def attend_once(
     """:func:`attend` for one query a head, as in decoding: on CPUs two products are faster than the fused kernel."""
     scores = torch.bmm(keys.flatten(0, 1), queries.flatten(0, 1).transpose(1, 2)).view(*keys.shape[:3])
     if mask is not None:
-        scores = scores.masked_fill(~mask[:, :, 0], torch.finfo(scores.dtype).min)
+        scores = scores + mask[:, :, 0]
     weights = scores.softmax(-1, dtype=torch.float32).to(values.dtype).unsqueeze(2)
     return torch.bmm(weights.flatten(0, 1), values.flatten(0, 1)).view(queries.shape), weights
 
 
-def frame_mask(frame_lengths: torch.Tensor | None, frames: int) -> torch.Tensor | None:
-    """Which encoder frames may be looked at: bool [B, 1, 1, frames], or None where all may."""
+def additive(allowed: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """A mask for :func:`attend` of one that is true where a query may look: 0 there, the lowest number elsewhere.
+
+    All layers share it: torch's kernels would make one of bools at each call.
+    """
+    columns = allowed.shape[-1]
+    whole = -(-columns // MASK_COLUMNS) * MASK_COLUMNS
+    mask = torch.zeros(*allowed.shape[:-1], whole, dtype=dtype, device=allowed.device)[..., :columns]
+    return mask.masked_fill_(~allowed, torch.finfo(dtype).min)
+
+
+def frame_mask(frame_lengths: torch.Tensor | None, frames: int, dtype: torch.dtype) -> torch.Tensor | None:
+    """Which encoder frames may be looked at: [B, 1, 1, frames] for :func:`attend`, or None where all may."""
     if frame_lengths is None:
         return None
-    return (torch.arange(frames, device=frame_lengths.device) < frame_lengths[:, None])[:, None, None]
+    allowed = torch.arange(frames, device=frame_lengths.device) < frame_lengths[:, None]
+    return additive(allowed[:, None, None], dtype)
 
 
 class CausalMask:
     """Which keys a decoder position may see.
 
-    The first layer that asks makes the mask, since its keys show how long the cache is; a static cache is longer than
-    what it holds.
+    The first layer that asks makes the mask, which those that follow share, since its keys show how long the cache is;
+    a static cache is longer than what it holds.
 
     Args:
         positions: int64 [L], the place of each query in the sequence.
@@ -135,24 +149,25 @@ class CausalMask:
 
     def __call__(self, keys: torch.Tensor) -> tuple[torch.Tensor | None, bool]:
         """``mask`` and ``causal`` for :func:`attend`, where keys [B, heads, S, head size] lie."""
-        mask, causal = self.over(keys.shape[2])
-        return None if mask is None else mask.to(keys.device), causal
-
-    def over(self, keys: int) -> tuple[torch.Tensor | None, bool]:
-        """``mask`` and ``causal`` for so many keys, made once and kept for the layers that follow."""
-        padding = self.padding_mask
-        if padding is not None and padding.dim() == 4:
-            return padding if padding.dtype == torch.bool else padding == 0, False
-        if padding is None and self.held == keys and len(self.positions) in (1, keys):
+        length = keys.shape[2]
+        if self.padding_mask is None and self.held == length and len(self.positions) in (1, length):
             return None, len(self.positions) > 1
         if self.mask is None:
-            at = torch.arange(keys, device=self.positions.device)
-            self.mask = (at <= self.positions[:, None])[None, None]
-            if padding is not None:
-                real = F.pad(padding.bool(), (0, keys - padding.shape[1]), value=True)[:, None, None]
-                # A position always sees itself: the softmax over nothing is not a number.
-                self.mask = self.mask & real | (at == self.positions[:, None])
-        return self.mask, False
+            self.mask = additive(self.allowed(length), keys.dtype)
+        return self.mask.to(keys.device), False
+
+    def allowed(self, keys: int) -> torch.Tensor:
+        """Which of so many keys may be seen: bool, broadcastable to [B, heads, L, keys]."""
+        padding = self.padding_mask
+        if padding is not None and padding.dim() == 4:
+            return padding if padding.dtype == torch.bool else padding == 0
+        at = torch.arange(keys, device=self.positions.device)
+        seen = (at <= self.positions[:, None])[None, None]
+        if padding is None:
+            return seen
+        real = F.pad(padding.bool(), (0, keys - padding.shape[1]), value=True)[:, None, None]
+        # A position always sees itself: the softmax over nothing is not a number.
+        return seen & real | (at == self.positions[:, None])
 
 
 class FeedForward(GradientCheckpointingLayer):
@@ -167,7 +182,8 @@ class FeedForward(GradientCheckpointingLayer):
         self.activation = ACT2FN[config.activation_function]
 
     def feed_forward(self, hidden: torch.Tensor) -> torch.Tensor:
-        return hidden + self.residual_dropout(self.expanded(self.final_layer_norm(hidden), self.fc1, self.fc2))
+        states = computing(self.final_layer_norm(hidden))
+        return hidden + self.residual_dropout(self.expanded(states, self.fc1, self.fc2))
 
     def expanded(self, states: torch.Tensor, widen: nn.Module, narrow: nn.Module) -> torch.Tensor:
         """[B, L, width] to the inner width, through the activation, and back."""

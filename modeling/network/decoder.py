@@ -13,6 +13,7 @@ from .attention import CausalMask, frame_mask, is_eager
 from .cache import open_cache
 from .decoder_layer import DualWhisperDecoderLayer, LayerReport
 from .losses import NoiseTarget
+from .precision import computing, computing_dtype
 from .pretrained import refuse_head_masks, wants_dict
 from .stack import LayerStack
 
@@ -117,10 +118,11 @@ class DualWhisperDecoder(LayerStack):
         causal_mask = CausalMask(positions, held + length if isinstance(held, int) else None, attention_mask)
         encoder_mask = None
         if encoder_frame_lengths is not None and encoder_hidden_states is not None:
-            encoder_mask = frame_mask(encoder_frame_lengths, encoder_hidden_states.shape[1])
+            encoder_mask = frame_mask(encoder_frame_lengths, encoder_hidden_states.shape[1], computing_dtype(hidden))
         kept: list[torch.Tensor] | None = [] if with_hidden else None
         reports: list[LayerReport] = []
-        arguments = (encoder_hidden_states, secondary_hidden_states, cache, causal_mask, encoder_mask)
+        heard = [None if it is None else computing(it) for it in (encoder_hidden_states, secondary_hidden_states)]
+        arguments = (*heard, cache, causal_mask, encoder_mask)
         for output, extras in self.run_layers(hidden, *arguments, with_weights or is_eager(config), noise, kept=kept):
             hidden = output
             report = LayerReport(*extras)

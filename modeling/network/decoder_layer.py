@@ -12,6 +12,7 @@ from .attention import AttentionProjections, CausalMask, FeedForward, attend
 from .cache import DecoderCache, NoCache
 from .linear import linear
 from .losses import NoiseTarget
+from .precision import casts_weights_together, computing
 
 
 class CrossAttended(NamedTuple):
@@ -89,6 +90,7 @@ class DualWhisperDecoderLayer(FeedForward):
         if self.is_wider:
             self.wider = WiderFeedForward(width)
 
+    @casts_weights_together
     def forward(
         self,
         hidden: torch.Tensor,
@@ -107,7 +109,7 @@ class DualWhisperDecoderLayer(FeedForward):
             openly: compute all attention weights.
             noise: where noise is. Without a cache, the secondary attention's share on it is then returned.
         """
-        states = self.self_attn_layer_norm(hidden)
+        states = computing(self.self_attn_layer_norm(hidden))
         keys, values = cache.self_attention(self.index, *self.self_attn.keys_values(states))
         mask, causal = causal_mask(keys)
         queries, dropout = self.self_attn.queries(states), self.attention_dropout
@@ -148,9 +150,9 @@ class DualWhisperDecoderLayer(FeedForward):
         Args:
             hidden: the layer's states after self-attention, [B, L, width].
             heard: of each cross-attention what it reads, [B, S, width].
-            mask: encoder frames that may be looked at, bool [B, 1, 1, S], or None for all.
+            mask: [B, 1, 1, S] of :func:`~modeling.network.attention.frame_mask`, or None for all frames.
         """
-        states = [norm(hidden) for _, norm in self.cross_attentions]
+        states = [computing(norm(hidden)) for _, norm in self.cross_attentions]
         queries = [attention.queries(own) for own, (attention, _) in zip(states, self.cross_attentions, strict=True)]
         dropout = self.attention_dropout
         if isinstance(cache, NoCache):  # one after the other: one product would copy their keys and values
@@ -186,7 +188,7 @@ class DualWhisperDecoderLayer(FeedForward):
         if not self.is_dual:
             return primary, None
         secondary = self.secondary_attn.output(attended[1])
-        gate = self.gate(hidden, primary, secondary)
+        gate = self.gate(computing(hidden), primary, secondary)
         # α p + (1 - α) s, written so that it is exactly p where the two are equal, whatever the gate.
         both = primary + (1 - gate) * secondary if self.is_added else secondary + gate * (primary - secondary)
         return both, gate.detach().squeeze(-1)

@@ -19,6 +19,7 @@ from .decoder_layer import DualWhisperDecoderLayer  # noqa: F401 - likewise
 from .encoder import DualWhisperEncoder, EncoderOutput, fit_to_clips
 from .linear import linear
 from .losses import IGNORED, NoiseTarget, logits_loss_sum, noise_loss_sum, token_loss_sum
+from .precision import computing  # noqa: F401 - likewise
 from .pretrained import DualWhisperPreTrained, refuse_head_masks, wants_dict
 from .stack import LayerStack  # noqa: F401 - likewise
 

@@ -10,6 +10,7 @@ from torch import nn
 from transformers.modeling_outputs import BaseModelOutput
 
 from .attention import AttentionProjections, FeedForward, attend, frame_mask, is_eager
+from .precision import casts_weights_together, computing, computing_dtype
 from .pretrained import EncoderPositions, refuse_head_masks, wants_dict
 from .stack import LayerStack
 
@@ -50,15 +51,16 @@ class DualWhisperEncoderLayer(FeedForward):
         self.self_attn = AttentionProjections(config.d_model, config.encoder_attention_heads)
         self.self_attn_layer_norm = nn.LayerNorm(config.d_model)
 
+    @casts_weights_together
     def forward(
         self, hidden: torch.Tensor, mask: torch.Tensor | None = None, openly: bool = False
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """The hidden states [B, S, width], and the attention weights [B, heads, S, S] where ``openly`` asks for them.
 
         Args:
-            mask: bool [B, 1, 1, S], true where a frame may be looked at; None for all.
+            mask: [B, 1, 1, S] of :func:`frame_mask`; None where all frames may be looked at.
         """
-        states = self.self_attn_layer_norm(hidden)
+        states = computing(self.self_attn_layer_norm(hidden))
         attended, weights = attend(
             self.self_attn.queries(states),
             *self.self_attn.keys_values(states),
@@ -169,7 +171,7 @@ class DualWhisperEncoder(LayerStack):
         # A module's call, not its weight: under ZeRO-3 the weight is there only during the call.
         hidden = hidden + self.embed_positions(torch.arange(hidden.shape[1], device=hidden.device))
         hidden = F.dropout(hidden, config.dropout, self.training)
-        mask = frame_mask(frame_lengths, hidden.shape[1])
+        mask = frame_mask(frame_lengths, hidden.shape[1], computing_dtype(hidden))
         kept: list[torch.Tensor] | None = [] if with_hidden else None
         all_weights = []
         secondary = None

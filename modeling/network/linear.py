@@ -20,6 +20,7 @@ LARGE_WEIGHT = 2**18
 MOST_GROUPS = 64
 ONEDNN = "goes_through_onednn"  # on a layer: whether oneDNN is wanted; None or not there: where it is faster
 WORTH_CHANGING = 1.1  # so many times as fast as torch's own way oneDNN must be: results differ by rounding
+COPIES = "copies_for_autocast"  # on a layer, its weight and bias in autocast's dtype; see ``precision.cast_weights``
 
 
 def linear(layer: Any, states: torch.Tensor) -> torch.Tensor:
@@ -28,7 +29,12 @@ def linear(layer: Any, states: torch.Tensor) -> torch.Tensor:
     The layers stay exactly ``nn.Linear``, which quantisers, adapters and tensor parallelism look for by type. What any
     of them has put in a layer's place, wrapped or hooked is called as it wants to be called.
     """
-    if torch.compiler.is_compiling() or not is_untouched(layer) or not is_plain(states, layer.weight):
+    if torch.compiler.is_compiling():
+        return layer(states)
+    copies = layer.__dict__.get(COPIES)
+    if copies is not None:
+        return F.linear(states, *copies)
+    if not is_untouched(layer) or not is_plain(states, layer.weight):
         return layer(states)
     return fast_product(layer, states)
 

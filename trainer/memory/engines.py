@@ -21,7 +21,10 @@ STATES, GRADIENTS, BUCKETS, PARAMETERS = "optimizer states", "gradients", "bucke
 
 
 def parameter_dtype(cell: Cell) -> torch.dtype:
-    """DeepSpeed holds parameters in its precision; elsewhere they are float32, and autocast makes copies."""
+    """DeepSpeed holds parameters in its precision; elsewhere they are float32, and autocast makes copies.
+
+    Frozen weights of linear layers are in the cell's precision everywhere.
+    """
     return DTYPES[cell.precision] if cell.config.engine.zero_stage else torch.float32
 
 

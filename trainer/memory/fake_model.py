@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from modeling.adapters import is_new
+from modeling.frozen import frozen_in_linear
 
 from ..config.reading import ConfigError
 from ..config.run import RunConfig
@@ -43,14 +44,15 @@ def shaped_model(cell: Cell) -> Any:
 
 def fill_with_fakes(model: Any, cell: Cell, recorder: Recorder) -> None:
     """Give a model of the meta device fake parameters; to be called with fake tensors active."""
-    dtype = parameter_dtype(cell)
+    dtype, held = parameter_dtype(cell), {id(parameter) for *_, parameter in frozen_in_linear(model)}
     made: dict[int, nn.Parameter] = {}
     for module in model.modules():
         for name, parameter in list(module._parameters.items()):
             if parameter is None:
                 continue
             if id(parameter) not in made:
-                kind = dtype if parameter.dtype.is_floating_point else parameter.dtype
+                kind = DTYPES[cell.precision] if id(parameter) in held else dtype
+                kind = kind if parameter.dtype.is_floating_point else parameter.dtype
                 numbers = torch.empty(parameter.shape, dtype=kind)
                 recorder.add(numbers, "parameters")
                 made[id(parameter)] = nn.Parameter(numbers, requires_grad=parameter.requires_grad)

@@ -18,6 +18,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 import modeling.network.dual_whisper
 import modeling.network.linear
+import modeling.network.precision
 from data.batches.features import LogMel
 from modeling.network.linear import onednn_is_faster
 from modeling.network.losses import CHUNK_TOKENS
@@ -173,7 +174,12 @@ def prepared(model: Any, cell: Cell, on_gpu: bool, workspace: int = 0) -> Iterat
             """Fake tensors lie on the CPU, and take the way of a GPU's tensors or of a CPU's plain ones."""
             return not on_gpu and states.dtype == weight.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
 
-        with recorder, replaced(modeling.network.linear, "is_plain", is_plain):
+        def are_plain(module: torch.nn.Module, device: torch.device) -> bool:
+            """Fake parameters are of another type."""
+            return all(parameter.dtype == torch.float32 for parameter in module.parameters(recurse=False))
+
+        in_fakes = replaced(modeling.network.precision, "are_plain", are_plain)
+        with recorder, replaced(modeling.network.linear, "is_plain", is_plain), in_fakes:
             engine.keep(workspace, "workspaces")
             if isinstance(engine, FakeZero3):
                 spread_parameters(engine, model)

@@ -10,11 +10,12 @@ from typing import Any, cast
 import torch
 
 from modeling import DualWhisperConfig, DualWhisperForConditionalGeneration
-from modeling.adapters import LoraSettings, add_lora, fingerprint_of, is_new
+from modeling.adapters import LoraSettings, add_lora, fingerprint_of, has_adapter, is_new
 from modeling.byte_processor import build_byte_processor, generation_config_for
 from modeling.checkpoint_files import Base, Checkpoint, check_name
 from modeling.checkpoint_parts import check_stored_parts
 from modeling.checkpoints import check_structure, open_model
+from modeling.frozen import hold_frozen
 from modeling.network.decoder_layer import DualWhisperDecoderLayer
 from modeling.network.linear import choose_onednn
 from modeling.published import model_without_weights, published_shape
@@ -30,7 +31,10 @@ from .languages import languages_of
 
 
 def build_model(config: RunConfig, checkpoint: Checkpoint | None = None) -> tuple[Any, Any]:
-    """Model (float32, on the CPU, the same on every rank) and processor.
+    """Model (on the CPU, the same on every rank) and processor.
+
+    The model is in float32. Where the run computes under autocast, frozen weights are in its precision already, and its
+    ``state_dict()`` has them in float32, if a checkpoint needs them.
 
     Raises:
         ConfigError: if the strategy does not fit the model.
@@ -115,6 +119,9 @@ def make_trainable(model: Any, config: RunConfig, checkpoint: Checkpoint | None 
     apply_strategy(model, config, checkpoint)
     checkpoint_gradients(model, config.model.gradient_checkpointing)
     choose_onednn(model, config.performance.onednn)
+    precision = resolve_precision(config.engine.precision)
+    if precision != "fp32" and not config.engine.zero_stage:  # DeepSpeed rounds all weights by itself
+        hold_frozen(model, DTYPES[precision], keep=not has_adapter(model))
 
 
 def checkpoint_gradients(model: Any, which: str) -> None:

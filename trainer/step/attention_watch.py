@@ -7,6 +7,8 @@ from typing import Any
 
 import torch
 
+from modeling.frozen import rounding_of
+
 from ..engine.accelerator import bare_model, sum_over_ranks
 from ..record.journal import Journal
 from .batch import Batch
@@ -100,11 +102,13 @@ class AttentionWatch:
                 if first.shape != second.shape or not primary.is_floating_point():
                     return []
                 spread = spread or hasattr(primary, "ds_tensor")  # ZeRO-3: each rank has the same piece of both
-                squares[0, number] += (second - first).square().sum()
+                # Rounding a frozen weight has nothing to do with what is trained, so its square adds to theirs.
+                lost = rounding_of(layer_of(layer.encoder_attn, part))
+                squares[0, number] += (second - first).square().sum() - lost
                 squares[1, number] += first.square().sum()
         if spread:
             squares = sum_over_ranks(self.accelerator, squares)
-        return (squares[0] / squares[1].clamp(min=1e-30)).sqrt().tolist()
+        return (squares[0].clamp(min=0) / squares[1].clamp(min=1e-30)).sqrt().tolist()
 
     def report(self, journal: Journal, step: int, expects_noise: bool = False) -> None:
         """Write the figures, and warn if they show copies. All ranks must call it.
@@ -140,8 +144,12 @@ def at(by_layer: tuple[torch.Tensor, ...], positions: torch.Tensor) -> torch.Ten
     return torch.stack(by_layer).flatten(1).index_select(1, positions).float()
 
 
-def weight_of(attention: Any, part: str) -> torch.Tensor:
-    """A projection's own weight, also if LoRA wraps it."""
+def layer_of(attention: Any, part: str) -> Any:
+    """A projection itself, also if LoRA wraps it."""
     projection = getattr(attention, part)
-    weight: torch.Tensor = getattr(projection, "base_layer", projection).weight
+    return getattr(projection, "base_layer", projection)
+
+
+def weight_of(attention: Any, part: str) -> torch.Tensor:
+    weight: torch.Tensor = layer_of(attention, part).weight
     return weight

@@ -150,7 +150,7 @@ class OffloadedActivations(torch.autograd.graph.saved_tensors_hooks):
         if isinstance(base, torch.nn.Parameter):
             return True
         own = self.dtypes.get(tuple(tensor.shape))
-        return own is not None and tensor.dtype not in own
+        return own is not None and bool(own - {tensor.dtype})
 
     def unpack(self, packed: Any) -> torch.Tensor:
         """The tensor that was packed, back on its device; those that will be asked for next are on their way."""

@@ -17,7 +17,7 @@ import modeling.network.linear
 from modeling import DualWhisperConfig, DualWhisperForConditionalGeneration
 from modeling.adapters import LoraSettings, add_lora
 from modeling.checkpoint_files import Base
-from modeling.network.attention import attend
+from modeling.network.attention import additive, attend
 from modeling.network.linear import (
     FEW_ROWS,
     choose_onednn,
@@ -341,7 +341,7 @@ def test_attention_of_one_query(masked: bool) -> None:
     torch.manual_seed(0)
     queries, keys, values = torch.randn(3, 4, 1, 8), torch.randn(3, 4, 10, 8), torch.randn(3, 4, 10, 8)
     mask = (torch.arange(10) < torch.tensor([10, 4, 1])[:, None])[:, None, None] if masked else None
-    found, weights = attend(queries, keys, values, mask)
+    found, weights = attend(queries, keys, values, None if mask is None else additive(mask, torch.float32))
     expected = F.scaled_dot_product_attention(queries, keys, values, mask, scale=1.0)
     torch.testing.assert_close(found, expected)
     assert weights is not None

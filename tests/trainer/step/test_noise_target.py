@@ -237,3 +237,20 @@ def test_what_cannot_be_is_refused(tiny_config: Path, noises: Path, overrides: l
     more = noisy(noises) if any("loss_layers" in one for one in overrides) else []
     with pytest.raises(ConfigError, match=message):
         build_model(load_config(tiny_config, [*more, *overrides]))
+
+
+def test_a_frozen_primary_in_half_precision_shows_no_distance_of_its_own(tiny_config: Path) -> None:
+    from modeling.frozen import hold_frozen
+
+    config = load_config(tiny_config)
+    model, _ = build_model(config)
+    model.start_as_whisper()
+    with torch.no_grad():
+        model.model.decoder.layers[1].secondary_attn.v_proj.weight.mul_(1.01)
+    for layer in model.model.decoder.layers:
+        layer.encoder_attn.requires_grad_(False)
+    watch = AttentionWatch(build_accelerator(config), model)
+    exact = watch.distances()
+    hold_frozen(model, torch.bfloat16, keep=True)
+    assert watch.distances() == pytest.approx(exact, rel=3e-2, abs=1e-4)  # uncorrected 0.0017 and more
+    assert exact[0] == 0.0 < exact[1]
