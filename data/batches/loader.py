@@ -101,8 +101,8 @@ class TrainingBatches:
 
     Args:
         pin_memory: put batches into page-locked memory where they are read ahead; needs a GPU.
-        in_processes: read ahead in processes, not threads. They cost seconds at the start and memory, and leave Python's
-            interpreter to this process, which matters where it has a GPU to feed.
+        in_processes: read ahead in processes, not threads. They cost seconds at the start and memory, and leave
+            Python's interpreter to this process, which matters where it has a GPU to feed.
         state: the groups' states of all ranks, joined by :func:`join_states`; None for the start.
 
     Raises:
@@ -164,7 +164,9 @@ class TrainingBatches:
         for lane in waiting:
             position = self.positions[str(lane)]
             stream = Lane(self.batching, self.epoch, LanePart(lane, self.lanes), position, self.augmenter)
-            self.readers[lane] = self.in_thread(stream, f"lane-{lane}", READ_AHEAD, self.pin_memory) if ahead else iter(stream)
+            self.readers[lane] = (
+                self.in_thread(stream, f"lane-{lane}", READ_AHEAD, self.pin_memory) if ahead else iter(stream)
+            )
 
     def open_process(self, starter: Starter, worker: int, lanes: list[int]) -> None:
         """Have a process read these lanes, which are in the order of their turns."""

@@ -1,9 +1,10 @@
 """Objects with tensors between processes of one Linux machine: files in memory, handed over sockets.
 
-Such a file belongs to no folder. It is gone with the last process that holds it, and a small /dev/shm does not limit it.
-Tensors are copied into it and out of it in one call each, during which other threads have the interpreter.
+Such a file belongs to no folder. It is gone with the last process that holds it, and a small /dev/shm does not limit
+it. Tensors are copied into it and out of it in one call each, during which other threads have the interpreter.
 """
 
+import errno
 import io
 import os
 import pickle
@@ -84,6 +85,7 @@ def receive(of: socket.socket, pinned: bool = False) -> tuple[Any, list[int]]:
 
     Raises:
         EOFError: if the other end was closed, or its process ended.
+        OSError: if this process may open no more files.
     """
     try:
         header, handles, _, _ = socket.recv_fds(of, HEADER.size, MOST_HANDLES)
@@ -91,9 +93,12 @@ def receive(of: socket.socket, pinned: bool = False) -> tuple[Any, list[int]]:
         header, handles = b"", []
     if not header:
         raise EOFError
+    if not handles:
+        raise OSError(errno.EMFILE, f"{os.strerror(errno.EMFILE)}: raise `ulimit -n`")
     length, rest = HEADER.unpack(header)
     memory, *handles = handles
     with os.fdopen(memory, "rb", buffering=0) as file:
+        file.seek(0)
         tensors = torch.empty(length, dtype=torch.uint8, pin_memory=pinned)
         fill(memoryview(tensors.numpy()), file)
         fill(packed := memoryview(bytearray(rest)), file)
@@ -103,4 +108,7 @@ def receive(of: socket.socket, pinned: bool = False) -> tuple[Any, list[int]]:
 def fill(memory: memoryview, file: io.RawIOBase) -> None:
     """Read as much as there is room for; one call reads 2 GiB at most."""
     while len(memory):
-        memory = memory[file.readinto(memory) or 0 :]
+        read = file.readinto(memory)
+        if not read:
+            raise EOFError
+        memory = memory[read:]

@@ -30,7 +30,7 @@ from .mixture import LanePart
 from .passing import connected, receive, send
 
 START = "import sys; sys.path[:] = sys.argv[2:]; from data.batches.processes import start; start(int(sys.argv[1]))"
-ONE_THREAD = {name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}
+ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 # They stay blocked: the process that trains hears them and ends its readers when it has no use for them any more.
 NOT_FOR_READERS = {signal.SIGINT, signal.SIGTERM}
 SECONDS_TO_LEAVE = 2.0
@@ -158,7 +158,9 @@ def start(handle: int) -> None:
             os.close(reader)
 
 
-def read(connection: socket.socket, batching: Batching, augmenter: Augmenter | None, sources: bytes, share: Share) -> None:
+def read(
+    connection: socket.socket, batching: Batching, augmenter: Augmenter | None, sources: bytes, share: Share
+) -> None:
     """A reading process's whole life: it sends items until the socket is closed."""
     free = threading.Semaphore(share.read_ahead)
     threading.Thread(target=end_with, args=(connection, free), daemon=True).start()
@@ -166,14 +168,18 @@ def read(connection: socket.socket, batching: Batching, augmenter: Augmenter | N
     warnings.simplefilter("ignore")
     told = warning.gather()
     try:
-        batching = replace(batching, sources=pickle.loads(sources))
-        for item in items(batching, augmenter, share):
-            free.acquire()
-            send(connection, Message(item, warnings=tuple(told)))
-            told.clear()
+        give(connection, items(replace(batching, sources=pickle.loads(sources)), augmenter, share), free, told)
     except BaseException as error:
         send(connection, Message(error=portable(error), warnings=tuple(told)))
     threading.Event().wait()
+
+
+def give(connection: socket.socket, every: Iterator[LaneItem], free: threading.Semaphore, told: list[str]) -> None:
+    """Send items, with the warnings that came up, while there is room for them."""
+    for item in every:
+        free.acquire()
+        send(connection, Message(item, warnings=tuple(told)))
+        told.clear()
 
 
 def items(batching: Batching, augmenter: Augmenter | None, share: Share) -> Iterator[LaneItem]:

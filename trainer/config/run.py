@@ -125,7 +125,7 @@ class PerformanceConfig(Section):
     )
     pin_memory: bool = Field(
         False,
-        description="the threads that read ahead (data.workers) put batches into page-locked memory, from which a GPU "
+        description="batches that are read ahead (data.workers) are put into page-locked memory, from which a GPU "
         "copies while the CPU works on. Unmeasured",
     )
     offload_activations: bool = Field(
