@@ -51,8 +51,8 @@ class DataConfig(Section):
     workers: int = Field(
         0,
         ge=0,
-        description="how many of them each process has read ahead at a time: with a GPU in processes of their own, "
-        "which leave Python's interpreter to the training, else in threads; 0: none is read ahead",
+        description="processes that read the lanes ahead for each process that trains on a GPU, which keeps Python's "
+        "interpreter for itself; on a CPU a thread for each lane does it; 0: nothing is read ahead",
     )
     max_skipped_share: float = Field(
         0.01, ge=0, le=1, description="the run stops if a larger share of the rows is unusable, once 100 were read"
