@@ -100,7 +100,7 @@ def receive(of: socket.socket, pinned: bool = False) -> tuple[Any, list[int]]:
     with os.fdopen(memory, "rb", buffering=0) as file:
         file.seek(0)
         tensors = torch.empty(length, dtype=torch.uint8, pin_memory=pinned)
-        fill(memoryview(tensors.numpy()), file)
+        fill(tensors.numpy().data, file)
         fill(packed := memoryview(bytearray(rest)), file)
     return Unpacker(io.BytesIO(packed), tensors).load(), handles
 

@@ -16,6 +16,7 @@ import socket
 import subprocess
 import sys
 import threading
+import traceback
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -23,6 +24,7 @@ from typing import Any
 
 from ..augmentation import warning
 from ..augmentation.augmenter import Augmenter
+from ..errors import DataError
 from ..jobs import WorkerDied
 from ..utterance import LaneItem
 from .lanes import Batching, Lane
@@ -142,6 +144,7 @@ class Starter:
 
 def start(handle: int) -> None:
     """The starter's whole life."""
+    warnings.simplefilter("ignore")  # one is of forking beside the thread of Arrow's allocator, which knows of it
     with contextlib.suppress(EOFError), socket.socket(fileno=handle) as connection:
         (batching, augmenter, sources), _ = receive(connection)
         gc.freeze()  # pages that no collection writes to stay shared with all readers
@@ -165,7 +168,6 @@ def read(
     free = threading.Semaphore(share.read_ahead)
     threading.Thread(target=end_with, args=(connection, free), daemon=True).start()
     logging.disable()  # of libraries; in the process that trains they are kept from the terminal too
-    warnings.simplefilter("ignore")
     told = warning.gather()
     try:
         give(connection, items(replace(batching, sources=pickle.loads(sources)), augmenter, share), free, told)
@@ -205,9 +207,12 @@ def end_with(connection: socket.socket, free: threading.Semaphore) -> None:
 
 
 def portable(error: BaseException) -> BaseException:
-    """The error, or in words one that does not survive the way to another process."""
+    """The error, or in words one that does not survive the way to another process; with its traceback as a note."""
+    arrives = error
     try:
         pickle.loads(pickle.dumps(error))
-        return error
     except Exception:
-        return RuntimeError(f"{type(error).__name__}: {error}")
+        arrives = RuntimeError(f"{type(error).__name__}: {error}")
+    if not isinstance(error, DataError):  # which is told in one line
+        arrives.add_note("".join(["in a process of data.workers:\n", *traceback.format_exception(error)]))
+    return arrives

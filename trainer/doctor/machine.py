@@ -98,7 +98,7 @@ def check_cores(facts: Facts) -> Iterator[Finding]:
 
 
 def check_shared_memory(facts: Facts) -> Iterator[Finding]:
-    """NCCL passes data between the GPUs of a machine through it; data.workers need none of it, with or without a GPU."""
+    """NCCL passes data between the GPUs of a machine through it; data.workers need none of it."""
     if len(facts.gpus) < 2 and facts.local_processes < 2:
         return
     size = shutil.disk_usage("/dev/shm").total

@@ -183,6 +183,7 @@ def test_an_error_that_cannot_travel_arrives_in_words() -> None:
 
     arrived = portable(Strange(1, "a"))
     assert type(arrived) is RuntimeError and str(arrived) == "Strange: 1 a"
+    assert pickle.loads(pickle.dumps(arrived)).__notes__ == arrived.__notes__ and "data.workers" in arrived.__notes__[0]
     same = DataError("kept")
     assert portable(same) is same
 
