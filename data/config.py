@@ -48,7 +48,12 @@ class DataConfig(Section):
         description="independent streams that the data is split into, best a multiple of the processes; without it, "
         "processes x max(1, workers). Runs with as many lanes see the same batches on any number of processes",
     )
-    workers: int = Field(0, ge=0, description="threads in each process that read ahead; 0: none")
+    workers: int = Field(
+        0,
+        ge=0,
+        description="processes that read the lanes ahead for each process that trains on a GPU, which keeps Python's "
+        "interpreter for itself; on a CPU a thread for each lane does it; 0: nothing is read ahead",
+    )
     max_skipped_share: float = Field(
         0.01, ge=0, le=1, description="the run stops if a larger share of the rows is unusable, once 100 were read"
     )

@@ -116,7 +116,14 @@ def training_batches(
         sources, config.data, labels, training.batch_size, training.seed, batch_seconds=training.batch_seconds
     )
     pinned = config.performance.pin_memory and accelerator.device.type == "cuda"
-    return TrainingBatches(batching, accelerator.process_index, accelerator.num_processes, state, pin_memory=pinned)
+    return TrainingBatches(
+        batching,
+        accelerator.process_index,
+        accelerator.num_processes,
+        state,
+        pin_memory=pinned,
+        in_processes=accelerator.device.type != "cpu",
+    )
 
 
 def assemble(inputs: Inputs, accelerator: Any, labels: LabelEncoder, stop: StopRequest, lock: RunLock) -> Any:

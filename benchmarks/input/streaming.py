@@ -6,7 +6,8 @@
 Clips are made by :mod:`benchmarks.input.speech_like_clips`, 3.4 s of 16-bit FLAC each, unless ``--data`` brings others
 (columns ``id``, ``audio``, ``text``). Speeds are given by the wall clock and by the seconds of processor time that all
 threads took: the second says what a core does, also where others share the machine. Peaks of memory are of fresh
-processes, most of them the libraries that are imported.
+processes, most of them the libraries that are imported. What reading ahead leaves to the training is
+measured by :mod:`benchmarks.input.beside_training`.
 """
 
 import io
@@ -25,6 +26,7 @@ import pyarrow.parquet as pq
 import soundfile
 import torch
 
+from benchmarks.input.beside_training import measure_beside
 from benchmarks.input.speech_like_clips import RATE, SCHEMA, SECONDS, clip, encoded, write_alike, write_parquet
 from benchmarks.machine import describe_machine
 from benchmarks.written import add_output, write_result
@@ -43,21 +45,32 @@ BATCH, WINDOW = 16, 2048
 LENGTHS = {"mean": 3.4, "median": 3.0, "spread": 0.5}  # of children's utterances: log-normal, spread of the logarithm
 
 
-def open_stream(files: str, workers: int = 0, state: dict[str, Any] | None = None, **data: Any) -> TrainingBatches:
+def open_stream(
+    files: str,
+    workers: int = 0,
+    state: dict[str, Any] | None = None,
+    *,
+    endless: bool = False,
+    in_processes: bool = False,
+    **data: Any,
+) -> TrainingBatches:
     """The batches of Parquet files.
 
     Args:
         files: a glob.
         state: of the data, from which to go on.
+        endless: pass after pass, as one epoch.
         data: further settings of :class:`data.config.DataConfig`.
     """
     names = pq.read_schema(sorted(Path(files).parent.glob(Path(files).name))[0]).names
     columns = {"id": "id"} | ({"duration": "duration"} if "duration" in names else {})
-    values = {"train": {"files": files, "columns": columns}, "shuffle_window": WINDOW, "workers": workers} | data
-    config = DataConfig.model_validate(values)
+    train: Any = {"files": files, "columns": columns}
+    if endless:
+        train = [train, train]  # a mixture
+    config = DataConfig.model_validate({"train": train, "shuffle_window": WINDOW, "workers": workers} | data)
     labels = LabelEncoder(build_byte_processor(["en"]).tokenizer, True, "en")
-    sources = [Source(config.training_sources[0], "files")]
-    return TrainingBatches(Batching(sources, config, labels, BATCH), state=state)
+    sources = [Source(one, "files") for one in config.training_sources]
+    return TrainingBatches(Batching(sources, config, labels, BATCH), state=state, in_processes=in_processes)
 
 
 def epoch(batches: TrainingBatches, least: int = 0) -> int:
@@ -201,6 +214,11 @@ def table(result: dict[str, Any]) -> str:
     for name, figures in result["speed"].items():
         rate = f"{figures['a_second']:,.0f} utterances a second"
         rows.append(f"| {name} | {rate} | {figures['a_core_second']:,.0f} a second of a core |")
+    for name, figures in result["beside"].items():
+        rate = f"{figures['utterances_a_second']:,.0f} utterances a second"
+        core = f"{figures['a_core_second']:,.0f} a second of a core"
+        left = f"{figures['share_of_alone']:.0%} of its operations left to the main thread"
+        rows.append(f"| beside training, 2 {name} | {rate}, {core} | {left} |")
     resume = result["resume"]
     rows.append(
         f"| going on after {resume['gone_on_after']:,} of {resume['rows']:,} rows | {resume['seconds']:.2f} s to the "
@@ -235,6 +253,11 @@ def measure(data: str | None, quick: bool, folder: Path) -> dict[str, Any]:
         "machine": describe_machine(),
         "data": data or f"{SECONDS} s of speech-like noise",
         "speed": speed,
+        "beside": measure_beside(
+            lambda in_processes: open_stream(files, 2, endless=True, in_processes=in_processes),
+            seconds=0.3 if quick else 3.0,
+            rounds=1 if quick else 5,
+        ),
         "resume": measure_resume(folder, 20_000 if quick else 1_000_000),
         "memory": measure_memory(folder, (200, 400) if quick else (2_000, 20_000, 200_000)),
         "waste": measure_waste(data),

@@ -92,6 +92,14 @@ class NoiseClips:
             warn_once(f"{self.place}: {which} {PASSED_OVER}: {more}", known_to_all=True)
         self.is_open = True
 
+    def __getstate__(self) -> dict[str, Any]:
+        """For another process: without the lock, and without decoded clips."""
+        return vars(self) | {"lock": None, "kept": OrderedDict()}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self.lock = threading.Lock()
+
     @property
     def place(self) -> str:
         """The config's key and what it says, for messages."""

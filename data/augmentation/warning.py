@@ -5,6 +5,7 @@ import sys
 import threading
 
 PRINTED: set[str] = set()
+GATHERED: list[list[str]] = []  # where warnings go instead, if anywhere
 LOCK = threading.Lock()
 
 
@@ -21,5 +22,14 @@ def warn_once(text: str, known_to_all: bool = False) -> None:
         if text in PRINTED:
             return
         PRINTED.add(text)
+    if GATHERED:
+        GATHERED[0].append(text)
+        return
     who = "" if rank == "0" else f"[rank {rank}] "
     print(f"{who}warning: {' '.join(text.splitlines())}", file=sys.stderr, flush=True)
+
+
+def gather() -> list[str]:
+    """From now on put warnings into the list that is returned: another process will print them."""
+    GATHERED[:] = [[]]
+    return GATHERED[0]

@@ -1,8 +1,9 @@
-"""One rank's batches: its lanes in turn, read ahead in threads, and the positions that a checkpoint keeps."""
+"""One rank's batches: its lanes in turn, read ahead, and the positions that a checkpoint keeps."""
 
 import queue
 import threading
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -10,8 +11,11 @@ from ..augmentation.augmenter import Augmenter
 from ..utterance import AudioBatch, LaneItem, Skipped
 from .lanes import Batching, Lane, check_usable
 from .mixture import LanePart
+from .passing import IS_POSSIBLE
+from .processes import Reader, Share, Starter
 
 READ_AHEAD = 4  # batches a lane holds ready
+READY = 2  # batches of a reading process that this process has received
 SECONDS_TO_LEAVE = 2.0  # for all threads together; one that waits for a network is left behind
 
 
@@ -44,22 +48,23 @@ class BatchGroup:
 
 
 class LaneReader:
-    """A lane read ahead in a thread; an error in the thread is raised where its item would have come.
+    """Items read ahead in a thread; an error in the thread is raised where its item would have come.
 
     Args:
+        items: of a lane, or of a process that reads lanes.
         pin_memory: put batches into page-locked memory there too; needs a GPU.
     """
 
-    def __init__(self, lane: Lane, read_ahead: int, pin_memory: bool = False) -> None:
+    def __init__(self, items: Iterable[LaneItem], read_ahead: int, name: str, pin_memory: bool = False) -> None:
         self.pin_memory = pin_memory
         self.items: queue.Queue[LaneItem | BaseException] = queue.Queue(max(read_ahead, 1))
         self.stopped = threading.Event()
-        self.thread = threading.Thread(target=self.read, args=(lane,), daemon=True, name=f"lane-{lane.lane}")
+        self.thread = threading.Thread(target=self.read, args=(items,), daemon=True, name=name)
         self.thread.start()
 
-    def read(self, lane: Lane) -> None:
+    def read(self, items: Iterable[LaneItem]) -> None:
         try:
-            for item in lane:
+            for item in items:
                 if self.pin_memory and item.batch is not None:
                     item = replace(item, batch=item.batch.pinned())
                 if not self.put(item):
@@ -95,7 +100,9 @@ class TrainingBatches:
     a rank with nothing to do.
 
     Args:
-        pin_memory: as :class:`LaneReader` takes it.
+        pin_memory: put batches into page-locked memory where they are read ahead; needs a GPU.
+        in_processes: read ahead in processes, not threads. They cost seconds at the start and memory, and leave
+            Python's interpreter to this process, which matters where it has a GPU to feed.
         state: the groups' states of all ranks, joined by :func:`join_states`; None for the start.
 
     Raises:
@@ -108,7 +115,9 @@ class TrainingBatches:
         rank: int = 0,
         world_size: int = 1,
         state: dict[str, Any] | None = None,
+        *,
         pin_memory: bool = False,
+        in_processes: bool = False,
     ) -> None:
         self.batching, self.rank, self.world_size, self.pin_memory = batching, rank, world_size, pin_memory
         config, is_mixture = batching.config, len(batching.sources) > 1
@@ -122,6 +131,10 @@ class TrainingBatches:
             state, lanes, self.epoch = {}, self.usual_lanes, self.epoch + 1
         lengths = config.min_seconds, config.max_seconds
         self.augmenter = None if config.augmentation is None else Augmenter(config.augmentation, batching.seed, lengths)
+        self.threads: list[LaneReader] = []
+        self.processes: list[Reader] = []
+        separate = in_processes and IS_POSSIBLE and config.workers > 0
+        self.starter = Starter(batching, self.augmenter) if separate else None
         self.share_out(lanes, state.get("positions", {}))
         self.turn = state.get("turn", 0) // world_size
         self.open_lanes()
@@ -140,12 +153,32 @@ class TrainingBatches:
         self.readers: dict[int, Any] = {}
 
     def open_lanes(self) -> None:
-        for lane in self.own:
-            if lane not in self.finished:
-                part = LanePart(lane, self.lanes)
-                stream = Lane(self.batching, self.epoch, part, self.positions[str(lane)], self.augmenter)
-                ahead = self.batching.config.workers > 0
-                self.readers[lane] = LaneReader(stream, READ_AHEAD, self.pin_memory) if ahead else iter(stream)
+        turn = self.turn % max(1, len(self.own))
+        waiting = [lane for lane in self.own[turn:] + self.own[:turn] if lane not in self.finished]
+        if self.starter is not None:
+            workers = min(self.batching.config.workers, len(waiting))
+            for worker in range(workers):
+                self.open_process(self.starter, worker, waiting[worker::workers])
+            return
+        ahead = self.batching.config.workers > 0
+        for lane in waiting:
+            position = self.positions[str(lane)]
+            stream = Lane(self.batching, self.epoch, LanePart(lane, self.lanes), position, self.augmenter)
+            self.readers[lane] = (
+                self.in_thread(stream, f"lane-{lane}", READ_AHEAD, self.pin_memory) if ahead else iter(stream)
+            )
+
+    def open_process(self, starter: Starter, worker: int, lanes: list[int]) -> None:
+        """Have a process read these lanes, which are in the order of their turns."""
+        positions = {lane: self.positions[str(lane)] for lane in lanes}
+        share = Share(self.epoch, self.lanes, positions, READ_AHEAD * len(lanes))
+        self.processes.append(starter.read(share, self.pin_memory))
+        self.readers |= dict.fromkeys(lanes, self.in_thread(self.processes[-1], f"receives-{worker}", READY))
+
+    def in_thread(self, items: Iterable[LaneItem], name: str, ahead: int, pin_memory: bool = False) -> LaneReader:
+        reader = LaneReader(items, ahead, name, pin_memory)
+        self.threads.append(reader)
+        return reader
 
     def next_group(self, microbatches: int) -> BatchGroup:
         """The next step's microbatches."""
@@ -158,6 +191,7 @@ class TrainingBatches:
                 batches.append(None)
                 continue
             item = next(self.readers[lane])
+            assert item.lane == lane
             if item.batch is None:
                 self.finished.add(lane)
             self.positions[str(lane)] = item.position if item.batch is not None else {"finished": True}
@@ -174,20 +208,27 @@ class TrainingBatches:
 
     def next_epoch(self) -> None:
         """Begin again with other shuffling; called on all ranks when all have run out."""
-        self.close()
+        self.close_lanes()
         self.epoch += 1
         self.turn = 0
         self.share_out(self.usual_lanes, {})
         self.open_lanes()
 
-    def close(self) -> None:
-        threads = [reader for reader in self.readers.values() if isinstance(reader, LaneReader)]
-        for reader in threads:
-            reader.stopped.set()
+    def close_lanes(self) -> None:
+        for thread in self.threads:
+            thread.stopped.set()
+        for process in self.processes:
+            process.close()
         end = time.monotonic() + SECONDS_TO_LEAVE
-        for reader in threads:
-            reader.thread.join(timeout=max(0.0, end - time.monotonic()))
-        self.readers = {}
+        for thread in self.threads:
+            thread.thread.join(timeout=max(0.0, end - time.monotonic()))
+        self.readers, self.threads, self.processes = {}, [], []
+
+    def close(self) -> None:
+        self.close_lanes()
+        if self.starter is not None:
+            self.starter.close()
+            self.starter = None
 
 
 def join_states(states: list[dict[str, Any]]) -> dict[str, Any]:

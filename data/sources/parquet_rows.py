@@ -61,6 +61,14 @@ class ParquetFiles:
         # Arrays: a million row groups as objects would fill memory.
         self.file, self.number, self.rows, self.size = np.array(filled, dtype=np.int64).reshape(-1, 4).T.copy()
 
+    def __getstate__(self) -> dict[str, Any]:
+        """For another process: without the lock, and without the footers that were kept."""
+        return vars(self) | {"lock": None, "kept": OrderedDict()}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self.lock = threading.Lock()
+
     def read_metadata(self, file: int) -> tuple[pq.FileMetaData, int]:
         """A file's footer, and its size in bytes."""
         address = self.addresses[file]

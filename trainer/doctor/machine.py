@@ -88,7 +88,7 @@ def check_cores(facts: Facts) -> Iterator[Finding]:
     computing = facts.local_processes * (1 if facts.gpus else threads)
     reading = facts.local_processes * workers
     asked = f"{facts.local_processes} x OMP_NUM_THREADS {set_to or 'not set'}"
-    found = f"{here}; {asked}, {reading} threads that read ahead"
+    found = f"{here}; {asked}, {reading} data.workers that read ahead"
     if computing > here or (facts.gpus and facts.local_processes + reading > 2 * here):
         yield Finding("cores", "note", found, "fewer OMP_NUM_THREADS or data.workers: they would compete for the cores")
     elif not facts.gpus and set_to.isdigit() and computing < here:
@@ -98,7 +98,7 @@ def check_cores(facts: Facts) -> Iterator[Finding]:
 
 
 def check_shared_memory(facts: Facts) -> Iterator[Finding]:
-    """NCCL passes data between the GPUs of a machine through it; data.workers are threads and need none."""
+    """NCCL passes data between the GPUs of a machine through it; data.workers need none of it."""
     if len(facts.gpus) < 2 and facts.local_processes < 2:
         return
     size = shutil.disk_usage("/dev/shm").total

@@ -33,6 +33,8 @@ def test_streaming_figures(corpus: Path, tmp_path: Path) -> None:
     assert outcome.code == 0, outcome.errors
     figures = json.loads(output.read_text())
     assert [one["utterances"] for one in figures["speed"].values()] == [120] * 3
+    assert set(figures["beside"]) == {"threads", "processes"}
+    assert all(value > 0 for one in figures["beside"].values() for value in one.values())
     assert figures["resume"]["state_bytes"] < 1000 and figures["resume"]["seconds"] < 5
     assert figures["waste"][files]["utterances"] == 120
     assert {one["rows"] for one in figures["memory"]} == {200, 400}

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+import torch
 
 import benchmarks.training.stand_in
 from data.batches.labels import IGNORED
@@ -21,7 +22,7 @@ from trainer.run import training_batches
 class OneProcess:
     """An accelerator, as far as data asks for one."""
 
-    process_index, num_processes = 0, 1
+    process_index, num_processes, device = 0, 1, torch.device("cpu")
 
 
 def test_it_trains_as_the_checkpoint_would(tmp_path: Path) -> None:
