@@ -123,10 +123,10 @@ class PerformanceConfig(Section):
         description="on GPUs, multiply float32 with 10 bits of mantissa: faster and less exact. Has no effect under "
         "bf16. Unmeasured",
     )
-    pin_memory: bool = Field(
-        False,
-        description="the threads that read ahead (data.workers) put batches into page-locked memory, from which a GPU "
-        "copies while the CPU works on. Unmeasured",
+    pin_memory: bool | None = Field(
+        None,
+        description="what reads ahead (data.workers above 0) puts batches into page-locked memory, from which a GPU "
+        "copies without the CPU waiting. null: on with a CUDA GPU; false saves that memory. Unmeasured",
     )
     offload_activations: bool = Field(
         False,
