@@ -113,7 +113,8 @@ class EngineConfig(Section):
 
 
 class PerformanceConfig(Section):
-    """docs/performance.md has the measured gain of each. Options that only help on a GPU are off, and unmeasured."""
+    """docs/performance.md has the measured gain of each. Options that only help on a GPU are unmeasured,
+    and all but ``pin_memory`` are off."""
 
     onednn: bool = Field(
         True, description="on x86 CPUs, compute float32 linear layers by oneDNN: twice as fast as MKL on AMD"
