@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+import copy
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -44,6 +45,9 @@ class AudioBatch:
         labels: int64 [B, L], the next token, -100 where there is no loss; None likewise.
         ids, texts, languages: one for each utterance.
         seeds: int64 [B], what is drawn for each utterance on the device is drawn from; None without augmentation.
+        target_positions: int64 [N], where in the flattened labels there is a loss; None without labels. This and the
+            next are found where the batch is made, which is in a thread that reads ahead.
+        noisy_targets: int64 [N], those of them that are of utterances with noise in them.
     """
 
     audio: torch.Tensor
@@ -55,26 +59,34 @@ class AudioBatch:
     texts: list[str]
     languages: list[str | None]
     seeds: torch.Tensor | None = None
+    target_positions: torch.Tensor | None = field(init=False)
+    noisy_targets: torch.Tensor = field(init=False)
+
+    def __post_init__(self) -> None:
+        import torch
+
+        positions, noisy = None, torch.empty(0, dtype=torch.int64)
+        if self.labels is not None:
+            counts = self.labels != -100
+            positions = counts.flatten().nonzero().squeeze(1)
+            if self.noise is not None:
+                is_noisy = (self.noise != 0).any(dim=1)
+                noisy = (counts & is_noisy[:, None]).flatten().nonzero().squeeze(1)
+        object.__setattr__(self, "target_positions", positions)
+        object.__setattr__(self, "noisy_targets", noisy)
 
     def pinned(self) -> AudioBatch:
         """The same in page-locked memory, from which a GPU copies while it and the host do other things."""
-        pinned = {name: value.pin_memory() for name, value in vars(self).items() if hasattr(value, "pin_memory")}
-        return replace(self, **pinned)
+        pinned = copy.copy(self)
+        for name, value in vars(self).items():
+            if hasattr(value, "pin_memory"):
+                object.__setattr__(pinned, name, value.pin_memory())
+        return pinned
 
     @property
     def target_tokens(self) -> int:
         """Labels that count for the loss."""
-        return 0 if self.labels is None else int((self.labels != -100).sum())
-
-    @property
-    def noisy_targets(self) -> torch.Tensor:
-        """Where in the flattened labels there are target tokens of utterances with noise in them; int64 [N]."""
-        import torch
-
-        if self.noise is None or self.labels is None:
-            return torch.empty(0, dtype=torch.int64)
-        is_noisy = (self.noise != 0).any(dim=1)
-        return ((self.labels != -100) & is_noisy[:, None]).flatten().nonzero().squeeze(1)
+        return 0 if self.target_positions is None else len(self.target_positions)
 
 
 @dataclass(frozen=True)

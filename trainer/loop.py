@@ -1,7 +1,8 @@
 """The training loop. A step is one optimizer update.
 
 The loss is computed in step/loss.py, its sums over tokens in modeling/network/losses.py. What the ranks must agree on,
-such as that one of them cannot read its data, goes into one all-reduce before each backward pass: step/agreement.py.
+such as that one of them cannot read its data, goes into one all-reduce before each backward pass: step/agreement.py. It
+is read after the backward pass, so that a GPU never runs out of work for it.
 """
 
 import time
@@ -22,7 +23,7 @@ from .evaluation.validation import Validation
 from .record.best import out_of_patience
 from .record.checkpoints import Checkpoints, RunState, save_pretrained
 from .record.journal import Journal
-from .step.agreement import Report, Targets, Verdict, agree
+from .step.agreement import Agreement, Report, Targets, Verdict
 from .step.attention_watch import AttentionWatch
 from .step.first_step import FirstStep
 from .step.gradients import Gradients
@@ -97,8 +98,8 @@ class Trainer:
             What was agreed on in the last microbatch, also of the group that comes next.
 
         Raises:
-            NonFiniteLoss: on every rank, before anything is updated. Of a gradient it may come a step later; the update
-                was left out then, too.
+            NonFiniteLoss: on every rank, before anything is updated; DeepSpeed, whose update is part of the backward
+                pass, leaves it out itself. Of a gradient it may come a step later; the update was left out then, too.
         """
         started, step = time.perf_counter(), self.state.step + 1
         set_learning_rates(self.optimizer, self.config.optimizer, step, self.config.training.steps)
@@ -106,9 +107,10 @@ class Trainer:
             with self.accelerator.accumulate(self.model):
                 loss = self.loss(audio, targets, step)
                 report = self.report(group, audio, is_last=number == len(group.batches))
-                verdict = agree(self.accelerator, report, loss=loss, gradient_norm=self.gradients.unchecked_norm)
-                self.gradients.heed(verdict, step, loss, audio)
+                agreement = Agreement(self.accelerator, report, loss, self.gradients.unchecked_norm)
                 self.accelerator.backward(loss)
+                verdict = agreement.verdict()  # only now, so that a GPU has the backward pass to do meanwhile
+                self.gradients.heed(verdict, step, loss, audio)
                 self.gradients.clip(step, audio)
                 self.optimizer.step()
                 self.optimizer.zero_grad()

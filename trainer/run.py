@@ -115,7 +115,7 @@ def training_batches(
     batching = Batching(
         sources, config.data, labels, training.batch_size, training.seed, batch_seconds=training.batch_seconds
     )
-    pinned = config.performance.pin_memory and accelerator.device.type == "cuda"
+    pinned = config.performance.pin_memory is not False and accelerator.device.type == "cuda"
     return TrainingBatches(
         batching,
         accelerator.process_index,

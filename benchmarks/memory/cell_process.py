@@ -26,6 +26,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NoReturn
@@ -108,6 +109,8 @@ def build(job: Job, config: RunConfig, folder: Path, stop: StopRequest) -> Train
         batches: Any = training_batches(config, accelerator, labels, inputs.training_sources, {})
     else:
         group = synthetic_group(cell, vocabulary, rank)
+        if accelerator.device.type == "cuda" and config.performance.pin_memory is not False:  # as readers do it
+            group = replace(group, batches=[audio.pinned() if audio else None for audio in group.batches])
         batches = SimpleNamespace(next_group=lambda microbatches: group, close=lambda: None)
     journal = Journal(folder, is_main=False, rank=rank, total_steps=0, from_step=0, record_batches=False)
     watched: Any = WatchedBatches(batches, accelerator.device)

@@ -6,6 +6,7 @@ SAMPLES_PER_FRAME = 160
 WINDOW_FRAMES = 3000
 MARGIN_FRAMES = 50  # 0.5 s of silence that the model may see after each clip
 EDGE_FRAMES = 4  # beyond the longest clip, so that the convolutions see the same edge whoever is in the batch
+GPU_FRAMES = 64  # on GPUs batches have a multiple of it: for each new length cuDNN chooses its convolutions anew
 
 
 def visible_frames(samples: int) -> int:
@@ -14,9 +15,13 @@ def visible_frames(samples: int) -> int:
     return min(frames + frames % 2, WINDOW_FRAMES)
 
 
-def padded_frames(feature_lengths: list[int]) -> int:
-    """Mel frames of a batch of clips padded only as far as the longest needs."""
-    return min(max(feature_lengths) + EDGE_FRAMES, WINDOW_FRAMES)
+def padded_frames(feature_lengths: list[int], on_gpu: bool = False) -> int:
+    """Mel frames of a batch of clips padded only as far as the longest needs; on a GPU to a multiple of 64.
+
+    Only log-mel and the convolutions work on the frames beyond the longest clip: the encoder then cuts them off.
+    """
+    frames = max(feature_lengths) + EDGE_FRAMES
+    return min(-(-frames // GPU_FRAMES) * GPU_FRAMES if on_gpu else frames, WINDOW_FRAMES)
 
 
 class LogMel:

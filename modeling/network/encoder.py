@@ -166,8 +166,10 @@ class DualWhisperEncoder(LayerStack):
                 raise ValueError(f"feature lengths {lengths} must be even, above 0 and at most {length}")
             hidden = hidden[:, : max(lengths) // 2]
             if min(lengths) < max(lengths):
-                # Made here, since a tensor made on a GPU from a list waits for all that the GPU has to do.
-                frame_lengths = (torch.tensor(lengths) // 2).to(hidden.device, non_blocking=True)
+                # Made here, since a tensor made on a GPU from a list waits for all that the GPU has to do, as does a
+                # copy from memory that is not page-locked.
+                halves = torch.tensor([n // 2 for n in lengths], pin_memory=hidden.is_cuda)
+                frame_lengths = halves.to(hidden.device, non_blocking=True)
         # A module's call, not its weight: under ZeRO-3 the weight is there only during the call.
         hidden = hidden + self.embed_positions(torch.arange(hidden.shape[1], device=hidden.device))
         hidden = F.dropout(hidden, config.dropout, self.training)

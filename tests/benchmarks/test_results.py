@@ -71,3 +71,11 @@ def test_the_data_page_says_what_the_files_say() -> None:
         name = benchmark.__name__.rpartition(".")[2]
         figures = json.loads((ROOT / "benchmarks" / "results" / name / f"{name}.json").read_text("utf-8"))
         assert benchmark.table(figures) in page
+
+
+def test_the_page_on_speed_says_what_rounding_frames_up_costs() -> None:
+    from benchmarks.input import frames
+
+    page = (ROOT / "docs" / "performance.md").read_text("utf-8")
+    stored = json.loads((ROOT / "benchmarks" / "results" / "streaming" / "frames.json").read_text("utf-8"))
+    assert frames.table(stored["costs"]) in page

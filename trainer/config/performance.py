@@ -6,7 +6,8 @@ from data.config import Section
 
 
 class PerformanceConfig(Section):
-    """docs/performance.md has the measured gain of each. Options that only help on a GPU are off, and unmeasured."""
+    """docs/performance.md has the measured gain of each. Options that only help on a GPU are unmeasured, and all but
+    ``pin_memory`` are off."""
 
     onednn: bool | None = Field(
         None,
@@ -23,10 +24,10 @@ class PerformanceConfig(Section):
         description="let torch take cuDNN's attention in training on H100, H200 and B200; only with "
         "model.encoder_padding: window. It builds a plan for each new length of the labels. Unmeasured",
     )
-    pin_memory: bool = Field(
-        False,
-        description="the threads that read ahead (data.workers) put batches into page-locked memory, from which a GPU "
-        "copies while the CPU works on. Unmeasured",
+    pin_memory: bool | None = Field(
+        None,
+        description="what reads ahead (data.workers above 0) puts batches into page-locked memory, from which a GPU "
+        "copies without the CPU waiting. null: on with a CUDA GPU; false saves that memory. Unmeasured",
     )
     offload_activations: bool = Field(
         False,

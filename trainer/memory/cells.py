@@ -57,10 +57,14 @@ class Cell:
 
     @property
     def frames(self) -> int:
-        """Mel frames of the batch as the model gets it, padding included."""
+        """Mel frames of the batch as the model gets it on a CPU, padding included."""
+        return self.frames_on(gpu=False)
+
+    def frames_on(self, gpu: bool) -> int:
+        """:attr:`frames` on a CPU or on a GPU."""
         if self.config.model.encoder_padding == "window":
             return WINDOW_FRAMES
-        return padded_frames([visible_frames(self.samples)])
+        return padded_frames([visible_frames(self.samples)], on_gpu=gpu)
 
     @property
     def encoder_positions(self) -> int:

@@ -146,7 +146,7 @@ def record_step(cell: Cell, chunked: bool, on_gpu: bool) -> Timeline:
         chunk = math.ceil(cell.batch_size * cell.targets / 2) if chunked else cell.batch_size * cell.targets
         in_chunks = functools.partial(modeling.network.dual_whisper.token_loss_sum, chunk_tokens=chunk)
         with replaced(modeling.network.dual_whisper, "token_loss_sum", in_chunks):
-            loss = step_loss(cell, model, log_mel)
+            loss = step_loss(cell, model, log_mel, on_gpu)
         engine.before_backward()
         with recorder.naming("temporary"):
             recorder.in_backward = True
@@ -187,13 +187,13 @@ def prepared(model: Any, cell: Cell, on_gpu: bool, workspace: int = 0) -> Iterat
             yield engine
 
 
-def step_loss(cell: Cell, model: Any, log_mel: LogMel) -> torch.Tensor:
+def step_loss(cell: Cell, model: Any, log_mel: LogMel, on_gpu: bool) -> torch.Tensor:
     """The forward pass of trainer/loop.py, of a batch that is all alike."""
     audio = torch.empty(cell.batch_size, cell.samples)
     ids = torch.empty(cell.batch_size, cell.tokens, dtype=torch.int64)
     labels = torch.empty_like(ids)
     positions = torch.empty(cell.batch_size * cell.targets, dtype=torch.int64)
-    features = log_mel(audio, cell.frames)
+    features = log_mel(audio, cell.frames_on(on_gpu))
     is_window = cell.config.model.encoder_padding == "window"
     noise: dict[str, Any] = {}
     if cell.has_noise:

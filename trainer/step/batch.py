@@ -6,7 +6,6 @@ import torch
 
 from data.augmentation.config import SpecAugmentConfig
 from data.batches.features import WINDOW_FRAMES, LogMel, padded_frames, visible_frames
-from data.batches.labels import IGNORED
 from data.utterance import SAMPLING_RATE, AudioBatch
 
 from .noise_target import noise_target
@@ -47,12 +46,12 @@ class Batch:
 def features_of(
     audio: torch.Tensor, audio_lengths: torch.Tensor, log_mel: LogMel, encoder_padding: str, device: torch.device
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """Features of samples [B, N] on the CPU with lengths [B], and the features' lengths, both as in `Batch`."""
+    """Features of samples [B, N] with lengths [B] on the CPU, and the features' lengths, both as in `Batch`."""
     lengths = None
     frames = WINDOW_FRAMES
     if encoder_padding == "clip":
         visible = [visible_frames(n) for n in audio_lengths.tolist()]
-        lengths, frames = torch.tensor(visible), padded_frames(visible)
+        lengths, frames = torch.tensor(visible), padded_frames(visible, on_gpu=device.type == "cuda")
     return log_mel(audio.to(device, non_blocking=True), frames), lengths
 
 
@@ -66,7 +65,7 @@ def to_batch(
     needs_noise: bool = False,
     noise_in_speech: bool = False,
 ) -> Batch:
-    """Move a batch to the device and compute its features there.
+    """Move a batch to the device and compute its features there. The host waits for no copy from page-locked memory.
 
     Args:
         log_mel: None for a batch without features, if the encoder's output is known.
@@ -76,28 +75,26 @@ def to_batch(
         noise_in_speech: the noise target is 0 in pauses.
     """
 
-    def moved(tokens: torch.Tensor | None) -> torch.Tensor | None:
-        return None if tokens is None else tokens.to(device, non_blocking=True)
+    def moved(values: torch.Tensor | None) -> torch.Tensor | None:
+        return None if values is None else values.to(device, non_blocking=True)
 
     features, lengths, target, noisy = audio.audio.new_empty(0), None, None, None
     if log_mel is not None:
-        features, lengths = features_of(audio.audio, audio.audio_lengths, log_mel, encoder_padding, device)
+        samples = audio.audio.to(device, non_blocking=True)
+        features, lengths = features_of(samples, audio.audio_lengths, log_mel, encoder_padding, device)
         if masks is not None and audio.seeds is not None:
             features = spec_augment(features, None if lengths is None else lengths.tolist(), audio.seeds, masks)
-    positions = None
-    if audio.labels is not None:  # on the CPU: nonzero would wait for a GPU
-        positions = (audio.labels.flatten() != IGNORED).nonzero().squeeze(1)
-    if (audio.noise is not None or needs_noise) and log_mel is not None:
-        frames = features.shape[2] // 2 if lengths is None else int(lengths.max()) // 2
-        known = audio.audio.new_zeros(audio.audio.shape) if audio.noise is None else audio.noise
-        target = noise_target(audio.audio.to(device), known.to(device, non_blocking=True), frames, noise_in_speech)
-        noisy = audio.noisy_targets
+        if audio.noise is not None or needs_noise:
+            frames = features.shape[2] // 2 if lengths is None else int(lengths.max()) // 2
+            noise = torch.zeros_like(samples) if audio.noise is None else audio.noise.to(device, non_blocking=True)
+            target = noise_target(samples, noise, frames, noise_in_speech)
+            noisy = audio.noisy_targets
     return Batch(
         features=features,
         feature_lengths=lengths,
         decoder_input_ids=moved(audio.decoder_input_ids),
         labels=moved(audio.labels),
-        target_positions=moved(positions),
+        target_positions=moved(audio.target_positions),
         noise_target=target,
         noise_positions=moved(noisy),
         ids=audio.ids,

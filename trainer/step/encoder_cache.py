@@ -26,6 +26,7 @@ from ..config.reading import ConfigError
 from ..config.run import RunConfig
 from ..engine.device import DTYPES
 from .batch import features_of
+from .upload import upload
 
 GIB = 2**30
 DIGEST_BYTES = 16
@@ -92,8 +93,8 @@ class EncoderCache:
         for row, found in enumerate(states):
             assert found is not None  # read or computed
             together[row, : frames[row]] = found
-        lengths = torch.tensor(frames).to(self.device, non_blocking=True) if min(frames) < max(frames) else None
-        return EncoderOutput(together.to(self.device, non_blocking=True), frame_lengths=lengths)
+        lengths = upload(torch.tensor(frames), self.device) if min(frames) < max(frames) else None
+        return EncoderOutput(upload(together, self.device), frame_lengths=lengths)
 
     @torch.no_grad()
     def encode(self, audio: torch.Tensor, audio_lengths: torch.Tensor) -> torch.Tensor:

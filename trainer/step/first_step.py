@@ -4,6 +4,7 @@ It works under every engine. Gradients are seen as they come out of the backward
 drop them. Of frozen parameters that ZeRO-3 has spread, each rank looks at its own piece.
 """
 
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -31,7 +32,7 @@ class FirstStep:
             parameters[name].register_hook(lambda _, name=name: self.without_gradient.discard(name))
             for name in self.without_gradient
         ]
-        self.before = {name: checksum(parameter) for name, parameter in self.frozen.items()}
+        self.before = checksums(self.frozen.values())
 
     def check(self, accelerator: Any) -> None:
         """Look at the model after the optimizer's first step; all ranks call it, once.
@@ -40,7 +41,8 @@ class FirstStep:
         """
         for hook in self.hooks:
             hook.remove()
-        changed = [name for name, old in self.before.items() if checksum(self.frozen[name]) != old]
+        after = checksums(self.frozen.values())
+        changed = [name for name, old, new in zip(self.frozen, self.before, after, strict=True) if old != new]
         found = torch.tensor(float(len(changed) + len(self.without_gradient)), device=accelerator.device)
         if not sum_over_ranks(accelerator, found):
             return
@@ -53,11 +55,21 @@ class FirstStep:
         raise UntrainedParameters(f"the first step did not train what it should; {what}. Nothing was saved")
 
 
-def checksum(parameter: torch.Tensor) -> int:
-    """The sum of a tensor's bits, read as integers; of what this rank holds of it."""
+def checksums(parameters: Iterable[torch.Tensor]) -> list[int]:
+    """The sum of each tensor's bits, read as integers; of what this rank holds of it. Waits once for each device."""
+    sums = [checksum(parameter) for parameter in parameters]
+    found = dict[int, int]()
+    for device in {one.device for one in sums}:
+        places = [place for place, one in enumerate(sums) if one.device == device]
+        found |= zip(places, torch.stack([sums[place] for place in places]).tolist(), strict=True)
+    return [found[place] for place in range(len(sums))]
+
+
+def checksum(parameter: torch.Tensor) -> torch.Tensor:
+    """Of one tensor: an int64 scalar on its device."""
     held = getattr(parameter, "ds_tensor", parameter).detach()
     integers = held.contiguous().view(-1).view(AS_INTEGERS[held.element_size()])
-    return int(integers.sum(dtype=torch.int64))
+    return integers.sum(dtype=torch.int64)
 
 
 def named(names: list[str]) -> str:

@@ -45,6 +45,7 @@ class Gradients:
     def __init__(self, accelerator: Any, model: Any, optimizer: Any, limit: float, folder: Path) -> None:
         self.accelerator, self.model, self.limit = accelerator, model, limit
         self.fused = fused_optimizer(accelerator, optimizer)
+        self.is_deepspeed = accelerator.distributed_type.name == "DEEPSPEED"
         self.path = folder / "non_finite_loss.jsonl"
         self.norm: Any = None  # of the last step, before clipping
         self.unchecked: Unchecked | None = None
@@ -59,15 +60,25 @@ class Gradients:
         if not self.accelerator.sync_gradients:
             return
         self.norm = norm = self.clipped()
-        if norm is not None and self.accelerator.mixed_precision != "fp16":  # fp16's loss scaling skips such a step
-            self.unchecked = Unchecked(step, norm, audio)
-        if self.fused is None:  # no other optimizer leaves the weights alone where the norm is not finite
-            self.check()
+        if norm is None or self.accelerator.mixed_precision == "fp16":  # fp16's loss scaling skips such a step
+            return
+        if not isinstance(norm, torch.Tensor):
+            if not math.isfinite(norm):
+                self.refuse(step, "gradient", norm, audio)
+            return
+        self.unchecked = Unchecked(step, norm, audio)
+        if self.fused is None and not self.is_deepspeed:
+            self.check()  # other optimizers do not leave the weights alone where the norm is not finite
 
     def clipped(self) -> Any:
-        """Clip, and return the norm before. DeepSpeed clips by itself, and knows the norm after its step."""
-        if self.accelerator.distributed_type.name == "DEEPSPEED":
-            return self.model.get_global_grad_norm()
+        """Clip, and return the norm before: a scalar on the device, or a number that is the same on all ranks.
+
+        DeepSpeed clips in its step. It has looked at the norm then, and left the step out where that is not finite: the
+        norm is a number then, and else a tensor.
+        """
+        if self.is_deepspeed:
+            norm = self.model.get_global_grad_norm()
+            return norm.item() if isinstance(norm, torch.Tensor) and norm.device.type == "cpu" else norm
         if self.fused is not None:
             norm = gradient_norm(self.model.parameters())
             clip_in_step(self.fused, norm, self.limit)
@@ -77,8 +88,8 @@ class Gradients:
     def check(self) -> None:
         """Wait for the last step's gradient norm; all ranks call it after the same step. Raises as :meth:`heed`."""
         if self.unchecked is not None:
-            norm = torch.as_tensor(self.unchecked.norm, device=self.accelerator.device)  # DeepSpeed's is a number
-            self.heed_gradient(agree(self.accelerator, Report(), gradient_norm=norm), self.unchecked.step)
+            verdict = agree(self.accelerator, Report(), gradient_norm=self.unchecked.norm)
+            self.heed_gradient(verdict, self.unchecked.step)
 
     def heed(self, verdict: Verdict, step: int, loss: torch.Tensor, audio: AudioBatch | None) -> None:
         """End the run if any rank's loss of this microbatch, or gradient of the step before, is not finite.

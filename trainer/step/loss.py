@@ -39,7 +39,8 @@ class TrainingLoss:
         bare = bare_model(model)
         self.padding = encoder_padding(bare)
         self.log_mel = LogMel(bare.config.num_mel_bins, self.device)
-        self.silence = silent_batch([bare.config.decoder_start_token_id])
+        silence = silent_batch([bare.config.decoder_start_token_id])
+        self.silence = silence.pinned() if self.device.type == "cuda" else silence
         self.offload = OffloadedActivations(bare.parameters()) if config.performance.offload_activations else None
         self.encoder_cache = open_encoder_cache(config, accelerator, bare, self.log_mel, self.padding)
 

@@ -9,6 +9,8 @@ import torch
 
 from data.augmentation.config import SpecAugmentConfig
 
+from .upload import upload
+
 
 def spec_augment(
     features: torch.Tensor, feature_lengths: list[int] | None, seeds: torch.Tensor, config: SpecAugmentConfig
@@ -29,12 +31,12 @@ def spec_augment(
         chosen = generator.random() < config.share
         draws[row, 0] = generator.random(draws.shape[2]) if chosen else -1.0  # -1: a mask of no width
         draws[row, 1] = generator.random(draws.shape[2])
-    drawn = on_device(torch.from_numpy(draws), features.device)
+    drawn = upload(torch.from_numpy(draws), features.device)
     widths, places = drawn[:, 0, :, None], drawn[:, 1, :, None]
 
     own = own_frames(features)
     if feature_lengths is not None:
-        own = torch.minimum(own, on_device(torch.tensor(feature_lengths), features.device))
+        own = torch.minimum(own, upload(torch.tensor(feature_lengths), features.device))
     length = own[:, None, None].float()
     widest = (length * config.time_share).clamp(max=config.time_frames)
     time = masked(widths[:, : config.time_masks], places[:, : config.time_masks], widest, length, frames)
@@ -68,8 +70,3 @@ def own_frames(features: torch.Tensor) -> torch.Tensor:
     heard = (features > features.amin(dim=(1, 2), keepdim=True)).any(dim=1)
     position = torch.arange(1, features.shape[2] + 1, device=features.device)
     return (heard * position).amax(dim=1).clamp(min=1)
-
-
-def on_device(values: torch.Tensor, device: torch.device) -> torch.Tensor:
-    """The values on the device, without waiting for the work that a GPU has queued."""
-    return values.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else values.to(device)

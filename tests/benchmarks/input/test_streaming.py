@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import benchmarks.input.frames
 import benchmarks.input.streaming
 from benchmarks.input.speech_like_clips import RATE, clip, encoded
 from tests.end_to_end import run
@@ -24,6 +25,13 @@ def test_padding_is_counted_in_frames() -> None:
     assert benchmarks.input.streaming.padding_waste(np.full(64, 2.0), 8) == 0
     assert benchmarks.input.streaming.padding_waste(np.array([1.0, 2.0]), 2) == pytest.approx(0.25)
     assert benchmarks.input.streaming.padding_waste(np.array([1.0, 2.0]), 2, budget=2.0) == 0
+
+
+def test_what_rounding_frames_up_costs() -> None:
+    exact, rounded = benchmarks.input.frames.planned(64, windows=2)
+    found = benchmarks.input.frames.cost(64, windows=2)
+    assert all(0 <= more - less < 64 for less, more in zip(exact, rounded, strict=True))
+    assert found["batches"] == 64 and 0 < found["more_frames"] < 0.1 and found["lengths_rounded"] < found["lengths"]
 
 
 def test_streaming_figures(corpus: Path, tmp_path: Path) -> None:

@@ -92,3 +92,7 @@ def test_a_batch_has_an_edge_beyond_its_longest_clip() -> None:
     assert padded_frames([152, 300, 60]) == 300 + EDGE_FRAMES
     assert padded_frames([2998]) == padded_frames([3000]) == 3000
     assert padded_frames([52]) % 2 == 0
+
+
+def test_on_gpus_batches_have_few_lengths() -> None:
+    assert [padded_frames([n], on_gpu=True) for n in (52, 60, 62, 300, 2940, 3000)] == [64, 64, 128, 320, 2944, 3000]

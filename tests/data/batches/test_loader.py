@@ -2,6 +2,7 @@
 
 import io
 import json
+import pickle
 import threading
 import time
 from collections import Counter
@@ -24,6 +25,7 @@ from data.batches.loader import BatchGroup, TrainingBatches, join_states
 from data.config import DataConfig
 from data.errors import DataError
 from data.sources.source import Source
+from data.utterance import AudioBatch
 from modeling.byte_processor import build_byte_processor
 
 ROWS = 50
@@ -156,7 +158,22 @@ def test_batches_are_pinned_where_they_are_read_ahead(clips: str, labels: LabelE
         batches.close()
         assert group.batches[0] is not None and bool(pinned) == wanted
     assert {name for name, _ in pinned} == {"lane-0"}
-    assert sorted(dimensions for _, dimensions in pinned[:4]) == [1, 2, 2, 2]  # lengths; audio, inputs, labels
+    # lengths and two places of targets; audio, inputs, labels
+    assert sorted(dimensions for _, dimensions in pinned[:6]) == [1, 1, 1, 2, 2, 2]
+
+
+def test_places_of_targets_are_found_once_and_travel_with_the_batch() -> None:
+    labels = torch.tensor([[-100, 5, 6], [-100, 7, -100]])
+    noise = torch.tensor([[0.0, 0.0], [0.0, 0.1]])
+    batch = AudioBatch(
+        noise, torch.tensor([2, 2]), noise, labels.clamp(min=0), labels, ["a", "b"], ["", ""], [None, None]
+    )
+    labels.fill_(-100)  # nothing looks at them again
+    for one in (batch, pickle.loads(pickle.dumps(batch))):
+        assert one.target_positions is not None and one.target_positions.tolist() == [1, 2, 4]
+        assert one.noisy_targets.tolist() == [4] and one.target_tokens == 3
+    silent = replace(batch, labels=None, decoder_input_ids=None)
+    assert silent.target_positions is None and silent.target_tokens == len(silent.noisy_targets) == 0
 
 
 @pytest.mark.parametrize("lanes", [1, 2, 3, 4, 5])

@@ -12,7 +12,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 
 import trainer.loop
-import trainer.step.gradients
+import trainer.step.agreement
 import trainer.step.loss
 from benchmarks.decoding.live_bytes import peak_live_bytes
 from data.batches.loader import BatchGroup, TrainingBatches
@@ -21,6 +21,7 @@ from trainer.config.reading import ConfigError, load_config
 from trainer.config.run import RunConfig
 from trainer.loop import Trainer
 from trainer.run import train
+from trainer.step.agreement import Agreement, Verdict
 from trainer.step.gradients import NonFiniteLoss
 from trainer.step.loss import TrainingLoss
 
@@ -71,7 +72,7 @@ def test_a_step_reads_nothing_back_but_what_is_agreed(
     monkeypatch.setattr("trainer.step.loss.OffloadedActivations", on_cpu)
     monkeypatch.setattr(Trainer, "train_step", train_step)
     # What is agreed, and what works on the CPU whatever the device.
-    monkeypatch.setattr(trainer.loop, "agree", uncounted(trainer.loop.agree))
+    monkeypatch.setattr(trainer.loop, "Agreement", uncounted(trainer.loop.Agreement))
     monkeypatch.setattr(trainer.step.loss, "to_batch", uncounted(trainer.step.loss.to_batch))
     monkeypatch.setattr(TrainingBatches, "next_group", uncounted(TrainingBatches.next_group))
     monkeypatch.setattr(BatchGroup, "target_tokens", property(uncounted(BatchGroup.target_tokens.fget)))
@@ -162,14 +163,17 @@ def test_what_the_ranks_agree_on_a_gradient_ends_the_run_on_each(
     tiny_config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:
     """Also where its own norm is finite, whose batch is then not to blame; else it would wait for the others."""
-    original, in_step = trainer.loop.agree, where == "in the next step"
+    in_step = where == "in the next step"
 
-    def agree(*arguments: Any, **figures: Any) -> Any:
-        verdict = original(*arguments, **figures)
-        told = figures.get("gradient_norm") is not None and (figures.get("loss") is not None) is in_step
-        return replace(verdict, finite_gradient=not told)
+    class ToldOfAnother(Agreement):
+        def __init__(self, accelerator: Any, report: Any, loss: Any = None, gradient_norm: Any = None) -> None:
+            super().__init__(accelerator, report, loss, gradient_norm)
+            self.is_told = gradient_norm is not None and (loss is not None) is in_step
 
-    monkeypatch.setattr(trainer.loop if in_step else trainer.step.gradients, "agree", agree)
+        def verdict(self) -> Verdict:
+            return replace(super().verdict(), finite_gradient=not self.is_told)
+
+    monkeypatch.setattr(trainer.loop if in_step else trainer.step.agreement, "Agreement", ToldOfAnother)
     with pytest.raises(NonFiniteLoss, match=f"step {1 if not in_step else 2}: the gradient is not a finite number"):
         train(load_config(tiny_config, [*STEPS, "logging.every_steps=99"]))
     assert not (tmp_path / "run" / "non_finite_loss.jsonl").exists()

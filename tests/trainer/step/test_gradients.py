@@ -1,12 +1,15 @@
 """Clipping within the fused optimizer: torch's own clipping to the digit, and nothing changed by what is not finite."""
 
+import json
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 
-from trainer.step.gradients import clip_in_step, fused_optimizer, gradient_norm
+from tests.support.stand_in_gpu import OnGpu, StandInGpu
+from trainer.step.gradients import Gradients, NonFiniteLoss, clip_in_step, fused_optimizer, gradient_norm
 
 
 def optimizer_of(fused: bool = True) -> torch.optim.AdamW:
@@ -67,6 +70,45 @@ def test_who_clips_in_the_step(engine: str, precision: str, optimizer: Any, clip
     accelerator = SimpleNamespace(distributed_type=SimpleNamespace(name=engine), mixed_precision=precision)
     wrapped = SimpleNamespace(optimizer=optimizer)
     assert fused_optimizer(accelerator, wrapped) is (optimizer if clips else None)
+
+
+def deepspeed(norm: Any, folder: Path) -> Gradients:
+    """Clipping by DeepSpeed, whose step gave this norm. Nobody can be asked to agree: there is no process group."""
+    accelerator = SimpleNamespace(
+        distributed_type=SimpleNamespace(name="DEEPSPEED"),
+        mixed_precision="bf16",
+        sync_gradients=True,
+        process_index=1,
+        num_processes=2,
+        device=torch.device("cpu"),
+        wait_for_everyone=lambda: None,
+    )
+    return Gradients(accelerator, SimpleNamespace(get_global_grad_norm=lambda: norm), None, 1.0, folder)
+
+
+@pytest.mark.parametrize("norm", [1.5, torch.tensor(1.5)])
+def test_deepspeeds_norm_is_not_agreed_on(tmp_path: Path, norm: Any) -> None:
+    """It is the same on all ranks, and DeepSpeed has looked at it."""
+    gradients = deepspeed(norm, tmp_path)
+    gradients.clip(3, None)
+    assert gradients.norm == 1.5 and gradients.unchecked is None
+    gradients.check()
+
+
+def test_deepspeeds_norm_on_a_gpu_is_not_waited_for(tmp_path: Path) -> None:
+    with StandInGpu() as gpu, gpu.strictly():
+        gradients = deepspeed(norm := OnGpu(torch.tensor(1.5)), tmp_path)
+        gradients.clip(3, None)
+    assert gradients.unchecked_norm is norm, "the next step's agreement looks at it without a wait of its own"
+
+
+@pytest.mark.parametrize("norm", [float("inf"), torch.tensor(float("nan"))])
+def test_deepspeeds_norm_that_is_not_finite_ends_the_run(tmp_path: Path, norm: Any) -> None:
+    audio: Any = SimpleNamespace(ids=["one"])
+    with pytest.raises(NonFiniteLoss, match="step 3: the gradient"):
+        deepspeed(norm, tmp_path).clip(3, audio)
+    row = json.loads((tmp_path / "non_finite_loss.jsonl").read_text())
+    assert (row["step"], row["rank"], row["ids"]) == (3, 1, ["one"])
 
 
 def test_no_gradients_have_no_norm() -> None:
