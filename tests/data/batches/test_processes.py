@@ -250,7 +250,7 @@ def test_real_processes(clips: str, labels: LabelEncoder, end: str) -> None:  # 
 
     with build_run(clips, labels, 4).open() as (expected,):
         number = since = 0
-        while since < 2:  # groups of the second epoch: too few for the rest of it to be on its way already
+        while since < 2:  # groups of the second epoch: more remain than can be on their way already
             group = expected.next_group(1)
             starter, ids = next_group()
             assert ids == [batch and batch.ids for batch in group.batches]
