@@ -81,7 +81,5 @@ def measure_beside(
             shares.append(operations / free / alone)
             taken.append(utterances / seconds)
         figures = {"share_of_alone": shares, "utterances_a_second": taken, "a_core_second": spent}
-        found["processes" if in_processes else "threads"] = {
-            name: statistics.median(values) for name, values in figures.items()
-        }
+        found[kind] = {name: statistics.median(values) for name, values in figures.items()}
     return found
