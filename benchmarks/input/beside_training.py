@@ -14,6 +14,8 @@ import torch
 
 from data.batches.loader import TrainingBatches
 
+KINDS = {"threads": False, "processes": True}
+
 
 def small_operations(seconds: float, batches: TrainingBatches | None = None) -> tuple[float, float, int]:
     """Run small operations of torch, and take batches as soon as they are ready.
@@ -65,7 +67,7 @@ def measure_beside(
         seconds: of each measurement; figures are medians of ``rounds``.
     """
     found = {}
-    for in_processes in (False, True):
+    for kind, in_processes in KINDS.items():
         shares, taken, spent = [], [], []
         for _ in range(rounds):
             operations, free, _ = small_operations(seconds)
@@ -79,7 +81,5 @@ def measure_beside(
             shares.append(operations / free / alone)
             taken.append(utterances / seconds)
         figures = {"share_of_alone": shares, "utterances_a_second": taken, "a_core_second": spent}
-        found["processes" if in_processes else "threads"] = {
-            name: statistics.median(values) for name, values in figures.items()
-        }
+        found[kind] = {name: statistics.median(values) for name, values in figures.items()}
     return found

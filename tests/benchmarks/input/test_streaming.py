@@ -8,6 +8,7 @@ import pytest
 
 import benchmarks.input.frames
 import benchmarks.input.streaming
+from benchmarks.input import beside_training
 from benchmarks.input.speech_like_clips import RATE, clip, encoded
 from tests.end_to_end import run
 
@@ -34,14 +35,19 @@ def test_what_rounding_frames_up_costs() -> None:
     assert found["batches"] == 64 and 0 < found["more_frames"] < 0.1 and found["lengths_rounded"] < found["lengths"]
 
 
-def test_streaming_figures(corpus: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kinds", [("threads",), pytest.param(("threads", "processes"), marks=pytest.mark.slow)])
+def test_streaming_figures(
+    corpus: Path, tmp_path: Path, kinds: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = {kind: beside_training.KINDS[kind] for kind in kinds}
+    monkeypatch.setattr(beside_training, "KINDS", known)
     output = tmp_path / "figures" / "streaming.json"
     files = f"{corpus}/train-*.parquet"
     outcome = run(benchmarks.input.streaming.main, "--quick", "--data", files, "--output", output)
     assert outcome.code == 0, outcome.errors
     figures = json.loads(output.read_text())
     assert [one["utterances"] for one in figures["speed"].values()] == [120] * 3
-    assert set(figures["beside"]) == {"threads", "processes"}
+    assert set(figures["beside"]) == set(kinds)
     assert all(value > 0 for one in figures["beside"].values() for value in one.values())
     assert figures["resume"]["state_bytes"] < 1000 and figures["resume"]["seconds"] < 5
     assert figures["waste"][files]["utterances"] == 120
