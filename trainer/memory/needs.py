@@ -1,0 +1,95 @@
+"""What a step takes by the utterances of its microbatches: predicted when it is first asked for, and kept in a file."""
+
+import hashlib
+import importlib.metadata
+import json
+import os
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from ..config.run import RunConfig
+from ..record.durable import write_text
+from .cells import cell_of, with_settings
+
+LIBRARIES = ("torch", "transformers", "accelerate", "deepspeed", "peft", "bitsandbytes")
+SOURCES = ("modeling", "trainer/memory", "trainer/step")  # whose code decides what a step takes
+DATA_KEYS = ("max_seconds", "augmentation")
+
+
+class Needs:
+    """Bytes that a step takes. On a GPU all that the device has in use; elsewhere what comes to the model's weights.
+
+    Args:
+        config: settled, or with a number for ``batch_size``.
+        precision: fp32, bf16 or fp16.
+        kept: a folder for what was predicted; None: nothing is kept.
+    """
+
+    def __init__(
+        self, config: RunConfig, *, precision: str, processes: int, on_gpu: bool = True, kept: Path | None = None
+    ) -> None:
+        self.config, self.precision, self.processes, self.on_gpu = config, precision, processes, on_gpu
+        self.steps: dict[bool, Any] = {}
+        self.file = kept / f"{self.key()}.json" if kept is not None else None
+        self.known: dict[str, int] = {}
+        if self.file is not None:
+            with suppress(OSError, ValueError):
+                self.known = {str(name): int(size) for name, size in json.loads(self.file.read_bytes()).items()}
+
+    def __call__(self, size: int, accumulates: bool) -> int:
+        """Of microbatches with so many utterances; ``accumulates``: a step has several of them.
+
+        Raises:
+            ConfigError: if only the hub knows the model's shape.
+        """
+        name = f"{size}{' of several' if accumulates else ''}"
+        if name not in self.known:
+            self.known[name] = self.predicted(size, accumulates)
+            if self.file is not None:
+                with suppress(OSError):  # a home that cannot be written to; it is predicted again then
+                    self.file.parent.mkdir(parents=True, exist_ok=True)
+                    write_text(self.file, json.dumps(self.known))
+        return self.known[name]
+
+    def predicted(self, size: int, accumulates: bool) -> int:
+        from .prediction import StepMemory
+
+        if accumulates not in self.steps:
+            config = with_settings(self.config, "training", accumulation=2 if accumulates else 1)
+            cell = cell_of(config, precision=self.precision, processes=self.processes)
+            self.steps[accumulates] = StepMemory(cell, self.on_gpu)
+        step = self.steps[accumulates].at(size)
+        return int(step.device_used_bytes or step.peak_bytes - step.parts.get("parameters", 0))
+
+    def key(self) -> str:
+        """A digest of all that the prediction depends on: settings, versions, and this project's own code."""
+        config = self.config.model_dump(mode="json", include={"model", "optimizer", "engine", "noise", "performance"})
+        shape = Path(self.config.model.checkpoint or "") / "config.json"
+        root = Path(__file__).resolve().parents[2]
+        facts = {
+            "config": config,
+            "data": {name: str(getattr(self.config.data, name)) for name in DATA_KEYS},
+            "shape": shape.read_text(encoding="utf-8") if shape.is_file() else "",
+            "here": (self.precision, self.processes, self.on_gpu),
+            "libraries": [version_of(name) for name in LIBRARIES],
+            "sources": [
+                hashlib.sha256(path.read_bytes()).hexdigest()
+                for folder in SOURCES
+                for path in sorted((root / folder).rglob("*.py"))
+            ],
+        }
+        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:24]
+
+
+def version_of(name: str) -> str:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return ""
+
+
+def kept_predictions() -> Path:
+    """The folder in the user's cache where predictions are kept for the next start."""
+    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(cache) / "dual-attention-whisper" / "step_memory"
