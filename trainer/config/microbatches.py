@@ -53,3 +53,9 @@ def settled(config: RunConfig, processes: int, found: int | None = None) -> RunC
         )
     numbers = {"batch_size": math.ceil(share / accumulation), "accumulation": accumulation}
     return config.model_copy(update={"training": training.model_copy(update=numbers)})
+
+
+def in_microbatches(config: RunConfig, processes: int) -> RunConfig:
+    """The settled config without ``step_utterances``: its data are planned in microbatches, as benchmarks time them."""
+    config = settled(config, processes)
+    return config.model_copy(update={"training": config.training.model_copy(update={"step_utterances": None})})

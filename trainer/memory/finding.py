@@ -5,6 +5,7 @@ through, halved where that fails, and agreed on.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from ..config.microbatches import settled, share_of
@@ -13,6 +14,8 @@ from ..engine.accelerator import gather_objects
 from ..engine.free_memory import address_space_within, gpu_room, process_room
 from ..engine.running_out import size as as_size
 from .advice import HEADROOM, search
+from .cells import cell_of
+from .gpus import Gpu
 from .needs import Needs, kept_predictions
 from .out_of_memory import OutOfMemory
 from .trial import failure_of, try_step
@@ -32,6 +35,40 @@ def largest_microbatch(needs: Callable[[int, bool], int], share: int, limit: flo
     if needs(share, False) <= limit:
         return share
     return search(lambda size: needs(size, True) <= limit, most=share - 1) if share > 1 else 0
+
+
+@dataclass(frozen=True)
+class Found:
+    """What ``auto`` finds: microbatches of so many utterances, how many of them a step has, and bytes that it takes."""
+
+    size: int
+    accumulation: int
+    used: int
+
+
+def found_on(needs: Needs, gpu: Gpu, headroom: float) -> Found | None:
+    """What a run with ``step_utterances`` finds on a kind of GPU by prediction; None if not even one utterance fits.
+
+    Args:
+        headroom: share of the memory left free.
+
+    Raises:
+        ConfigError: if only the hub knows the model's shape, or the processes cannot share a step out.
+    """
+    config, processes = needs.cell.config, needs.cell.processes
+    assert config.training.step_utterances is not None
+    share = share_of(config.training.step_utterances, processes)
+    size = largest_microbatch(needs, share, gpu.memory_bytes * (1 - headroom))
+    if not size:
+        return None
+    training = settled(config, processes, size).training
+    used = needs(training.microbatch, training.accumulation > 1)
+    return Found(training.microbatch, training.accumulation, used)
+
+
+def headroom_of(config: RunConfig, on_gpu: bool = True) -> float:
+    """The share of the memory that a step leaves free."""
+    return HEADROOM if on_gpu and not config.engine.zero_stage else MARGIN
 
 
 def find_microbatch(config: RunConfig, accelerator: Any, model: Any) -> RunConfig:
@@ -108,16 +145,10 @@ def predicted_size(config: RunConfig, accelerator: Any, share: int, room: int | 
     if room is None:
         return share, "how much memory is free is not known", True
     precision = {"no": "fp32"}.get(accelerator.mixed_precision, accelerator.mixed_precision)
-    needs = Needs(
-        config,
-        precision=precision,
-        processes=accelerator.num_processes,
-        on_gpu=on_gpu,
-        kept=kept_predictions(),
-    )
-    headroom = HEADROOM if on_gpu and not config.engine.zero_stage else MARGIN
+    cell = cell_of(config, precision=precision, processes=accelerator.num_processes)
+    needs = Needs(cell, on_gpu, kept_predictions())
     try:
-        size = largest_microbatch(needs, share, room * (1 - headroom))
+        size = largest_microbatch(needs, share, room * (1 - headroom_of(config, on_gpu)))
         taken = needs(max(1, size), size != share)
     except (ValueError, RuntimeError) as error:  # only the hub knows the model's shape, or no prediction can be made
         return share, f"not predicted: {error}", True

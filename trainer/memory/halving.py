@@ -61,7 +61,7 @@ def go_on_halved(way: Halved, accelerator: Any) -> None:
 
 
 def keep_for_resume(way: Halved, error: Exception) -> None:
-    """Write the halved microbatches for a resume, and have the error's message say so; only the failing rank calls it."""
+    """Write the halved microbatches for a resume, and have the error's message say so; the failing rank calls it."""
     write_config(way.config)
     place = Path(way.config.output_dir) / "config.yaml"
     error.add_note(

@@ -5,31 +5,27 @@ import importlib.metadata
 import json
 import os
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ..config.run import RunConfig
 from ..record.durable import write_text
-from .cells import cell_of, with_settings
+from .cells import Cell, with_settings
 
 LIBRARIES = ("torch", "transformers", "accelerate", "deepspeed", "peft", "bitsandbytes")
 SOURCES = ("modeling", "trainer/memory", "trainer/step")  # whose code decides what a step takes
-DATA_KEYS = ("max_seconds", "augmentation")
 
 
 class Needs:
     """Bytes that a step takes. On a GPU all that the device has in use; elsewhere what comes to the model's weights.
 
     Args:
-        config: settled, or with a number for ``batch_size``.
-        precision: fp32, bf16 or fp16.
+        cell: of a settled config; its batch size does not count.
         kept: a folder for what was predicted; None: nothing is kept.
     """
 
-    def __init__(
-        self, config: RunConfig, *, precision: str, processes: int, on_gpu: bool = True, kept: Path | None = None
-    ) -> None:
-        self.config, self.precision, self.processes, self.on_gpu = config, precision, processes, on_gpu
+    def __init__(self, cell: Cell, on_gpu: bool = True, kept: Path | None = None) -> None:
+        self.cell, self.on_gpu = cell, on_gpu
         self.steps: dict[bool, Any] = {}
         self.file = kept / f"{self.key()}.json" if kept is not None else None
         self.known: dict[str, int] = {}
@@ -52,26 +48,29 @@ class Needs:
                     write_text(self.file, json.dumps(self.known))
         return self.known[name]
 
-    def predicted(self, size: int, accumulates: bool) -> int:
+    def step(self, accumulates: bool) -> Any:
+        """The :class:`~trainer.memory.prediction.StepMemory` of steps with one microbatch, or with several."""
         from .prediction import StepMemory
 
         if accumulates not in self.steps:
-            config = with_settings(self.config, "training", accumulation=2 if accumulates else 1)
-            cell = cell_of(config, precision=self.precision, processes=self.processes)
-            self.steps[accumulates] = StepMemory(cell, self.on_gpu)
-        step = self.steps[accumulates].at(size)
+            config = with_settings(self.cell.config, "training", accumulation=2 if accumulates else 1)
+            self.steps[accumulates] = StepMemory(replace(self.cell, config=config), self.on_gpu)
+        return self.steps[accumulates]
+
+    def predicted(self, size: int, accumulates: bool) -> int:
+        step = self.step(accumulates).at(size)
         return int(step.device_used_bytes or step.peak_bytes - step.parts.get("parameters", 0))
 
     def key(self) -> str:
         """A digest of all that the prediction depends on: settings, versions, and this project's own code."""
-        config = self.config.model_dump(mode="json", include={"model", "optimizer", "engine", "noise", "performance"})
-        shape = Path(self.config.model.checkpoint or "") / "config.json"
+        config, cell = self.cell.config, self.cell
+        sections = config.model_dump(mode="json", include={"model", "optimizer", "engine", "noise", "performance"})
+        shape = Path(config.model.checkpoint or "") / "config.json"
         root = Path(__file__).resolve().parents[2]
         facts = {
-            "config": config,
-            "data": {name: str(getattr(self.config.data, name)) for name in DATA_KEYS},
+            "sections": sections,
             "shape": shape.read_text(encoding="utf-8") if shape.is_file() else "",
-            "here": (self.precision, self.processes, self.on_gpu),
+            "step": (cell.seconds, cell.tokens, cell.has_noise, cell.precision, cell.processes, self.on_gpu),
             "libraries": [version_of(name) for name in LIBRARIES],
             "sources": [
                 hashlib.sha256(path.read_bytes()).hexdigest()

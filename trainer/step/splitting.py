@@ -3,6 +3,8 @@
 import itertools
 from dataclasses import replace
 
+import torch
+
 from data.batches.labels import IGNORED
 from data.batches.loader import BatchGroup
 from data.utterance import AudioBatch
@@ -30,16 +32,27 @@ def rows_of(batch: AudioBatch, first: int, end: int) -> AudioBatch:
     Padding of audio stays, since features are cut to the longest clip anyway.
     """
     rows = slice(first, end)
-    tensors = {
-        name: None if (value := getattr(batch, name)) is None else value[rows]
-        for name in ("audio", "audio_lengths", "noise", "decoder_input_ids", "labels", "seeds")
-    }
-    labels, inputs = tensors["labels"], tensors["decoder_input_ids"]
-    if labels is not None and inputs is not None:
-        used = (labels != IGNORED).any(dim=0).nonzero()
-        length = int(used[-1]) + 1 if len(used) else labels.shape[1]
-        tensors |= {"labels": labels[:, :length].contiguous(), "decoder_input_ids": inputs[:, :length].contiguous()}
-        if labels.is_pinned():
-            tensors |= {name: tensors[name].pin_memory() for name in ("labels", "decoder_input_ids")}
-    lists = {name: getattr(batch, name)[rows] for name in ("ids", "texts", "languages")}
-    return AudioBatch(**tensors, **lists)
+
+    def of(tensor: torch.Tensor | None) -> torch.Tensor | None:
+        return None if tensor is None else tensor[rows]
+
+    def cut(tokens: torch.Tensor | None) -> torch.Tensor | None:
+        if tokens is None:
+            return None
+        own = tokens[rows, :length].contiguous()
+        return own.pin_memory() if tokens.is_pinned() else own
+
+    used = [] if batch.labels is None else (batch.labels[rows] != IGNORED).any(dim=0).nonzero().squeeze(1).tolist()
+    length = used[-1] + 1 if used else None
+    return replace(
+        batch,
+        audio=batch.audio[rows],
+        audio_lengths=batch.audio_lengths[rows],
+        noise=of(batch.noise),
+        decoder_input_ids=cut(batch.decoder_input_ids),
+        labels=cut(batch.labels),
+        ids=batch.ids[rows],
+        texts=batch.texts[rows],
+        languages=batch.languages[rows],
+        seeds=of(batch.seeds),
+    )
