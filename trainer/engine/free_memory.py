@@ -2,11 +2,12 @@
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 GROUPS, MOUNT = Path("/proc/self/cgroup"), Path("/sys/fs/cgroup")
+RESERVED = 256 * 2**20  # of address space that threads take and do not fill: their stacks and arenas
 UNLIMITED = 2**60  # version 1 writes a number near 2^63 where there is no limit
 
 
@@ -81,28 +82,38 @@ def gpu_room(device: Any) -> int:
     return int(torch.cuda.mem_get_info(device)[0] + torch.cuda.memory_reserved(device))
 
 
+def address_space_for(room: int) -> int | None:
+    """The address space that this process has once it took so many bytes more; None where the system does not say."""
+    taken = linux_bytes("/proc/self/status", "VmSize")
+    return None if taken is None else taken + room + RESERVED
+
+
 @contextmanager
-def address_space_within(room: int | None) -> Iterator[None]:
-    """Have this process's allocations fail once they take so many bytes more, where the system would kill it for them.
+def address_space_within(most: int | None) -> Iterator[None]:
+    """Have allocations fail beyond an address space of so many bytes, where the system would kill the process for them.
 
     Args:
-        room: None leaves everything as it is.
+        most: None leaves everything as it is.
     """
-    taken = linux_bytes("/proc/self/status", "VmSize")
-    if room is None or taken is None:
+    if most is None:
         yield
         return
     import resource
 
-    usual, most = resource.getrlimit(resource.RLIMIT_AS)
-    wanted = taken + room
-    if usual != resource.RLIM_INFINITY:
-        wanted = min(wanted, usual)
-    resource.setrlimit(resource.RLIMIT_AS, (wanted, most))
+    usual, highest = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (most if usual == resource.RLIM_INFINITY else min(most, usual), highest))
     try:
         yield
     finally:
-        resource.setrlimit(resource.RLIMIT_AS, (usual, most))
+        resource.setrlimit(resource.RLIMIT_AS, (usual, highest))
+
+
+def give_back() -> None:
+    """Give what the C library's allocator holds free back to the system, where it can (glibc)."""
+    import ctypes
+
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def linux_bytes(file: str, name: str) -> int | None:

@@ -11,7 +11,7 @@ from typing import Any
 from ..config.microbatches import settled, share_of
 from ..config.run import RunConfig
 from ..engine.accelerator import gather_objects
-from ..engine.free_memory import address_space_within, gpu_room, process_room
+from ..engine.free_memory import address_space_for, address_space_within, gpu_room, process_room
 from ..engine.running_out import size as as_size
 from .advice import HEADROOM, search
 from .cells import cell_of
@@ -21,7 +21,7 @@ from .out_of_memory import OutOfMemory
 from .trial import failure_of, try_step
 
 MARGIN = 0.10  # of what is there, left free where a step cannot be tried, and on CPUs, whose allocator leaves gaps
-HELD_BATCHES = 6  # of data that a lane's thread and the step hold at once
+HELD_AHEAD, HELD = 5, 2  # batches of data that a thread which reads ahead holds at once, and that the step does
 SAMPLE_BYTES = 4 * 16_000  # a second of audio
 
 
@@ -86,14 +86,14 @@ def find_microbatch(config: RunConfig, accelerator: Any, model: Any) -> RunConfi
     assert config.training.step_utterances is not None
     share = share_of(config.training.step_utterances, processes)
     room = room_here(config, device, share)
-    limit = None if device.type == "cuda" else room
     rooms = gather_objects(accelerator, room)
     least = min((one for one in rooms if one is not None), default=None)
     guess = predicted_size(config, accelerator, share, least) if accelerator.is_main_process else None
     size, told, is_close = gather_objects(accelerator, guess)[0]
-    failure: Exception | None = None
+    failure, limit = None, None
     if is_close and not config.engine.zero_stage:
         model.to(device)
+        limit = None if device.type == "cuda" or room is None else address_space_for(room)
         told += ", tried once"
         while True:
             found = settled(config, processes, size)
@@ -132,8 +132,8 @@ def room_here(config: RunConfig, device: Any, share: int) -> int | None:
     room = process_room()
     if room is None:
         return None
-    lanes = max(1, config.data.workers)
-    return max(0, room - round(lanes * HELD_BATCHES * share * config.data.max_seconds * SAMPLE_BYTES))
+    batches = HELD + HELD_AHEAD * config.data.workers
+    return max(0, room - round(batches * share * config.data.max_seconds * SAMPLE_BYTES))
 
 
 def predicted_size(config: RunConfig, accelerator: Any, share: int, room: int | None) -> tuple[int, str, bool]:

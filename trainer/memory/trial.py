@@ -17,7 +17,7 @@ from data.utterance import AudioBatch
 
 from ..config.run import RunConfig
 from ..engine.device import wait_for
-from ..engine.free_memory import address_space_limit, address_space_within
+from ..engine.free_memory import address_space_limit, address_space_within, give_back
 from ..engine.optimizer import optimizer_name
 from ..engine.running_out import is_out_of_memory
 from ..step.agreement import Targets
@@ -27,18 +27,18 @@ from .cells import cell_of, synthetic_group, with_settings
 from .engines import state_bytes
 
 
-def failure_of(config: RunConfig, accelerator: Any, model: Any, size: int, room: int | None = None) -> Exception | None:
+def failure_of(config: RunConfig, accelerator: Any, model: Any, size: int, most: int | None = None) -> Exception | None:
     """What a microbatch of so many utterances fails with where memory runs out, its tensors let go; None where it fits.
 
     Args:
         model: not prepared by the engine yet, on the accelerator's device.
-        room: bytes that this process can still take of a machine's memory. Beyond it the try fails, where the system
-            would end the process without a word; None: not limited, as on a GPU.
+        most: address space, in bytes, beyond which the try fails, where the system would end the process without a
+            word; None: not limited, as on a GPU.
     """
-    limited = room is not None or address_space_limit() is not None
+    limited = most is not None or address_space_limit() is not None
     failure: Exception | None = None
     try:
-        with address_space_within(room):
+        with address_space_within(most):
             try_step(config, accelerator, model, size)
     except Exception as error:
         if not is_out_of_memory(error, limited):
@@ -50,6 +50,8 @@ def failure_of(config: RunConfig, accelerator: Any, model: Any, size: int, room:
     gc.collect()
     if accelerator.device.type == "cuda":
         torch.cuda.empty_cache()
+    else:
+        give_back()
     return failure
 
 

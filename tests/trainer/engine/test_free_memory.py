@@ -8,7 +8,13 @@ import pytest
 import torch
 
 from trainer.engine import free_memory
-from trainer.engine.free_memory import address_space_within, control_group_room, machine_room, process_room
+from trainer.engine.free_memory import (
+    address_space_for,
+    address_space_within,
+    control_group_room,
+    machine_room,
+    process_room,
+)
 
 MIB = 2**20
 
@@ -72,10 +78,10 @@ def test_ranks_of_a_machine_share_what_is_free(monkeypatch: pytest.MonkeyPatch) 
 @pytest.mark.skipif(sys.platform != "linux", reason="memory is limited on Linux")
 def test_beyond_the_room_torch_says_that_memory_ran_out() -> None:
     before = resource.getrlimit(resource.RLIMIT_AS)
-    with address_space_within(64 * MIB):
-        torch.empty(8 * MIB, dtype=torch.uint8)
+    with address_space_within(address_space_for(64 * MIB)):
+        torch.empty(64 * MIB, dtype=torch.uint8)
         with pytest.raises(RuntimeError, match="memory"):
-            torch.empty(256 * MIB, dtype=torch.uint8)
+            torch.empty(640 * MIB, dtype=torch.uint8)
     assert resource.getrlimit(resource.RLIMIT_AS) == before
     with address_space_within(None):
-        torch.empty(256 * MIB, dtype=torch.uint8)
+        torch.empty(640 * MIB, dtype=torch.uint8)
