@@ -4,6 +4,7 @@ import hashlib
 import importlib.metadata
 import json
 import os
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +14,7 @@ from ..record.durable import write_text
 from .cells import Cell, with_settings
 
 LIBRARIES = ("torch", "transformers", "accelerate", "deepspeed", "peft", "bitsandbytes")
+SECTIONS = {"model", "optimizer", "engine", "noise", "performance", "evaluation"}
 SOURCES = ("modeling", "trainer/memory", "trainer/step")  # whose code decides what a step takes
 
 
@@ -40,8 +42,12 @@ class Needs:
             ConfigError: if only the hub knows the model's shape.
         """
         name = f"{size}{' of several' if accumulates else ''}"
+        return self.kept(name, lambda: self.predicted(size, accumulates))
+
+    def kept(self, name: str, predict: Callable[[], int]) -> int:
+        """Bytes that are known by a name, or are predicted now and kept."""
         if name not in self.known:
-            self.known[name] = self.predicted(size, accumulates)
+            self.known[name] = predict()
             if self.file is not None:
                 with suppress(OSError):  # a home that cannot be written to; it is predicted again then
                     self.file.parent.mkdir(parents=True, exist_ok=True)
@@ -64,7 +70,7 @@ class Needs:
     def key(self) -> str:
         """A digest of all that the prediction depends on: settings, versions, and this project's own code."""
         config, cell = self.cell.config, self.cell
-        sections = config.model_dump(mode="json", include={"model", "optimizer", "engine", "noise", "performance"})
+        sections = config.model_dump(mode="json", include=SECTIONS)
         shape = Path(config.model.checkpoint or "") / "config.json"
         root = Path(__file__).resolve().parents[2]
         facts = {
