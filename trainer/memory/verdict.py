@@ -88,9 +88,8 @@ def found_verdict(config: RunConfig, gpu: Gpu, gpus: int) -> Verdict:
     if found is None:
         return Verdict(False, f"auto finds nothing for {where}: not even one utterance fits, as predicted")
     spare = f"{(gpu.memory_bytes - found.used) / GIB:.1f} GiB to spare"
-    return Verdict(
-        True, f"auto finds {found.accumulation} microbatches of {found.size} for {where}, with {spare}, as predicted"
-    )
+    several = f"{found.accumulation} microbatch{'' if found.accumulation == 1 else 'es'}"
+    return Verdict(True, f"auto finds {several} of {found.size} for {where}, with {spare}, as predicted")
 
 
 def processes_of(config: RunConfig, launched: int, gpus: int) -> int:

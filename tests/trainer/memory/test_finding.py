@@ -17,13 +17,15 @@ from modeling.network.decoder import DualWhisperDecoder
 from tests.end_to_end import Outcome, run
 from trainer.config.microbatches import settled
 from trainer.config.reading import load_config, read_yaml
-from trainer.memory import finding, savings
+from trainer.memory import finding, halving, savings
 from trainer.memory.finding import find_microbatch, found_on, largest_microbatch
 from trainer.memory.gpus import Gpu
 from trainer.memory.needs import Needs
 from trainer.memory.out_of_memory import OutOfMemory
 from trainer.memory.trial import failure_of
 from trainer.model.building import build_model
+from trainer.record.folder import changed_settings, write_config
+from trainer.record.resuming import found_before
 from trainer.step.loss import TrainingLoss
 
 MIB = 2**20
@@ -33,7 +35,8 @@ AUTO = (
     "training.step_utterances=12",
     "data.validation=null",
     "data.max_seconds=5",
-    "training.steps=6",
+    "data.shuffle_window=36",
+    "training.steps=4",
     "checkpoints.every_steps=2",
     "checkpoints.keep=3",
 )
@@ -122,8 +125,7 @@ def test_it_finds_halves_and_resumes_equal(tiny_config: Path, tmp_path: Path, li
     assert losses(folder) == pytest.approx(losses(tmp_path / "fixed"), rel=1e-5)
 
     whole = weights(folder)
-    for step in (4, 6):
-        shutil.rmtree(folder / "checkpoints" / f"step_{step:08d}")
+    shutil.rmtree(folder / "checkpoints" / "step_00000004")
     before = losses(folder)
     again = train(tiny_config, *AUTO, "--resume")
     assert again.code == 0 and "step_00000002" in again.output, again.errors
@@ -138,15 +140,15 @@ def test_memory_that_runs_out_later_halves_and_goes_on(
     """In the same process, from the last step, which is saved; the last microbatch's turn has read the next data."""
     limit(12)
     assert train(tiny_config, *AUTO, f"output_dir={tmp_path / 'fixed'}").code == 0
-    limit(4, from_step=5)
+    limit(4, from_step=3)
     found, folder = train(tiny_config, *AUTO, "checkpoints.every_steps=3"), tmp_path / "run"
     assert found.code == 0, found.errors
     lines = [line for line in found.output.splitlines() if "memory ran out" in line]
     assert lines == [
-        "step 5: memory ran out with microbatches of 12 utterances; it goes on with 2 of 6",
-        "step 5: memory ran out with microbatches of 6 utterances; it goes on with 4 of 3",
+        "step 3: memory ran out with microbatches of 12 utterances; it goes on with 2 of 6",
+        "step 3: memory ran out with microbatches of 6 utterances; it goes on with 4 of 3",
     ]
-    assert f"step 4: saved {folder / 'checkpoints' / 'step_00000004'}" in found.output
+    assert f"step 2: saved {folder / 'checkpoints' / 'step_00000002'}" in found.output
     assert read_yaml(folder / "config.yaml")["training"]["batch_size"] == 3
     assert ids(folder) == ids(tmp_path / "fixed")
     assert losses(folder) == pytest.approx(losses(tmp_path / "fixed"), rel=1e-5)
@@ -154,7 +156,7 @@ def test_memory_that_runs_out_later_halves_and_goes_on(
         pytest.approx(row["gate_mean"], rel=1e-4) for row in rows(tmp_path / "fixed", "attention")
     ]
     ends = [
-        json.loads((one / "checkpoints" / "step_00000006" / "run_state.json").read_text())
+        json.loads((one / "checkpoints" / "step_00000004" / "run_state.json").read_text())
         for one in (folder, tmp_path / "fixed")
     ]
     assert ends[0]["utterances"] == ends[1]["utterances"] and ends[0]["data"] == ends[1]["data"]
@@ -189,6 +191,41 @@ def test_an_update_that_fails_is_not_taken_anew(
     monkeypatch.setattr(torch.optim.AdamW, "step", lambda *anything: torch.empty(MORE_THAN_ANY))
     found = train(tiny_config, *AUTO)
     assert found.code == 1 and "error: step 1, optimizer's step: this machine ran out of memory" in found.errors
+
+
+def test_ranks_that_wait_for_another_end_and_a_resume_goes_on(
+    tiny_config: Path, tmp_path: Path, limit: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As with DDP, whose wrapper holds the model: the halved microbatches are written down for the next start."""
+    limit(4, from_step=3)
+    monkeypatch.setattr(halving, "bare_model", lambda model: None)
+    found, folder = train(tiny_config, *AUTO), tmp_path / "run"
+    assert found.code == 1 and "error: step 3, forward pass: this machine ran out of memory on" in found.errors
+    told = f"training.batch_size is auto: {folder / 'config.yaml'} now has microbatches of 6 utterances, with which"
+    assert found.errors.splitlines()[-1].startswith(told)
+    assert read_yaml(folder / "config.yaml")["training"]["batch_size"] == 6
+    limit(6, from_step=3)
+    again = train(tiny_config, *AUTO, "--resume")
+    assert again.code == 0 and len(losses(folder)) == 4, again.errors
+    assert "changed" not in again.output and "window being read" not in again.output
+
+
+def test_another_number_of_processes_looks_again(tiny_config: Path, tmp_path: Path) -> None:
+    """What one process had is no measure for two, whose share is half."""
+    assert train(tiny_config, *AUTO, "training.steps=2", "optimizer.warmup_steps=0").code == 0
+    config = load_config(tiny_config, AUTO)
+    assert found_before(config, 1) == 12
+    assert found_before(config, 2) is None
+    assert found_before(load_config(tiny_config, [*AUTO, f"output_dir={tmp_path / 'none'}"]), 1) is None
+
+
+def test_microbatches_alone_change_nothing_that_a_resume_must_tell(tiny_config: Path, tmp_path: Path) -> None:
+    config = settled(load_config(tiny_config, AUTO), 1, 3)
+    write_config(config)
+    assert changed_settings(settled(load_config(tiny_config, AUTO), 1)) == []
+    other = settled(load_config(tiny_config, [*AUTO, "training.step_utterances=24"]), 1, 3)
+    told = changed_settings(other)
+    assert "training.step_utterances: 12 -> 24" in told and told[-1].startswith("so the window being read is planned")
 
 
 def test_a_run_that_named_its_microbatches_keeps_them(
