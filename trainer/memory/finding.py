@@ -91,7 +91,9 @@ def find_microbatch(config: RunConfig, accelerator: Any, model: Any) -> RunConfi
     guess = predicted_size(config, accelerator, share, least) if accelerator.is_main_process else None
     size, told, is_close = gather_objects(accelerator, guess)[0]
     failure, limit = None, None
-    if is_close and not config.engine.zero_stage:
+    if config.engine.zero_stage or not is_close:
+        told += ", not tried"
+    else:
         model.to(device)
         limit = None if device.type == "cuda" or room is None else address_space_for(room)
         told += ", tried once"

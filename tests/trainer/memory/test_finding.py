@@ -228,6 +228,18 @@ def test_microbatches_alone_change_nothing_that_a_resume_must_tell(tiny_config: 
     assert "training.step_utterances: 12 -> 24" in told and told[-1].startswith("so the window being read is planned")
 
 
+@pytest.mark.slow
+def test_deepspeed_gets_what_is_found(tiny_config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before its engine exists, in which nothing can be tried."""
+    fixed = (*AUTO, "training.batch_size=12", f"output_dir={tmp_path / 'fixed'}")
+    assert train(tiny_config, *fixed).code == 0
+    monkeypatch.setattr(finding, "room_here", lambda *anything: 50 * MIB)
+    found = train(tiny_config, *AUTO, "engine.zero_stage=2")
+    assert found.code == 0 and "microbatches of 3, 4 of them a step; predicted" in found.output, found.errors
+    assert "not tried" in found.output
+    assert losses(tmp_path / "run") == pytest.approx(losses(tmp_path / "fixed"), rel=1e-4)
+
+
 def test_a_run_that_named_its_microbatches_keeps_them(
     tiny_config: Path, tmp_path: Path, limit: Callable[..., None]
 ) -> None:
