@@ -10,6 +10,7 @@ from typing import Any
 import accelerate
 import pytest
 import torch
+from accelerate.state import AcceleratorState
 from safetensors.torch import load_file
 
 import launch.train
@@ -231,13 +232,18 @@ def test_microbatches_alone_change_nothing_that_a_resume_must_tell(tiny_config: 
 @pytest.mark.slow
 def test_deepspeed_gets_what_is_found(tiny_config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Before its engine exists, in which nothing can be tried."""
+    for name in savings.LAUNCHERS:  # which a single DeepSpeed process sets
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
     fixed = (*AUTO, "training.batch_size=12", f"output_dir={tmp_path / 'fixed'}")
     assert train(tiny_config, *fixed).code == 0
+    AcceleratorState._reset_state(reset_partial_state=True)  # another engine in the same process
     monkeypatch.setattr(finding, "room_here", lambda *anything: 50 * MIB)
     found = train(tiny_config, *AUTO, "engine.zero_stage=2")
     assert found.code == 0 and "microbatches of 3, 4 of them a step; predicted" in found.output, found.errors
     assert "not tried" in found.output
     assert losses(tmp_path / "run") == pytest.approx(losses(tmp_path / "fixed"), rel=1e-4)
+    AcceleratorState._reset_state(reset_partial_state=True)
 
 
 def test_a_run_that_named_its_microbatches_keeps_them(
