@@ -14,8 +14,9 @@ from data.opening import synthesize
 from data.sources.source import Source
 from modeling.checkpoint_files import Checkpoint
 
+from .config.microbatches import settled
 from .config.run import RunConfig
-from .engine.accelerator import check_engine, resolve_precision
+from .engine.accelerator import check_engine, launched_processes, resolve_precision
 from .engine.optimizer import check_optimizer, optimizer_name
 from .evaluation.decoding_limits import planned_remarks
 from .evaluation.evaluator import check_evaluation, check_positions
@@ -178,6 +179,7 @@ def precision_is_there(inputs: Inputs) -> Iterator[Finding]:
 
 def engine_is_there(inputs: Inputs) -> Iterator[Finding]:
     check_engine(inputs.config)
+    settled(inputs.config, launched_processes())
     stage = inputs.config.engine.zero_stage
     yield Finding("engine", "good", f"ZeRO-{stage}" if stage else "one process or DDP")
 

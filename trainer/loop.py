@@ -20,6 +20,7 @@ from .engine.optimizer import logged_learning_rates, set_learning_rates
 from .engine.stopping import StopRequest
 from .evaluation.decoding_limits import DecodingLimits
 from .evaluation.validation import Validation
+from .memory.halving import Halved, go_on_halved, halved, keep_for_resume, let_go
 from .record.best import out_of_patience
 from .record.checkpoints import Checkpoints, RunState, save_pretrained
 from .record.journal import Journal
@@ -29,6 +30,7 @@ from .step.first_step import FirstStep
 from .step.gradients import Gradients
 from .step.loss import TrainingLoss
 from .step.meter import Meter
+from .step.splitting import split_group
 from .step.supply import Supply
 
 MIN_ROWS_TO_JUDGE = 100  # the share of broken rows is taken of at least this many
@@ -36,7 +38,11 @@ MIN_ROWS_TO_JUDGE = 100  # the share of broken rows is taken of at least this ma
 
 @dataclass
 class Trainer:
-    """Everything a run needs, prepared for the engine; :meth:`train` runs it."""
+    """Everything a run needs, prepared for the engine; :meth:`train` runs it.
+
+    Attributes:
+        halves: microbatches are halved where memory runs out in a step.
+    """
 
     config: RunConfig
     accelerator: Any
@@ -49,10 +55,12 @@ class Trainer:
     journal: Journal
     state: RunState
     stop: StopRequest
+    halves: bool = False
 
     def __post_init__(self) -> None:
         training = self.config.training
-        self.supply = Supply(self.accelerator, self.batches, training.accumulation, self.stop, self.journal)
+        planned = training.accumulation if training.step_utterances is None else 1  # split later, as memory allows
+        self.supply = Supply(self.accelerator, self.batches, planned, self.stop, self.journal)
         self.watch = AttentionWatch(self.accelerator, self.model)
         self.loss = TrainingLoss(self.config, self.accelerator, self.model, self.watch)
         self.gradients = Gradients(
@@ -63,6 +71,7 @@ class Trainer:
         self.data_state: dict[str, Any] = {}  # where this rank's data stood after the last step
         self.saved_step = self.state.step
         self.final_step: int | None = None  # the step whose weights this start has written to final/
+        self.read_ahead = self.updating = False  # in a step: the next group is there; its passes are over
 
     def train(self) -> bool:
         """Train to the last step, or until a stop is asked for; the state is then saved. False if it was stopped."""
@@ -75,7 +84,7 @@ class Trainer:
             stopped = found is None
         first_step: FirstStep | None = FirstStep(bare_model(self.model))
         while found is not None and not (stopped or self.finished):
-            verdict = self.train_step(*found)
+            verdict = self.take_step(*found)
             if first_step is not None:
                 first_step.check(self.accelerator)
                 first_step = None
@@ -91,6 +100,38 @@ class Trainer:
             self.save_final()
         return not stopped
 
+    def take_step(self, group: BatchGroup, targets: Targets) -> Verdict:
+        """:meth:`train_step`, in smaller microbatches where it runs out of memory and these may be halved.
+
+        What the last step left is whole then, since nothing was updated, and is saved first.
+        """
+        way: Halved | None = None
+        while True:
+            figures = self.watch.sums, self.watch.losses
+            training = self.config.training
+            parts = training.accumulation if training.step_utterances is not None else 1
+            try:
+                return self.train_step(split_group(group, parts), targets)
+            except Exception as error:
+                if self.halves and not self.updating:
+                    way = halved(self.config, self.accelerator, self.model, error)
+                if way is None:
+                    raise
+                if not way.here:
+                    keep_for_resume(way, error)
+                    raise
+                let_go(error, self.accelerator, self.model)
+            self.watch.sums, self.watch.losses = figures
+            if self.saved_step != self.state.step:
+                self.save_checkpoint()
+            go_on_halved(way, self.accelerator)
+            before, self.config, way = self.config.training.microbatch, way.config, None
+            self.loss.parts = self.accelerator.num_processes * self.config.training.accumulation
+            self.journal.say(
+                f"step {self.state.step + 1}: memory ran out with microbatches of {before} utterances; it goes on with "
+                f"{self.config.training.accumulation} of {self.config.training.microbatch}"
+            )
+
     def train_step(self, group: BatchGroup, targets: Targets) -> Verdict:
         """One optimizer update on ``group``, which has ``targets`` on all ranks together.
 
@@ -102,6 +143,7 @@ class Trainer:
                 pass, leaves it out itself. Of a gradient it may come a step later; the update was left out then, too.
         """
         started, step = time.perf_counter(), self.state.step + 1
+        self.updating, verdicts = False, list[Verdict]()
         set_learning_rates(self.optimizer, self.config.optimizer, step, self.config.training.steps)
         for number, audio in enumerate(group.batches, start=1):
             with self.accelerator.accumulate(self.model):
@@ -111,11 +153,15 @@ class Trainer:
                 self.accelerator.backward(loss)
                 verdict = agreement.verdict()  # only now, so that a GPU has the backward pass to do meanwhile
                 self.gradients.heed(verdict, step, loss, audio)
+                self.updating = self.accelerator.sync_gradients
                 self.gradients.clip(step, audio)
                 self.optimizer.step()
                 self.optimizer.zero_grad()
-            self.meter.add(verdict, self.loss.parts)
-            self.state.utterances += verdict.utterances
+            verdicts.append(verdict)
+        self.read_ahead = False
+        for one in verdicts:  # all at once: a step that fails half way counts for nothing
+            self.meter.add(one, self.loss.parts)
+            self.state.utterances += one.utterances
         self.state.step, self.data_state = step, group.state
         self.state.rows += verdict.rows
         self.state.broken += verdict.broken
@@ -131,7 +177,9 @@ class Trainer:
         """This rank's part in what the ranks agree on; with the last microbatch, also of the next group, then read."""
         report = Report()
         if is_last:
-            self.supply.read()
+            if not self.read_ahead:  # a step that is taken anew has read it already
+                self.supply.read()
+            self.read_ahead = True
             broken = sum(row.broken for row in group.skipped)
             report = replace(self.supply.report(), rows=group.rows, broken=broken)
         if audio is None:

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 from data.terminal import print_table
 
 from .checks import Inputs, known_rows, stop_at_first
+from .config.microbatches import share_of
 from .config.reading import dump_config
 from .config.run import RunConfig
+from .config.training import TrainingConfig
 from .engine.accelerator import launched_processes, resolve_precision
 from .model.building import planned_model
 from .model.parameter_table import parameter_rows
@@ -96,7 +98,7 @@ def make_plan(config: RunConfig) -> Plan:
         parts=None if inputs.model is None else parameters_by_part(inputs.model),
         processes=processes,
         lanes=data.lanes or processes * max(1, data.workers),
-        utterances_per_step=training.batch_size * training.accumulation * processes,
+        utterances_per_step=training.step_utterances or training.microbatch * training.accumulation * processes,
         sources=tuple(
             PlannedSource(source.config.described, (source.config.weight or 1.0) / weights, known_rows(source))
             for source in inputs.training_sources
@@ -120,6 +122,18 @@ def print_plan(config: RunConfig, verbose: bool = False) -> None:
         print("--verbose prints the resolved config, too")
 
 
+def how_split(training: TrainingConfig, processes: int) -> str:
+    """How a step's utterances are split over processes and microbatches."""
+    if training.step_utterances is None:
+        return f" = {training.batch_size} a microbatch x {training.accumulation} x {processes} processes"
+    share = share_of(training.step_utterances, processes)
+    if training.batch_size == "auto":
+        split = "microbatches as large as memory allows"
+    else:
+        split = f"{-(-share // training.microbatch)} microbatches of at most {training.batch_size}"
+    return f" = {share} x {processes} processes, each in {split}"
+
+
 def plan_rows(config: RunConfig, plan: Plan) -> list[tuple[str, str]]:
     training = config.training
     at_most = "at most " if training.batch_seconds else ""
@@ -133,11 +147,7 @@ def plan_rows(config: RunConfig, plan: Plan) -> list[tuple[str, str]]:
         ("of them new", NOT_LOOKED_AT if plan.new_parameters is None else count(plan.new_parameters)),
         ("engine", f"{zero}, {resolve_precision(config.engine.precision)} on this machine"),
         ("processes", f"{plan.processes} (as launched now)"),
-        (
-            "utterances a step",
-            f"{at_most}{count(plan.utterances_per_step)} = {training.batch_size} a microbatch x "
-            f"{training.accumulation} x {plan.processes} processes",
-        ),
+        ("utterances a step", f"{at_most}{count(plan.utterances_per_step)}{how_split(training, plan.processes)}"),
     ]
     if training.batch_seconds:
         rows.append(("audio a microbatch", f"at most {training.batch_seconds:g} s, padding included"))

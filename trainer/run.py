@@ -13,9 +13,18 @@ from data.sources.source import Source
 
 from . import library_output
 from .checks import Inputs, stop_at_first
+from .config.microbatches import settled, share_of
 from .config.reading import ConfigError
 from .config.run import RunConfig
-from .engine.accelerator import bare_model, build_accelerator, describe_engine, end_engine, prepare
+from .engine.accelerator import (
+    bare_model,
+    build_accelerator,
+    describe_engine,
+    end_engine,
+    launched_processes,
+    prepare,
+    set_microbatches,
+)
 from .engine.stopping import StopRequest
 from .evaluation.decoding_limits import take_out_ignored
 from .evaluation.evaluator import Evaluator, build_evaluator
@@ -25,9 +34,9 @@ from .model.parameter_table import parameter_table
 from .record.best import describe_patience, out_of_patience, recall_best
 from .record.checkpoints import BLUEPRINT, Checkpoints, RunState, read_state, save_blueprint
 from .record.disk import explain_full_disk, files_of_a_run
-from .record.folder import write_config, write_summary
+from .record.folder import ANEW, write_config, write_summary
 from .record.journal import Journal
-from .record.resuming import whole_checkpoint
+from .record.resuming import found_before, whole_checkpoint
 from .record.saving import RunLock, save_together
 
 
@@ -42,8 +51,12 @@ def train(config: RunConfig, resume: bool = False) -> dict[str, Any]:
         NonFiniteLoss: if training diverged.
         OutOfMemory: the message says where, and which settings take less.
     """
+    searches = config.training.batch_size == "auto"
+    before = found_before(config, launched_processes()) if searches and resume else None
+    config = settled(config, launched_processes(), before)
     with StopRequest(listening=False) as stop:
-        from .memory.out_of_memory import ExplainOutOfMemory  # seconds to import, as are models
+        from .memory.finding import find_microbatch  # seconds to import, as are models
+        from .memory.out_of_memory import ExplainOutOfMemory
         from .model.building import build_model
 
         inputs = Inputs(config, build_model, resume, fetches=True)
@@ -54,7 +67,11 @@ def train(config: RunConfig, resume: bool = False) -> dict[str, Any]:
         folder = Path(config.output_dir)
         with explain_full_disk(folder), RunLock(folder, inputs.start.was_empty) as lock:
             with ExplainOutOfMemory(config, accelerator, places=places()):
+                if searches and before is None:
+                    inputs.config = find_microbatch(config, accelerator, model)
+                    set_microbatches(accelerator, inputs.config)
                 trainer = assemble(inputs, accelerator, labels, stop, lock)
+            trainer.halves = searches
             return train_to_the_end(trainer, model)
 
 
@@ -91,12 +108,14 @@ def train_to_the_end(trainer: Any, model: Any) -> dict[str, Any]:
 def places() -> dict[Callable[..., Any], str]:
     """Functions of a run, by whose frames :class:`ExplainOutOfMemory` sees where memory ran out."""
     from .loop import Trainer
-    from .memory.out_of_memory import EVALUATION, PREPARING, SAVING, STEP
+    from .memory.out_of_memory import EVALUATION, PREPARING, SAVING, STEP, TRYING
+    from .memory.trial import try_step
     from .step.gradients import Gradients
     from .step.loss import TrainingLoss
 
     return {
         prepare: PREPARING,
+        try_step: TRYING,
         Trainer.train_step: STEP,
         TrainingLoss.__call__: "forward pass",
         Gradients.clip: "clipping of gradients",
@@ -111,10 +130,10 @@ def training_batches(
     config: RunConfig, accelerator: Any, labels: LabelEncoder, sources: list[Source], state: dict[str, Any]
 ) -> TrainingBatches:
     """This rank's batches, from where ``state`` says."""
-    training = config.training
-    batching = Batching(
-        sources, config.data, labels, training.batch_size, training.seed, batch_seconds=training.batch_seconds
-    )
+    training, size = config.training, config.training.microbatch
+    if training.step_utterances is not None:  # which are split into microbatches later
+        size = share_of(training.step_utterances, accelerator.num_processes)
+    batching = Batching(sources, config.data, labels, size, training.seed, batch_seconds=training.batch_seconds)
     pinned = config.performance.pin_memory is not False and accelerator.device.type == "cuda"
     return TrainingBatches(
         batching,
@@ -190,6 +209,8 @@ def assemble(inputs: Inputs, accelerator: Any, labels: LabelEncoder, stop: StopR
     begun = f"from {checkpoint}, the run's own engine files (pickles)" if checkpoint else "from the beginning"
     lines += [f"{describe_engine(accelerator)}; {begun}"]
     lines += [f"changed since the run began: {change}" for change in start.changes]
+    if checkpoint and training.step_utterances is not None and state.processes != accelerator.num_processes:
+        lines += [f"{state.processes} processes shared a step out before, {accelerator.num_processes} do now: {ANEW}"]
     lines += filter(None, [lost])
     lines += [parameter_table(parameters_by_part(bare_model(model)))]
     if batches.lanes % accelerator.num_processes:

@@ -16,6 +16,7 @@ COMMANDS = {
     "check": "benchmarks.memory.check_command",
     "report": "benchmarks.memory.report.command",
     "bench": "benchmarks.memory.bench_command",
+    "recipes": "benchmarks.memory.recipes_command",
 }
 
 

@@ -29,6 +29,7 @@ from benchmarks.memory.measuring import (
 )
 from benchmarks.written import add_output, write_result
 from trainer.command_line import CommandLine, number
+from trainer.config.microbatches import in_microbatches
 from trainer.config.reading import ConfigError, load_config
 from trainer.config.run import RunConfig
 from trainer.engine.accelerator import launched_processes
@@ -68,13 +69,14 @@ def parser() -> CommandLine:
 
 def main(arguments: list[str]) -> int:
     options = parser().parse_intermixed_args(arguments)
-    config = load_config(options.config, options.overrides)
+    processes = launched_processes() if launched_processes() > 1 else options.processes
+    config = in_microbatches(load_config(options.config, options.overrides), processes)
     check_device(options)
     if options.search and options.data == "both":
         raise ConfigError("--search tries one kind of data: --data synthetic (the worst case) or --data stream")
     own = {name: getattr(options, name) for name in ("seconds", "tokens", "processes", "warmup", "steps", "limit_gib")}
     base = Job(config.model_dump(mode="json"), **own, on_cpu=options.cpu)
-    sizes = options.batch_sizes or [config.training.batch_size]
+    sizes = options.batch_sizes or [config.training.microbatch]
     if launched_processes() > 1:
         return search_under_launcher(base, sizes[0], options)
     kinds = ("synthetic", "stream") if options.data == "both" else (options.data,)
@@ -129,7 +131,7 @@ def told_largest(largest: int, config: RunConfig) -> int:
         return 1
     print(f"the largest batch that trained here; in the config:\ntraining:\n  batch_size: {largest}")
     accumulation = config.training.accumulation
-    wanted, found = config.training.batch_size * accumulation, largest * accumulation
+    wanted, found = config.training.microbatch * accumulation, largest * accumulation
     if found != wanted:
         batch, parts = batch_to_paste(config, largest)
         keeps = "keeps it" if batch * parts == wanted else f"comes nearest, with {batch * parts}"

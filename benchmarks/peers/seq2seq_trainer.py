@@ -26,9 +26,10 @@ from transformers import (
 from data.audio.decoding import decode_audio
 from data.opening import open_source
 from trainer.command_line import CommandLine, run_command
+from trainer.config.microbatches import in_microbatches
 from trainer.config.reading import load_config
 from trainer.config.run import RunConfig
-from trainer.engine.accelerator import resolve_precision
+from trainer.engine.accelerator import launched_processes, resolve_precision
 
 
 def collate(rows: list[dict[str, Any]], processor: Any, start_token: int) -> dict[str, torch.Tensor]:
@@ -125,7 +126,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--output", required=True, type=Path, help="folder for the trained model and steps.json")
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="settings in place of the config's")
     options = parser.parse_args(arguments)
-    config = load_config(options.config, options.overrides)
+    config = in_microbatches(load_config(options.config, options.overrides), launched_processes())
     times = StepTimes()
     trainer = build_trainer(config, options.output, times)
     trainer.train()

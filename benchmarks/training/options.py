@@ -28,6 +28,7 @@ from benchmarks.machine import describe_machine
 from benchmarks.memory.jobs import Job
 from benchmarks.written import add_output, table_head, write_result
 from trainer.command_line import CommandLine, number, run_command
+from trainer.config.microbatches import in_microbatches
 from trainer.config.reading import ConfigError, load_config
 from trainer.config.run import RunConfig
 from trainer.engine.device import wait_for
@@ -166,7 +167,8 @@ def main(arguments: list[str]) -> int:
     options = parser.parse_args(arguments)
     if options.side:
         torch.set_num_threads(options.threads)
-        print(json.dumps(measure_side(load_config(options.config, options.overrides), options.steps)))
+        config = in_microbatches(load_config(options.config, options.overrides), 1)
+        print(json.dumps(measure_side(config, options.steps)))
         return 0
     wanted = chosen(options.only, torch.cuda.is_available())
     torch.set_num_threads(options.threads)

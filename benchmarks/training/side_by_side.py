@@ -34,6 +34,7 @@ from benchmarks.memory.measuring import MEASURED, measure_cell, told_outcome
 from benchmarks.training.operations import own_operations, peer_operations
 from benchmarks.written import add_output, table_head, write_result
 from trainer.command_line import CommandLine, number, run_command
+from trainer.config.microbatches import in_microbatches
 from trainer.config.reading import ConfigError, load_config
 from trainer.config.run import RunConfig
 from trainer.memory.cells import with_settings
@@ -58,7 +59,7 @@ def side_configs(path: str, overrides: list[str], peer_workers: int) -> dict[str
     Raises:
         ConfigError: if the config trains from nothing, or is wrong.
     """
-    config = load_config(path, overrides)
+    config = in_microbatches(load_config(path, overrides), 1)
     if config.model.checkpoint is None:
         raise ConfigError(f"{path} has no model.checkpoint, and the usual recipe fine-tunes one")
     config = with_settings(config, "training", batch_seconds=None)
@@ -196,7 +197,7 @@ def main(arguments: list[str]) -> int:
     asked = {"peer": (options.peer_batch_sizes, options.steps), "own": (options.batch_sizes, options.own_steps)}
     for side, (sizes, steps) in asked.items():
         base = Job(configs[side].model_dump(mode="json"), data="stream", warmup=options.warmup, steps=steps)
-        jobs[side] = [replace(base, batch_size=size) for size in sizes or [configs[side].training.batch_size]]
+        jobs[side] = [replace(base, batch_size=size) for size in sizes or [configs[side].training.microbatch]]
     found = compare(jobs, options.rounds, partial(measure_side, timeout=options.timeout))
     machines = [cell.pop("machine", None) for cells in found["cells"].values() for cell in cells]
     result = {

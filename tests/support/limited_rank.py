@@ -5,9 +5,9 @@ import resource
 
 import launch.train
 from trainer.command_line import run_command
-from trainer.engine.running_out import linux_bytes
+from trainer.engine.free_memory import linux_bytes
 
-MORE = 400 * 2**20  # than what the libraries take
+MORE = int(os.environ.get("MORE_MIB", "400")) * 2**20  # than what the libraries take
 
 
 def main(arguments: list[str]) -> None:

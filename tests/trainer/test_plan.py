@@ -17,7 +17,7 @@ from tests import ROOT
 from trainer.command_line import run_command
 from trainer.config.reading import ConfigError, load_config
 from trainer.config.run import RunConfig
-from trainer.plan import NOT_LOOKED_AT, make_plan, print_plan
+from trainer.plan import NOT_LOOKED_AT, how_split, make_plan, print_plan
 
 FOLDER = ROOT / "configs"
 NO_RUNS = ("common.yaml", "demo_adapt.yaml", "noise_suite.yaml", "demo_noise_suite.yaml")
@@ -210,3 +210,20 @@ def test_a_plan_refuses_a_folder_that_is_no_checkpoint(tiny_values: dict[str, An
         plan_of(tiny_values, *arguments, folder=tmp_path)
     with pytest.raises(CheckpointError, match="is a 'bert' checkpoint"):
         plan_of(tiny_values, *arguments[:1], f"{arguments[1]}/best", folder=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("settings", "processes", "said"),
+    [
+        (["batch_size=4", "accumulation=2"], 2, " = 4 a microbatch x 2 x 2 processes"),
+        (["batch_size=13", "step_utterances=64"], 1, " = 64 x 1 processes, each in 5 microbatches of at most 13"),
+        (
+            ["batch_size=auto", "step_utterances=64"],
+            8,
+            " = 8 x 8 processes, each in microbatches as large as memory allows",
+        ),
+    ],
+)
+def test_how_a_step_is_split(settings: list[str], processes: int, said: str) -> None:
+    config = load_config(FOLDER / "demo.yaml", [f"training.{one}" for one in settings])
+    assert how_split(config.training, processes) == said

@@ -11,22 +11,7 @@ from .evaluation import EvaluationConfig
 from .model import ModelConfig
 from .performance import PerformanceConfig
 from .strategies import STRATEGIES
-
-
-class TrainingConfig(Section):
-    """Length and batches of the training. A step is one optimizer update."""
-
-    steps: int = Field(gt=0, description="optimizer updates of the whole run")
-    batch_size: int = Field(8, gt=0, description="utterances in a microbatch of one process")
-    batch_seconds: float | None = Field(
-        None,
-        gt=0,
-        description="most padded audio seconds in a microbatch, that is its utterances x the longest clip; batch_size "
-        "then limits the utterances",
-    )
-    accumulation: int = Field(1, gt=0, description="microbatches of a step on each process")
-    max_gradient_norm: float = Field(1.0, ge=0, description="gradients are clipped to this norm; 0: no clipping")
-    seed: int = Field(0, ge=0, description="of the order of the data, augmentation, dropout and new weights")
+from .training import TrainingConfig
 
 
 class OptimizerConfig(Section):

@@ -4,11 +4,10 @@ import os
 import resource
 import shutil
 from collections.abc import Iterator
-from pathlib import Path
 
 from ..checks import Finding, judged
+from ..engine.free_memory import machine_room
 from ..engine.optimizer import BITSANDBYTES, optimizer_name
-from ..engine.running_out import available_bytes
 from ..record.disk import GIGABYTE
 from .facts import Facts
 
@@ -17,20 +16,6 @@ OFFLOADED = 16  # bytes of a trained number in CPU memory: its weight, its gradi
 LIBRARIES_BYTES = 10**9  # of a process with torch, transformers and DeepSpeed loaded, before any weight
 SMALL_SHARED_MEMORY = 10**9
 FEW_OPEN_FILES = 4096
-
-
-def available_memory() -> int | None:
-    """Bytes that programs can still take, within the container's limit; None where the system does not say."""
-    available = available_bytes()
-    if available is None:
-        return None
-    for limit, used in (
-        ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
-        ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"),
-    ):
-        if Path(limit).exists() and (text := Path(limit).read_text().strip()).isdigit():
-            available = min(available, int(text) - int(Path(used).read_text()))
-    return available
 
 
 def memory_wanted(facts: Facts) -> int | None:
@@ -56,7 +41,7 @@ def memory_wanted(facts: Facts) -> int | None:
 
 def check_memory(facts: Facts) -> Iterator[Finding]:
     """CPU memory compared with what the run takes before its first step."""
-    available = available_memory()
+    available = machine_room()
     if available is None:
         return
     there = f"{available / GIGABYTE:.1f} GB available"

@@ -161,6 +161,22 @@ def deepspeed_config(config: RunConfig, precision: str) -> dict[str, Any]:
     return settings
 
 
+def set_microbatches(accelerator: Any, config: RunConfig) -> None:
+    """Have the engine split each step as the config does now, from a step's first microbatch on.
+
+    Under DeepSpeed only before :func:`prepare`, which builds its engine with these numbers.
+    """
+    training = config.training
+    accelerator.gradient_accumulation_steps = training.accumulation
+    accelerator.step = 0  # Accelerate's count of microbatches
+    if accelerator.distributed_type.name == "DEEPSPEED":
+        accelerator.state.deepspeed_plugin.gradient_accumulation_steps = training.accumulation
+        accelerator.state.deepspeed_plugin.deepspeed_config |= {
+            "train_micro_batch_size_per_gpu": training.microbatch,
+            "gradient_accumulation_steps": training.accumulation,
+        }
+
+
 def prepare(config: RunConfig, accelerator: Any, model: Any) -> tuple[Any, Any]:
     """The model and its optimizer, wrapped by the engine that the config asks for.
 

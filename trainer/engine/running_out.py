@@ -1,8 +1,9 @@
 """Which errors mean that memory ran out, and how much of it there was."""
 
 import re
-from pathlib import Path
 from typing import Any
+
+from .free_memory import address_space_limit, linux_bytes, machine_room
 
 # What torch, its allocators, cuBLAS, oneDNN and the system say when memory runs out without a torch.OutOfMemoryError.
 OUT_OF_MEMORY = (
@@ -50,7 +51,7 @@ def memory_message(error: BaseException, device: Any) -> str:
         told.append(f"of its {size(total)}, {size(total - free)} were in use ({size(own)} by this run's tensors)")
         told.append(f"{size(free)} were free")
         return ", ".join(told)
-    resident, available = linux_bytes("/proc/self/status", "VmRSS"), available_bytes()
+    resident, available = linux_bytes("/proc/self/status", "VmRSS"), machine_room()
     limit = address_space_limit()
     if resident is not None:
         told.append(f"this process had {size(resident)}")
@@ -66,25 +67,3 @@ def size(count: float) -> str:
     if count >= 2**30:
         return f"{count / 2**30:.1f} GiB"
     return f"{count / 2**20:.0f} MiB" if count >= 10 * 2**20 else f"{count / 2**10:.0f} KiB"
-
-
-def available_bytes() -> int | None:
-    """What programs can still take of this machine's memory; None if the system does not say (not Linux)."""
-    return linux_bytes("/proc/meminfo", "MemAvailable")
-
-
-def linux_bytes(file: str, name: str) -> int | None:
-    """A line of one of Linux' files about memory, in bytes; None on other systems."""
-    try:
-        lines = Path(file).read_text(encoding="ascii").splitlines()
-    except OSError:
-        return None
-    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{name}:")), None)
-
-
-def address_space_limit() -> int | None:
-    """Bytes that the shell or a scheduler allows this process (``ulimit -v``); None without a limit."""
-    import resource
-
-    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
-    return None if limit == resource.RLIM_INFINITY else limit

@@ -129,7 +129,7 @@ def why_not_the_largest(advice: Advice, wanted: int) -> str:
 
 def batch_to_paste(config: RunConfig, largest: int) -> tuple[int, int]:
     """Batch size and accumulation that keep a step's utterances, or come nearest above, with batches that fit."""
-    wanted = config.training.batch_size * config.training.accumulation
+    wanted = config.training.microbatch * config.training.accumulation
     even = largest_divisor(wanted, largest)
     # A batch much smaller than what fits wastes more than a few utterances more in a step.
     if even * 2 > min(largest, wanted):

@@ -109,13 +109,13 @@ def cell_of(
     tokens: int | None = None,
     processes: int = 1,
 ) -> Cell:
-    """The largest step that a config allows, unless shorter clips or labels are given.
+    """The largest step that a settled config allows, unless shorter clips or labels are given.
 
     That is every clip ``data.max_seconds`` long, and labels that fill the decoder: one long row pads its whole batch.
     """
     return Cell(
         config,
-        batch_size=batch_size or config.training.batch_size,
+        batch_size=batch_size or config.training.microbatch,
         seconds=config.data.max_seconds if seconds is None else seconds,
         tokens=DECODER_POSITIONS if tokens is None else tokens,
         processes=processes,

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ..command_line import CommandLine, number
+from ..config.microbatches import settled
 from ..config.reading import load_config
 from .cells import DECODER_POSITIONS, PROMPT_TOKENS, cell_of
 from .gpus import GIB, GPUS, Gpu, find_gpu
@@ -34,7 +35,11 @@ def parse(arguments: list[str]) -> Any:
         type=number(int, PROMPT_TOKENS + 1, DECODER_POSITIONS),
         help="decoder positions of every utterance, prompt included; 448, all there are, if not given",
     )
-    parser.add_argument("--headroom", type=number(float, 0, 0.9), default=0.05, help="share of the memory left free")
+    parser.add_argument(
+        "--headroom",
+        type=number(float, 0, 0.9),
+        help="share of the memory left free; 0.05 if not given, or under auto what a run leaves",
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
     return parser.parse_args(arguments)
 
@@ -46,6 +51,8 @@ def main(arguments: list[str]) -> int:
     gpu = find_gpu(options.gpu) if options.gpu else None
     config = load_config(options.config, options.overrides)
     processes = options.gpus or (8 if config.engine.zero_stage else 1)
+    is_auto = config.training.batch_size == "auto"
+    config = settled(config, processes)
     cell = cell_of(
         config,
         precision=precision_on(config, gpu),
@@ -54,18 +61,25 @@ def main(arguments: list[str]) -> int:
         processes=processes,
     )
     from . import table  # torch and transformers: seconds to import
-    from .advice import advise, fits, largest_batch
+    from .advice import HEADROOM, advise, fits, largest_batch
     from .decoding_peak import evaluation_bytes
-    from .prediction import StepMemory
+    from .finding import found_on, headroom_of
+    from .needs import Needs
 
-    memory = StepMemory(cell)
+    headroom = options.headroom
+    if headroom is None:
+        headroom = headroom_of(config) if is_auto else HEADROOM
+    needs = Needs(cell)
+    memory = needs.step(config.training.accumulation > 1)
     evaluation = evaluation_bytes(cell) if config.data.validation else None
     print(table.described(cell, gpu))
     chosen = [gpu] if gpu else list(GPUS)
-    largest = {one.name: largest_batch(memory, one, options.headroom) for one in chosen}
-    best = largest[gpu.name] if gpu else config.training.batch_size
+    largest = {one.name: largest_batch(memory, one, headroom) for one in chosen}
+    by_step = config.training.step_utterances is not None
+    found = {one.name: found_on(needs, one, headroom) for one in chosen if by_step}
+    best = largest[gpu.name] if gpu else config.training.microbatch
     if gpu:
-        table.print_batches(memory, gpu, best, options.headroom)
+        table.print_batches(memory, gpu, best, headroom)
     table.print_parts(memory, max(1, best))
     if evaluation is not None:
         told = f"{evaluation / GIB:.2f} GiB in tensors"
@@ -73,22 +87,27 @@ def main(arguments: list[str]) -> int:
     if options.json:
         batches = {str(b): asdict(memory.at(b)) for b in sorted({*table.BATCHES, max(1, best)})}
         figures = {"cell": cell.describe(), "evaluation_bytes": evaluation, "largest_batch": largest}
+        figures |= {"found": {name: one and asdict(one) for name, one in found.items()}} if by_step else {}
         options.json.write_text(json.dumps(figures | {"batches": batches}, indent=1) + "\n", encoding="utf-8")
     if gpu is None:
-        table.print_gpus(largest)
-    table.print_assumptions(cell, options.headroom, time.perf_counter() - started)
+        table.print_gpus(largest, found)
+    table.print_assumptions(cell, headroom, time.perf_counter() - started)
     if gpu is None:
         return 0 if any(largest.values()) else 1
     code = 0
-    if evaluation is not None and not evaluation_fits(evaluation, memory, gpu, options.headroom):
+    if evaluation is not None and not evaluation_fits(evaluation, memory, gpu, headroom):
         print("\nThe evaluation does not fit: lower evaluation.batch_size, beams or max_new_tokens.")
         code = 1
-    if best:
-        table.print_lines(cell, advise(memory, gpu, options.headroom))
-    wanted = config.training.batch_size if best else 1
-    if fits(memory.at(wanted), gpu, options.headroom):
+    if by_step:
+        table.print_found(cell, found[gpu.name])
+    elif best:
+        table.print_lines(cell, advise(memory, gpu, headroom))
+    wanted = config.training.microbatch if best else 1
+    if is_auto:  # which takes any that fits
+        wanted, memory = 1, needs.step(config.training.step_utterances != processes)
+    if fits(memory.at(wanted), gpu, headroom):
         return code
-    table.print_remedies(memory, wanted, gpu, options.headroom)
+    table.print_remedies(memory, wanted, gpu, headroom)
     return 1
 
 

@@ -21,7 +21,8 @@ from data.utterance import SAMPLING_RATE, AudioBatch
 
 from ..config.reading import nested
 from ..config.run import RunConfig
-from ..engine.running_out import address_space_limit, is_out_of_memory, memory_message, size
+from ..engine.free_memory import address_space_limit
+from ..engine.running_out import is_out_of_memory, memory_message, size
 from ..record.checkpoints import RunState, latest_checkpoint
 from ..record.folder import FIXED
 from .savings import Question, Saving, ask, settings_to_try
@@ -29,6 +30,7 @@ from .savings import Question, Saving, ask, settings_to_try
 KEYS = 3  # at most, that are named
 PREPARING, STEP, SAVING, EVALUATION = "preparing the model and the engine", "step", "saving", "evaluation"
 UPDATE = "optimizer's step"
+TRYING = "trying a microbatch of one utterance before step 1"
 # What else a setting changes, by one of its keys.
 REMARKS = {
     "evaluation.beams": "changes what is measured",
@@ -86,7 +88,7 @@ class ExplainOutOfMemory:
         gc.collect()
         if self.accelerator.device.type == "cuda":
             torch.cuda.empty_cache()
-        lines = [what, *self.advice(place), *self.going_on()]
+        lines = [what, *self.advice(place), *self.going_on(), *getattr(error, "__notes__", ())]
         raise OutOfMemory("\n".join(lines)) from None
 
     @property
@@ -101,7 +103,7 @@ class ExplainOutOfMemory:
         question = Question(
             config=self.config.model_dump(mode="json"),
             kind=place.kind,
-            utterances=len(place.audio.ids) if place.audio else self.config.training.batch_size,
+            utterances=len(place.audio.ids) if place.audio else self.config.training.microbatch,
             seconds=place.longest if place.audio else self.config.data.max_seconds,
             tokens=place.audio.labels.shape[1] if place.audio and place.audio.labels is not None else 0,
             processes=self.accelerator.num_processes,
@@ -133,6 +135,8 @@ class ExplainOutOfMemory:
         audio = local_of(AudioBatch, frames[number:])
         if what == STEP:
             return self.place_in_step(known[1:], frames[number:], audio)
+        if what == TRYING:
+            return Place(what, audio)
         if what == PREPARING:
             return Place(what, kind="update")
         after = "" if self.state is None else f" after step {self.state.step}" if self.state.step else " before step 1"
@@ -223,8 +227,10 @@ def remark(config: RunConfig, settings: dict[str, Any]) -> str:
     """What else a setting changes; empty where nothing."""
     if "training.batch_size" not in settings:
         return next((told for key, told in REMARKS.items() if key in settings), "")
+    if config.training.step_utterances is not None:
+        return "the step stays the same"
     step = settings["training.batch_size"] * settings["training.accumulation"]
-    same = step == config.training.batch_size * config.training.accumulation
+    same = step == config.training.microbatch * config.training.accumulation
     return "the step stays the same" if same else f"a step is then {step} utterances on each process"
 
 

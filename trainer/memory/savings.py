@@ -89,11 +89,14 @@ def settings_to_try(question: Question) -> list[dict[str, Any]]:
 def smaller_passes(config: RunConfig, question: Question) -> Iterator[dict[str, Any]]:
     """Settings that make a step's passes smaller and do not change what is learned."""
     training, engine = config.training, config.engine
-    if training.batch_seconds is not None and question.utterances < training.batch_size:
+    if training.step_utterances is not None:
+        if (size := min(question.utterances, training.microbatch)) > 1:
+            yield {"training.batch_size": size // 2}
+    elif training.batch_seconds is not None and question.utterances < training.microbatch:
         half = max(training.batch_seconds / 2, config.data.max_seconds)
         if half < training.batch_seconds:
             yield {"training.batch_seconds": half, "training.accumulation": 2 * training.accumulation}
-    elif training.batch_size > 1:
+    elif training.microbatch > 1:
         batch, accumulation = halved(config)
         yield {"training.batch_size": batch, "training.accumulation": accumulation}
     if config.model.gradient_checkpointing != "all":
@@ -122,7 +125,7 @@ def halved(config: RunConfig) -> tuple[int, int]:
     """Half the batch and twice the accumulation; of an odd batch, what comes nearest to the same step."""
     from .advice import batch_to_paste
 
-    batch, accumulation = config.training.batch_size, config.training.accumulation
+    batch, accumulation = config.training.microbatch, config.training.accumulation
     return (batch // 2, 2 * accumulation) if batch % 2 == 0 else batch_to_paste(config, batch // 2)
 
 
@@ -181,7 +184,7 @@ def rows_after(question: Question, config: RunConfig, settings: dict[str, Any]) 
     """Utterances that the batch would have had with these settings."""
     training, rows = config.training, question.utterances
     if "training.batch_size" in settings:
-        return max(1, -(-rows * settings["training.batch_size"] // training.batch_size))
+        return max(1, -(-rows * settings["training.batch_size"] // training.microbatch))
     if "training.batch_seconds" in settings and training.batch_seconds:
         return max(1, int(rows * settings["training.batch_seconds"] / training.batch_seconds))
     return rows

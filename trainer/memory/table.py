@@ -2,6 +2,7 @@
 
 from .advice import Advice, fits, remedies, why_not_the_largest
 from .cells import Cell
+from .finding import Found
 from .flops import utterance_flops
 from .gpus import GIB, Gpu
 from .prediction import COLLECTIVES_BYTES, CONTEXT_BYTES, WORKSPACE_BYTES, StepMemory
@@ -60,11 +61,26 @@ def print_parts(memory: StepMemory, batch: int) -> None:
     print(f"| CUDA context{', NCCL' if memory.cell.processes > 1 else ''} | {gib(used - reserved)} |")
 
 
-def print_gpus(largest: dict[str, int]) -> None:
-    """The largest batch for every known GPU."""
-    print("\n| GPU | largest batch |\n|---|---|")
+def print_gpus(largest: dict[str, int], found: dict[str, Found | None]) -> None:
+    """The largest batch for every known GPU, and the microbatches that ``auto`` finds where a step is of so many."""
+    head = ("GPU", "largest batch", *(["auto finds"] if found else []))
+    print(f"\n| {' | '.join(head)} |\n|{'---|' * len(head)}")
     for name, batch in largest.items():
-        print(f"| {name} | {batch or 'none fits'} |")
+        row = [name, str(batch or "none fits")]
+        if found:
+            one = found[name]
+            row.append(f"{one.size} x {one.accumulation}" if one else "nothing")
+        print(f"| {' | '.join(row)} |")
+
+
+def print_found(cell: Cell, found: Found | None) -> None:
+    """What ``batch_size: auto`` makes of a step."""
+    step = cell.config.training.step_utterances
+    if found is not None:
+        print(
+            f"\nOf {step} utterances a step on {cell.processes} x GPU training.batch_size auto makes "
+            f"{found.accumulation} microbatches of at most {found.size}; a step takes {gib(found.used)} GiB."
+        )
 
 
 def print_assumptions(cell: Cell, headroom: float, seconds: float) -> None:
@@ -88,7 +104,7 @@ def print_lines(cell: Cell, advice: Advice) -> None:
     """The largest batch, and what to write into the config."""
     total = advice.batch_size * advice.accumulation * cell.processes
     training = cell.config.training
-    reason = why_not_the_largest(advice, training.batch_size * training.accumulation)
+    reason = why_not_the_largest(advice, training.microbatch * training.accumulation)
     print(f"\nThe largest batch that fits is {advice.largest}. {reason}".rstrip())
     print("For the config:\n")
     print(f"training:\n  batch_size: {advice.batch_size}\n  accumulation: {advice.accumulation}", end="")

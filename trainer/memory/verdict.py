@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from ..config.microbatches import settled
 from ..config.reading import ConfigError
 from ..config.run import RunConfig
 from ..engine.accelerator import launched_processes
@@ -49,12 +50,16 @@ def batch_verdict(config: RunConfig, gpu: Gpu | None, gpus: int, asked: str) -> 
     from .cells import cell_of
     from .prediction import StepMemory
 
-    wanted, where = config.training.batch_size, f"{gpus} x {gpu.name}" if gpus > 1 else gpu.name
     try:
+        if config.training.batch_size == "auto":
+            return found_verdict(config, gpu, gpus)
+        config = settled(config, gpus)
+        wanted = config.training.microbatch
         memory = StepMemory(cell_of(config, precision=precision_on(config, gpu), processes=gpus))
         step = memory.at(wanted)
     except ConfigError as error:  # only the hub knows the model's shape, or the GPU lacks the precision
         return Verdict(None, f"not predicted: {error}")
+    where = f"{gpus} x {gpu.name}" if gpus > 1 else gpu.name
     used = (step.device_used_bytes or 0) / GIB
     if fits(step, gpu):
         return Verdict(
@@ -65,6 +70,26 @@ def batch_verdict(config: RunConfig, gpu: Gpu | None, gpus: int, asked: str) -> 
     takes = f"it takes {used:.1f} GiB of {gpu.memory_bytes / GIB:.1f}, as predicted"
     more = f'{command} "{gpu.memory_bytes / GIB:.1f} GiB" --gpus {gpus} says what would make it fit'
     return Verdict(False, f"{wanted} does not fit {where}: {takes}; {most}", more)
+
+
+def found_verdict(config: RunConfig, gpu: Gpu, gpus: int) -> Verdict:
+    """:func:`batch_verdict` of ``auto``: what a run would find there, with nothing else on the GPU.
+
+    Raises:
+        ConfigError: if nothing can be predicted, or the processes cannot share a step out.
+    """
+    from .cells import cell_of
+    from .finding import found_on, headroom_of
+    from .needs import Needs, kept_predictions
+
+    cell = cell_of(settled(config, gpus), precision=precision_on(config, gpu), processes=gpus)
+    found = found_on(Needs(cell, kept=kept_predictions()), gpu, headroom_of(config))
+    where = f"{gpus} x {gpu.name}" if gpus > 1 else gpu.name
+    if found is None:
+        return Verdict(False, f"auto finds nothing for {where}: not even one utterance fits, as predicted")
+    spare = f"{(gpu.memory_bytes - found.used) / GIB:.1f} GiB to spare"
+    several = f"{found.accumulation} microbatch{'' if found.accumulation == 1 else 'es'}"
+    return Verdict(True, f"auto finds {several} of {found.size} for {where}, with {spare}, as predicted")
 
 
 def processes_of(config: RunConfig, launched: int, gpus: int) -> int:

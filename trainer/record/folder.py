@@ -43,12 +43,18 @@ FIXED = (
 # The batches of a lane's window are planned from these.
 REPLANNED = (
     "training.batch_size",
+    "training.step_utterances",
     "training.batch_seconds",
     "training.seed",
     "data.shuffle_window",
     "data.min_seconds",
     "data.max_seconds",
 )
+
+
+# With step_utterances these decide nothing of an update.
+SPLITTING = ("training.batch_size", "training.accumulation")
+ANEW = "the window being read is planned anew: of its utterances some may come twice or not at all"
 
 
 def check_output_dir(config: RunConfig, resume: bool) -> None:
@@ -84,6 +90,9 @@ def changed_settings(config: RunConfig) -> list[str]:
         return []
     old, new = saved_settings(read_yaml(saved)), settings_of(config)
     changed = [key for key in sorted(old.keys() | new.keys()) if old.get(key) != new.get(key)]
+    step = config.training.step_utterances
+    if step is not None and old.get("training.step_utterances") == step:
+        changed = [key for key in changed if key not in SPLITTING]
     fixed = [key for key in changed if key.startswith(FIXED)]
     if fixed:
         key = fixed[0]
@@ -104,7 +113,7 @@ def changed_settings(config: RunConfig) -> list[str]:
         )
     lines = [f"{key}: {old.get(key)!r} -> {new.get(key)!r}" for key in changed]
     if any(key in REPLANNED for key in changed):
-        lines.append("so the window being read is planned anew: of its utterances some may come twice or not at all")
+        lines.append(f"so {ANEW}")
     return lines
 
 

@@ -9,11 +9,11 @@ from typing import Any
 
 from modeling.checkpoint_files import CheckpointError
 
-from ..config.reading import ConfigError
+from ..config.reading import ConfigError, read_yaml
 from ..config.run import RunConfig
 from ..engine.accelerator import gather_objects
 from .best import BEST, read_record
-from .checkpoints import list_checkpoints, read_state
+from .checkpoints import latest_checkpoint, list_checkpoints, read_state
 from .durable import Damage, damage_of, digest_damage, files_below, listed_files
 from .folder import changed_settings, check_output_dir
 from .lock import holds_something
@@ -49,6 +49,19 @@ def look_at_folder(config: RunConfig, resume: bool) -> Start:
         return Start(True, lines=[f"--resume: there is no run in {folder} yet; it begins at step 0"] if resume else [])
     changes = changed_settings(config)
     return Start(False, *checkpoints_to_resume(folder), changes)
+
+
+def found_before(config: RunConfig, processes: int) -> int | None:
+    """The microbatch that the run in ``output_dir`` has; None where it has none, or had another number of processes."""
+    folder = Path(config.output_dir)
+    try:
+        found = read_yaml(folder / "config.yaml")["training"]["batch_size"]
+        last = latest_checkpoint(folder)
+        if last is not None and read_state(last).processes != processes:
+            return None
+    except (ConfigError, CheckpointError, KeyError, TypeError):  # said when the run is looked at
+        return None
+    return found if isinstance(found, int) else None
 
 
 def checkpoints_to_resume(folder: Path) -> tuple[list[Path], list[str]]:

@@ -248,7 +248,7 @@ def test_what_is_no_known_combination(facts: Facts) -> None:
 def test_too_little_memory(tiny_values: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     config = config_of(tiny_values)
     assert states(machine.check_memory, Facts(config)) == {"CPU memory": "good"}
-    monkeypatch.setattr(machine, "available_memory", lambda: 1_500_000_000)
+    monkeypatch.setattr(machine, "machine_room", lambda: 1_500_000_000)
     assert states(machine.check_memory, Facts(config)) == {"CPU memory": "good"}
     assert states(machine.check_memory, Facts(config, processes=2, local_processes=2)) == {"CPU memory": "lacks"}
 

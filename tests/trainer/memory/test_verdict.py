@@ -3,6 +3,9 @@
 import re
 import shlex
 from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
 
 import launch.batch_size
 import launch.train
@@ -12,13 +15,17 @@ from trainer.config.reading import load_config
 from trainer.config.run import RunConfig
 from trainer.memory.command import parse
 from trainer.memory.gpus import GIB, Gpu, find_gpu
+from trainer.memory.needs import Needs
+from trainer.memory.prediction import StepMemory
 from trainer.memory.verdict import batch_verdict, processes_of
 
 TINY = str(ROOT / "configs" / "tiny.yaml")
 
 
 def tiny(*overrides: str) -> RunConfig:
-    return load_config(TINY, ["data.max_seconds=10", *overrides])
+    """The recipe with a batch of its own, unless it is ``auto``."""
+    plain = ("training.step_utterances=null", "training.batch_size=8")
+    return load_config(TINY, ["data.max_seconds=10", *plain, *overrides])
 
 
 def test_a_batch_that_fits_says_what_is_left() -> None:
@@ -71,3 +78,29 @@ def test_gpus_that_a_run_uses() -> None:
     assert [processes_of(plain, launched, 8) for launched in (1, 4)] == [1, 4]
     assert [processes_of(sharded, launched, 8) for launched in (1, 4)] == [8, 4]
     assert processes_of(sharded, 1, 0) == 1
+
+
+def test_auto_says_what_it_finds_there(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A GPU's whole memory counts, without what ZeRO's untried step leaves free."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(Needs, "predicted", lambda self, size, accumulates: GIB * (size + accumulates))
+    auto = tiny("training.batch_size=auto", "training.step_utterances=64")
+    verdict = batch_verdict(auto, Gpu("mine", 20 * GIB), 1, TINY)
+    assert verdict.fits and verdict.found == (
+        "auto finds 4 microbatches of 16 for mine, with 3.0 GiB to spare, as predicted"
+    )
+    verdict = batch_verdict(auto, Gpu("mine", 20 * GIB), 8, TINY)
+    assert verdict.found == "auto finds 1 microbatch of 8 for 8 x mine, with 12.0 GiB to spare, as predicted"
+    sharded = tiny("training.batch_size=auto", "training.step_utterances=64", "engine.zero_stage=2")
+    free = Gpu("mine", int(17.5 * GIB))
+    assert batch_verdict(sharded, free, 4, TINY).found.startswith("auto finds 2 microbatches of 8")
+    assert batch_verdict(auto, Gpu("mine", GIB), 1, TINY).fits is False
+    uneven = batch_verdict(auto, Gpu("mine", 20 * GIB), 6, TINY)
+    assert uneven.fits is None and "6 processes cannot share out" in uneven.found
+
+
+def test_a_fixed_batch_is_no_larger_than_its_share(monkeypatch: pytest.MonkeyPatch) -> None:
+    free = SimpleNamespace(device_used_bytes=GIB, peak_bytes=GIB)
+    monkeypatch.setattr(StepMemory, "at", lambda self, size: free)
+    config = tiny("training.batch_size=16", "training.step_utterances=64")
+    assert str(batch_verdict(config, find_gpu("A100 40GB"), 32, TINY)).startswith("2 fits 32 x A100 40GB")
