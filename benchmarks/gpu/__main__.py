@@ -20,13 +20,14 @@ import time
 from pathlib import Path
 from typing import Any
 
-from benchmarks.memory.measuring import FAILED, MEASURED, OUT_OF_MEMORY
+from benchmarks.outcomes import FAILED, MEASURED, OUT_OF_MEMORY
 from trainer.command_line import CommandLine, number, run_command
 from trainer.config.reading import ConfigError
 
 from .driver import run_cells, save
 from .page import write_page
 from .setting import Setting
+from .table import CELLS
 
 RESULTS = Path("benchmarks/results/gpu")
 SECONDS = 470.0
@@ -73,8 +74,6 @@ def main(arguments: list[str]) -> int:
         return only_page(options.page)
     if options.tokenizer is not None and not (options.tokenizer / "tokenizer_config.json").exists():
         raise ConfigError(f"--tokenizer {options.tokenizer} holds no tokenizer_config.json")
-    from .table import CELLS
-
     unknown = set(options.only) - {cell.name for cell in CELLS}
     if unknown:
         raise ConfigError(f"--only {min(unknown)}: the cells are {', '.join(cell.name for cell in CELLS)}")
@@ -114,7 +113,7 @@ def only_page(folder: Path) -> int:
 
 
 def device_name(on_cpu: bool) -> str:
-    """The GPU's, or ``cpu``.
+    """The GPU's name, or ``cpu``.
 
     Raises:
         ConfigError: where there is no GPU, and none is not what was asked for.

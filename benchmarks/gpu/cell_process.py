@@ -4,21 +4,21 @@ RESULT is written after each part, so that one which crashes, hangs or is ended 
 """
 
 import faulthandler
+import importlib
+import os
 import sys
 import time
 import traceback
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from benchmarks.memory.cell_process import leave
-from benchmarks.memory.measuring import FAILED, MEASURED, OUT_OF_MEMORY, shortened
+from benchmarks.outcomes import FAILED, MEASURED, OUT_OF_MEMORY, SKIPPED, shortened
 from benchmarks.written import write_whole
 from trainer.engine.running_out import is_out_of_memory
 
-from .setting import Cell, Part, Setting, Skipped
-from .table import cell_named
+from .setting import Part, Setting, Skipped
 
-SKIPPED = "skipped"
 LAST_WORDS = 2.0  # seconds before the end of a cell's time, when the log is told where it hangs
 
 
@@ -38,12 +38,12 @@ def measure_part(part: Part) -> dict[str, Any]:
     return found | {"seconds": round(time.perf_counter() - started, 2)}
 
 
-def measure_cell(cell: Cell, setting: Setting, result: Path) -> None:
+def measure_parts(name: str, given: Iterable[Part], result: Path) -> None:
     """All parts of a cell, written after each."""
     parts: list[dict[str, Any]] = []
     write_whole(result, {"parts": parts})
-    for part in cell.parts(setting):
-        print(f"{cell.name}: {part.name}", flush=True)
+    for part in given:
+        print(f"{name}: {part.name}", flush=True)
         parts.append(measure_part(part))
         write_whole(result, {"parts": parts})
 
@@ -51,9 +51,14 @@ def measure_cell(cell: Cell, setting: Setting, result: Path) -> None:
 def main(name: str, setting_path: str, result: str) -> int:
     setting = Setting.read(Path(setting_path))
     faulthandler.dump_traceback_later(max(setting.seconds - LAST_WORDS, 1.0), exit=False)
-    measure_cell(cell_named(name), setting, Path(result))
+    # Imported here: one that cannot be imported costs its own cell alone.
+    parts = getattr(importlib.import_module(f"{__package__}.cells.{name}"), name)
+    measure_parts(name, parts(setting), Path(result))
     return 0
 
 
 if __name__ == "__main__":
-    leave(main(*sys.argv[1:]))
+    code = main(*sys.argv[1:])
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)  # threads that read ahead, and waiting processes, keep nobody

@@ -15,12 +15,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from benchmarks.memory.measuring import FAILED, KILLED, MEASURED, read_result, signal_name
+from benchmarks.outcomes import DROPPED, FAILED, KILLED, MEASURED, read_result, signal_name
 from benchmarks.written import write_whole
 
 from .setting import Cell, Setting
 
-DROPPED = "dropped"
 LEAST_SECONDS = 10.0  # with less left, a cell is not started
 LAST_LINES = 12  # of a log, kept where a cell failed
 OFFLINE = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"}

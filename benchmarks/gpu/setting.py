@@ -1,7 +1,7 @@
 """What every cell is told: where it may write, whether a GPU is used, and how large its measurements are."""
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -64,19 +64,16 @@ class Setting:
         return cls(**json.loads(path.read_text(encoding="utf-8")))
 
 
-Parts = Callable[[Setting], Iterable[Part]]
-
-
 @dataclass(frozen=True)
 class Cell:
     """A row of the table of cells.
 
     Attributes:
+        name: of its module in ``cells/`` too, and of the function there that takes a :class:`Setting` and gives the
+            parts in order. A fault in a part costs that one alone, unless it ends the process.
         seconds: its budget; more only where cells before it took less.
-        parts: its measurements in order. A fault in one costs that one alone, unless it ends the process.
     """
 
     name: str
     title: str
     seconds: float
-    parts: Parts

@@ -61,7 +61,7 @@ def beside_float32(setting: Setting) -> dict[str, Any]:
     Differences are shares of the norm. The largest of all parameters is told with its name, as far as its gradient is
     not next to nothing.
     """
-    config = RunConfig.model_validate(run_values(setting, "tiny", {"engine.precision": "fp32"}))
+    config = RunConfig.model_validate(run_values(setting, "tiny"))
     build_accelerator(config)  # with its choice of kernels and TF32
     model = model_for_shape(config)
     batch = batch_for(model.config)
