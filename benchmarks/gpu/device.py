@@ -44,7 +44,7 @@ def usual_milliseconds(work: Callable[[], Any], device: torch.device, repeats: i
 
 def far_off(found: torch.Tensor, exact: torch.Tensor) -> float:
     """The norm of the difference as a share of the norm of what is exact; not a number where ``found`` has one."""
-    found, exact = found.detach().double().cpu(), exact.detach().double().cpu()
+    found, exact = found.detach().to(exact.device).double(), exact.detach().double()
     return float((found - exact).norm() / exact.norm().clamp(min=1e-30))
 
 

@@ -55,10 +55,10 @@ def only(kernel: Any) -> AbstractContextManager[Any]:
 
 def tensors(setting: Setting, rows: int, queries: int, keys: int) -> list[torch.Tensor]:
     """Queries, keys, values and the gradient of the output, [B, heads, L or S, head size]."""
-    generator = torch.Generator().manual_seed(queries)
-    heads = setting.size(HEADS, 2)
-    made = [torch.randn(rows, heads, length, SIZE, generator=generator) for length in (queries, keys, keys, queries)]
-    return [one.to(setting.device, setting.dtype) for one in made]
+    device, heads = setting.device, setting.size(HEADS, 2)
+    torch.manual_seed(queries)
+    made = [torch.randn(rows, heads, length, SIZE, device=device) for length in (queries, keys, keys, queries)]
+    return [one.to(setting.dtype) for one in made]
 
 
 def mask_of(kind: str, rows: int, queries: int, keys: int, device: torch.device) -> dict[str, Any]:
@@ -108,27 +108,30 @@ def both_passes(asked: list[torch.Tensor], gradient: torch.Tensor, options: dict
 
 def unseen_shapes(setting: Setting) -> dict[str, Any]:
     """Both passes at 20 lengths that no kernel has seen: milliseconds of the first time and of the next."""
-    lengths = [163 + 2 * number for number in range(UNSEEN)]
+    lengths = [163 + len(KERNELS) * number for number in range(UNSEEN)]
     return compared_lengths(setting, lengths, lambda length: (setting.size(64, 1), length, length), with_gradient=True)
 
 
 def one_query(setting: Setting) -> dict[str, Any]:
     """A decoded token's attention to keys that grow by one each time: the first time and the next."""
-    lengths = [101 + number for number in range(UNSEEN)]
+    lengths = [101 + len(KERNELS) * number for number in range(UNSEEN)]
     return compared_lengths(setting, lengths, lambda length: (setting.size(16, 1), 1, length), with_gradient=False)
 
 
 def compared_lengths(
     setting: Setting, lengths: list[int], shape: Callable[[int], tuple[int, int, int]], *, with_gradient: bool
 ) -> dict[str, Any]:
-    """For each kernel, the mean over lengths of the first call and of the second one."""
+    """For each kernel, the mean over lengths of the first call and of the second one.
+
+    Each kernel has lengths of its own: ``chosen`` is one of the others, and would have seen theirs.
+    """
     found = []
-    for name, kernel in KERNELS.items():
+    for number, (name, kernel) in enumerate(KERNELS.items()):
         row: dict[str, Any] = {"kernel": name}
         times: list[list[float]] = []
         try:
             for length in lengths:
-                size = shape(length)
+                size = shape(length + number)
                 inputs = tensors(setting, *size)
                 options = mask_of("lengths", *size, setting.device)
                 asked = [one.requires_grad_(with_gradient) for one in inputs[:3]]
@@ -146,7 +149,7 @@ def compared_lengths(
         except RuntimeError as error:
             row["refused"] = str(error).splitlines()[0][:120]
         found.append(row)
-    return {"lengths": [lengths[0], lengths[-1]], "kernels": found}
+    return {"lengths_from": lengths[0], "lengths_to": lengths[-1] + len(KERNELS) - 1, "kernels": found}
 
 
 def wrong_gradients(setting: Setting) -> dict[str, Any]:

@@ -44,8 +44,8 @@ def shape_of(setting: Setting) -> DualWhisperConfig:
 
 
 def random(setting: Setting, *shape: int) -> torch.Tensor:
-    generator = torch.Generator().manual_seed(len(shape))
-    return torch.randn(*shape, generator=generator).to(setting.device, setting.dtype)
+    torch.manual_seed(len(shape))
+    return torch.randn(*shape, device=setting.device).to(setting.dtype)
 
 
 def with_gradients(output: Callable[[], torch.Tensor], of: list[torch.Tensor]) -> Callable[[], Any]:
@@ -70,7 +70,7 @@ def variable_length(setting: Setting) -> dict[str, Any]:
     for rows, longest in ((64, 222), (16, 1500)):
         lengths = torch.linspace(longest / 2, longest, rows, device=setting.device).int()
         real = torch.arange(longest, device=setting.device) < lengths[:, None]
-        padded = [random(setting, rows, 12, longest, 64).requires_grad_() for _ in range(3)]
+        padded = [one.requires_grad_() for one in random(setting, *(3, rows, 12, longest, 64)).unbind()]
         packed = [one.detach().transpose(1, 2)[real].contiguous().requires_grad_() for one in padded]
         ends = F.pad(lengths.cumsum(0), (1, 0)).int()
 

@@ -18,7 +18,7 @@ def decoding(setting: Setting) -> Iterator[Part]:
     transformers.utils.logging.set_verbosity_error()
     size, dtype = setting.size("small", "tiny"), setting.size(setting.dtype, torch.float32)
     models = build(size, setting.device, dtype)
-    tokens, repeats = setting.size(64, 4), setting.size(3, 1)
+    tokens, repeats = setting.size(32, 4), setting.size(2, 1)
     for batch in setting.size((1, 16), (1,)):
         for seconds in setting.size((4, 30), (2,)):
             name = f"{size}, batch {batch}, {seconds} s"

@@ -12,7 +12,7 @@ from ..setting import Part, Setting
 from ..stand_ins import run_values
 from ..steps import spread_group, timed, trainer_of, with_groups
 
-BATCHES = (48, 32, 16, 8)  # the first that fits
+BATCHES = (32, 16, 8)  # the first that fits
 SECONDS, TOKENS = 30.0, 128  # of speech, and what is said in it
 SPREAD = 0.2  # the shortest clips' share of the longest
 GROUPS = 3
