@@ -21,6 +21,7 @@ from benchmarks.written import write_whole
 from .setting import Cell, Setting
 
 LEAST_SECONDS = 10.0  # with less left, a cell is not started
+SECONDS_TO_DIE = 2.0
 LAST_LINES = 12  # of a log, kept where a cell failed
 OFFLINE = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"}
 QUIET = {"TOKENIZERS_PARALLELISM": "false", "TRANSFORMERS_VERBOSITY": "error", "DS_BUILD_OPS": "0"}
@@ -58,7 +59,7 @@ def run_cells(
         limit = limits(cells, number, deadline - time.monotonic())
         outcome: dict[str, Any] = {"name": cell.name, "title": cell.title, "budget": cell.seconds}
         if limit is None:
-            outcome |= {"status": DROPPED, "reason": f"no time was left of {seconds:g} s", "seconds": 0.0, "parts": []}
+            outcome |= {"status": DROPPED, "reason": f"no time was left of {seconds:.0f} s", "seconds": 0.0, "parts": []}
         else:
             outcome |= run_cell(cell, replace(setting, seconds=limit), module)
         found.append(outcome)
@@ -86,7 +87,8 @@ def run_cell(cell: Cell, setting: Setting, module: str) -> dict[str, Any]:
             finally:
                 with suppress(ProcessLookupError):
                     os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
+                with suppress(subprocess.TimeoutExpired):  # a process can hang in a driver, where no signal reaches it
+                    process.wait(SECONDS_TO_DIE)
         said = (place / "log").read_text(encoding="utf-8", errors="replace").splitlines()
         parts = read_result(result).get("parts", [])
     status, reason = outcome_of(code, setting.seconds)
@@ -107,13 +109,13 @@ def outcome_of(code: int | None, limit: float) -> tuple[str, str | None]:
 
 
 def environment(setting: Setting) -> dict[str, str]:
-    """A cell's: nothing is fetched; without a GPU on CPUs, and on few threads, since many processes run at once."""
+    """A cell's: nothing is fetched; one GPU or none, and few threads, since many processes run at once."""
     values = dict(os.environ) | OFFLINE | QUIET
     values.setdefault("OMP_NUM_THREADS", setting.size("4", "1"))
     root = str(Path(__file__).parents[2])
     values["PYTHONPATH"] = os.pathsep.join(filter(None, (root, values.get("PYTHONPATH"))))
-    if setting.on_cpu:
-        values["CUDA_VISIBLE_DEVICES"] = ""
+    first = (values.get("CUDA_VISIBLE_DEVICES") or "0").split(",")[0]  # transformers' trainer would take them all
+    values["CUDA_VISIBLE_DEVICES"] = "" if setting.on_cpu else first
     return values
 
 

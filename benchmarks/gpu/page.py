@@ -94,16 +94,19 @@ def section_of(cell: Mapping[str, Any]) -> Section:
 
 def tables_of(title: str, figures: Mapping[str, Any]) -> list[FigureTable]:
     """Single figures in a table of two columns, each list of rows in one of its own."""
-    single: list[tuple[str, str]] = []
-    tables = []
+    flat = flattened(figures)
+    single = [(words(name), told(name, value)) for name, value in flat.items() if not is_rows(value)]
+    tables = [FigureTable(title, ("", "figure"), single, numbers=(1,))] if single else []
+    return [*tables, *(rows_table(f"{title}: {words(name)}", value) for name, value in flat.items() if is_rows(value))]
+
+
+def flattened(figures: Mapping[str, Any], before: str = "") -> dict[str, Any]:
+    """Figures of mappings within, under both names."""
+    found: dict[str, Any] = {}
     for name, value in figures.items():
-        if isinstance(value, Mapping):
-            tables += tables_of(f"{title}: {words(name)}", value)
-        elif is_rows(value):
-            tables.append(rows_table(f"{title}: {words(name)}", value))
-        else:
-            single.append((words(name), told(name, value)))
-    return [*([FigureTable(title, ("", "figure"), single, numbers=(1,))] if single else []), *tables]
+        whole = f"{before}{name}"
+        found |= flattened(value, f"{whole}: ") if isinstance(value, Mapping) else {whole: value}
+    return found
 
 
 def is_rows(value: Any) -> bool:
@@ -119,7 +122,10 @@ def rows_table(title: str, rows: Sequence[Mapping[str, Any]]) -> FigureTable:
 
 
 def words(name: str) -> str:
-    return name.replace("_bytes", ", MiB" if name.endswith("_bytes") else "_bytes").replace("_", " ")
+    """A key as words, with the unit that :func:`told` writes."""
+    return (
+        f"{name.removesuffix('_bytes')}, MiB".replace("_", " ") if name.endswith("_bytes") else name.replace("_", " ")
+    )
 
 
 def told(name: str, value: Any) -> str:

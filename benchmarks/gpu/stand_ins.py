@@ -36,7 +36,9 @@ def made_once(path: Path, make: Callable[[Path], Any]) -> Path:
 
 def checkpoint(setting: Setting, size: str) -> Path:
     """The folder of a checkpoint with random weights in the shape of whisper-SIZE; on CPUs a far smaller one."""
-    smaller: dict[str, int] = setting.size({}, {} if setting.tokenizer else SMALLEST)
+    smaller = dict(setting.size({}, SMALLEST))
+    if setting.tokenizer:
+        smaller.pop("vocab_size", None)
 
     def make(folder: Path) -> None:
         save_checkpoint(f"openai/whisper-{size}", setting.tokenizer, folder, **smaller)
@@ -46,7 +48,7 @@ def checkpoint(setting: Setting, size: str) -> Path:
 
 def clips(setting: Setting) -> Path:
     """Parquet with clips as long as children speak, 3.4 s on average."""
-    return made_once(setting.path / "clips.parquet", lambda path: save_clips(path, setting.size(2048, 200)))
+    return made_once(setting.path / "clips.parquet", lambda path: save_clips(path, setting.size(2048, 60)))
 
 
 def run_values(setting: Setting, size: str, settings: Mapping[str, Any] = NOTHING) -> dict[str, Any]:

@@ -3,20 +3,23 @@
 import json
 import math
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 import benchmarks.gpu.__main__
+from benchmarks.gpu.cells.medium import SECONDS, TOKENS, published
 from benchmarks.gpu.cells.memory import GPU_CELLS, NAMES
-from benchmarks.gpu.device import counted_waits, far_off, profiled, usual_milliseconds
+from benchmarks.gpu.device import counted_waits, far_off, profiled, summary_of_profile, usual_milliseconds
 from benchmarks.gpu.runs import batches, furthest, losses
 from benchmarks.gpu.setting import Setting
-from benchmarks.gpu.stand_ins import made_once
+from benchmarks.gpu.stand_ins import made_once, run_values
 from benchmarks.gpu.steps import spread_group
-from benchmarks.memory.jobs import whisper_config
+from benchmarks.memory.jobs import Job, whisper_config
 from tests.end_to_end import run
 from trainer.memory.cells import cell_of, synthetic_group
+from trainer.memory.flops import step_flops
 
 CPU = torch.device("cpu")
 ONLY_ON_GPUS = {"host waits", "variable-length attention", "paged"}
@@ -84,6 +87,37 @@ def test_a_cpu_is_timed_and_profiled_by_the_same_code() -> None:
     found = profiled(work, CPU, 4)
     assert found["launches_a_step"] >= 1 and found["busy_milliseconds_a_step"] > 0
     assert any("mm" in row["operation"] and row["calls"] == 1 for row in found["top"])
+
+
+def test_kernels_of_a_profile_are_added_up_and_spans_are_not() -> None:
+    """Two steps on a GPU: a kernel twice, another once; the CPU's side and an annotation do not count."""
+    on_gpu, on_cpu = torch.autograd.DeviceType.CUDA, torch.autograd.DeviceType.CPU
+    seen = [("gemm", on_gpu, 3000, False), ("gemm", on_gpu, 1000, False), ("copy", on_gpu, 500, False)]
+    seen += [("aten::mm", on_cpu, 9000, False), ("step", on_gpu, 9000, True)]
+    events = [
+        SimpleNamespace(
+            name=name,
+            device_type=device,
+            is_user_annotation=is_span,
+            time_range=SimpleNamespace(elapsed_us=lambda taken=taken: taken),
+        )
+        for name, device, taken, is_span in seen
+    ]
+    found = summary_of_profile(events, torch.device("cuda"), steps=2)
+    assert found["busy_milliseconds_a_step"] == 2.25 and found["launches_a_step"] == 1.5
+    assert found["top"][0] == {"operation": "gemm", "calls": 1, "milliseconds": 2}
+
+
+def test_medium_is_built_from_its_name_alone() -> None:
+    job = Job(published(Setting("nowhere", False, 1.0)), 8, SECONDS, TOKENS)
+    assert 2e12 < step_flops(job.cell("bf16")) / 8 < 5e12
+
+
+def test_a_stand_in_has_the_operations_of_its_shape(tmp_path: Path) -> None:
+    """Utilisation needs them, and only a published name is known without its files."""
+    setting = Setting(str(tmp_path), True, 1.0)
+    job = Job(run_values(setting, "small"), 2, 1.0, 8)
+    assert step_flops(job.cell("fp32")) > 1e6
 
 
 def test_how_far_off_a_result_is() -> None:

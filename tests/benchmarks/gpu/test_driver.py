@@ -1,7 +1,6 @@
 """The driver of cells on a GPU: what a crash, a hang and the deadline cost, and what is written when."""
 
 import json
-import os
 import time
 from pathlib import Path
 from typing import Any
@@ -101,7 +100,11 @@ def test_a_fault_in_a_part_costs_that_part_alone(tmp_path: Path) -> None:
     assert found["memory"]["status"] == "out_of_memory"
 
 
-def test_a_cell_is_told_that_no_gpu_is_wanted(tmp_path: Path) -> None:
-    assert environment(Setting(str(tmp_path), True, 1.0))["CUDA_VISIBLE_DEVICES"] == ""
-    gpus = os.environ.get("CUDA_VISIBLE_DEVICES")
-    assert environment(Setting(str(tmp_path), False, 1.0)).get("CUDA_VISIBLE_DEVICES") == gpus
+@pytest.mark.parametrize(("on_cpu", "set_to", "visible"), [(True, "1", ""), (False, "2,3", "2"), (False, None, "0")])
+def test_a_cell_sees_one_gpu_or_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, on_cpu: bool, set_to: str | None, visible: str
+) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if set_to is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", set_to)
+    assert environment(Setting(str(tmp_path), on_cpu, 1.0))["CUDA_VISIBLE_DEVICES"] == visible
