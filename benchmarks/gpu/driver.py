@@ -59,7 +59,8 @@ def run_cells(
         limit = limits(cells, number, deadline - time.monotonic())
         outcome: dict[str, Any] = {"name": cell.name, "title": cell.title, "budget": cell.seconds}
         if limit is None:
-            outcome |= {"status": DROPPED, "reason": f"no time was left of {seconds:.0f} s", "seconds": 0.0, "parts": []}
+            reason = f"no time was left of {seconds:.0f} s"
+            outcome |= {"status": DROPPED, "reason": reason, "seconds": 0.0, "parts": []}
         else:
             outcome |= run_cell(cell, replace(setting, seconds=limit), module)
         found.append(outcome)

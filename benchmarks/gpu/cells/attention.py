@@ -71,33 +71,43 @@ def mask_of(kind: str, rows: int, queries: int, keys: int, device: torch.device)
     return {"is_causal": kind == "causal"}
 
 
+def each_kernel(work: Callable[[Any], dict[str, Any]]) -> list[dict[str, Any]]:
+    """A row for each kernel: what ``work`` returns of it, or why torch refuses it."""
+    rows = []
+    for name, kernel in KERNELS.items():
+        try:
+            rows.append({"kernel": name} | work(kernel))
+        except RuntimeError as error:
+            rows.append({"kernel": name, "refused": str(error).splitlines()[0][:120]})
+    return rows
+
+
 def by_kernel(setting: Setting, rows: int, queries: int, keys: int, kind: str) -> dict[str, Any]:
     """Each kernel's time of a forward pass and of both passes, and its error beside float32 without a fused kernel."""
-    device = setting.device
-    inputs = tensors(setting, rows, queries, keys)
+    device, repeats = setting.device, setting.size(10, 2)
+    *inputs, gradient = tensors(setting, rows, queries, keys)
     options = mask_of(kind, rows, queries, keys, device)
-    with only(SDPBackend.MATH), torch.no_grad():
-        exact = F.scaled_dot_product_attention(*(one.float() for one in inputs[:3]), **options)
-    found = []
-    for name, kernel in KERNELS.items():
-        row: dict[str, Any] = {"kernel": name}
-        try:
-            with only(kernel):
-                asked = [one.clone().requires_grad_() for one in inputs[:3]]
-                row["first_milliseconds"] = milliseconds(lambda: both_passes(asked, inputs[3], options), device)  # noqa: B023
-                with torch.no_grad():
-                    forward = lambda: F.scaled_dot_product_attention(*inputs[:3], **options)  # noqa: E731
-                    row["forward_milliseconds"] = usual_milliseconds(forward, device, setting.size(10, 2))
-                    row["off_by"] = far_off(forward(), exact)
-                row["both_milliseconds"] = usual_milliseconds(
-                    lambda: both_passes(asked, inputs[3], options),  # noqa: B023
-                    device,
-                    setting.size(10, 2),
-                )
-        except RuntimeError as error:
-            row["refused"] = str(error).splitlines()[0][:120]
-        found.append(row)
-    return {"shape": [rows, setting.size(HEADS, 2), queries, keys, SIZE], "mask": kind, "kernels": found}
+    with only(SDPBackend.MATH):
+        exact = F.scaled_dot_product_attention(*(one.float() for one in inputs), **options)
+    asked = [one.clone().requires_grad_() for one in inputs]
+
+    def forward() -> torch.Tensor:
+        return F.scaled_dot_product_attention(*inputs, **options)
+
+    def both() -> Any:
+        return both_passes(asked, gradient, options)
+
+    def measure(kernel: Any) -> dict[str, Any]:
+        with only(kernel):
+            return {
+                "first_milliseconds": milliseconds(both, device),
+                "forward_milliseconds": usual_milliseconds(forward, device, repeats),
+                "both_milliseconds": usual_milliseconds(both, device, repeats),
+                "off_by": far_off(forward(), exact),
+            }
+
+    shape = [rows, setting.size(HEADS, 2), queries, keys, SIZE]
+    return {"shape": shape, "mask": kind, "kernels": each_kernel(measure)}
 
 
 def both_passes(asked: list[torch.Tensor], gradient: torch.Tensor, options: dict[str, Any]) -> list[torch.Tensor]:
@@ -125,48 +135,43 @@ def compared_lengths(
 
     Each kernel has lengths of its own: ``chosen`` is one of the others, and would have seen theirs.
     """
-    found = []
-    for number, (name, kernel) in enumerate(KERNELS.items()):
-        row: dict[str, Any] = {"kernel": name}
-        times: list[list[float]] = []
-        try:
-            for length in lengths:
-                size = shape(length + number)
-                inputs = tensors(setting, *size)
-                options = mask_of("lengths", *size, setting.device)
-                asked = [one.requires_grad_(with_gradient) for one in inputs[:3]]
 
-                def work(asked: Any = asked, gradient: Any = inputs[3], options: Any = options) -> Any:
-                    if with_gradient:
-                        return both_passes(asked, gradient, options)
-                    return F.scaled_dot_product_attention(*asked, **options)
+    def twice(kernel: Any, length: int) -> list[float]:
+        size = shape(length)
+        *inputs, gradient = tensors(setting, *size)
+        options = mask_of("lengths", *size, setting.device)
+        asked = [one.requires_grad_(with_gradient) for one in inputs]
 
-                with only(kernel):
-                    times.append([milliseconds(work, setting.device) for _ in range(2)])
-            row["first_milliseconds"], row["again_milliseconds"] = (
-                sum(one) / len(times) for one in zip(*times, strict=True)
-            )
-        except RuntimeError as error:
-            row["refused"] = str(error).splitlines()[0][:120]
-        found.append(row)
-    return {"lengths_from": lengths[0], "lengths_to": lengths[-1] + len(KERNELS) - 1, "kernels": found}
+        def work() -> Any:
+            if with_gradient:
+                return both_passes(asked, gradient, options)
+            return F.scaled_dot_product_attention(*asked, **options)
+
+        with only(kernel):
+            return [milliseconds(work, setting.device) for _ in range(2)]
+
+    def measure(kernel: Any) -> dict[str, Any]:
+        number = list(KERNELS.values()).index(kernel)
+        times = [twice(kernel, length + number) for length in lengths]
+        first, again = (sum(one) / len(times) for one in zip(*times, strict=True))
+        return {"first_milliseconds": first, "again_milliseconds": again}
+
+    last = lengths[-1] + len(KERNELS) - 1
+    return {"lengths_from": lengths[0], "lengths_to": last, "kernels": each_kernel(measure)}
 
 
 def wrong_gradients(setting: Setting) -> dict[str, Any]:
     """Numbers of gradients that are none, with a mask of all keys, where every score lies far below zero."""
-    found = []
-    for name, kernel in KERNELS.items():
-        row: dict[str, Any] = {"kernel": name}
-        try:
-            for length in setting.size(WRONG_LENGTHS, WRONG_LENGTHS[:1]):
-                inputs = tensors(setting, 1, length, length)
-                inputs[0][..., 0], inputs[1][..., 0] = 1.0, FAR_BELOW * SIZE**0.5
-                asked = [one.requires_grad_() for one in inputs[:3]]
-                mask = torch.ones(1, 1, 1, length, dtype=torch.bool, device=setting.device)
-                with only(kernel):
-                    gradients = both_passes(asked, inputs[3], {"attn_mask": mask})
-                row[f"length {length}"] = sum(int((~one.isfinite()).sum()) for one in gradients)
-        except RuntimeError as error:
-            row["refused"] = str(error).splitlines()[0][:120]
-        found.append(row)
+
+    def wrong(kernel: Any, length: int) -> int:
+        *inputs, gradient = tensors(setting, 1, length, length)
+        inputs[0][..., 0], inputs[1][..., 0] = 1.0, FAR_BELOW * SIZE**0.5
+        asked = [one.requires_grad_() for one in inputs]
+        mask = torch.ones(1, 1, 1, length, dtype=torch.bool, device=setting.device)
+        with only(kernel):
+            gradients = both_passes(asked, gradient, {"attn_mask": mask})
+        return sum(int((~one.isfinite()).sum()) for one in gradients)
+
+    lengths = setting.size(WRONG_LENGTHS, WRONG_LENGTHS[:1])
+    found = each_kernel(lambda kernel: {f"length {length}": wrong(kernel, length) for length in lengths})
     return {"wrong_numbers": found}

@@ -165,7 +165,7 @@ def chunks_of_logits(setting: Setting) -> dict[str, Any]:
         with torch.autocast(setting.device.type, setting.dtype):
             return token_loss_sum(hidden, projection, labels, positions, chunk)
 
-    usual, found = float(loss(1024)), []
+    usual, found = float(loss(1024).detach()), []
     for chunk in setting.size(CHUNKS, (16, 64)):
         both = with_gradients(lambda chunk=chunk: loss(chunk), [hidden, projection.weight])  # type: ignore[misc]
         found.append(
@@ -173,7 +173,7 @@ def chunks_of_logits(setting: Setting) -> dict[str, Any]:
                 "chunk_tokens": chunk,
                 "both_milliseconds": usual_milliseconds(both, setting.device, setting.size(10, 2)),
                 "peak_bytes": peak_live_bytes(both, setting.device),
-                "off_by": abs(float(loss(chunk)) / usual - 1),
+                "off_by": abs(float(loss(chunk).detach()) / usual - 1),
             }
         )
     return {"target_tokens": len(positions), "chunks": found}

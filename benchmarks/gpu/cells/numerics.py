@@ -99,7 +99,7 @@ def loss_and_gradients(
         loss = model(**placed).loss
     loss.backward()
     gradients = {name: one.grad.clone().cpu() for name, one in model.named_parameters() if one.grad is not None}
-    return float(loss), gradients
+    return float(loss.detach()), gradients
 
 
 def compare_gradients(ones: dict[str, torch.Tensor], others: dict[str, torch.Tensor]) -> dict[str, Any]:
