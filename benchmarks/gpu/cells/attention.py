@@ -5,6 +5,7 @@ Each kernel is asked for by itself and, as ``chosen``, the one that torch takes.
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from typing import Any
 
 import torch
@@ -41,7 +42,7 @@ FAR_BELOW = -120.0  # of all scores: the sum of their exponentials is below the 
 
 def attention(setting: Setting) -> Iterator[Part]:
     for shape in setting.size(SHAPES, ON_CPU):
-        yield Part(shape[0], lambda shape=shape: by_kernel(setting, *shape[1:]))  # type: ignore[misc]
+        yield Part(shape[0], partial(by_kernel, setting, *shape[1:]))
     yield Part("20 unseen shapes", lambda: unseen_shapes(setting))
     yield Part("gradients that are no numbers", lambda: wrong_gradients(setting))
     yield Part("one query", lambda: one_query(setting))

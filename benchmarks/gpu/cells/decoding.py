@@ -1,6 +1,7 @@
 """Seconds of a decoded token beside transformers' own Whisper, and what a new length of input costs."""
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import torch
@@ -22,7 +23,7 @@ def decoding(setting: Setting) -> Iterator[Part]:
     for batch in setting.size((1, 16), (1,)):
         for seconds in setting.size((4, 30), (2,)):
             name = f"{size}, batch {batch}, {seconds} s"
-            yield Part(name, lambda b=batch, s=seconds: measure(models, b, s, tokens, repeats))  # type: ignore[misc]
+            yield Part(name, partial(measure, models, batch, seconds, tokens, repeats))
     yield Part("new lengths", lambda: new_lengths(models[1], setting))
 
 

@@ -8,6 +8,7 @@ from trainer.engine.accelerator import resolve_precision
 from trainer.engine.running_out import is_out_of_memory
 from trainer.memory.cells import synthetic_group
 
+from ..device import empty_memory
 from ..setting import Part, Setting
 from ..stand_ins import run_values
 from ..steps import spread_group, timed, trainer_of, with_groups
@@ -33,6 +34,7 @@ def first_that_fits(setting: Setting, spread: bool) -> dict[str, Any]:
             if not is_out_of_memory(error):
                 raise
             tried.append(size)
+        empty_memory(setting.device)
     raise MemoryError(f"not even {tried[-1]} fit")
 
 

@@ -5,6 +5,7 @@ What a process allocates does not depend on the others; what is taken of the dev
 
 from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
+from functools import partial
 from multiprocessing import get_context
 from typing import Any
 
@@ -41,7 +42,7 @@ def memory(setting: Setting) -> Iterator[Part]:
     cells = {cell.name: cell for cell in setting.size(GPU_CELLS, CELLS)}
     check = Checks(setting, [cells[name] for name in wanted])
     for name in wanted:
-        yield Part(name, lambda name=name: check.result(name))  # type: ignore[misc]
+        yield Part(name, partial(check.result, name))
     check.close()
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 from ..runs import Run, batches, furthest, losses, run_config
@@ -30,7 +31,7 @@ def resuming(setting: Setting) -> Iterator[Part]:
         if not (setting.on_cpu and name in ONLY_ON_GPUS)
     }
     for name in KINDS:
-        yield Part(name, lambda name=name: result(under_way, name))  # type: ignore[misc]
+        yield Part(name, partial(result, under_way, name))
     pool.shutdown()
 
 

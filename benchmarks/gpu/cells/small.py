@@ -1,6 +1,7 @@
 """small from the stream: audio, features and all, at two batch sizes, and a profile of three steps."""
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 from benchmarks.memory.jobs import Job
@@ -16,7 +17,7 @@ ON_CPU = {4: 3, 8: 2}
 def small(setting: Setting) -> Iterator[Part]:
     yield Part("stand-in", lambda: {"checkpoint": checkpoint(setting, "small").name, "clips": clips(setting).name})
     for size, steps in setting.size(BATCHES, ON_CPU).items():
-        yield Part(f"batch {size}", lambda size=size, steps=steps: from_stream(setting, size, steps))  # type: ignore[misc]
+        yield Part(f"batch {size}", partial(from_stream, setting, size, steps))
 
 
 def from_stream(setting: Setting, batch_size: int, steps: int) -> dict[str, Any]:
