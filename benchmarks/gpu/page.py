@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from trainer.pages.formats import plain_number
+from trainer.pages.formats import plain_number, signed
 from trainer.pages.page import rendered_report
 from trainer.pages.tables import FigureTable
 
-from .promises import PROMISES, parts_of
+from .promises import PROMISES, parts_of, share
 
 MIB = 2**20
 
@@ -71,7 +71,7 @@ def memory_table(results: Mapping[str, Any]) -> FigureTable:
             str(found["batch_size"]),
             f"{found['predicted_bytes'] / MIB:,.0f}",
             f"{found['measured_bytes'] / MIB:,.0f}",
-            f"{found['off_by']:+.2%}",
+            f"{signed(found['off_by'])} %",
         )
         for name, found in parts_of(results, "memory")
     ]
@@ -141,5 +141,5 @@ def told(name: str, value: Any) -> str:
     if name.endswith("_bytes"):
         return f"{value / MIB:,.0f}"
     if name.endswith(("_share", "utilisation")) or name == "share_of_peak":
-        return f"{value:.1%}"
+        return share(value)
     return f"{value:.2e}" if 0 < abs(value) < 1e-3 else plain_number(value)

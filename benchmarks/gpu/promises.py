@@ -4,6 +4,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from trainer.pages.formats import decimal, percent
+
 Results = Mapping[str, Any]
 REACHED, MISSED, NOT_MEASURED = "reached", "missed", "not measured"
 
@@ -22,7 +24,7 @@ class Promise:
     name: str
     must: float
     find: Callable[[Results], float | None]
-    form: str
+    form: Callable[[float], str]
     goal: float | None = None
     at_most: bool = False
 
@@ -37,10 +39,14 @@ class Promise:
     def row(self, results: Results) -> tuple[str, ...]:
         """Name, threshold, goal, measured, verdict."""
         found = None if results.get("on_cpu") else self.find(results)
-        told = "" if found is None else self.form.format(found)
+        told = "" if found is None else self.form(found)
         sign = "at most" if self.at_most else "at least"
-        goal = "" if self.goal is None else self.form.format(self.goal)
-        return (self.name, f"{sign} {self.form.format(self.must)}", goal, told, self.verdict(found))
+        goal = "" if self.goal is None else self.form(self.goal)
+        return (self.name, f"{sign} {self.form(self.must)}", goal, told, self.verdict(found))
+
+
+def share(value: float) -> str:
+    return f"{percent(value)} %"
 
 
 def parts_of(results: Results, cell: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
@@ -79,8 +85,8 @@ def longest_wait(results: Results) -> float | None:
 
 
 PROMISES = (
-    Promise("predicted memory, off by", 0.05, furthest_off, "{:.1%}", at_most=True),
-    Promise("small, times the utterances a second of the usual recipe", 5.0, times_the_recipe, "{:.1f}", 8.0),
-    Promise("medium with clips of 30 s, share of the device's peak", 0.40, best_utilisation, "{:.1%}", 0.50),
-    Promise("small from the stream, device idle for data", 0.03, longest_wait, "{:.1%}", at_most=True),
+    Promise("predicted memory, off by", 0.05, furthest_off, share, at_most=True),
+    Promise("small, times the utterances a second of the usual recipe", 5.0, times_the_recipe, decimal, 8.0),
+    Promise("medium with clips of 30 s, share of the device's peak", 0.40, best_utilisation, share, 0.50),
+    Promise("small from the stream, device idle for data", 0.03, longest_wait, share, at_most=True),
 )

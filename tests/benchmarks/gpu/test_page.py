@@ -47,8 +47,13 @@ def verdicts(found: dict[str, Any]) -> list[tuple[str, str]]:
 
 def test_each_promise_is_reached_missed_or_not_measured() -> None:
     goal = "reached, and the goal"
-    assert verdicts(results(*WHOLE)) == [("6.0%", "missed"), ("6.0", "reached"), ("55.0%", goal), ("2.0%", "reached")]
-    assert verdicts(results(memory(0.04)))[0] == ("4.0%", "reached")
+    assert verdicts(results(*WHOLE)) == [
+        ("6.0 %", "missed"),
+        ("6.0", "reached"),
+        ("55.0 %", goal),
+        ("2.0 %", "reached"),
+    ]
+    assert verdicts(results(memory(0.04)))[0] == ("4.0 %", "reached")
     assert verdicts(results(WHOLE[0]))[1] == ("", "not measured"), "there is nothing to compare with"
     assert {verdict for _, verdict in verdicts(results())} == {"not measured"}
     assert {verdict for _, verdict in verdicts(results(*WHOLE) | {"on_cpu": True})} == {"not measured"}
@@ -71,7 +76,7 @@ def test_the_page_has_what_was_measured_and_why_the_rest_was_not(tmp_path: Path)
     for text in (page, summary):
         assert "NVIDIA H200; 2027-01-31" in text and "python -m benchmarks.gpu" in text
         assert "ended by SIGSEGV" in text and "no time was left of 470 s" in text and "RuntimeError: boom" in text
-        assert "1,046" in text and "1,024" in text and "+2.10%" in text, "predicted beside measured"
+        assert "1,046" in text and "1,024" in text and "+2.10 %" in text, "predicted beside measured"
         assert "1.25" in text and "not measured" in text
     assert "no such &lt;plan&gt;" in page and "RuntimeError: &lt;boom&gt;" in page
     assert not is_whole(results(attention)["cells"]) and is_whole(list(WHOLE))
