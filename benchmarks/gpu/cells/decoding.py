@@ -23,7 +23,7 @@ def decoding(setting: Setting) -> Iterator[Part]:
     for batch in setting.size((1, 16), (1,)):
         for seconds in setting.size((4, 30), (2,)):
             name = f"{size}, batch {batch}, {seconds} s"
-            yield Part(name, partial(measure, models, batch, seconds, tokens, repeats))
+            yield Part(name, partial(measure, models, batch, seconds, tokens=tokens, repeats=repeats))
     yield Part("new lengths", lambda: new_lengths(models[1], setting))
 
 
