@@ -28,7 +28,7 @@ def decoding(setting: Setting) -> Iterator[Part]:
 
 
 def new_lengths(model: Any, setting: Setting) -> dict[str, Any]:
-    """The same decoding twice at lengths that were never seen: a second of each costs what it should."""
+    """Decoding at lengths that were never seen, twice each: what the first time costs more than the second."""
     tokens, weight = setting.size(32, 2), model.proj_out.weight
     rows = []
     for seconds in setting.size(NEW_LENGTHS, NEW_LENGTHS[:2]):
