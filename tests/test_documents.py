@@ -19,7 +19,11 @@ LINK = re.compile(r"\]\(([^)\s]+)\)")
 PLACE = re.compile(r"(?<![\w/.])((?:configs|docs|launch|data|modeling|trainer|benchmarks|tests)/[\w/.*-]*[\w*/])")
 COMMAND = re.compile(r"launch/(\w+)\.py((?:[^\n`\\]|\\\n)*)")
 ELSEWHERE = {"prepare": "data/prepare_command.py", "batch_size": "trainer/memory/command.py"}  # a command's options
-MADE = ("benchmarks/results/memory/", "benchmarks/results/options_gpu.json")  # written by the command beside them
+MADE = (
+    "benchmarks/results/memory/",
+    "benchmarks/results/gpu/",
+    "benchmarks/results/options_gpu.json",
+)  # written by the command beside them
 
 
 def text_of(page: Path) -> str:

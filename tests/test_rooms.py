@@ -56,7 +56,14 @@ FLOORS = {
         "doctor run",
         "demonstration",
     ),
-    "benchmarks": ("machine written noise", "decoding memory", "communication peers", "input", "training"),
+    "benchmarks": (
+        "machine noise outcomes written",
+        "decoding memory",
+        "communication peers",
+        "input",
+        "training",
+        "gpu",
+    ),
 }
 
 

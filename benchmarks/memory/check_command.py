@@ -106,28 +106,53 @@ GPU_CELLS = (
 )
 
 
-def check_cell(checked: Checked, timeout: float, on_gpu: bool = False) -> dict[str, Any]:
-    """A cell's prediction, what was measured, and by how much they differ, in shares of the latter."""
-    config = whisper_config(checked.settings)
+def job_of(checked: Checked, on_gpu: bool) -> Job:
+    """The job that measures a cell."""
     place: Any = {} if on_gpu else {"threads": 1, "on_cpu": True}
-    values = config.model_dump(mode="json")
-    job = Job(values, checked.batch_size, *checked.shape, processes=checked.processes, **place)
-    cell = job.cell(config.engine.precision)
+    values = whisper_config(checked.settings).model_dump(mode="json")
+    return Job(values, checked.batch_size, *checked.shape, processes=checked.processes, **place)
+
+
+def predict(checked: Checked, on_gpu: bool) -> dict[str, Any]:
+    """A cell, its name and its prediction."""
+    job = job_of(checked, on_gpu)
+    cell = job.cell(job.run_config().engine.precision)
     predicted = StepMemory(cell, on_gpu).at(checked.batch_size)
-    found: dict[str, Any] = {"name": checked.name, **cell.describe(), "predicted": predicted.describe()}
+    return {"name": checked.name, **cell.describe(), "predicted": predicted.describe()}
+
+
+def measure(checked: Checked, timeout: float, on_gpu: bool) -> dict[str, Any]:
+    """A cell's status, reason and peak."""
+    job = job_of(checked, on_gpu)
     if on_gpu:
         measured = measure_cell(job, timeout)
-        found |= {key: measured[key] for key in ("status", "reason", "peak_bytes")}
-        if found["status"] == MEASURED:
-            found["off_by"] = predicted.peak_bytes / measured["peak_bytes"]["allocated"] - 1
-            found["device_off_by"] = (predicted.device_used_bytes or 0) / measured["peak_bytes"]["device_used"] - 1
-        return found
-    ranks, found["status"], found["reason"] = run_job(job, timeout, "benchmarks.memory.profiled")
-    if found["status"] == MEASURED:
+        return {key: measured[key] for key in ("status", "reason", "peak_bytes")}
+    ranks, status, reason = run_job(job, timeout, "benchmarks.memory.profiled")
+    found: dict[str, Any] = {"status": status, "reason": reason}
+    if status == MEASURED:
         found["profiled_bytes"] = max(rank.result["profiled"]["peak_bytes"] for rank in ranks)
         found["before_bytes"] = ranks[0].result["profiled"]["before_bytes"]
-        found["off_by"] = predicted.peak_bytes / found["profiled_bytes"] - 1
     return found
+
+
+def compared(predicted: dict[str, Any], measured: dict[str, Any]) -> dict[str, Any]:
+    """Both together, and by how much they differ, in shares of what was measured."""
+    found = predicted | measured
+    if found["status"] != MEASURED:
+        return found
+    foreseen = found["predicted"]
+    if "profiled_bytes" in found:
+        return found | {"off_by": foreseen["peak_bytes"] / found["profiled_bytes"] - 1}
+    peaks = found["peak_bytes"]
+    return found | {
+        "off_by": foreseen["peak_bytes"] / peaks["allocated"] - 1,
+        "device_off_by": (foreseen["device_used_bytes"] or 0) / peaks["device_used"] - 1,
+    }
+
+
+def check_cell(checked: Checked, timeout: float, on_gpu: bool = False) -> dict[str, Any]:
+    """A cell's prediction, what was measured, and by how much they differ, in shares of the latter."""
+    return compared(predict(checked, on_gpu), measure(checked, timeout, on_gpu))
 
 
 def row_of(cell: dict[str, Any]) -> str:

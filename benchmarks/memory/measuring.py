@@ -1,22 +1,21 @@
 """Cells measured one after the other, each in fresh processes: no cell disturbs the next, and one that the system kills
 is a line in the table."""
 
-import json
 import os
-import signal
 import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from benchmarks.machine import as_launched, describe_machine, free_port
 from benchmarks.memory.jobs import Job
+from benchmarks.outcomes import FAILED, KILLED, MEASURED, OUT_OF_MEMORY, read_result, shortened, signal_name
 from benchmarks.written import table_head, write_whole
 from trainer.config.reading import ConfigError
 from trainer.engine.device import peak_of
@@ -25,10 +24,8 @@ from trainer.memory.cells import PROMPT_TOKENS, Cell
 from trainer.memory.flops import utterance_flops
 from trainer.memory.table import gib
 
-MEASURED, OUT_OF_MEMORY, KILLED, FAILED = "measured", "out_of_memory", "killed", "failed"
 SYSTEMS_KILL = "SIGKILL; the system does that when memory runs out"
 SECONDS_TO_LEAVE = 10.0  # for the other ranks, once one has given up
-SHELL_SIGNAL = 128  # a shell between adds it to a signal's number
 PEAKS = ("allocated", "reserved", "device_used", "resident")
 
 
@@ -129,13 +126,6 @@ def wait_for(processes: Sequence[subprocess.Popen], timeout: float) -> bool:
     return True
 
 
-def read_result(path: Path) -> dict[str, Any]:
-    with suppress(OSError, ValueError):
-        result: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        return result
-    return {}
-
-
 def outcome_of(ranks: Sequence[Rank], timeout: float | None) -> tuple[str, str | None]:
     """Status and reason of a cell; ``timeout`` in seconds if it took too long.
 
@@ -160,18 +150,6 @@ def outcome_of_rank(number: int, rank: Rank, ranks: int) -> tuple[str, str | Non
         return KILLED, f"{who}ended by {SYSTEMS_KILL if name == 'SIGKILL' else name}"
     last = next((line for line in reversed(rank.log.splitlines()) if line.strip()), "it ended without a word")
     return FAILED, who + shortened(rank.result.get("reason") or last)
-
-
-def signal_name(code: int) -> str | None:
-    """The signal that an exit code stands for, also through a shell (137 is SIGKILL)."""
-    number = -code if code < 0 else code - SHELL_SIGNAL
-    with suppress(ValueError):
-        return signal.Signals(number).name
-    return None
-
-
-def shortened(text: str, most_letters: int = 300) -> str:
-    return text if len(text) <= most_letters else f"{text[: most_letters - 1]}…"
 
 
 def most(ranks: Sequence[Rank]) -> dict[str, int | None]:

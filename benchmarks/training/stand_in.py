@@ -9,6 +9,7 @@ Time and memory depend on neither; word error rates do, so nothing is learned fr
 """
 
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -16,19 +17,23 @@ import torch
 import yaml
 
 from benchmarks.input.speech_like_clips import clip, encoded, write_parquet
+from modeling.byte_processor import build_byte_processor, generation_config_for
 from modeling.checkpoint_files import Checkpoint
 from modeling.published import published_shape
 from trainer.command_line import CommandLine, number, run_command
 from trainer.config.reading import ConfigError
 
+LANGUAGES = ("en",)  # of a vocabulary of bytes
 MEDIAN_SECONDS, SPREAD = 3.0, 0.5  # of children's utterances: log-normal, mean 3.4 s; spread of the logarithm
 
 
-def save_checkpoint(name: str, processor_name: str, folder: Path) -> None:
+def save_checkpoint(name: str, processor_name: str | None, folder: Path, **other: int) -> None:
     """A plain Whisper of a published shape, with the tokenizer of a checkpoint that is here.
 
     Args:
-        processor_name: a folder or hub name of any multilingual Whisper; its generation config comes too.
+        processor_name: a folder or hub name of any multilingual Whisper; its generation config comes too. None for a
+            vocabulary of bytes, which needs nothing; the model's stays as large as published.
+        other: values of WhisperConfig in place of the shape's, to make a smaller model.
 
     Raises:
         ConfigError: if nobody published the shape.
@@ -41,11 +46,20 @@ def save_checkpoint(name: str, processor_name: str, folder: Path) -> None:
         raise ConfigError(
             f"--checkpoint is {name!r}, whose shape is not known; give a name such as openai/whisper-small"
         )
-    processor = Checkpoint(processor_name).processor
-    processor.feature_extractor = WhisperFeatureExtractor(feature_size=shape.get("num_mel_bins", 80))
+    bins = shape.get("num_mel_bins", 80)
+    special = {}
+    if processor_name is None:
+        processor = build_byte_processor(LANGUAGES, bins)
+        generation = generation_config_for(processor.tokenizer, LANGUAGES)
+        roles = ("decoder_start", "pad", "bos", "eos")
+        special = {f"{role}_token_id": getattr(generation, f"{role}_token_id") for role in roles}
+    else:
+        processor = Checkpoint(processor_name).processor
+        processor.feature_extractor = WhisperFeatureExtractor(feature_size=bins)
+        generation = GenerationConfig.from_pretrained(processor_name)
     torch.manual_seed(0)
-    model = WhisperForConditionalGeneration(WhisperConfig(**shape))
-    model.generation_config = GenerationConfig.from_pretrained(processor_name)
+    model = WhisperForConditionalGeneration(WhisperConfig(**shape | special | other))
+    model.generation_config = generation
     model.save_pretrained(folder)
     processor.save_pretrained(folder)
 
@@ -53,7 +67,9 @@ def save_checkpoint(name: str, processor_name: str, folder: Path) -> None:
 def save_clips(path: Path, rows: int, seed: int = 0) -> float:
     """``rows`` clips as Parquet; their mean seconds."""
     drawn = np.random.default_rng(seed).lognormal(np.log(MEDIAN_SECONDS), SPREAD, min(rows, 512)).clip(0.5, 30)
-    write_parquet(path, [encoded(clip(float(one), number)) for number, one in enumerate(drawn)], drawn.tolist(), rows)
+    with ThreadPoolExecutor() as pool:
+        clips = list(pool.map(lambda number: encoded(clip(float(drawn[number]), number)), range(len(drawn))))
+    write_parquet(path, clips, drawn.tolist(), rows)
     return float(drawn.mean())
 
 

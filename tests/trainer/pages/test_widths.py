@@ -10,6 +10,7 @@ import pytest
 import soundfile
 
 import launch.visualize
+from benchmarks.gpu.page import write_page
 from benchmarks.memory.report.command import write_report
 from benchmarks.memory.report.inputs import read_inputs
 from data.digit_speech import UNSEEN_VOICES, synthesize_digit_corpus
@@ -95,18 +96,28 @@ def memory(folder: Path) -> str:
     return (folder / "report" / "report.html").read_text("utf-8")
 
 
+def gpu(folder: Path) -> str:
+    part = {"name": WORD, "status": "measured", "reason": None, "seconds": 1.0}
+    figures = {"device": WORD, "path": PATH, "top": [{"operation": WORD * 2, "milliseconds": 1.5, "where": PATH}] * 30}
+    failed = {"name": PATH, "status": "failed", "reason": f"RuntimeError: {PATH}", "seconds": 1.0}
+    cell = {"name": "small", "title": WORD, "status": "killed", "reason": PATH, "seconds": 1.0, "budget": 2.0}
+    results = {"command": f"python -m benchmarks.gpu --output {PATH}", "device": WORD, "on_cpu": True, "date": "today"}
+    write_page(results | {"cells": [cell | {"parts": [part | {"figures": figures}, failed], "log": [PATH]}]}, folder)
+    return (folder / "report.html").read_text("utf-8")
+
+
 @pytest.fixture(scope="module")
 def found(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, int], dict[str, Any]]:
     folder = tmp_path_factory.mktemp("pages")
     pages = {}
-    for make in (inspection, comparison, noise_suite, attention, memory):
+    for make in (inspection, comparison, noise_suite, attention, memory, gpu):
         pages[make.__name__] = folder / f"{make.__name__}.html"
         pages[make.__name__].write_text(make(folder), encoding="utf-8")
     return measured(pages, WIDTHS, folder)
 
 
 @pytest.mark.parametrize("width", WIDTHS)
-@pytest.mark.parametrize("page", ["inspection", "comparison", "noise_suite", "attention", "memory"])
+@pytest.mark.parametrize("page", ["inspection", "comparison", "noise_suite", "attention", "memory", "gpu"])
 def test_a_page_is_no_wider_than_its_window(found: Any, page: str, width: int) -> None:
     one = found[page, width]
     assert one["client"] in (width, width - 15), one  # 15: the bar at its side

@@ -1,0 +1,1 @@
+"""What this project promises of a GPU, measured on one by one command in eight minutes; in the small on a CPU."""
