@@ -36,7 +36,7 @@ from .record.checkpoints import BLUEPRINT, Checkpoints, RunState, read_state, sa
 from .record.disk import explain_full_disk, files_of_a_run
 from .record.folder import ANEW, write_config, write_summary
 from .record.journal import Journal
-from .record.resuming import found_before, whole_checkpoint
+from .record.resuming import found_before, value_before, whole_checkpoint
 from .record.saving import RunLock, save_together
 
 
@@ -70,9 +70,25 @@ def train(config: RunConfig, resume: bool = False) -> dict[str, Any]:
                 if searches and before is None:
                     inputs.config = find_microbatch(config, accelerator, model)
                     set_microbatches(accelerator, inputs.config)
+                inputs.config = with_products_chosen(inputs.config, accelerator, model, resume)
                 trainer = assemble(inputs, accelerator, labels, stop, lock)
             trainer.halves = searches
             return train_to_the_end(trainer, model)
+
+
+def with_products_chosen(config: RunConfig, accelerator: Any, model: Any, resume: bool) -> RunConfig:
+    """The config with who multiplies on a CPU in float32, where it leaves that open: as measured when the run began.
+
+    A resumed run that chose anew could multiply otherwise than before, and its figures would differ by rounding.
+    """
+    chosen = config.performance.onednn
+    if chosen is None and accelerator.device.type == "cpu" and accelerator.mixed_precision == "no":
+        from modeling.network.linear import choose_onednn, onednn_is_faster
+
+        before = value_before(config, "performance", "onednn") if resume else None
+        chosen = before if isinstance(before, bool) else onednn_is_faster()
+        choose_onednn(model, chosen)
+    return config.model_copy(update={"performance": config.performance.model_copy(update={"onednn": chosen})})
 
 
 def train_to_the_end(trainer: Any, model: Any) -> dict[str, Any]:

@@ -14,9 +14,14 @@ from .mixture import LanePart
 from .passing import IS_POSSIBLE
 from .processes import Reader, Share, Starter
 
-READ_AHEAD = 4  # batches a lane holds ready
+READ_AHEAD, MOST_UTTERANCES = 4, 256  # what a lane holds ready: so many batches, fewer if they are large
 READY = 2  # batches of a reading process that this process has received
 SECONDS_TO_LEAVE = 2.0  # for all threads together; one that waits for a network is left behind
+
+
+def read_ahead(batch_size: int) -> int:
+    """How many batches of so many utterances a lane holds ready, at least 2."""
+    return min(READ_AHEAD, max(2, MOST_UTTERANCES // batch_size))
 
 
 @dataclass(frozen=True)
@@ -160,18 +165,18 @@ class TrainingBatches:
             for worker in range(workers):
                 self.open_process(self.starter, worker, waiting[worker::workers])
             return
-        ahead = self.batching.config.workers > 0
+        ahead = read_ahead(self.batching.batch_size) if self.batching.config.workers else 0
         for lane in waiting:
             position = self.positions[str(lane)]
             stream = Lane(self.batching, self.epoch, LanePart(lane, self.lanes), position, self.augmenter)
             self.readers[lane] = (
-                self.in_thread(stream, f"lane-{lane}", READ_AHEAD, self.pin_memory) if ahead else iter(stream)
+                self.in_thread(stream, f"lane-{lane}", ahead, self.pin_memory) if ahead else iter(stream)
             )
 
     def open_process(self, starter: Starter, worker: int, lanes: list[int]) -> None:
         """Have a process read these lanes, which are in the order of their turns."""
         positions = {lane: self.positions[str(lane)] for lane in lanes}
-        share = Share(self.epoch, self.lanes, positions, READ_AHEAD * len(lanes))
+        share = Share(self.epoch, self.lanes, positions, read_ahead(self.batching.batch_size) * len(lanes))
         self.processes.append(starter.read(share, self.pin_memory))
         self.readers |= dict.fromkeys(lanes, self.in_thread(self.processes[-1], f"receives-{worker}", READY))
 

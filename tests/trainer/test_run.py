@@ -1,12 +1,16 @@
-"""How a run asks for its batches."""
+"""How a run asks for its batches, and keeps what it measured at its start."""
 
+import json
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
+import yaml
 
 import trainer.run
+from trainer.config.reading import load_config
 
 
 @pytest.mark.parametrize(("device", "separate"), [("cpu", False), ("cuda", True)])
@@ -18,9 +22,25 @@ def test_only_where_another_device_computes_lanes_are_read_in_processes(
     monkeypatch.setattr(trainer.run, "TrainingBatches", lambda *arguments, **options: asked.update(options))
     accelerator = SimpleNamespace(device=torch.device(device), process_index=0, num_processes=1)
     config: Any = SimpleNamespace(
-        training=SimpleNamespace(batch_size=1, seed=0, batch_seconds=None),
+        training=SimpleNamespace(microbatch=1, step_utterances=None, seed=0, batch_seconds=None),
         performance=SimpleNamespace(pin_memory=False),
         data=None,
     )
     trainer.run.training_batches(config, accelerator, None, [], {})  # type: ignore[arg-type]
     assert asked["in_processes"] is separate
+
+
+def test_a_resumed_run_multiplies_as_it_began(
+    tiny_config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A new measurement could come out otherwise; it is asked for once, and a silent config is no change."""
+    measured = [True]
+    monkeypatch.setattr("modeling.network.linear.onednn_is_faster", lambda: measured.pop())
+    for steps in (2, 4):
+        config = load_config(tiny_config, [f"training.steps={steps}", "optimizer.warmup_steps=1"])
+        trainer.run.train(config, resume=steps > 2)
+        written = yaml.safe_load((tmp_path / "run" / "config.yaml").read_text(encoding="utf-8"))
+        assert written["performance"]["onednn"] is True
+    lines = map(json.loads, (tmp_path / "run" / "metrics.jsonl").read_text(encoding="utf-8").splitlines())
+    (resumed,) = [line for line in lines if line["kind"] == "resumed"]
+    assert resumed["changed"] == ["training.steps: 2 -> 4"]

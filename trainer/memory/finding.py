@@ -8,6 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from data.batches.loader import read_ahead
+
 from ..config.microbatches import settled, share_of
 from ..config.run import RunConfig
 from ..engine.accelerator import gather_objects
@@ -21,7 +23,7 @@ from .out_of_memory import OutOfMemory
 from .trial import failure_of, try_step
 
 MARGIN = 0.10  # of what is there, left free where a step cannot be tried, and on CPUs, whose allocator leaves gaps
-HELD_AHEAD, HELD = 5, 2  # batches of data that a thread which reads ahead holds at once, and that the step does
+HELD = 2  # batches of data that a step holds at once: its own and the next one's
 SAMPLE_BYTES = 4 * 16_000  # a second of audio
 
 
@@ -134,7 +136,7 @@ def room_here(config: RunConfig, device: Any, share: int) -> int | None:
     room = process_room()
     if room is None:
         return None
-    batches = HELD + HELD_AHEAD * config.data.workers
+    batches = HELD + (read_ahead(share) + 1) * config.data.workers  # a thread holds one more while it waits for room
     return max(0, room - round(batches * share * config.data.max_seconds * SAMPLE_BYTES))
 
 

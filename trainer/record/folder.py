@@ -93,6 +93,8 @@ def changed_settings(config: RunConfig) -> list[str]:
     step = config.training.step_utterances
     if step is not None and old.get("training.step_utterances") == step:
         changed = [key for key in changed if key not in SPLITTING]
+    if config.performance.onednn is None:  # the run keeps what was measured at its start
+        changed = [key for key in changed if key != "performance.onednn"]
     fixed = [key for key in changed if key.startswith(FIXED)]
     if fixed:
         key = fixed[0]

@@ -51,15 +51,22 @@ def look_at_folder(config: RunConfig, resume: bool) -> Start:
     return Start(False, *checkpoints_to_resume(folder), changes)
 
 
+def value_before(config: RunConfig, section: str, key: str) -> Any:
+    """A value in the config of the run in ``output_dir``; None where there is none."""
+    try:
+        return read_yaml(Path(config.output_dir) / "config.yaml")[section][key]
+    except (ConfigError, KeyError, TypeError):  # said when the run is looked at
+        return None
+
+
 def found_before(config: RunConfig, processes: int) -> int | None:
     """The microbatch that the run in ``output_dir`` has; None where it has none, or had another number of processes."""
-    folder = Path(config.output_dir)
+    found = value_before(config, "training", "batch_size")
     try:
-        found = read_yaml(folder / "config.yaml")["training"]["batch_size"]
-        last = latest_checkpoint(folder)
+        last = latest_checkpoint(Path(config.output_dir))
         if last is not None and read_state(last).processes != processes:
             return None
-    except (ConfigError, CheckpointError, KeyError, TypeError):  # said when the run is looked at
+    except CheckpointError:  # said when the run is looked at
         return None
     return found if isinstance(found, int) else None
 

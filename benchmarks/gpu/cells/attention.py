@@ -1,6 +1,7 @@
 """torch's attention kernels in the shapes of this model: times, errors, what a new shape costs, and where one is wrong.
 
-Each kernel is asked for by itself and, as ``chosen``, the one that torch takes. Candidates for a faster model follow.
+Each kernel is asked for by itself; ``chosen`` is the one that torch takes, and ``here`` the one that it takes without
+cuDNN's, as all commands of this project have it. Candidates for a faster model follow.
 """
 
 from collections.abc import Callable, Iterator
@@ -12,12 +13,15 @@ import torch
 import torch.nn.functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from modeling.network.attention import additive
+
 from ..device import far_off, milliseconds, usual_milliseconds
 from ..setting import Part, Setting
 from . import candidates
 
 KERNELS: dict[str, Any] = {
     "chosen": None,
+    "here": [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH],
     "flash": SDPBackend.FLASH_ATTENTION,
     "efficient": SDPBackend.EFFICIENT_ATTENTION,
     "cudnn": SDPBackend.CUDNN_ATTENTION,
@@ -62,13 +66,20 @@ def tensors(setting: Setting, rows: int, queries: int, keys: int) -> list[torch.
     return [one.to(setting.dtype) for one in made]
 
 
-def mask_of(kind: str, rows: int, queries: int, keys: int, device: torch.device) -> dict[str, Any]:
-    """Arguments for the kind of mask: lengths are bool [B, 1, 1, S], spread from a half to all of the keys."""
+def mask_of(kind: str, rows: int, queries: int, keys: int, like: torch.Tensor) -> dict[str, Any]:
+    """Arguments for the kind of mask, as the model has it: lengths are spread from a half to all of the keys.
+
+    Args:
+        like: has its device and dtype.
+    """
+    device = like.device
     if kind == "lengths":
         lengths = torch.linspace(keys / 2, keys, rows, device=device).long()
-        return {"attn_mask": (torch.arange(keys, device=device) < lengths[:, None])[:, None, None]}
+        allowed = (torch.arange(keys, device=device) < lengths[:, None])[:, None, None]
+        return {"attn_mask": additive(allowed, like.dtype)}
     if kind == "causal mask":
-        return {"attn_mask": torch.ones(queries, keys, dtype=torch.bool, device=device).tril()[None, None]}
+        allowed = torch.ones(queries, keys, dtype=torch.bool, device=device).tril()[None, None]
+        return {"attn_mask": additive(allowed, like.dtype)}
     return {"is_causal": kind == "causal"}
 
 
@@ -87,9 +98,10 @@ def by_kernel(setting: Setting, rows: int, queries: int, keys: int, kind: str) -
     """Each kernel's time of a forward pass and of both passes, and its error beside float32 without a fused kernel."""
     device, repeats = setting.device, setting.size(10, 2)
     *inputs, gradient = tensors(setting, rows, queries, keys)
-    options = mask_of(kind, rows, queries, keys, device)
+    options = mask_of(kind, rows, queries, keys, inputs[0])
+    whole = [one.float() for one in inputs]
     with only(SDPBackend.MATH):
-        exact = F.scaled_dot_product_attention(*(one.float() for one in inputs), **options)
+        exact = F.scaled_dot_product_attention(*whole, **mask_of(kind, rows, queries, keys, whole[0]))
     asked = [one.clone().requires_grad_() for one in inputs]
 
     def forward() -> torch.Tensor:
@@ -134,13 +146,13 @@ def compared_lengths(
 ) -> dict[str, Any]:
     """For each kernel, the mean over lengths of the first call and of the second one.
 
-    Each kernel has lengths of its own: ``chosen`` is one of the others, and would have seen theirs.
+    Each has lengths of its own: ``chosen`` and ``here`` are one of the others, and would have seen theirs.
     """
 
     def twice(kernel: Any, length: int) -> list[float]:
         size = shape(length)
         *inputs, gradient = tensors(setting, *size)
-        options = mask_of("lengths", *size, setting.device)
+        options = mask_of("lengths", *size, inputs[0])
         asked = [one.requires_grad_(with_gradient) for one in inputs]
 
         def work() -> Any:

@@ -13,7 +13,7 @@ from torch import nn
 
 from benchmarks.decoding.live_bytes import peak_live_bytes
 from modeling import DualWhisperConfig
-from modeling.network.attention import attend
+from modeling.network.attention import additive, attend
 from modeling.network.decoder_layer import DualWhisperDecoderLayer
 from modeling.network.encoder import DualWhisperEncoderLayer
 from modeling.network.losses import IGNORED, token_loss_sum
@@ -75,8 +75,10 @@ def variable_length(setting: Setting) -> dict[str, Any]:
         packed = [one.detach().transpose(1, 2)[real].contiguous().requires_grad_() for one in padded]
         ends = F.pad(lengths.cumsum(0), (1, 0)).int()
 
-        def masked(padded: Any = padded, real: Any = real) -> torch.Tensor:
-            return F.scaled_dot_product_attention(*padded, attn_mask=real[:, None, None])
+        mask = additive(real[:, None, None], setting.dtype)
+
+        def masked(padded: Any = padded, mask: Any = mask) -> torch.Tensor:
+            return F.scaled_dot_product_attention(*padded, attn_mask=mask)
 
         def varied(packed: Any = packed, ends: Any = ends, longest: int = longest) -> torch.Tensor:
             output: torch.Tensor = varlen_attn(*packed, ends, ends, longest, longest)
@@ -133,8 +135,9 @@ def compiled_layer(setting: Setting) -> dict[str, Any]:
     rows, found = setting.size(64, 1), []
     for length in LENGTHS:
         states = random(setting, rows, length, config.d_model).float().requires_grad_()
-        mask = torch.ones(rows, 1, 1, length, dtype=torch.bool, device=setting.device)
-        mask[0, ..., length // 2 :] = False
+        allowed = torch.ones(rows, 1, 1, length, dtype=torch.bool, device=setting.device)
+        allowed[0, ..., length // 2 :] = False
+        mask = additive(allowed, setting.dtype)
         row: dict[str, Any] = {"length": length}
         outputs = []
         for name, work in (("eager", layer), ("compiled", compiled)):
@@ -229,7 +232,7 @@ class OneToken:
     @torch.no_grad()
     def in_place(self) -> None:
         """A token whose keys and values are written into the static cache; a mask hides what is not there yet."""
-        mask = (self.places <= self.position)[None, None, None]
+        mask = additive((self.places <= self.position)[None, None, None], self.hidden.dtype)
 
         def held(number: int, new: tuple[torch.Tensor, torch.Tensor]) -> tuple[list[torch.Tensor], torch.Tensor]:
             for cache, one in zip(self.static[number], new, strict=True):

@@ -8,6 +8,7 @@ import torch
 import transformers
 
 from benchmarks.decoding.tokens import FRAMES_PER_SECOND, build, decode, measure
+from trainer.engine.device import settle_device
 
 from ..device import milliseconds
 from ..setting import Part, Setting
@@ -17,6 +18,7 @@ NEW_LENGTHS = (4, 7, 11, 16, 22)  # seconds of input
 
 def decoding(setting: Setting) -> Iterator[Part]:
     transformers.utils.logging.set_verbosity_error()
+    settle_device(setting.device)
     size, dtype = setting.size("small", "tiny"), setting.size(setting.dtype, torch.float32)
     models = build(size, setting.device, dtype)
     tokens, repeats = setting.size(32, 4), setting.size(2, 1)

@@ -408,8 +408,9 @@ def test_next_epoch_ends_the_threads_of_the_last(clips: str, labels: LabelEncode
 
 
 def test_no_more_than_a_few_batches_are_read_ahead(clips: str, labels: LabelEncoder) -> None:
-    from data.batches.loader import READ_AHEAD
+    from data.batches.loader import READ_AHEAD, read_ahead
 
     with build_run(clips, labels, lanes=1, workers=1).open() as (batches,):
         time.sleep(0.3)
         assert batches.readers[0].items.qsize() == READ_AHEAD
+    assert [read_ahead(size) for size in (1, 64, 100, 4096)] == [READ_AHEAD, READ_AHEAD, 2, 2]
