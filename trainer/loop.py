@@ -120,6 +120,8 @@ class Trainer:
                 if not way.here:
                     keep_for_resume(way, error)
                     raise
+                if self.loss.offload is not None:
+                    self.loss.offload.drop_fetched()
                 let_go(error, self.accelerator, self.model)
             self.watch.sums, self.watch.losses = figures
             if self.saved_step != self.state.step:

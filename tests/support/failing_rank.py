@@ -19,7 +19,7 @@ FAILS = os.environ["RANK"] != "0"
 
 
 def train(arguments: list[str]) -> None:
-    where = (trainer.step.loss, "to_batch") if ERROR == "batch" else (trainer.loop, "agree")
+    where = (trainer.step.loss, "to_batch") if ERROR == "batch" else (trainer.loop, "Agreement")
     original, calls = getattr(*where), 0
 
     def in_the_second(*arguments: Any, **options: Any) -> Any:

@@ -11,6 +11,7 @@ import yaml
 
 import trainer.run
 from trainer.config.reading import load_config
+from trainer.step.gradients import Gradients
 
 
 @pytest.mark.parametrize(("device", "separate"), [("cpu", False), ("cuda", True)])
@@ -44,3 +45,19 @@ def test_a_resumed_run_multiplies_as_it_began(
     lines = map(json.loads, (tmp_path / "run" / "metrics.jsonl").read_text(encoding="utf-8").splitlines())
     (resumed,) = [line for line in lines if line["kind"] == "resumed"]
     assert resumed["changed"] == ["training.steps: 2 -> 4"]
+
+
+def test_a_resumed_run_updates_at_the_end_of_its_steps(tiny_config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Accelerate's checkpoints hold a count of microbatches, of a step that was split otherwise."""
+    updates: list[bool] = []
+    clip = Gradients.clip
+
+    def clipped(self: Gradients, *arguments: Any) -> None:
+        updates.append(self.accelerator.sync_gradients)
+        clip(self, *arguments)
+
+    monkeypatch.setattr(Gradients, "clip", clipped)
+    usual = ("optimizer.warmup_steps=1", "training.step_utterances=4", "data.validation=null")
+    trainer.run.train(load_config(tiny_config, [*usual, "training.steps=3"]))
+    trainer.run.train(load_config(tiny_config, [*usual, "training.steps=5", "training.batch_size=2"]), resume=True)
+    assert updates == [True] * 3 + [False, True] * 2

@@ -16,6 +16,7 @@ from ..config.reading import ConfigError
 from ..config.run import RunConfig
 from .device import Kernels, computes_bf16, settle_device
 from .optimizer import build_optimizer
+from .stopping import not_cut_off
 
 # In numbers, not bytes. DeepSpeed's defaults, 5e8 and 1e9, make buffers as large as a whole Whisper, and ZeRO-3 would
 # never release a parameter. A layer of whisper-large has about 3e7 parameters, its embeddings have 7e7.
@@ -168,13 +169,18 @@ def set_microbatches(accelerator: Any, config: RunConfig) -> None:
     """
     training = config.training
     accelerator.gradient_accumulation_steps = training.accumulation
-    accelerator.step = 0  # Accelerate's count of microbatches
+    begin_step(accelerator)
     if accelerator.distributed_type.name == "DEEPSPEED":
         accelerator.state.deepspeed_plugin.gradient_accumulation_steps = training.accumulation
         accelerator.state.deepspeed_plugin.deepspeed_config |= {
             "train_micro_batch_size_per_gpu": training.microbatch,
             "gradient_accumulation_steps": training.accumulation,
         }
+
+
+def begin_step(accelerator: Any) -> None:
+    """Say that the next microbatch is a step's first one, whatever Accelerate has counted or loaded."""
+    accelerator.step = 0
 
 
 def prepare(config: RunConfig, accelerator: Any, model: Any) -> tuple[Any, Any]:
@@ -199,7 +205,8 @@ ENDED: list[Any] = []  # process groups, kept as long as the process lives
 def end_engine(accelerator: Any) -> None:
     """Wait for all ranks, and leave their process group; all ranks call it."""
     accelerator.wait_for_everyone()  # no rank takes its end of the connections away while another still uses them
-    leave_process_group()
+    with not_cut_off():  # rank 0 may leave first, and take the launcher's store with it
+        leave_process_group()
     accelerator.end_training()
 
 

@@ -15,7 +15,7 @@ from modeling.checkpoint_files import explain_damage, refuse_names
 from modeling.parameters import trained_names
 
 from ..config.run import CheckpointConfig
-from ..engine.accelerator import bare_model, gather_objects
+from ..engine.accelerator import bare_model, begin_step, gather_objects
 from ..errors import SaveError
 from .disk import RunFiles, check_space
 from .durable import PARTIAL, clean_up, new_partial, put_in_place, size_of, sync_tree, write_manifest, write_text
@@ -156,6 +156,7 @@ class Checkpoints:
                 refuse_names(str(path), "lacks tensors that were trained", self.trained - stored_names(path))
         with explain_damage(path):
             self.accelerator.load_state(str(path), **partly)
+        begin_step(self.accelerator)  # it loads the count of microbatches, of a step that was split otherwise perhaps
         return read_state(path)
 
     def not_restored(self, path: Path) -> list[str]:

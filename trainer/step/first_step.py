@@ -5,6 +5,7 @@ drop them. Of frozen parameters that ZeRO-3 has spread, each rank looks at its o
 """
 
 from collections.abc import Iterable
+from functools import partial
 from typing import Any
 
 import torch
@@ -28,11 +29,13 @@ class FirstStep:
         parameters = dict(model.named_parameters())
         self.frozen = {name: parameter for name, parameter in parameters.items() if not parameter.requires_grad}
         self.without_gradient = {name for name in parameters if name not in self.frozen}
-        self.hooks = [
-            parameters[name].register_hook(lambda _, name=name: self.without_gradient.discard(name))
-            for name in self.without_gradient
-        ]
+        self.hooks = [parameters[name].register_hook(partial(self.see, name)) for name in self.without_gradient]
         self.before = checksums(self.frozen.values())
+
+    def see(self, name: str, gradient: torch.Tensor | None) -> None:
+        """Note a parameter's gradient; torch also calls where there is none, if it comes with others' gradients."""
+        if gradient is not None:
+            self.without_gradient.discard(name)
 
     def check(self, accelerator: Any) -> None:
         """Look at the model after the optimizer's first step; all ranks call it, once.

@@ -91,11 +91,15 @@ class OffloadedActivations(torch.autograd.graph.saved_tensors_hooks):
         self.next: int | None = None  # the copy to be fetched next; None before the backward pass
 
     def __enter__(self) -> None:
-        for event, _ in self.fetched.values():  # of a backward pass that did not ask for them
+        self.drop_fetched()
+        super().__enter__()
+
+    def drop_fetched(self) -> None:
+        """Let go of what was fetched for a backward pass that did not ask for it, or failed."""
+        for event, _ in self.fetched.values():
             self.side.wait(event)
         self.fetched.clear()
         self.next = None
-        super().__enter__()
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:  # type: ignore[override]
         super().__exit__(kind, error, trace)

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 
+from modeling.network.precision import CastTogether
 from trainer.config.run import RunConfig
 from trainer.run import train
 from trainer.step.first_step import FirstStep, UntrainedParameters, checksum
@@ -35,6 +36,17 @@ def test_a_trained_parameter_without_gradient_is_named() -> None:
     model = TwoBranches()
     proof = FirstStep(model)
     model(torch.ones(1, 2)).backward()
+    with pytest.raises(UntrainedParameters, match=r"no gradient: unused\.bias, unused\.weight\. Nothing"):
+        proof.check(Accelerator())
+
+
+def test_a_parameter_without_gradient_among_others_that_are_cast_together_is_named() -> None:
+    """Torch tells of all of them when the gradients of some come."""
+    model = TwoBranches()
+    proof = FirstStep(model)
+    copies = CastTogether.apply(torch.bfloat16, model.used.weight, model.used.bias, model.unused.weight)
+    (copies[0].sum() + copies[1].sum()).backward()
+    assert model.used.weight.grad is not None and model.unused.weight.grad is None
     with pytest.raises(UntrainedParameters, match=r"no gradient: unused\.bias, unused\.weight\. Nothing"):
         proof.check(Accelerator())
 
