@@ -1,11 +1,10 @@
 """A batch of a whole step's utterances as microbatches: rows in their order, which is that of their length."""
 
+import copy
 import itertools
 from dataclasses import replace
+from typing import Any
 
-import torch
-
-from data.batches.labels import IGNORED
 from data.batches.loader import BatchGroup
 from data.utterance import AudioBatch
 
@@ -29,30 +28,25 @@ def split_group(group: BatchGroup, parts: int) -> BatchGroup:
 def rows_of(batch: AudioBatch, first: int, end: int) -> AudioBatch:
     """Some utterances of a batch, their labels padded no further than they need; samples are shared with it.
 
-    Padding of audio stays, since features are cut to the longest clip anyway.
+    Padding of audio stays, since features are cut to the longest clip anyway. Targets are not searched again, which is
+    done where a batch is made, in a thread that reads ahead. What is new is page-locked if the batch is.
     """
     rows = slice(first, end)
-
-    def of(tensor: torch.Tensor | None) -> torch.Tensor | None:
-        return None if tensor is None else tensor[rows]
-
-    def cut(tokens: torch.Tensor | None) -> torch.Tensor | None:
-        if tokens is None:
-            return None
-        own = tokens[rows, :length].contiguous()
-        return own.pin_memory() if tokens.is_pinned() else own
-
-    used = [] if batch.labels is None else (batch.labels[rows] != IGNORED).any(dim=0).nonzero().squeeze(1).tolist()
-    length = used[-1] + 1 if used else None
-    return replace(
-        batch,
-        audio=batch.audio[rows],
-        audio_lengths=batch.audio_lengths[rows],
-        noise=of(batch.noise),
-        decoder_input_ids=cut(batch.decoder_input_ids),
-        labels=cut(batch.labels),
-        ids=batch.ids[rows],
-        texts=batch.texts[rows],
-        languages=batch.languages[rows],
-        seeds=of(batch.seeds),
-    )
+    own: dict[str, Any] = {name: None if value is None else value[rows] for name, value in vars(batch).items()}
+    if batch.labels is not None and batch.target_positions is not None:
+        width = batch.labels.shape[1]
+        targets, noisy = (
+            positions[(positions >= first * width) & (positions < end * width)] - first * width
+            for positions in (batch.target_positions, batch.noisy_targets)
+        )
+        length = int((targets % width).max()) + 1 if len(targets) else width
+        new = {name: own[name][:, :length].contiguous() for name in ("decoder_input_ids", "labels")}
+        new["target_positions"], new["noisy_targets"] = (
+            positions // width * length + positions % width for positions in (targets, noisy)
+        )
+        pinned = batch.labels.is_pinned()
+        own |= {name: tensor.pin_memory() if pinned else tensor for name, tensor in new.items()}
+    part = copy.copy(batch)
+    for name, value in own.items():
+        object.__setattr__(part, name, value)
+    return part

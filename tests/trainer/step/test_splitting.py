@@ -1,5 +1,7 @@
 """A step's batch as microbatches: the same utterances in the same order, padded no further than they need."""
 
+from dataclasses import replace
+
 import torch
 
 from data.batches.labels import IGNORED
@@ -16,7 +18,7 @@ def batch(rows: int) -> AudioBatch:
     return AudioBatch(
         audio=torch.arange(rows)[:, None].repeat(1, 5).float(),
         audio_lengths=torch.arange(rows) + 1,
-        noise=torch.ones(rows, 5),
+        noise=(torch.arange(rows) % 2)[:, None].repeat(1, 5).float(),
         decoder_input_ids=torch.arange(rows)[:, None].repeat(1, rows + 2),
         labels=labels,
         ids=[str(row) for row in range(rows)],
@@ -39,6 +41,9 @@ def test_rows_stay_together_and_in_order() -> None:
         assert part.labels is not None and part.decoder_input_ids is not None and part.noise is not None
         assert part.labels.shape == part.decoder_input_ids.shape == (len(rows), rows[-1] + 3)
         assert part.noise.shape == part.audio.shape
+        anew = replace(part)  # which searches
+        assert part.target_positions is not None and torch.equal(part.target_positions, anew.target_positions)
+        assert torch.equal(part.noisy_targets, anew.noisy_targets)
 
 
 def test_fewer_rows_than_parts_leave_the_rest_empty() -> None:

@@ -23,6 +23,7 @@ from trainer.record.journal import Journal
 from trainer.step.agreement import Agreement, Report
 from trainer.step.batch import to_batch
 from trainer.step.gradients import NonFiniteLoss
+from trainer.step.splitting import split_group
 
 
 class Accelerator:
@@ -85,20 +86,22 @@ def noisy(values: dict[str, Any]) -> dict[str, Any]:
     return {"data": values["data"] | {"augmentation": augmentation}, "noise": {"loss_weight": 0.1}}
 
 
-@pytest.mark.parametrize("kind", ["plain", "noise loss and SpecAugment", "recomputed"])
-def test_a_step_waits_once(tiny_values: dict[str, Any], tmp_path: Path, gpu: StandInGpu, kind: str) -> None:
+@pytest.mark.parametrize("kind", ["plain", "noise loss and SpecAugment", "noise loss, split", "recomputed"])
+def test_a_microbatch_waits_once(tiny_values: dict[str, Any], tmp_path: Path, gpu: StandInGpu, kind: str) -> None:
     sections: dict[str, Any] = noisy(tiny_values) if kind.startswith("noise") else {}
     if kind == "recomputed":
         sections = {"model": tiny_values["model"] | {"gradient_checkpointing": "all"}}
     trainer = build(tiny_values, tmp_path, **sections)
     group, targets = trainer.find_data()  # type: ignore[misc]
+    if kind.endswith("split"):
+        group = split_group(group, 2)
     trained = [parameter for parameter in trainer.model.parameters() if parameter.requires_grad]
     before = [parameter.held.clone() for parameter in trained]
     losses = []
     for _ in range(2):
         with gpu.strictly():
             verdict = trainer.train_step(group, targets)
-        assert gpu.waits == 1 and verdict.finite and verdict.next_targets == targets
+        assert gpu.waits == len(group.batches) and verdict.finite and verdict.next_targets == targets
         assert gpu.operations["_fused_adamw_"] > 0
         losses.append(verdict.loss)
     assert losses[1] < losses[0]
