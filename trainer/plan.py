@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from data.terminal import print_table
 
 from .checks import Inputs, known_rows, stop_at_first
-from .config.microbatches import share_of
+from .config.microbatches import counted_processes, share_of
 from .config.reading import dump_config
 from .config.run import RunConfig
 from .config.training import TrainingConfig
@@ -125,13 +125,14 @@ def print_plan(config: RunConfig, verbose: bool = False) -> None:
 def how_split(training: TrainingConfig, processes: int) -> str:
     """How a step's utterances are split over processes and microbatches."""
     if training.step_utterances is None:
-        return f" = {training.batch_size} a microbatch x {training.accumulation} x {processes} processes"
+        return f" = {training.batch_size} a microbatch x {training.accumulation} x {counted_processes(processes)}"
     share = share_of(training.step_utterances, processes)
     if training.batch_size == "auto":
         split = "microbatches as large as memory allows"
     else:
-        split = f"{-(-share // training.microbatch)} microbatches of at most {training.batch_size}"
-    return f" = {share} x {processes} processes, each in {split}"
+        number = -(-share // training.microbatch)
+        split = f"1 microbatch of {share}" if number == 1 else f"{number} microbatches of at most {training.batch_size}"
+    return f" = {share} x {counted_processes(processes)}{', each' if processes > 1 else ''} in {split}"
 
 
 def plan_rows(config: RunConfig, plan: Plan) -> list[tuple[str, str]]:

@@ -13,7 +13,7 @@ from data.sources.source import Source
 
 from . import library_output
 from .checks import Inputs, stop_at_first
-from .config.microbatches import settled, share_of
+from .config.microbatches import counted_processes, settled, share_of
 from .config.reading import ConfigError
 from .config.run import RunConfig
 from .engine.accelerator import (
@@ -21,6 +21,7 @@ from .engine.accelerator import (
     build_accelerator,
     describe_engine,
     end_engine,
+    gather_objects,
     launched_processes,
     prepare,
     set_microbatches,
@@ -31,6 +32,7 @@ from .evaluation.evaluator import Evaluator, build_evaluator
 from .evaluation.validation import Validation
 from .model.languages import label_encoder
 from .model.parameter_table import parameter_table
+from .pages.formats import counted
 from .record.best import describe_patience, out_of_patience, recall_best
 from .record.checkpoints import BLUEPRINT, Checkpoints, RunState, read_state, save_blueprint
 from .record.disk import explain_full_disk, files_of_a_run
@@ -86,7 +88,8 @@ def with_products_chosen(config: RunConfig, accelerator: Any, model: Any, resume
         from modeling.network.linear import choose_onednn, onednn_is_faster
 
         before = value_before(config, "performance", "onednn") if resume else None
-        chosen = before if isinstance(before, bool) else onednn_is_faster()
+        measured = before if isinstance(before, bool) else onednn_is_faster()
+        chosen = gather_objects(accelerator, measured)[0]  # what is written is so of all ranks
         choose_onednn(model, chosen)
     return config.model_copy(update={"performance": config.performance.model_copy(update={"onednn": chosen})})
 
@@ -179,8 +182,8 @@ def assemble(inputs: Inputs, accelerator: Any, labels: LabelEncoder, stop: StopR
     state = read_state(checkpoint) if checkpoint else RunState()
     if checkpoint and config.engine.zero_stage and state.processes != accelerator.num_processes:
         raise ConfigError(
-            f"{checkpoint} was written by {state.processes} processes, and ZeRO's shards fit no other number; there "
-            f"are {accelerator.num_processes} now"
+            f"{checkpoint} was written by {counted_processes(state.processes)}, and ZeRO's shards fit no other number, "
+            f"such as the {accelerator.num_processes} of now"
         )
     expected = files_of_a_run(config, model)
     model, optimizer = prepare(config, accelerator, model)
@@ -226,11 +229,15 @@ def assemble(inputs: Inputs, accelerator: Any, labels: LabelEncoder, stop: StopR
     lines += [f"{describe_engine(accelerator)}; {begun}"]
     lines += [f"changed since the run began: {change}" for change in start.changes]
     if checkpoint and training.step_utterances is not None and state.processes != accelerator.num_processes:
-        lines += [f"{state.processes} processes shared a step out before, {accelerator.num_processes} do now: {ANEW}"]
+        now = counted_processes(accelerator.num_processes)
+        lines += [
+            f"a step was shared out over {counted_processes(state.processes)} before and is over {now} now: {ANEW}"
+        ]
     lines += filter(None, [lost])
     lines += [parameter_table(parameters_by_part(bare_model(model)))]
     if batches.lanes % accelerator.num_processes:
-        lines += [f"{batches.lanes} data lanes for {accelerator.num_processes} processes: some will wait for others"]
+        lanes = counted(batches.lanes, "data lane")
+        lines += [f"{lanes} for {accelerator.num_processes} processes: some will wait for others"]
     for line in lines:
         journal.say(line)
     if start.changes:

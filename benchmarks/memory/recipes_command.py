@@ -25,8 +25,9 @@ from trainer.memory.prediction import COLLECTIVES_BYTES, CONTEXT_BYTES
 from trainer.memory.verdict import precision_on
 
 FOLDER = Path(__file__).resolve().parents[2] / "configs"
-LINE = re.compile(r"^( *)# Predicted on (\d+) GPUs?: (.+)$")
+LINE = re.compile(r"^( *)# Predicted on (\d+) GPUs?:(.*)$")
 FOUND = re.compile(r"(.+) (\d+) x (\d+)")
+EXAMPLE = "# Predicted on 1 GPU: A100 40GB 16 x 4, 80 GB 32 x 2"
 ENGINE = re.compile(r"^  (\w+): \{\}$")
 
 
@@ -53,13 +54,23 @@ class Said:
 
 
 def lines_of(path: Path) -> Iterator[Said]:
-    """The lines of a size's file. Those of an engine stand above its key."""
-    lines = path.read_text(encoding="utf-8").splitlines()
+    """The lines of a size's file. Those of an engine stand above its key.
+
+    Raises:
+        ConfigError: if the file cannot be read, or a line is not as :class:`Said` writes it.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        raise ConfigError(f"cannot read the recipe {path}: {error.strerror}") from None
     for number, line in enumerate(lines):
         if (told := LINE.match(line)) is None:
             continue
         engine = next((f"_{one[1]}" for below in lines[number:] if (one := ENGINE.match(below))), "") if told[1] else ""
-        found = {one[1]: (int(one[2]), int(one[3])) for one in map(FOUND.fullmatch, told[3].split(", ")) if one}
+        gpus = told[3].strip().split(", ")
+        found = {one[1]: (int(one[2]), int(one[3])) for one in map(FOUND.fullmatch, gpus) if one}
+        if len(found) < len(gpus) or told[2].strip("0") == "":
+            raise ConfigError(f"{path}, line {number + 1}: {line.strip()!r} is no such line as {EXAMPLE!r}")
         yield Said(number, told[1], path.with_stem(f"{path.stem}{engine}"), int(told[2]), found)
 
 
@@ -99,8 +110,11 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("files", nargs="*", type=Path, help="of configs/; all that have such lines, if not given")
     options = parser.parse_args(arguments)
     for path in options.files or sorted(FOLDER.glob("*.yaml")):
+        there = list(lines_of(path))
+        if not there and options.files:
+            print(f"{path} has no line such as {EXAMPLE!r}", file=sys.stderr)
         lines = path.read_text(encoding="utf-8").splitlines()
-        for said in lines_of(path):
+        for said in there:
             lines[said.number] = str(predicted(said))
             print(f"{said.config.stem}: {lines[said.number].strip()}", file=sys.stderr, flush=True)
             path.write_text("\n".join(lines) + "\n", encoding="utf-8")

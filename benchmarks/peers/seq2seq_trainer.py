@@ -27,7 +27,7 @@ from data.audio.decoding import decode_audio
 from data.opening import open_source
 from trainer.command_line import CommandLine, run_command
 from trainer.config.microbatches import in_microbatches
-from trainer.config.reading import load_config
+from trainer.config.reading import ConfigError, load_config
 from trainer.config.run import RunConfig
 from trainer.engine.accelerator import launched_processes, resolve_precision
 
@@ -84,7 +84,8 @@ class StepTimes(TrainerCallback):
 def build_trainer(config: RunConfig, output: Path, times: StepTimes, limit: int | None = None, workers: int = 0) -> Any:
     """The trainer, with model and data; ``limit`` rows of the data, ``workers`` processes that load it."""
     name, settings, training = config.model.checkpoint, config.optimizer, config.training
-    assert name is not None  # the peer only fine-tunes
+    if name is None:
+        raise ConfigError("model.checkpoint is null, but this trainer only fine-tunes", "set it to a plain Whisper")
     processor = WhisperProcessor.from_pretrained(name)
     if processor.tokenizer.pad_token is None:
         processor.tokenizer.pad_token = processor.tokenizer.eos_token

@@ -216,7 +216,7 @@ def test_a_plan_refuses_a_folder_that_is_no_checkpoint(tiny_values: dict[str, An
     ("settings", "processes", "said"),
     [
         (["batch_size=4", "accumulation=2"], 2, " = 4 a microbatch x 2 x 2 processes"),
-        (["batch_size=13", "step_utterances=64"], 1, " = 64 x 1 processes, each in 5 microbatches of at most 13"),
+        (["batch_size=13", "step_utterances=64"], 1, " = 64 x 1 process in 5 microbatches of at most 13"),
         (
             ["batch_size=auto", "step_utterances=64"],
             8,

@@ -47,6 +47,17 @@ def test_a_resumed_run_multiplies_as_it_began(
     assert resumed["changed"] == ["training.steps: 2 -> 4"]
 
 
+def test_all_ranks_multiply_as_the_first_measured(monkeypatch: pytest.MonkeyPatch, tiny_config: Path) -> None:
+    """Its choice is the one that is written."""
+    chosen: list[bool] = []
+    monkeypatch.setattr("modeling.network.linear.onednn_is_faster", lambda: False)
+    monkeypatch.setattr("modeling.network.linear.choose_onednn", lambda model, value: chosen.append(value))
+    monkeypatch.setattr(trainer.run, "gather_objects", lambda accelerator, own: [not own, own])
+    second = SimpleNamespace(device=torch.device("cpu"), mixed_precision="no", process_index=1, num_processes=2)
+    config = trainer.run.with_products_chosen(load_config(tiny_config), second, None, resume=False)
+    assert chosen == [True] and config.performance.onednn is True
+
+
 def test_a_resumed_run_updates_at_the_end_of_its_steps(tiny_config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Accelerate's checkpoints hold a count of microbatches, of a step that was split otherwise."""
     updates: list[bool] = []

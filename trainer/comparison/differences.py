@@ -5,6 +5,7 @@ from typing import Any
 
 import yaml
 
+from ..config.comparing import settled_by_runs
 from ..pages.formats import NONE
 from .reading import Arm
 
@@ -12,10 +13,14 @@ NOT_SHOWN = ("output_dir", "logging.", "checkpoints.", "extends")
 
 
 def config_differences(arms: Sequence[Arm]) -> dict[str, tuple[str, ...]]:
-    """Each trained arm's value, as text, of the keys that are not the same in all, in the order of the config."""
+    """Each trained arm's value, as text, of the keys that are not the same in all, in the order of the config.
+
+    What the runs settled themselves is left out.
+    """
     trained = [arm for arm in arms if arm.config is not None]
+    settled = settled_by_runs([arm.config or {} for arm in trained])
     keys = dict.fromkeys(key for arm in trained for key in arm.config or () if not key.startswith(NOT_SHOWN))
-    rows = {key: tuple(told(arm, key) for arm in trained) for key in keys}
+    rows = {key: tuple(told(arm, key) for arm in trained) for key in keys if key not in settled}
     return {key: values for key, values in rows.items() if len(set(values)) > 1}
 
 

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Self, TypeVar
 
-import yaml
 from pydantic import Field, field_validator
 
 from data.config import Section
 from data.errors import DataError
 
-from ..config.reading import ConfigError, apply_overrides, dump_config, flatten, load_config, read_yaml, validated
+from ..config.comparing import changed_keys
+from ..config.reading import ConfigError, apply_overrides, flatten, load_config, read_yaml, settings_of, validated
 from ..config.run import RunConfig
 from ..config.strategies import STRATEGIES
 from ..evaluation.checkpoint import open_split
@@ -228,8 +228,9 @@ def check_arm(arm: PlannedArm) -> None:
     saved = arm.folder / "config.yaml"
     if not saved.exists():
         return
-    old, new = flatten(read_yaml(saved)), flatten(yaml.safe_load(dump_config(arm.config)))
-    changed = [key for key in new if key in old and old[key] != new[key] and not key.startswith(NOT_SHOWN)]
+    old, new = flatten(read_yaml(saved)), settings_of(arm.config)
+    there = old.keys() & new.keys()  # what an older version did not write is no change
+    changed = [key for key in changed_keys(old, new) if key in there and not key.startswith(NOT_SHOWN)]
     if changed:
         key = changed[0]
         raise ConfigError(

@@ -16,11 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-import yaml
-
 from data.errors import nearest
 
-from ..config.reading import ConfigError, dump_config, flatten, read_yaml
+from ..config.reading import ConfigError, dump_config, flatten, read_yaml, settings_of
 from ..engine.stopping import StopRequest
 from ..record.best import BEST, read_record
 from ..record.checkpoints import list_checkpoints
@@ -209,7 +207,7 @@ def evaluated_alike(arm: PlannedArm, saved: Path) -> bool:
     """Whether the config that an arm had before says the same of how its unmodified checkpoint is evaluated."""
     sections = ("model.", "evaluation.", "data.language", "data.task", f"data.{arm.split}")
     try:
-        old, new = flatten(read_yaml(saved)), flatten(yaml.safe_load(dump_config(arm.config)))
+        old, new = flatten(read_yaml(saved)), settings_of(arm.config)
     except ConfigError:  # there is none, or a kill cut it off
         return False
     return all(old.get(key) == new.get(key) for key in old.keys() | new.keys() if key.startswith(sections))

@@ -27,6 +27,11 @@ def share_of(step_utterances: int, processes: int) -> int:
     return step_utterances // processes
 
 
+def counted_processes(number: int) -> str:
+    """``1 process``, ``2 processes``."""
+    return f"{number} process{'' if number == 1 else 'es'}"
+
+
 def settled(config: RunConfig, processes: int, found: int | None = None) -> RunConfig:
     """The config with numbers for ``batch_size`` and ``accumulation``, as it runs on so many processes.
 
@@ -47,8 +52,8 @@ def settled(config: RunConfig, processes: int, found: int | None = None) -> RunC
     accumulation = math.ceil(share / most)
     if found is None and training.accumulation not in (1, accumulation):
         raise ConfigError(
-            f"training.accumulation is {training.accumulation}, but {training.step_utterances} utterances a step on "
-            f"{processes} processes in microbatches of {training.batch_size} make {accumulation}",
+            f"training.accumulation is {training.accumulation}, but step_utterances {training.step_utterances} on "
+            f"{counted_processes(processes)} in microbatches of {training.batch_size} needs {accumulation}",
             "take accumulation out, since it follows from step_utterances, or take step_utterances out",
         )
     numbers = {"batch_size": math.ceil(share / accumulation), "accumulation": accumulation}

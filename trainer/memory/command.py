@@ -90,7 +90,7 @@ def main(arguments: list[str]) -> int:
         figures |= {"found": {name: one and asdict(one) for name, one in found.items()}} if by_step else {}
         options.json.write_text(json.dumps(figures | {"batches": batches}, indent=1) + "\n", encoding="utf-8")
     if gpu is None:
-        table.print_gpus(largest, found)
+        table.print_gpus(largest, found, is_auto)
     table.print_assumptions(cell, headroom, time.perf_counter() - started)
     if gpu is None:
         return 0 if any(largest.values()) else 1
@@ -99,7 +99,7 @@ def main(arguments: list[str]) -> int:
         print("\nThe evaluation does not fit: lower evaluation.batch_size, beams or max_new_tokens.")
         code = 1
     if by_step:
-        table.print_found(cell, found[gpu.name])
+        table.print_found(cell, found[gpu.name], is_auto)
     elif best:
         table.print_lines(cell, advise(memory, gpu, headroom))
     wanted = config.training.microbatch if best else 1

@@ -11,6 +11,7 @@ from typing import Any
 from data.batches.loader import read_ahead
 
 from ..config.microbatches import settled, share_of
+from ..config.reading import ConfigError
 from ..config.run import RunConfig
 from ..engine.accelerator import gather_objects
 from ..engine.free_memory import address_space_for, address_space_within, gpu_room, process_room
@@ -55,10 +56,12 @@ def found_on(needs: Needs, gpu: Gpu, headroom: float) -> Found | None:
         headroom: share of the memory left free.
 
     Raises:
-        ConfigError: if only the hub knows the model's shape, or the processes cannot share a step out.
+        ConfigError: without ``step_utterances``, if only the hub knows the model's shape, or if the processes cannot
+            share a step out.
     """
     config, processes = needs.cell.config, needs.cell.processes
-    assert config.training.step_utterances is not None
+    if config.training.step_utterances is None:
+        raise ConfigError("training.step_utterances is null, so that auto has no step to split", "give a number")
     share = share_of(config.training.step_utterances, processes)
     size = largest_microbatch(needs, share, gpu.memory_bytes * (1 - headroom))
     if not size:

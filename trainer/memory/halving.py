@@ -16,6 +16,7 @@ from ..config.run import RunConfig
 from ..engine.accelerator import bare_model, set_microbatches
 from ..engine.free_memory import address_space_limit
 from ..engine.running_out import is_out_of_memory
+from ..pages.formats import counted
 from ..record.folder import write_config
 
 
@@ -63,8 +64,8 @@ def go_on_halved(way: Halved, accelerator: Any) -> None:
 def keep_for_resume(way: Halved, error: Exception) -> None:
     """Write the halved microbatches for a resume, and have the error's message say so; the failing rank calls it."""
     write_config(way.config)
-    place = Path(way.config.output_dir) / "config.yaml"
+    place, size = Path(way.config.output_dir) / "config.yaml", way.config.training.microbatch
     error.add_note(
-        f"training.batch_size is auto: {place} now has microbatches of {way.config.training.microbatch} utterances, "
+        f"training.batch_size is auto: {place} now has microbatches of {counted(size, 'utterance')}, "
         "with which --resume goes on."
     )

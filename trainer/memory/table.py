@@ -61,9 +61,9 @@ def print_parts(memory: StepMemory, batch: int) -> None:
     print(f"| CUDA context{', NCCL' if memory.cell.processes > 1 else ''} | {gib(used - reserved)} |")
 
 
-def print_gpus(largest: dict[str, int], found: dict[str, Found | None]) -> None:
+def print_gpus(largest: dict[str, int], found: dict[str, Found | None], is_auto: bool) -> None:
     """The largest batch for every known GPU, and the microbatches that ``auto`` finds where a step is of so many."""
-    head = ("GPU", "largest batch", *(["auto finds"] if found else []))
+    head = ("GPU", "largest batch", *(["auto finds" if is_auto else "auto would find"] if found else []))
     print(f"\n| {' | '.join(head)} |\n|{'---|' * len(head)}")
     for name, batch in largest.items():
         row = [name, str(batch or "none fits")]
@@ -73,14 +73,21 @@ def print_gpus(largest: dict[str, int], found: dict[str, Found | None]) -> None:
         print(f"| {' | '.join(row)} |")
 
 
-def print_found(cell: Cell, found: Found | None) -> None:
-    """What ``batch_size: auto`` makes of a step."""
-    step = cell.config.training.step_utterances
+def print_found(cell: Cell, found: Found | None, is_auto: bool) -> None:
+    """What ``batch_size`` makes of a step: ``auto``, or a number and what ``auto`` would make."""
+    training = cell.config.training
+    step = f"Of {training.step_utterances} utterances a step on {cell.processes} x GPU training.batch_size"
+    if not is_auto:
+        print(f"\n{step} {training.microbatch} makes {in_microbatches(training.accumulation, training.microbatch)}.")
     if found is not None:
-        print(
-            f"\nOf {step} utterances a step on {cell.processes} x GPU training.batch_size auto makes "
-            f"{found.accumulation} microbatches of at most {found.size}; a step takes {gib(found.used)} GiB."
-        )
+        step = f"{step} auto makes" if is_auto else "training.batch_size auto would make"
+        many = in_microbatches(found.accumulation, found.size)
+        print(f"\n{step} {many}; a step {'takes' if is_auto else 'would take'} {gib(found.used)} GiB.")
+
+
+def in_microbatches(number: int, size: int) -> str:
+    """``1 microbatch of 8``, ``2 microbatches of at most 8``."""
+    return f"1 microbatch of {size}" if number == 1 else f"{number} microbatches of at most {size}"
 
 
 def print_assumptions(cell: Cell, headroom: float, seconds: float) -> None:

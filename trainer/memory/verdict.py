@@ -44,6 +44,9 @@ def batch_verdict(config: RunConfig, gpu: Gpu | None, gpus: int, asked: str) -> 
         asked: the config's file and what overrides it, as on a command line.
     """
     command = f"python launch/batch_size.py --config {asked} --gpu"
+    if gpu is None and config.training.batch_size == "auto":
+        found = "auto is found at the start of the run, by the memory that is free then"
+        return Verdict(None, found, f'{command} "{ANY_GPU}" says what it finds on such a GPU')
     if gpu is None:
         return Verdict(None, "not predicted without a GPU", f'{command} "{ANY_GPU}" says which fits')
     from .advice import fits, largest_batch  # torch and transformers: seconds to import

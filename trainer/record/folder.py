@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from modeling.parameters import Part
 
+from ..config.comparing import changed_keys
 from ..config.reading import ConfigError, dump_config, flatten, read_yaml, settings_of
 from ..config.run import RunConfig
 from ..engine.device import hardware, peak_memory_bytes
@@ -51,9 +52,6 @@ REPLANNED = (
     "data.max_seconds",
 )
 
-
-# With step_utterances these decide nothing of an update.
-SPLITTING = ("training.batch_size", "training.accumulation")
 ANEW = "the window being read is planned anew: of its utterances some may come twice or not at all"
 
 
@@ -89,12 +87,7 @@ def changed_settings(config: RunConfig) -> list[str]:
     if not saved.exists():
         return []
     old, new = saved_settings(read_yaml(saved)), settings_of(config)
-    changed = [key for key in sorted(old.keys() | new.keys()) if old.get(key) != new.get(key)]
-    step = config.training.step_utterances
-    if step is not None and old.get("training.step_utterances") == step:
-        changed = [key for key in changed if key not in SPLITTING]
-    if config.performance.onednn is None:  # the run keeps what was measured at its start
-        changed = [key for key in changed if key != "performance.onednn"]
+    changed = changed_keys(old, new)
     fixed = [key for key in changed if key.startswith(FIXED)]
     if fixed:
         key = fixed[0]
@@ -134,6 +127,12 @@ def saved_settings(saved: dict[str, Any]) -> dict[str, Any]:
 
 
 def write_config(config: RunConfig) -> None:
+    """Write ``config.yaml``, which any number of processes can read again: ``accumulation`` is not settled in it.
+
+    With ``step_utterances`` it follows from the number of processes and ``batch_size``.
+    """
+    if config.training.step_utterances is not None:
+        config = config.model_copy(update={"training": config.training.model_copy(update={"accumulation": 1})})
     folder = Path(config.output_dir)
     folder.mkdir(parents=True, exist_ok=True)
     write_text(folder / "config.yaml", dump_config(config))

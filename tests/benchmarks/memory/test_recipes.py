@@ -12,6 +12,7 @@ from benchmarks.memory import recipes_command
 from benchmarks.memory.recipes_command import FOLDER, Said, lines_of, predicted
 from tests.end_to_end import run
 from tests.trainer.config.test_recipes import CHECKPOINTS, SIZE_AND_ENGINE, UTTERANCES_PER_STEP
+from trainer.config.reading import dump_config, load_config
 from trainer.memory.needs import Needs
 
 SAID = {said.config.stem: said for size in CHECKPOINTS for said in lines_of(FOLDER / f"{size}.yaml")}
@@ -41,6 +42,32 @@ def test_a_line_says_what_is_predicted(said: Said, tmp_path: Path, monkeypatch: 
     now = predicted(said)
     for gpu, (size, _) in said.found.items():
         assert now.found[gpu][0] == pytest.approx(size, rel=TOLERANCE, abs=1), f"in configs/ write: {now}"
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "said"),
+    [
+        ("# Predicted on 1 GPU: 8 GB", 2, "line 1: '# Predicted on 1 GPU: 8 GB' is no such line as '# Predicted on 1"),
+        ("# Predicted on 1 GPU: T4 16GB 8 x 8, 8 GB", 2, "is no such line"),
+        ("# Predicted on 1 GPU:", 2, "is no such line"),
+        ("# Predicted on 0 GPUs: 8 GB 8 x 8", 2, "is no such line"),
+        ("# Predicted on 1 GPU: 8 GB 8 x 8", 2, "training.step_utterances is null"),
+        ("# nothing", 0, "mine.yaml has no line such as '# Predicted on 1"),
+        (None, 2, "cannot read the recipe"),
+    ],
+)
+def test_what_is_no_recipe_is_said(
+    text: str | None, code: int, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recipes_command, "evaluation_bytes", lambda cell: 2**30)
+    path = tmp_path / "mine.yaml"
+    if text is not None:
+        steps = ["training.step_utterances=null", "training.batch_size=8", "output_dir=mine"]
+        path.write_text(f"{text}\n{dump_config(load_config(FOLDER / 'tiny.yaml', steps))}", encoding="utf-8")
+    before = path.read_text(encoding="utf-8") if text else ""
+    outcome = run(recipes_command.main, path)
+    assert outcome.code == code and said in outcome.errors, outcome.errors
+    assert (path.read_text(encoding="utf-8") if text else "") == before
 
 
 def test_the_command_writes_lines_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 import datetime
 import json
 import re
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -218,6 +219,21 @@ def test_a_key_that_one_config_lacks_differs_and_places_do_not(tmp_path: Path) -
     full = write_run(tmp_path / "full", said, said, config={"model.lora": None})
     found = compare(read_arms([lora, full])).differences
     assert found == {"model.lora.rank": ("8", "–")}
+
+
+def test_what_runs_settled_themselves_is_no_difference(tmp_path: Path) -> None:
+    def differing(**second: Any) -> dict[str, tuple[str, ...]]:
+        said, folder = sentences(4), Path(tempfile.mkdtemp(dir=tmp_path))
+        first = {"performance.onednn": True, "training.step_utterances": 12}
+        first |= {"training.batch_size": 3, "training.accumulation": 4}
+        other = {key: second.get(key.split(".")[1], value) for key, value in first.items()}
+        arms = [write_run(folder / name, said, said, config=own) for name, own in (("a", first), ("b", other))]
+        return compare(read_arms(arms)).differences
+
+    assert differing(onednn=False, batch_size=6, accumulation=2) == {}
+    larger = differing(step_utterances=24, batch_size=6, accumulation=1)
+    assert larger == {"training.step_utterances": ("12", "24"), "training.batch_size": ("3", "6")}
+    assert set(differing(step_utterances=None, accumulation=2)) == {"training.step_utterances", "training.accumulation"}
 
 
 def test_parts_of_the_data_sum_to_the_whole(compared: Comparison) -> None:

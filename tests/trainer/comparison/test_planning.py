@@ -19,9 +19,11 @@ import yaml
 import launch.compare
 from trainer.comparison.planning import Plan, PlannedArm, check_plan, common_rate, plan_of_strategies, read_plan
 from trainer.comparison.running import Runner, SplitEvaluation, is_evaluated, run_arm, run_arms, run_logged
+from trainer.config.microbatches import settled
 from trainer.config.reading import ConfigError, dump_config, load_config
 from trainer.engine.stopping import StopRequest
 from trainer.record.best import RECORD, BestRecord, record_text
+from trainer.record.folder import write_config
 from trainer.record.lock import only_one
 
 from ...end_to_end import run
@@ -225,6 +227,21 @@ def test_a_folder_that_holds_another_run_is_refused(config: Path) -> None:
     assert checked(config, "lora", overrides=["logging.every_steps=3"])
     told = refused(config, "lora", overrides=["training.steps=101"])
     assert told.startswith(f"arm lora: training.steps is 101, but {arm.folder} was run with 100: set it back")
+
+
+def test_a_plan_is_run_again_over_what_its_runs_settled(config: Path) -> None:
+    """The run wrote what it measured and found; what is asked for otherwise is still another config."""
+    auto = ["training.step_utterances=12", "training.batch_size=auto"]
+    (arm,) = checked(config, "lora", overrides=auto)
+    found = settled(arm.config, 1, 3)
+    performance = found.performance.model_copy(update={"onednn": False})
+    write_config(found.model_copy(update={"performance": performance}))
+    assert checked(config, "lora", overrides=auto)
+    assert checked(config, "lora", overrides=[*auto, "training.batch_size=6", "performance.onednn=false"])
+    told = refused(config, "lora", overrides=[*auto, "performance.onednn=true"])
+    assert told.startswith(f"arm lora: performance.onednn is True, but {arm.folder} was run with False")
+    told = refused(config, "lora", overrides=[*auto, "training.step_utterances=24"])
+    assert told.startswith(f"arm lora: training.step_utterances is 24, but {arm.folder} was run with 12")
 
 
 def test_one_rate_for_all_strategies_is_remarked_on(config: Path) -> None:

@@ -1,11 +1,15 @@
 """A step's utterances over processes and microbatches: evenly, or refused with what would be right."""
 
+import re
+from pathlib import Path
+
 import pytest
 
 from tests import ROOT
 from trainer.config.microbatches import in_microbatches, settled, share_of
 from trainer.config.reading import ConfigError, load_config
 from trainer.config.run import RunConfig
+from trainer.record.folder import write_config
 
 DEMO = ROOT / "configs" / "demo.yaml"
 
@@ -33,13 +37,31 @@ def test_one_recipe_has_the_same_step_on_any_number_of_processes() -> None:
     assert settled(plain, 2) is plain
 
 
-def test_what_a_run_has_written_is_read_again() -> None:
-    """Sizes that were found are numbers then; another number of processes contradicts them."""
+def test_what_a_run_has_written_is_read_again(tmp_path: Path) -> None:
+    """Sizes that were found are numbers then; other processes, sizes and steps split anew."""
     found = settled(config("batch_size=auto", "step_utterances=64"), 1, 13)
-    again = RunConfig.model_validate(found.model_dump(mode="json"))
-    assert settled(again, 1) == found
-    with pytest.raises(ConfigError, match=r"accumulation is 5, but 64 utterances a step on 2 processes .* make 3"):
-        settled(again, 2)
+    write_config(found.model_copy(update={"output_dir": str(tmp_path)}))
+
+    def again(processes: int, *training: str) -> tuple[int | str, int]:
+        read = load_config(tmp_path / "config.yaml", [f"training.{setting}" for setting in training])
+        split = settled(read, processes).training
+        return split.batch_size, split.accumulation
+
+    assert again(1) == (13, 5)
+    assert again(2) == (11, 3)
+    assert again(1, "batch_size=2") == (2, 32)
+    assert again(1, "step_utterances=26") == (13, 2)
+    assert again(1, "batch_size=auto") == (64, 1)
+
+
+@pytest.mark.parametrize(
+    ("processes", "said"), [(1, "on 1 process in microbatches of 4 needs 2"), (2, "on 2 proc.* 1$")]
+)
+def test_an_accumulation_that_does_not_follow_is_refused(processes: int, said: str) -> None:
+    asked = config("batch_size=4", "step_utterances=8", "accumulation=3")
+    with pytest.raises(ConfigError) as refused:
+        settled(asked, processes)
+    assert re.search(f"^training.accumulation is 3, but step_utterances 8 {said}", refused.value.found)
 
 
 def test_benchmarks_plan_in_microbatches() -> None:

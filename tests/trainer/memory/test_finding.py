@@ -116,7 +116,7 @@ def test_it_finds_halves_and_resumes_equal(tiny_config: Path, tmp_path: Path, li
         found.output
     )
     written = read_yaml(folder / "config.yaml")["training"]
-    assert [written[key] for key in ("batch_size", "accumulation", "step_utterances")] == [3, 4, 12]
+    assert [written[key] for key in ("batch_size", "accumulation", "step_utterances")] == [3, 1, 12]
     assert all(len(one) <= 12 for one in ids(folder))
 
     limit(12)
@@ -226,7 +226,11 @@ def test_microbatches_alone_change_nothing_that_a_resume_must_tell(tiny_config: 
     assert changed_settings(settled(load_config(tiny_config, AUTO), 1)) == []
     other = settled(load_config(tiny_config, [*AUTO, "training.step_utterances=24"]), 1, 3)
     told = changed_settings(other)
-    assert "training.step_utterances: 12 -> 24" in told and told[-1].startswith("so the window being read is planned")
+    assert (
+        told[0] == "training.step_utterances: 12 -> 24"
+        and len(told) == 2
+        and told[-1].startswith("so the window being read is planned")
+    )
 
 
 @pytest.mark.slow

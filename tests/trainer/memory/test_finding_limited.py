@@ -1,5 +1,6 @@
 """``training.batch_size: auto`` where memory really is limited, with the prediction's own figures: minutes."""
 
+import math
 import os
 import re
 import subprocess
@@ -77,4 +78,7 @@ def test_two_ranks_with_different_limits_agree(
     assert found.returncode == 0, found.stderr
     training = read_yaml(tmp_path / "run" / "config.yaml")["training"]
     assert 1 <= training["batch_size"] < 24 and training["step_utterances"] == 48
-    assert f"of {training['batch_size']}, {training['accumulation']} of them a step on each process" in found.stdout
+    assert (
+        f"of {training['batch_size']}, {math.ceil(24 / training['batch_size'])} of them a step on each process"
+        in found.stdout
+    )

@@ -11,12 +11,16 @@ import launch.batch_size
 import launch.train
 from tests import ROOT
 from tests.end_to_end import run
+from trainer.config.microbatches import settled
 from trainer.config.reading import load_config
 from trainer.config.run import RunConfig
+from trainer.memory.cells import cell_of
 from trainer.memory.command import parse
+from trainer.memory.finding import Found
 from trainer.memory.gpus import GIB, Gpu, find_gpu
 from trainer.memory.needs import Needs
 from trainer.memory.prediction import StepMemory
+from trainer.memory.table import print_found
 from trainer.memory.verdict import batch_verdict, processes_of
 
 TINY = str(ROOT / "configs" / "tiny.yaml")
@@ -62,6 +66,9 @@ def test_what_cannot_be_predicted_is_said_and_quick() -> None:
     assert str(without) == (
         'not predicted without a GPU; python launch/batch_size.py --config mine.yaml --gpu "A100 40GB" says which fits'
     )
+    auto = batch_verdict(tiny("training.batch_size=auto", "training.step_utterances=64"), None, 1, "mine.yaml")
+    assert auto.fits is None and auto.found == "auto is found at the start of the run, by the memory that is free then"
+    assert auto.remedy.endswith('--gpu "A100 40GB" says what it finds on such a GPU')
     unknown = batch_verdict(tiny("model.checkpoint=somebody/else"), find_gpu("24 GB"), 1, TINY)
     assert unknown.fits is None and "whose shape only the hub knows" in unknown.found
     old = batch_verdict(tiny("engine.precision=bf16"), find_gpu("T4 16GB"), 1, TINY)
@@ -97,6 +104,29 @@ def test_auto_says_what_it_finds_there(monkeypatch: pytest.MonkeyPatch, tmp_path
     assert batch_verdict(auto, Gpu("mine", GIB), 1, TINY).fits is False
     uneven = batch_verdict(auto, Gpu("mine", 20 * GIB), 6, TINY)
     assert uneven.fits is None and "6 processes cannot share out" in uneven.found
+
+
+@pytest.mark.parametrize(
+    ("size", "said"),
+    [
+        (
+            "auto",
+            ["Of 8 utterances a step on 1 x GPU training.batch_size auto makes 1 microbatch of 8; a step takes 1.00"],
+        ),
+        (
+            "4",
+            [
+                "Of 8 utterances a step on 1 x GPU training.batch_size 4 makes 2 microbatches of at most 4.",
+                "training.batch_size auto would make 1 microbatch of 8; a step would take 1.00 GiB.",
+            ],
+        ),
+    ],
+)
+def test_a_number_is_not_called_auto(size: str, said: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    config = settled(tiny(f"training.batch_size={size}", "training.step_utterances=8"), 1)
+    print_found(cell_of(config, precision="fp32"), Found(8, 1, GIB), size == "auto")
+    told = [line for line in capsys.readouterr().out.splitlines() if line]
+    assert len(told) == len(said) and all(line.startswith(one) for line, one in zip(told, said, strict=True))
 
 
 def test_a_fixed_batch_is_no_larger_than_its_share(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,39 @@
+"""Which settings differ between configs, and which of them runs settle themselves."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+ONEDNN = "performance.onednn"
+BATCH_SIZE = "training.batch_size"
+SPLITTING = (BATCH_SIZE, "training.accumulation")
+
+
+def settled_by_runs(configs: Sequence[Mapping[str, Any]]) -> set[str]:
+    """Keys whose values runs choose at their start, so that they say nothing of what the runs were asked for.
+
+    They are who multiplies on a CPU in float32, which is measured, and how a step of ``step_utterances`` is split.
+    Neither changes an update but by rounding.
+
+    Args:
+        configs: flattened; those of runs hold what was chosen.
+    """
+    steps = {config.get("training.step_utterances") for config in configs}
+    keys = {ONEDNN}
+    if None not in steps:
+        keys |= set(SPLITTING) if len(steps) == 1 else {"training.accumulation"}
+    return keys
+
+
+def changed_keys(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """Keys with other values in a new config than a run had, sorted, without those that the run settled itself.
+
+    Args:
+        old: of the run, as in its config.yaml, flattened.
+        new: what is asked for now, flattened.
+    """
+    settled = settled_by_runs((old, new))
+    if new.get(ONEDNN) is not None:  # asked for
+        settled.remove(ONEDNN)
+    if new.get(BATCH_SIZE) == "auto":
+        settled.add(BATCH_SIZE)
+    return [key for key in sorted(old.keys() | new.keys()) if old.get(key) != new.get(key) and key not in settled]
