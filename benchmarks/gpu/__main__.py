@@ -23,7 +23,9 @@ from typing import Any
 from benchmarks.outcomes import FAILED, MEASURED, OUT_OF_MEMORY
 from trainer.command_line import CommandLine, number, run_command
 from trainer.config.reading import ConfigError
+from trainer.record.durable import check_place
 
+from . import BEGUN
 from .driver import run_cells, save
 from .page import write_page
 from .setting import Setting
@@ -61,7 +63,7 @@ def is_whole(cells: list[dict[str, Any]]) -> bool:
 
 
 def main(arguments: list[str]) -> int:
-    started = time.monotonic()
+    started = BEGUN if __name__ == "__main__" else time.monotonic()
     parser = CommandLine(__doc__)
     parser.add_argument("--seconds", type=number(float, 1, 86_400), default=SECONDS, help="until the deadline")
     parser.add_argument("--cpu", action="store_true", help="in the small, without a GPU")
@@ -86,6 +88,7 @@ def main(arguments: list[str]) -> int:
         "seconds": options.seconds,
     }
     output = options.output or results_folder(device, about["date"])
+    check_place(output, "--output")
 
     def keep(found: list[dict[str, Any]]) -> None:
         print(told(found[-1]), flush=True)
@@ -96,19 +99,28 @@ def main(arguments: list[str]) -> int:
         tokenizer = None if options.tokenizer is None else str(options.tokenizer.resolve())
         setting = Setting(folder, options.cpu, 0.0, tokenizer)
         cells = [cell for cell in CELLS if not options.only or cell.name in options.only]
-        left = options.seconds - TO_CLOSE - (time.monotonic() - started)
-        found = run_cells(cells, setting, max(left, 0.0), keep)
+        gone = time.monotonic() - started + TO_CLOSE
+        found = run_cells(cells, setting, options.seconds, keep, gone=gone)
     print(f"{output / 'report.html'} in {time.monotonic() - started:.0f} s")
     return 0 if is_whole(found) else 1
 
 
 def only_page(folder: Path) -> int:
-    """Write the page of results that are there."""
+    """Write the page of results that are there.
+
+    Raises:
+        ConfigError: if they cannot be read, or are not what this command writes.
+    """
     try:
         content = json.loads((folder / NAME).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ConfigError(f"--page {folder}: {NAME} cannot be read: {error}") from None
-    write_page(content, folder)
+    check_place(folder, "--page")
+    try:
+        write_page(content, folder)
+    except (LookupError, TypeError, AttributeError) as error:  # of a file that something else wrote
+        why = f"{type(error).__name__}: {error}"
+        raise ConfigError(f"--page {folder}: {NAME} is not what this command writes ({why})") from error
     print(folder / "report.html")
     return 0
 

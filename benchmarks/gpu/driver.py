@@ -45,21 +45,24 @@ def run_cells(
     seconds: float,
     keep: Callable[[list[dict[str, Any]]], None],
     module: str = MODULE,
+    *,
+    gone: float = 0.0,
 ) -> list[dict[str, Any]]:
     """All cells' outcomes, in order; those for which no time is left are dropped, from the end.
 
     Args:
-        seconds: until the deadline, counted from the call.
+        seconds: that all may take.
         keep: called after each cell with all outcomes so far.
         module: what a cell's process runs: ``python -m MODULE NAME SETTING RESULT``.
+        gone: seconds of them that are past already, or must be left at the end.
     """
-    deadline = time.monotonic() + seconds
+    deadline = time.monotonic() + seconds - gone
     found: list[dict[str, Any]] = []
     for number, cell in enumerate(cells):
         limit = limits(cells, number, deadline - time.monotonic())
         outcome: dict[str, Any] = {"name": cell.name, "title": cell.title, "budget": cell.seconds}
         if limit is None:
-            reason = f"no time was left of {seconds:.0f} s"
+            reason = f"no time was left of {seconds:g} s"
             outcome |= {"status": DROPPED, "reason": reason, "seconds": 0.0, "parts": []}
         else:
             outcome |= run_cell(cell, replace(setting, seconds=limit), module)

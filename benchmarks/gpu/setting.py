@@ -8,6 +8,8 @@ from typing import Any, TypeVar
 
 import torch
 
+from trainer.engine.device import computes_bf16
+
 Size = TypeVar("Size")
 
 
@@ -50,7 +52,7 @@ class Setting:
     @property
     def dtype(self) -> torch.dtype:
         """What a GPU computes in; bf16 on CPUs too, so that the same code runs."""
-        return torch.float16 if not self.on_cpu and not torch.cuda.is_bf16_supported() else torch.bfloat16
+        return torch.bfloat16 if self.on_cpu or computes_bf16() else torch.float16
 
     @property
     def path(self) -> Path:

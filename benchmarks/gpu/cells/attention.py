@@ -4,6 +4,7 @@ Each kernel is asked for by itself; ``chosen`` is the one that torch takes, and 
 cuDNN's, as all commands of this project have it. Candidates for a faster model follow.
 """
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
@@ -40,6 +41,7 @@ SHAPES = (
 )
 ON_CPU = (("encoder, lengths", 2, 12, 12, "lengths"), ("decoder", 2, 6, 6, "causal"))
 UNSEEN = 20
+MOST_SECONDS = 3.0  # for a kernel's lengths: cuDNN may take 500 ms for each new one
 WRONG_LENGTHS = (64, 192, 320, 704, 1472)  # 64 modulo 128
 FAR_BELOW = -120.0  # of all scores: the sum of their exponentials is below the least float32
 
@@ -146,7 +148,8 @@ def compared_lengths(
 ) -> dict[str, Any]:
     """For each kernel, the mean over lengths of the first call and of the second one.
 
-    Each has lengths of its own: ``chosen`` and ``here`` are one of the others, and would have seen theirs.
+    Each has lengths of its own: ``chosen`` and ``here`` are one of the others, and would have seen theirs. A
+    slow kernel is stopped after :data:`MOST_SECONDS`; ``lengths`` says how many it had.
     """
 
     def twice(kernel: Any, length: int) -> list[float]:
@@ -165,9 +168,14 @@ def compared_lengths(
 
     def measure(kernel: Any) -> dict[str, Any]:
         number = list(KERNELS.values()).index(kernel)
-        times = [twice(kernel, length + number) for length in lengths]
+        times: list[list[float]] = []
+        started = time.monotonic()
+        for length in lengths:
+            times.append(twice(kernel, length + number))
+            if time.monotonic() - started > MOST_SECONDS:
+                break
         first, again = (sum(one) / len(times) for one in zip(*times, strict=True))
-        return {"first_milliseconds": first, "again_milliseconds": again}
+        return {"lengths": len(times), "first_milliseconds": first, "again_milliseconds": again}
 
     last = lengths[-1] + len(KERNELS) - 1
     return {"lengths_from": lengths[0], "lengths_to": last, "kernels": each_kernel(measure)}

@@ -13,32 +13,14 @@ from benchmarks.memory.check_command import CELLS, GPU_CELLS, Checked, compared,
 from benchmarks.memory.measuring import MEASURED, OUT_OF_MEMORY, told_outcome
 
 from ..setting import Part, Setting, Skipped
+from ..table import MEMORY_CELLS
 
 AT_ONCE = 6  # measured, and as many predicted
-# The slow ones first; no six in turn take more than 120 GiB together.
-NAMES = (
-    "medium, full, checkpointing none",
-    "medium, frozen_encoder, checkpointing none",
-    "medium, lora, checkpointing all",
-    "medium, full, checkpointing all",
-    "small, float32",
-    "small, full, checkpointing none",
-    "small, frozen_encoder, checkpointing none",
-    "small, selective, checkpointing none",
-    "small, lora, checkpointing none",
-    "small, full, checkpointing all",
-    "small, short clips",
-    "small, ZeRO-2",
-    "small, 8-bit AdamW",
-    "small, 30 s windows",
-    "base, full, checkpointing none",
-    "base, lora, checkpointing all",
-)
 ON_CPU = ("full, batch 1",)
 
 
 def memory(setting: Setting) -> Iterator[Part]:
-    wanted = setting.size(NAMES, ON_CPU)
+    wanted = setting.size(MEMORY_CELLS, ON_CPU)
     cells = {cell.name: cell for cell in setting.size(GPU_CELLS, CELLS)}
     check = Checks(setting, [cells[name] for name in wanted])
     for name in wanted:

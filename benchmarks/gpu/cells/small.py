@@ -9,14 +9,14 @@ from benchmarks.memory.jobs import Job
 from ..setting import Part, Setting
 from ..stand_ins import checkpoint, clips, run_values
 from ..steps import profile_of, timed, trainer_of
+from ..table import SMALL_BATCHES
 
-BATCHES = {64: 30, 256: 12}  # timed steps by the batch size
 ON_CPU = {4: 3, 8: 2}
 
 
 def small(setting: Setting) -> Iterator[Part]:
     yield Part("stand-in", lambda: {"checkpoint": checkpoint(setting, "small").name, "clips": clips(setting).name})
-    for size, steps in setting.size(BATCHES, ON_CPU).items():
+    for size, steps in setting.size(SMALL_BATCHES, ON_CPU).items():
         yield Part(f"batch {size}", partial(from_stream, setting, size, steps))
 
 

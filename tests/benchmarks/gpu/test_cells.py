@@ -2,22 +2,28 @@
 
 import json
 import math
+from functools import partial
+from itertools import count
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
 
 import benchmarks.gpu.__main__
+from benchmarks.gpu.cells import attention
 from benchmarks.gpu.cells.medium import SECONDS, TOKENS, published
-from benchmarks.gpu.cells.memory import GPU_CELLS, NAMES
+from benchmarks.gpu.cells.memory import GPU_CELLS
 from benchmarks.gpu.device import counted_waits, far_off, profiled, summary_of_profile, usual_milliseconds
 from benchmarks.gpu.runs import batches, furthest, losses
 from benchmarks.gpu.setting import Setting
 from benchmarks.gpu.stand_ins import made_once, run_values
 from benchmarks.gpu.steps import spread_group
+from benchmarks.gpu.table import MEMORY_CELLS
 from benchmarks.memory.jobs import Job, whisper_config
 from tests.end_to_end import run
+from trainer.engine.device import EXACT, choose_kernels
 from trainer.memory.cells import cell_of, synthetic_group
 from trainer.memory.flops import step_flops
 
@@ -43,7 +49,46 @@ def test_every_cell_runs_in_the_small(tmp_path: Path) -> None:
 
 def test_memory_is_checked_in_at_least_fourteen_cells() -> None:
     known = {cell.name for cell in GPU_CELLS}
-    assert len(set(NAMES)) >= 14 and set(NAMES) <= known
+    assert len(set(MEMORY_CELLS)) >= 14 and set(MEMORY_CELLS) <= known
+
+
+def test_candidates_have_the_models_kernels_and_the_chosen_row_has_torchs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[str, bool]] = []
+
+    def recorder(name: str) -> Any:
+        return lambda *_: seen.append((name, torch.backends.cuda.cudnn_sdp_enabled())) or {}
+
+    monkeypatch.setattr(attention, "by_kernel", recorder("chosen"))
+    for name in ("unseen_shapes", "wrong_gradients", "one_query"):
+        monkeypatch.setattr(attention, name, recorder("chosen"))
+    measured = attention.candidates.MEASURED
+    monkeypatch.setattr(attention.candidates, "MEASURED", {name: recorder("candidate") for name in measured})
+    torch.backends.cuda.enable_cudnn_sdp(True)  # as torch begins
+    try:
+        for part in attention.attention(Setting(str(tmp_path), True, 1.0)):
+            part.measure()
+    finally:
+        choose_kernels(EXACT)
+    assert set(seen) == {("chosen", True), ("candidate", False)} and seen.count(("candidate", False)) == 5
+
+
+def test_a_slow_kernel_costs_a_bounded_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that needs half a second for each new length has fewer of them."""
+    setting = Setting(str(tmp_path), True, 1.0)
+    rows = attention.one_query(setting)["kernels"]
+    assert rows[0]["lengths"] == attention.UNSEEN
+    clock = SimpleNamespace(monotonic=partial(next, count(0.0, 0.5)))
+    monkeypatch.setattr(attention, "time", clock)
+    monkeypatch.setattr(attention, "MOST_SECONDS", 3.0)
+    rows = [row for row in attention.one_query(setting)["kernels"] if "refused" not in row]
+    assert rows and all(row["lengths"] == 7 for row in rows)
+
+
+def test_a_gpu_that_emulates_bf16_computes_in_fp16(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: including_emulation)
+    assert Setting("", False, 1.0).dtype == torch.float16 and Setting("", True, 1.0).dtype == torch.bfloat16
 
 
 def test_what_is_made_once_is_whole_or_not_there(tmp_path: Path) -> None:

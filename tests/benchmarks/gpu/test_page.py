@@ -10,6 +10,7 @@ import benchmarks.gpu.__main__
 from benchmarks.gpu.__main__ import is_whole, results_folder
 from benchmarks.gpu.page import write_page
 from benchmarks.gpu.promises import PROMISES
+from benchmarks.gpu.table import MEMORY_CELLS
 from tests.end_to_end import run
 
 
@@ -27,9 +28,10 @@ def results(*cells: dict[str, Any]) -> dict[str, Any]:
     return about | {"seconds": 470, "cells": list(cells)}
 
 
-def memory(off_by: float) -> dict[str, Any]:
+def memory(off_by: float, cells: int = len(MEMORY_CELLS)) -> dict[str, Any]:
     sizes = {"predicted_bytes": round((1 + off_by) * 2**30), "measured_bytes": 2**30}
-    return cell("memory", part("small, full", batch_size=8, precision="bf16", off_by=off_by, **sizes))
+    one = {"batch_size": 8, "precision": "bf16", "off_by": off_by, **sizes}
+    return cell("memory", *(part(f"cell {number}", **one) for number in range(cells)))
 
 
 WHOLE = (
@@ -58,6 +60,16 @@ def test_each_promise_is_reached_missed_or_not_measured() -> None:
     assert {verdict for _, verdict in verdicts(results())} == {"not measured"}
     assert {verdict for _, verdict in verdicts(results(*WHOLE) | {"on_cpu": True})} == {"not measured"}
     assert PROMISES[0].verdict(float("nan")) == "missed"
+
+
+def test_nothing_is_reached_by_a_part_of_what_was_asked_for() -> None:
+    """Cells that do not fit, that failed, or that were not reached before the end."""
+    some = memory(0.04, 14)
+    some["parts"].append({"name": "large", "status": "skipped", "reason": "it does not fit", "seconds": 1.0})
+    assert verdicts(results(some))[0] == ("4.0 % (14 of 16 measured)", "not measured")
+    assert verdicts(results(memory(-0.06, 1)))[0] == ("6.0 % (1 of 16 measured)", "missed")
+    one_batch = cell("small", part("batch 64", utterances_per_second=900.0, data_wait_share=0.01))
+    assert verdicts(results(one_batch))[3] == ("1.0 % (1 of 2 measured)", "not measured")
 
 
 def test_the_page_has_what_was_measured_and_why_the_rest_was_not(tmp_path: Path) -> None:
@@ -95,11 +107,25 @@ def test_a_page_can_be_written_again(tmp_path: Path) -> None:
     [
         (["--cpu", "--only", "nothing"], "the cells are machine, attention"),
         (["--cpu", "--tokenizer", "nowhere"], "holds no tokenizer_config.json"),
+        (["--cpu", "--only", "machine", "--output", __file__], "is a file"),
+        (["--cpu", "--only", "machine", "--output", f"{__file__}/below"], "is a file"),
     ],
 )
 def test_a_wrong_option_is_refused(arguments: list[str], said: str) -> None:
     outcome = run(benchmarks.gpu.__main__.main, *arguments)
     assert outcome.code == 2 and said in outcome.complaint
+
+
+@pytest.mark.parametrize("content", ["[]", "{}", '{"cells": 3}', '{"cells": [{}]}', "no JSON"])
+def test_a_page_of_something_else_is_refused(tmp_path: Path, content: str) -> None:
+    (tmp_path / "results.json").write_text(content)
+    outcome = run(benchmarks.gpu.__main__.main, "--page", tmp_path)
+    assert outcome.code == 2 and "--page" in outcome.complaint and "results.json" in outcome.complaint
+
+
+def test_too_little_time_is_told_as_it_was_asked_for(tmp_path: Path) -> None:
+    outcome = run(benchmarks.gpu.__main__.main, "--cpu", "--seconds", 1, "--only", "machine", "--output", tmp_path)
+    assert outcome.code == 1 and "no time was left of 1 s" in outcome.output
 
 
 def test_results_lie_under_the_name_of_the_device() -> None:
