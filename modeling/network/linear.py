@@ -83,8 +83,8 @@ def fast_product(layer: nn.Linear, states: torch.Tensor) -> torch.Tensor:
     """``F.linear`` of float32 tensors on a CPU: few rows as many small products, more of them through oneDNN.
 
     A step of decoding is bound by how fast weights are read, and for few rows the product of two matrices reads them
-    slowly in torch's CPU builds, batched products faster. For more rows torch asks MKL, which on AMD's processors with
-    AVX-512 computes half as fast as oneDNN, which torch brings too. :func:`choose_onednn` says who computes those.
+    slowly in torch's CPU builds, batched products faster. For more rows torch asks MKL, which on some of AMD's
+    processors computes half as fast as oneDNN, which torch brings too. :func:`choose_onednn` says who computes those.
     """
     given = states, layer.weight, layer.bias
     outputs, inputs = layer.weight.shape
@@ -166,7 +166,7 @@ def has_onednn() -> bool:
 def onednn_is_faster() -> bool:
     """Whether oneDNN multiplies faster here than torch's own way: measured at the first call, in about 0.1 s.
 
-    On processors without AVX-512 torch's own way is the faster one.
+    Which is faster depends on the processor: docs/performance.md.
     """
     if not has_onednn():
         return False

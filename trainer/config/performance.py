@@ -12,7 +12,7 @@ class PerformanceConfig(Section):
     onednn: bool | None = Field(
         None,
         description="compute float32 linear layers on x86 CPUs by oneDNN; without it, measured at the start and chosen "
-        "where it is faster: on AMD's processors with AVX-512",
+        "where it is faster, as on some of AMD's processors",
     )
     tf32: bool = Field(
         False,
