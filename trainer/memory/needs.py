@@ -59,7 +59,8 @@ class Needs:
         from .prediction import StepMemory
 
         if accumulates not in self.steps:
-            config = with_settings(self.cell.config, "training", accumulation=2 if accumulates else 1)
+            own = self.cell.config.training.accumulation
+            config = with_settings(self.cell.config, "training", accumulation=max(2, own) if accumulates else 1)
             self.steps[accumulates] = StepMemory(replace(self.cell, config=config), self.on_gpu)
         return self.steps[accumulates]
 

@@ -213,7 +213,8 @@ def test_why_the_batch_to_paste_is_not_the_largest(wanted: int, found: advice.Ad
 
 def test_the_command_says_why_it_advises_less_than_fits() -> None:
     small = ("--gpu", "3 GiB", "--seconds", 5, "--tokens", 60)
-    outcome = predict("--config", "configs/tiny.yaml", *small, "training.batch_size=34", "training.accumulation=4")
+    fixed = ("training.step_utterances=null", "training.batch_size=34", "training.accumulation=4")
+    outcome = predict("--config", "configs/tiny.yaml", *small, *fixed)
     largest = int(re.search(r"largest batch that fits is (\d+)", outcome.output)[1])  # type: ignore[index]
     assert 17 < largest < 34, outcome.output
     assert f"{largest} does not divide the 136 utterances of a step on each GPU; 17 is the largest that does" in (
@@ -272,7 +273,8 @@ def test_dropout_keeps_masks() -> None:
 
 
 def test_the_command_says_what_fits_and_what_it_assumed(tmp_path: Any) -> None:
-    outcome = predict("--config", "configs/tiny.yaml", "--gpu", "L4 24GB", "--json", tmp_path / "figures.json")
+    fixed = ("training.step_utterances=null", "training.batch_size=8")
+    outcome = predict("--config", "configs/tiny.yaml", "--gpu", "L4 24GB", "--json", tmp_path / "figures.json", *fixed)
     assert outcome.code == 0, outcome.errors
     assert "The largest batch that fits is" in outcome.output and "Assumed:" in outcome.output
     assert "training:\n  batch_size:" in outcome.output
