@@ -214,7 +214,7 @@ def table(result: dict[str, Any]) -> str:
     for name, figures in result["speed"].items():
         rate = f"{figures['a_second']:,.0f} utterances a second"
         rows.append(f"| {name} | {rate} | {figures['a_core_second']:,.0f} a second of a core |")
-    for name, figures in result["beside"].items():
+    for name, figures in result.get("beside", {}).items():  # files of before it was measured lack it
         rate = f"{figures['utterances_a_second']:,.0f} utterances a second"
         core = f"{figures['a_core_second']:,.0f} a second of a core"
         left = f"{figures['share_of_alone']:.0%} of its operations left to the main thread"

@@ -84,6 +84,7 @@ def test_children_in_two_ranks_equal_one_and_jiwer(tmp_path: Path) -> None:
         assert figures[f"{prefix}character_error_rate"] == jiwer.cer(*texts)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("zero_stage", [0, pytest.param(3, marks=pytest.mark.slow)])
 def test_two_ranks_agree_on_the_subset_and_on_stopping_early(
     tiny_values: dict[str, Any], tmp_path: Path, zero_stage: int

@@ -52,6 +52,7 @@ def test_sigterm_to_torchrun_saves_on_both_ranks(tiny_config: Path, tmp_path: Pa
     assert "Traceback" not in output.split("stopped at step")[0]
 
 
+@pytest.mark.slow
 def test_accelerate_launch_runs_zero_from_the_config_alone(tiny_config: Path, tmp_path: Path) -> None:
     """No launcher flag but the config: DeepSpeed is set up by the run itself."""
     command = [BIN / "accelerate", "launch", "launch/train.py", "--config", tiny_config]

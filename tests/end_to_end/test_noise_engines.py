@@ -9,6 +9,8 @@ import soundfile
 
 from tests.end_to_end.test_engines import ENGINES, Runs
 
+pytestmark = pytest.mark.slow
+
 STEPS = 8
 # One utterance in three noisy, two a microbatch, 17 for two ranks: some have noise, some none, and one runs out.
 RARE = ("training.batch_size=2", "data.augmentation.noise_share=0.3", "data.train.max_utterances=17")

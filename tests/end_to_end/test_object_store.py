@@ -55,6 +55,7 @@ def test_inspection_from_the_store(prepared: tuple[str, dict[str, Any]], bucket:
     assert storage.read_bytes(page).startswith(b"<!doctype html>")
 
 
+@pytest.mark.slow
 def test_two_processes_stream_from_the_store_killed_and_resumed(
     prepared: tuple[str, dict[str, Any]], tmp_path: Path
 ) -> None:

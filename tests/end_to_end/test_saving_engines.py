@@ -9,6 +9,8 @@ import pytest
 from tests.conftest import mounted_disk
 from tests.end_to_end.test_engines import Runs, values  # noqa: F401 - a fixture
 
+pytestmark = pytest.mark.slow
+
 SHORT = ("training.steps=8", "checkpoints.every_steps=4", "data.validation=null", "engine.timeout_minutes=0.5")
 SHARD = {"ddp": "optimizer.bin", "zero2": "pytorch_model/bf16_zero_pp_rank_1_mp_rank_00_optim_states.pt"}
 FULL = {"ddp": False, "zero2": False, "ddp_unseen": True, "zero2_unseen": True}

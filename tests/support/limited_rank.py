@@ -7,11 +7,13 @@ import launch.train
 from trainer.command_line import run_command
 from trainer.engine.free_memory import linux_bytes
 
-MORE = int(os.environ.get("MORE_MIB", "400")) * 2**20  # than what the libraries take
+MORE = int(os.environ.get("MORE_MIB", "600")) * 2**20  # than what the libraries take
 
 
 def main(arguments: list[str]) -> None:
     import trainer.loop
+    import trainer.memory.finding
+    import trainer.memory.out_of_memory
     import trainer.model.building  # noqa: F401 - what a run imports is there before the limit
 
     if int(os.environ["RANK"]) == int(os.environ["WORLD_SIZE"]) - 1:

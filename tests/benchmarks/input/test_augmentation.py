@@ -3,11 +3,14 @@
 import json
 from pathlib import Path
 
+import pytest
+
 import benchmarks.input.augmentation
 from data.augmentation.changes.channel import ENCODINGS
 from tests.end_to_end import run
 
 
+@pytest.mark.slow
 def test_augmentation_figures(tmp_path: Path) -> None:
     output = tmp_path / "figures" / "augmentation.json"
     outcome = run(benchmarks.input.augmentation.main, "--quick", "--output", output)

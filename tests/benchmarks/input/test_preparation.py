@@ -3,12 +3,15 @@
 import json
 from pathlib import Path
 
+import pytest
+
 import benchmarks.input.preparation
 from benchmarks.peers.decoded_manifest import prepare
 from tests.end_to_end import run
 from tests.support.corpora_on_disk import json_lines, samples
 
 
+@pytest.mark.slow
 def test_the_peer_measures_every_clip(tmp_path: Path) -> None:
     manifest = json_lines(tmp_path)
     rows = [json.loads(line) for line in manifest.read_text(encoding="utf-8").splitlines()]
@@ -21,6 +24,7 @@ def test_the_peer_measures_every_clip(tmp_path: Path) -> None:
     assert sorted(row["duration"] for row in kept) == [len(samples(i)) / 16_000 for i in range(4)]
 
 
+@pytest.mark.slow
 def test_preparation_figures(tmp_path: Path) -> None:
     output = tmp_path / "figures.json"
     outcome = run(

@@ -35,6 +35,7 @@ def test_what_rounding_frames_up_costs() -> None:
     assert found["batches"] == 64 and 0 < found["more_frames"] < 0.1 and found["lengths_rounded"] < found["lengths"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kinds", [("threads",), pytest.param(("threads", "processes"), marks=pytest.mark.slow)])
 def test_streaming_figures(
     corpus: Path, tmp_path: Path, kinds: tuple[str, ...], monkeypatch: pytest.MonkeyPatch

@@ -77,6 +77,7 @@ def test_other_errors_are_not_taken_for_a_lack_of_memory() -> None:
     assert survives(lambda size: None, 3)
 
 
+@pytest.mark.slow
 def test_two_ranks_agree_on_what_fits_both(tmp_path: Path) -> None:
     """Each has another limit; no rank waits for the other, all try the same sizes and end with the same number."""
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m"]

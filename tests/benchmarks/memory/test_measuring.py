@@ -51,6 +51,7 @@ def tiny_job(tiny_config: Path) -> Job:
     return Job(values, batch_size=2, seconds=1.0, tokens=12, warmup=1, steps=2, threads=1, on_cpu=True)
 
 
+@pytest.mark.slow
 def test_a_cell_without_memory_is_reported_and_the_others_go_on(tiny_config: Path, tmp_path: Path) -> None:
     """The first wants 3.6 GiB of audio where 3 may be had; the stream, which has fewer rows, and the second train."""
     output = tmp_path / "figures" / "cells.json"

@@ -114,6 +114,7 @@ def test_mistakes_in_a_plan_are_named(tmp_path: Path, tiny_config: Path) -> None
         planned_arms(read_plan(path, NoisePlan), tmp_path)
 
 
+@pytest.mark.slow
 def test_an_arm_from_training_to_its_result(tmp_path: Path, tiny_values: dict[str, Any]) -> None:
     """And a second call finds it done."""
     generator = np.random.default_rng(0)

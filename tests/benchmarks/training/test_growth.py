@@ -23,6 +23,7 @@ def test_one_thing_grows_at_a_time() -> None:
         assert len([job for name, job in every if name == what]) >= 2
 
 
+@pytest.mark.slow
 def test_cells_are_measured_once_and_told_apart(tiny_config: Path, tmp_path: Path) -> None:
     """The middle grows in two ways, and all are in the file."""
     values = load_config(tiny_config).model_dump(mode="json")

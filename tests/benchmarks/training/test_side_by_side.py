@@ -145,6 +145,7 @@ def found_seconds(output: Path) -> Any:
     return json.loads(output.read_text())["config"]["training"]["batch_seconds"]
 
 
+@pytest.mark.slow
 def test_side_by_side_as_a_whole(config_file: Path, tmp_path: Path) -> None:
     output = tmp_path / "figures" / "side.json"
     steps = ("--steps", 1, "--own-steps", 3, "--batch-sizes", "2", "--peer-batch-sizes", "3")

@@ -165,6 +165,7 @@ def test_a_checkpoint_with_such_values_is_exported(checkpoint: Path, tmp_path: P
     assert "temperature" not in json.loads((tmp_path / "exported" / "generation_config.json").read_text("utf-8"))
 
 
+@pytest.mark.slow
 def test_two_ranks_come_to_the_same(checkpoint: Path, tmp_path: Path) -> None:
     """One rank alone has seen the letter, the other alone the sign."""
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "ACCELERATE_USE_CPU": "1"}

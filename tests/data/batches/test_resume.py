@@ -76,6 +76,7 @@ def kill_after(
     assert [rank.wait() for rank in ranks] == [-signal.SIGKILL] * RANKS
 
 
+@pytest.mark.slow
 def test_killed_and_gone_on_with_twice_is_as_never_killed(files: str, tmp_path: Path) -> None:
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     assert [rank.wait(timeout=120) for rank in start(files, whole)] == [0, 0]

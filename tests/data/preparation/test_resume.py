@@ -67,7 +67,7 @@ def start(corpus: Path, output: Path, workers: int) -> subprocess.Popen[str]:
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.slow)])
 def test_killed_again_and_again(corpus: Path, undisturbed: dict[str, str], tmp_path: Path, workers: int) -> None:
     chance = random.Random(workers)
     output = tmp_path / "out"

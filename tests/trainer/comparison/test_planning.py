@@ -314,7 +314,12 @@ def start_plan(tmp_path: Path, kind: str) -> "subprocess.Popen[bytes]":
 
 
 @pytest.mark.parametrize(
-    ("kind", "number"), [("child", signal.SIGINT), ("child", signal.SIGTERM), ("launcher", signal.SIGTERM)]
+    ("kind", "number"),
+    [
+        ("child", signal.SIGINT),
+        pytest.param("child", signal.SIGTERM, marks=pytest.mark.slow),
+        pytest.param("launcher", signal.SIGTERM, marks=pytest.mark.slow),
+    ],
 )
 def test_a_stop_lets_every_child_save_once(tmp_path: Path, kind: str, number: int) -> None:
     process = start_plan(tmp_path, kind)

@@ -551,6 +551,7 @@ def test_the_whole_command_takes_under_15_seconds(tiny_config: Path) -> None:
     assert after.children_user + after.children_system - before.children_user - before.children_system < 15
 
 
+@pytest.mark.slow
 def test_two_processes_measure_their_exchange(tiny_config: Path) -> None:
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
     command += ["launch/doctor.py", "--no-measuring", "--json", "--config", str(tiny_config)]

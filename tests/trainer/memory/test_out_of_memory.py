@@ -107,6 +107,7 @@ def test_a_model_that_cannot_be_prepared(tiny_config: Path, monkeypatch: Any) ->
     assert rest[1].startswith("  optimizer: {name: adamw_8bit}")
 
 
+@pytest.mark.slow
 def test_an_evaluation_says_what_makes_it_smaller_by_how_much(tiny_config: Path) -> None:
     """The checkpoint before it is whole, and a resume with the smaller batch goes on from it."""
     settings = (

@@ -236,6 +236,7 @@ def test_accumulating_takes_the_memory_of_all_gradients() -> None:
     assert gradients(1, 2, 3) > gradients(1, 2, 1) + 0.4 * trained
 
 
+@pytest.mark.slow
 def test_the_lines_to_paste_fit_with_their_own_accumulation() -> None:
     """Accumulation, which the config lacks, keeps gradients: what fits without it may not fit with it."""
     config = whisper_config({"training.batch_size": 64})
@@ -253,7 +254,7 @@ def test_the_lines_to_paste_fit_with_their_own_accumulation() -> None:
     [
         {"model.strategy": "selective", "model.selective": {"encoder_layers": 1, "decoder_layers": 1}},
         {"model.strategy": "frozen_encoder", "performance.cache_encoder": "somewhere"},
-        {"optimizer.encoder_learning_rate": 1e-6},
+        pytest.param({"optimizer.encoder_learning_rate": 1e-6}, marks=pytest.mark.slow),
     ],
 )
 def test_advice_is_always_a_config_that_training_takes(settings: dict[str, Any]) -> None:
@@ -283,12 +284,14 @@ def test_the_command_says_what_fits_and_what_it_assumed(tmp_path: Any) -> None:
     assert figures["cell"]["strategy"] == "full"
 
 
+@pytest.mark.slow
 def test_without_a_gpu_all_known_ones_are_listed() -> None:
     outcome = predict("--config", "configs/tiny.yaml", "--seconds", 5, "--tokens", 40)
     assert outcome.code == 0, outcome.errors
     assert all(gpu.name in outcome.output for gpu in GPUS)
 
 
+@pytest.mark.slow
 def test_what_cannot_fit_is_told_what_would_make_it() -> None:
     outcome = predict("--config", "configs/base.yaml", "--gpu", "2.2 GiB", "--tokens", 100, "--seconds", 10)
     assert outcome.code == 1
