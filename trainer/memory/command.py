@@ -103,7 +103,9 @@ def main(arguments: list[str]) -> int:
     elif best:
         table.print_lines(cell, advise(memory, gpu, headroom))
     wanted = config.training.microbatch if best else 1
-    if is_auto:  # which takes any that fits
+    if is_auto and found[gpu.name] is not None:  # which takes any that fits
+        return code
+    if is_auto:
         wanted, memory = 1, needs.step(config.training.step_utterances != processes)
     if fits(memory.at(wanted), gpu, headroom):
         return code
