@@ -79,9 +79,9 @@ def train(config: RunConfig, resume: bool = False) -> dict[str, Any]:
 
 
 def with_products_chosen(config: RunConfig, accelerator: Any, model: Any, resume: bool) -> RunConfig:
-    """The config with who multiplies on a CPU in float32, where it leaves that open: as measured when the run began.
+    """The config with a value for ``performance.onednn`` on a CPU in float32; without one, measured when a run begins.
 
-    A resumed run that chose anew could multiply otherwise than before, and its figures would differ by rounding.
+    A resumed run keeps it: measured again, it could come out otherwise, and figures would differ by rounding.
     """
     chosen = config.performance.onednn
     if chosen is None and accelerator.device.type == "cpu" and accelerator.mixed_precision == "no":

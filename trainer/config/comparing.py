@@ -9,10 +9,10 @@ SPLITTING = (BATCH_SIZE, "training.accumulation")
 
 
 def settled_by_runs(configs: Sequence[Mapping[str, Any]]) -> set[str]:
-    """Keys whose values runs choose at their start, so that they say nothing of what the runs were asked for.
+    """Keys whose values a run chooses at its start. They do not say what the user asked for.
 
-    They are who multiplies on a CPU in float32, which is measured, and how a step of ``step_utterances`` is split.
-    Neither changes an update but by rounding.
+    These are ``performance.onednn``, which is measured, and the microbatches of a step with ``step_utterances``. Both
+    change updates by rounding alone.
 
     Args:
         configs: flattened; those of runs hold what was chosen.

@@ -101,7 +101,7 @@ def find_microbatch(config: RunConfig, accelerator: Any, model: Any) -> RunConfi
     else:
         model.to(device)
         limit = None if device.type == "cuda" or room is None else address_space_for(room)
-        told += ", tried once"
+        told += ", tried"
         while True:
             found = settled(config, processes, size)
             size = found.training.microbatch

@@ -9,20 +9,13 @@ from benchmarks.machine import describe_machine
 from benchmarks.memory.jobs import Job
 from benchmarks.memory.measuring import Rank, figures
 from benchmarks.peers import timed_steps
+from benchmarks.training.side_by_side import NOT_OF_THE_PEER
 from trainer.engine.accelerator import resolve_precision
 
 from ..setting import Part, Setting
 from ..stand_ins import run_values
 
 BATCH = 64
-UNKNOWN = (  # not its own: the clips' true lengths and waits are not known there
-    "audio_seconds_per_second",
-    "mean_clip_seconds",
-    "model_flops_per_step",
-    "flops_per_second",
-    "utilisation",
-    "data_wait_share",
-)
 
 
 def usual_recipe(setting: Setting) -> Iterator[Part]:
@@ -45,5 +38,5 @@ def of_the_peer(setting: Setting, batch_size: int) -> dict[str, Any]:
     machine = describe_machine(None if setting.on_cpu else setting.device)
     found = figures(job.cell(resolve_precision("auto")), job, [Rank(0, result | {"machine": machine}, "")])
     steps = found.pop("step_seconds")
-    kept = {name: value for name, value in found.items() if name not in UNKNOWN}
+    kept = {name: value for name, value in found.items() if name not in NOT_OF_THE_PEER}
     return {"batch_size": batch_size, **kept, "seconds_a_step": sum(steps) / len(steps)}
