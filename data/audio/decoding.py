@@ -18,7 +18,6 @@ from ..utterance import SAMPLING_RATE
 from .headers import open_plain, rate_fault, samples_fault
 from .integrity import fault_of
 
-AUDIO_SUFFIXES = frozenset((".flac", ".wav", ".mp3", ".ogg", ".opus", ".aiff", ".aif", ".au", ".caf", ".w64"))
 BLOCK_FRAMES = 2**20  # decoded at a time
 # Decoded from the middle, these give other samples than from the start; for Vorbis see libsndfile's issue 885.
 NO_SEEK = ("OGG", "MP3")

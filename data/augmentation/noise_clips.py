@@ -13,7 +13,6 @@ import numpy as np
 
 from ..audio.cutting import DIGITAL_SILENCE, has_sound
 from ..audio.decoding import (
-    AUDIO_SUFFIXES,
     SequentialSound,
     UndecodableAudio,
     decode_audio,
@@ -23,6 +22,7 @@ from ..audio.decoding import (
     samples_of,
     seconds_of,
 )  # fmt: skip
+from ..audio.suffixes import is_recording, readable_suffixes
 from ..errors import DataError
 from ..opening import open_source
 from ..utterance import SAMPLING_RATE, Skipped
@@ -118,9 +118,9 @@ class NoiseClips:
         if not folder.is_dir():
             what = "not a folder" if folder.exists() else f"missing (working folder {os.getcwd()})"
             raise DataError(f"{self.key}.folder: {folder} is {what}")
-        paths = [path for path in folder.rglob("*") if path.suffix.lower() in AUDIO_SUFFIXES and path.is_file()]
+        paths = [path for path in folder.rglob("*") if is_recording(path.name) and path.is_file()]
         if not paths:
-            raise DataError(f"{self.key}.folder: {folder} has no recordings ({', '.join(sorted(AUDIO_SUFFIXES))})")
+            raise DataError(f"{self.key}.folder: {folder} has no recordings ({', '.join(sorted(readable_suffixes()))})")
         return {path.relative_to(folder).as_posix(): str(path) for path in paths}
 
     def dataset_clips(self, config: Any) -> dict[str, Any]:

@@ -47,6 +47,8 @@ class Layout:
         confined: absolute paths may not leave the root either: the user named it.
         extra: columns to carry along.
         split: of rows that do not name theirs.
+        unused: columns that the corpus has and nobody takes.
+        names_its_columns: whether the corpus names columns at all, so that it is worth saying which was taken.
     """
 
     names: Mapping[str, str | None]
@@ -55,6 +57,8 @@ class Layout:
     extra: tuple[str, ...] = ()
     split: str | None = None
     language: str | None = None
+    unused: tuple[str, ...] = field(default=(), compare=False, repr=False)
+    names_its_columns: bool = field(default=True, compare=False, repr=False)
     seen_roots: dict[str, str] = field(default_factory=dict, compare=False, repr=False)
 
     @classmethod
@@ -71,13 +75,16 @@ class Layout:
         Raises:
             DataError: see :func:`resolve_columns`.
         """
+        columns = list(columns)
+        names = resolve_columns(settings, columns, place)
         return cls(
-            names=resolve_columns(settings, columns, place),
+            names=names,
             root=settings.audio_root or root,
             confined=settings.audio_root is not None,
             extra=settings.carried,
             split=split,
             language=settings.language,
+            unused=tuple(name for name in columns if name not in (*names.values(), *settings.carried)),
         )
 
     def record(self, row: Mapping[str, Any], place: str) -> Record:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any, ClassVar, Protocol, Self, TypeVar
 
+from .census import Census
 from .columns import Layout
 from .record import Record
 from .settings import CorpusSettings
@@ -39,7 +40,8 @@ class Format:
 
     Attributes:
         kind: its name for ``--kind``. Formats may share one.
-        read: reads what lies at an address. Its last argument is the split of rows that name none.
+        read: reads what lies at an address, given the settings, the split of rows that name none, and the census,
+            which is told of files that were read beside the recordings, and of what the user should know.
         suffixes: in lower case, of the files that may be of this format. Without any, it is never a file.
         is_file: whether a file with such a suffix is of this format.
         sign: what tells a folder of this format, for messages. Without one, it is never a folder; a format that is
@@ -48,7 +50,7 @@ class Format:
     """
 
     kind: str
-    read: Callable[[str, CorpusSettings, str | None], Iterator[Rows]]
+    read: Callable[[str, CorpusSettings, str | None, Census], Iterator[Rows]]
     suffixes: tuple[str, ...] = ()
     is_file: Callable[[str, CorpusSettings], bool] = lambda file, settings: True
     sign: str = ""

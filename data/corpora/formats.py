@@ -6,14 +6,15 @@ from dataclasses import dataclass
 from .. import storage
 from ..errors import DataError, nearest
 from .archives import is_archive, unpacked
-from .folders import AUDIO_FOLDER, COMMON_VOICE, RECORDINGS
-from .format import Format, Rows
-from .kaldi import KALDI
-from .parquet import ARROW, HUB, PARQUET
+from .census import Census
+from .format import Format, Listed, Rows
 from .places import split_of_file
-from .segments import SEGMENTS
+from .readers.folders import AUDIO_FOLDER, COMMON_VOICE, RECORDINGS
+from .readers.kaldi import KALDI
+from .readers.parquet import ARROW, HUB, PARQUET
+from .readers.segments import SEGMENTS
+from .readers.tables import JSON, TABLE
 from .settings import CorpusSettings
-from .tables import JSON, TABLE
 
 # In the order in which they are tried. A folder that is of none is read as the last that reads folders.
 FORMATS = (KALDI, COMMON_VOICE, AUDIO_FOLDER, PARQUET, ARROW, SEGMENTS, TABLE, JSON, HUB, RECORDINGS)
@@ -28,15 +29,22 @@ class Job:
     rows: Rows
 
 
-def plan_jobs(settings: CorpusSettings) -> Iterator[Job]:
+def plan_jobs(settings: CorpusSettings, census: Census | None = None) -> Iterator[Job]:
     """The jobs of a corpus, in its order, read as they are asked for.
+
+    Args:
+        census: is told what was taken of the corpus, and what was not.
 
     Raises:
         DataError: if there is nothing, nothing known, or a file that cannot be read.
     """
     number = 0
     left = settings.max_samples
-    for rows in pieces(settings):
+    census = census or Census()
+    for rows in pieces(settings, census):
+        layout = getattr(rows, "layout", None)
+        if layout is not None:
+            census.take_layout(layout)
         if left is not None:
             rows, taken = rows.limited(left)
             left -= taken
@@ -48,19 +56,19 @@ def plan_jobs(settings: CorpusSettings) -> Iterator[Job]:
         raise DataError(f"{settings.input} has no rows")
 
 
-def pieces(settings: CorpusSettings) -> Iterator[Rows]:
+def pieces(settings: CorpusSettings, census: Census) -> Iterator[Rows]:
     """The corpus's rows in pieces."""
     formats = [known for known in FORMATS if settings.kind in ("auto", known.kind)]
     if not formats:
         raise DataError(f"--kind is {settings.kind!r}{nearest(settings.kind, KINDS)}; one of {', '.join(KINDS)}")
     if not any(known.suffixes or known.sign for known in formats):  # a name elsewhere
-        yield from formats[0].read(settings.input, settings, None)
+        yield from formats[0].read(settings.input, settings, None, census)
         return
     address = settings.input.rstrip("/") or "/"
     if is_archive(address):
         address = unpacked(address, settings.cache)
     if storage.is_folder(address):
-        yield from read_folder(address, formats, settings)
+        yield from read_folder(address, formats, settings, census)
         return
     files = storage.matching(address)
     if not files:
@@ -68,11 +76,13 @@ def pieces(settings: CorpusSettings) -> Iterator[Rows]:
         raise DataError(f"{settings.input} is neither a file nor a folder, and no glob that matches one{near}")
     for file in files:
         split = split_of_file(file) if len(files) > 1 else None
-        yield from file_format(file, formats, settings).read(file, settings, split)
+        yield from file_format(file, formats, settings).read(file, settings, split, census)
 
 
-def read_folder(folder: str, formats: Sequence[Format], settings: CorpusSettings) -> Iterator[Rows]:
+def read_folder(folder: str, formats: Sequence[Format], settings: CorpusSettings, census: Census) -> Iterator[Rows]:
     """A folder, by the first of these formats that recognises it, else by the last that reads folders.
+
+    The census is told which of its files were used, and which were not.
 
     Raises:
         DataError: if it holds nothing that they know.
@@ -82,11 +92,25 @@ def read_folder(folder: str, formats: Sequence[Format], settings: CorpusSettings
         raise DataError(f"{folder} is a folder; a corpus of kind {settings.kind} is a file")
     chosen = next((known for known in able if known.is_folder(folder, settings)), able[-1])
     is_empty = True
-    for rows in chosen.read(folder, settings, None):
+    for rows in chosen.read(folder, settings, None, census):
         is_empty = False
+        use_audio(rows, census)
         yield rows
+    census.leave(storage.files_below(folder), folder)
     if is_empty:
-        raise DataError(f"{folder} has no rows that are known: no {', no '.join(known.sign for known in able)}")
+        there = "".join(f"; {line}" for line in census.lines())
+        raise DataError(f"{folder} has no rows that are known: no {', no '.join(known.sign for known in able)}{there}")
+
+
+def use_audio(rows: Rows, census: Census) -> None:
+    """Tell the census of the recordings that a piece's rows name; only pieces that hold their rows can tell."""
+    if not isinstance(rows, Listed):
+        census.knows_audio = False
+        return
+    for record in rows.records():
+        path = record.audio.get("path") if isinstance(record.audio, dict) else record.audio
+        if isinstance(path, str) and path:
+            census.use(path)
 
 
 def file_format(file: str, formats: Sequence[Format], settings: CorpusSettings) -> Format:

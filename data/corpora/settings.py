@@ -36,6 +36,7 @@ class CorpusSettings(Section):
     cache: str | None = Field(None, description="where archives and hub files are unpacked and kept")
     tiers: tuple[str, ...] = Field((), description="tiers of TextGrid and ELAN files; all where none is named")
     allow_overlaps: bool = Field(False, description="segments of a recording may overlap, as in conversations")
+    without_text: bool = Field(False, description="recordings of a folder without a transcript are rows, too")
     max_samples: int | None = Field(None, gt=0, description="read no more rows than this")
     extra_columns: tuple[str, ...] = Field((), description="columns to carry along, as text")
     job_rows: int = Field(2000, gt=0, description="rows of one job, and so at most of one shard")

@@ -5,7 +5,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from ..audio.decoding import AUDIO_SUFFIXES, one_line
+from ..audio.decoding import one_line
+from ..audio.suffixes import is_recording
 from ..errors import DataError
 
 
@@ -28,7 +29,7 @@ def read_folder(folder: Path, name: str, audio_column: str, text_column: str) ->
         return rows
     for path in sorted(folder.rglob("*")):
         transcript = path.with_suffix(".txt")
-        if path.suffix.lower() in AUDIO_SUFFIXES and transcript.exists():
+        if is_recording(path.name) and transcript.exists():
             relative = path.relative_to(folder)
             try:
                 text = transcript.read_text(encoding="utf-8-sig").strip()

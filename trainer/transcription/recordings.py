@@ -11,7 +11,8 @@ from typing import TextIO
 
 import numpy as np
 
-from data.audio.decoding import AUDIO_SUFFIXES, UndecodableAudio, decode_audio, seconds_of
+from data.audio.decoding import UndecodableAudio, decode_audio, seconds_of
+from data.audio.suffixes import is_recording, readable_suffixes
 from data.errors import DataError
 
 from ..config.reading import ConfigError
@@ -49,11 +50,9 @@ def find_recordings(arguments: Sequence[str]) -> list[Recording]:
         if argument == STANDARD_INPUT:
             found.append(None)
         elif path.is_dir():
-            inside = sorted(
-                file for file in path.rglob("*") if file.suffix.lower() in AUDIO_SUFFIXES and file.is_file()
-            )
+            inside = sorted(file for file in path.rglob("*") if is_recording(file.name) and file.is_file())
             if not inside:
-                raise DataError(f"{path} holds no recording ({', '.join(sorted(AUDIO_SUFFIXES))})")
+                raise DataError(f"{path} holds no recording ({', '.join(sorted(readable_suffixes()))})")
             found += inside
         elif path.exists():
             found.append(path)

@@ -10,8 +10,9 @@ import fsspec
 import numpy as np
 import pytest
 
+from data.corpora.census import Census
+from data.corpora.readers.segments import is_segmented, read_segments
 from data.corpora.record import Record
-from data.corpora.segments import is_segmented, read_segments
 from data.corpora.settings import CorpusSettings
 from data.errors import DataError
 from data.preparation.clips import cut_clip, encode_flac
@@ -25,7 +26,7 @@ def settings(address: Any, **values: Any) -> CorpusSettings:
 
 
 def read(address: Any, **values: Any) -> list[Record]:
-    return list(read_segments(str(address), settings(address, **values)))
+    return list(read_segments(str(address), settings(address, **values), Census()))
 
 
 def table(folder: Path, *rows: str, name: str = "segments.csv", header: str = HEADER) -> Path:
@@ -89,7 +90,9 @@ def test_a_table(name: str, job_rows: int, tmp_path: Path) -> None:
     word = "line" if name.endswith("jsonl") else "row"
     assert [record.place for record in records] == [f"{path}: {word} {number}" for number in (1, 2, 3)]
     assert not any(record.fault for record in records)
-    assert len(list(read_segments(str(path), settings(path)))) == 3 and is_segmented(str(path), settings(path))
+    assert len(list(read_segments(str(path), settings(path), Census()))) == 3 and is_segmented(
+        str(path), settings(path)
+    )
 
 
 def test_columns_by_other_names(tmp_path: Path) -> None:
@@ -112,7 +115,7 @@ def test_overlaps_are_refused_unless_allowed(rows: list[str], message: str, tmp_
     path = table(tmp_path, *rows)
     for job_rows in (2000, 1):
         with pytest.raises(DataError) as caught:
-            list(read_segments(str(path), settings(path, job_rows=job_rows)))
+            list(read_segments(str(path), settings(path, job_rows=job_rows), Census()))
         assert f"segments.csv: {message}" in str(caught.value)
     assert len(read(path, allow_overlaps=True)) == len(rows)
 
@@ -259,7 +262,7 @@ def test_a_table_is_read_as_it_is_asked_for_in_little_memory(tmp_path: Path) -> 
     with path.open("a") as file:
         file.write("talk1.wav,nonsense,2,x\n")
     tracemalloc.start()
-    records = read_segments(str(path), settings(path))
+    records = read_segments(str(path), settings(path), Census())
     for _ in range(rows):
         next(records)
     peak = tracemalloc.get_traced_memory()[1]

@@ -11,19 +11,20 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
 from urllib.parse import unquote
 
-from .. import storage
-from ..audio.decoding import AUDIO_SUFFIXES
-from ..errors import DataError
-from .annotations.elan import read_elan
-from .annotations.textgrid import read_text_grid
-from .annotations.tiers import Annotations, Segment, Tier, TierChoice
-from .annotations.timed_text import is_timed_text, read_timed_text
-from .annotations.timeline import Timeline, segment_id
-from .format import Format, Listed, digest, in_pieces
-from .places import canonical, is_hidden, relative, split_of_path
-from .record import Record
+from ... import storage
+from ...audio.suffixes import is_recording
+from ...errors import DataError
+from ..annotations.elan import read_elan
+from ..annotations.textgrid import read_text_grid
+from ..annotations.tiers import Annotations, Segment, Tier, TierChoice
+from ..annotations.timed_text import is_timed_text, read_timed_text
+from ..annotations.timeline import Timeline, segment_id
+from ..census import Census
+from ..format import Format, Listed, digest, in_pieces
+from ..places import canonical, is_hidden, relative, split_of_path
+from ..record import Record
+from ..settings import CorpusSettings
 from .segment_tables import read_segment_table
-from .settings import CorpusSettings
 from .tables import JSON, TABLE, read_table
 
 TABLE_IN_FOLDER = re.compile(r"segments\.(csv|tsv|jsonl)(\.gz)?")
@@ -51,19 +52,19 @@ class RecordRows(Listed):
         return digest(repr(sorted(row.items())).encode("utf-8", "surrogatepass") for row in described)
 
 
-def read_segmented(address: str, settings: CorpusSettings, split: str | None) -> Iterator[RecordRows]:
+def read_segmented(address: str, settings: CorpusSettings, split: str | None, census: Census) -> Iterator[RecordRows]:
     """The segments at an address in pieces; see :func:`read_segments`. Folders alone name their split.
 
     Raises:
         DataError: before the first piece, for times that are reversed or overlap, and what else cannot be read.
     """
-    for _ in read_segments(address, settings):
+    for _ in read_segments(address, settings, census):
         pass
-    for _, piece in in_pieces(read_segments(address, settings), settings.job_rows):
+    for _, piece in in_pieces(read_segments(address, settings, census), settings.job_rows):
         yield RecordRows(rows=piece)
 
 
-def read_segments(address: str, settings: CorpusSettings) -> Iterator[Record]:
+def read_segments(address: str, settings: CorpusSettings, census: Census) -> Iterator[Record]:
     """The segments at an address: in the order of a table, or of the annotation files' paths.
 
     It is that of a table, an annotation file, a glob of either, or a folder. In a folder, tables ``segments.csv``,
@@ -80,7 +81,7 @@ def read_segments(address: str, settings: CorpusSettings) -> Iterator[Record]:
         for name, option in (("columns", "--columns"), ("extra_columns", "--keep-columns")):
             if getattr(settings, name):
                 raise DataError(f"{option} is for tables of segments, but there is none at {address}")
-        yield from read_annotations(found, settings)
+        yield from read_annotations(found, settings, census)
         return
     if settings.tiers:
         raise DataError(f"--tiers: {found.tables[0]} is a table, which has none")
@@ -90,7 +91,7 @@ def read_segments(address: str, settings: CorpusSettings) -> Iterator[Record]:
         if found.is_folder and other != table:
             raise DataError(f"{other} and {table} are both tables of segments; name one of them as input")
     for table in found.tables:
-        yield from read_segment_table(table, settings, split_of_path(relative(table, found.root)))
+        yield from read_segment_table(table, settings, split_of_path(relative(table, found.root)), census)
 
 
 def is_segmented(address: str, settings: CorpusSettings) -> bool:
@@ -99,7 +100,8 @@ def is_segmented(address: str, settings: CorpusSettings) -> bool:
     try:
         found = find_files(address)
         if found.tables:
-            rows = next(read_table(found.tables[0], settings.model_copy(update={"job_rows": 1})), None)
+            one_row = settings.model_copy(update={"job_rows": 1})
+            rows = next(read_table(found.tables[0], one_row, None, Census()), None)
             return rows is not None and None not in (rows.layout.names["start"], rows.layout.names["end"])
         recordings = Recordings(found, settings)
         for file in found.files:
@@ -170,7 +172,7 @@ class Recordings:
                 files = storage.files_below(folder)
             else:
                 files = storage.matching(f"{glob.escape(folder.rstrip('/'))}/*")
-            audio = [file for file in files if posixpath.splitext(file)[1].lower() in AUDIO_SUFFIXES]
+            audio = [file for file in files if is_recording(file)]
             for file in sorted(audio, key=lambda name: (posixpath.splitext(name)[1].lower() not in LOSSLESS, name)):
                 if not is_hidden(file, folder):
                     self.by_path.setdefault(canonical(file), file)
@@ -204,7 +206,7 @@ def annotation_files(files: Iterable[str]) -> list[str]:
     return [best[stem][1] for stem in sorted(best)]
 
 
-def read_annotations(found: FoundFiles, settings: CorpusSettings) -> Iterator[Record]:
+def read_annotations(found: FoundFiles, settings: CorpusSettings, census: Census) -> Iterator[Record]:
     """The segments of annotation files; then, each with its fault, the recordings that have none."""
     recordings, choice = Recordings(found, settings), TierChoice(settings.tiers)
     if not recordings.by_path:
@@ -215,6 +217,7 @@ def read_annotations(found: FoundFiles, settings: CorpusSettings) -> Iterator[Re
         audio = recordings.beside(file)
         if kind == OF_OTHERS_TOO and audio is None and found.below:
             continue
+        census.use(file)
         annotations = ANNOTATIONS[kind](storage.read_bytes(file), file)
         audio = recordings.linked(file, annotations.media) or audio
         segments = choice.choose(annotations.tiers, file)

@@ -11,17 +11,18 @@ from typing import Any, Self
 import pyarrow
 import pyarrow.parquet
 
-from .. import storage
-from ..audio.decoding import one_line
-from ..errors import DataError
-from ..sources.config import ColumnNames, SourceConfig
-from ..sources.parquet_rows import to_rows
-from ..sources.source import Source
-from .columns import Layout
-from .format import Fault, Format, Piece, Rows
-from .places import is_hidden, split_of_file, split_of_folder
-from .record import Record
-from .settings import CorpusSettings
+from ... import storage
+from ...audio.decoding import one_line
+from ...errors import DataError
+from ...sources.config import ColumnNames, SourceConfig
+from ...sources.parquet_rows import to_rows
+from ...sources.source import Source
+from ..census import Census
+from ..columns import Layout
+from ..format import Fault, Format, Piece, Rows
+from ..places import is_hidden, split_of_file, split_of_folder
+from ..record import Record
+from ..settings import CorpusSettings
 
 ROWS_AT_ONCE = 64  # clips of half a minute fill some 60 MB
 
@@ -75,7 +76,7 @@ class ParquetRows(Counted):
         return hashlib.blake2b(described.encode(), digest_size=16).hexdigest()
 
 
-def read_parquet(file: str, settings: CorpusSettings, split: str | None) -> Iterator[ParquetRows]:
+def read_parquet(file: str, settings: CorpusSettings, split: str | None, census: Census) -> Iterator[ParquetRows]:
     """A file in pieces of about ``settings.job_rows`` rows, row groups whole.
 
     Raises:
@@ -149,19 +150,19 @@ def read_streamed(
         )
 
 
-def read_arrow(file: str, settings: CorpusSettings, split: str | None) -> Iterator[StreamedRows]:
+def read_arrow(file: str, settings: CorpusSettings, split: str | None, census: Census) -> Iterator[StreamedRows]:
     """An Arrow file; see :func:`read_streamed`."""
     return read_streamed(SourceConfig(files=file), settings, split, posixpath.dirname(file))
 
 
-def read_hub(name: str, settings: CorpusSettings, split: str | None) -> Iterator[StreamedRows]:
+def read_hub(name: str, settings: CorpusSettings, split: str | None, census: Census) -> Iterator[StreamedRows]:
     """The chosen splits of a hub dataset; see :func:`read_streamed`."""
     for chosen in settings.hub_splits:
         origin = SourceConfig(hub=name, name=settings.hub_name, revision=settings.hub_revision, split=chosen)
         yield from read_streamed(origin, settings, split_of_folder(chosen) or chosen)
 
 
-def format_of_files(kind: str, read: Callable[[str, CorpusSettings, str | None], Iterator[Rows]]) -> Format:
+def format_of_files(kind: str, read: Callable[[str, CorpusSettings, str | None, Census], Iterator[Rows]]) -> Format:
     """A format whose files end in its name. A folder with such files is of it; hidden files and folders do not count,
     which are caches and unfinished work."""
     suffix = f".{kind}"
@@ -169,12 +170,12 @@ def format_of_files(kind: str, read: Callable[[str, CorpusSettings, str | None],
     def shown(folder: str) -> Iterator[str]:
         return (file for file in storage.files_below(folder) if file.endswith(suffix) and not is_hidden(file, folder))
 
-    def read_any(address: str, settings: CorpusSettings, split: str | None) -> Iterator[Rows]:
+    def read_any(address: str, settings: CorpusSettings, split: str | None, census: Census) -> Iterator[Rows]:
         if not storage.is_folder(address):
-            yield from read(address, settings, split)
+            yield from read(address, settings, split, census)
             return
         for file in shown(address):
-            yield from read(file, settings, split_of_file(file))
+            yield from read(file, settings, split_of_file(file), census)
 
     return Format(
         kind, read_any, suffixes=(suffix,), sign=f"{suffix} file", is_folder=lambda folder, _: any(shown(folder))

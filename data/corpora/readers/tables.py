@@ -15,13 +15,14 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
-from .. import storage
-from ..audio.decoding import one_line
-from ..errors import DataError
-from .columns import Layout
-from .format import Fault, Format, Listed, Piece, digest, in_pieces
+from ... import storage
+from ...audio.decoding import one_line
+from ...errors import DataError
+from ..census import Census
+from ..columns import Layout
+from ..format import Fault, Format, Listed, Piece, digest, in_pieces
+from ..settings import CorpusSettings
 from .json_items import DECODER, MAX_ITEM, list_items
-from .settings import CorpusSettings
 
 MAX_FIELD = 2**24  # characters of a CSV field; what is longer comes of a quote that is never closed
 LOOKED_AT = 500  # rows of JSON that tell which columns there are
@@ -91,7 +92,8 @@ class TableRows(Listed, Piece):
 def read_table(
     file: str,
     settings: CorpusSettings,
-    split: str | None = None,
+    split: str | None,
+    census: Census,
     *,
     root: str | None = None,
     layout: type[Layout] = Layout,
@@ -100,6 +102,7 @@ def read_table(
 
     Args:
         split: of rows that do not name theirs.
+        census: is told that the table is used.
         root: what audio paths are relative to where the settings do not say; else the file's folder.
         layout: how rows become records.
 
@@ -109,6 +112,7 @@ def read_table(
     suffix = posixpath.splitext(file.removesuffix(".gz"))[1].lower()
     read = read_separated if suffix in (".csv", ".tsv") else read_json
     root = root or posixpath.dirname(file) or "."
+    census.use(file)
     with opened(file) as content:
         try:
             if content.peek(2)[:2] in (b"\xff\xfe", b"\xfe\xff"):

@@ -8,19 +8,20 @@ import re
 import shlex
 from collections.abc import Iterator
 
-from .. import storage
-from ..audio.decoding import one_line
-from ..errors import DataError
-from .columns import Layout
-from .format import Format, in_pieces
-from .settings import CorpusSettings
+from ... import storage
+from ...audio.decoding import one_line
+from ...errors import DataError
+from ..census import Census
+from ..columns import Layout
+from ..format import Format, in_pieces
+from ..settings import CorpusSettings
 from .tables import Objects, opened
 
 SEPARATOR = re.compile(r"[ \t]+")
 DECODERS = {("flac", "-c", "-d", "-s"), ("flac", "-cds"), ("flac", "-dcs"), ("cat",)}  # which change no sample
 
 
-def read_kaldi(folder: str, settings: CorpusSettings, split: str | None) -> Iterator[Objects]:
+def read_kaldi(folder: str, settings: CorpusSettings, split: str | None, census: Census) -> Iterator[Objects]:
     """The folder's utterances in pieces.
 
     Raises:

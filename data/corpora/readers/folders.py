@@ -1,17 +1,19 @@
 """Folders of recordings with their transcripts, and Common Voice's, which is a table beside a folder."""
 
 import posixpath
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from itertools import islice
 from typing import Any
 
-from .. import storage
-from ..audio.decoding import AUDIO_SUFFIXES
-from .columns import Layout
-from .format import Format, Rows, in_pieces
-from .places import SPLIT_FOLDERS, split_of_folder, split_of_path
-from .settings import CorpusSettings
-from .tables import Objects, opened, read_table
+from ... import storage
+from ...audio.suffixes import is_recording, suffix_of_path
+from ..census import Census
+from ..columns import Layout
+from ..format import Format, Rows, in_pieces
+from ..places import SPLIT_FOLDERS, split_of_folder, split_of_path
+from ..settings import CorpusSettings
+from .tables import Objects, read_table
 
 METADATA = ("metadata.jsonl", "metadata.csv")
 COMMON_VOICE_TABLES = {"train": "train.tsv", "validation": "dev.tsv", "test": "test.tsv", None: "validated.tsv"}
@@ -25,12 +27,12 @@ def common_voice_tables(folder: str) -> dict[str | None, str]:
     return {split: file for split, file in found.items() if split or len(found) == 1}
 
 
-def read_common_voice(folder: str, settings: CorpusSettings, split: str | None) -> Iterator[Rows]:
+def read_common_voice(folder: str, settings: CorpusSettings, split: str | None, census: Census) -> Iterator[Rows]:
     """A Common Voice folder: its tables, with the recordings in ``clips/``."""
     columns = {"audio": "path", "text": "sentence", "speaker": "client_id", "id": "path"} | settings.columns
     settings = settings.model_copy(update={"columns": columns})
     for split, file in common_voice_tables(folder).items():
-        yield from read_table(file, settings, split, root=storage.join(folder, "clips"))
+        yield from read_table(file, settings, split, census, root=storage.join(folder, "clips"))
 
 
 def metadata_files(folder: str) -> Iterator[tuple[str | None, str]]:
@@ -41,29 +43,37 @@ def metadata_files(folder: str) -> Iterator[tuple[str | None, str]]:
         yield from ((split, table) for table in islice(filter(storage.exists, tables), 1))
 
 
-def read_audio_folder(folder: str, settings: CorpusSettings, split: str | None) -> Iterator[Rows]:
+def read_audio_folder(folder: str, settings: CorpusSettings, split: str | None, census: Census) -> Iterator[Rows]:
     """A folder of recordings with a metadata.jsonl or .csv, or one in each split's folder."""
     for split, file in metadata_files(folder):
-        yield from read_table(file, settings, split)
+        yield from read_table(file, settings, split, census)
 
 
-def read_recordings(folder: str, settings: CorpusSettings, split: str | None) -> Iterator[Rows]:
+def read_recordings(folder: str, settings: CorpusSettings, split: str | None, census: Census) -> Iterator[Rows]:
     """Recordings with a .txt beside each, or with LibriSpeech's ``*.trans.txt`` beside several.
 
-    A first folder called train, validation (dev, valid, val) or test (eval) gives the split.
+    Capitals in a suffix do not count. A first folder called train, validation (dev, valid, val) or test (eval) gives
+    the split. A recording without a transcript is a row where ``settings.without_text`` asks for it.
     """
     files = storage.files_below(folder)
-    there = set(files)
+    transcripts = {without_suffix(file): file for file in files if suffix_of_path(file) == ".txt"}
     inside = settings.model_copy(update={"audio_root": folder})
     layout = Layout.of(folder, inside, ("audio", "text", "id", "split"), root=folder)
+    layout = replace(layout, names_its_columns=False)
+    lines = dict(lines_beside(folder, files, census))
 
     def rows() -> Iterator[dict[str, Any]]:
-        for file in files:
-            stem, suffix = posixpath.splitext(file)
-            if suffix.lower() in AUDIO_SUFFIXES and f"{stem}.txt" in there:
-                yield row(folder, file, transcript(f"{stem}.txt"))
-            elif file.endswith(TRANSCRIPTS_BESIDE):
-                yield from rows_beside(folder, file, there)
+        for file in filter(is_recording, files):
+            stem = without_suffix(file)
+            if stem in lines:
+                yield row(folder, file, lines.pop(stem))
+            elif stem in transcripts:
+                census.use(transcripts[stem])
+                yield row(folder, file, transcript(transcripts[stem]))
+            elif settings.without_text:
+                yield row(folder, file, None)
+        for stem, text in lines.items():
+            yield row(folder, f"{stem}.flac", text)
 
     for first, piece in in_pieces(rows(), settings.job_rows):
         yield Objects(file=folder, first=first, rows=piece, layout=layout)
@@ -81,6 +91,11 @@ AUDIO_FOLDER = Format(
 RECORDINGS = Format("folder", read_recordings, sign="recording with a .txt beside it")
 
 
+def without_suffix(file: str) -> str:
+    """A path without its suffix."""
+    return posixpath.splitext(file)[0]
+
+
 def row(folder: str, file: str, text: Any) -> dict[str, Any]:
     """The row of a recording in a folder."""
     relative = file[len(folder.rstrip("/")) + 1 :]
@@ -95,12 +110,13 @@ def transcript(file: str) -> str | bytes:
         return b""
 
 
-def rows_beside(folder: str, file: str, there: set[str]) -> Iterator[dict[str, Any]]:
-    """The rows of a file of lines ``name text``; ``there``: all files of the folder."""
-    with opened(file) as lines:
-        for line in lines:
-            name, _, text = line.decode("utf-8", "replace").strip().partition(" ")
-            stem = storage.join(posixpath.dirname(file), name)
-            audio = next((f"{stem}{suffix}" for suffix in sorted(AUDIO_SUFFIXES) if f"{stem}{suffix}" in there), None)
+def lines_beside(folder: str, files: Iterable[str], census: Census) -> Iterator[tuple[str, str]]:
+    """Path without suffix, and text, of each line ``name text`` of LibriSpeech's files."""
+    for file in files:
+        if not file.endswith(TRANSCRIPTS_BESIDE):
+            continue
+        census.use(file)
+        for line in storage.read_bytes(file).decode("utf-8-sig", "replace").splitlines():
+            name, _, text = line.strip().partition(" ")
             if name:
-                yield row(folder, audio or f"{stem}.flac", text)
+                yield storage.join(posixpath.dirname(file), name), text

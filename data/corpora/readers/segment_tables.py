@@ -6,12 +6,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
-from ..errors import DataError, nearest, placed
-from .annotations.timeline import Timeline, parse_interval, segment_id
-from .columns import Layout
-from .places import canonical, relative
-from .record import Record
-from .settings import CorpusSettings
+from ...errors import DataError, nearest, placed
+from ..annotations.timeline import Timeline, parse_interval, segment_id
+from ..census import Census
+from ..columns import Layout
+from ..places import canonical, relative
+from ..record import Record
+from ..settings import CorpusSettings
 from .tables import read_table
 
 
@@ -76,7 +77,7 @@ class SegmentLayout(Layout):
         return self.known[audio]
 
 
-def read_segment_table(file: str, settings: CorpusSettings, split: str | None = None) -> Iterator[Record]:
+def read_segment_table(file: str, settings: CorpusSettings, split: str | None, census: Census) -> Iterator[Record]:
     """The segments of a table with columns for audio, start, end and text.
 
     Memory: 24 bytes for each segment and about 1 kB for each recording, so that overlaps are found wherever rows stand;
@@ -89,7 +90,8 @@ def read_segment_table(file: str, settings: CorpusSettings, split: str | None = 
         DataError: naming file and row, for missing columns, rows that are none, and times that cannot be or overlap.
     """
     rows = None
-    for rows in read_table(file, settings, split, layout=SegmentLayout):
+    for rows in read_table(file, settings, split, census, layout=SegmentLayout):
+        census.take_layout(rows.layout)
         for record in rows.records():
             if record.end is None:  # the layout never saw it
                 raise DataError(f"{record.place}: {record.fault}")

@@ -1,0 +1,91 @@
+"""What the reading of a corpus took and what it left lying: told, so that nobody believes a count that lacks half."""
+
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from ..audio.suffixes import is_recording, is_sound, suffix_of_path
+from .columns import Layout
+from .places import canonical, is_hidden, relative
+
+# Of files that hold, or may hold, what is said in a recording.
+TEXT_SUFFIXES = frozenset(
+    (".ass", ".cha", ".csv", ".ctm", ".doc", ".docx", ".eaf", ".json", ".jsonl", ".lab", ".lrc", ".mlf", ".ndjson",
+     ".ods", ".odt", ".rtf", ".sbv", ".srt", ".stm", ".text", ".textgrid", ".trn", ".trs", ".tsv", ".txt", ".vtt",
+     ".xls", ".xlsx", ".xml")
+)  # fmt: skip
+NO_TRANSCRIPTS = ("authors", "changelog", "citation", "copying", "license", "licence", "readme")
+SHOWN = 3  # names of a kind of file
+
+
+@dataclass
+class Census:
+    """What was taken of a corpus and what was not.
+
+    Only the process that plans the jobs fills it; it is whole once the last job was planned.
+
+    Attributes:
+        notices: what is worth knowing of how the corpus was read, a line each, in the order in which it was found.
+        columns: the corpus's name of each of our columns that it has, by the tables and folders read so.
+        unused: columns that were found and not taken, likewise.
+        left: files that look like sound or text and belong to no row, by kind.
+        counted: whether ``left`` says anything: the input is a folder, and all of it was read.
+    """
+
+    notices: list[str] = field(default_factory=list)
+    columns: dict[str, str] = field(default_factory=dict)
+    unused: list[str] = field(default_factory=list)
+    left: dict[str, list[str]] = field(default_factory=dict)
+    counted: bool = False
+    used: set[str] = field(default_factory=set, repr=False)
+    knows_audio: bool = True
+
+    def notice(self, line: str) -> None:
+        """Take in what the user should know; the same line once."""
+        if line not in self.notices:
+            self.notices.append(line)
+
+    def use(self, *files: str) -> None:
+        """These files belong to rows: recordings, transcripts, tables."""
+        self.used.update(map(canonical, files))
+
+    def take_layout(self, layout: Layout) -> None:
+        """The columns that were taken for ours, and those that were not."""
+        for ours, theirs in layout.names.items():
+            if theirs is not None and layout.names_its_columns:
+                before = self.columns.setdefault(ours, theirs)
+                if theirs not in before.split(", "):
+                    self.columns[ours] = f"{before}, {theirs}"
+        self.unused += [name for name in layout.unused if name not in self.unused]
+
+    def leave(self, files: Iterable[str], folder: str) -> None:
+        """Find out which of a folder's files look like sound or text and belong to no row."""
+        left = defaultdict(list)
+        for file in files:
+            if is_hidden(file, folder) or canonical(file) in self.used:
+                continue
+            kind = self.kind_of(file)
+            if kind is not None:
+                left[kind].append(relative(file, folder))
+        self.left = {kind: sorted(names) for kind, names in sorted(left.items())}
+        self.counted = True
+
+    def kind_of(self, file: str) -> str | None:
+        """What a file is that belongs to no row; None for what is neither sound nor text."""
+        suffix = suffix_of_path(file)
+        if is_recording(file):
+            return "recordings without a transcript" if self.knows_audio else None
+        if is_sound(file):
+            return f"{suffix} recordings, which ffmpeg would read if it were installed"
+        name = file.rpartition("/")[2].lower()
+        if suffix in TEXT_SUFFIXES and not name.startswith(NO_TRANSCRIPTS):
+            return f"{suffix} files"
+        return None
+
+    def lines(self) -> list[str]:
+        """What is to be told: notices, then what was left lying."""
+        told = list(self.notices)
+        for kind, names in self.left.items():
+            more = f" and {len(names) - SHOWN:,} more" if len(names) > SHOWN else ""
+            told.append(f"not used: {len(names):,} {kind}: {', '.join(names[:SHOWN])}{more}")
+        return told

@@ -1,0 +1,1 @@
+"""Readers of the formats in which corpora come, each with its :class:`..format.Format`."""
