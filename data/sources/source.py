@@ -19,6 +19,7 @@ from .. import storage
 from ..audio.decoding import one_line
 from ..errors import DataError, check_column
 from . import hub
+from .class_labels import ClassNames, UnnamedLabel, named, names_among, wanted_names
 from .config import SourceConfig
 from .folder import read_folder
 from .parquet_rows import ParquetFiles, ParquetRows
@@ -200,23 +201,58 @@ class Source:
             stream._ex_iterable = stream._ex_iterable.shuffle_data_sources(generator)
         return split_dataset_by_node(stream, rank=lane, world_size=lanes) if lanes > 1 else stream
 
+    @cached_property
+    def classes(self) -> ClassNames:
+        """The names of the columns of classes (:mod:`.class_labels`); of the first file that has them."""
+        if self.parquet is None:
+            return dict(names_among((self.stream.features or {}).items()))
+        return {column: names for found in reversed(self.parquet.classes) for column, names in found.items()}
+
+    @cached_property
+    def chosen(self) -> tuple[dict[str, frozenset[str]], dict[str, frozenset[str]]]:
+        """What ``keep`` and ``drop`` name, as text; a number in a column of classes as the name of its class.
+
+        Raises:
+            DataError: where a number has other names in other files.
+        """
+        if not self.config.keep and not self.config.drop:
+            return {}, {}
+        files = [] if self.parquet is None else self.parquet.classes
+
+        def as_names(key: str, column: str, values: tuple) -> frozenset[str]:
+            found = wanted_names(values, self.classes.get(column, ()))
+            for names in (of.get(column) for of in files):
+                if names is not None and wanted_names(values, names) != found:
+                    raise DataError(f"{self.name}.{key}.{column}: {self.config.described} name the numbers of this "
+                                    "column in different ways: give names")  # fmt: skip
+            return found
+
+        keep = {column: as_names("keep", column, values) for column, values in self.config.keep.items()}
+        return keep, {column: as_names("drop", column, values) for column, values in self.config.drop.items()}
+
     def is_kept(self, row: dict[str, Any]) -> bool:
         """Whether ``keep`` and ``drop`` let the row through; values are compared as text."""
-        keep, drop = self.config.keep, self.config.drop
-        return all(str(row[column]) in map(str, values) for column, values in keep.items()) and not any(
-            str(row[column]) in map(str, values) for column, values in drop.items()
+        keep, drop = self.chosen
+        return all(as_text(row[column]) in values for column, values in keep.items()) and not any(
+            as_text(row[column]) in values for column, values in drop.items()
         )
 
     def read(self, stream: Any) -> Iterator[dict[str, Any]]:
-        """The rows of a stream, or of a lane of it, that ``keep`` and ``drop`` let through.
+        """The rows of a stream, or of a lane of it, that ``keep`` and ``drop`` let through; classes by their names.
 
         Raises:
             DataError: where the stream cannot be read on; not every file is looked at before.
         """
         with self.explain_failures("read"):
-            yield from filter(self.is_kept, stream)
+            rows = stream if self.parquet is not None else (named(row, self.classes) for row in stream)
+            yield from filter(self.is_kept, rows)
 
     def rows(self) -> Iterator[dict[str, Any]]:
         """All rows in order, filtered and limited: for evaluation."""
         stream = self.dataset if self.parquet is None else ParquetRows(self.parquet, self.parquet.pieces())
         return itertools.islice(self.read(stream), self.config.max_utterances)
+
+
+def as_text(value: Any) -> str:
+    """A cell as ``keep`` and ``drop`` compare it."""
+    return str(value.number if isinstance(value, UnnamedLabel) else value)
