@@ -74,7 +74,9 @@ def open_audio(value: Any, root: str | None, confined: bool = False) -> io.Buffe
             hint = "" if confined else "; set audio_root to a folder with all audio in it, and give paths in that"
             raise UndecodableAudio(f"{one_line(value)} lies outside {root}{hint}")
     with reading(path):
-        return io.BytesIO(storage.read_bytes(path)) if storage.is_remote(path) else os.fdopen(open_plain(path), "rb")
+        if storage.is_remote(path):
+            return io.BytesIO(storage.read_bytes(path))
+        return os.fdopen(open_plain(storage.as_spelt(path)), "rb")
 
 
 def lies_in(path: str, folder: str) -> bool:

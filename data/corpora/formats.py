@@ -13,11 +13,11 @@ from .readers.folders import AUDIO_FOLDER, COMMON_VOICE, RECORDINGS
 from .readers.kaldi import KALDI
 from .readers.parquet import ARROW, HUB, PARQUET
 from .readers.segments import SEGMENTS
-from .readers.tables import JSON, TABLE
+from .readers.tables import JSON, TABLE, TEXT_TABLE
 from .settings import CorpusSettings
 
 # In the order in which they are tried. A folder that is of none is read as the last that reads folders.
-FORMATS = (KALDI, COMMON_VOICE, AUDIO_FOLDER, PARQUET, ARROW, SEGMENTS, TABLE, JSON, HUB, RECORDINGS)
+FORMATS = (KALDI, COMMON_VOICE, AUDIO_FOLDER, PARQUET, ARROW, SEGMENTS, TABLE, TEXT_TABLE, JSON, HUB, RECORDINGS)
 KINDS = ("auto", *dict.fromkeys(known.kind for known in FORMATS))
 
 

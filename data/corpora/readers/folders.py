@@ -11,7 +11,7 @@ from ...audio.suffixes import is_recording, suffix_of_path
 from ..census import Census
 from ..columns import Layout
 from ..format import Format, Rows, in_pieces
-from ..places import SPLIT_FOLDERS, split_of_folder, split_of_path
+from ..places import SPLIT_FOLDERS, Spelt, split_of_folder, split_of_path
 from ..settings import CorpusSettings
 from .tables import Objects, read_table
 
@@ -56,11 +56,11 @@ def read_recordings(folder: str, settings: CorpusSettings, split: str | None, ce
     the split. A recording without a transcript is a row where ``settings.without_text`` asks for it.
     """
     files = storage.files_below(folder)
-    transcripts = {without_suffix(file): file for file in files if suffix_of_path(file) == ".txt"}
+    transcripts: Spelt[str] = Spelt({without_suffix(file): file for file in files if suffix_of_path(file) == ".txt"})
     inside = settings.model_copy(update={"audio_root": folder})
     layout = Layout.of(folder, inside, ("audio", "text", "id", "split"), root=folder)
     layout = replace(layout, names_its_columns=False)
-    lines = dict(lines_beside(folder, files, census))
+    lines: Spelt[str] = Spelt(dict(lines_beside(folder, files, census)))
 
     def rows() -> Iterator[dict[str, Any]]:
         for file in filter(is_recording, files):

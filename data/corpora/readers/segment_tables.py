@@ -55,7 +55,7 @@ class SegmentLayout(Layout):
         """
         begins, ends = self.names["start"] or "", self.names["end"] or ""
         with placed(place):
-            start, end = parse_interval(row.get(begins), row.get(ends))
+            start, end = parse_interval(self.number(row.get(begins)), self.number(row.get(ends)))
             record = super().record({**row, begins: start, ends: end}, place)
             if not isinstance(record.audio, str):
                 return record

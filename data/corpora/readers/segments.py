@@ -21,7 +21,7 @@ from ..annotations.timed_text import is_timed_text, read_timed_text
 from ..annotations.timeline import Timeline, segment_id
 from ..census import Census
 from ..format import Format, Listed, digest, in_pieces
-from ..places import canonical, is_hidden, relative, split_of_path
+from ..places import Spelt, canonical, is_hidden, relative, split_of_path
 from ..record import Record
 from ..settings import CorpusSettings
 from .segment_tables import read_segment_table
@@ -163,8 +163,8 @@ class Recordings:
     def __init__(self, found: FoundFiles, settings: CorpusSettings) -> None:
         self.root = found.root
         self.roots = list(dict.fromkeys([settings.audio_root or found.root, found.root]))
-        self.by_path: dict[str, str] = {}
-        self.by_stem: dict[str, str] = {}
+        self.by_path = Spelt[str]()
+        self.by_stem = Spelt[str]()
         for folder in self.roots:
             if found.is_folder and folder == found.root:
                 files = found.files

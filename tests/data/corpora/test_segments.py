@@ -185,7 +185,7 @@ def test_lines_that_are_no_json_objects(content: str, tmp_path: Path) -> None:
     [
         (b"audio_path,start,stopp,text\na.wav,1,2,x\n", "no column for end"),
         (b"audio_path,starts,end,text\na.wav,1,2,x\n", "no column for start (did you mean 'starts'?)"),
-        (b"audio_path;start;end;text\na.wav;1;2;x\n", "no column for audio"),
+        (b"audio_path;start;end;text\na.wav,1,2,x\n", "no row has its 4 fields"),
         (b"start,end,text\n1,2,x\n", "no column for audio"),
         (b"audio_path,start,end\na.wav,1,2\n", "no column for text"),
         (b"audio_path,start,end,text,start\na.wav,1,2,x,1\n", "'start' twice"),
@@ -194,7 +194,7 @@ def test_lines_that_are_no_json_objects(content: str, tmp_path: Path) -> None:
         (b'audio_path,start,end,text\na.wav,0,1,x\na.wav,1,2,"x\nb.wav,3,4,y\n', "after row 1"),
         (b'audio_path,start,end,text\na.wav,0,1,"x" y\n', "after row 0"),
         (b"audio_path,start,end,text\na.wav,0,1,x\na.wav,1,2,caf\xe9\n", "row 2: not UTF-8"),
-        ("audio_path,start,end,text\na.wav,0,1,x\n".encode("utf-16"), "UTF-16; save it as UTF-8"),
+        ("audio_path,start,end,text\na.wav,0,1,x\n".encode("utf-16")[:-1], "not UTF-16 to its end"),
     ],
 )
 def test_what_is_no_table_of_segments(content: bytes, message: str, tmp_path: Path) -> None:

@@ -1,0 +1,334 @@
+"""Tables as people's programs write them: separators, quotes, encodings, headers, paths; what is unclear is refused."""
+
+import json
+import unicodedata
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from data import storage
+from data.audio.decoding import decode_audio
+from data.corpora.census import Census
+from data.corpora.formats import plan_jobs
+from data.corpora.record import Record
+from data.corpora.settings import CorpusSettings
+from data.errors import DataError
+
+from ...support.corpora_on_disk import encoded
+
+
+def records(corpus: Path | str, census: Census | None = None, **values: object) -> list[Record]:
+    settings = CorpusSettings(input=str(corpus), **values)  # type: ignore[arg-type]
+    return [record for job in plan_jobs(settings, census) for record in job.rows.records()]
+
+
+def written(path: Path, content: str | bytes) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    return path
+
+
+def texts(corpus: Path, census: Census | None = None, **values: object) -> list[str | None]:
+    found = records(corpus, census, **values)
+    assert not [record.fault for record in found if record.fault], found
+    return [record.text for record in found]
+
+
+# Quotes
+
+SPEECH = '"Hello," she said, "goodbye"'
+
+
+def test_a_field_of_a_tsv_that_only_begins_and_ends_with_a_quote_is_not_quoted(tmp_path: Path) -> None:
+    table = written(tmp_path / "a.tsv", f'path\tsentence\na.wav\t{SPEECH}\nb.wav\the said "no"\n')
+    assert texts(table) == [SPEECH, 'he said "no"']
+
+
+def test_quotes_of_a_tsv_that_are_doubled_are_quoting(tmp_path: Path) -> None:
+    table = written(tmp_path / "a.tsv", 'path\tsentence\na.wav\t"say ""hi"" now"\nb.wav\t"one, two"\n')
+    census = Census()
+    assert texts(table, census) == ['say "hi" now', "one, two"]
+
+
+def test_a_text_that_is_quoted_speech_alone_keeps_its_quotes_where_others_have_theirs(tmp_path: Path) -> None:
+    table = written(tmp_path / "a.tsv", f'path\tsentence\na.wav\t{SPEECH}\nb.wav\t"Come in."\n')
+    census = Census()
+    assert texts(table, census) == [SPEECH, '"Come in."']
+    assert any("line 3" in line and "line 2" in line for line in census.notices), census.notices
+
+
+def test_quotes_around_whole_fields_alone_are_taken_off_and_said(tmp_path: Path) -> None:
+    table = written(tmp_path / "a.tsv", 'path\tsentence\na.wav\tone\nb.wav\t"Come in."\n')
+    census = Census()
+    assert texts(table, census) == ["one", "Come in."]
+    assert any("line 3" in line and "quotes" in line for line in census.notices), census.notices
+    everywhere = written(tmp_path / "b.tsv", '"path"\t"sentence"\n"a.wav"\t"one"\n')
+    census = Census()
+    assert texts(everywhere, census) == ["one"] and not census.notices
+
+
+def test_a_tsv_with_both_kinds_of_quotes_is_refused_with_its_lines(tmp_path: Path) -> None:
+    table = written(tmp_path / "a.tsv", f'path\tsentence\na.wav\t"say ""hi"" now"\nb.wav\t{SPEECH}\n')
+    with pytest.raises(DataError, match=r"a\.tsv: line 2 .* line 3 .*doubled"):
+        records(table)
+
+
+def test_a_tsv_whose_quoted_fields_hold_tabs_and_line_breaks_is_read_as_quoted(tmp_path: Path) -> None:
+    table = written(tmp_path / "a.tsv", 'path\tsentence\na.wav\t"one\ttwo"\nb.wav\t"three\nfour"\nc.wav\tfive\n')
+    assert texts(table) == ["one\ttwo", "three\nfour", "five"]
+
+
+def test_a_csv_with_quotes_that_are_none_is_refused_with_its_line_and_how_to_write_it(tmp_path: Path) -> None:
+    table = written(tmp_path / "a.csv", f"path,sentence\na.wav,one\nb.wav,{SPEECH}\n")
+    with pytest.raises(DataError, match=r'a\.csv: after row 1 \(line 3\): .*"""Hello,"" she said'):
+        records(table)
+
+
+def test_a_quote_that_is_closed_rows_later_is_refused(tmp_path: Path) -> None:
+    table = written(tmp_path / "a.csv", 'path,sentence\na.wav,"one\nb.wav,two"\nc.wav,three\n')
+    with pytest.raises(DataError, match=r"a\.csv: line 2: .*never closed.*b\.wav"):
+        records(table)
+    fine = written(tmp_path / "b.csv", 'path,sentence\na.wav,"one,\ntwo, three"\n')
+    assert texts(fine) == ["one,\ntwo, three"]
+
+
+def test_a_space_before_a_quote_is_no_part_of_the_text(tmp_path: Path) -> None:
+    table = written(tmp_path / "a.csv", 'path, sentence\na.wav, "one, two"\nb.wav, "three"\n')
+    assert texts(table) == ["one, two", "three"]
+
+
+# Separators
+
+
+@pytest.mark.parametrize(
+    "name, separator, word",
+    [("a.csv", ";", "semicolons"), ("a.csv", "|", "pipes"), ("a.csv", "\t", "tabs"), ("a.tsv", ",", "commas"),
+     ("a.tsv", ";", "semicolons"), ("a.txt", "\t", None), ("a.csv", ",", None), ("a.tsv", "\t", None)],
+)  # fmt: skip
+def test_the_separator_is_found_and_said(name: str, separator: str, word: str | None, tmp_path: Path) -> None:
+    rows = [("path", "sentence", "speaker"), ("a.wav", "one", "ann"), ("b.wav", "two", "bob")]
+    table = written(tmp_path / name, "".join(separator.join(row) + "\n" for row in rows))
+    census = Census()
+    found = records(table, census)
+    assert [(record.text, record.speaker) for record in found] == [("one", "ann"), ("two", "bob")]
+    assert [word in line for line in census.notices] == ([True] if word else [])
+
+
+def test_a_header_with_two_separators_is_split_where_names_are_known(tmp_path: Path) -> None:
+    table = written(tmp_path / "a.csv", "file_name;text;start, s;end, s\na.wav;one, two;0;1\n")
+    assert texts(table) == ["one, two"]
+
+
+def test_the_line_that_names_the_separator_is_no_header(tmp_path: Path) -> None:
+    table = written(tmp_path / "a.csv", "sep=;\r\npath;sentence\r\na.wav;one\r\n")
+    assert texts(table) == ["one"]
+
+
+def test_a_header_of_one_column_says_what_may_separate_it(tmp_path: Path) -> None:
+    table = written(tmp_path / "a.csv", "path:sentence\na.wav:one\n")
+    with pytest.raises(DataError, match=r"one column.*commas, semicolons, tabs or pipes"):
+        records(table)
+    with pytest.raises(DataError, match=r"one column.*commas, semicolons, tabs or pipes"):
+        records(table, columns={"audio": "path", "text": "sentence"})
+
+
+# Encodings
+
+
+@pytest.mark.parametrize("encoding, mark", [("utf-16-le", b"\xff\xfe"), ("utf-16-be", b"\xfe\xff")])
+@pytest.mark.parametrize("name", ["a.csv", "a.txt", "a.jsonl"])
+def test_utf_16_with_its_mark_is_read(encoding: str, mark: bytes, name: str, tmp_path: Path) -> None:
+    content = "path\tsentence\r\na.wav\tüç 😀\r\n"
+    if name == "a.jsonl":
+        content = json.dumps({"path": "a.wav", "sentence": "üç 😀"}, ensure_ascii=False) + "\n"
+    assert texts(written(tmp_path / name, mark + content.encode(encoding))) == ["üç 😀"]
+
+
+def test_utf_16_that_is_cut_off_is_refused(tmp_path: Path) -> None:
+    content = "path,sentence\na.wav,one\n".encode("utf-16")
+    with pytest.raises(DataError, match=r"a\.csv.*not UTF-16 to its end"):
+        records(written(tmp_path / "a.csv", content[:-1]))
+
+
+def test_other_encodings_are_refused_with_line_and_advice(tmp_path: Path) -> None:
+    header = "path,sentence,süz\na.wav,one,\n".encode("cp1252")
+    with pytest.raises(DataError, match=r"a\.csv: line 1 is not UTF-8.*iconv -f WINDOWS-1252"):
+        records(written(tmp_path / "a.csv", header))
+    row = "path,sentence\na.wav,one\nb.wav,üç\n".encode("cp1252")
+    census = Census()
+    found = records(written(tmp_path / "b.csv", row), census)
+    assert [record.fault and "iconv" in record.fault for record in found] == [None, True]
+    assert any("line 3" in line for line in census.notices)
+    bare = "path,sentence\na.wav,one\n".encode("utf-16-le")
+    with pytest.raises(DataError, match=r"NUL.*UTF-16"):
+        records(written(tmp_path / "c.csv", bare))
+
+
+def test_a_byte_order_mark_in_the_middle_and_the_header_again(tmp_path: Path) -> None:
+    table = written(tmp_path / "a.csv", '\ufeffpath,sentence\na.wav,one\n\ufeffpath,sentence\n\ufeff"b.wav","two"\n')
+    found = records(table)
+    assert [record.text for record in found if not record.fault] == ["one", "two"]
+    assert [record.fault for record in found if record.fault] == ["the header again: tables were joined here"]
+
+
+# Headers and columns
+
+
+def test_a_missing_header_is_said(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"line 1 is a row, of 'a\.wav'.*columns' names is missing"):
+        records(written(tmp_path / "a.csv", "a.wav,one\nb.wav,two\n"))
+
+
+def test_separators_at_the_end_of_lines(tmp_path: Path) -> None:
+    rows = [written(tmp_path / "a.csv", "path,sentence,\na.wav,one,\nb.wav,two,\n"),
+            written(tmp_path / "b.csv", "path,sentence,,\na.wav,one,,\nb.wav,two,,\n,,,\n"),
+            written(tmp_path / "c.csv", "path,sentence\na.wav,one,\nb.wav,two,\n")]  # fmt: skip
+    assert [texts(table) for table in rows] == [["one", "two"]] * 3
+    some = records(written(tmp_path / "d.csv", "path,sentence\na.wav,one,\nb.wav,two\n"))
+    assert [bool(record.fault) for record in some] == [True, False]  # the comma may be the text's
+
+
+def test_a_column_without_a_name_is_said_if_it_holds_something(tmp_path: Path) -> None:
+    census = Census()
+    assert texts(written(tmp_path / "a.csv", ",path,sentence\n0,a.wav,one\n1,b.wav,two\n"), census) == ["one", "two"]
+    assert any("without a name" in line for line in census.notices)
+
+
+@pytest.mark.parametrize(
+    "header", ["File_Name,Sentence,Speaker", "AUDIO PATH,Transcript,speaker-id", "Path, TEXT ,SPK"]
+)
+def test_usual_names_in_any_spelling(header: str, tmp_path: Path) -> None:
+    found = records(written(tmp_path / "a.csv", f"{header}\na.wav,one,ann\n"))
+    assert [(record.text, record.speaker) for record in found] == [("one", "ann")]
+
+
+def test_two_columns_that_differ_in_capitals_are_not_guessed(tmp_path: Path) -> None:
+    table = written(tmp_path / "a.csv", "path,Text,TEXT\na.wav,one,two\n")
+    with pytest.raises(DataError, match=r"'Text' and 'TEXT'.*--columns text="):
+        records(table)
+    assert texts(table, columns={"text": "TEXT"}) == ["two"]
+    assert texts(written(tmp_path / "b.csv", "path,Text,text\na.wav,one,two\n")) == ["two"]
+
+
+def test_numbers_and_words_for_nothing_stay_texts(tmp_path: Path) -> None:
+    census = Census()
+    found = records(
+        written(tmp_path / "a.csv", "id,path,sentence\n007,a.wav,null\n010,b.wav,NA\n1e5,c.wav,two\n"), census
+    )
+    assert [(record.id, record.text) for record in found] == [("007", "null"), ("010", "NA"), ("1e5", "two")]
+    assert any("'null'" in line and "line 2" in line for line in census.notices), census.notices
+
+
+@pytest.mark.parametrize("cell", ["#NAME?", "#REF!", '"=HYPERLINK(""x"",""y"")"'])
+def test_what_a_spreadsheet_left_is_no_text(cell: str, tmp_path: Path) -> None:
+    found = records(written(tmp_path / "a.csv", f"path,sentence\na.wav,{cell}\nb.wav,#1\n"))
+    assert "spreadsheet" in str(found[0].fault) and found[1].fault is None
+    found = records(written(tmp_path / "b.csv", f"path,sentence\n{cell},one\n"))
+    assert "spreadsheet" in str(found[0].fault)
+
+
+# Excel
+
+
+def test_decimal_commas_of_a_table_with_semicolons(tmp_path: Path) -> None:
+    encoded_table = written(tmp_path / "a.csv", "audio;start;end;text\na.wav;0,5;1,25;one\na.wav;1,250;2.5;two\n")
+    assert [(record.start, record.end) for record in records(encoded_table)] == [(0.5, 1.25), (1.25, 2.5)]
+    lengths = written(tmp_path / "b.csv", "audio;duration;text\na.wav;0,5;one\n")
+    assert [record.duration for record in records(lengths)] == [0.5]
+    commas = written(tmp_path / "c.csv", 'audio,duration,text\na.wav,"1,234",one\n')
+    assert "duration is '1,234'" in str(records(commas)[0].fault)
+
+
+# Paths
+
+UMLAUT = "Übung é"
+FORMS = ["NFC", "NFD"]
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    yield folder
+
+
+def form(name: str, kind: str) -> str:
+    return unicodedata.normalize(kind, name)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("on_disk, in_table", [("NFC", "NFD"), ("NFD", "NFC")])
+def test_a_name_is_found_in_the_other_form_of_unicode(on_disk: str, in_table: str, disk: Path) -> None:
+    place = written(disk / form("Çlips", in_table) / form(f"{UMLAUT}.flac", on_disk), encoded(1))
+    name = form(f"Çlips/{UMLAUT}.flac", in_table)
+    table = written(disk / "a.csv", f"path,sentence\n{name},one\n")
+    found = records(table)
+    assert [record.audio for record in found] == [str(place)] and found[0].id == name.removesuffix(".flac")
+    assert len(decode_audio(name, str(disk)))
+    assert storage.as_spelt(str(disk / "Ü.wav")) == str(disk / "Ü.wav")
+
+
+def test_of_two_forms_on_the_disk_the_exact_one_is_taken(disk: Path) -> None:
+    for number, kind in enumerate(FORMS):
+        written(disk / form(f"{UMLAUT}.flac", kind), encoded(number))
+    for kind in FORMS:
+        table = written(disk / "a.csv", f"path,sentence\n{form(UMLAUT, kind)}.flac,one\n")
+        assert [record.audio for record in records(table)] == [str(disk / form(f"{UMLAUT}.flac", kind))]
+
+
+@pytest.mark.parametrize("on_disk, in_table", [("NFC", "NFD"), ("NFD", "NFC")])
+def test_transcripts_and_annotations_in_the_other_form(on_disk: str, in_table: str, tmp_path: Path) -> None:
+    name, other = form(UMLAUT, on_disk), form(UMLAUT, in_table)
+    written(tmp_path / "beside" / f"{name}.flac", encoded(1))
+    written(tmp_path / "beside" / f"{other}.txt", "one")
+    assert texts(tmp_path / "beside") == ["one"]
+    stem, line = (form("über", kind) for kind in (on_disk, in_table))
+    written(tmp_path / "libri" / f"{stem}.flac", encoded(1))
+    written(tmp_path / "libri" / "1-2.trans.txt", f"{line} one\n")
+    assert texts(tmp_path / "libri") == ["one"]
+    written(tmp_path / "timed" / f"{name}.flac", encoded(1))
+    written(tmp_path / "timed" / f"{other}.txt", "0.1 0.4 one\n")
+    assert texts(tmp_path / "timed") == ["one"]
+
+
+@pytest.mark.parametrize(
+    "path", ["clips\\a b.flac", "clips/a%20b.flac", "file://FOLDER/clips/a%20b.flac", "./clips//a b.flac"]
+)
+def test_paths_as_other_programs_write_them(path: str, disk: Path) -> None:
+    place = written(disk / "clips" / "a b.flac", encoded(1))
+    table = written(disk / "a.csv", f"path,sentence\n{path.replace('FOLDER', str(disk))},one\n")
+    found = records(table)
+    assert [record.fault for record in found] == [None] and Path(str(found[0].audio)).samefile(place)
+    rooted = records(table, audio_root=str(disk))
+    assert Path(str(rooted[0].audio)).samefile(place)
+    assert "leaves" in str(records(table, audio_root=str(disk / "other"))[0].fault) or "clips" in str(
+        records(table, audio_root=str(disk / "other"))[0].audio
+    )
+
+
+@pytest.mark.parametrize("path", ["..\\secret.flac", "%2e%2e/secret.flac", "file://FOLDER/../secret.flac"])
+def test_no_spelling_leaves_the_root(path: str, disk: Path) -> None:
+    secret = written(disk / "secret.flac", encoded(1))
+    table = written(disk / "in" / "a.csv", f"path,sentence\n{path.replace('FOLDER', str(disk / 'in'))},one\n")
+    for found in records(table, audio_root=str(disk / "in")):
+        assert found.fault or not Path(str(found.audio)).exists() or not Path(str(found.audio)).samefile(secret)
+
+
+def test_a_path_of_windows_is_said(disk: Path) -> None:
+    table = written(disk / "a.csv", "path,sentence\nC:\\Users\\me\\a.wav,one\n\\\\server\\share\\a.wav,two\n")
+    assert ["Windows" in str(record.fault) for record in records(table)] == [True, True]
+
+
+# Names
+
+
+@pytest.mark.parametrize("kind", ["csv", "jsonl"])
+def test_rows_whose_files_differ_in_their_suffix_alone_have_two_ids(kind: str, tmp_path: Path) -> None:
+    names = ["a.wav", "b.wav", "a.mp3", "b.wav", "c.mp3", "a.WAV", "a.wav"]
+    lines = "path,sentence\n" + "".join(f"{name},one\n" for name in names)
+    if kind == "jsonl":
+        lines = "".join(json.dumps({"path": name, "sentence": "one"}) + "\n" for name in names)
+    table = written(tmp_path / f"a.{kind}", lines)
+    right = ["a", "b", "a.mp3", "b", "c", "a.WAV", "a"]
+    for rows in (1, 2, 100):  # whichever job a row is of
+        assert [record.id for record in records(table, job_rows=rows)] == right
