@@ -12,12 +12,16 @@ from .places import split_of_file
 from .readers.folders import AUDIO_FOLDER, COMMON_VOICE, RECORDINGS
 from .readers.kaldi import KALDI
 from .readers.parquet import ARROW, HUB, PARQUET
+from .readers.published import FLEURS, LJ_SPEECH, VOX_POPULI
 from .readers.segments import SEGMENTS
 from .readers.tables import JSON, TABLE, TEXT_TABLE
 from .settings import CorpusSettings
 
 # In the order in which they are tried. A folder that is of none is read as the last that reads folders.
-FORMATS = (KALDI, COMMON_VOICE, AUDIO_FOLDER, PARQUET, ARROW, SEGMENTS, TABLE, TEXT_TABLE, JSON, HUB, RECORDINGS)
+FORMATS = (
+    KALDI, COMMON_VOICE, LJ_SPEECH, FLEURS, VOX_POPULI, AUDIO_FOLDER, PARQUET, ARROW, SEGMENTS, TABLE, TEXT_TABLE, JSON,
+    HUB, RECORDINGS,
+)  # fmt: skip
 KINDS = ("auto", *dict.fromkeys(known.kind for known in FORMATS))
 
 

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import shutil
 import tarfile
 import zipfile
 from collections.abc import Callable
@@ -153,6 +154,79 @@ def libri_speech(folder: Path) -> Path:
     return folder
 
 
+def lj_speech(folder: Path) -> Path:
+    """Pipes, no header; the last column has numbers written out."""
+    write_audio(folder / "wavs", ".wav")
+    texts = [text.replace("|", "/") for text in TEXTS]
+    lines = [f"clip{i}|{text.upper()}|{text}\n" for i, text in enumerate(texts)]
+    (folder / "metadata.csv").write_text("".join(lines), encoding="utf-8")
+    return folder
+
+
+def excel(folder: Path) -> Path:
+    """What Excel calls CSV where people write decimal commas."""
+    names = write_audio(folder)
+    with (folder / "all.csv").open("w", encoding="utf-16", newline="") as file:
+        file.write("sep=;\r\n")
+        writer = csv.writer(file, delimiter=";")
+        writer.writerow(["File Name", "Text", "Speaker", "Duration", ""])
+        for row in rows(names, "name"):
+            writer.writerow([row["name"], row["text"], row["speaker"], str(row["duration"]).replace(".", ","), ""])
+        file.write(";;;;\r\n")
+    return folder / "all.csv"
+
+
+def excel_text(folder: Path) -> Path:
+    """What Excel calls Unicode text."""
+    comma_separated(folder)
+    with (folder / "all.csv").open(encoding="utf-8-sig", newline="") as file:
+        lines = list(csv.reader(file))
+    with (folder / "all.txt").open("w", encoding="utf-16", newline="") as file:
+        csv.writer(file, csv.excel_tab).writerows(lines)
+    return folder / "all.txt"
+
+
+def fleurs(folder: Path, packed: bool = False) -> Path:
+    """Tables without header; recordings in a folder for each split, or in an archive for each."""
+    for table, split, numbers in (("train", "train", range(4)), ("dev", "dev", (4,)), ("test", "test", (5,))):
+        place = folder / "audio" / split
+        place.mkdir(parents=True)
+        lines = []
+        for number in numbers:
+            (place / f"9{number}.wav").write_bytes(encoded(number, ".wav"))
+            text = TEXTS[number]
+            words = " ".join(text).replace("   ", " | ")
+            lines.append(f"7\t9{number}.wav\t{text.title()}.\t{text}\t{words}\t{len(samples(number))}\tFEMALE\n")
+        (folder / f"{table}.tsv").write_text("".join(lines), encoding="utf-8")
+        if packed:
+            with tarfile.open(folder / "audio" / f"{split}.tar.gz", "w:gz") as tar:
+                tar.add(place, split)
+            shutil.rmtree(place)
+    return folder
+
+
+def fleurs_packed(folder: Path) -> Path:
+    return fleurs(folder, packed=True)
+
+
+def vox_populi(folder: Path) -> Path:
+    """Ids instead of paths; recordings in archives, with quotes that are text."""
+    columns = "id\traw_text\tnormalized_text\tspeaker_id\tsplit\tgender\tis_gold_transcript\taccent\n"
+    for table, split, numbers in (("train", "train", range(4)), ("dev", "dev", (4,)), ("test", "test", (5,))):
+        place = folder / split / f"{split}_part_0"
+        place.mkdir(parents=True)
+        lines = [columns]
+        for number in numbers:
+            name = f"2009-PLENARY-en_21:09:53_{number}"
+            (place / f"{name}.wav").write_bytes(encoded(number, ".wav"))
+            lines.append(f"{name}\t\t{TEXTS[number]}\t{SPEAKERS[number]}\t{split}\tfemale\tTrue\tNone\n")
+        (folder / f"asr_{table}.tsv").write_text("".join(lines), encoding="utf-8")
+        with tarfile.open(place.with_suffix(".tar.gz"), "w:gz") as tar:
+            tar.add(place, place.name)
+        shutil.rmtree(place)
+    return folder
+
+
 def archive(folder: Path) -> Path:
     inside = audio_folder(folder / "corpus")
     with tarfile.open(folder / "corpus.tar.gz", "w:gz") as packed:
@@ -176,6 +250,9 @@ SHAPES: dict[str, Callable[[Path], Path]] = {
     shape.__name__: shape
     for shape in (
         json_lines, json_list, comma_separated, tab_separated, parquet, arrow, kaldi, kaldi_segments, common_voice,
-        audio_folder, transcripts_beside, libri_speech, archive, zipped,
+        audio_folder, transcripts_beside, libri_speech, archive, zipped, lj_speech, excel, excel_text, fleurs,
+        fleurs_packed, vox_populi,
     )
 }  # fmt: skip
+WITHOUT_SPEAKERS = {"transcripts_beside", "libri_speech", "zipped", "lj_speech", "fleurs", "fleurs_packed"}
+WITH_SPLITS = {"common_voice", "fleurs", "fleurs_packed", "vox_populi"}

@@ -42,7 +42,7 @@ class Objects(Listed, Piece):
     @staticmethod
     def parse(row: Any) -> dict[str, Any] | Fault | None:
         """A row as it is, or why it has no columns."""
-        return row if isinstance(row, dict) else Fault(f"{type(row).__name__}, not an object with columns")
+        return row if isinstance(row, (dict, Fault)) else Fault(f"{type(row).__name__}, not an object with columns")
 
     @staticmethod
     def paths(rows: Iterable[Any], column: str) -> Iterator[object]:

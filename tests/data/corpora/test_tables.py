@@ -5,6 +5,8 @@ import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from data import storage
@@ -15,7 +17,7 @@ from data.corpora.record import Record
 from data.corpora.settings import CorpusSettings
 from data.errors import DataError
 
-from ...support.corpora_on_disk import encoded
+from ...support.corpora_on_disk import encoded, fleurs, lj_speech, vox_populi
 
 
 def records(corpus: Path | str, census: Census | None = None, **values: object) -> list[Record]:
@@ -332,3 +334,81 @@ def test_rows_whose_files_differ_in_their_suffix_alone_have_two_ids(kind: str, t
     right = ["a", "b", "a.mp3", "b", "c", "a.WAV", "a"]
     for rows in (1, 2, 100):  # whichever job a row is of
         assert [record.id for record in records(table, job_rows=rows)] == right
+
+
+@pytest.mark.parametrize("names, ids", [(["a.wav", "a.mp3"], ["a", "a"]), (["a.wav", "b.mp3"], ["a", "b"])])
+def test_parquet_s_rows_are_read_apart_so_that_twins_share_an_id(
+    names: list[str], ids: list[str], tmp_path: Path
+) -> None:
+    pq.write_table(pa.table({"audio": names, "text": ["one"] * 2}), tmp_path / "a.parquet")
+    assert [record.id for record in records(tmp_path / "a.parquet")] == ids
+
+
+# Published tables
+
+
+def test_which_of_lj_speech_s_texts_is_taken_is_said(tmp_path: Path) -> None:
+    folder = lj_speech(tmp_path)
+    census = Census()
+    plain = texts(folder, census)
+    assert plain[0] == "one" and any("third column" in line for line in census.notices)
+    assert not census.left
+    census = Census()
+    assert texts(folder, census, columns={"text": "raw_text"})[0] == "ONE" and not census.notices
+    assert texts(folder / "metadata.csv") == plain
+    assert [record.id for record in records(folder)] == [f"clip{i}" for i in range(6)]
+
+
+def test_lj_speech_s_quotes_are_text_and_missing_recordings_are_faults(tmp_path: Path) -> None:
+    written(tmp_path / "wavs" / "a.wav", encoded(1, ".wav"))
+    written(tmp_path / "metadata.csv", f'a|{SPEECH}\nb|"one"\na|x|y\n')
+    found = records(tmp_path)
+    assert found[0].text == SPEECH and found[0].fault is None
+    assert "no recording 'b'" in str(found[1].fault) and "3 fields" in str(found[2].fault)
+
+
+def test_an_audio_folder_beside_wavs_is_no_lj_speech(tmp_path: Path) -> None:
+    written(tmp_path / "wavs" / "a.wav", encoded(1, ".wav"))
+    written(tmp_path / "metadata.csv", "file_name|text\nwavs/a.wav|one\n")
+    assert texts(tmp_path) == ["one"]
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_fleurs_by_language_and_by_table(packed: bool, tmp_path: Path) -> None:
+    folder = fleurs(tmp_path / "az_az", packed)
+    census = Census()
+    found = records(folder, census, cache=str(tmp_path / "cache"))
+    assert [(record.id, record.split) for record in found] == [
+        *((f"9{i}", "train") for i in range(4)), ("94", "validation"), ("95", "test")
+    ]  # fmt: skip
+    assert any("raw_transcription" in line for line in census.notices) and not census.left
+    raw = records(folder / "dev.tsv", cache=str(tmp_path / "cache"), columns={"text": "raw_transcription"})
+    assert [record.text for record in raw] == ["Six."]
+    assert records(folder, cache=str(tmp_path / "cache"), extra_columns=("gender",))[0].extra == {"gender": "FEMALE"}
+
+
+def test_recordings_of_one_name_are_told_apart_by_their_split(tmp_path: Path) -> None:
+    folder = fleurs(tmp_path / "az_az")
+    for place in ("audio/test/90.wav", "old/94.wav"):
+        written(folder / place, encoded(0, ".wav"))
+    found = records(folder)
+    assert [str(record.audio)[len(str(folder)) :] for record in found][:1] == ["/audio/train/90.wav"]
+    assert [record.fault for record in found] == [None] * 6
+    written(folder / "audio" / "new" / "95.wav", encoded(0, ".wav"))
+    (folder / "audio" / "test" / "95.wav").rename(folder / "95.wav")
+    assert "'95.wav' is " in str(records(folder)[5].fault)
+
+
+def test_vox_populi_s_recordings_are_found_by_id(tmp_path: Path) -> None:
+    folder = vox_populi(tmp_path / "en")
+    census = Census()
+    found = records(folder, census, cache=str(tmp_path / "cache"))
+    assert [record.split for record in found] == ["train"] * 4 + ["validation", "test"]
+    assert found[1].text == 'two, "quoted"' and found[0].id == "2009-PLENARY-en_21:09:53_0"
+    assert any("raw_text" in line for line in census.notices)
+    lying = [Path(str(record.audio)) for record in found]
+    for file in lying:  # as VoxPopuli's own program cuts them
+        written(folder / "2009" / file.name, file.read_bytes())
+    for file in folder.rglob("*.tar.gz"):
+        file.unlink()
+    assert [record.fault for record in records(folder, cache=str(tmp_path / "other"))] == [None] * 6
