@@ -146,6 +146,8 @@ class Layout:
         text = as_text(value["text"], "text", faults)
         if text is not None and text[:1] in "#=" and SPREADSHEET.fullmatch(text.strip()):
             faults.append(f"text is {text[:80]!r}, a spreadsheet's error or formula")
+        if text is not None and not text.isascii() and (meant := decoded_twice(text)):
+            faults.append(f"text is UTF-8 that was read as Windows-1252: {text[:40]!r} for {meant[:40]!r}")
         start = as_seconds(self.number(value["start"]), "start", faults) or 0.0
         end = as_seconds(self.number(value["end"]), "end", faults)
         duration = as_seconds(self.number(value["duration"]), "duration", faults)
@@ -251,6 +253,14 @@ def other_spellings(path: str) -> Iterator[str]:
     """A path as it is without what other programs add: spaces around it, backslashes, percent signs."""
     spellings = (path, path.strip(), path.replace("\\", "/"), unquote(path), unquote(path.replace("\\", "/")))
     yield from dict.fromkeys(spelling for spelling in spellings if "\0" not in spelling)
+
+
+def decoded_twice(text: str) -> str | None:
+    """What a text was before it was taken for Windows-1252, if all of its letters can come of that; ``Ã¼`` is ``ü``."""
+    try:
+        return text.encode("cp1252").decode("utf-8")
+    except UnicodeError:
+        return None
 
 
 def as_text(value: Any, column: str, faults: list[str]) -> str | None:

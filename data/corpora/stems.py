@@ -1,6 +1,5 @@
 """Ids from paths: a path without its suffix, but for files of one table that differ in their suffix alone."""
 
-import hashlib
 import posixpath
 from array import array
 from collections.abc import Iterable
@@ -14,7 +13,8 @@ def stem_of(path: str) -> str:
 class Stems:
     """The paths of a table so far: which of the next must keep their suffix, as the same path with another came before.
 
-    Memory: 8 bytes a path while all have one suffix, some 100 bytes from the first other suffix on.
+    Of a path a 64-bit hash is kept. Memory: 8 bytes a path while all have one suffix, some 100 bytes from the first
+    other suffix on.
     """
 
     def __init__(self) -> None:
@@ -28,14 +28,12 @@ class Stems:
 
     def has_twin(self, path: str) -> bool:
         """Take a path in; whether one came before that differs in its suffix alone."""
-        suffix = posixpath.splitext(path)[1]
-        digest = hashlib.blake2b(stem_of(path).encode("utf-8", "surrogatepass"), digest_size=8).digest()
-        number = int.from_bytes(digest, "little", signed=True)
         if self.suffix is None:
-            self.suffix = suffix
+            self.suffix = posixpath.splitext(path)[1]
         if self.mixed is None:
-            if suffix == self.suffix:
-                self.alike.append(number)
+            if self.suffix and path.endswith(self.suffix):
+                self.alike.append(hash(path[: -len(self.suffix)].lstrip("/")))
                 return False
             self.mixed, self.alike = dict.fromkeys(self.alike, self.suffix), array("q")
-        return self.mixed.setdefault(number, suffix) != suffix
+        suffix = posixpath.splitext(path)[1]
+        return self.mixed.setdefault(hash(stem_of(path)), suffix) != suffix

@@ -52,6 +52,8 @@ def found_dialect(file: str, version: str, own: str, known: Collection[str]) -> 
         separator, header = header_of(iter(lines), own, known)
         check_header(file, lines.number, header)
         quotes: Quotes = "none" if separator in OFTEN_UNQUOTED else "standard"
+        if any("\n" in name or "\r" in name for name in header) or (lines.last.count('"') % 2 and quotes == "standard"):
+            raise DataError(f"{file}: line {lines.number}: a quote of the header is never closed: it is one line")
         dialect = Dialect(separator, quotes, header, lines.number)
         seen = QuotesSeen()
         if any(map(is_quoted, lines.last.strip().split(separator))):

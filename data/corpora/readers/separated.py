@@ -59,11 +59,16 @@ class Lines:
 
     def __iter__(self) -> Iterator[str]:
         for line in self.text:
-            self.last, self.number = line.removeprefix("\ufeff"), self.number + 1
-            if not line.isascii() and UNDECODED.search(line):
-                self.undecoded += 1
-                self.first_undecoded = self.first_undecoded or self.number
-            yield self.last
+            self.number += 1
+            if not line.isascii():
+                line = line.removeprefix("\ufeff")
+                try:
+                    line.encode()
+                except UnicodeEncodeError:
+                    self.undecoded += 1
+                    self.first_undecoded = self.first_undecoded or self.number
+            self.last = line
+            yield line
 
 
 def rows_of(lines: Lines, dialect: Dialect, file: str) -> Iterator[tuple[int, Fields]]:
@@ -78,17 +83,19 @@ def rows_of(lines: Lines, dialect: Dialect, file: str) -> Iterator[tuple[int, Fi
     else:
         reader = csv.reader(lines, delimiter=sep, quoting=csv.QUOTE_NONE)
     take = len(dialect.header) if dialect.surplus else None
-    number, before = 0, dialect.begins
+    number, before, begins = 0, dialect.begins, dialect.begins
+    standard, by_field = dialect.quotes == "standard", dialect.quotes == "by field"
     try:
         for fields in reader:
-            if lines.number > dialect.begins and any(map(str.strip, fields)):
+            line = lines.number
+            if line > begins and fields and (not (fields[0] or " ").isspace() or any(map(str.strip, fields))):
                 number += 1
-                if lines.number > before + 1 and dialect.quotes == "standard":
+                if standard and line > before + 1:
                     check_closed(file, before + 1, fields, sep)
-                if dialect.quotes == "by field":
+                if by_field and '"' in lines.last:
                     fields = list(map(unquoted, fields))
-                yield lines.number, tuple(fields[:take])
-            before = lines.number
+                yield line, tuple(fields[:take])
+            before = line
     except csv.Error as error:
         hint = ""
         quote = lines.last.find(f'{sep}"')
@@ -188,17 +195,19 @@ class Tally:
 
     def add(self, fields: Fields, header: Fields, blank_names: Collection[int]) -> None:
         """Take in a row."""
-        more = len(fields) - len(header)
         self.rows += 1
-        self.fitting += more == 0
-        self.surplus.add(more if more >= 0 and not any(map(str.strip, fields[len(header) :])) else -1)
+        if len(fields) == len(header):
+            self.fitting += 1
+        else:
+            more = len(fields) - len(header)
+            self.surplus.add(more if more > 0 and not any(map(str.strip, fields[len(header) :])) else -1)
         if blank_names and any(place < len(fields) and fields[place].strip() for place in blank_names):
             self.unnamed += 1
 
     @property
     def common_surplus(self) -> int:
         """How many blank fields every row has beyond the header; 0 where not all have as many."""
-        return max(0, *self.surplus) if len(self.surplus) == 1 else 0
+        return max(0, *self.surplus) if len(self.surplus) == 1 and not self.fitting else 0
 
 
 @dataclass

@@ -82,7 +82,7 @@ class JsonLines(Objects):
             found = cell.search(row)
             if found:
                 with contextlib.suppress(ValueError):
-                    yield json.loads(found[1])
+                    yield json.loads(found[1]) if b"\\" in found[1] else found[1][1:-1].decode()
 
     def digest(self) -> str:
         return digest(self.rows)
@@ -193,9 +193,10 @@ class WordsForNothing:
     def watched(self, rows: Iterable[tuple[int, tuple[str, ...]]]) -> Iterator[tuple[str, ...]]:
         """Rows as they are, without their lines' numbers."""
         for line, fields in rows:
-            for key, place in self.places.items():
-                if place < len(fields) and fields[place] in WORDS_FOR_NOTHING:
-                    self.found.setdefault((key, fields[place]), []).append(line)
+            if not WORDS_FOR_NOTHING.isdisjoint(fields):
+                for key, place in self.places.items():
+                    if place < len(fields) and fields[place] in WORDS_FOR_NOTHING:
+                        self.found.setdefault((key, fields[place]), []).append(line)
             yield fields
 
     def tell(self, file: str, census: Census) -> None:

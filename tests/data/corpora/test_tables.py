@@ -230,12 +230,29 @@ def test_what_a_spreadsheet_left_is_no_text(cell: str, tmp_path: Path) -> None:
     assert "spreadsheet" in str(found[0].fault)
 
 
+def test_a_header_over_two_lines_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"a\.csv: line 1: a quote of the header is never closed"):
+        records(written(tmp_path / "a.csv", 'path,"sen\ntence"\na.wav,one\n'))
+
+
+@pytest.mark.parametrize("text", ["üç", "Ça va, «déjà»", "şəkər", "“Größe”"])
+def test_a_text_that_was_decoded_wrongly_is_a_fault(text: str, tmp_path: Path) -> None:
+    wrong = text.encode().decode("cp1252", "ignore")
+    table = written(tmp_path / "a.csv", f'path,sentence\na.wav,"{wrong}"\nb.wav,"{text}"\n')
+    first, second = records(table)
+    assert second.fault is None and second.text == text
+    if wrong.encode("cp1252") == text.encode():
+        assert "Windows-1252" in str(first.fault) and text in str(first.fault)
+
+
 # Excel
 
 
 def test_decimal_commas_of_a_table_with_semicolons(tmp_path: Path) -> None:
     encoded_table = written(tmp_path / "a.csv", "audio;start;end;text\na.wav;0,5;1,25;one\na.wav;1,250;2.5;two\n")
     assert [(record.start, record.end) for record in records(encoded_table)] == [(0.5, 1.25), (1.25, 2.5)]
+    clock = written(tmp_path / "d.csv", "audio;start;end;text\na.wav;0:01,5;0:00:02,250;one\n")
+    assert [(record.start, record.end) for record in records(clock)] == [(1.5, 2.25)]
     lengths = written(tmp_path / "b.csv", "audio;duration;text\na.wav;0,5;one\n")
     assert [record.duration for record in records(lengths)] == [0.5]
     commas = written(tmp_path / "c.csv", 'audio,duration,text\na.wav,"1,234",one\n')
@@ -245,6 +262,12 @@ def test_decimal_commas_of_a_table_with_semicolons(tmp_path: Path) -> None:
 # Paths
 
 UMLAUT = "Übung é"
+ELAN = """<?xml version="1.0" encoding="UTF-8"?>
+<ANNOTATION_DOCUMENT><HEADER TIME_UNITS="milliseconds">
+<MEDIA_DESCRIPTOR MEDIA_URL="" RELATIVE_MEDIA_URL="{url}"/></HEADER>
+<TIME_ORDER><TIME_SLOT TIME_SLOT_ID="1" TIME_VALUE="0"/><TIME_SLOT TIME_SLOT_ID="2" TIME_VALUE="400"/></TIME_ORDER>
+<TIER TIER_ID="words"><ANNOTATION><ALIGNABLE_ANNOTATION ANNOTATION_ID="a" TIME_SLOT_REF1="1" TIME_SLOT_REF2="2">
+<ANNOTATION_VALUE>one</ANNOTATION_VALUE></ALIGNABLE_ANNOTATION></ANNOTATION></TIER></ANNOTATION_DOCUMENT>"""
 FORMS = ["NFC", "NFD"]
 
 
@@ -291,6 +314,34 @@ def test_transcripts_and_annotations_in_the_other_form(on_disk: str, in_table: s
     written(tmp_path / "timed" / f"{name}.flac", encoded(1))
     written(tmp_path / "timed" / f"{other}.txt", "0.1 0.4 one\n")
     assert texts(tmp_path / "timed") == ["one"]
+
+
+@pytest.mark.parametrize("on_disk, in_table", [("NFC", "NFD"), ("NFD", "NFC")])
+def test_files_found_in_another_form_count_as_used(on_disk: str, in_table: str, disk: Path) -> None:
+    written(disk / form(f"{UMLAUT}.flac", on_disk), encoded(1))
+    written(disk / "metadata.csv", f"file_name,text\n{form(UMLAUT, in_table)}.flac,one\n")
+    census = Census()
+    assert texts(disk, census) == ["one"] and census.counted and not census.left
+
+
+@pytest.mark.parametrize("on_disk, in_table", [("NFC", "NFD"), ("NFD", "NFC")])
+def test_kaldi_and_elan_in_the_other_form(on_disk: str, in_table: str, tmp_path: Path) -> None:
+    name, other = form(f"{UMLAUT}.wav", on_disk), form(f"{UMLAUT}.wav", in_table)
+    place = written(tmp_path / "kaldi" / name, encoded(1, ".wav"))
+    written(tmp_path / "kaldi" / "wav.scp", f"a {tmp_path}/kaldi/{other}\n")
+    written(tmp_path / "kaldi" / "text", "a one\n")
+    assert [record.audio for record in records(tmp_path / "kaldi")] == [str(place)]
+    place = written(tmp_path / "elan" / name, encoded(1, ".wav"))
+    written(tmp_path / "elan" / "talk.eaf", ELAN.format(url=f"./{other}"))
+    assert [(record.audio, record.text) for record in records(tmp_path / "elan")] == [(str(place), "one")]
+
+
+@pytest.mark.parametrize("on_store, in_table", [("NFC", "NFD"), ("NFD", "NFC")])
+def test_a_remote_recording_in_the_other_form(on_store: str, in_table: str) -> None:
+    storage.write_bytes(f"memory://forms/{form(UMLAUT, on_store)}.flac", encoded(1))
+    assert storage.read_bytes(f"memory://forms/{form(UMLAUT, in_table)}.flac") == encoded(1)
+    with pytest.raises(storage.StorageError):
+        storage.read_bytes("memory://forms/Ö.flac")
 
 
 @pytest.mark.parametrize(
