@@ -11,7 +11,7 @@ from urllib.parse import unquote
 
 from .. import storage
 from ..audio.headers import samples_fault
-from ..errors import DataError, check_column
+from ..errors import DataError, check_column, nearest
 from ..sources.class_labels import UnnamedLabel
 from .places import SPLIT_NAMES, normal
 from .record import Record
@@ -28,13 +28,12 @@ def plain_name(name: str) -> str:
     return re.sub(r"[\s-]+", "_", name.strip()).lower()
 
 
-def usual_column(key: str, columns: Iterable[str], place: str) -> str | None:
+def usual_column(key: str, columns: list[str], settings: CorpusSettings, place: str) -> str | None:
     """The column that has a usual name of ours: spelt so, else with other capitals, spaces or hyphens; None without.
 
     Raises:
         DataError: if two have it in other spellings.
     """
-    columns = list(columns)
     found = defaultdict(list)
     for column in columns:
         found[plain_name(column)].append(column)
@@ -43,8 +42,8 @@ def usual_column(key: str, columns: Iterable[str], place: str) -> str | None:
         return exact
     spelt = next((found[name] for name in KNOWN_NAMES[key] if name in found), [None])
     if len(spelt) > 1:
-        raise DataError(f"{place} has the columns {spelt[0]!r} and {spelt[1]!r}: say which is meant by "
-                        f"--columns {key}={spelt[0]}, or {key}= for none")  # fmt: skip
+        raise DataError(f"{place} has the columns {spelt[0]!r} and {spelt[1]!r}: say which is meant, as in "
+                        f"{settings.names_column(key, str(spelt[0]))}")  # fmt: skip
     return spelt[0]
 
 
@@ -62,14 +61,14 @@ def resolve_columns(settings: CorpusSettings, found: Iterable[str], place: str) 
             if given is not None:
                 if given not in columns:
                     check_not_joined(columns, place)
-                check_column(given, columns, f"{place}: --columns {key}={given}, but it")
+                check_column(given, columns, f"{place}: {settings.names_column(key, given)}, but it")
         else:
-            names[key] = usual_column(key, columns, place)
+            names[key] = usual_column(key, columns, settings, place)
     for key in ("audio", "text"):
-        if names[key] is None:
+        if names[key] is None and not (key == "text" and settings.without_text):
             check_not_joined(columns, place)
-            raise DataError(f"{place} has no column for {key} by a usual name: say --columns {key}=NAME, one of "
-                            f"{', '.join(columns) or 'none'}")  # fmt: skip
+            raise DataError(f"{place} has no column for {key} by a usual name{nearest(key, columns)}: say "
+                            f"{settings.names_column(key)}, one of {', '.join(columns) or 'none'}")  # fmt: skip
     for name in settings.extra_columns:
         check_column(name, columns, f"{place}: --keep-columns {name}, but it")
     return names

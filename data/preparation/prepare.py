@@ -14,6 +14,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from .. import storage
+from ..corpora.census import Census
 from ..corpora.formats import Job, plan_jobs
 from ..errors import DataError
 from ..jobs import run_all
@@ -52,20 +53,27 @@ def prepare(
     if cluster:
         settings = with_absolute_paths(settings)
     check_output(settings)
-    jobs = plan_jobs(settings.corpus)
+    census = Census()
+    jobs = plan_jobs(settings.corpus, census)
     first = next(jobs)  # whatever is wrong with the input shows before anything is written
     with storage.writing(settings.output), alone(settings.output):
         begin_output(settings, overwrite)
-        summary = run_jobs(settings, itertools.chain([first], jobs), workers, cluster, watch)
+        summary = Summary(census=census)
+        run_jobs(settings, itertools.chain([first], jobs), summary, workers=workers, cluster=cluster, watch=watch)
     summary.seconds = time.perf_counter() - started
     return summary
 
 
 def run_jobs(
-    settings: PrepareSettings, jobs: Iterator[Job], workers: int, cluster: str | None, watch: Watcher | None
-) -> Summary:
-    """Run the jobs that are not done yet, and then finish the output."""
-    summary = Summary()
+    settings: PrepareSettings,
+    jobs: Iterator[Job],
+    summary: Summary,
+    *,
+    workers: int,
+    cluster: str | None,
+    watch: Watcher | None,
+) -> None:
+    """Run the jobs that are not done yet, and then finish the output; ``summary`` is filled."""
     numbers: list[int] = []
 
     def take(result: JobResult, is_reused: bool) -> None:
@@ -87,7 +95,6 @@ def run_jobs(
         take(result, False)
     summary.judge(settings.max_skipped_share, MIN_ROWS_TO_JUDGE)
     finish_output(settings, numbers, summary)
-    return summary
 
 
 def with_absolute_paths(settings: PrepareSettings) -> PrepareSettings:

@@ -109,7 +109,7 @@ def read_lj_speech(address: str, settings: CorpusSettings, split: str | None, ce
         raise DataError(f"{file}: line 1 has no two or three fields with pipes, as LJ Speech has")
     if len(header) == 3 and "text" not in settings.columns:
         census.notice(f"{file}: the text is the third column, with numbers and abbreviations written out; "
-                      "--columns text=raw_text takes the second")  # fmt: skip
+                      f"{settings.names_column('text', 'raw_text')} takes the second")  # fmt: skip
     recordings = recordings_of(file, storage.join(posixpath.dirname(file), "wavs"), settings, census)
     yield from read_published(file, Dialect("|", "none", header, begins=0), "id", recordings, split)
 
@@ -142,7 +142,7 @@ def read_fleurs(address: str, settings: CorpusSettings, split: str | None, censu
     folder = address if whole else posixpath.dirname(address)
     if "text" not in settings.columns:
         census.notice(f"{address}: the text is transcription, in small letters without punctuation; "
-                      "--columns text=raw_transcription takes it as it was written")  # fmt: skip
+                      f"{settings.names_column('text', 'raw_transcription')} takes it as it was written")  # fmt: skip
     recordings = recordings_of(address, folder, settings, census)
     for part, file in tables.items():
         yield from read_published(file, Dialect("\t", "none", FLEURS_COLUMNS, begins=0), "file_name", recordings, part)
@@ -166,8 +166,8 @@ def read_vox_populi(address: str, settings: CorpusSettings, split: str | None, c
     whole = storage.is_folder(address)
     tables = tables_in(address, VOX_POPULI_TABLES) if whole else {split: address}
     if "text" not in settings.columns:
-        census.notice(f"{address}: the text is normalized_text; --columns text=raw_text takes it as it was written, "
-                      "where it is there")  # fmt: skip
+        census.notice(f"{address}: the text is normalized_text; {settings.names_column('text', 'raw_text')} takes it "
+                      "as it was written, where it is there")  # fmt: skip
     recordings = recordings_of(address, address if whole else posixpath.dirname(address), settings, census)
     for part, file in tables.items():
         dialect = dialect_of(file, settings)
