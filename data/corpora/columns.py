@@ -20,6 +20,7 @@ from .stems import stem_of
 
 SPREADSHEET = re.compile(r"#(NAME\?|REF!|VALUE!|N/A|DIV/0!|NUM!|NULL!|SPILL!)|=[A-Z][A-Z.]*\(.*\)", re.DOTALL)
 WINDOWS = re.compile(r"[A-Za-z]:[\\/]|\\\\[^\\]")
+HEADED = (".csv", ".tsv", ".txt")  # files whose first line has the columns' names
 DECIMAL_COMMA = re.compile(r"\s*[\d:]*\d,\d+\s*")
 
 
@@ -67,8 +68,10 @@ def resolve_columns(settings: CorpusSettings, found: Iterable[str], place: str) 
     for key in ("audio", "text"):
         if names[key] is None and not (key == "text" and settings.without_text):
             check_not_joined(columns, place)
+            row = place.lower().removesuffix(".gz").endswith(HEADED) and names["audio"] is names["text"] is None
+            hint = "; if line 1 is a row, the columns' names are missing before it" if row else ""
             raise DataError(f"{place} has no column for {key} by a usual name{nearest(key, columns)}: say "
-                            f"{settings.names_column(key)}, one of {', '.join(columns) or 'none'}")  # fmt: skip
+                            f"{settings.names_column(key)}, one of {', '.join(columns) or 'none'}{hint}")  # fmt: skip
     for name in settings.extra_columns:
         check_column(name, columns, f"{place}: --keep-columns {name}, but it")
     return names

@@ -14,7 +14,13 @@ from ..settings import CorpusSettings
 
 class NamedRecordings:
     """The recordings below a folder by their names, with and without suffix. Archives are unpacked where a recording
-    lies nowhere else."""
+    lies nowhere else.
+
+    Attributes:
+        prefix: of the clips' ids, where recordings of several folders have the same names.
+    """
+
+    prefix = ""
 
     def __init__(self, folder: str, settings: CorpusSettings, census: Census) -> None:
         self.folder, self.settings, self.census = folder, settings, census

@@ -14,6 +14,7 @@ from ...errors import DataError
 from ..census import Census
 from ..columns import Layout
 from ..format import Fault, Format, in_pieces
+from ..places import is_hidden, relative, split_of_path
 from ..settings import CorpusSettings
 from .dialects import dialect_of
 from .named_recordings import NamedRecordings
@@ -25,6 +26,7 @@ AUDIO, NAME = "recording", "recording_name"  # columns that these tables are giv
 FLEURS_TABLES = {"train": "train.tsv", "validation": "dev.tsv", "test": "test.tsv"}
 FLEURS_COLUMNS = ("id", "file_name", "raw_transcription", "transcription", "words", "num_samples", "gender")
 VOX_POPULI_TABLES = {"train": "asr_train.tsv", "validation": "asr_dev.tsv", "test": "asr_test.tsv"}
+LJ_SPEECH_NAMES = ("metadata.csv", "metadata.txt")
 LJ_SPEECH_COLUMNS: dict[int, Fields] = {2: ("id", "text"), 3: ("id", "raw_text", "normalized_text")}
 
 
@@ -54,7 +56,7 @@ def read_named(
         if isinstance(found, Fault):
             return found
         stem = posixpath.splitext(fields[place])[0] if is_sound(fields[place]) else fields[place]
-        return values | {AUDIO: found, NAME: stem}
+        return values | {AUDIO: found, NAME: f"{recordings.prefix}{stem}"}
 
     yield from in_pieces(rows(), size)
 
@@ -92,7 +94,7 @@ def first_fields(file: str, separator: str) -> Fields:
 
 def is_lj_speech(file: str, settings: CorpusSettings) -> bool:
     """Whether a file is LJ Speech's metadata.csv: names of recordings in wavs/, pipes, texts, no header."""
-    if posixpath.basename(file) not in ("metadata.csv", "metadata.txt"):
+    if posixpath.basename(file) not in LJ_SPEECH_NAMES:
         return False
     fields = first_fields(file, "|")
     if len(fields) not in LJ_SPEECH_COLUMNS or not fields[0] or "/" in fields[0]:
@@ -101,9 +103,29 @@ def is_lj_speech(file: str, settings: CorpusSettings) -> bool:
     return any(storage.exists(storage.as_spelt(f"{wav}{suffix}")) for suffix in ("", ".wav", ".flac"))
 
 
+def lj_speech_tables(folder: str, settings: CorpusSettings) -> list[str]:
+    """A folder's metadata.csv if it is of this form; if it has none, those of the folders below it, as of books."""
+    own = [storage.join(folder, name) for name in LJ_SPEECH_NAMES]
+    own = [file for file in own if storage.exists(file)]
+    found = own or [file for file in storage.files_below(folder) if not is_hidden(file, folder)]
+    return [file for file in found if is_lj_speech(file, settings)]
+
+
 def read_lj_speech(address: str, settings: CorpusSettings, split: str | None, census: Census) -> Iterator[Objects]:
     """LJ Speech and corpora of its form; of three columns the last is the text, with numbers written out."""
-    file = address if not storage.is_folder(address) else storage.join(address, "metadata.csv")
+    if not storage.is_folder(address):
+        yield from read_lj_speech_table(address, settings, split, census)
+        return
+    for file in lj_speech_tables(address, settings):
+        place = posixpath.dirname(relative(file, address))
+        part = split_of_path(f"{place}/") if place else split
+        yield from read_lj_speech_table(file, settings, part, census, prefix=f"{place}/" if place else "")
+
+
+def read_lj_speech_table(
+    file: str, settings: CorpusSettings, split: str | None, census: Census, *, prefix: str = ""
+) -> Iterator[Objects]:
+    """One table; ``prefix``: of the ids, which are the recordings' names."""
     header = LJ_SPEECH_COLUMNS.get(len(first_fields(file, "|")))
     if header is None:
         raise DataError(f"{file}: line 1 has no two or three fields with pipes, as LJ Speech has")
@@ -111,6 +133,7 @@ def read_lj_speech(address: str, settings: CorpusSettings, split: str | None, ce
         census.notice(f"{file}: the text is the third column, with numbers and abbreviations written out; "
                       f"{settings.names_column('text', 'raw_text')} takes the second")  # fmt: skip
     recordings = recordings_of(file, storage.join(posixpath.dirname(file), "wavs"), settings, census)
+    recordings.prefix = prefix
     yield from read_published(file, Dialect("|", "none", header, begins=0), "id", recordings, split)
 
 
@@ -182,7 +205,7 @@ LJ_SPEECH = Format(
     suffixes=(".csv", ".txt"),
     is_file=is_lj_speech,
     sign="metadata.csv with pipes beside wavs/",
-    is_folder=lambda folder, settings: is_lj_speech(storage.join(folder, "metadata.csv"), settings),
+    is_folder=lambda folder, settings: bool(lj_speech_tables(folder, settings)),
 )
 FLEURS = Format(
     "fleurs",

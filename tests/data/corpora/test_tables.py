@@ -1,6 +1,7 @@
 """Tables as people's programs write them: separators, quotes, encodings, headers, paths; what is unclear is refused."""
 
 import json
+import tarfile
 import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,13 +12,16 @@ import pytest
 
 from data import storage
 from data.audio.decoding import decode_audio
+from data.batches.collation import read_utterance
+from data.config import SourceConfig
 from data.corpora.census import Census
 from data.corpora.formats import plan_jobs
 from data.corpora.record import Record
 from data.corpora.settings import CorpusSettings
 from data.errors import DataError
+from data.opening import open_source
 
-from ...support.corpora_on_disk import encoded, fleurs, lj_speech, vox_populi
+from ...support.corpora_on_disk import SHAPES, TEXTS, encoded, fleurs, lj_speech, vox_populi
 
 
 def records(corpus: Path | str, census: Census | None = None, **values: object) -> list[Record]:
@@ -463,3 +467,46 @@ def test_vox_populi_s_recordings_are_found_by_id(tmp_path: Path) -> None:
     for file in folder.rglob("*.tar.gz"):
         file.unlink()
     assert [record.fault for record in records(folder, cache=str(tmp_path / "other"))] == [None] * 6
+
+
+def test_books_of_lj_speech_s_form_in_their_folders(tmp_path: Path) -> None:
+    """As M-AILABS has them: a metadata.csv and wavs/ for each book."""
+    for book in ("train/emma", "train/vanity", "test/ulysses"):
+        written(tmp_path / book / "wavs" / "a_1.wav", encoded(1, ".wav"))
+        written(tmp_path / book / "metadata.csv", f"a_1|One|{book}\n")
+    found = records(tmp_path)
+    assert [(record.id, record.text, record.split) for record in found] == [
+        ("test/ulysses/a_1", "test/ulysses", "test"),
+        ("train/emma/a_1", "train/emma", "train"),
+        ("train/vanity/a_1", "train/vanity", "train"),
+    ]
+    assert [Path(str(record.audio)).parent.parent.name for record in found] == ["ulysses", "emma", "vanity"]
+
+
+def test_a_header_that_has_no_usual_name_may_be_a_row(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"no column for audio.*line 1.*row"):
+        records(written(tmp_path / "a.csv", "LJ001-0001|Printing, in the only sense\nLJ001-0002|in being\n"))
+
+
+@pytest.mark.parametrize("shape", ["lj_speech", "excel", "excel_text", "vox_populi", "tab_separated"])
+def test_training_reads_the_same_tables(shape: str, tmp_path: Path) -> None:
+    corpus = SHAPES[shape](tmp_path / "corpus")
+    if shape == "vox_populi":
+        for split in ("train", "dev", "test"):
+            with tarfile.open(corpus / split / f"{split}_part_0.tar.gz") as packed:
+                packed.extractall(corpus / split, filter="data")
+    keep = {"split": ("train",)} if shape == "vox_populi" else {}
+    source = open_source(SourceConfig(folder=str(corpus), keep=keep), "data.train")
+    spoken = [read_utterance(row, source) for row in source.rows()]
+    expected = [text.replace("|", "/") if shape == "lj_speech" else text for text in TEXTS]
+    assert [one.text for one in spoken] == expected[: len(spoken)] and len(spoken) == (4 if keep else 6)
+
+
+def test_training_from_a_folder_in_unicode_s_other_form(tmp_path: Path) -> None:
+    written(tmp_path / f"{form(UMLAUT, 'NFD')}.flac", encoded(1))
+    written(tmp_path / f"{form(UMLAUT, 'NFC')}.txt", "one")
+    source = open_source(SourceConfig(folder=str(tmp_path)), "data.train")
+    assert [read_utterance(row, source).text for row in source.rows()] == ["one"]
+    written(tmp_path / "a.jsonl", json.dumps({"audio": f"{form(UMLAUT, 'NFC')}.flac", "text": "two"}))
+    lines = open_source(SourceConfig(files=str(tmp_path / "a.jsonl")), "data.train")
+    assert [read_utterance(row, lines).text for row in lines.rows()] == ["two"]
