@@ -3,6 +3,7 @@
 import math
 import os
 import re
+import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -13,7 +14,7 @@ from .. import storage
 from ..audio.headers import samples_fault
 from ..errors import DataError, check_column, nearest
 from ..sources.class_labels import UnnamedLabel
-from .places import SPLIT_NAMES, normal
+from .places import normal, split_of_folder
 from .record import Record
 from .settings import KNOWN_NAMES, CorpusSettings
 from .stems import stem_of
@@ -25,8 +26,8 @@ DECIMAL_COMMA = re.compile(r"\s*[\d:]*\d,\d+\s*")
 
 
 def plain_name(name: str) -> str:
-    """A column's name in small letters, with underscores for spaces and hyphens."""
-    return re.sub(r"[\s-]+", "_", name.strip()).lower()
+    """A column's name in small letters, with underscores for spaces and hyphens, without signs that nobody sees."""
+    return re.sub(r"[\s-]+", "_", re.sub("[\u200b\ufeff]", "", name).strip()).lower()
 
 
 def usual_column(key: str, columns: list[str], settings: CorpusSettings, place: str) -> str | None:
@@ -165,7 +166,8 @@ class Layout:
             name = f"{stem}-{round(start * 1000)}-{'' if end is None else round(end * 1000)}" if start or end else stem
         split = as_text(value["split"], "split", faults) or self.split
         language = as_text(value["language"], "language", faults) or self.language
-        speaker = as_text(value["speaker"], "speaker", faults) or None
+        speaker = as_text(value["speaker"], "speaker", faults)
+        speaker = unicodedata.normalize("NFC", speaker.strip()) if speaker else speaker  # one speaker, one spelling
         extra = {name: as_text(get(name), name, faults) or "" for name in self.extra}
         return Record(
             place=place,
@@ -173,8 +175,8 @@ class Layout:
             text=text,
             id=name,
             language=language,
-            speaker=speaker,
-            split=SPLIT_NAMES.get(split, split) if split else None,
+            speaker=speaker or None,
+            split=(split_of_folder(split.strip().lower()) or split) if split else None,
             start=start,
             end=end,
             duration=duration,

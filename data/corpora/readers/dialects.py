@@ -50,7 +50,7 @@ def found_dialect(file: str, version: str, own: str, known: Collection[str]) -> 
     with opened_text(file) as content:
         lines = Lines(content)
         separator, header = header_of(iter(lines), own, known)
-        check_header(file, lines.number, header)
+        check_header(file, lines.number, header, known)
         quotes: Quotes = "none" if separator in OFTEN_UNQUOTED else "standard"
         if any("\n" in name or "\r" in name for name in header) or (lines.last.count('"') % 2 and quotes == "standard"):
             raise DataError(f"{file}: line {lines.number}: a quote of the header is never closed: it is one line")

@@ -166,7 +166,7 @@ def fields_of(line: str, separator: str) -> Fields:
     return tuple(cell.strip() for cell in row)
 
 
-def check_header(file: str, line: int, header: Fields) -> None:
+def check_header(file: str, line: int, header: Fields, known: Collection[str]) -> None:
     """Raises: DataError: if a table's columns have no names, one twice, or the first line is a row already."""
     if not any(header):
         raise DataError(f"{file} is empty: a first line with the columns' names is missing")
@@ -179,7 +179,7 @@ def check_header(file: str, line: int, header: Fields) -> None:
         raise DataError(f"{file}: line {line} holds NUL characters, as UTF-16 without a byte-order mark has: save the "
                         "table as UTF-8")  # fmt: skip
     sound = next(filter(is_sound, header), None)
-    if sound is not None:
+    if sound is not None and not any(plain_name(name) in known for name in header):
         raise DataError(f"{file}: line {line} is a row, of {sound!r}: a first line with the columns' names is missing, "
                         "such as audio, text")  # fmt: skip
 

@@ -22,7 +22,7 @@ from ..columns import Layout, resolve_columns
 from ..format import Fault, Format, Listed, Piece, digest, in_pieces
 from ..settings import CorpusSettings
 from ..stems import Stems
-from .dialects import dialect_of
+from .dialects import called, dialect_of
 from .json_items import DECODER, MAX_ITEM, list_items
 from .separated import UNDECODED, Lines, rows_of
 from .text_files import HOW_TO_SAVE, opened, opened_text
@@ -68,7 +68,7 @@ class JsonLines(Objects):
         if not row.strip():
             return None
         try:
-            return Objects.parse(DECODER.decode(row.decode("utf-8")))
+            return Objects.parse(DECODER.decode(row.decode("utf-8-sig")))
         except UnicodeDecodeError as error:
             return Fault(f"not UTF-8: {one_line(error)}")
         except (ValueError, RecursionError) as error:
@@ -90,15 +90,16 @@ class JsonLines(Objects):
 
 @dataclass(frozen=True, kw_only=True)
 class TableRows(Listed, Piece):
-    """Rows of fields, counted from the header on; not all of them are as long as it."""
+    """Rows of fields, counted from the header on; not all of them are as long as it. ``advice``: for those."""
 
     header: tuple[str, ...]
+    advice: str
 
     def parsed(self) -> Iterator[dict[str, Any] | Fault]:
         width = len(self.header)
         for fields in self.rows:
             if len(fields) != width:
-                yield Fault(f"{len(fields)} fields where the header has {width}; quote a text with the separator")
+                yield Fault(f"{len(fields)} fields where the header has {width}; {self.advice}")
             elif not all(map(str.isprintable, fields)) and any(map(UNDECODED.search, fields)):
                 yield Fault(f"not UTF-8: {HOW_TO_SAVE}")
             elif fields[0].strip() == self.header[0] and tuple(map(str.strip, fields)) == self.header:
@@ -166,6 +167,9 @@ def read_separated(file: str, settings: CorpusSettings, layout_of: LayoutOf, cen
     for notice in dialect.notices:
         census.notice(notice)
     words = WordsForNothing(header, layout)
+    advice = "quote a text with the separator"
+    if dialect.quotes == "none":
+        advice = f"a text cannot hold {called(dialect.separator)} here"
     audio, name = (header.index(column) if column else None for column in (layout.names["audio"], layout.names["id"]))
     stems = Stems()
 
@@ -178,7 +182,7 @@ def read_separated(file: str, settings: CorpusSettings, layout_of: LayoutOf, cen
         rows = words.watched(rows_of(Lines(content), dialect, file))
         for first, piece in in_pieces(rows, settings.job_rows):
             own = replace(layout, twins=stems.twins(map(path_of, piece)))
-            yield TableRows(file=file, first=first, rows=piece, layout=own, header=header)
+            yield TableRows(file=file, first=first, rows=piece, layout=own, header=header, advice=advice)
     words.tell(file, census)
 
 

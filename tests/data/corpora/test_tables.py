@@ -510,3 +510,32 @@ def test_training_from_a_folder_in_unicode_s_other_form(tmp_path: Path) -> None:
     written(tmp_path / "a.jsonl", json.dumps({"audio": f"{form(UMLAUT, 'NFC')}.flac", "text": "two"}))
     lines = open_source(SourceConfig(files=str(tmp_path / "a.jsonl")), "data.train")
     assert [read_utterance(row, lines).text for row in lines.rows()] == ["two"]
+
+
+def test_splits_and_speakers_are_the_same_in_other_spellings(tmp_path: Path) -> None:
+    names = [form("Aygün", "NFC"), form("Aygün", "NFD"), "Aygün ", "ann"]
+    splits = ["Train", "DEV", "test ", "extra"]
+    rows = "".join(f"{i}.wav\tone\t{names[i]}\t{splits[i]}\n" for i in range(4))
+    found = records(written(tmp_path / "a.tsv", f"path\tsentence\tspeaker\tsplit\n{rows}"))
+    assert [record.speaker for record in found] == ["Aygün"] * 3 + ["ann"]
+    assert [record.split for record in found] == ["train", "validation", "test", "extra"]
+
+
+def test_a_byte_order_mark_among_lines_of_json_and_in_a_column_s_name(tmp_path: Path) -> None:
+    line = json.dumps({"path": "a.wav", "sentence": "one"}) + "\n"
+    assert texts(written(tmp_path / "a.jsonl", f"\ufeff{line}\ufeff{line}")) == ["one", "one"]
+    assert texts(written(tmp_path / "a.csv", "path,\u200bsentence\na.wav,one\n")) == ["one"]
+
+
+def test_a_column_that_is_called_like_a_file_is_a_column(tmp_path: Path) -> None:
+    assert texts(written(tmp_path / "a.csv", "path,sentence,start.ts\na.wav,one,5\n")) == ["one"]
+
+
+def test_a_row_that_is_too_long_is_told_how_to_write_it(tmp_path: Path) -> None:
+    for name, row, advice in (
+        ("a.csv", "a.wav,one,two", "quote a text"),
+        ("a.tsv", "a.wav\tone\ttwo", "cannot hold tabs"),
+    ):
+        header = "path,sentence\n".replace(",", row[5])
+        found = records(written(tmp_path / name, f"{header}{row}\n"))
+        assert "3 fields where the header has 2" in str(found[0].fault) and advice in str(found[0].fault)
