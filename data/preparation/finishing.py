@@ -12,7 +12,7 @@ from .duplicates import Duplicates, shard_without, take_out_duplicates
 from .settings import PrepareSettings
 from .shards import Shard, original_of
 from .splits import empty_splits
-from .summary import Summary
+from .summary import MIN_ROWS_TO_JUDGE, Summary
 from .work import JobResult, result_file
 
 ORIGINALS = ".jobs/originals/"
@@ -32,6 +32,7 @@ def finish_output(settings: PrepareSettings, jobs: Sequence[int], summary: Summa
     duplicates = take_out_duplicates(settings, written)
     if duplicates:
         summary.dropped["duplicate id"] = sum(map(len, duplicates.values()))
+        judge_duplicates(settings, duplicates, summary)
     write_quarantine(output, jobs, duplicates)
     if settings.layout == "audiofolder":
         join_metadata(output, written, duplicates)
@@ -50,6 +51,18 @@ def finish_output(settings: PrepareSettings, jobs: Sequence[int], summary: Summa
         first = f"; {example.place}: {example.reason}" if example else ""
         raise DataError(f"{settings.corpus.input}: not one of {summary.rows} rows can be used: {kinds}{first}")
     storage.write_bytes(storage.join(output, "manifest.json"), manifest(settings, shards, summary))
+
+
+def judge_duplicates(settings: PrepareSettings, duplicates: Duplicates, summary: Summary) -> None:
+    """Raises: DataError: if so many clips share an id that what was taken for one is none, as of FLEURS' sentences."""
+    count, share = summary.dropped["duplicate id"], settings.max_skipped_share
+    if count > share * max(summary.rows, MIN_ROWS_TO_JUDGE):
+        example = next(iter(duplicates.values()))[0]
+        raise DataError(
+            f"{count} of {summary.rows} rows have the id of an earlier row (--max-skipped-share is {share:g}); one is "
+            f"{example.place}, {example.id!r}. If the column of ids numbers something else than clips, --columns id= "
+            "leaves it out"
+        )
 
 
 def write_quarantine(output: str, jobs: Sequence[int], duplicates: Duplicates) -> None:

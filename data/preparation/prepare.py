@@ -20,10 +20,9 @@ from ..errors import DataError
 from ..jobs import run_all
 from .finishing import finish_output, is_own
 from .settings import PrepareSettings
-from .summary import Summary
+from .summary import MIN_ROWS_TO_JUDGE, Summary
 from .work import JobResult, is_whole, job_digest, result_file, run_job
 
-MIN_ROWS_TO_JUDGE = 100  # the share of broken rows is taken of at least so many
 ROWS_TO_JUDGE_BEFORE_THE_END = 10_000  # likewise while jobs run, since which come first is chance
 MARK = ".jobs/settings.json"
 LOCK = ".jobs/lock"

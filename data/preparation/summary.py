@@ -14,6 +14,8 @@ from ..terminal import print_table
 from .checking import Dropped
 from .work import JobResult
 
+MIN_ROWS_TO_JUDGE = 100  # the share of broken rows is taken of at least so many
+
 
 @dataclass
 class Summary:

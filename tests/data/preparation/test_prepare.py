@@ -347,3 +347,15 @@ def test_what_is_not_there(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match=r"no recording with a \.txt"):
         prepare(settings(tmp_path / "empty", tmp_path / "out"))
+
+
+def test_ids_that_are_no_clips_ids_are_an_error(tmp_path: Path) -> None:
+    """As in FLEURS, where an id is a sentence's, which several read."""
+    clips = [{"bytes": encoded(i % 6), "path": f"{i}.flac"} for i in range(12)]
+    columns = {"id": [i // 3 for i in range(12)], "audio": clips, "text": [f"word {i}" for i in range(12)]}
+    pq.write_table(pa.table(columns), tmp_path / "a.parquet")
+    with pytest.raises(DataError, match=r"8 of 12 rows have the id of an earlier row.*--columns id="):
+        prepared(tmp_path / "a.parquet", tmp_path / "out", max_skipped_share=0.05)
+    assert not (tmp_path / "out" / "manifest.json").exists()
+    _, rows = prepared(tmp_path / "a.parquet", tmp_path / "other", columns={"id": None})
+    assert len({row["id"] for row in rows}) == 12
