@@ -124,6 +124,26 @@ def read_bytes(address: str) -> bytes:
     return retried(read, address)
 
 
+def read_part(address: str, start: int, size: int) -> bytes:
+    """``size`` bytes of a file from byte ``start`` on; fewer where it ends before. One request of a store."""
+    if is_remote(address):
+        return retried(lambda: remote_part(address, start, size), address)
+
+    def read() -> bytes:
+        with open(address, "rb") as file:
+            file.seek(start)
+            return file.read(size)
+
+    return retried(read, address)
+
+
+def remote_part(address: str, start: int, size: int) -> bytes:
+    """As :func:`read_part`; stores refuse, each with an error of its own, a range that begins at the file's end."""
+    system = file_system(address)
+    left = int(system.info(address)["size"]) - start
+    return system.cat_file(address, start=start, end=start + min(size, left)) if left > 0 and size > 0 else b""
+
+
 @contextlib.contextmanager
 def written_whole(address: str) -> Iterator[str]:
     """A local path to write to; when the block ends well, its content is at ``address``, else nothing is.

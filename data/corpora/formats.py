@@ -14,10 +14,13 @@ from .readers.kaldi import KALDI
 from .readers.parquet import ARROW, HUB, PARQUET
 from .readers.segments import SEGMENTS
 from .readers.tables import JSON, TABLE
+from .readers.webdataset import WEBDATASET
 from .settings import CorpusSettings
 
 # In the order in which they are tried. A folder that is of none is read as the last that reads folders.
-FORMATS = (KALDI, COMMON_VOICE, AUDIO_FOLDER, PARQUET, ARROW, SEGMENTS, TABLE, JSON, HUB, RECORDINGS)
+FORMATS = (
+    KALDI, COMMON_VOICE, AUDIO_FOLDER, WEBDATASET, PARQUET, ARROW, SEGMENTS, TABLE, JSON, HUB, RECORDINGS
+)  # fmt: skip
 KINDS = ("auto", *dict.fromkeys(known.kind for known in FORMATS))
 
 
@@ -65,7 +68,7 @@ def pieces(settings: CorpusSettings, census: Census) -> Iterator[Rows]:
         yield from formats[0].read(settings.input, settings, None, census)
         return
     address = settings.input.rstrip("/") or "/"
-    if is_archive(address):
+    if names_archive(address) and not any(takes(known, address, settings) for known in formats):
         address = unpacked(address, settings.cache)
     if storage.is_folder(address):
         yield from read_folder(address, formats, settings, census)
@@ -105,7 +108,10 @@ def read_folder(folder: str, formats: Sequence[Format], settings: CorpusSettings
 
 
 def use_audio(rows: Rows, census: Census) -> None:
-    """Tell the census of the recordings that a piece's rows name; only pieces that hold their rows can tell."""
+    """Tell the census of the recordings that a piece's rows name; not every piece can tell without reading them."""
+    if hasattr(rows, "audio_files"):
+        census.use(*rows.audio_files())
+        return
     if not isinstance(rows, Listed):
         census.knows_audio = False
         return
@@ -113,6 +119,17 @@ def use_audio(rows: Rows, census: Census) -> None:
         path = record.audio.get("path") if isinstance(record.audio, dict) else record.audio
         if isinstance(path, str) and path:
             census.use(path)
+
+
+def names_archive(address: str) -> bool:
+    """Whether an address is that of one archive, neither a glob nor a folder."""
+    is_glob = any(sign in address for sign in "*?[") and not storage.exists(address)
+    return is_archive(address) and not is_glob and not storage.is_folder(address)
+
+
+def takes(known: Format, file: str, settings: CorpusSettings) -> bool:
+    """Whether a format recognises a file."""
+    return bool(known.suffixes) and file.lower().endswith(known.suffixes) and known.is_file(file, settings)
 
 
 def file_format(file: str, formats: Sequence[Format], settings: CorpusSettings) -> Format:
@@ -125,7 +142,9 @@ def file_format(file: str, formats: Sequence[Format], settings: CorpusSettings) 
     if not able:
         raise DataError(f"{file} is a file; a corpus of kind {settings.kind} is a folder")
     for known in able:
-        if len(able) == 1 or (file.lower().endswith(known.suffixes) and known.is_file(file, settings)):
+        if len(able) == 1 or takes(known, file, settings):
             return known
+    if is_archive(file):
+        raise DataError(f"{file} is an archive and no shard of WebDataset; archives are read one at a time: name one")
     suffixes = dict.fromkeys(suffix for known in able for suffix in known.suffixes if not suffix.endswith(".gz"))
     raise DataError(f"{file} is none of {', '.join(suffixes)}, an archive or a folder; --kind says what it is")

@@ -5,9 +5,9 @@ import io
 import json
 import tarfile
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -172,10 +172,41 @@ def zipped(folder: Path) -> Path:
     return folder / "corpus.zip"
 
 
+def add_member(packed: tarfile.TarFile, name: str, content: bytes) -> None:
+    entry = tarfile.TarInfo(name)
+    entry.size = len(content)
+    packed.addfile(entry, io.BytesIO(content))
+
+
+def write_shard(file: Path, numbers: Iterable[int], mode: Literal["w", "w:gz"] = "w") -> Path:
+    """A tar file with a recording, its row and a member that nobody reads for each clip."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with tarfile.open(file, mode) as packed:
+        for i in numbers:
+            row = {"text": TEXTS[i], "speaker": SPEAKERS[i], "start": 3.5, "end": 4.0 + i}
+            add_member(packed, f"clip{i}.flac", encoded(i))
+            add_member(packed, f"clip{i}.json", json.dumps(row).encode())
+            add_member(packed, f"clip{i}.npy", b"\0" * 700)
+    return file
+
+
+def web_dataset(folder: Path) -> Path:
+    write_shard(folder / "speech-000000.tar", range(5))
+    write_shard(folder / "speech-000001.tar", range(5, 6))
+    return folder
+
+
+def web_dataset_compressed(folder: Path) -> Path:
+    write_shard(folder / "speech-0.tar.gz", range(4), "w:gz")
+    write_shard(folder / "speech-1.tgz", range(4, 6), "w:gz")
+    return folder
+
+
 SHAPES: dict[str, Callable[[Path], Path]] = {
     shape.__name__: shape
     for shape in (
         json_lines, json_list, comma_separated, tab_separated, parquet, arrow, kaldi, kaldi_segments, common_voice,
-        audio_folder, transcripts_beside, libri_speech, archive, zipped,
+        audio_folder, transcripts_beside, libri_speech, archive, zipped, web_dataset,
+        web_dataset_compressed,
     )
 }  # fmt: skip
