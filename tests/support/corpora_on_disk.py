@@ -122,6 +122,26 @@ def kaldi_segments(folder: Path) -> Path:
     return folder
 
 
+def add_entry(archive: Path, name: str, content: bytes) -> str:
+    """Put a recording into a Kaldi archive; gives its line of wav.scp."""
+    before = archive.read_bytes() if archive.exists() else b""
+    archive.write_bytes(before + f"{name} ".encode() + content)
+    return f"{name} {archive}:{len(before) + len(name) + 1}\n"
+
+
+def kaldi_archive(folder: Path) -> Path:
+    """Half of the clips as Kaldi's wav-copy writes them, half as ESPnet does."""
+    folder.mkdir(exist_ok=True)
+    lines = [add_entry(folder / "wav.ark", f"clip{i}", encoded(i, ".wav")) for i in range(3)]
+    for i in range(3, 6):
+        flac = encoded(i)
+        lines.append(add_entry(folder / "wav.ark", f"clip{i}", b"AUDIO\3" + len(flac).to_bytes(3, "little") + flac))
+    (folder / "wav.scp").write_text("".join(lines))
+    (folder / "text").write_text("".join(f"clip{i} {text}\n" for i, text in enumerate(TEXTS)), encoding="utf-8")
+    (folder / "utt2spk").write_text("".join(f"clip{i} {who}\n" for i, who in enumerate(SPEAKERS)))
+    return folder
+
+
 def common_voice(folder: Path) -> Path:
     names = write_audio(folder / "clips", ".mp3")
     for table, numbers in (("train", range(4)), ("dev", (4,)), ("test", (5,))):
@@ -207,6 +227,6 @@ SHAPES: dict[str, Callable[[Path], Path]] = {
     for shape in (
         json_lines, json_list, comma_separated, tab_separated, parquet, arrow, kaldi, kaldi_segments, common_voice,
         audio_folder, transcripts_beside, libri_speech, archive, zipped, web_dataset,
-        web_dataset_compressed,
+        web_dataset_compressed, kaldi_archive,
     )
 }  # fmt: skip
