@@ -11,6 +11,7 @@ from .format import Format, Listed, Rows
 from .places import split_of_file
 from .readers.folders import AUDIO_FOLDER, COMMON_VOICE, RECORDINGS
 from .readers.kaldi import KALDI
+from .readers.lhotse import LHOTSE
 from .readers.parquet import ARROW, HUB, PARQUET
 from .readers.segments import SEGMENTS
 from .readers.tables import JSON, TABLE
@@ -19,7 +20,7 @@ from .settings import CorpusSettings
 
 # In the order in which they are tried. A folder that is of none is read as the last that reads folders.
 FORMATS = (
-    KALDI, COMMON_VOICE, AUDIO_FOLDER, WEBDATASET, PARQUET, ARROW, SEGMENTS, TABLE, JSON, HUB, RECORDINGS
+    KALDI, COMMON_VOICE, AUDIO_FOLDER, LHOTSE, WEBDATASET, PARQUET, ARROW, SEGMENTS, TABLE, JSON, HUB, RECORDINGS
 )  # fmt: skip
 KINDS = ("auto", *dict.fromkeys(known.kind for known in FORMATS))
 

@@ -1,6 +1,7 @@
 """The same few clips in every shape in which corpora come."""
 
 import csv
+import gzip
 import io
 import json
 import tarfile
@@ -222,11 +223,75 @@ def web_dataset_compressed(folder: Path) -> Path:
     return folder
 
 
+def write_manifest(file: Path, items: Iterable[dict[str, Any]]) -> Path:
+    lines = "".join(json.dumps(item) + "\n" for item in items).encode()
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_bytes(gzip.compress(lines) if file.suffix == ".gz" else lines)
+    return file
+
+
+def lhotse_recording(name: str, path: Path | str, seconds: float, **changed: Any) -> dict[str, Any]:
+    source = {"type": "file", "channels": [0], "source": str(path)}
+    rate = {"sampling_rate": 16_000, "num_samples": round(16_000 * seconds), "duration": seconds}
+    return {"id": name, "sources": [source], **rate, "channel_ids": [0]} | changed
+
+
+def lhotse_supervision(number: int, recording: str, start: float = 0.0, **changed: Any) -> dict[str, Any]:
+    said = {"id": f"clip{number}", "recording_id": recording, "start": start, "channel": 0}
+    words = {"duration": len(samples(number)) / 16_000, "text": TEXTS[number], "speaker": SPEAKERS[number]}
+    return said | words | changed
+
+
+def lhotse_cut(name: str, recording: dict[str, Any], said: list[dict[str, Any]], **changed: Any) -> dict[str, Any]:
+    where = {"id": name, "start": 0, "duration": recording["duration"], "channel": 0}
+    return where | {"supervisions": said, "recording": recording, "type": "MonoCut"} | changed
+
+
+def lhotse(folder: Path) -> Path:
+    """Recordings, whose paths are relative to the folder above, and supervisions."""
+    names = write_audio(folder / "audio")
+    recordings = [lhotse_recording(f"r{i}", f"audio/{name}", len(samples(i)) / 16_000) for i, name in enumerate(names)]
+    write_manifest(folder / "manifests" / "digits_recordings_all.jsonl.gz", recordings)
+    said = [lhotse_supervision(i, f"r{i}") for i in range(len(names))]
+    write_manifest(folder / "manifests" / "digits_supervisions_all.jsonl.gz", said)
+    return folder / "manifests"
+
+
+def lhotse_cuts(folder: Path) -> Path:
+    """A recording of all clips in two cuts: of the first three, and of the others."""
+    folder.mkdir(exist_ok=True)
+    soundfile.write(folder / "long.wav", np.concatenate([samples(i) for i in range(len(TEXTS))]), 16_000)
+    bounds = (np.cumsum([0] + [len(samples(i)) for i in range(len(TEXTS))]) / 16_000).tolist()
+    recording = lhotse_recording("long", folder / "long.wav", bounds[-1])
+    cuts = []
+    for first, last in ((0, 3), (3, 6)):
+        said = [lhotse_supervision(i, "long", bounds[i] - bounds[first]) for i in range(first, last)]
+        times = {"start": bounds[first], "duration": bounds[last] - bounds[first]}
+        cuts.append(lhotse_cut(f"cut{first}", recording, said, **times))
+    return write_manifest(folder / "cuts.jsonl.gz", cuts)
+
+
+def lhotse_shar(folder: Path) -> Path:
+    """Cuts whose recordings lie in a tar file beside them."""
+    for shard, numbers in enumerate((range(4), range(4, 6))):
+        cuts = []
+        folder.mkdir(exist_ok=True)
+        with tarfile.open(folder / f"recording.{shard:06d}.tar", "w") as packed:
+            for i in numbers:
+                source = [{"type": "shar", "channels": [0], "source": ""}]
+                recording = lhotse_recording(f"r{i}", "", len(samples(i)) / 16_000, sources=source)
+                cuts.append(lhotse_cut(f"cut{i}", recording, [lhotse_supervision(i, f"r{i}")]))
+                add_member(packed, f"cut{i}.flac", encoded(i))
+                add_member(packed, f"cut{i}.json", json.dumps(recording).encode())
+        write_manifest(folder / f"cuts.{shard:06d}.jsonl.gz", cuts)
+    return folder
+
+
 SHAPES: dict[str, Callable[[Path], Path]] = {
     shape.__name__: shape
     for shape in (
         json_lines, json_list, comma_separated, tab_separated, parquet, arrow, kaldi, kaldi_segments, common_voice,
         audio_folder, transcripts_beside, libri_speech, archive, zipped, web_dataset,
-        web_dataset_compressed, kaldi_archive,
+        web_dataset_compressed, kaldi_archive, lhotse, lhotse_cuts, lhotse_shar,
     )
 }  # fmt: skip

@@ -95,11 +95,12 @@ def clips_of(tar: TarMembers, kinds: Collection[str], end: int | None = None) ->
         yield clip
 
 
-def row_of(clip: Clip, audio: str | None) -> dict[str, Any] | Fault:
+def row_of(clip: Clip, audio: str | None, without_text: bool = False) -> dict[str, Any] | Fault:
     """A clip's columns and values, or why it has none.
 
     Args:
         audio: the suffix of the member that is the audio; None where there is one only.
+        without_text: a recording alone is a row, too.
     """
     if clip.fault is not None:
         return Fault(clip.fault)
@@ -111,7 +112,7 @@ def row_of(clip: Clip, audio: str | None) -> dict[str, Any] | Fault:
         return Fault(f"no audio: {', '.join(f'.{suffix}' for suffix in clip.members)} and no {wanted} of this key")
     if len(sounds) > 1:
         return Fault(f"several recordings of this key: .{', .'.join(sounds)}; --columns audio={sounds[0]} takes one")
-    if not texts and not objects:
+    if not texts and not objects and not without_text:
         return Fault(f"no .txt or .json beside .{sounds[0]}")
     if len(objects) > 1:
         return Fault(f"several objects of this key: .{', .'.join(objects)}")

@@ -36,6 +36,7 @@ class ShardRows:
         limit: no more rows than these.
         audio: the suffix of the members that are the audio, where a clip may have several.
         before: keys of these clips that clips before them have.
+        without_text: a recording alone is a row, too.
     """
 
     file: str
@@ -46,6 +47,7 @@ class ShardRows:
     limit: int | None = None
     audio: str | None = None
     before: tuple[str, ...] = ()
+    without_text: bool = False
 
     def records(self) -> Iterator[Record]:
         seen = set(self.before)
@@ -59,7 +61,7 @@ class ShardRows:
         """A clip as a record."""
         place = f"{self.file}: {clip.key or f'byte {clip.begin}'}"
         again = Fault("its key came before in this shard; the members of a clip lie next to each other")
-        row = again if is_again and clip.fault is None else row_of(clip, self.audio)
+        row = again if is_again and clip.fault is None else row_of(clip, self.audio, self.without_text)
         if isinstance(row, Fault):
             return Record(place, id=clip.key or None, fault=str(row))
         record = self.layout.record(row, place)
@@ -98,7 +100,13 @@ def read_webdataset(address: str, settings: CorpusSettings, split: str | None, c
             continue
         layout = layout_of(shard, settings, split, clips)
         audio = settings.columns.get("audio")
-        rows = ShardRows(file=shard, layout=layout, version=storage.version(shard), audio=audio)
+        rows = ShardRows(
+            file=shard,
+            layout=layout,
+            version=storage.version(shard),
+            audio=audio,
+            without_text=settings.without_text,
+        )
         if not storage.is_remote(shard) and not is_compressed(shard):
             yield from ranges_of(rows, settings.job_rows, unused)
             continue
@@ -196,6 +204,8 @@ def layout_of(shard: str, settings: CorpusSettings, split: str | None, clips: li
         for suffix in clip.of_kind("json"):
             row = object_of(clip.members[suffix] or b"")
             columns |= dict.fromkeys({} if isinstance(row, Fault) else row)
+    if settings.without_text and not columns:
+        columns = {"txt": None}
     texts = [name for name in columns if kind_of(name) == "text"]
     # Start and end tell where the clip was cut from.
     ours: dict[str, str | None] = {"id": KEY, "start": None, "end": None}

@@ -3,6 +3,7 @@
 import gzip
 import io
 import json
+import pickle
 import re
 import tarfile
 from pathlib import Path
@@ -16,8 +17,10 @@ from data.corpora.formats import plan_jobs
 from data.corpora.record import Record
 from data.corpora.settings import CorpusSettings
 from data.errors import DataError
+from data.preparation.prepare import prepare
+from data.preparation.settings import PrepareSettings
 
-from ...support.corpora_on_disk import SPEAKERS, TEXTS, add_member, encoded, web_dataset, write_shard
+from ...support.corpora_on_disk import SHAPES, SPEAKERS, TEXTS, add_member, encoded, web_dataset, write_shard
 
 
 def read(corpus: Path | str, **values: Any) -> tuple[list[Record], list[str]]:
@@ -147,6 +150,12 @@ def test_which_of_several_recordings_and_texts_is_meant_can_be_said(tmp_path: Pa
     assert "several recordings" in str(words(file)[0])
 
 
+def test_recordings_alone_are_rows_where_that_is_asked_for(tmp_path: Path) -> None:
+    file = shard(tmp_path / "a.tar", ("a.flac", FLAC), ("b.flac", FLAC))
+    records, _ = read(file, kind="webdataset", without_text=True)
+    assert [(record.id, record.text, record.fault) for record in records] == [("a", None, None), ("b", None, None)]
+
+
 def test_names_are_never_paths(tmp_path: Path) -> None:
     (tmp_path / "outside.flac").write_bytes(FLAC)
     outside = str(tmp_path / "outside")
@@ -216,6 +225,32 @@ def test_a_shard_without_what_is_wanted_says_what_it_has(tmp_path: Path) -> None
     assert words(file, columns={"text": "words"}) == ["one"]
     with pytest.raises(DataError, match=r"no shard of WebDataset.*first members are .cls, .jpg"):
         read(shard(tmp_path / "b.tar", ("a.jpg", "x"), ("a.cls", "1"), ("a.txt", "")), kind="webdataset")
+
+
+NEW_SHAPES = ("web_dataset", "web_dataset_compressed", "kaldi_archive", "lhotse", "lhotse_cuts", "lhotse_shar")
+
+
+@pytest.mark.parametrize("shape", NEW_SHAPES)
+def test_pieces_travel_give_the_same_rows_each_time_and_are_planned_alike(shape: str, tmp_path: Path) -> None:
+    reading = CorpusSettings(input=str(SHAPES[shape](tmp_path / "corpus")), job_rows=2)
+    jobs = list(plan_jobs(reading))
+    sent = [pickle.loads(pickle.dumps(job)) for job in jobs]
+    assert sum(len(pickle.dumps(job)) for job in jobs) < 12_000  # no audio
+    rows = [list(job.rows.records()) for job in jobs]
+    assert rows == [list(job.rows.records()) for job in sent] == [list(job.rows.records()) for job in sent]
+    assert [job.rows.digest() for job in jobs] == [job.rows.digest() for job in plan_jobs(reading)]
+
+
+@pytest.mark.parametrize("shape", NEW_SHAPES)
+def test_a_preparation_of_each_goes_on(shape: str, tmp_path: Path) -> None:
+    reading = CorpusSettings(input=str(SHAPES[shape](tmp_path / "corpus")), job_rows=2, language="az")
+    wanted = PrepareSettings(corpus=reading, output=str(tmp_path / "out"))
+    assert prepare(wanted).reused == 0
+    before = {file: file.read_bytes() for file in (tmp_path / "out").glob("*.parquet")}
+    (tmp_path / "out" / ".jobs" / "00001.json").unlink()
+    assert prepare(wanted).reused in (2, 4)
+    assert before == {file: file.read_bytes() for file in (tmp_path / "out").glob("*.parquet")}
+    assert prepare(wanted).reused == 6
 
 
 # What is an archive of another corpus stays one
