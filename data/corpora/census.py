@@ -16,7 +16,10 @@ TEXT_SUFFIXES = frozenset(
      ".ods", ".odt", ".rtf", ".sbv", ".srt", ".stm", ".text", ".textgrid", ".trn", ".trs", ".tsv", ".txt", ".vtt",
      ".xls", ".xlsx", ".xml")
 )  # fmt: skip
-ARCHIVE_SUFFIXES = frozenset((".7z", ".ark", ".bz2", ".gz", ".rar", ".tar", ".tgz", ".xz", ".zip", ".zst"))
+ARCHIVE_SUFFIXES = frozenset(
+    (".7z", ".ark", ".bz2", ".gz", ".lz4", ".rar", ".tar", ".tbz", ".tbz2", ".tgz", ".txz", ".tzst", ".xz", ".zip",
+     ".zst")
+)  # fmt: skip
 PACKED_TEXTS = (".csv.gz", ".json.gz", ".jsonl.gz", ".ndjson.gz", ".tsv.gz", ".txt.gz")
 NO_TRANSCRIPTS = ("authors", "changelog", "citation", "copying", "license", "licence", "readme")
 ASKED_FOR = ("audio", "text", "speaker", "id")  # columns that a user wants to know of, whether or not they are there

@@ -91,6 +91,11 @@ class FolderSource(Source):
         """A record as a row; a record at fault is an error, as a row of a small corpus is soon mended."""
         if record.fault:
             raise DataError(f"{record.place}: {record.fault}")
+        if isinstance(record.audio, dict) and record.audio.get("bytes"):
+            raise DataError(
+                f"{record.place}: its audio lies in a file with that of other clips, which only preparation reads: "
+                f"python launch/prepare.py {folder} --output prepared, and then files: prepared/train-*.parquet"
+            )
         if record.is_part:
             raise DataError(
                 f"{record.place} is a part of a recording, and only preparation cuts recordings: "

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from .. import storage
 from ..errors import DataError, nearest
-from .archives import is_archive, unpacked
+from .archives import check_kind, is_archive, unpacked
 from .census import Census
 from .format import Format, Listed, Rows
 from .places import split_of_file
@@ -145,6 +145,7 @@ def file_format(file: str, formats: Sequence[Format], settings: CorpusSettings) 
     for known in able:
         if len(able) == 1 or takes(known, file, settings):
             return known
+    check_kind(file)
     if is_archive(file):
         raise DataError(f"{file} is an archive and no shard of WebDataset; archives are read one at a time: name one")
     suffixes = dict.fromkeys(suffix for known in able for suffix in known.suffixes if not suffix.endswith(".gz"))

@@ -2,6 +2,7 @@
 
 import gzip
 import io
+import itertools
 import json
 import pickle
 import re
@@ -12,11 +13,14 @@ from typing import Any
 import fsspec
 import pytest
 
+from data import storage
+from data.config import SourceConfig
 from data.corpora.census import Census
 from data.corpora.formats import plan_jobs
 from data.corpora.record import Record
 from data.corpora.settings import CorpusSettings
 from data.errors import DataError
+from data.opening import open_source
 from data.preparation.prepare import prepare
 from data.preparation.settings import PrepareSettings
 
@@ -251,6 +255,32 @@ def test_a_preparation_of_each_goes_on(shape: str, tmp_path: Path) -> None:
     assert prepare(wanted).reused in (2, 4)
     assert before == {file: file.read_bytes() for file in (tmp_path / "out").glob("*.parquet")}
     assert prepare(wanted).reused == 6
+
+
+@pytest.mark.parametrize("shape", NEW_SHAPES)
+def test_training_reads_the_files_among_them_and_says_what_to_prepare(shape: str, tmp_path: Path) -> None:
+    source = open_source(SourceConfig(folder=str(SHAPES[shape](tmp_path / "corpus"))), "data.train")
+    if shape == "lhotse":
+        assert [row["text"] for row in source.rows()] == TEXTS
+        return
+    with pytest.raises(DataError, match=r"with (that of other|many) clips.*prepare|only preparation cuts recordings"):
+        list(source.rows())
+
+
+def test_a_network_that_fails_for_a_moment_is_no_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = fsspec.filesystem("memory")
+    store.put(str(write_shard(tmp_path / "a.tar", range(6))), "/flaky/a.tar")
+    monkeypatch.setattr("data.storage.FIRST_WAIT", 0)
+    monkeypatch.setattr("data.corpora.tar_members.AT_ONCE", 4096)
+    whole, calls = storage.remote_part, itertools.count()
+
+    def flaky(*part: Any) -> bytes:
+        if next(calls) % 2:
+            raise TimeoutError("for a moment")
+        return whole(*part)
+
+    monkeypatch.setattr("data.storage.remote_part", flaky)
+    assert words("memory://flaky/a.tar") == TEXTS and next(calls) > 10
 
 
 # What is an archive of another corpus stays one
