@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from typing import IO
 
 from .. import storage
+from ..audio.decoding import one_line
+from ..errors import DataError
 
 BLOCK = 512
 AT_ONCE = 2**23  # bytes of a range that is fetched from a store
@@ -26,6 +28,10 @@ COMPRESSED = (".gz", ".tgz")
 
 class DamagedTar(Exception):
     """A tar file that is cut off or damaged; the message says where."""
+
+
+class SpoiltTar(Exception):
+    """A compressed tar file that does not fit its checksum: what came before that place may be wrong, too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +81,7 @@ class TarMembers:
 
         Raises:
             DamagedTar: where the file is cut off or damaged.
+            SpoiltTar: if nothing of it can be believed.
         """
         begin, fields = None, dict[str, str]()
         is_end = False
@@ -94,6 +101,10 @@ class TarMembers:
             try:
                 header = tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
             except tarfile.HeaderError:
+                while isinstance(self.file, gzip.GzipFile) and self._read(
+                    2**20
+                ):  # to the checksum, which it may not fit
+                    pass
                 raise DamagedTar(f"no member and no end at byte {start}: it is damaged or was cut off") from None
             if header.size < 0:
                 raise DamagedTar(f"a member of {header.size} bytes at byte {start}: it is damaged")
@@ -143,8 +154,10 @@ class TarMembers:
     def _read(self, size: int) -> bytes:
         try:
             content = self.file.read(size)
-        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-            raise DamagedTar(f"it cannot be unpacked behind byte {self.position}: {error}") from None
+        except EOFError:
+            raise DamagedTar(f"it ends behind byte {self.position} of what is packed: it was cut off") from None
+        except (gzip.BadGzipFile, zlib.error) as error:
+            raise SpoiltTar(f"it cannot be unpacked behind byte {self.position}: {one_line(error)}") from None
         self.position += len(content)
         return content
 
@@ -216,14 +229,21 @@ def is_compressed(address: str) -> bool:
 
 @contextlib.contextmanager
 def opened_tar(address: str, begin: int = 0) -> Iterator[TarMembers]:
-    """The members of a tar file from byte ``begin`` on, which must be 0 where it is compressed."""
+    """The members of a tar file from byte ``begin`` on, which must be 0 where it is compressed.
+
+    Raises:
+        DataError: on leaving, if nothing of it can be believed.
+    """
     raw: IO[bytes] = storage.open_file(address) if not storage.is_remote(address) else in_ranges(address)
     with raw:
         if is_compressed(address):
             raw = gzip.GzipFile(fileobj=raw)  # type: ignore[assignment]
         elif begin:
             raw.seek(begin)
-        yield TarMembers(raw, begin)
+        try:
+            yield TarMembers(raw, begin)
+        except SpoiltTar as error:
+            raise DataError(f"{address} is damaged: {error}; fetch or make it anew") from None
 
 
 def in_ranges(address: str) -> IO[bytes]:

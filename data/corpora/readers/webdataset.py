@@ -19,7 +19,7 @@ from ..format import Fault, Format
 from ..places import is_hidden, relative, split_of_file, split_of_path
 from ..record import Record
 from ..settings import CorpusSettings
-from ..tar_members import TarMembers, is_compressed, opened_tar
+from ..tar_members import SpoiltTar, TarMembers, is_compressed, opened_tar
 from .tar_clips import KEY, Clip, clips_of, kind_of, object_of, row_of
 
 SUFFIXES = (".tar", ".tar.gz", ".tgz")
@@ -144,7 +144,10 @@ def first_clips(shard: str) -> tuple[list[Clip], bool]:
         if is_compressed(shard):
             raw = gzip.GzipFile(fileobj=raw)
         tar = TarMembers(raw)
-        clips = list(clips_of(tar, ("text", "json")))
+        try:
+            clips = list(clips_of(tar, ("text", "json")))
+        except SpoiltTar as error:
+            raise DataError(f"{shard} is damaged: {error}") from None
         if tar.first is None and clips:
             raise DataError(f"{shard} cannot be read as a tar file: {clips[0].fault}")
         if not is_all:  # the last one goes on behind what was read

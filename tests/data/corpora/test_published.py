@@ -211,7 +211,19 @@ def test_a_compressed_shard_that_is_cut_off_says_where(tmp_path: Path) -> None:
     file = write_shard(tmp_path / "a.tar.gz", range(3), "w:gz")
     file.write_bytes(file.read_bytes()[:-400])
     found = words(file)
-    assert found[0] == TEXTS[0] and "cannot be unpacked behind byte" in str(found[-1])
+    assert found[0] == TEXTS[0] and "it was cut off" in str(found[-1])
+
+
+@pytest.mark.parametrize("place", [-6, -300])  # the checksum, and what it is of
+def test_a_compressed_shard_that_does_not_fit_its_checksum_is_refused(place: int, tmp_path: Path) -> None:
+    file = write_shard(tmp_path / "a.tar.gz", range(6), "w:gz")
+    content = bytearray(file.read_bytes())
+    content[place] ^= 64
+    file.write_bytes(content)
+    with pytest.raises(DataError, match=r"a\.tar\.gz (is damaged: it )?cannot be unpacked"):
+        read(file, cache=str(tmp_path / "cache"))
+    with pytest.raises(DataError, match=r"a\.tar\.gz is damaged: it cannot be unpacked behind byte"):
+        read(file, kind="webdataset")
 
 
 @pytest.mark.parametrize("content", [b"", b"no tar at all" * 100, b"\0" * 1024])
