@@ -8,7 +8,7 @@ from ..errors import DataError, nearest
 from .archives import check_kind, is_archive, unpacked
 from .census import Census
 from .format import Format, Listed, Rows
-from .places import split_of_file
+from .places import numbered, split_of_file
 from .readers.folders import AUDIO_FOLDER, COMMON_VOICE, RECORDINGS
 from .readers.kaldi import KALDI
 from .readers.lhotse import LHOTSE
@@ -74,7 +74,7 @@ def pieces(settings: CorpusSettings, census: Census) -> Iterator[Rows]:
     if storage.is_folder(address):
         yield from read_folder(address, formats, settings, census)
         return
-    files = storage.matching(address)
+    files = matching(address)
     if not files:
         near = "; for a dataset of the hub say --kind hub" if address.count("/") == 1 and "." not in address else ""
         raise DataError(f"{settings.input} is neither a file nor a folder, and no glob that matches one{near}")
@@ -122,10 +122,26 @@ def use_audio(rows: Rows, census: Census) -> None:
             census.use(path)
 
 
+def matching(address: str) -> list[str]:
+    """The files that an address stands for: one, those of a glob, or those of a range such as ``shard-{000..017}.tar``.
+
+    Raises:
+        DataError: if one of a range is not there.
+    """
+    files: list[str] = []
+    places = numbered(address)
+    for place in places:
+        found = storage.matching(place)
+        if not found and len(places) > 1:
+            raise DataError(f"{address}: {place} is not there")
+        files += found
+    return files
+
+
 def names_archive(address: str) -> bool:
-    """Whether an address is that of one archive, neither a glob nor a folder."""
-    is_glob = any(sign in address for sign in "*?[") and not storage.exists(address)
-    return is_archive(address) and not is_glob and not storage.is_folder(address)
+    """Whether an address is that of one archive, neither several nor a folder."""
+    is_pattern = any(sign in address for sign in "*?[{") and not storage.exists(address)
+    return is_archive(address) and not is_pattern and not storage.is_folder(address)
 
 
 def takes(known: Format, file: str, settings: CorpusSettings) -> bool:

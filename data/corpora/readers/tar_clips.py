@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ...audio.suffixes import is_sound
+from ..census import NO_TRANSCRIPTS
 from ..format import Fault
 from ..tar_members import DamagedTar, TarMembers
 from .json_items import DECODER
@@ -39,8 +40,16 @@ class Clip:
 
     @property
     def is_row(self) -> bool:
-        """Whether it says or sounds anything."""
-        return self.fault is not None or any(map(kind_of, self.members))
+        """Whether it says or sounds anything; a licence or readme does not."""
+        kinds = set(map(kind_of, self.members)) - {None}
+        name = posixpath.basename(self.key).lower()
+        return self.fault is not None or (bool(kinds) and not (kinds == {"text"} and name.startswith(NO_TRANSCRIPTS)))
+
+    @property
+    def unused(self) -> list[str]:
+        """The suffixes of its members that nobody reads, as they are told."""
+        suffixes = (suffix for suffix in self.members if kind_of(suffix) is None or not self.is_row)
+        return [f".{suffix}" if suffix else "without a suffix" for suffix in suffixes]
 
 
 def kind_of(suffix: str) -> str | None:

@@ -95,7 +95,7 @@ def read_webdataset(address: str, settings: CorpusSettings, split: str | None, c
         clips, _ = first_clips(shard)
         if is_folder:
             split = split_of_path(relative(shard, address)) or split_of_file(shard)
-        if not clips and is_folder:
+        if is_folder and not any(clip.is_row for clip in clips):
             census.notice(f"{shard} has no clips")
             continue
         layout = layout_of(shard, settings, split, clips)
@@ -111,13 +111,13 @@ def read_webdataset(address: str, settings: CorpusSettings, split: str | None, c
             yield from ranges_of(rows, settings.job_rows, unused)
             continue
         are_counted = False
-        unused.update(suffix for clip in clips for suffix in clip.members if kind_of(suffix) is None)
+        unused.update(suffix for clip in clips for suffix in clip.unused)
         if settings.max_samples:  # counted, since what is left of the limit is for the next shard
             limited = replace(rows, limit=settings.max_samples)
             rows = replace(rows, limit=sum(1 for _ in limited.records()))
         yield rows
     if unused:
-        kinds = (f"{count:,} .{suffix}" if are_counted else f".{suffix}" for suffix, count in sorted(unused.items()))
+        kinds = (f"{count:,} {suffix}" if are_counted else suffix for suffix, count in sorted(unused.items()))
         census.notice(f"{address}: members that are not used: {', '.join(kinds)}")
 
 
@@ -152,9 +152,8 @@ def first_clips(shard: str) -> tuple[list[Clip], bool]:
             raise DataError(f"{shard} cannot be read as a tar file: {clips[0].fault}")
         if not is_all:  # the last one goes on behind what was read
             clips = clips[: -2 if clips and not clips[-1].key else -1]
-        rows = [clip for clip in clips if clip.is_row]
-        if is_all or any(clip.fault is None for clip in rows) or size >= MOST_LOOKED_AT:
-            return rows, tar.first is not None and tar.first.is_folder and bool(tar.first.name.strip("./"))
+        if is_all or any(clip.is_row and clip.fault is None for clip in clips) or size >= MOST_LOOKED_AT:
+            return clips, tar.first is not None and tar.first.is_folder and bool(tar.first.name.strip("./"))
         size *= 4
 
 
@@ -171,7 +170,7 @@ def is_shard(address: str, settings: CorpusSettings) -> bool:
         raise
     except DataError:  # whoever unpacks it says what is wrong
         return False
-    clip = next((clip for clip in clips if clip.fault is None), None)
+    clip = next((clip for clip in clips if clip.is_row and clip.fault is None), None)
     if clip is None or begins_with_folder:
         return False
     texts = clip.of_kind("text")
@@ -229,7 +228,7 @@ def ranges_of(rows: ShardRows, size: int, unused: Counter[str]) -> Iterator[Shar
     count, begin, before = 0, 0, list[str]()
     with opened_tar(rows.file) as tar:
         for clip in clips_of(tar, ()):
-            unused.update(suffix for suffix in clip.members if kind_of(suffix) is None)
+            unused.update(clip.unused)
             if not clip.is_row:
                 continue
             if count == size:

@@ -138,6 +138,22 @@ def test_a_broken_clip_is_one_row(members: tuple[tuple[str, bytes | str], ...], 
         assert told in str(broken.fault) and broken.place == f"{file}: {members[0][0].rpartition('.')[0]}"
 
 
+def test_what_is_no_clip_is_told(tmp_path: Path) -> None:
+    others = (("README.txt", "read me"), ("LICENSE", "as you like"), ("index.csv", "a,b"))
+    records, told = read(shard(tmp_path / "a.tar", *others, *GOOD, ("a.cls", "1")))
+    assert [record.text for record in records] == ["one"]
+    assert told == [f"{tmp_path}/a.tar: members that are not used: 1 .cls, 1 .csv, 1 .txt, 1 without a suffix"]
+
+
+def test_shards_by_a_range(tmp_path: Path) -> None:
+    for number in range(6):
+        write_shard(tmp_path / f"{number // 3}-{number % 3:02d}.tar", [number])
+    assert words(tmp_path / "{0..1}-{00..02}.tar") == TEXTS
+    assert words(tmp_path / "0-{01..01}.tar") == TEXTS[1:2]
+    with pytest.raises(DataError, match=r"0-03\.tar is not there"):
+        read(tmp_path / "0-{01..03}.tar")
+
+
 def test_a_key_that_comes_again_is_told_in_whatever_job_it_is(tmp_path: Path) -> None:
     file = shard(tmp_path / "a.tar", *GOOD, ("b.flac", FLAC), ("b.txt", "two"), *GOOD)
     for job_rows in (1, 2, 3):
