@@ -88,6 +88,15 @@ def test_what_supervisions_carry_are_columns(folder: Path) -> None:
     assert (record.text, record.language, record.extra) == ("bir", None, {"age": "7", "gender": "f"})
 
 
+@pytest.mark.parametrize(
+    ("written", "read_as"), [("English", "en"), ("azerbaijani", "az"), ("tr", "tr"), ("Elvish", "Elvish"), (None, "uz")]
+)
+def test_languages_by_their_names(written: str | None, read_as: str, folder: Path) -> None:
+    said = [lhotse_supervision(0, "cut0", language=written)]
+    (record,) = read(write_manifest(folder / "cuts.jsonl", [cut(folder, supervisions=said)]), language="uz")[0]
+    assert record.language == read_as
+
+
 def test_a_list_of_cuts_is_read_too(folder: Path) -> None:
     (folder / "cuts.json").write_text(json.dumps([cut(folder), cut(folder, "cut1", 1)], indent=1))
     assert faults(folder / "cuts.json") == TEXTS[:2]
