@@ -11,7 +11,7 @@ from ...audio.suffixes import is_recording, suffix_of_path
 from ..census import Census
 from ..columns import Layout
 from ..format import Format, Rows, in_pieces
-from ..places import SPLIT_FOLDERS, split_of_folder, split_of_path
+from ..places import SPLIT_FOLDERS, is_hidden, split_of_folder, split_of_path
 from ..settings import CorpusSettings
 from .tables import Objects, read_table
 
@@ -63,7 +63,7 @@ def read_recordings(folder: str, settings: CorpusSettings, split: str | None, ce
     Capitals in a suffix do not count. A first folder called train, validation (dev, valid, val) or test (eval) gives
     the split. A recording without a transcript is a row where ``settings.without_text`` asks for it.
     """
-    files = storage.files_below(folder)
+    files = [file for file in storage.files_below(folder) if not is_hidden(file, folder)]
     transcripts = {without_suffix(file): file for file in files if suffix_of_path(file) == ".txt"}
     inside = settings.model_copy(update={"audio_root": folder})
     layout = Layout.of(folder, inside, ("audio", "text", "id", "split"), root=folder)
