@@ -8,11 +8,13 @@ from typing import Any
 
 from ... import storage
 from ...audio.suffixes import is_recording, suffix_of_path
+from ..annotations.text_kinds import check_plain
 from ..census import Census
 from ..columns import Layout
 from ..format import Format, Rows, in_pieces
 from ..places import SPLIT_FOLDERS, split_of_folder, split_of_path
 from ..settings import CorpusSettings
+from .beside import notice_annotations
 from .tables import Objects, read_table
 
 METADATA = ("metadata.jsonl", "metadata.csv")
@@ -54,12 +56,16 @@ def read_recordings(folder: str, settings: CorpusSettings, split: str | None, ce
 
     Capitals in a suffix do not count. A first folder called train, validation (dev, valid, val) or test (eval) gives
     the split. A recording without a transcript is a row where ``settings.without_text`` asks for it.
+
+    Raises:
+        DataError: when it is reached, for a .txt that says when; see :func:`..annotations.text_kinds.check_plain`.
     """
     files = storage.files_below(folder)
     transcripts = {without_suffix(file): file for file in files if suffix_of_path(file) == ".txt"}
     inside = settings.model_copy(update={"audio_root": folder})
     layout = Layout.of(folder, inside, ("audio", "text", "id", "split"), root=folder)
     layout = replace(layout, names_its_columns=False)
+    notice_annotations(files, transcripts, census)
     lines = dict(lines_beside(folder, files, census))
 
     def rows() -> Iterator[dict[str, Any]]:
@@ -69,7 +75,9 @@ def read_recordings(folder: str, settings: CorpusSettings, split: str | None, ce
                 yield row(folder, file, lines.pop(stem))
             elif stem in transcripts:
                 census.use(transcripts[stem])
-                yield row(folder, file, transcript(transcripts[stem]))
+                text = transcript(transcripts[stem])
+                check_plain(text, transcripts[stem])
+                yield row(folder, file, text)
             elif settings.without_text:
                 yield row(folder, file, None)
         for stem, text in lines.items():
