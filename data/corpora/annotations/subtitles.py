@@ -7,7 +7,8 @@ https://support.google.com/youtube/answer/2734698 (.sbv).
 import html
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
 
 from ...errors import DataError, placed
 from .tiers import Annotations, Segment, decoded_text, text_lines
@@ -15,6 +16,7 @@ from .tiers import Annotations, Segment, decoded_text, text_lines
 ARROW = re.compile(r"\s*(\d\S*)\s*-->\s*(\S+)(?:\s+(\S.*))?")
 SBV_TIMES = re.compile(r"\s*(\d+:\d{2}:\d{2}\.\d+)\s*,\s*(\d+:\d{2}:\d{2}\.\d+)\s*()")
 LOOKS_TIMED = re.compile(r"\s*\d+:\d{2}(?::\d{2})?[.,]\d|\s*\d+:\d{2}:\d{2}\s*-+>|.*-->\s*\d")
+SPEAKER = re.compile(r"\[(SPEAKER_\d+)\]:\s*")  # as programs that tell speakers apart write it
 SETTINGS = re.compile(r"(?:[XY][12]:\d+\s*)+|(?:[a-z]+:\S+\s*)+")  # after the times
 SRT_TAGS = re.compile(r"</?(?:[ibus]|font)(?:\s[^<>]*)?>|\{\\[^{}]*\}|\{/?[ibus]\}", re.IGNORECASE)
 VTT_TAGS = re.compile(r"<rt\b[^>]*>.*?</rt>|</?(?:[bciuv]|lang|ruby|rt)(?:[.\s][^>]*)?>|<\d[\d:.]*>", re.DOTALL)
@@ -42,7 +44,8 @@ def read_subtitles(content: bytes, address: str) -> Annotations:
     """The cues of a file of subtitles, whichever of the three it is; the lines of a cue become one.
 
     Tags of style and position are left out. What is written in brackets or with notes (``[MUSIC]``) stays. A voice of
-    WebVTT's is the speaker; a cue of several voices has none. A cue without text is a segment without text.
+    WebVTT's is the speaker; a cue of several voices has none. A cue without text is a segment without text. Of captions
+    that roll, as YouTube's automatic ones do, each line is read once.
 
     Raises:
         DataError: naming file and line, for times that cannot be, and what is no part of such a file.
@@ -85,8 +88,12 @@ def segments(
         times: what a line with the times of a cue is: start, end, and what may follow them.
         text_of: text and speaker of a cue's lines.
     """
-    for cue in cues(lines, address, times, has_names=text_of is vtt_text):
+    found = cues(lines, address, times, has_names=text_of is vtt_text)
+    for cue in unrolled(found, lambda line: " ".join(text_of(line)[0].split())):
         text, speaker = text_of(cue.text)
+        told = SPEAKER.match(text)
+        if told:
+            text, speaker = text[told.end() :], told[1]
         with placed(f"{address}: line {cue.number}"):
             start, end = cue.start.replace(",", "."), cue.end.replace(",", ".")
             segment = Segment.between(f"line {cue.number}", start, end, " ".join(text.split()), speaker)
@@ -123,6 +130,26 @@ def cues(lines: Iterable[tuple[int, str]], address: str, times: re.Pattern[str],
     if not found and above:
         raise DataError(f"{address}: line {above[0][0]}: {above[0][1].strip()[:60]!r} is no subtitle, and none follows")
     return found
+
+
+def unrolled(cues: Sequence[Cue], text_of: Callable[[str], str]) -> list[Cue]:
+    """The cues without lines that were shown before: automatic captions roll, so that a line stays while the next one
+    is spoken, and between them stand cues of a moment that only show it again.
+
+    Captions roll if most cues of two lines, and at least three, begin with the line that the cue before ended with.
+    """
+    shown = [[text for _, line in cue.lines if (text := text_of(line))] for cue in cues]
+    again = [bool(before and now) and now[0] == before[-1] for before, now in pairwise([[], *shown])]
+    double = [repeats for repeats, lines in zip(again, shown, strict=True) if len(lines) > 1]
+    if sum(double) < 3 or sum(double) * 2 <= len(double):
+        return list(cues)
+    kept = []
+    for cue, lines, repeats in zip(cues, shown, again, strict=True):
+        if repeats and len(lines) > 1:
+            kept.append(replace(cue, lines=[(number, line) for number, line in cue.lines if text_of(line)][1:]))
+        elif not repeats and lines:
+            kept.append(cue)
+    return kept
 
 
 def without_name(lines: list[tuple[int, str]], cue: int, has_names: bool) -> None:

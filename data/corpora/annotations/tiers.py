@@ -6,7 +6,7 @@ The formats are read by :mod:`.timed_text`, :mod:`.subtitles`, :mod:`.transcript
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
 from ...errors import DataError, nearest
@@ -123,7 +123,12 @@ class TierChoice:
         for tier in chosen:
             if tier.unusable and self.names:
                 raise DataError(f"{address}: --tiers names {tier.name!r}, but {tier.unusable}")
-        return [segment for tier in chosen for segment in tier.segments]
+        segments = [segment for tier in chosen for segment in tier.segments]
+        others = [repr(tier.name) for tier in tiers if tier.annotations and not any(tier is one for one in chosen)]
+        if others and not any(segment.text for segment in segments):  # the tiers with times have no words
+            fault = f"no text in the tiers that are read; --tiers reads others: {', '.join(others[:SHOWN])}"
+            segments = [replace(segment, fault=segment.fault or fault) for segment in segments]
+        return segments
 
     def nothing(self, tiers: Sequence[Tier]) -> str:
         """What to say of a file whose chosen tiers hold nothing."""

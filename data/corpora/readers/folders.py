@@ -8,7 +8,9 @@ from typing import Any
 
 from ... import storage
 from ...audio.suffixes import is_recording, suffix_of_path
+from ...errors import DataError
 from ..annotations.text_kinds import check_plain
+from ..annotations.tiers import decoded_text
 from ..census import Census
 from ..columns import Layout
 from ..format import Format, Rows, in_pieces
@@ -111,10 +113,12 @@ def row(folder: str, file: str, text: Any) -> dict[str, Any]:
 
 
 def transcript(file: str) -> str | bytes:
-    """The words of a file; bytes, which are refused as text later, where they are not UTF-8."""
+    """The words of a file; bytes, which are refused as text later, where they are not UTF-8 or marked as UTF-16."""
     try:
-        return storage.read_bytes(file).decode("utf-8-sig").strip()
-    except UnicodeDecodeError:
+        return decoded_text(storage.read_bytes(file), file).strip()
+    except storage.StorageError:
+        raise
+    except DataError:
         return b""
 
 

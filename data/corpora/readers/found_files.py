@@ -6,6 +6,7 @@ Knows names alone, and looks into no file.
 import glob
 import posixpath
 import re
+import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -87,11 +88,12 @@ class Recordings:
                 files = storage.matching(f"{glob.escape(folder.rstrip('/'))}/*")
             sound = [file for file in files if is_sound(file) and not is_hidden(file, folder)]
             for file in sorted(sound, key=lambda name: (suffix_of_path(name) not in LOSSLESS, name)):
+                place = spelling(file)
                 if is_recording(file):
-                    self.by_path.setdefault(canonical(file), file)
-                    self.by_stem[without_suffix(canonical(file))].append(file)
+                    self.by_path.setdefault(place, file)
+                    self.by_stem[without_suffix(place)].append(file)
                 else:
-                    self.unreadable.setdefault(without_suffix(canonical(file)), file)
+                    self.unreadable.setdefault(without_suffix(place), file)
         # talk.wav.srt is for talk.wav alone, and talk.srt beside it for another talk
         names = (
             place for file in found.files if suffix_of_path(file) in ANNOTATION_SUFFIXES for place in self.places(file)
@@ -101,7 +103,7 @@ class Recordings:
     def places(self, annotation: str) -> list[str]:
         """Where the annotation's recording may lie, without suffix: in the audio root, or beside it."""
         stem = without_suffix(relative(annotation, self.root))
-        return [canonical(f"{folder.rstrip('/')}/{stem}") for folder in self.roots]
+        return [spelling(f"{folder.rstrip('/')}/{stem}") for folder in self.roots]
 
     def beside(self, annotation: str) -> tuple[str | None, str | None]:
         """The recording with the annotation's name, in the audio root or beside it, and the language that the name of
@@ -131,7 +133,7 @@ class Recordings:
         for urls in media:
             for url in urls:
                 for name in (url, unquote(url), posixpath.basename(unquote(url).replace("\\", "/"))):
-                    if name and ":" not in name and (place := canonical(f"{folder}/{name}")) in self.by_path:
+                    if name and ":" not in name and (place := spelling(f"{folder}/{name}")) in self.by_path:
                         return self.by_path[place]
         return None
 
@@ -146,10 +148,15 @@ class Recordings:
         for place in self.places(annotation):
             if place in self.unreadable:
                 return f"{posixpath.basename(self.unreadable[place])} cannot be decoded here; ffmpeg would read it"
-        folder = posixpath.dirname(canonical(annotation))
+        folder = posixpath.dirname(spelling(annotation))
         near = (posixpath.basename(path) for path in self.by_path if posixpath.dirname(path) == folder)
         like = nearest(without_suffix(posixpath.basename(annotation)), near)
         return f"no recording of the same name beside it, nor in --audio-root{like}"
+
+
+def spelling(address: str) -> str:
+    """One spelling of an address, its letters composed: systems differ in how they write ü."""
+    return unicodedata.normalize("NFC", canonical(address))
 
 
 def without_suffix(file: str) -> str:

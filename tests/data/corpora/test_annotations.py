@@ -528,6 +528,54 @@ def test_youtube_s_subtitles() -> None:
         subtitles("0:00:01.000,0:00:02.500\none\n\n0:00:03.000,0:00:0x\ntwo", "a.sbv")
 
 
+ROLLING = """WEBVTT
+
+00:00:00.160 --> 00:00:02.000 align:start position:0%
+ 
+so<00:00:00.500><c> we</c><00:00:01.000><c> begin</c>
+
+00:00:02.000 --> 00:00:02.010 align:start position:0%
+so we begin
+ 
+
+00:00:02.010 --> 00:00:04.000 align:start position:0%
+so we begin
+the<00:00:02.500><c> second</c>
+
+00:00:04.000 --> 00:00:04.010 align:start position:0%
+the second
+ 
+
+00:00:04.010 --> 00:00:06.000 align:start position:0%
+the second
+line
+
+00:00:06.000 --> 00:00:06.010 align:start position:0%
+line
+ 
+
+00:00:06.010 --> 00:00:08.000 align:start position:0%
+line
+end
+"""
+
+
+def test_captions_that_roll_are_read_once() -> None:
+    expected = [(0.16, 2, "so we begin"), (2.01, 4, "the second"), (4.01, 6, "line"), (6.01, 8, "end")]
+    assert subtitles(ROLLING, "a.vtt") == expected
+    srt = re.sub(r"<[^>]*>|WEBVTT\n\n| align.*", "", ROLLING).replace(".", ",")
+    assert subtitles(srt) == expected
+    refrain = "".join(
+        f"00:0{n},0 --> 00:0{n},5\n{text}\n\n" for n, text in enumerate(["♪", "♪", "No.", "No.\nNo.", "a\nb"])
+    )
+    assert [text for _, _, text in subtitles(refrain)] == ["♪", "♪", "No.", "No. No.", "a b"]
+
+
+def test_speakers_that_programs_tell_apart() -> None:
+    (cue,) = read_subtitles(b"0:01.0 --> 0:02.0\n[SPEAKER_01]: yes", "a.srt").tiers[0].segments
+    assert (cue.text, cue.speaker) == ("yes", "SPEAKER_01")
+
+
 SAID = [(0.0, 1.25, "hello & <co>"), (1.25, 1.5, "42"), (1.5, 3.0, ""), (3.0, 3723.004, "3"), (3723.5, 3724.0, "# [x]")]
 
 
@@ -657,3 +705,9 @@ def test_unread_tiers_are_counted_and_named() -> None:
     choice = TierChoice(("Sentences",))
     choice.choose(read_text_grid(LONG.encode(), "a.TextGrid"), "a.TextGrid")
     assert "not read: tiers that --tiers does not name: 'Aygün' (1 annotation in 1 file)" in choice.notices()
+
+
+def test_tiers_with_times_and_no_words_name_those_that_have_words() -> None:
+    words = EAF.replace("salam\n         dünya &amp; co", "").replace("no end", "")
+    faults = [segment.fault for segment in TierChoice().choose(read_elan(words.encode(), "a.eaf").tiers, "a.eaf")]
+    assert faults[::2] == ["no text in the tiers that are read; --tiers reads others: 'translation', 'words'"] * 2

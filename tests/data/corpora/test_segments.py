@@ -4,6 +4,7 @@ times that cannot be are refused with file and row, other faults stay with their
 import json
 import re
 import tracemalloc
+import unicodedata
 from pathlib import Path
 from typing import Any
 
@@ -611,3 +612,26 @@ def test_milliseconds_taken_for_seconds_are_told(tmp_path: Path) -> None:
             cut_clip(record)
     with pytest.raises(UndecodableAudio, match=r"the segment ends at 1500.000 s, .* are its times milliseconds\?"):
         cut_clip(first)
+
+
+def test_names_are_found_whichever_way_their_letters_are_composed(tmp_path: Path) -> None:
+    folder = tree(
+        tmp_path, {unicodedata.normalize("NFD", "üç.flac"): wav(3), unicodedata.normalize("NFC", "üç.srt"): SRT}
+    )
+    assert [record.fault for record in read(folder)] == [None, None]
+
+
+def test_texts_in_utf_16_and_texts_that_are_none(tmp_path: Path) -> None:
+    texts = {"a.txt": "bir".encode("utf-16"), "b.txt": "0.5\t1\tiki".encode("utf-16-le")}
+    folder = tree(tmp_path, {"a.flac": wav(3), "b.flac": wav(3)} | texts)
+    one, two = planned(folder)[0]
+    assert one.text == "bir" and "text is bytes" in str(two.fault)
+
+
+def test_columns_that_have_changed_places(tmp_path: Path) -> None:
+    path = table(tmp_path, "a.wav,2,1,x", "a.wav,4,3,x")
+    with pytest.raises(
+        DataError, match=r"row 1: ends at 1 s.*; if they have changed places, say --columns start=end end="
+    ):
+        read(path)
+    assert [record.start for record in read(path, columns={"start": "end", "end": "start"})] == [1, 3]
