@@ -17,10 +17,10 @@ ARROW = re.compile(r"\s*(\d\S*)\s*-->\s*(\S+)(?:\s+(\S.*))?")
 SBV_TIMES = re.compile(r"\s*(\d+:\d{2}:\d{2}\.\d+)\s*,\s*(\d+:\d{2}:\d{2}\.\d+)\s*()")
 LOOKS_TIMED = re.compile(r"\s*\d+:\d{2}(?::\d{2})?[.,]\d|\s*\d+:\d{2}:\d{2}\s*-+>|.*-->\s*\d")
 SPEAKER = re.compile(r"\[(SPEAKER_\d+)\]:\s*")  # as programs that tell speakers apart write it
-SETTINGS = re.compile(r"(?:[XY][12]:\d+\s*)+|(?:[a-z]+:\S+\s*)+")  # after the times
-SRT_TAGS = re.compile(r"</?(?:[ibus]|font)(?:\s[^<>]*)?>|\{\\[^{}]*\}|\{/?[ibus]\}", re.IGNORECASE)
-VTT_TAGS = re.compile(r"<rt\b[^>]*>.*?</rt>|</?(?:[bciuv]|lang|ruby|rt)(?:[.\s][^>]*)?>|<\d[\d:.]*>", re.DOTALL)
-VTT_VOICE = re.compile(r"<v(?:\.[^\s>]*)*[ \t]+([^>]*)>")
+SETTINGS = re.compile(r"(?:[XY][12]|[a-z]+):\S++(?:\s++(?:[XY][12]|[a-z]+):\S++)*+")  # after the times
+SRT_TAGS = re.compile(r"</?(?:[ibus]|font)(?:\s[^<>]*+)?>|\{\\[^{}]*+\}|\{/?[ibus]\}", re.IGNORECASE)
+VTT_TAGS = re.compile(r"<rt\b[^<>]*+>[^<]*+</rt>|</?(?:[bciuv]|lang|ruby|rt)(?:[.\s][^<>]*+)?>|<\d[\d:.]*+>")
+VTT_VOICE = re.compile(r"<v(?:\.[^\s<>]*+)?[ \t]++([^<>]*+)>")
 VTT_LANGUAGE = re.compile(r"Language:\s*([a-z]{2,3})\b")
 VTT_BLOCKS = re.compile(r"(?:NOTE|STYLE|REGION)(?:\s.*)?")
 
@@ -67,7 +67,7 @@ def are_subtitles(text: str) -> bool:
     lines = [line.strip() for line in text_lines(text) if line.strip()]
     if lines and (lines[0].split(None, 1)[0] == "WEBVTT" or SBV_TIMES.fullmatch(lines[0])):
         return True
-    for line, following in zip(lines, [*lines[1:], ""], strict=True):
+    for line, following in pairwise([*lines, ""]):
         found = ARROW.fullmatch(line)
         if found:
             return (not found[3] or bool(SETTINGS.fullmatch(found[3]))) and "-->" not in following

@@ -1,5 +1,6 @@
 """Timestamped text, TextGrid and ELAN files say what they say; broken ones say where they are broken."""
 
+import contextlib
 import re
 import time
 from typing import Any
@@ -569,6 +570,34 @@ def test_captions_that_roll_are_read_once() -> None:
         f"00:0{n},0 --> 00:0{n},5\n{text}\n\n" for n, text in enumerate(["♪", "♪", "No.", "No.\nNo.", "a\nb"])
     )
     assert [text for _, _, text in subtitles(refrain)] == ["♪", "♪", "No.", "No. No.", "a b"]
+
+
+def test_texts_of_any_kind_are_judged_in_time_that_grows_with_their_length() -> None:
+    begin = time.process_time()
+    cue = "00:01.000 --> 00:02.000 "
+    for part in (
+        "<v ",
+        "<rt>",
+        "{\\",
+        "<1:",
+        "[0:0",
+        "1:",
+        "a:b ",
+        "X1:1 ",
+        "( ",
+        "1 ",
+        "1\t",
+        " ",
+        "\n",
+        "0:01 ",
+        "a\n",
+    ):
+        for content in (part * 20_000 + "!", f"{cue}{part * 20_000}!", f"WEBVTT\n\n{cue}\n{part * 20_000}", part):
+            appearance(content.encode(), lambda: None)
+            with contextlib.suppress(DataError):
+                read_text(content.encode(), "a.txt")
+    assert time.process_time() - begin < 10
+    assert not read_text(b"", "a.txt").tiers[0].segments
 
 
 def test_speakers_that_programs_tell_apart() -> None:
