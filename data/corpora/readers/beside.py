@@ -89,8 +89,10 @@ class Pairs:
 
     @property
     def is_segmented(self) -> bool:
-        """Whether there are segments, and no transcripts without times of the same recordings."""
-        timed = [one for one in self.chosen if not one.is_plain]
+        """Whether there are segments, and no transcripts without times of the same recordings; beside transcripts of
+        others, the segments must have a recording."""
+        some_plain = any(one.is_plain for one in self.chosen)
+        timed = [one for one in self.chosen if not one.is_plain and (one.recording or not some_plain)]
         return bool(timed) and (not self.others["plain"] or any(suffix_of_path(one.file) == ".txt" for one in timed))
 
     def notices(self, root: str) -> Iterator[str]:

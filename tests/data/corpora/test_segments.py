@@ -527,6 +527,13 @@ def test_transcripts_that_begin_with_numbers_stay_transcripts_where_the_numbers_
     assert [(record.start, record.end) for record in planned(tmp_path)[0]] == [(0.5, 1.5)] * 4
 
 
+def test_annotations_without_a_recording_do_not_make_a_folder_of_transcripts_one_of_segments(tmp_path: Path) -> None:
+    folder = tree(tmp_path, {"a.flac": wav(3), "a.txt": "bir", "b.srt": "1", "c.eaf": EAF})
+    records, census = planned(folder)
+    assert [record.text for record in records] == ["bir"]
+    assert census.left == {".eaf files": ["c.eaf"], ".srt files": ["b.srt"]}
+
+
 def test_subtitles_in_several_languages(tmp_path: Path) -> None:
     folder = tree(
         tmp_path, {"talk.flac": wav(3), "talk.en.srt": SRT, "talk.pt-BR.vtt": "WEBVTT\n\n0:01.0 --> 0:02.0\num"}
