@@ -10,10 +10,13 @@ from itertools import pairwise
 from typing import Literal
 
 from ...errors import DataError
+from .elan import read_elan
 from .subtitles import SBV_TIMES, are_subtitles, read_subtitles
+from .textgrid import read_text_grid
 from .tiers import Annotations, decoded_text
 from .timed_text import CLOCK, DECIMAL, TIME, content_lines, read_timed_text, timed_fields
 from .timeline import parse_interval, parse_time
+from .transcript_json import is_transcript, read_transcript
 
 BEYOND = 0.5  # seconds that a segment may end after its recording
 
@@ -35,6 +38,9 @@ SURELY_TIMED = re.compile(
 START = re.compile(rf"\(?\s*({CLOCK})\s*\)?(?=\s|-|$)")
 END = re.compile(rf".{{0,60}}?\s[(]?({CLOCK})[)]?")
 SEPARATED = re.compile(rf"({DECIMAL})\s*[,;|]\s*({DECIMAL})\s*[,;|]")
+CELL_ENDS = re.compile(r"\t|\||;(?! )")  # of tables
+CELL = re.compile(rf"\s*{DECIMAL}\s*")
+OTHER_FORMATS = re.compile(r"(?:File type = )?\"ooTextFile|<\?xml\b|<ANNOTATION_DOCUMENT\b")
 NUMBER_FIRST = re.compile(r"(\d+[.,]\d+)\s")
 
 Kind = Literal["nothing", "plain", "timed", "numbers", "beyond", "unsure"]
@@ -51,20 +57,28 @@ class Appearance:
         line: number of the line that shows it.
         shown: that line's beginning.
         decimals: whether all times have decimals or colons, which makes numbers rather times.
+        from_zero: whether the first time is 0, which makes a text rather timed.
     """
 
     kind: Kind
     line: int = 0
     shown: str = ""
     decimals: bool = False
+    from_zero: bool = False
 
 
 def read_text(content: bytes, address: str) -> Annotations:
-    """The segments of a .txt: subtitles, or lines with times.
+    """The segments of a .txt: lines with times, or subtitles, a TextGrid and the like under a wrong suffix.
 
     Raises:
         DataError: naming file and line, for what cannot be read as such.
     """
+    other = OTHER_FORMATS.match(decoded_text(content, address).lstrip())
+    if other:
+        is_grid = "ooTextFile" in other[0]
+        return Annotations(read_text_grid(content, address)) if is_grid else read_elan(content, address)
+    if is_transcript(content):
+        return read_transcript(content, address)
     if are_subtitles(decoded_text(content, address)):
         return read_subtitles(content, address)
     return Annotations.untiered(read_timed_text(content, address))
@@ -72,7 +86,11 @@ def read_text(content: bytes, address: str) -> Annotations:
 
 def surely_timed(text: str) -> tuple[int, str] | None:
     """Number and beginning of the first line that can only say when; None where there is none."""
+    if OTHER_FORMATS.match(text.lstrip()) or is_transcript(text.encode("utf-8", "replace")):
+        return 1, text.lstrip()[:60].split("\n")[0]
     for number, line in content_lines(text):
+        if sum(CELL.fullmatch(cell) is not None for cell in CELL_ENDS.split(line)) > 1:
+            return number, line[:60]
         if SURELY_TIMED.match(line) or SBV_TIMES.fullmatch(line) or (number == 1 and line.split()[0] == "WEBVTT"):
             return number, line[:60]
     return None
@@ -126,7 +144,8 @@ def appearance(content: bytes, seconds: Callable[[], float | None]) -> Appearanc
         return Appearance("numbers", number, line[:60], decimals)
     if inside:
         return Appearance("unsure", number, line[:60])
-    return Appearance("beyond" if whole else "plain", number, line[:60])
+    from_zero = any(start == 0 for start, _ in pairs.values())
+    return Appearance("beyond" if whole else "plain", number, line[:60], from_zero=from_zero)
 
 
 def begins_with_times(line: str) -> bool:

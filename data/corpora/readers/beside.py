@@ -37,7 +37,7 @@ OWN_SUFFIXES = tuple(suffix for suffix in ANNOTATION_SUFFIXES if suffix not in O
 FORMATS = tuple(".TextGrid" if suffix == ".textgrid" else suffix for suffix in ANNOTATION_SUFFIXES)  # for messages
 SHOWN = 3  # names in a message
 LONG_CODES = ("haw", "yue")  # of Whisper's languages
-DECIDE = "--kind folder takes every .txt as a whole recording's transcript, --kind segments as what is said when"
+DECIDE = "--kind folder takes it for the words of a whole recording, --kind segments for what is said when"
 
 
 class Undecided(DataError):
@@ -162,8 +162,10 @@ def judged(texts: list[Beside]) -> Iterator[Beside]:
     many = len(doubtful) > 1 and all(looks[file].decimals for file in doubtful)
     if of_kind["numbers"] and (of_kind["plain"] or of_kind["beyond"] or not (of_kind["timed"] or many)):
         raise undecided(of_kind["numbers"][0], looks[of_kind["numbers"][0]])
-    if of_kind["beyond"] and (of_kind["timed"] or (len(doubtful) > 1 and not of_kind["plain"])):
-        raise undecided(of_kind["beyond"][0], looks[of_kind["beyond"][0]])
+    all_begin_so = len(doubtful) > 1 and not of_kind["plain"]
+    for file in of_kind["beyond"]:
+        if of_kind["timed"] or all_begin_so or looks[file].from_zero:
+            raise undecided(file, looks[file])
     for one in texts:
         kind = looks[one.file].kind
         is_plain = kind in ("plain", "beyond") or (kind == "nothing" and not (of_kind["timed"] or of_kind["numbers"]))
@@ -186,7 +188,8 @@ def notice_annotations(files: Iterable[str], transcripts: Mapping[str, str], cen
 
 def undecided(file: str, look: Appearance) -> Undecided:
     """The error for a text that may say when."""
-    return Undecided(f"{file}: line {look.line}: {look.shown!r} may begin with times, or with numbers; {DECIDE}")
+    beyond = ", which in seconds lie beyond the recording's end; are they samples?" if look.kind == "beyond" else ";"
+    return Undecided(f"{file}: line {look.line}: {look.shown!r} may begin with times, or with numbers{beyond} {DECIDE}")
 
 
 def length(recording: str | None) -> float | None:

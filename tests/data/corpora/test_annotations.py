@@ -684,6 +684,7 @@ def test_timed_text_that_cannot_be_read(content: str, message: str) -> None:
 LOOKS: dict[str, list[tuple[str, float | None]]] = {
     "timed": [
         ("1.5\t3.25\tx", 5), ("1,5\t3,25\tx", 5), ("5\t3\tx", None), (SRT, 9), (VTT, 9), ("0:00:01.0,0:00:02.0\nx", 9),
+        ("1.5;3.2;text", 9), ("ann\t1.5\ttext\t3.2", 9), (LONG, 9), (SHORT, 9), (EAF, 9),
         ("[00:01:02] text", 5), ("1.5 --> 3", 5), ("(1.5-3.2) text", 5), ("some words [0:05] more", 3),
         ("00:00:01 Ann: text", 5), ("[00:12.00]la la", 9), ("plain\n[1.5] x", 9), ("# x\n\n1 2 a\n2 3 b", 9),
         ("1500 3250 a\n4000 5000 b\n5000 6000 c", 9), ("1 2 a\n3 4 b\n5 6 c", None),
@@ -691,7 +692,7 @@ LOOKS: dict[str, list[tuple[str, float | None]]] = {
     "numbers": [("0.5 1.25 salam", 5), ("7.30 8.15 and 9.45 trains", 20), ("1 2 three", 5), ("1.5 - 3.2 text", None)],
     "beyond": [("1984 2001 were good years", 5), ("7.30 8.15 and 9.45 trains", 5), ("1500 3250 a", 9), ("(1-2) x", 1)],
     "unsure": [
-        ("0:01 x", 5), ("7:30 is when", 1000), ("1.5 3.25 hello\nworld", 9), ("1.5;3.2;text", 9), ("1.5,3.2,text", 9),
+        ("0:01 x", 5), ("7:30 is when", 1000), ("1.5 3.25 hello\nworld", 9), ("1.5; 3.2; text", 9), ("1.5,3.2,text", 9),
         ("hello\nAnn  0:05\nyes\nBob  0:10", 50), ("0.0 a\n1.5 b\n3.5 c", 9), ("5 2 9\n1 3 4", 9),
     ],
     "plain": [

@@ -317,7 +317,8 @@ def test_a_folder_of_plain_transcripts_is_not_segmented(tmp_path: Path) -> None:
     path = table(folder, "a.wav,x", header="audio_path,text", name="t.csv")
     assert not is_segmented(str(path), settings(path))
     (folder / "a.TextGrid").rename(folder / "a.txt")
-    assert not is_segmented(str(folder), settings(folder))
+    assert is_segmented(str(folder), settings(folder))
+    assert [record.speaker for record in read(folder)] == ["Aygün", None]
 
 
 def test_the_richer_annotation_is_read_where_there_are_several(tmp_path: Path) -> None:
@@ -449,6 +450,9 @@ CONTENTS = {
     "sbv": ("txt", "0:00:00.500,0:00:01.000\nbir\n\n0:00:01.000,0:00:02.000\niki üç\n"),
     "audacity": ("txt", "0,500000\t1,000000\tbir\n1,000000\t2,000000\tiki üç\n"),
     "bracketed": ("txt", "(0.5-1) bir\n(1-2.0) iki üç\n"),
+    "json": ("txt", '{"segments": [{"start": 0.5, "end": 1, "text": "bir"}, '
+                    '{"start": 1, "end": 2, "text": "iki üç"}]}'),
+    "TextGrid": ("txt", '"ooTextFile" "TextGrid" 0 3 <exists> 1 "IntervalTier" "A" 0 3 2 0.5 1 "bir" 1 2 "iki üç"'),
     ".srt": ("srt", SRT),
     ".vtt": ("VTT", "WEBVTT\n\n00:00.500 --> 00:01.000\nbir\n\n00:01.000 --> 00:02.000\niki üç\n"),
     ".json": ("json", '{"text": "", "segments": [{"start": 0.5, "end": 1, "text": " bir"}, '
@@ -470,8 +474,12 @@ REFUSED = {
     "starts": ("[00:00:01] bir\n[00:00:02] iki\n", r"b\.txt: line 1: .* has a start and no end"),
     "clocks": ("0:01 bir\n0:02 iki\n", r"b\.txt: line 1: '0:01 bir' may begin with times, or with numbers; --kind fol"),
     "broken": ("bir\n\n1\n00:00:01,000 --> 00:00:02,000\niki\n", r"b\.txt: line 1: 'bir' stands before any times"),
-    "one_line": ("1.5 2.5 bir\niki", r"b\.txt: line 1: '1.5 2.5 bir' may begin.*--kind segments as what is said when"),
+    "one_line": ("1.5 2.5 bir\niki", r"b\.txt: line 1: '1.5 2.5 bir' may begin.*--kind segments for what is said when"),
     "numbers": ("1 2 three", r"b\.txt: line 1: '1 2 three' may begin with times"),
+    "table": ("Line\tSpkr\tStTime\tContent\tEnTime\n1\tann\t0.5\tbir\t1.5\n", r"b\.txt: line 1: start is 'Line'"),
+    "semicolons": ("Ann;0.5;1.25;bir", r"b\.txt: line 1: 'Ann;0.5;1.25;bir' is no segment"),
+    "samples": ("0 46797 She had your dark suit", r"b\.txt: line 1: .* lie beyond the recording's end; are they samp"),
+    "xml": ("<?xml version='1.0'?><a/>", r"b\.txt is 'a', not ELAN's"),
     "commas": ("1,5\t2.5\tbir", r"b\.txt: line 1: start is '1,5'"),
 }
 
@@ -480,7 +488,7 @@ REFUSED = {
 def test_timed_text_that_is_not_understood_never_becomes_a_transcript(case: str, tmp_path: Path) -> None:
     """Nor does a first file that is plain decide for all."""
     content, message = REFUSED[case]
-    folder = tree(tmp_path, {"a.flac": wav(3), "a.txt": "plain words", "b.flac": wav(3), "b.txt": content})
+    folder = tree(tmp_path, {"a.flac": wav(2.9), "a.txt": "plain words", "b.flac": wav(2.9), "b.txt": content})
     with pytest.raises(DataError, match=message):
         planned(folder)
     (folder / "a.txt").unlink()
