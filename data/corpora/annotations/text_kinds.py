@@ -131,14 +131,16 @@ def appearance(content: bytes, seconds: Callable[[], float | None]) -> Appearanc
         starts = only_several(number_and_time(lines, NUMBER_FIRST, ()), max(3, len(lines)))
     if not pairs and not starts:
         return Appearance("plain", lines[0][0], lines[0][1][:60])
+    whole = len(pairs) == len(lines) and all(begins_with_times(line) for _, line in lines)
+    if whole and len(lines) > 2:
+        return Appearance("timed", lines[0][0], lines[0][1][:60])
     end = seconds()
     inside = {number for number, times in pairs.items() if end is None or times[1] <= end + BEYOND}
     inside |= {number for number, time in starts.items() if end is None or time <= end}
     in_order = all(one[1] <= other[0] for one, other in pairwise(pairs.values()))
-    whole = len(pairs) == len(lines) and all(begins_with_times(line) for _, line in lines)
     number, line = next(((number, line) for number, line in lines if number in inside), lines[0])
     decimals = all(re.match(DECIMAL, line) for _, line in lines)
-    if whole and (len(lines) > 2 or (len(lines) > 1 and in_order and len(inside) == len(lines))):
+    if whole and len(lines) > 1 and in_order and len(inside) == len(lines):
         return Appearance("timed", lines[0][0], lines[0][1][:60])
     if whole and (inside or len(lines) > 1):
         return Appearance("numbers", number, line[:60], decimals)

@@ -718,7 +718,7 @@ def test_what_a_text_beside_a_recording_looks_like(kind: str, text: str, seconds
 
 
 def test_the_length_of_a_recording_is_asked_for_only_where_numbers_may_be_times() -> None:
-    for content in (b"words", b"1\t2\tx", b"", b"[0:01] x"):
+    for content in (b"words", b"1\t2\tx", b"", b"[0:01] x", b"1 2 a\n2 3 b\n4 5 c"):
         appearance(content, lambda: pytest.fail("asked"))
 
 
