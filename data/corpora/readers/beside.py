@@ -35,6 +35,7 @@ ANNOTATIONS: dict[str, Callable[[bytes, str], Annotations]] = {
 OF_OTHERS_TOO = (".json", ".txt")  # a file with this suffix may be something else, such as a readme
 OWN_SUFFIXES = tuple(suffix for suffix in ANNOTATION_SUFFIXES if suffix not in OF_OTHERS_TOO)
 FORMATS = tuple(".TextGrid" if suffix == ".textgrid" else suffix for suffix in ANNOTATION_SUFFIXES)  # for messages
+LONGEST_CLIP = 30.0  # seconds: what Whisper hears at once
 SHOWN = 3  # names in a message
 LONG_CODES = ("haw", "yue")  # of Whisper's languages
 DECIDE = "--kind folder takes it for the words of a whole recording, --kind segments for what is said when"
@@ -79,20 +80,24 @@ class Pairs:
     Attributes:
         chosen: one for each recording, sorted by the files' paths.
         others: those of recordings for which another was chosen, by why.
+        doubly: recordings with subtitles, or a transcript with segments, and a transcript without times.
         faults: what keeps them from being read.
     """
 
     recordings: Recordings
     chosen: list[Beside] = field(default_factory=list)
     others: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+    doubly: list[str] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
 
     @property
     def is_segmented(self) -> bool:
         """Whether there are segments, and no transcripts without times of the same recordings; beside transcripts of
-        others, the segments must have a recording."""
+        others, the segments must have a recording. Subtitles go before transcripts that are too long to be heard."""
         some_plain = any(one.is_plain for one in self.chosen)
         timed = [one for one in self.chosen if not one.is_plain and (one.recording or not some_plain)]
+        if any((length(recording) or 0) > LONGEST_CLIP for recording in self.doubly):
+            return True
         return bool(timed) and (not self.others["plain"] or any(suffix_of_path(one.file) == ".txt" for one in timed))
 
     def notices(self, root: str) -> Iterator[str]:
@@ -101,7 +106,7 @@ class Pairs:
         whole = "beside segments: .txt files without times, each the transcript of a whole recording"
         for why, files in (
             (whole, plain),
-            (f"not read, as {' before '.join(FORMATS)} is read where a recording has several", self.others["format"]),
+            (f"not read, as of a recording's files the first of {', '.join(FORMATS)} is read", self.others["format"]),
             ("not read, as the recording has a file with times, too: .txt files without", self.others["plain"]),
             ("not read, as --language chooses among subtitles", self.others["language"]),
         ):
@@ -225,4 +230,6 @@ def choose(several: list[Beside], pairs: Pairs, language: str | None) -> None:
             what = f"{best.file} and {one.file} are both of {best.recording or 'one recording'}; keep one of them"
             pairs.faults.append(what)
         pairs.others["plain" if one.is_plain and not one.is_empty else "format"].append(one.file)
+        if one.is_plain and one.recording and suffix_of_path(best.file) in (*SUBTITLES, ".json"):
+            pairs.doubly.append(one.recording)
     pairs.chosen.append(best)

@@ -576,8 +576,8 @@ def test_what_is_not_read_is_told_once(tmp_path: Path) -> None:
         _, census = planned(folder, job_rows=1, max_samples=limit)
         assert census.notices == [
             "not read: tiers that hold points in time, which have no end: 'bell' (1 annotation in 1 file)",
-            "not read, as .eaf before .TextGrid before .srt before .vtt before .sbv before .json before .txt is read "
-            "where a recording has several: a.srt, b.vtt",
+            "not read, as of a recording's files the first of .eaf, .TextGrid, .srt, .vtt, .sbv, .json, .txt is read: "
+            "a.srt, b.vtt",
         ]
     points = LONG.replace("IntervalTier", "TextTier").replace("size = 3\n        int", "size = 0\n        int")
     points = points[: points.index("    item [3]")].replace("size = 3", "size = 2")
@@ -595,6 +595,9 @@ def test_transcripts_without_times_go_before_annotations_of_the_same_recordings(
         "recordings with a .txt without times, which is read, and annotations, which are not: 1, such as "
         f"{folder}/a.srt; --kind segments reads those"
     ]
+    (folder / "a.flac").write_bytes(wav(31))  # which is more than Whisper hears at once
+    assert [record.text for record in planned(folder)[0]] == ["bir", "iki üç", "üç"]
+    (folder / "a.flac").write_bytes(wav(9))
     tree(tmp_path, {"b.txt": TALK})
     records, census = planned(folder)
     assert [record.text for record in records] == ["bir", "iki üç", "bir", "iki"]
