@@ -56,7 +56,7 @@ def read_subtitles(content: bytes, address: str) -> Annotations:
         header, rest = split_header(lines)
         language = next((found[1] for line in header if (found := VTT_LANGUAGE.match(line))), None)
         return Annotations.untiered(segments(without_blocks(rest), address, ARROW, vtt_text), language)
-    if address.lower().endswith(".vtt"):
+    if first and address.lower().endswith(".vtt"):
         raise DataError(f"{address}: line 1: {first[:60]!r} stands where 'WEBVTT' should")
     times = SBV_TIMES if SBV_TIMES.fullmatch(first) else ARROW
     return Annotations.untiered(segments(lines, address, times, srt_text))

@@ -161,8 +161,8 @@ def judged(texts: list[Beside]) -> Iterator[Beside]:
     of_kind: dict[str, list[str]] = defaultdict(list)
     for file, look in looks.items():
         of_kind[look.kind].append(file)
-    for file in of_kind["unsure"]:
-        raise undecided(file, looks[file])
+    if of_kind["unsure"]:
+        raise undecided(of_kind["unsure"][0], looks[of_kind["unsure"][0]])
     doubtful = [*of_kind["numbers"], *of_kind["beyond"]]
     many = len(doubtful) > 1 and all(looks[file].decimals for file in doubtful)
     if of_kind["numbers"] and (of_kind["plain"] or of_kind["beyond"] or not (of_kind["timed"] or many)):

@@ -114,10 +114,9 @@ def row(folder: str, file: str, text: Any) -> dict[str, Any]:
 
 def transcript(file: str) -> str | bytes:
     """The words of a file; bytes, which are refused as text later, where they are not UTF-8 or marked as UTF-16."""
+    content = storage.read_bytes(file)
     try:
-        return decoded_text(storage.read_bytes(file), file).strip()
-    except storage.StorageError:
-        raise
+        return decoded_text(content, file).strip()
     except DataError:
         return b""
 

@@ -156,8 +156,9 @@ def read_annotations(found: FoundFiles, pairs: Pairs, settings: CorpusSettings, 
 def transcribed(whole: Record, root: str) -> Record:
     """A recording with the transcript at its place, a text without times."""
     name = posixpath.splitext(relative(str(whole.audio), root))[0]
+    content = storage.read_bytes(whole.place)
     try:
-        text = decoded_text(storage.read_bytes(whole.place), whole.place).strip()
+        text = decoded_text(content, whole.place).strip()
     except DataError as error:
         return replace(whole, fault=str(error))
     return replace(whole, text=text, id=name)
