@@ -2,6 +2,7 @@
 
 import csv
 import gzip
+import html
 import io
 import json
 import tarfile
@@ -108,12 +109,16 @@ def kaldi(folder: Path) -> Path:
     return folder
 
 
+def write_joined(folder: Path, name: str) -> list[float]:
+    """A recording of all clips; seconds at which they begin, and at which the last one ends."""
+    folder.mkdir(parents=True, exist_ok=True)
+    soundfile.write(folder / name, np.concatenate([samples(i) for i in range(len(TEXTS))]), 16_000)
+    return list(np.cumsum([0] + [len(samples(i)) for i in range(len(TEXTS))]) / 16_000)
+
+
 def kaldi_segments(folder: Path) -> Path:
     """One recording of all clips, and where each is."""
-    folder.mkdir(exist_ok=True)
-    whole = np.concatenate([samples(i) for i in range(len(TEXTS))])
-    soundfile.write(folder / "long.wav", whole, 16_000)
-    bounds = np.cumsum([0] + [len(samples(i)) for i in range(len(TEXTS))]) / 16_000
+    bounds = write_joined(folder, "long.wav")
     (folder / "wav.scp").write_text(f"rec flac -c -d -s {folder}/long.wav |\n")
     (folder / "segments").write_text(
         "".join(f"clip{i} rec {bounds[i]:.6f} {bounds[i + 1]:.6f}\n" for i in range(len(TEXTS)))
@@ -140,6 +145,27 @@ def kaldi_archive(folder: Path) -> Path:
     (folder / "wav.scp").write_text("".join(lines))
     (folder / "text").write_text("".join(f"clip{i} {text}\n" for i, text in enumerate(TEXTS)), encoding="utf-8")
     (folder / "utt2spk").write_text("".join(f"clip{i} {who}\n" for i, who in enumerate(SPEAKERS)))
+    return folder
+
+
+def subtitles(folder: Path) -> Path:
+    """One recording of all clips, and subtitles in WebVTT, whose voices are the speakers."""
+    bounds = write_joined(folder, "long.wav")
+    marks = [f"00:{bound:06.3f}" for bound in bounds]
+    cues = [
+        f"{marks[i]} --> {marks[i + 1]}\n<v {SPEAKERS[i]}>{html.escape(text, quote=False)}</v>\n"
+        for i, text in enumerate(TEXTS)
+    ]
+    (folder / "long.vtt").write_text("\n".join(["WEBVTT\n", *cues]), encoding="utf-8")
+    return folder
+
+
+def audacity_labels(folder: Path) -> Path:
+    """One recording of all clips, and labels as Audacity exports them where commas are decimal."""
+    bounds = write_joined(folder, "long.wav")
+    times = [f"{bound:.6f}".replace(".", ",") for bound in bounds]
+    lines = [f"{times[i]}\t{times[i + 1]}\t{text}\n" for i, text in enumerate(TEXTS)]
+    (folder / "long.txt").write_text("".join(lines), encoding="utf-8")
     return folder
 
 
@@ -291,7 +317,7 @@ SHAPES: dict[str, Callable[[Path], Path]] = {
     shape.__name__: shape
     for shape in (
         json_lines, json_list, comma_separated, tab_separated, parquet, arrow, kaldi, kaldi_segments, common_voice,
-        audio_folder, transcripts_beside, libri_speech, archive, zipped, web_dataset,
-        web_dataset_compressed, kaldi_archive, lhotse, lhotse_cuts, lhotse_shar,
+        audio_folder, transcripts_beside, libri_speech, archive, zipped, web_dataset, web_dataset_compressed,
+        kaldi_archive, lhotse, lhotse_cuts, lhotse_shar, subtitles, audacity_labels,
     )
 }  # fmt: skip
