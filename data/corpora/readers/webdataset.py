@@ -12,7 +12,8 @@ from typing import Any, Self
 
 from ... import storage
 from ...errors import DataError
-from ..annotations.timed_text import is_timed_text
+from ..annotations.text_kinds import surely_timed, two_times
+from ..annotations.tiers import decoded_text
 from ..census import Census
 from ..columns import Layout
 from ..format import Fault, Format
@@ -182,9 +183,10 @@ def is_shard(address: str, settings: CorpusSettings) -> bool:
 def is_timed(content: bytes, address: str) -> bool:
     """Whether a text is a table of times."""
     try:
-        return b"-->" in content or bool(is_timed_text(content, address))
-    except DataError:  # not UTF-8
+        text = decoded_text(content, address)
+    except DataError:  # another encoding
         return False
+    return surely_timed(text) is not None or two_times(text.strip().partition("\n")[0]) is not None
 
 
 def layout_of(shard: str, settings: CorpusSettings, split: str | None, clips: list[Clip]) -> Layout:
