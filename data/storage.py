@@ -15,6 +15,7 @@ import tempfile
 import time
 import unicodedata
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import IO, Any, TypeVar
 
 from .errors import DataError
@@ -124,12 +125,27 @@ def read_bytes(address: str) -> bytes:
             if other == address:
                 raise
             return retried(lambda: file_system(other).cat_file(other), other)
+    return retried(lambda: Path(address).read_bytes(), address)
+
+
+def read_part(address: str, start: int, size: int) -> bytes:
+    """``size`` bytes of a file from byte ``start`` on; fewer where it ends before. One request of a store."""
+    if is_remote(address):
+        return retried(lambda: remote_part(address, start, size), address)
 
     def read() -> bytes:
         with open(address, "rb") as file:
-            return file.read()
+            file.seek(start)
+            return file.read(size)
 
     return retried(read, address)
+
+
+def remote_part(address: str, start: int, size: int) -> bytes:
+    """As :func:`read_part`; stores refuse, each with an error of its own, a range that begins at the file's end."""
+    system = file_system(address)
+    left = int(system.info(address)["size"]) - start
+    return system.cat_file(address, start=start, end=start + min(size, left)) if left > 0 and size > 0 else b""
 
 
 @contextlib.contextmanager
@@ -216,8 +232,6 @@ def as_spelt(address: str) -> str:
     if os.path.lexists(address):
         return address
     folder, name = os.path.split(address.rstrip("/"))
-    if not name or name == address:
-        folder, name = "", name or address
     folder = as_spelt(folder)
     with contextlib.suppress(OSError):
         names = names_by_form(folder or ".", os.stat(folder or ".").st_mtime_ns)

@@ -16,6 +16,11 @@ TEXT_SUFFIXES = frozenset(
      ".ods", ".odt", ".rtf", ".sbv", ".srt", ".stm", ".text", ".textgrid", ".trn", ".trs", ".tsv", ".txt", ".vtt",
      ".xls", ".xlsx", ".xml")
 )  # fmt: skip
+ARCHIVE_SUFFIXES = frozenset(
+    (".7z", ".ark", ".bz2", ".gz", ".lz4", ".rar", ".tar", ".tbz", ".tbz2", ".tgz", ".txz", ".tzst", ".xz", ".zip",
+     ".zst")
+)  # fmt: skip
+PACKED_TEXTS = (".csv.gz", ".json.gz", ".jsonl.gz", ".ndjson.gz", ".tsv.gz", ".txt.gz")
 NO_TRANSCRIPTS = ("authors", "changelog", "citation", "copying", "license", "licence", "readme")
 ASKED_FOR = ("audio", "text", "speaker", "id")  # columns that a user wants to know of, whether or not they are there
 SHOWN = 3  # names of a kind of file
@@ -81,6 +86,9 @@ class Census:
         if is_sound(file):
             return f"{suffix} recordings, which ffmpeg would read if it were installed"
         name = file.rpartition("/")[2].lower()
+        if suffix in ARCHIVE_SUFFIXES and not name.endswith(PACKED_TEXTS):
+            return f"packed {suffix} files"
+        suffix = suffix_of_path(name.removesuffix(".gz"))
         if suffix in TEXT_SUFFIXES and not name.startswith(NO_TRANSCRIPTS):
             return f"{suffix} files"
         return None

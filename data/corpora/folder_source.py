@@ -13,10 +13,12 @@ from .census import Census
 from .format import Listed
 from .formats import plan_jobs
 from .places import lies_below, relative
+from .readers.webdataset import ShardRows
 from .record import Record
 from .settings import CorpusSettings
 
 TAKEN_AS_THEY_ARE = ("audio", "text", "id", "language", "duration")  # columns that a config may name
+PREPARE = "python launch/prepare.py {} --output prepared, and then files: prepared/train-*.parquet"
 
 
 class FolderSource(Source):
@@ -63,6 +65,11 @@ class FolderSource(Source):
     def read_rows(self, folder: str, census: Census) -> Iterator[dict[str, Any]]:
         """The rows of the folder's pieces."""
         for job in plan_jobs(self.settings(folder), census):
+            if isinstance(job.rows, ShardRows):
+                raise DataError(
+                    f"{folder} holds files with many clips in each, which only preparation reads: "
+                    f"{PREPARE.format(folder)}"
+                )
             if not isinstance(job.rows, Listed):
                 raise DataError(
                     f"{folder} holds files with many clips in each: name them as files, "
@@ -91,10 +98,15 @@ class FolderSource(Source):
         """A record as a row; a record at fault is an error, as a row of a small corpus is soon mended."""
         if record.fault:
             raise DataError(f"{record.place}: {record.fault}")
+        if isinstance(record.audio, dict) and record.audio.get("bytes"):
+            raise DataError(
+                f"{record.place}: its audio lies in a file with that of other clips, which only preparation reads: "
+                f"{PREPARE.format(folder)}"
+            )
         if record.is_part:
             raise DataError(
                 f"{record.place} is a part of a recording, and only preparation cuts recordings: "
-                f"python launch/prepare.py {folder} --output prepared, and then files: prepared/train-*.parquet"
+                f"{PREPARE.format(folder)}"
             )
         audio, root = record.audio, self.audio_root
         if isinstance(audio, str) and lies_below(audio, root):

@@ -59,6 +59,19 @@ def split_of_file(file: str) -> str | None:
     return split_of_folder(re.split("[-_.]", posixpath.basename(file), maxsplit=1)[0])
 
 
+def numbered(address: str) -> list[str]:
+    """The addresses that a range in braces stands for, as in ``shard-{000..017}.tar``; the address itself without one.
+
+    As many figures as the first number has are written.
+    """
+    found = re.search(r"\{(\d+)\.\.(\d+)\}", address)
+    if found is None or storage.exists(address):
+        return [address]
+    begin, end = address[: found.start()], address[found.end() :]
+    names = (f"{begin}{number:0{len(found[1])}}{end}" for number in range(int(found[1]), int(found[2]) + 1))
+    return [place for name in names for place in numbered(name)]
+
+
 class Spelt(UserDict[str, Value]):
     """Values by name or path; a name in another of Unicode's forms is found, too, where its own is not there.
 

@@ -175,10 +175,12 @@ def check_within(start: float, end: float | None, seconds: float) -> None:
     """Refuse a segment that a recording of so many seconds does not have."""
     if not seconds:
         raise UndecodableAudio("no samples")
+    # An end that far beyond the recording's is no slip.
+    unit = "; are its times milliseconds?" if seconds * 10 < (end or start) <= (seconds + 1) * 1000 else ""
     if round(start * SAMPLING_RATE) >= round(seconds * SAMPLING_RATE):
-        raise UndecodableAudio(f"the segment starts at {start:.3f} s, the recording ends at {seconds:.3f} s")
+        raise UndecodableAudio(f"the segment starts at {start:.3f} s, the recording ends at {seconds:.3f} s{unit}")
     if end is not None and end > seconds + END_TOLERANCE:
-        raise UndecodableAudio(f"the segment ends at {end:.3f} s, the recording at {seconds:.3f} s")
+        raise UndecodableAudio(f"the segment ends at {end:.3f} s, the recording at {seconds:.3f} s{unit}")
 
 
 def cut_clip(

@@ -38,7 +38,7 @@ class Measure:
 
     def __init__(self, settings: ClipSettings, notice: Callable[[str], None]) -> None:
         self.settings, self.notice = settings, notice
-        self.last_recording: tuple[str, headers.Header | None, str | None] | None = None
+        self.last_recording: tuple[str | bytes, headers.Header | None, str | None] | None = None
 
     def seconds(self, audio: Any, record: Record) -> float:
         """Seconds of encoded bytes, or of a path where headers are believed; decoded only if they may be kept.
@@ -95,13 +95,14 @@ class Measure:
             audio = audio.get("bytes") or audio.get("path")
         if not isinstance(audio, (str, bytes)) or (isinstance(audio, str) and storage.is_remote(audio)):
             return None  # remote ones are read once only, by whoever cuts
-        if isinstance(audio, bytes):
+        last = self.last_recording
+        if last is not None and (last[0] is audio or (isinstance(audio, str) and last[0] == audio)):
+            _, header, fault = last
+        elif isinstance(audio, bytes):
             header, fault = headers.parse_header(audio, len(audio)), fault_of(audio)
-        elif self.last_recording is not None and self.last_recording[0] == audio:
-            _, header, fault = self.last_recording
         else:
             header, fault = look_through(audio)
-            self.last_recording = audio, header, fault
+        self.last_recording = audio, header, fault
         check_header(header, fault, record)
         header = header or self.other_header(audio, record)
         if header is None or header.streamed:

@@ -8,11 +8,15 @@ from typing import Any
 
 from ... import storage
 from ...audio.suffixes import is_recording, suffix_of_path
+from ...errors import DataError
+from ..annotations.text_kinds import check_plain
+from ..annotations.tiers import decoded_text
 from ..census import Census
 from ..columns import Layout
 from ..format import Format, Rows, in_pieces
-from ..places import SPLIT_FOLDERS, Spelt, split_of_folder, split_of_path
+from ..places import SPLIT_FOLDERS, Spelt, is_hidden, split_of_folder, split_of_path
 from ..settings import CorpusSettings
+from .beside import notice_annotations
 from .tables import Objects, read_table
 
 METADATA = ("metadata.jsonl", "metadata.csv")
@@ -62,12 +66,16 @@ def read_recordings(folder: str, settings: CorpusSettings, split: str | None, ce
 
     Capitals in a suffix do not count. A first folder called train, validation (dev, valid, val) or test (eval) gives
     the split. A recording without a transcript is a row where ``settings.without_text`` asks for it.
+
+    Raises:
+        DataError: when it is reached, for a .txt that says when; see :func:`..annotations.text_kinds.check_plain`.
     """
-    files = storage.files_below(folder)
+    files = [file for file in storage.files_below(folder) if not is_hidden(file, folder)]
     transcripts: Spelt[str] = Spelt({without_suffix(file): file for file in files if suffix_of_path(file) == ".txt"})
     inside = settings.model_copy(update={"audio_root": folder})
     layout = Layout.of(folder, inside, ("audio", "text", "id", "split"), root=folder)
     layout = replace(layout, names_its_columns=False)
+    notice_annotations(files, transcripts, census)
     lines: Spelt[str] = Spelt(dict(lines_beside(folder, files, census)))
 
     def rows() -> Iterator[dict[str, Any]]:
@@ -77,7 +85,9 @@ def read_recordings(folder: str, settings: CorpusSettings, split: str | None, ce
                 yield row(folder, file, lines.pop(stem))
             elif stem in transcripts:
                 census.use(transcripts[stem])
-                yield row(folder, file, transcript(transcripts[stem]))
+                text = transcript(transcripts[stem])
+                check_plain(text, transcripts[stem])
+                yield row(folder, file, text)
             elif settings.without_text:
                 yield row(folder, file, None)
         for stem, text in lines.items():
@@ -111,10 +121,11 @@ def row(folder: str, file: str, text: Any) -> dict[str, Any]:
 
 
 def transcript(file: str) -> str | bytes:
-    """The words of a file; bytes, which are refused as text later, where they are not UTF-8."""
+    """The words of a file; bytes, which are refused as text later, where they are not UTF-8 or marked as UTF-16."""
+    content = storage.read_bytes(file)
     try:
-        return storage.read_bytes(file).decode("utf-8-sig").strip()
-    except UnicodeDecodeError:
+        return decoded_text(content, file).strip()
+    except DataError:
         return b""
 
 

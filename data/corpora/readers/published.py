@@ -14,13 +14,13 @@ from ...errors import DataError
 from ..census import Census
 from ..columns import Layout
 from ..format import Fault, Format, in_pieces
+from ..named_recordings import NamedRecordings
 from ..places import is_hidden, relative, split_of_path
 from ..settings import CorpusSettings
-from .dialects import dialect_of
-from .named_recordings import NamedRecordings
-from .separated import UNDECODED, Dialect, Fields, Lines, rows_of
+from .table_files.dialects import dialect_of
+from .table_files.separated import UNDECODED, Dialect, Fields, Lines, rows_of
+from .table_files.text_files import HOW_TO_SAVE, opened_text
 from .tables import Objects
-from .text_files import HOW_TO_SAVE, opened_text
 
 AUDIO, NAME = "recording", "recording_name"  # columns that these tables are given
 FLEURS_TABLES = {"train": "train.tsv", "validation": "dev.tsv", "test": "test.tsv"}

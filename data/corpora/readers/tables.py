@@ -22,10 +22,10 @@ from ..columns import Layout, resolve_columns
 from ..format import Fault, Format, Listed, Piece, digest, in_pieces
 from ..settings import CorpusSettings
 from ..stems import Stems
-from .dialects import called, dialect_of
-from .json_items import DECODER, MAX_ITEM, list_items
-from .separated import UNDECODED, Lines, rows_of
-from .text_files import HOW_TO_SAVE, opened, opened_text
+from .table_files.dialects import called, dialect_of
+from .table_files.json_items import DECODER, MAX_ITEM, list_items
+from .table_files.separated import UNDECODED, Lines, rows_of
+from .table_files.text_files import HOW_TO_SAVE, opened, opened_text
 
 __all__ = ["opened"]  # of text_files, for the readers of other texts
 
@@ -160,7 +160,7 @@ JSON = Format("json", read_table, suffixes=(*JSON_SUFFIXES, ".json.gz", ".jsonl.
 
 
 def read_separated(file: str, settings: CorpusSettings, layout_of: LayoutOf, census: Census) -> Iterator[TableRows]:
-    """A table of separated fields; see :mod:`.dialects` for how it may be written."""
+    """A table of separated fields; see :mod:`.table_files.dialects` for how it may be written."""
     dialect = dialect_of(file, settings)
     header = dialect.header
     layout = replace(layout_of(filter(None, header)), decimal_comma=dialect.separator != ",")

@@ -303,6 +303,10 @@ def test_of_two_forms_on_the_disk_the_exact_one_is_taken(disk: Path) -> None:
     for kind in FORMS:
         table = written(disk / "a.csv", f"path,sentence\n{form(UMLAUT, kind)}.flac,one\n")
         assert [record.audio for record in records(table)] == [str(disk / form(f"{UMLAUT}.flac", kind))]
+        written(disk / form(f"{UMLAUT}.srt", kind), f"1\n00:00:00,100 --> 00:00:00,400\n{kind}\n")
+    (disk / "a.csv").unlink()
+    for record in records(disk):
+        assert record.audio == str(disk / form(f"{UMLAUT}.flac", str(record.text)))
 
 
 @pytest.mark.parametrize("on_disk, in_table", [("NFC", "NFD"), ("NFD", "NFC")])
@@ -316,7 +320,7 @@ def test_transcripts_and_annotations_in_the_other_form(on_disk: str, in_table: s
     written(tmp_path / "libri" / "1-2.trans.txt", f"{line} one\n")
     assert texts(tmp_path / "libri") == ["one"]
     written(tmp_path / "timed" / f"{name}.flac", encoded(1))
-    written(tmp_path / "timed" / f"{other}.txt", "0.1 0.4 one\n")
+    written(tmp_path / "timed" / f"{other}.srt", "1\n00:00:00,100 --> 00:00:00,400\none\n")
     assert texts(tmp_path / "timed") == ["one"]
 
 

@@ -181,7 +181,11 @@ def test_limits_and_the_summary(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("limit", [1, 3, 4, 5, 6, 7])
-@pytest.mark.parametrize("shape", ["json_lines", "comma_separated", "parquet", "arrow", "kaldi"])
+@pytest.mark.parametrize(
+    "shape",
+    ["json_lines", "comma_separated", "parquet", "arrow", "kaldi", "kaldi_archive", "web_dataset",
+     "web_dataset_compressed", "lhotse", "lhotse_cuts", "lhotse_shar"],
+)  # fmt: skip
 def test_max_samples_are_the_first(shape: str, limit: int, tmp_path: Path) -> None:
     summary, rows = prepared(SHAPES[shape](tmp_path / "c"), tmp_path / "out", max_samples=limit, job_rows=2)
     assert [row["text"] for row in rows] == TEXTS[:limit] and summary.rows == min(limit, 6)

@@ -3,13 +3,13 @@
 import posixpath
 from collections.abc import Iterable
 
-from ... import storage
-from ...audio.suffixes import is_recording
-from ..archives import is_archive, unpacked
-from ..census import Census
-from ..format import Fault
-from ..places import Spelt, is_hidden, relative, split_of_folder
-from ..settings import CorpusSettings
+from .. import storage
+from ..audio.suffixes import is_recording
+from .archives import is_archive, unpacked
+from .census import Census
+from .format import Fault
+from .places import Spelt, is_hidden, relative, split_of_folder
+from .settings import CorpusSettings
 
 
 class NamedRecordings:

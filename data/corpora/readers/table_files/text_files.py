@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from ... import storage
-from ...audio.decoding import one_line
-from ...errors import DataError
+from .... import storage
+from ....audio.decoding import one_line
+from ....errors import DataError
 
 UTF_8_MARK = b"\xef\xbb\xbf"
 UTF_16_MARKS = (b"\xff\xfe", b"\xfe\xff")

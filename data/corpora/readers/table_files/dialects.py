@@ -5,10 +5,10 @@ import posixpath
 from collections.abc import Collection
 from dataclasses import replace
 
-from ... import storage
-from ...errors import DataError
-from ..columns import plain_name
-from ..settings import KNOWN_NAMES, CorpusSettings
+from .... import storage
+from ....errors import DataError
+from ...columns import plain_name
+from ...settings import KNOWN_NAMES, CorpusSettings
 from .separated import (
     OFTEN_UNQUOTED,
     SEPARATORS,

@@ -11,10 +11,10 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
-from ...audio.decoding import one_line
-from ...audio.suffixes import is_sound
-from ...errors import DataError
-from ..columns import plain_name
+from ....audio.decoding import one_line
+from ....audio.suffixes import is_sound
+from ....errors import DataError
+from ...columns import plain_name
 from .text_files import HOW_TO_SAVE
 
 SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "pipes"}
