@@ -14,11 +14,14 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from .. import storage
+from ..corpora.census import Census
 from ..corpora.formats import Job, plan_jobs
 from ..errors import DataError
 from ..jobs import run_all
 from .finishing import finish_output, is_own
 from .settings import PrepareSettings
+from .splits.planning import balanced_jobs
+from .splits.speakers import with_speakers
 from .summary import Summary
 from .work import JobResult, is_whole, job_digest, result_file, run_job
 
@@ -52,11 +55,17 @@ def prepare(
     if cluster:
         settings = with_absolute_paths(settings)
     check_output(settings)
-    jobs = plan_jobs(settings.corpus)
+    census = Census()
+    jobs = plan_jobs(settings.corpus, census)
+    if settings.split_by == "speaker":
+        jobs = with_speakers(jobs, settings, census)
     first = next(jobs)  # whatever is wrong with the input shows before anything is written
     with storage.writing(settings.output), alone(settings.output):
         begin_output(settings, overwrite)
-        summary = run_jobs(settings, itertools.chain([first], jobs), workers, cluster, watch)
+        every: Iterator[Job] = itertools.chain([first], jobs)
+        if settings.split_method == "balanced":
+            every = balanced_jobs(settings, every, job_digest, workers, cluster)
+        summary = run_jobs(settings, every, workers, cluster, watch)
     summary.seconds = time.perf_counter() - started
     return summary
 
