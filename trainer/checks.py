@@ -10,7 +10,7 @@ from functools import cached_property, partial
 from typing import Any, Literal
 
 from data.augmentation.noise_clips import NoiseClips
-from data.opening import synthesize
+from data.opening import source_of, synthesize
 from data.sources.source import Source
 from modeling.checkpoint_files import Checkpoint
 
@@ -25,6 +25,7 @@ from .model.languages import check_language
 from .record.resuming import Start, look_at_folder
 
 State = Literal["good", "note", "lacks"]
+REMARKS = ("decoding", "folder")  # findings that whoever trains wants to know, whether or not the doctor is called
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,11 @@ class Finding:
     state: State
     found: str
     remedy: str = ""
+
+    @property
+    def remark(self) -> str | None:
+        """The finding as a line beside a plan, or at the beginning of a run; None where it is worth none."""
+        return self.found if self.name in REMARKS else None
 
 
 def judged(bad: bool, name: str, found: str, remedy: str, state: State = "note") -> Finding:
@@ -71,7 +77,7 @@ class Inputs:
         data = self.config.data
         named = dict(zip(data.train_names, data.training_sources, strict=True))
         named |= {f"data.{key}": one for key in ("validation", "test") if (one := getattr(data, key)) is not None}
-        return {name: Source(source, name) for name, source in named.items()}
+        return {name: source_of(source, name) for name, source in named.items()}
 
     @property
     def training_sources(self) -> list[Source]:
@@ -201,11 +207,19 @@ def source_opens(inputs: Inputs, name: str) -> Iterator[Finding]:
         if source.config.digits is not None:
             synthesize(source.config.digits)
         source.check_columns()
+        yield from remarks_on(source)
     elif source.config.hub is not None:
         yield Finding(name, "note", f"{source.config.hub} is on the hub, not looked at")
     else:
         rows = known_rows(source)
         yield Finding(name, "good", source.config.described + ("" if rows is None else f", {rows:,} rows"))
+        yield from remarks_on(source)
+
+
+def remarks_on(source: Source) -> Iterator[Finding]:
+    """What of a source is not trained on, and how it was understood."""
+    for line in source.remarks:
+        yield Finding("folder", "note", f"{source.name}.folder: {line}")
 
 
 def known_rows(source: Source) -> int | None:

@@ -32,7 +32,7 @@ class Plan:
         lanes: parallel streams of the training data.
         utterances_per_step: on all processes, if every microbatch is full.
         sources: the training data.
-        remarks: what will make decoding differ from training.
+        remarks: what will make decoding differ from training, and what of a folder is not used.
     """
 
     parts: list[Part] | None
@@ -103,7 +103,7 @@ def make_plan(config: RunConfig) -> Plan:
             PlannedSource(source.config.described, (source.config.weight or 1.0) / weights, known_rows(source))
             for source in inputs.training_sources
         ),
-        remarks=tuple(finding.found for finding in findings if finding.name == "decoding"),
+        remarks=tuple(filter(None, (finding.remark for finding in findings))),
     )
 
 

@@ -62,10 +62,12 @@ def train(config: RunConfig, resume: bool = False) -> dict[str, Any]:
         from .model.building import build_model
 
         inputs = Inputs(config, build_model, resume, fetches=True)
-        stop_at_first(inputs, without=("data.test", "decoding"))
+        findings = stop_at_first(inputs, without=("data.test", "decoding"))
         model, processor = inputs.opened
         labels = label_encoder(config, model, processor)
         accelerator = build_accelerator(config)
+        for remark in filter(None, (finding.remark for finding in findings)):
+            accelerator.print(f"note: {remark}")
         folder = Path(config.output_dir)
         with explain_full_disk(folder), RunLock(folder, inputs.start.was_empty) as lock:
             with ExplainOutOfMemory(config, accelerator, places=places()):

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Self
 
 from ..audio.headers import samples_fault
-from ..errors import DataError, check_column
+from ..errors import DataError, check_column, nearest
 from .places import SPLIT_NAMES, normal
 from .record import Record
 from .settings import KNOWN_NAMES, CorpusSettings
@@ -26,15 +26,15 @@ def resolve_columns(settings: CorpusSettings, found: Iterable[str], place: str) 
         if key in settings.columns:
             names[key] = given = settings.columns[key]
             if given is not None:
-                check_column(given, columns, f"{place}: --columns {key}={given}, but it")
+                check_column(given, columns, f"{place}: {settings.names_column(key, given)}, but it")
         else:
             names[key] = next((name for name in usual if name in columns), None)
     if names["speaker"] is None and "speaker" not in settings.columns:
         names["speaker"] = alike(KNOWN_NAMES["speaker"], columns)
     for key in ("audio", "text"):
-        if names[key] is None:
-            raise DataError(f"{place} has no column for {key} by a usual name: say --columns {key}=NAME, one of "
-                            f"{', '.join(columns) or 'none'}")  # fmt: skip
+        if names[key] is None and not (key == "text" and settings.without_text):
+            raise DataError(f"{place} has no column for {key} by a usual name{nearest(key, columns)}: say "
+                            f"{settings.names_column(key)}, one of {', '.join(columns) or 'none'}")  # fmt: skip
     for name in settings.extra_columns:
         check_column(name, columns, f"{place}: --keep-columns {name}, but it")
     return names

@@ -99,6 +99,8 @@ def read_folder(folder: str, formats: Sequence[Format], settings: CorpusSettings
     census.leave(storage.files_below(folder), folder)
     if is_empty:
         there = "".join(f"; {line}" for line in census.lines())
+        if any(kind.startswith((".csv", ".tsv", ".json")) for kind in census.left):
+            there += "; a table of the recordings is named itself, not its folder"
         raise DataError(f"{folder} has no rows that are known: no {', no '.join(known.sign for known in able)}{there}")
 
 

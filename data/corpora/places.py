@@ -29,6 +29,11 @@ def relative(address: str, folder: str) -> str:
     return re.sub(r"^[^:/]+://", "", path.removeprefix(root)).lstrip("/")
 
 
+def lies_below(address: str, folder: str) -> bool:
+    """Whether an address lies in a folder or further below it, by its name."""
+    return canonical(address).startswith(canonical(folder).rstrip("/") + "/")
+
+
 def is_hidden(file: str, folder: str) -> bool:
     """Whether a file, or a folder between it and ``folder``, has a name that begins with a dot."""
     return "/." in f"/{relative(file, folder)}"

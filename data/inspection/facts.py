@@ -5,7 +5,7 @@ comparison with other clips is found in :mod:`data.inspection.tally`. No torch.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
@@ -132,6 +132,7 @@ class ClipFacts:
         id_digest: NONE where the corpus names no clip.
         audio: None where it cannot be decoded.
         shown: each kind of thing that the clip shows, with its detail and how bad it is.
+        heard: float32 [N], the samples; None where it cannot be decoded.
     """
 
     id: str
@@ -141,6 +142,7 @@ class ClipFacts:
     id_digest: int
     audio: AudioFacts | None
     shown: dict[Kind, tuple[str, float]]
+    heard: np.ndarray | None = field(default=None, repr=False, compare=False)
 
     @property
     def is_broken(self) -> bool:
@@ -164,7 +166,7 @@ def examine(record: Record, settings: InspectionSettings, recordings: RecordingR
     text = (record.text or "").strip()
     shown: dict[Kind, tuple[str, float]] = {}
     parts = {"language": record.language or "", "split": record.split or "", "speaker": record.speaker or ""}
-    audio = None
+    audio = samples = None
     if record.fault is not None:
         shown[Kind.FAULT] = (record.fault, 0)
     else:
@@ -182,7 +184,16 @@ def examine(record: Record, settings: InspectionSettings, recordings: RecordingR
     shown |= of_text
     name = record.id or record.place
     id_digest = text_digest(record.id)
-    return ClipFacts(id=name, place=record.place, text=text, parts=parts, id_digest=id_digest, audio=audio, shown=shown)
+    return ClipFacts(
+        id=name,
+        place=record.place,
+        text=text,
+        parts=parts,
+        id_digest=id_digest,
+        audio=audio,
+        shown=shown,
+        heard=samples,
+    )
 
 
 def read_audio(record: Record, recordings: RecordingReader | None) -> tuple[dict[str, str], np.ndarray]:

@@ -167,6 +167,7 @@ def manifest(
         "rows": summary.rows,
         "dropped": dict(sorted(summary.dropped.items())),
         "notices": dict(sorted(summary.notices.items())),
+        "corpus": summary.census.to_json(),
         "settings": json.loads(settings.fingerprint()),
     }
     return (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode()

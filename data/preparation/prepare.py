@@ -62,19 +62,25 @@ def prepare(
     first = next(jobs)  # whatever is wrong with the input shows before anything is written
     with storage.writing(settings.output), alone(settings.output):
         begin_output(settings, overwrite)
+        summary = Summary(census=census)
         every: Iterator[Job] = itertools.chain([first], jobs)
         if settings.split_method == "balanced":
             every = balanced_jobs(settings, every, job_digest, workers, cluster)
-        summary = run_jobs(settings, every, workers, cluster, watch)
+        run_jobs(settings, every, summary, workers=workers, cluster=cluster, watch=watch)
     summary.seconds = time.perf_counter() - started
     return summary
 
 
 def run_jobs(
-    settings: PrepareSettings, jobs: Iterator[Job], workers: int, cluster: str | None, watch: Watcher | None
-) -> Summary:
-    """Run the jobs that are not done yet, and then finish the output."""
-    summary = Summary()
+    settings: PrepareSettings,
+    jobs: Iterator[Job],
+    summary: Summary,
+    *,
+    workers: int,
+    cluster: str | None,
+    watch: Watcher | None,
+) -> None:
+    """Run the jobs that are not done yet, and then finish the output; ``summary`` is filled."""
     numbers: list[int] = []
 
     def take(result: JobResult, is_reused: bool) -> None:
@@ -96,7 +102,6 @@ def run_jobs(
         take(result, False)
     summary.judge(settings.max_skipped_share, MIN_ROWS_TO_JUDGE)
     finish_output(settings, numbers, summary)
-    return summary
 
 
 def with_absolute_paths(settings: PrepareSettings) -> PrepareSettings:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from rich.text import Text
 
+from ..corpora.census import Census
 from ..errors import DataError
 from ..terminal import print_table
 from .checking import Dropped
@@ -26,6 +27,7 @@ class Summary:
         notices: what was put right, or is worth knowing, by how often.
         shares: of the splits, as asked for and as they came out, one line each.
         warnings: what the user should know, one line each.
+        census: what was taken of the corpus, and what was not.
         seconds: wall time of this run.
     """
 
@@ -40,6 +42,7 @@ class Summary:
     example: Dropped | None = None
     shares: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    census: Census = field(default_factory=Census)
     seconds: float = 0.0
 
     @property
@@ -103,7 +106,16 @@ def print_summary(summary: Summary, output: str) -> None:
     print(f"{files}; {summary.seconds:.1f} s, {rate}{more}")
     for line in summary.shares:
         print(line)
+    tell_census(summary.census)
     for warning in summary.warnings:
         print(f"warning: {warning}", file=sys.stderr)
     if summary.dropped:
         print(f"{output.rstrip('/')}/quarantine.jsonl names each row that was dropped, with the reason")
+
+
+def tell_census(census: Census) -> None:
+    """Print which columns were taken, and on standard error what was not used of the corpus."""
+    if census.column_line:
+        print(census.column_line)
+    for line in census.lines():
+        print(f"{'warning' if line.startswith('not used') else 'note'}: {line}", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""Rows from a hub dataset, files or a folder, as one stream that can be split, shuffled by shard and resumed.
+"""Rows from a hub dataset or files, as one stream that can be split, shuffled by shard and resumed.
 
 Parquet files are read by :mod:`data.sources.parquet_rows`; this is the one place that touches the `datasets` library.
 """
@@ -20,14 +20,13 @@ from ..audio.decoding import one_line
 from ..errors import DataError, check_column
 from . import hub
 from .config import SourceConfig
-from .folder import read_folder
 from .parquet_rows import ParquetFiles, ParquetRows
 
 FILE_FORMATS = {".parquet": "parquet", ".arrow": "arrow", ".jsonl": "json", ".json": "json"}
 
 
 class Source:
-    """The rows of a :class:`SourceConfig`, opened when first wanted.
+    """The rows of a :class:`SourceConfig`, opened when first wanted; :func:`data.opening.source_of` makes them.
 
     Raises:
         DataError: then, where files, folder, dataset or columns are missing, or there is no row.
@@ -41,8 +40,8 @@ class Source:
     @cached_property
     def audio_root(self) -> str:
         """The folder that relative audio paths are relative to."""
-        if given := self.config.audio_root or self.config.folder:
-            return given
+        if self.config.audio_root:
+            return self.config.audio_root
         folders = set() if self.config.hub else {os.path.dirname(path) for path in self.files}
         return (folders.pop() or ".") if len(folders) == 1 else "."
 
@@ -74,8 +73,8 @@ class Source:
         if self.config.keep or self.config.drop:
             return None
         rows = None
-        if self.config.folder:
-            rows = len(self.folder_rows)
+        if self.held_rows is not None:
+            rows = len(self.held_rows)
         elif self.parquet is not None:
             rows = self.parquet.row_count
         return rows if rows is None or self.config.max_utterances is None else min(rows, self.config.max_utterances)
@@ -83,14 +82,19 @@ class Source:
     @cached_property
     def parquet(self) -> ParquetFiles | None:
         """The row groups, where the source is Parquet files."""
-        if self.config.hub or self.config.folder or FILE_FORMATS[Path(self.files[0]).suffix] != "parquet":
+        if self.config.hub or self.held_rows is not None or FILE_FORMATS[Path(self.files[0]).suffix] != "parquet":
             return None
         return ParquetFiles(self.files, self.name)
 
-    @cached_property
-    def folder_rows(self) -> list[dict[str, Any]]:
-        """The rows of a folder of recordings."""
-        return read_folder(Path(self.config.folder or ""), self.name, self.columns.audio, self.columns.text)
+    @property
+    def held_rows(self) -> list[dict[str, Any]] | None:
+        """All rows, of a source that holds them; else None."""
+        return None
+
+    @property
+    def remarks(self) -> list[str]:
+        """What a user should know of how the source was read, a line each."""
+        return []
 
     @contextlib.contextmanager
     def explain_failures(self, doing: str) -> Iterator[None]:
@@ -110,8 +114,8 @@ class Source:
         datasets.disable_progress_bars()
         datasets.utils.tqdm.set_lock(threading.RLock())  # its own is a semaphore, which a killed worker leaks
         config = self.config
-        if config.folder:
-            rows = self.folder_rows
+        rows = self.held_rows
+        if rows is not None:
             with self.explain_failures("read"):  # such as a column of numbers and text
                 table = datasets.Dataset.from_list(rows)
             stream = table.to_iterable_dataset(num_shards=min(64, len(table)))

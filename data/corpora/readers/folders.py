@@ -3,7 +3,7 @@
 import posixpath
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import islice
 from types import MappingProxyType
 from typing import Any
@@ -52,6 +52,14 @@ def read_audio_folder(folder: str, settings: CorpusSettings, split: str | None, 
         yield from read_table(file, settings, split, census)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Recordings(Objects):
+    """Rows of recordings, each of which is found by its file."""
+
+    def place(self, number: int) -> str:
+        return storage.join(self.file, self.rows[number - self.first]["audio"])
+
+
 def read_recordings(folder: str, settings: CorpusSettings, split: str | None, census: Census) -> Iterator[Rows]:
     """Recordings with a .txt beside each, or with LibriSpeech's ``*.trans.txt`` beside several.
 
@@ -81,7 +89,7 @@ def read_recordings(folder: str, settings: CorpusSettings, split: str | None, ce
             yield row(folder, f"{stem}.flac", text, readers)
 
     for first, piece in in_pieces(rows(), settings.job_rows):
-        yield Objects(file=folder, first=first, rows=piece, layout=layout)
+        yield Recordings(file=folder, first=first, rows=piece, layout=layout)
 
 
 COMMON_VOICE = Format(

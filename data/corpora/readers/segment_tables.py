@@ -42,7 +42,7 @@ class SegmentLayout(Layout):
         for key in ("start", "end"):
             if layout.names[key] is None:
                 raise DataError(
-                    f"{place} has no column for {key}{nearest(key, columns)}; say --columns {key}=NAME, one of "
+                    f"{place} has no column for {key}{nearest(key, columns)}; say {settings.names_column(key)}, one of "
                     f"{', '.join(columns)}"
                 )
         return replace(layout, overlaps=settings.allow_overlaps)
