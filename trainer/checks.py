@@ -10,6 +10,7 @@ from functools import cached_property, partial
 from typing import Any, Literal
 
 from data.augmentation.noise_clips import NoiseClips
+from data.batches.mixture import mixture_lines
 from data.opening import source_of, synthesize
 from data.sources.source import Source
 from modeling.checkpoint_files import Checkpoint
@@ -122,7 +123,7 @@ class Check:
 
 def checks_of(inputs: Inputs) -> list[Check]:
     """The checks of a config in their order: the quick ones first, the model last."""
-    evaluates = inputs.validation is not None
+    evaluates, is_mixture = inputs.validation is not None, inputs.config.data.is_mixture
     learned_from = inputs.sources.keys() - {"data.test"}
     return [
         Check("precision", precision_is_there),
@@ -131,6 +132,7 @@ def checks_of(inputs: Inputs) -> list[Check]:
         Check("language", lambda inputs: check_language(inputs.config)),
         Check("output_dir", folder_is_fit),
         *(Check(name, partial(source_opens, name=name)) for name in inputs.sources),
+        *([Check("data.train", mixture_is_weighed, needs=inputs.config.data.train_names)] if is_mixture else []),
         *([Check("evaluation", evaluation_fits, needs=("language", "data.validation"))] if evaluates else []),
         Check("data.augmentation", recordings_open),
         Check("model", model_opens),
@@ -232,6 +234,18 @@ def known_rows(source: Source) -> int | None:
         return min(every, config.max_utterances or every) if every else None
     source.check_columns()
     return source.row_count()
+
+
+def mixture_is_weighed(inputs: Inputs) -> Iterator[Finding]:
+    """The shares of the sources, where their sizes are known if they count."""
+    yield Finding("data.train", "good", "; ".join(mixture_lines(inputs.config.data, counted_rows(inputs))))
+
+
+def counted_rows(inputs: Inputs) -> list[int | None]:
+    """Rows of the training sources, where they are known; not counted where they do not matter."""
+    if inputs.config.data.mixing_temperature is None:
+        return [None] * len(inputs.training_sources)
+    return [known_rows(source) for source in inputs.training_sources]
 
 
 def evaluation_fits(inputs: Inputs) -> None:
