@@ -12,6 +12,7 @@ from .duplicates import Duplicates, shard_without, take_out_duplicates
 from .settings import PrepareSettings
 from .shards import Shard, original_of
 from .splits.groups import Heard
+from .splits.repeated import audio_in_several_splits
 from .splits.told import shares_got, shares_told, split_warnings
 from .summary import Summary
 from .work import JobResult, result_file
@@ -51,6 +52,13 @@ def finish_output(settings: PrepareSettings, jobs: Sequence[int], summary: Summa
     got = shares_got(settings, summary.splits, heard)
     summary.shares = shares_told(settings, got, summary.splits)
     summary.warnings += split_warnings(settings, summary.splits, heard)
+    if len(summary.splits) > 1:
+        repeated = audio_in_several_splits(read_result(output, number).audio for number in jobs)
+        if repeated:
+            summary.warnings.append(
+                f"audio that is the same to the byte is in more than one split, under several ids ({repeated:,} such): "
+                "--inspect on the output's folder names the clips"
+            )
     remove_stale(output, {shard.file for shard in shards}, jobs, {shard.file for shard in written})
     if not shards:
         kinds = ", ".join(f"{kind} ({count})" for kind, count in summary.dropped.most_common(3))

@@ -13,6 +13,7 @@ from .settings import PrepareSettings
 from .shards import AudioFolderPieces, ParquetShards, Shard, original_of
 from .splits.groups import Heard, Splits, corpus_folder
 from .splits.planning import SharedJob
+from .splits.repeated import AudioDigests
 from .splits.shares import HashSplit
 
 
@@ -25,6 +26,7 @@ class JobResult:
         rows: read.
         dropped: rows left out, with the reason.
         notices: what was put right, how often.
+        audio: digests of the clips; see :class:`.splits.repeated.AudioDigests`.
         heard: which speakers and recordings are in which split; see :class:`.splits.groups.Heard`.
     """
 
@@ -35,6 +37,7 @@ class JobResult:
     dropped: tuple[Dropped, ...]
     notices: dict[str, int] = field(default_factory=dict)
     heard: dict[str, dict[str, list[str]]] = field(default_factory=dict)
+    audio: dict[str, str] = field(default_factory=dict)
 
     def to_json(self) -> bytes:
         """As it lies in the output."""
@@ -85,7 +88,7 @@ def run_job(job: Job, settings: PrepareSettings) -> JobResult:
         DataError: if its input cannot be read or its output not be written.
     """
     folder = corpus_folder(settings.corpus)
-    heard = Heard()
+    heard, digests = Heard(), AudioDigests()
     kind = AudioFolderPieces if settings.layout == "audiofolder" else ParquetShards
     dropped: list[Dropped] = []
     rows = 0
@@ -102,6 +105,7 @@ def run_job(job: Job, settings: PrepareSettings) -> JobResult:
             else:
                 writer.add(outcome)
                 heard.add(record, outcome.split, settings.split_by, folder)
+                digests.add(outcome.id, outcome.audio, outcome.split)
         shards = writer.finish()
     result = JobResult(
         number=job.number,
@@ -111,6 +115,7 @@ def run_job(job: Job, settings: PrepareSettings) -> JobResult:
         dropped=tuple(dropped),
         notices=check.notices,
         heard=heard.to_json(),
+        audio=digests.to_json(),
     )
     storage.write_bytes(result_file(settings.output, job.number), result.to_json())
     return result

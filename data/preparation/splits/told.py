@@ -33,7 +33,7 @@ def shares_told(settings: PrepareSettings, got: Mapping[str, Mapping[str, Any]],
     lines = []
     for name, share in got.items():
         count = splits.get(name, (0, 0.0))[0]
-        of = f" of {share[things]:,} {things}" if things in share else ""
+        of = f"; {counted(share[things], settings.split_by)}" if things in share else ""
         lines.append(
             f"{name}: asked for {share['asked']:.1%}, got {share['of_clips']:.1%} of the clips ({count:,}{of}) and "
             f"{share['of_audio']:.1%} of the audio"
@@ -45,11 +45,16 @@ def shares_told(settings: PrepareSettings, got: Mapping[str, Mapping[str, Any]],
     number = sum(share[things] for share in got.values()) if settings.split_by != "id" else None
     many = f"{sum(count for count, _ in splits.values()):,}" if number is None else f"{number:,}"
     if settings.split_method == "balanced":
-        lines.append(f"shares differ since {things} stay whole: there are {many} of them")
+        lines.append(f"shares differ since {things} stay whole: {many} in all")
     else:
         lines.append(f"shares differ since each of {many} {things} goes where a hash of its name falls: "
                      "--split-method balanced comes as near the shares as whole ones allow")  # fmt: skip
     return lines
+
+
+def counted(number: int, by: str) -> str:
+    """``1 speaker`` or ``7 speakers``."""
+    return f"{number:,} {by if number == 1 else PLURALS[by]}"
 
 
 def split_warnings(settings: PrepareSettings, splits: Totals, heard: Heard) -> list[str]:

@@ -110,7 +110,7 @@ def test_sixty_clips_of_ten_speakers(sixty: Path, tmp_path: Path, capsys: pytest
     told = capsys.readouterr().out
     for name in SHARES:
         clips = summary.splits.get(name, (0, 0.0))[0]
-        assert f"{name}: asked for {SHARES[name]:.1%}, got {clips / 60:.1%} of the clips ({clips} of " in told
+        assert f"{name}: asked for {SHARES[name]:.1%}, got {clips / 60:.1%} of the clips ({clips}; " in told
     assert "each of 10 speakers goes where a hash of its name falls: --split-method balanced" in told
     manifest = json.loads((tmp_path / "hashed" / "manifest.json").read_text())
     assert manifest["shares"]["train"]["asked"] == 0.8
@@ -121,7 +121,7 @@ def test_sixty_clips_of_ten_speakers(sixty: Path, tmp_path: Path, capsys: pytest
     print_summary(summary, "out")
     told = capsys.readouterr().out
     assert {name: clips for name, (clips, _) in summary.splits.items()} == {"train": 48, "validation": 6, "test": 6}
-    assert not summary.warnings and "got 80.0% of the clips (48 of 8 speakers)" in told
+    assert not summary.warnings and "got 80.0% of the clips (48; 8 speakers)" in told
     assert all(len(places) == 1 for places in splits_of(tmp_path / "out").values())
     manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
     assert manifest["shares"]["validation"]["of_audio"] == pytest.approx(0.1, abs=0.01)
@@ -131,7 +131,7 @@ def test_three_speakers_make_three_splits_and_the_summary_says_why(tmp_path: Pat
     few = corpus(tmp_path / "in", clips=9, speakers=3)
     summary = prepare(settings(few, tmp_path / "out", shares=SHARES, split_by="speaker", split_method="balanced"))
     assert {clips for clips, _ in summary.splits.values()} == {3}
-    assert summary.shares[-1] == "shares differ since speakers stay whole: there are 3 of them"
+    assert summary.shares[-1] == "shares differ since speakers stay whole: 3 in all"
     two = corpus(tmp_path / "two", clips=4, speakers=2)
     summary = prepare(settings(two, tmp_path / "o2", shares=SHARES, split_by="speaker", split_method="balanced"))
     assert len(summary.splits) == 2

@@ -27,13 +27,16 @@ HALVES = {"train": 0.5, "test": 0.5}
 def table(folder: Path, column: str, speakers: Sequence[str], **more: Sequence[str]) -> Path:
     """A CSV of as many clips as there are speakers."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "a.flac").write_bytes(encoded(0))
+    for number in range(len(speakers)):
+        (folder / f"{number}.flac").write_bytes(encoded(number))
     with (folder / "clips.csv").open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["path", "sentence", "id", *([column] if column else []), *more])
         for number, speaker in enumerate(speakers):
             others = [values[number] for values in more.values()]
-            writer.writerow(["a.flac", f"text {number}", f"id{number}", *([speaker] if column else []), *others])
+            writer.writerow(
+                [f"{number}.flac", f"text {number}", f"id{number}", *([speaker] if column else []), *others]
+            )
     return folder / "clips.csv"
 
 
@@ -196,7 +199,7 @@ def recordings(folder: Path, number: int = 6) -> Path:
     folder.mkdir(parents=True)
     lines = []
     for talk in range(number):
-        soundfile.write(folder / f"talk{talk}.wav", np.full(16_000, 0.1), 16_000)
+        soundfile.write(folder / f"talk{talk}.wav", np.random.default_rng(talk).normal(0, 0.1, 16_000), 16_000)
         for part in range(5):
             words = {"audio_filepath": f"talk{talk}.wav", "text": f"talk{talk}", "id": f"{talk}-{part}"}
             lines.append(words | {"offset": 0.2 * part, "duration": 0.2})
@@ -239,3 +242,17 @@ def test_speakers_of_a_manifest_stay_what_they_were(tmp_path: Path) -> None:
     (tmp_path / "m.jsonl").write_text("\n".join(map(json.dumps, rows(names))))
     by_speaker(tmp_path / "m.jsonl", tmp_path / "out")
     assert set(splits_of(tmp_path / "out")) == set(SPEAKERS)
+
+
+def test_the_same_audio_under_two_ids_in_two_splits_is_told(tmp_path: Path) -> None:
+    corpus = table(tmp_path / "in", "", [""] * 6, split=["train", "train", "train", "test", "test", "test"])
+    assert not prepare(settings(corpus, tmp_path / "out")).warnings
+    for copy in (1, 4):  # the second within train
+        (tmp_path / "in" / f"{copy}.flac").write_bytes(encoded(0))
+    corpus.write_text(corpus.read_text() + "5.flac,again,id2,test\n")  # left out, as its id is there
+    summary = prepare(settings(corpus, tmp_path / "again", job_rows=2))
+    (line,) = summary.warnings
+    assert "same to the byte is in more than one split, under several ids (1 such)" in line and summary.dropped == {
+        "duplicate id": 1
+    }
+    assert prepare(settings(corpus, tmp_path / "again", job_rows=2)).warnings == [line]
