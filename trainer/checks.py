@@ -12,6 +12,7 @@ from typing import Any, Literal
 from data.augmentation.noise_clips import NoiseClips
 from data.batches.mixture import mixture_lines
 from data.opening import source_of, synthesize
+from data.sources.filters import values_not_there
 from data.sources.source import Source
 from modeling.checkpoint_files import Checkpoint
 
@@ -26,7 +27,11 @@ from .model.languages import check_language
 from .record.resuming import Start, look_at_folder
 
 State = Literal["good", "note", "lacks"]
-REMARKS = ("decoding", "folder")  # findings that whoever trains wants to know, whether or not the doctor is called
+REMARKS = (
+    "decoding",
+    "folder",
+    "keep and drop",
+)  # findings that whoever trains wants to know, whether or not the doctor is called
 
 
 @dataclass(frozen=True)
@@ -219,9 +224,11 @@ def source_opens(inputs: Inputs, name: str) -> Iterator[Finding]:
 
 
 def remarks_on(source: Source) -> Iterator[Finding]:
-    """What of a source is not trained on, and how it was understood."""
+    """What of a source is not trained on, how it was understood, and what it is asked for and has not."""
     for line in source.remarks:
         yield Finding("folder", "note", f"{source.name}.folder: {line}")
+    for line in values_not_there(source):
+        yield Finding("keep and drop", "note", line)
 
 
 def known_rows(source: Source) -> int | None:

@@ -4,6 +4,7 @@ import itertools
 import re
 from collections.abc import Iterator
 
+from ... import storage
 from ...corpora.census import Census
 from ...corpora.format import Listed
 from ...corpora.formats import Job
@@ -40,7 +41,7 @@ def with_speakers(jobs: Iterator[Job], settings: PrepareSettings, census: Census
         if found or rows >= ROWS_LOOKED_AT:
             break
     if not found:
-        raise DataError(f"{settings.corpus.input}: {not_said(census, rows)}")
+        raise DataError(f"{settings.corpus.input}: {not_said(settings, census, rows)}")
     for job in itertools.chain(seen, jobs):
         check_layout(job)
         yield job
@@ -64,10 +65,12 @@ def asked_for(columns: tuple[str, ...] | list[str]) -> str:
     return f"say --columns speaker=NAME, one of {', '.join(columns)}{hint}"
 
 
-def not_said(census: Census, rows: int) -> str:
+def not_said(settings: PrepareSettings, census: Census, rows: int) -> str:
     """Why splits by speaker cannot be, where no row has one."""
     whose = f"the first {rows:,} rows" if rows >= ROWS_LOOKED_AT else f"{rows:,} rows"
     told = f"not one of {whose} names a speaker, and --split-by speaker wants one: "
+    if settings.corpus.kind in ("auto", "kaldi") and storage.exists(storage.join(settings.corpus.input, "wav.scp")):
+        return f"{told}Kaldi's utt2spk does, and there is none, or it lacks them"
     if "speaker" in census.columns:
         return f"{told}the column {census.columns['speaker']} is empty; name another, --columns speaker=NAME" + (
             f", one of {', '.join(census.unused)}" if census.unused else ""

@@ -64,6 +64,9 @@ def split_warnings(settings: PrepareSettings, splits: Totals, heard: Heard) -> l
     if by == "speaker":
         if len(heard.speakers) == 1:
             lines.append(f"all clips are of one speaker, {next(iter(heard.speakers))}: by speaker they are one split")
+        clips = sum(count for count, _ in splits.values())
+        if clips > 1 and len(heard.speakers) == clips:
+            lines.append(f"each of the {clips:,} clips has a speaker of its own: is the column the speaker's?")
         alike = differing_in_capitals(heard)
         if alike:
             lines.append(f"speakers {alike} are taken for different people; if they are not, one is heard in two "

@@ -18,7 +18,16 @@ from data.errors import DataError
 from data.preparation.prepare import prepare
 from data.preparation.splits.shares import HashSplit
 
-from ...support.corpora_on_disk import SPEAKERS, TEXTS, encoded, libri_speech, rows, transcripts_beside, write_audio
+from ...support.corpora_on_disk import (
+    SPEAKERS,
+    TEXTS,
+    encoded,
+    kaldi,
+    libri_speech,
+    rows,
+    transcripts_beside,
+    write_audio,
+)
 from .test_prepare import quarantine, rows_of, settings
 
 HALVES = {"train": 0.5, "test": 0.5}
@@ -129,6 +138,18 @@ def test_libri_speech_says_its_readers(tmp_path: Path) -> None:
     (corpus / "12" / "34" / "12-34.trans.txt").rename(corpus / "12" / "34" / "others.trans.txt")
     with pytest.raises(DataError, match="not one of 6 rows names a speaker"):
         by_speaker(corpus, tmp_path / "none")
+
+
+def test_kaldi_without_utt2spk(tmp_path: Path) -> None:
+    corpus = kaldi(tmp_path / "in")
+    (corpus / "utt2spk").unlink()
+    with pytest.raises(DataError, match=r"not one of 6 rows names a speaker.*utt2spk does, and there is none"):
+        by_speaker(corpus, tmp_path / "out")
+
+
+def test_a_column_in_which_every_clip_has_another_value_is_doubted(tmp_path: Path) -> None:
+    summary = by_speaker(table(tmp_path / "in", "speaker", [f"u{i}" for i in range(6)]), tmp_path / "out")
+    assert "each of the 6 clips has a speaker of its own: is the column the speaker's?" in summary.warnings
 
 
 # Rows that do not say it, and names written in several ways
