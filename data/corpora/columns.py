@@ -2,6 +2,7 @@
 
 import math
 import posixpath
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
@@ -28,6 +29,8 @@ def resolve_columns(settings: CorpusSettings, found: Iterable[str], place: str) 
                 check_column(given, columns, f"{place}: {settings.names_column(key, given)}, but it")
         else:
             names[key] = next((name for name in usual if name in columns), None)
+    if names["speaker"] is None and "speaker" not in settings.columns:
+        names["speaker"] = alike(KNOWN_NAMES["speaker"], columns)
     for key in ("audio", "text"):
         if names[key] is None and not (key == "text" and settings.without_text):
             raise DataError(f"{place} has no column for {key} by a usual name{nearest(key, columns)}: say "
@@ -35,6 +38,13 @@ def resolve_columns(settings: CorpusSettings, found: Iterable[str], place: str) 
     for name in settings.extra_columns:
         check_column(name, columns, f"{place}: --keep-columns {name}, but it")
     return names
+
+
+def alike(usual: Iterable[str], columns: Iterable[str]) -> str | None:
+    """The one column with a usual name but for capitals and signs, such as ``Speaker-ID``; None of several."""
+    folded = {re.sub(r"[^a-z0-9]", "", name.lower()) for name in usual}
+    found = [name for name in columns if re.sub(r"[^a-z0-9]", "", name.lower()) in folded]
+    return found[0] if len(found) == 1 else None
 
 
 @dataclass(frozen=True)
