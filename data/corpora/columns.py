@@ -3,8 +3,6 @@
 import math
 import os
 import re
-import unicodedata
-from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
@@ -26,27 +24,30 @@ DECIMAL_COMMA = re.compile(r"\s*[\d:]*\d,\d+\s*")
 
 
 def plain_name(name: str) -> str:
-    """A column's name in small letters, with underscores for spaces and hyphens, without signs that nobody sees."""
-    return re.sub(r"[\s-]+", "_", re.sub("[\u200b\ufeff]", "", name).strip()).lower()
+    """A column's name by its letters alone, in small ones: ``Speaker-ID`` is ``speakerid``."""
+    return re.sub(r"[^a-z0-9]", "", name.lower())
 
 
 def usual_column(key: str, columns: list[str], settings: CorpusSettings, place: str) -> str | None:
-    """The column that has a usual name of ours: spelt so, else with other capitals, spaces or hyphens; None without.
+    """The column that has a usual name of ours: spelt so, else with other capitals and signs; None without.
+
+    Of several such columns none is the speaker's, which is asked for where it is needed.
 
     Raises:
-        DataError: if two have it in other spellings.
+        DataError: if two have another name of ours in other spellings.
     """
-    found = defaultdict(list)
-    for column in columns:
-        found[plain_name(column)].append(column)
     exact = next((name for name in KNOWN_NAMES[key] if name in columns), None)
     if exact is not None:
         return exact
-    spelt = next((found[name] for name in KNOWN_NAMES[key] if name in found), [None])
-    if len(spelt) > 1:
+    places = {plain_name(name): place for place, name in enumerate(KNOWN_NAMES[key])}
+    spelt = [column for column in columns if plain_name(column) in places]
+    spelt.sort(key=lambda column: places[plain_name(column)])
+    if len(spelt) > 1 and (key == "speaker" or plain_name(spelt[0]) == plain_name(spelt[1])):
+        if key == "speaker":
+            return None
         raise DataError(f"{place} has the columns {spelt[0]!r} and {spelt[1]!r}: say which is meant, as in "
-                        f"{settings.names_column(key, str(spelt[0]))}")  # fmt: skip
-    return spelt[0]
+                        f"{settings.names_column(key, spelt[0])}")  # fmt: skip
+    return spelt[0] if spelt else None
 
 
 def resolve_columns(settings: CorpusSettings, found: Iterable[str], place: str) -> dict[str, str | None]:
@@ -166,8 +167,7 @@ class Layout:
             name = f"{stem}-{round(start * 1000)}-{'' if end is None else round(end * 1000)}" if start or end else stem
         split = as_text(value["split"], "split", faults) or self.split
         language = as_text(value["language"], "language", faults) or self.language
-        speaker = as_text(value["speaker"], "speaker", faults)
-        speaker = unicodedata.normalize("NFC", speaker.strip()) if speaker else speaker  # one speaker, one spelling
+        speaker = as_text(value["speaker"], "speaker", faults) or None
         extra = {name: as_text(get(name), name, faults) or "" for name in self.extra}
         return Record(
             place=place,
@@ -175,7 +175,7 @@ class Layout:
             text=text,
             id=name,
             language=language,
-            speaker=speaker or None,
+            speaker=speaker,
             split=(split_of_folder(split.strip().lower()) or split) if split else None,
             start=start,
             end=end,

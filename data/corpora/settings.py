@@ -11,7 +11,8 @@ KNOWN_NAMES: dict[str, tuple[str, ...]] = {
     "text": ("text", "transcript", "transcription", "sentence", "normalized_text"),
     "id": ("id", "utterance_id", "utt_id", "uid"),
     "language": ("language", "locale", "lang"),
-    "speaker": ("speaker", "speaker_id", "client_id", "spk_id", "spk"),
+    # Capitals and signs between words do not count here. What may be something else, such as kid, is asked for.
+    "speaker": ("speaker", "speaker_id", "client_id", "spk_id", "spk", "speaker_name", "reader", "reader_id", "talker"),
     "duration": ("duration", "audio_duration"),
     "split": ("split", "subset"),
     "start": ("start", "offset", "begin"),

@@ -17,6 +17,7 @@ from .clips import RecordingReader, cut_clip, encode_flac
 from .measuring import Measure, Unusable, check_claim, check_promise, content_of
 from .settings import ClipSettings
 from .special_tokens import complaint, special_token_in
+from .splits.groups import speaker_key
 
 SAME_SUFFIX = {".wave": ".wav", ".oga": ".ogg", ".opus": ".ogg", ".fla": ".flac", ".aif": ".aiff", ".aifc": ".aiff"}
 LANGUAGE = re.compile(r"[a-z]{2,3}")
@@ -71,11 +72,11 @@ class ClipCheck:
     """Checks records; what it had to put right is counted in ``notices``.
 
     Args:
-        split_of: the split of a clip by its id and speaker; None for what the corpus says, else ``train``.
+        split_of: the split of a clip by its record and id; None for what the corpus says, else ``train``.
     """
 
     def __init__(
-        self, settings: ClipSettings, embed_audio: bool, split_of: Callable[[str, str | None], str] | None
+        self, settings: ClipSettings, embed_audio: bool, split_of: Callable[[Record, str], str] | None
     ) -> None:
         self.settings, self.embed_audio, self.split_of = settings, embed_audio, split_of
         self.notices: dict[str, int] = {}
@@ -107,6 +108,9 @@ class ClipCheck:
             broken = BROKEN_NAME.search(value or "")
             if broken:
                 raise Unusable("unusable row", f"{column} holds U+{ord(broken.group()):04X}")
+        speaker = speaker_key(record.speaker)
+        if speaker != (record.speaker or None):
+            self.notice("speakers' names with space around them, or in another form of Unicode")
         changed = record.is_part or self.settings.changes_audio
         audio, path, seconds = self.cut(record) if changed else self.whole(record)
         limits = self.settings
@@ -116,7 +120,7 @@ class ClipCheck:
             raise Unusable(kind, f"{seconds:.2f} s long; {kept}", broken=False)
         name = record.id or name_of(record, audio)
         if self.split_of is not None:
-            split = self.split_of(name, record.speaker)
+            split = self.split_of(record, name)
         else:
             split = record.split or "train"
             if not split.replace("_", "").isalnum() or len(split) > MAX_SPLIT_LETTERS:
@@ -131,7 +135,7 @@ class ClipCheck:
             path=path,
             text=text,
             language=language,
-            speaker=record.speaker,
+            speaker=speaker,
             duration=seconds,
             split=split,
             extra=record.extra,

@@ -20,6 +20,8 @@ from ..errors import DataError
 from ..jobs import run_all
 from .finishing import finish_output, is_own
 from .settings import PrepareSettings
+from .splits.planning import balanced_jobs
+from .splits.speakers import with_speakers
 from .summary import MIN_ROWS_TO_JUDGE, Summary
 from .work import JobResult, is_whole, job_digest, result_file, run_job
 
@@ -54,11 +56,16 @@ def prepare(
     check_output(settings)
     census = Census()
     jobs = plan_jobs(settings.corpus, census)
+    if settings.split_by == "speaker":
+        jobs = with_speakers(jobs, settings, census)
     first = next(jobs)  # whatever is wrong with the input shows before anything is written
     with storage.writing(settings.output), alone(settings.output):
         begin_output(settings, overwrite)
         summary = Summary(census=census)
-        run_jobs(settings, itertools.chain([first], jobs), summary, workers=workers, cluster=cluster, watch=watch)
+        every: Iterator[Job] = itertools.chain([first], jobs)
+        if settings.split_method == "balanced":
+            every = balanced_jobs(settings, every, job_digest, workers, cluster)
+        run_jobs(settings, every, summary, workers=workers, cluster=cluster, watch=watch)
     summary.seconds = time.perf_counter() - started
     return summary
 

@@ -42,7 +42,8 @@ class PrepareSettings(Section):
     layout: Literal["parquet", "audiofolder"] = "parquet"
     embed_audio: bool = Field(True, description="audio bytes in the shards; else the paths they lie at")
     shares: dict[str, float] | None = Field(None, description="splits by share; None: the corpus's own, else train")
-    split_by: Literal["id", "speaker"] = "id"
+    split_by: Literal["id", "speaker", "recording"] = Field("id", description="what is never in two splits")
+    split_method: Literal["hash", "balanced"] = Field("hash", description="balanced: splits come near their shares")
     split_seed: int = 0
     max_skipped_share: float = Field(0.05, ge=0, le=1, description="of at least 100 rows; above it nothing is finished")
 
@@ -52,6 +53,11 @@ class PrepareSettings(Section):
             raise ValueError("an AudioFolder holds its audio: leave --paths-only out")
         if not self.embed_audio and self.clips.changes_audio:
             raise ValueError("audio that is changed has to be written: leave --paths-only out")
+        if self.shares is None:
+            for name in ("split_by", "split_method"):
+                if getattr(self, name) != type(self).model_fields[name].default:
+                    option = f"--{name.replace('_', '-')}"
+                    raise ValueError(f"{option} {getattr(self, name)} says nothing without --split NAME=SHARE,...")
         return self
 
     def fingerprint(self) -> str:
@@ -60,4 +66,6 @@ class PrepareSettings(Section):
         for free in ("output", "max_skipped_share"):
             del values[free]
         del values["corpus"]["cache"]
+        if self.split_method == "hash":
+            del values["split_method"]  # outputs from before there were others go on
         return json.dumps(values, sort_keys=True)

@@ -27,6 +27,7 @@ class Summary:
         splits: clips and seconds of each split.
         dropped: rows left out, by kind.
         notices: what was put right, or is worth knowing, by how often.
+        shares: of the splits, as asked for and as they came out, one line each.
         warnings: what the user should know, one line each.
         census: what was taken of the corpus, and what was not.
         seconds: wall time of this run.
@@ -41,6 +42,7 @@ class Summary:
     dropped: Counter[str] = field(default_factory=Counter)
     notices: Counter[str] = field(default_factory=Counter)
     example: Dropped | None = None
+    shares: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     census: Census = field(default_factory=Census)
     seconds: float = 0.0
@@ -104,6 +106,8 @@ def print_summary(summary: Summary, output: str) -> None:
     more = f", {summary.reused:,} rows done before" if summary.reused else ""
     files = f"{summary.shards} shards, {summary.bytes / 2**20:,.0f} MiB of audio"
     print(f"{files}; {summary.seconds:.1f} s, {rate}{more}")
+    for line in summary.shares:
+        print(line)
     tell_census(summary.census)
     for warning in summary.warnings:
         print(f"warning: {warning}", file=sys.stderr)

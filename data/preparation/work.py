@@ -11,7 +11,10 @@ from ..corpora.formats import Job
 from .checking import ClipCheck, Dropped
 from .settings import PrepareSettings
 from .shards import AudioFolderPieces, ParquetShards, Shard, original_of
-from .splits import HashSplit
+from .splits.groups import Heard, Splits, corpus_folder
+from .splits.planning import SharedJob
+from .splits.repeated import AudioDigests
+from .splits.shares import HashSplit
 
 
 @dataclass(frozen=True)
@@ -23,6 +26,8 @@ class JobResult:
         rows: read.
         dropped: rows left out, with the reason.
         notices: what was put right, how often.
+        audio: digests of the clips; see :class:`.splits.repeated.AudioDigests`.
+        heard: which speakers and recordings are in which split; see :class:`.splits.groups.Heard`.
     """
 
     number: int
@@ -31,6 +36,8 @@ class JobResult:
     shards: tuple[Shard, ...]
     dropped: tuple[Dropped, ...]
     notices: dict[str, int] = field(default_factory=dict)
+    heard: dict[str, dict[str, list[str]]] = field(default_factory=dict)
+    audio: dict[str, str] = field(default_factory=dict)
 
     def to_json(self) -> bytes:
         """As it lies in the output."""
@@ -61,9 +68,11 @@ def is_whole(output: str, result: JobResult, layout: str) -> bool:
 
 
 def job_digest(job: Job) -> str:
-    """Changes when a job's rows change, or how they are read."""
+    """Changes when a job's rows change, how they are read, or which splits they are shared out to."""
     layout = getattr(job.rows, "layout", None)
     described = f"{job.rows.digest()}:{layout!r}"
+    if isinstance(job, SharedJob):
+        described += f":{sorted(job.splits.items())!r}"
     return hashlib.blake2b(described.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
 
 
@@ -78,13 +87,14 @@ def run_job(job: Job, settings: PrepareSettings) -> JobResult:
     Raises:
         DataError: if its input cannot be read or its output not be written.
     """
-    split_of = None if settings.shares is None else HashSplit(settings.shares, settings.split_seed, settings.split_by)
+    folder = corpus_folder(settings.corpus)
+    heard, digests = Heard(), AudioDigests()
     kind = AudioFolderPieces if settings.layout == "audiofolder" else ParquetShards
     dropped: list[Dropped] = []
     rows = 0
     with (
         storage.writing(settings.output),
-        contextlib.closing(ClipCheck(settings.clips, settings.embed_audio, split_of)) as check,
+        contextlib.closing(ClipCheck(settings.clips, settings.embed_audio, splits_of(job, settings, folder))) as check,
         contextlib.closing(kind(settings.output, job.number, settings.corpus.carried)) as writer,
     ):
         for record in job.rows.records():
@@ -94,6 +104,8 @@ def run_job(job: Job, settings: PrepareSettings) -> JobResult:
                 dropped.append(outcome)
             else:
                 writer.add(outcome)
+                heard.add(record, outcome.split, settings.split_by, folder)
+                digests.add(outcome.id, outcome.audio, outcome.split)
         shards = writer.finish()
     result = JobResult(
         number=job.number,
@@ -102,6 +114,18 @@ def run_job(job: Job, settings: PrepareSettings) -> JobResult:
         shards=tuple(shards),
         dropped=tuple(dropped),
         notices=check.notices,
+        heard=heard.to_json(),
+        audio=digests.to_json(),
     )
     storage.write_bytes(result_file(settings.output, job.number), result.to_json())
     return result
+
+
+def splits_of(job: Job, settings: PrepareSettings, folder: str) -> Splits | None:
+    """Which split each clip of a job belongs to; None where the corpus says it."""
+    if settings.shares is None:
+        return None
+    if isinstance(job, SharedJob):
+        return Splits(settings.split_by, job.splits.__getitem__, folder, by_final_id=False)
+    of_group = HashSplit(settings.shares, settings.split_seed)
+    return Splits(settings.split_by, of_group, folder, by_final_id=True)

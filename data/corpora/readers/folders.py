@@ -1,9 +1,11 @@
 """Folders of recordings with their transcripts, and Common Voice's, which is a table beside a folder."""
 
 import posixpath
-from collections.abc import Iterable, Iterator
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import islice
+from types import MappingProxyType
 from typing import Any
 
 from ... import storage
@@ -22,6 +24,7 @@ from .tables import Objects, read_table
 METADATA = ("metadata.jsonl", "metadata.csv")
 COMMON_VOICE_TABLES = {"train": "train.tsv", "validation": "dev.tsv", "test": "test.tsv", None: "validated.tsv"}
 TRANSCRIPTS_BESIDE = ".trans.txt"  # LibriSpeech: a line for each recording of the folder
+READER_AND_CHAPTER = re.compile(r"(?P<reader>\d+)-(?P<chapter>\d+)\.trans\.txt")  # in folders reader/chapter
 
 
 def common_voice_tables(folder: str) -> dict[str | None, str]:
@@ -65,7 +68,8 @@ def read_recordings(folder: str, settings: CorpusSettings, split: str | None, ce
     """Recordings with a .txt beside each, or with LibriSpeech's ``*.trans.txt`` beside several.
 
     Capitals in a suffix do not count. A first folder called train, validation (dev, valid, val) or test (eval) gives
-    the split. A recording without a transcript is a row where ``settings.without_text`` asks for it.
+    the split. A recording without a transcript is a row where ``settings.without_text`` asks for it. In LibriSpeech's
+    layout (https://www.openslr.org/12) the folder of a reader gives the speaker.
 
     Raises:
         DataError: when it is reached, for a .txt that says when; see :func:`..annotations.text_kinds.check_plain`.
@@ -73,16 +77,17 @@ def read_recordings(folder: str, settings: CorpusSettings, split: str | None, ce
     files = [file for file in storage.files_below(folder) if not is_hidden(file, folder)]
     transcripts: Spelt[str] = Spelt({without_suffix(file): file for file in files if suffix_of_path(file) == ".txt"})
     inside = settings.model_copy(update={"audio_root": folder})
-    layout = Layout.of(folder, inside, ("audio", "text", "id", "split"), root=folder)
+    layout = Layout.of(folder, inside, ("audio", "text", "id", "split", "speaker"), root=folder)
     layout = replace(layout, names_its_columns=False)
     notice_annotations(files, transcripts, census)
     lines: Spelt[str] = Spelt(dict(lines_beside(folder, files, census)))
+    readers = readers_of(files)
 
     def rows() -> Iterator[dict[str, Any]]:
         for file in filter(is_recording, files):
             stem = without_suffix(file)
             if stem in lines:
-                yield row(folder, file, lines.pop(stem))
+                yield row(folder, file, lines.pop(stem), readers)
             elif stem in transcripts:
                 census.use(transcripts[stem])
                 text = transcript(transcripts[stem])
@@ -91,7 +96,7 @@ def read_recordings(folder: str, settings: CorpusSettings, split: str | None, ce
             elif settings.without_text:
                 yield row(folder, file, None)
         for stem, text in lines.items():
-            yield row(folder, f"{stem}.flac", text)
+            yield row(folder, f"{stem}.flac", text, readers)
 
     for first, piece in in_pieces(rows(), settings.job_rows):
         yield Recordings(file=folder, first=first, rows=piece, layout=layout)
@@ -114,10 +119,22 @@ def without_suffix(file: str) -> str:
     return posixpath.splitext(file)[0]
 
 
-def row(folder: str, file: str, text: Any) -> dict[str, Any]:
-    """The row of a recording in a folder."""
+def row(folder: str, file: str, text: Any, readers: Mapping[str, str] = MappingProxyType({})) -> dict[str, Any]:
+    """The row of a recording in a folder; ``readers``: of folders."""
     relative = file[len(folder.rstrip("/")) + 1 :]
-    return {"audio": relative, "text": text, "id": posixpath.splitext(relative)[0], "split": split_of_path(relative)}
+    values = {"audio": relative, "text": text, "id": posixpath.splitext(relative)[0], "split": split_of_path(relative)}
+    return values | {"speaker": readers.get(posixpath.dirname(file))}
+
+
+def readers_of(files: Iterable[str]) -> dict[str, str]:
+    """The reader of each folder ``reader/chapter`` that has a ``reader-chapter.trans.txt``, as LibriSpeech's have."""
+    readers = {}
+    for file in files:
+        folder, name = posixpath.split(file)
+        found = READER_AND_CHAPTER.fullmatch(name)
+        if found and folder.split("/")[-2:] == [found["reader"], found["chapter"]]:
+            readers[folder] = found["reader"]
+    return readers
 
 
 def transcript(file: str) -> str | bytes:

@@ -1,5 +1,6 @@
 """Finds how a table of separated fields is written, or refuses it with what is unclear; :mod:`.separated` reads it."""
 
+import contextlib
 import functools
 import posixpath
 from collections.abc import Collection
@@ -33,7 +34,7 @@ def dialect_of(file: str, settings: CorpusSettings) -> Dialect:
     Raises:
         DataError: naming file and line, for what cannot be read, has no header, or can be read in two ways.
     """
-    known = {name for names in KNOWN_NAMES.values() for name in names}
+    known = {plain_name(name) for names in KNOWN_NAMES.values() for name in names}
     known.update(plain_name(name) for name in settings.columns.values() if name)
     return found_dialect(file, storage.version(file), own_separator(file), frozenset(known))
 
@@ -59,6 +60,9 @@ def found_dialect(file: str, version: str, own: str, known: Collection[str]) -> 
         if any(map(is_quoted, lines.last.strip().split(separator))):
             seen.sure = lines.number
         tally = tally_of(lines, dialect, file, seen)
+    if tally.spaced and separator not in OFTEN_UNQUOTED:
+        dialect = replace(dialect, spaced=True)
+        tally = standard_tally(file, dialect)
     notices = []
     if separator != own:
         if tally.rows and not tally.fitting and not tally.common_surplus:
@@ -90,6 +94,8 @@ def tally_of(lines: Lines, dialect: Dialect, file: str, seen: QuotesSeen | None 
         tally.add(fields, dialect.header, blank_names)
         if seen is not None and '"' in lines.last:
             seen.add(line, fields)
+        elif seen is None and ' "' in lines.last:
+            tally.spaced = tally.spaced or any(cell[:1] == " " and cell.lstrip()[:1] == '"' for cell in fields)
     return tally
 
 
@@ -108,9 +114,10 @@ def with_quotes(file: str, dialect: Dialect, tally: Tally, seen: QuotesSeen) -> 
         return by_field if seen.sure or seen.maybe else dialect, tally, notice
     if tally.fitting < tally.rows:
         standard = replace(dialect, quotes="standard")
-        other = standard_tally(file, standard)
-        if other is not None and other.fitting == other.rows:
-            return standard, other, ()
+        with contextlib.suppress(DataError):
+            other = standard_tally(file, standard)
+            if other.fitting == other.rows:
+                return standard, other, ()
     if seen.sure and seen.opening:
         right = f"{shortened(seen.example)} with its quotes doubled, {shortened(quoted(seen.example))}"
         raise DataError(f"{file}: line {seen.sure} is quoted by the rules of CSV, line {seen.opening} is not: "
@@ -124,12 +131,11 @@ def with_quotes(file: str, dialect: Dialect, tally: Tally, seen: QuotesSeen) -> 
     return dialect, tally, remark
 
 
-def standard_tally(file: str, dialect: Dialect) -> Tally | None:
-    """The rows of a table if its quotes are RFC 4180's; None if they break its rules."""
-    try:
-        with opened_text(file) as content:
-            return tally_of(Lines(content), dialect, file)
-    except storage.StorageError:
-        raise
-    except DataError:
-        return None
+def standard_tally(file: str, dialect: Dialect) -> Tally:
+    """The rows of a table whose quotes are RFC 4180's.
+
+    Raises:
+        DataError: if they break its rules.
+    """
+    with opened_text(file) as content:
+        return tally_of(Lines(content), dialect, file)

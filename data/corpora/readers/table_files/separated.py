@@ -37,6 +37,7 @@ class Dialect:
             goes over lines. ``none``: quotes are text.
         header: the columns' names; blank ones too.
         begins: lines before the first row.
+        spaced: spaces before a field are none of it, as there are some before quotes.
         surplus: fields of every row beyond the header, all of them blank.
         notices: what the user should know.
     """
@@ -45,6 +46,7 @@ class Dialect:
     quotes: Quotes = "standard"
     header: Fields = ()
     begins: int = 1
+    spaced: bool = False
     surplus: int = 0
     notices: tuple[str, ...] = field(default=(), compare=False)
 
@@ -79,7 +81,7 @@ def rows_of(lines: Lines, dialect: Dialect, file: str) -> Iterator[tuple[int, Fi
     """
     sep = dialect.separator
     if dialect.quotes == "standard":
-        reader = csv.reader(lines, delimiter=sep, strict=True, skipinitialspace=sep not in OFTEN_UNQUOTED)
+        reader = csv.reader(lines, delimiter=sep, strict=True, skipinitialspace=dialect.spaced)
     else:
         reader = csv.reader(lines, delimiter=sep, quoting=csv.QUOTE_NONE)
     take = len(dialect.header) if dialect.surplus else None
@@ -192,6 +194,7 @@ class Tally:
     fitting: int = 0
     surplus: set[int] = field(default_factory=set)
     unnamed: int = 0
+    spaced: bool = False
 
     def add(self, fields: Fields, header: Fields, blank_names: Collection[int]) -> None:
         """Take in a row."""
