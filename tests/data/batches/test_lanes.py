@@ -17,6 +17,7 @@ from data.batches.labels import LabelEncoder
 from data.batches.lanes import Batching, Lane, plan_batches
 from data.batches.mixture import LanePart
 from data.config import DataConfig
+from data.opening import source_of
 from data.utterance import LaneItem
 from modeling.byte_processor import build_byte_processor
 
