@@ -10,11 +10,14 @@ from enum import StrEnum
 from typing import Any
 
 import numpy as np
-import soundfile
 
 from .. import storage
 from ..audio.cutting import has_sound, sound_bounds
-from ..audio.decoding import UndecodableAudio, decode_audio, open_audio, samples_of
+from ..audio.decoders import ffmpeg
+from ..audio.decoding import decode_audio, samples_of
+from ..audio.opening import open_audio
+from ..audio.sounds import SequentialSound, foreign_container, understood, unwrapped
+from ..audio.undecodable import UndecodableAudio
 from ..corpora.record import Record
 from ..preparation.clips import RecordingReader, cut_clip
 from ..preparation.measuring import contradicts
@@ -222,13 +225,20 @@ def audio_header(value: Any) -> dict[str, str]:
         return {"encoding": "samples", "sampling rate": str(direct[1])}
     with open_audio(value, None) as file:
         try:
-            with soundfile.SoundFile(file) as sound:
+            container = foreign_container(file)
+            if container is not None:
+                probed = ffmpeg.probe(file, container)
+                return shape_of(probed.coding.upper(), probed.sampling_rate, probed.channels)
+            with understood(), SequentialSound(unwrapped(file)) as sound:
                 bits = sound.subtype.removeprefix("PCM_") if sound.subtype.startswith("PCM_") else ""
                 coding = f"{bits} bit" if bits.isdigit() else sound.subtype.replace("_", " ").lower()
                 encoding = "MP3" if sound.format == "MP3" else f"{sound.format} {coding}"
-                rate, channels = sound.samplerate, sound.channels
-        except (RuntimeError, TypeError):
+                return shape_of(encoding, sound.samplerate, sound.channels)
+        except UndecodableAudio:
             return {}
+
+
+def shape_of(encoding: str, rate: int, channels: int) -> dict[str, str]:
     return {
         "encoding": encoding,
         "sampling rate": str(rate),

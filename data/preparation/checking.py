@@ -8,13 +8,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from .. import storage
-from ..audio.decoding import UndecodableAudio, digest_id, samples_of
+from ..audio.decoding import digest_id, samples_of
 from ..audio.integrity import after_id3
+from ..audio.undecodable import UndecodableAudio
 from ..corpora.record import Record
 from ..errors import DataError
 from ..utterance import SAMPLING_RATE
 from .clips import RecordingReader, cut_clip, encode_flac
-from .measuring import Measure, Unusable, check_claim, check_promise, content_of
+from .measuring import Measure, Unusable, check_claim, check_promise, container_of_audio, content_of
 from .settings import ClipSettings
 from .special_tokens import complaint, special_token_in
 from .splits.groups import speaker_key
@@ -25,6 +26,7 @@ SUFFIXES = {b"RIFF": ".wav", b"RIFX": ".wav", b"RF64": ".wav", b"fLaC": ".flac",
 # Lone halves of pairs, replacement characters, and controls, which come of bytes decoded as what they are not.
 BROKEN_TEXT = re.compile("[\ud800-\udfff\ufffd\0-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f]")
 BROKEN_NAME = re.compile("[\ud800-\udfff\0-\x1f\x7f]")
+CONVERTED = "recordings that ffmpeg reads, written as FLAC, so that training needs no ffmpeg"
 MAX_REASON = 400  # letters; a path may have thousands
 MAX_SPLITS = 64  # of a corpus; with more, the column is not one of splits
 MAX_SPLIT_LETTERS = 64  # a split is part of files' names
@@ -150,6 +152,10 @@ class ClipCheck:
             value = value.get("bytes")
         if isinstance(value, str) and (self.embed_audio or self.settings.check == "decode"):
             value = content_of(value)
+        if self.embed_audio and value and container_of_audio(value) is not None:
+            converted = self.cut(record)
+            self.notice(CONVERTED)
+            return converted
         seconds = self.measure.seconds(value, record)
         if not self.embed_audio:
             if not isinstance(record.audio, str):
@@ -173,6 +179,9 @@ class ClipCheck:
         header = self.measure.check_recording(record)
         settings = self.settings
         samples = cut_clip(record, self.recordings, trim_silence=settings.trim_silence, normalize=settings.normalize)
+        for remark in self.recordings.remarks:
+            self.notice(remark)
+        self.measure.check_sound(samples, record)
         if not settings.trim_silence:
             check_claim(record, len(samples) / SAMPLING_RATE)
             if header is not None and not record.is_part:
