@@ -17,7 +17,7 @@ def main(arguments: list[str]) -> int:
     from trainer.transcription.transcriber import Transcriber, Untranscribed
 
     recordings = named.find_recordings(options.files)
-    named.warn(*named.unreadable(options.files))
+    named.warn(*named.left_in_folders(options.files))
     several = len(recordings) > 1
     output: named.PrintedTranscripts | named.TranscriptFolder = (
         named.PrintedTranscripts(options.format, options.timestamps, several)

@@ -1,6 +1,8 @@
 """Which files are sound, by their suffix: what soundfile reads, and what only ffmpeg does."""
 
 import posixpath
+from collections import Counter
+from collections.abc import Iterable
 
 from .decoders import ffmpeg
 
@@ -28,6 +30,15 @@ def readable_suffixes() -> frozenset[str]:
 def is_recording(path: str) -> bool:
     """Whether a file can be decoded on this machine, by its suffix."""
     return suffix_of_path(path) in readable_suffixes()
+
+
+def unreadable(paths: Iterable[str]) -> str | None:
+    """A line on those of these files that only ffmpeg would read, where it is not installed; None without any."""
+    names = sorted(path for path in paths if is_sound(path) and not is_recording(path))
+    if not names:
+        return None
+    kinds = ", ".join(f"{count:,} {suffix}" for suffix, count in sorted(Counter(map(suffix_of_path, names)).items()))
+    return f"not used: {kinds}, such as {names[0]}, which ffmpeg would read: {ffmpeg.INSTALL}"
 
 
 def is_sound(path: str) -> bool:

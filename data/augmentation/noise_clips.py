@@ -16,7 +16,7 @@ from ..audio.decoding import decode_audio, resampled, samples_of, seconds_of
 from ..audio.mixing import mixed
 from ..audio.opening import open_audio
 from ..audio.sounds import SequentialSound, foreign_container, understood, unwrapped
-from ..audio.suffixes import is_recording, readable_suffixes
+from ..audio.suffixes import is_recording, readable_suffixes, unreadable
 from ..audio.undecodable import UndecodableAudio
 from ..errors import DataError
 from ..opening import open_source
@@ -113,9 +113,13 @@ class NoiseClips:
         if not folder.is_dir():
             what = "not a folder" if folder.exists() else f"missing (working folder {os.getcwd()})"
             raise DataError(f"{self.key}.folder: {folder} is {what}")
-        paths = [path for path in folder.rglob("*") if is_recording(path.name) and path.is_file()]
+        files = [path for path in folder.rglob("*") if path.is_file()]
+        paths, left = [path for path in files if is_recording(path.name)], unreadable(map(str, files))
         if not paths:
-            raise DataError(f"{self.key}.folder: {folder} has no recordings ({', '.join(sorted(readable_suffixes()))})")
+            known = f"{folder} has no recordings ({', '.join(sorted(readable_suffixes()))})"
+            raise DataError(f"{self.key}.folder: {'; '.join(filter(None, (known, left)))}")
+        if left:
+            warn_once(f"{self.place}: {left}", known_to_all=True)
         return {path.relative_to(folder).as_posix(): str(path) for path in paths}
 
     def dataset_clips(self, config: Any) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..audio.decoders.ffmpeg import INSTALL
 from ..audio.suffixes import is_recording, is_sound, suffix_of_path
 from .columns import Layout
 from .places import canonical, is_hidden, relative
@@ -84,7 +85,7 @@ class Census:
         if is_recording(file):
             return "recordings without a transcript" if self.knows_audio else None
         if is_sound(file):
-            return f"{suffix} recordings, which ffmpeg would read if it were installed"
+            return f"{suffix} recordings, which ffmpeg would read ({INSTALL})"
         name = file.rpartition("/")[2].lower()
         if suffix in ARCHIVE_SUFFIXES and not name.endswith(PACKED_TEXTS):
             return f"packed {suffix} files"

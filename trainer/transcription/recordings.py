@@ -9,9 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
-from data.audio.decoders.ffmpeg import INSTALL
 from data.audio.decoding import Decoded, decode, seconds_of
-from data.audio.suffixes import is_recording, is_sound, readable_suffixes
+from data.audio.suffixes import is_recording, readable_suffixes, unreadable
 from data.audio.undecodable import UndecodableAudio
 from data.errors import DataError
 
@@ -51,7 +50,7 @@ def find_recordings(arguments: Sequence[str]) -> list[Recording]:
             inside = sorted(file for file in path.rglob("*") if is_recording(file.name) and file.is_file())
             if not inside:
                 known = f"{path} holds no recording ({', '.join(sorted(readable_suffixes()))})"
-                raise DataError("; ".join([known, *unreadable([argument])]))
+                raise DataError("; ".join([known, *left_in_folders([argument])]))
             found += inside
         elif path.exists():
             found.append(path)
@@ -60,15 +59,11 @@ def find_recordings(arguments: Sequence[str]) -> list[Recording]:
     return [Recording(path) for path in dict.fromkeys(found)]
 
 
-def unreadable(arguments: Sequence[str]) -> list[str]:
+def left_in_folders(arguments: Sequence[str]) -> list[str]:
     """A line on what the folders named hold of recordings that only ffmpeg would read, where it is not installed."""
-    folders = [Path(argument) for argument in arguments if argument != STANDARD_INPUT and Path(argument).is_dir()]
-    files = (file for folder in folders for file in folder.rglob("*"))
-    names = {str(file) for file in files if is_sound(file.name) and not is_recording(file.name) and file.is_file()}
-    if not names:
-        return []
-    more = f" and {len(names) - 1:,} more" if len(names) > 1 else ""
-    return [f"{min(names)}{more} cannot be read without ffmpeg: {INSTALL}"]
+    folders = {Path(argument) for argument in arguments if argument != STANDARD_INPUT and Path(argument).is_dir()}
+    line = unreadable({str(file) for folder in folders for file in folder.rglob("*") if file.is_file()})
+    return [line] if line else []
 
 
 def warn(*lines: str) -> None:

@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 import soundfile
 
+from data.audio.decoders import ffmpeg
 from data.augmentation import noise_clips
 from data.augmentation.augmenter import Augmenter
 from data.augmentation.config import AugmentationConfig
@@ -253,3 +254,17 @@ def test_noises_that_are_not_there_are_named() -> None:
     rooms = {"reverberation_responses": missing, "reverberation_share": 0.1}
     with pytest.raises(DataError, match=r"reverberation_responses\.folder: nowhere is missing"):
         Augmenter(AugmentationConfig.model_validate(rooms), 0, (0.1, 30.0))
+
+
+def test_noises_that_only_ffmpeg_would_read_are_told(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(ffmpeg, "is_installed", lambda: False)
+    (folder / "cafe" / "c.m4a").write_bytes(b"")
+    assert "b.flac" in clips_of(folder).names
+    assert "not used: 1 .m4a, such as" in capsys.readouterr().err
+    alone = folder / "alone"
+    alone.mkdir()
+    (alone / "d.m4a").write_bytes(b"")
+    with pytest.raises(DataError, match=r"has no recordings \(.*\); not used: 1 \.m4a, such as .*d\.m4a"):
+        clips_of(alone)

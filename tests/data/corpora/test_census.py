@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from data.audio import suffixes
+from data.audio.decoders import ffmpeg
 from data.corpora.census import Census
 from data.corpora.formats import plan_jobs
 from data.corpora.settings import CorpusSettings
@@ -19,12 +19,12 @@ from data.preparation.settings import PrepareSettings
 from data.preparation.summary import Summary, print_summary
 from tests.support.corpora_on_disk import encoded
 
-INSTALL = "which ffmpeg would read if it were installed"
+INSTALL = f"which ffmpeg would read ({ffmpeg.INSTALL})"
 
 
 @pytest.fixture(autouse=True)
 def without_ffmpeg(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(suffixes, "readable_suffixes", lambda: suffixes.SOUNDFILE_SUFFIXES)
+    monkeypatch.setattr(ffmpeg, "is_installed", lambda: False)
 
 
 def tree(folder: Path, files: dict[str, bytes | str]) -> Path:
@@ -65,7 +65,7 @@ def test_recordings_without_a_transcript_and_texts_without_a_recording_are_named
     assert ids == ["sub/a"]
     assert census.left == {
         ".csv files": ["table.csv"],
-        ".mp4 recordings, which ffmpeg would read if it were installed": ["film.mp4"],
+        f".mp4 recordings, {INSTALL}": ["film.mp4"],
         ".srt files": ["sub/c.srt"],
         ".txt files": ["notes.txt"],
         "recordings without a transcript": ["sub/b.flac"],
@@ -140,7 +140,7 @@ def test_inspection_finds_what_is_not_used(tmp_path: Path) -> None:
     tree(tmp_path, pairs(".wav", range(2)) | pairs(".m4a", range(2, 4)))
     inspection = inspect_corpus(CorpusSettings(input=str(tmp_path)), InspectionSettings())
     found = {finding.title: finding for finding in problems(inspection)}
-    finding = found["not used: .m4a recordings, which ffmpeg would read if it were installed"]
+    finding = found[f"not used: .m4a recordings, {INSTALL}"]
     assert (finding.severity, finding.amount) == ("look", "2 files")
     assert [example.id for example in finding.examples] == ["c2.m4a", "c3.m4a"]
 

@@ -97,10 +97,10 @@ def test_without_ffmpeg_what_it_would_read_is_named(
     shutil.copy("good.wav", "mixed/good.wav")
     outcome = transcribe("mixed")
     assert outcome.code == 0
-    advice = "cannot be read without ffmpeg: apt install ffmpeg, or brew install ffmpeg"
-    assert outcome.errors.startswith(f"warning: mixed/a.m4a and 1 more {advice}\n")
+    advice = "which ffmpeg would read: apt install ffmpeg, or brew install ffmpeg"
+    assert outcome.errors.startswith(f"warning: not used: 1 .m4a, 1 .webm, such as mixed/a.m4a, {advice}\n")
     outcome = transcribe("films")
     assert outcome.code == 2 and "films holds no recording" in outcome.complaint
-    assert f"films/c.mp4 {advice}" in outcome.complaint
+    assert f"1 .mp4, such as films/c.mp4, {advice}" in outcome.complaint
     outcome = transcribe("films/c.mp4")
     assert outcome.code == 1 and "MP4 or QuickTime, which ffmpeg reads" in outcome.complaint
