@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from .. import storage
+from ..audio.suffixes import is_sound, suffix_of_path
 from ..errors import DataError, nearest
 from .archives import check_kind, is_archive, unpacked
 from .census import Census
@@ -25,6 +26,9 @@ FORMATS = (
     TABLE, TEXT_TABLE, JSON, HUB, RECORDINGS,
 )  # fmt: skip
 KINDS = ("auto", *dict.fromkeys(known.kind for known in FORMATS))
+
+
+SPREADSHEETS = (".xlsx", ".xls", ".ods", ".numbers")
 
 
 @dataclass(frozen=True)
@@ -164,6 +168,10 @@ def file_format(file: str, formats: Sequence[Format], settings: CorpusSettings) 
         if len(able) == 1 or takes(known, file, settings):
             return known
     check_kind(file)
+    if suffix_of_path(file) in SPREADSHEETS:
+        raise DataError(f"{file} is a spreadsheet: save it as CSV, with whatever separator, in UTF-8 or UTF-16")
+    if is_sound(file):
+        raise DataError(f"{file} is a recording: name the folder that has it and its transcript")
     if is_archive(file):
         raise DataError(f"{file} is an archive and no shard of WebDataset; archives are read one at a time: name one")
     suffixes = dict.fromkeys(suffix for known in able for suffix in known.suffixes if not suffix.endswith(".gz"))

@@ -148,3 +148,12 @@ def test_inspection_finds_what_is_not_used(tmp_path: Path) -> None:
 def test_a_summary_of_a_corpus_without_columns_has_no_line_of_them(capsys: pytest.CaptureFixture[str]) -> None:
     print_summary(Summary(rows=1, splits={"train": (1, 1.0)}), "o")
     assert "columns" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("name", "advice"), [("all.xlsx", "is a spreadsheet: save it as CSV"), ("talk.wav", "name the folder that has it")]
+)
+def test_what_is_no_corpus_says_what_to_do(name: str, advice: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(b"PK")
+    with pytest.raises(DataError, match=advice):
+        census_of(tmp_path / name)
