@@ -17,7 +17,8 @@ def resolve_columns(settings: CorpusSettings, found: Iterable[str], place: str) 
     """The corpus's name of each of our columns; None where it has none.
 
     Raises:
-        DataError: if a column that was named is not there, or audio or text is not found by a usual name.
+        DataError: if a column that was named is not there, or audio or text is not found by a usual name;
+            text may lack where ``settings.without_text`` says so.
     """
     columns = list(found)
     names: dict[str, str | None] = {}
@@ -29,7 +30,7 @@ def resolve_columns(settings: CorpusSettings, found: Iterable[str], place: str) 
         else:
             names[key] = next((name for name in usual if name in columns), None)
     for key in ("audio", "text"):
-        if names[key] is None:
+        if names[key] is None and not (key == "text" and settings.without_text):
             raise DataError(f"{place} has no column for {key} by a usual name: say --columns {key}=NAME, one of "
                             f"{', '.join(columns) or 'none'}")  # fmt: skip
     for name in settings.extra_columns:

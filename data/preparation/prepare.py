@@ -18,6 +18,7 @@ from ..corpora.formats import Job, plan_jobs
 from ..errors import DataError
 from ..jobs import run_all
 from .finishing import finish_output, is_own
+from .scores import Scorer
 from .settings import PrepareSettings
 from .summary import Summary
 from .work import JobResult, is_whole, job_digest, result_file, run_job
@@ -38,11 +39,14 @@ def prepare(
     cluster: str | None = None,
     overwrite: bool = False,
     watch: Watcher | None = None,
+    *,
+    scorer: Scorer | None = None,
 ) -> Summary:
     """Prepare a corpus; killed at any time, the same call goes on where it was.
 
     Args:
         watch: is told of every job's result, and whether it was there already.
+        scorer: scores the clips; needed if ``settings.score`` says how.
 
     Raises:
         DataError: if the input or output is not as the settings say, or too many rows cannot be used.
@@ -56,15 +60,22 @@ def prepare(
     first = next(jobs)  # whatever is wrong with the input shows before anything is written
     with storage.writing(settings.output), alone(settings.output):
         begin_output(settings, overwrite)
-        summary = run_jobs(settings, itertools.chain([first], jobs), workers, cluster, watch)
+        work = functools.partial(run_job, settings=settings, scorer=scorer)
+        summary = run_jobs(settings, itertools.chain([first], jobs), workers, cluster, watch, work=work)
     summary.seconds = time.perf_counter() - started
     return summary
 
 
 def run_jobs(
-    settings: PrepareSettings, jobs: Iterator[Job], workers: int, cluster: str | None, watch: Watcher | None
+    settings: PrepareSettings,
+    jobs: Iterator[Job],
+    workers: int,
+    cluster: str | None,
+    watch: Watcher | None,
+    *,
+    work: Callable[[Job], JobResult],
 ) -> Summary:
-    """Run the jobs that are not done yet, and then finish the output."""
+    """Run the jobs that are not done yet by ``work``, and then finish the output."""
     summary = Summary()
     numbers: list[int] = []
 
@@ -83,7 +94,7 @@ def run_jobs(
             else:
                 take(result, True)
 
-    for result in run_all(functools.partial(run_job, settings=settings), todo(), workers, cluster):
+    for result in run_all(work, todo(), workers, cluster):
         take(result, False)
     summary.judge(settings.max_skipped_share, MIN_ROWS_TO_JUDGE)
     finish_output(settings, numbers, summary)

@@ -5,8 +5,10 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
+from ..audio.cutting import WINDOW_SECONDS
 from ..corpora.settings import CorpusSettings
 from ..sources.config import Section
+from .scores import ScoreLimits, ScoreSettings
 
 
 class ClipSettings(Section):
@@ -44,6 +46,8 @@ class PrepareSettings(Section):
     shares: dict[str, float] | None = Field(None, description="splits by share; None: the corpus's own, else train")
     split_by: Literal["id", "speaker"] = "id"
     split_seed: int = 0
+    score: ScoreSettings | None = Field(None, description="how clips are scored; None: they are not")
+    limits: ScoreLimits = ScoreLimits()
     max_skipped_share: float = Field(0.05, ge=0, le=1, description="of at least 100 rows; above it nothing is finished")
 
     @model_validator(mode="after")
@@ -52,12 +56,20 @@ class PrepareSettings(Section):
             raise ValueError("an AudioFolder holds its audio: leave --paths-only out")
         if not self.embed_audio and self.clips.changes_audio:
             raise ValueError("audio that is changed has to be written: leave --paths-only out")
+        if self.score is not None:
+            if self.clips.max_seconds > WINDOW_SECONDS:
+                raise ValueError(f"--score hears at most {WINDOW_SECONDS:g} s of a clip: set --max-seconds to that")
+            taken = self.score.columns.keys() & set(self.corpus.carried)
+            if taken:
+                raise ValueError(f"--keep-columns {min(taken)}: --score writes a column of that name")
         return self
 
     def fingerprint(self) -> str:
         """What two preparations of one output must have in common, as JSON."""
         values = self.model_dump(mode="json")
-        for free in ("output", "max_skipped_share"):
+        for free in ("output", "max_skipped_share", "limits"):
             del values[free]
+        if self.score is None:
+            del values["score"]  # outputs of earlier releases go on
         del values["corpus"]["cache"]
         return json.dumps(values, sort_keys=True)

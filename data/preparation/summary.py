@@ -11,6 +11,7 @@ from rich.text import Text
 from ..errors import DataError
 from ..terminal import print_table
 from .checking import Dropped
+from .misfits import ScoreReport
 from .work import JobResult
 
 
@@ -25,6 +26,7 @@ class Summary:
         dropped: rows left out, by kind.
         notices: what was put right, or is worth knowing, by how often.
         warnings: what the user should know, one line each.
+        scores: what came of scoring, if it was asked for.
         seconds: wall time of this run.
     """
 
@@ -38,6 +40,7 @@ class Summary:
     notices: Counter[str] = field(default_factory=Counter)
     example: Dropped | None = None
     warnings: list[str] = field(default_factory=list)
+    scores: ScoreReport | None = None
     seconds: float = 0.0
 
     @property

@@ -1,0 +1,280 @@
+"""Scores clips with a checkpoint: what it hears, its error rate, and how much the audio speaks for the transcript.
+
+A model that is wrong about every third word says little by its word error rate. So it is also asked how likely the
+transcript is with the clip's audio and how likely with silence: a transcript of something else gains nothing from the
+audio, however well the sentence reads and however badly the model hears.
+"""
+
+import argparse
+import contextlib
+import functools
+import math
+import multiprocessing
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from data.batches.collation import collate
+from data.batches.features import LogMel
+from data.batches.labels import IGNORED, LabelEncoder
+from data.errors import DataError, nearest
+from data.preparation.scores import Score, Scorer, Sounding
+from data.preparation.settings import PrepareSettings
+from data.utterance import SAMPLING_RATE, Utterance
+from modeling.adapters import fingerprint_of
+from modeling.checkpoint_files import Checkpoint
+from modeling.checkpoint_parts import check_parts
+from modeling.checkpoints import open_model
+from modeling.decoding import (
+    complete_languages,
+    encode,
+    encoder_padding,
+    generate_tokens,
+    is_multilingual,
+    log_probabilities,
+)
+
+from .. import library_output
+from ..config.reading import ConfigError
+from ..engine.device import DTYPES, find_device, settle_device
+from ..engine.free_memory import machine_room
+from ..evaluation.error_rates import Prediction, rate, score
+from ..evaluation.normalizers import build_normalizer
+from ..model.languages import known_languages
+from ..step.batch import to_batch
+from .transcriber import PROMPT_TOKENS, compression_ratio, similar_lengths
+
+OF_WORKER = contextlib.ExitStack()  # until the process ends
+Tokens = tuple[list[int], list[int]]  # decoder input and labels, of the same length
+
+DIGITS = 4  # of scores: what is beyond differs between machines
+WORKING_MEMORY = 2**30  # bytes that a process takes beside the weights
+
+
+@dataclass(frozen=True)
+class CheckpointScorer(Scorer):
+    """A checkpoint that scores clips, not opened yet.
+
+    Attributes:
+        checkpoint: a folder or a hub name.
+        batch_size: clips of similar length that are decoded together.
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``; with ``auto`` and ``cuda`` each process takes the GPU of its
+            number.
+    """
+
+    checkpoint: str
+    batch_size: int = 8
+    device: str = "auto"
+
+    def open(self) -> "OpenScorer":
+        """The checkpoint opened in this process, once."""
+        return opened(self)
+
+
+@functools.lru_cache(maxsize=1)
+def opened(scorer: CheckpointScorer) -> "OpenScorer":
+    """See :meth:`CheckpointScorer.open`."""
+    if multiprocessing.parent_process() is not None and library_output.CURRENT is None:
+        OF_WORKER.enter_context(library_output.sorted_output())  # as the command does for its own process
+    return OpenScorer(scorer)
+
+
+class OpenScorer:
+    """A checkpoint that scores clips in float32; in a worker process on one thread, so that many work side by side.
+
+    Raises:
+        CheckpointError: if the checkpoint cannot be opened, or its parts do not fit each other.
+        ConfigError: if there is no such device.
+    """
+
+    def __init__(self, scorer: CheckpointScorer) -> None:
+        self.checkpoint, self.batch_size = scorer.checkpoint, scorer.batch_size
+        self.device = own_device(scorer.device)
+        settle_device(self.device)
+        if self.device.type == "cpu":
+            torch.set_num_threads(1)  # the same sums, in the same order, however many processes there are
+        self.files = Checkpoint(scorer.checkpoint)
+        self.model: Any = open_model(self.files).to(self.device, DTYPES["fp32"]).eval()
+        self.processor: Any = self.files.processor
+        check_parts(scorer.checkpoint, self.model, self.processor)
+        self.log_mel = LogMel(self.model.config.num_mel_bins, self.device)
+        positions = self.model.config.max_target_positions
+        self.max_new_tokens = positions - PROMPT_TOKENS
+        self.labels = LabelEncoder(self.processor.tokenizer, is_multilingual(self.model), None, max_tokens=positions)
+        self.normalizer_of = functools.cache(functools.partial(build_normalizer, "auto"))
+        self.window_of_silence: Any = None
+
+    def check_language(self, language: str | None) -> None:
+        """Raises: ConfigError: for a language that the checkpoint does not know."""
+        known = known_languages(self.model)
+        if language is not None and known and language not in known:
+            right = f": it knows {known[0]} only" if len(known) == 1 else nearest(language, known)
+            raise ConfigError(f"--language is {language!r}, which {self.checkpoint} does not know{right}")
+
+    def weights(self) -> str:
+        """A digest of the weights."""
+        return fingerprint_of(self.files, self.model)[:16]
+
+    def __call__(self, clips: Sequence[Sounding]) -> list[Score | None]:
+        """The score of each clip; what it is scored beside is decided by the clips alone."""
+        found: dict[int, Score | None] = {}
+        for rows in similar_lengths([len(clip.audio) for clip in clips], self.batch_size):
+            found |= dict(zip(rows, self.score([clips[row] for row in rows]), strict=True))
+        return [found[row] for row in range(len(clips))]
+
+    def score(self, clips: Sequence[Sounding]) -> list[Score | None]:
+        """The scores of a batch; None for clips whose language the checkpoint does not know."""
+        model, known = self.model, known_languages(self.model)
+        encoded = self.encode([clip.audio for clip in clips])
+        is_known = [clip.language is None or clip.language in known or not known for clip in clips]
+        asked = [clip.language if fits else known[0] for clip, fits in zip(clips, is_known, strict=True)]
+        languages = complete_languages(model, encoded, asked)
+        tokens = generate_tokens(model, encoded, languages, "transcribe", self.max_new_tokens)
+        heard = [self.framed(row, language) for row, language in zip(tokens.tolist(), languages, strict=True)]
+        said = [self.encoded_text(clip.text, language) for clip, language in zip(clips, languages, strict=True)]
+        # Where there is no transcript, the hypothesis stands in its place and its figures are not taken.
+        asked_for = [text or other for text, other in zip(said, heard, strict=True)]
+        likely, no_speech = self.mean_log_probabilities(encoded, heard)
+        with_audio, _ = self.mean_log_probabilities(encoded, asked_for) if any(said) else (likely, no_speech)
+        with_silence = with_audio
+        if any(said):
+            with_silence, _ = self.mean_log_probabilities(self.silence(clips), asked_for)
+        texts = [" ".join(text.split()) for text in self.processor.batch_decode(tokens, skip_special_tokens=True)]
+        found: list[Score | None] = []
+        for row, (clip, text, language) in enumerate(zip(clips, texts, languages, strict=True)):
+            words, characters = self.error_rates(clip.text, text, language)
+            found.append(
+                Score(
+                    language=language,
+                    hypothesis=text,
+                    word_error_rate=words,
+                    character_error_rate=characters,
+                    evidence=rounded(with_audio[row] - with_silence[row]) if said[row] else None,
+                    text_log_probability=rounded(with_audio[row]) if said[row] else None,
+                    mean_log_probability=rounded(likely[row]),
+                    no_speech_probability=rounded(no_speech[row]),
+                    compression_ratio=rounded(compression_ratio(text)),
+                )
+                if is_known[row]
+                else None
+            )
+        return found
+
+    def encode(self, pieces: Sequence[np.ndarray]) -> Any:
+        """The encoder's output for clips of at most 30 s."""
+        audio = collate([Utterance(str(number), piece, "") for number, piece in enumerate(pieces)])
+        batch = to_batch(audio, self.log_mel, encoder_padding(self.model), self.device)
+        return encode(self.model, batch.features, batch.length_list)
+
+    def silence(self, clips: Sequence[Sounding]) -> Any:
+        """The encoder's output for silence of the clips' lengths; a window of it is always the same."""
+        if encoder_padding(self.model) == "clip":
+            return self.encode([np.zeros_like(clip.audio) for clip in clips])
+        if self.window_of_silence is None:
+            self.window_of_silence = self.encode([np.zeros(SAMPLING_RATE, np.float32)])
+        one = self.window_of_silence
+        return type(one)(**{name: value.expand(len(clips), -1, -1) for name, value in one.items()})
+
+    def framed(self, tokens: list[int], language: str) -> Tokens:
+        """A hypothesis as decoder input and labels, as :meth:`LabelEncoder.encode` frames a transcript."""
+        prompt, end = self.labels.prompt(language), self.labels.end_of_text
+        said = tokens[: tokens.index(end)] if end in tokens else tokens
+        return prompt + said, [IGNORED] * (len(prompt) - 1) + said + [end]
+
+    def encoded_text(self, text: str | None, language: str) -> Tokens | None:
+        """A transcript as decoder input and labels; None where there is none, or it is too long for the decoder."""
+        if not text:
+            return None
+        try:
+            return self.labels.encode(text, language)
+        except DataError:
+            return None
+
+    def mean_log_probabilities(self, encoded: Any, rows: Sequence[Tokens]) -> tuple[list[float], list[float]]:
+        """The mean over each row's tokens and its end, and the probability that there is no speech."""
+        tokens, labels = (part.to(self.device) for part in self.labels.pad(list(rows)))
+        likelihoods, no_speech = log_probabilities(self.model, encoded, tokens, labels)
+        counts = (labels != IGNORED).sum(dim=1)
+        return (likelihoods.sum(dim=1) / counts).tolist(), no_speech.tolist()
+
+    def error_rates(self, text: str | None, hypothesis: str, language: str) -> tuple[float | None, float | None]:
+        """Word and character error rate of a clip; None without a transcript."""
+        if not text:
+            return None, None
+        (one,) = score([Prediction("", text, hypothesis, language)], self.normalizer_of)
+        return rounded(rate(one.words)), rounded(rate(one.characters))
+
+
+def rounded(value: float) -> float | None:
+    """A figure as the shards hold it; None for one that is not known, and for what broken weights give."""
+    return round(value, DIGITS) if math.isfinite(value) else None
+
+
+def own_device(name: str) -> torch.device:
+    """The device of this process: of several GPUs the one of the process's number, where none is named.
+
+    Raises:
+        ConfigError: if there is no such device here.
+    """
+    device = find_device(name)
+    if device.type != "cuda" or device.index is not None:
+        return device
+    number = multiprocessing.current_process().name.rpartition("-")[2]  # SpawnProcess-1, -2 ...
+    return torch.device("cuda", (int(number) - 1 if number.isdigit() else 0) % torch.cuda.device_count())
+
+
+def prepare_scoring(
+    settings: PrepareSettings, options: argparse.Namespace
+) -> tuple[PrepareSettings, int, CheckpointScorer]:
+    """Open the checkpoint once, to see that it can score: settings with its weights, how many processes, who scores.
+
+    Args:
+        options: ``launch/prepare.py``'s: ``workers``, ``cluster``, ``score_device`` and ``score_batch``.
+
+    Raises:
+        CheckpointError, ConfigError: if the checkpoint cannot be opened or does not know the language, or the
+            processes asked for do not fit into memory.
+    """
+    assert settings.score is not None
+    name = settings.score.checkpoint
+    if os.path.isdir(name):
+        name = os.path.abspath(name)
+    scorer = CheckpointScorer(name, options.score_batch, options.score_device)
+    model = scorer.open()
+    model.check_language(settings.corpus.language)
+    score = settings.score.model_copy(update={"weights": model.weights()})
+    needed = 4 * sum(parameter.numel() for parameter in model.model.parameters()) + WORKING_MEMORY
+    on_gpu = model.device.type == "cuda"
+    if options.workers != 0:
+        opened.cache_clear()  # the workers open it
+        del model
+    workers = scoring_workers(options.workers, needed, on_gpu, machine_room() if options.cluster is None else None)
+    return settings.model_copy(update={"score": score}), workers, scorer
+
+
+def scoring_workers(asked: int | None, needed: int, on_gpu: bool, room: int | None) -> int:
+    """How many processes score: as asked for, or one a GPU, or as many as there are processors and memory for.
+
+    Args:
+        needed: bytes that each takes.
+        room: bytes that are free; None where it is not known.
+
+    Raises:
+        ConfigError: if more are asked for than fit.
+    """
+    if on_gpu:
+        return torch.cuda.device_count() if asked is None else asked
+    fitting = 1024 if room is None else max(1, room // needed)
+    if asked is None:
+        return min(os.cpu_count() or 1, fitting)
+    if asked > fitting:
+        assert room is not None
+        raise ConfigError(
+            f"--workers is {asked}: with --score each takes {needed / 2**30:.1f} GiB, and {room / 2**30:.1f} GiB are "
+            f"free; --workers {fitting} is right"
+        )
+    return asked
