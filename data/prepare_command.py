@@ -61,19 +61,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = scoring.add_argument
     add("--score", metavar="CHECKPOINT", help="decode each clip with this model and write beside it what it hears, its "
         "error rate, and how well the transcript fits; a folder or hub name")  # fmt: skip
-    add("--min-evidence", type=float, metavar="E", help="leave out clips whose transcript the audio makes less likely, "
-        "in nats a token; 1 finds transcripts of something else")  # fmt: skip
+    add("--min-evidence", type=float, metavar="E", help="leave out clips for whose transcript the audio speaks "
+        "less, in nats a token; 1 finds transcripts of something else")  # fmt: skip
+    add("--min-edge-evidence", type=float, metavar="E", help="likewise by the first token or the end alone; -0.3 finds "
+        "transcripts that lack words at the beginning or end")  # fmt: skip
     add("--max-word-error-rate", type=float, metavar="R", help="leave out clips with more, as a fraction")
     add("--max-no-speech", type=float, metavar="P", help="leave out clips without speech by this probability")
-    add(
-        "--pseudo-label", action="store_true", help="with --score: audio without a transcript gets what the model hears"
-    )
-    add(
-        "--min-log-probability",
-        type=float,
-        metavar="L",
-        help="leave out pseudo-labels that are less likely a token (-1)",
-    )
+    add("--pseudo-label", action="store_true", help="audio without a transcript gets what the model hears as its text")
+    add("--min-log-probability", type=float, metavar="L", help="leave out pseudo-labels below this mean a token (-1)")
     add("--max-compression-ratio", type=float, metavar="C", help="leave out pseudo-labels that repeat themselves (2.4)")
     add("--score-device", default="auto", help="auto, cpu, cuda or cuda:N")
     add("--score-batch", type=int, default=8, metavar="N", help="clips decoded together (8)")

@@ -13,6 +13,7 @@ from .shards import Shard
 
 MOST_WORST = 50
 DOUBTFUL_EVIDENCE = 1.0  # below it a transcript is most often of something else: docs/cleaning.md measures it
+DOUBTFUL_EDGE = -0.3  # likewise for a transcript of a part
 EVIDENCE_BIN = 0.5  # nats a token, in the distribution
 LONGEST_HYPOTHESIS = 100  # letters of it in a reason
 
@@ -43,6 +44,7 @@ class ScoreReport:
         given, pseudo: clips with a transcript of the corpus's and with the model's, that were scored.
         unscored: clips of a language that the checkpoint does not know.
         doubtful: clips with a transcript whose evidence is below :data:`DOUBTFUL_EVIDENCE`.
+        partial: others, whose evidence at an edge is below :data:`DOUBTFUL_EDGE`.
         evidence: such clips by the number of their bin of :data:`EVIDENCE_BIN`.
         left_out: clips by kind of fault.
         worst: the clips whose transcript fits least, worst first; ``unsure``: likewise of the pseudo-labels.
@@ -54,6 +56,7 @@ class ScoreReport:
     pseudo: int = 0
     unscored: int = 0
     doubtful: int = 0
+    partial: int = 0
     evidence: Counter[int] = field(default_factory=Counter)
     left_out: Counter[str] = field(default_factory=Counter)
     worst: list[JudgedClip] = field(default_factory=list)
@@ -69,7 +72,9 @@ class ScoreReport:
         else:
             self.given += 1
             if row["evidence"] is not None:
-                self.doubtful += row["evidence"] < DOUBTFUL_EVIDENCE
+                is_doubtful = row["evidence"] < DOUBTFUL_EVIDENCE
+                self.doubtful += is_doubtful
+                self.partial += not is_doubtful and row["edge_evidence"] < DOUBTFUL_EDGE
                 self.evidence[int(row["evidence"] // EVIDENCE_BIN)] += 1
 
 
@@ -161,5 +166,6 @@ def bounds(pseudo: bool, limits: ScoreLimits) -> Iterator[tuple[str, str, str, f
         yield "repeating pseudo-label", "compression_ratio", "--max-compression-ratio", most, False
     else:
         yield "transcript of something else", "evidence", "--min-evidence", limits.min_evidence, True
+        yield "transcript of a part", "edge_evidence", "--min-edge-evidence", limits.min_edge_evidence, True
         yield "word error rate", "word_error_rate", "--max-word-error-rate", limits.max_word_error_rate, False
     yield "no speech", "no_speech_probability", "--max-no-speech", no_speech, False

@@ -28,6 +28,8 @@ class Score:
         word_error_rate, character_error_rate: of the hypothesis, taking the transcript for right; fractions.
         evidence: how much likelier the transcript is with the audio than with silence: the natural logarithm of the
             ratio of the probabilities, for each token. Near 0 or below where the transcript is of something else.
+        edge_evidence: the same of the first token alone or of the end alone, whichever is less. Below 0 where words are
+            missing from the transcript's beginning or end.
         text_log_probability: of the transcript with the audio, mean over its tokens.
         mean_log_probability: of the hypothesis, mean over its tokens.
         no_speech_probability: that there is no speech, as Whisper defines it.
@@ -36,13 +38,14 @@ class Score:
 
     language: str
     hypothesis: str
-    word_error_rate: float | None
-    character_error_rate: float | None
-    evidence: float | None
-    text_log_probability: float | None
-    mean_log_probability: float | None
-    no_speech_probability: float | None
-    compression_ratio: float | None
+    word_error_rate: float | None = None
+    character_error_rate: float | None = None
+    evidence: float | None = None
+    edge_evidence: float | None = None
+    text_log_probability: float | None = None
+    mean_log_probability: float | None = None
+    no_speech_probability: float | None = None
+    compression_ratio: float | None = None
 
 
 SCORE_COLUMNS = {"hypothesis": "string"} | {field.name: "float64" for field in fields(Score)[2:]}
@@ -81,6 +84,7 @@ class ScoreLimits(Section):
     """Which scored clips are left out; applied last, so that others may be tried without decoding again."""
 
     min_evidence: float | None = Field(None, allow_inf_nan=False, description="of clips with a transcript")
+    min_edge_evidence: float | None = Field(None, allow_inf_nan=False, description="of such clips")
     max_word_error_rate: float | None = Field(None, ge=0, allow_inf_nan=False, description="of such clips")
     max_no_speech: float | None = Field(None, ge=0, le=1, description="of all clips; of pseudo-labels 0.6 if None")
     min_log_probability: float = Field(-1.0, le=0, allow_inf_nan=False, description="mean, of pseudo-labels")

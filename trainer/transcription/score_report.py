@@ -7,7 +7,7 @@ from rich.text import Text
 
 from data import storage
 from data.inspection.characters import visible
-from data.preparation.misfits import DOUBTFUL_EVIDENCE, EVIDENCE_BIN, JudgedClip, ScoreReport
+from data.preparation.misfits import DOUBTFUL_EDGE, DOUBTFUL_EVIDENCE, EVIDENCE_BIN, JudgedClip, ScoreReport
 from data.terminal import print_table
 
 from ..evaluation.error_rates import Alignment, Prediction, score
@@ -21,12 +21,13 @@ SHOWN = (-8.0, 16.0)  # nats of evidence in the distribution; what is beyond is 
 TICKS = (-8, -4, 0, 4, 8, 12, 16)
 FIGURES = {
     "evidence": ("evidence", decimal, 2),
+    "edge_evidence": ("at an edge", decimal, 2),
     "word_error_rate": ("word error rate, %", percent, 0),
     "no_speech_probability": ("no speech, %", percent, 0),
     "mean_log_probability": ("log-probability", decimal, 2),
     "compression_ratio": ("compression", decimal, 1),
 }
-OF_GIVEN = ("evidence", "word_error_rate", "no_speech_probability")
+OF_GIVEN = ("evidence", "edge_evidence", "word_error_rate", "no_speech_probability")
 OF_PSEUDO = ("mean_log_probability", "no_speech_probability", "compression_ratio")
 
 
@@ -42,7 +43,7 @@ def tell_scores(report: ScoreReport, page: str, console: Console | None = None) 
         if clips:
             heads = ("id", *(FIGURES[column][0] for column in columns), "text", "the model hears", "")
             rows = [printed(clip, columns) for clip in clips[:MOST_PRINTED]]
-            print_table(heads, rows, numbers=frozenset(range(1, 4)), title=title, console=console)
+            print_table(heads, rows, numbers=frozenset(range(1, 1 + len(columns))), title=title, console=console)
     for line in told(report):
         console.print(Text(line), soft_wrap=True)
     storage.write_bytes(page, score_page(report).encode("utf-8", "replace"))
@@ -75,6 +76,9 @@ def told(report: ScoreReport) -> list[str]:
             lines.append(
                 f"the same command with --min-evidence {DOUBTFUL_EVIDENCE:g} leaves them out, decoding nothing"
             )
+    if report.partial:
+        lacking = f"{counted(report.partial, 'more clip')} less than {minus(f'{DOUBTFUL_EDGE:g}')} at an edge"
+        lines.append(f"{lacking}: most likely words are missing there (--min-edge-evidence {DOUBTFUL_EDGE:g})")
     if report.pseudo:
         lines.append(f"{counted(report.pseudo, 'clip')} without a transcript got what {report.checkpoint} hears")
     if report.unscored:

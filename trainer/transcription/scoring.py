@@ -2,7 +2,8 @@
 
 A model that is wrong about every third word says little by its word error rate. So it is also asked how likely the
 transcript is with the clip's audio and how likely with silence: a transcript of something else gains nothing from the
-audio, however well the sentence reads and however badly the model hears.
+audio, however well the sentence reads and however badly the model hears. One that begins too late or ends too early
+loses by it at that edge.
 """
 
 import argparse
@@ -12,7 +13,7 @@ import math
 import multiprocessing
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -42,7 +43,8 @@ from .. import library_output
 from ..config.reading import ConfigError
 from ..engine.device import DTYPES, find_device, settle_device
 from ..engine.free_memory import machine_room
-from ..evaluation.error_rates import Prediction, rate, score
+from ..evaluation.error_rates import Prediction, rate
+from ..evaluation.error_rates import score as count_errors
 from ..evaluation.normalizers import build_normalizer
 from ..model.languages import known_languages
 from ..step.batch import to_batch
@@ -136,32 +138,30 @@ class OpenScorer:
         tokens = generate_tokens(model, encoded, languages, "transcribe", self.max_new_tokens)
         heard = [self.framed(row, language) for row, language in zip(tokens.tolist(), languages, strict=True)]
         said = [self.encoded_text(clip.text, language) for clip, language in zip(clips, languages, strict=True)]
-        # Where there is no transcript, the hypothesis stands in its place and its figures are not taken.
-        asked_for = [text or other for text, other in zip(said, heard, strict=True)]
-        likely, no_speech = self.mean_log_probabilities(encoded, heard)
-        with_audio, _ = self.mean_log_probabilities(encoded, asked_for) if any(said) else (likely, no_speech)
-        with_silence = with_audio
+        likely, no_speech = self.likelihoods(encoded, heard)
+        with_audio = with_silence = likely
         if any(said):
-            with_silence, _ = self.mean_log_probabilities(self.silence(clips), asked_for)
-        texts = [" ".join(text.split()) for text in self.processor.batch_decode(tokens, skip_special_tokens=True)]
+            # Where there is no transcript, the hypothesis stands in its place and its figures are not taken.
+            texts = [text or other for text, other in zip(said, heard, strict=True)]
+            with_audio, _ = self.likelihoods(encoded, texts)
+            with_silence, _ = self.likelihoods(self.silence(clips), texts)
         found: list[Score | None] = []
-        for row, (clip, text, language) in enumerate(zip(clips, texts, languages, strict=True)):
-            words, characters = self.error_rates(clip.text, text, language)
-            found.append(
-                Score(
-                    language=language,
-                    hypothesis=text,
-                    word_error_rate=words,
-                    character_error_rate=characters,
-                    evidence=rounded(with_audio[row] - with_silence[row]) if said[row] else None,
-                    text_log_probability=rounded(with_audio[row]) if said[row] else None,
-                    mean_log_probability=rounded(likely[row]),
-                    no_speech_probability=rounded(no_speech[row]),
-                    compression_ratio=rounded(compression_ratio(text)),
-                )
-                if is_known[row]
-                else None
+        for row, text in enumerate(self.processor.batch_decode(tokens, skip_special_tokens=True)):
+            if not is_known[row]:
+                found.append(None)
+                continue
+            hypothesis = " ".join(text.split())
+            words, characters = self.error_rates(clips[row].text, hypothesis, languages[row])
+            score = Score(
+                language=languages[row],
+                hypothesis=hypothesis,
+                word_error_rate=words,
+                character_error_rate=characters,
+                mean_log_probability=rounded(likely[row].mean()),
+                no_speech_probability=rounded(no_speech[row]),
+                compression_ratio=rounded(compression_ratio(hypothesis)),
             )
+            found.append(replace(score, **fit(with_audio[row], with_silence[row])) if said[row] else score)
         return found
 
     def encode(self, pieces: Sequence[np.ndarray]) -> Any:
@@ -194,24 +194,35 @@ class OpenScorer:
         except DataError:
             return None
 
-    def mean_log_probabilities(self, encoded: Any, rows: Sequence[Tokens]) -> tuple[list[float], list[float]]:
-        """The mean over each row's tokens and its end, and the probability that there is no speech."""
+    def likelihoods(self, encoded: Any, rows: Sequence[Tokens]) -> tuple[list[np.ndarray], list[float]]:
+        """The log-probability of each token of each row and of its end, and the probability that there is no speech."""
         tokens, labels = (part.to(self.device) for part in self.labels.pad(list(rows)))
-        likelihoods, no_speech = log_probabilities(self.model, encoded, tokens, labels)
-        counts = (labels != IGNORED).sum(dim=1)
-        return (likelihoods.sum(dim=1) / counts).tolist(), no_speech.tolist()
+        found, no_speech = log_probabilities(self.model, encoded, tokens, labels)
+        counted = (labels != IGNORED).cpu().numpy()
+        values = found.cpu().numpy().astype(np.float64)
+        return [row[counts] for row, counts in zip(values, counted, strict=True)], no_speech.tolist()
 
     def error_rates(self, text: str | None, hypothesis: str, language: str) -> tuple[float | None, float | None]:
         """Word and character error rate of a clip; None without a transcript."""
         if not text:
             return None, None
-        (one,) = score([Prediction("", text, hypothesis, language)], self.normalizer_of)
+        (one,) = count_errors([Prediction("", text, hypothesis, language)], self.normalizer_of)
         return rounded(rate(one.words)), rounded(rate(one.characters))
+
+
+def fit(with_audio: np.ndarray, with_silence: np.ndarray) -> dict[str, float | None]:
+    """How a transcript fits, by the log-probabilities of its tokens and its end: see :class:`Score`."""
+    gain = with_audio - with_silence
+    return {
+        "evidence": rounded(gain.mean()),
+        "edge_evidence": rounded(min(gain[0], gain[-1])),
+        "text_log_probability": rounded(with_audio.mean()),
+    }
 
 
 def rounded(value: float) -> float | None:
     """A figure as the shards hold it; None for one that is not known, and for what broken weights give."""
-    return round(value, DIGITS) if math.isfinite(value) else None
+    return round(float(value), DIGITS) if math.isfinite(value) else None
 
 
 def own_device(name: str) -> torch.device:

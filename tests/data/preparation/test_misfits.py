@@ -8,11 +8,13 @@ from data.preparation.misfits import MOST_WORST, JudgedClip, Least, fault_of
 from data.preparation.scores import ScoreLimits
 
 GIVEN: dict[str, Any] = {
-    "hypothesis": "what is heard", "word_error_rate": 0.5, "evidence": 3.0, "mean_log_probability": -3.0,
+    "hypothesis": "what is heard", "word_error_rate": 0.5, "evidence": 3.0, "edge_evidence": 0.5,
+    "mean_log_probability": -3.0,
     "no_speech_probability": 0.7, "compression_ratio": 9.0,
 }  # fmt: skip
 PSEUDO = GIVEN | {
-    "label": "a/checkpoint", "word_error_rate": None, "evidence": None, "mean_log_probability": -0.5,
+    "label": "a/checkpoint", "word_error_rate": None, "evidence": None, "edge_evidence": None,
+    "mean_log_probability": -0.5,
     "no_speech_probability": 0.5, "compression_ratio": 1.0,
 }  # fmt: skip
 
@@ -22,8 +24,13 @@ PSEUDO = GIVEN | {
     [
         (GIVEN, {}, None),
         (GIVEN | {"label": "given"}, {}, None),
-        (GIVEN, {"min_evidence": 3.0, "max_word_error_rate": 0.5, "max_no_speech": 0.7}, None),
+        (
+            GIVEN,
+            {"min_evidence": 3.0, "min_edge_evidence": 0.5, "max_word_error_rate": 0.5, "max_no_speech": 0.7},
+            None,
+        ),
         (GIVEN, {"min_evidence": 3.1}, "transcript of something else"),
+        (GIVEN, {"min_edge_evidence": 0.6}, "transcript of a part"),
         (GIVEN, {"max_word_error_rate": 0.4}, "word error rate"),
         (GIVEN, {"max_no_speech": 0.6}, "no speech"),
         (GIVEN | {"evidence": None}, {"min_evidence": 3.1}, None),

@@ -76,7 +76,7 @@ def test_the_shards_hold_what_the_model_says_of_each_clip(prepare: Callable[...,
     rows = rows_of(tmp_path / "out")
     assert [row["id"] for row in rows] == [f"id{i}" for i in range(CLIPS) if i != 4]
     assert list(rows[0])[6:] == [
-        "hypothesis", "word_error_rate", "character_error_rate", "evidence", "text_log_probability",
+        "hypothesis", "word_error_rate", "character_error_rate", "evidence", "edge_evidence", "text_log_probability",
         "mean_log_probability", "no_speech_probability", "compression_ratio",
     ]  # fmt: skip
     for row in rows:
@@ -102,9 +102,13 @@ def test_evidence_is_how_much_likelier_the_transcript_is_with_the_audio_than_wit
         encoded = scorer.encode([audio])
         with torch.no_grad():
             logits = model(encoder_outputs=encoded, decoder_input_ids=torch.tensor([labels[0]])).logits
-        logarithms.append(-torch.nn.functional.cross_entropy(logits[0], torch.tensor(labels[1])).item())
-    assert found.evidence == pytest.approx(logarithms[0] - logarithms[1], abs=2e-4)
-    assert found.text_log_probability == pytest.approx(logarithms[0], abs=2e-4)
+        losses = torch.nn.functional.cross_entropy(logits[0], torch.tensor(labels[1]), reduction="none")
+        logarithms.append(-losses.numpy()[np.array(labels[1]) != -100])
+    gain = logarithms[0] - logarithms[1]
+    assert len(gain) == len(" ab c") + 1
+    assert found.evidence == pytest.approx(gain.mean(), abs=2e-4)
+    assert found.edge_evidence == pytest.approx(min(gain[0], gain[-1]), abs=2e-4)
+    assert found.text_log_probability == pytest.approx(logarithms[0].mean(), abs=2e-4)
     tokens = generate_tokens(model, scorer.encode([tone(3)]), ["az"], "transcribe", scorer.max_new_tokens)
     assert found.hypothesis == scorer.processor.decode(tokens[0], skip_special_tokens=True)
 
