@@ -64,7 +64,8 @@ class ScoreReport:
 
     def add(self, row: Row, fault: str) -> None:
         """Count a clip."""
-        self.left_out[fault] += bool(fault)
+        if fault:
+            self.left_out[fault] += 1
         if row["hypothesis"] is None:
             self.unscored += 1
         elif is_pseudo(row):
@@ -106,7 +107,6 @@ def judge(settings: PrepareSettings, shards: Sequence[Shard], gone: RowsOut) -> 
             rows = [*gone.get(shard.file, []), *details(settings, shard, faults)]
             gone[shard.file] = sorted(rows, key=lambda row: row.row)
     report.worst, report.unsure = worst.clips(), unsure.clips()
-    report.left_out += Counter()  # drops what was counted zero times
     return report
 
 

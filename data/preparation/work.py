@@ -8,11 +8,14 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from .. import storage
+from ..audio.cutting import WINDOW_SECONDS, cut_at_quiet, has_sound
 from ..audio.decoding import UndecodableAudio, decode_audio
 from ..corpora.formats import Job
 from ..corpora.record import Record
-from .checking import Clip, ClipCheck, Dropped, checked_text
+from ..utterance import SAMPLING_RATE
+from .checking import Clip, ClipCheck, Dropped, checked_text, name_of
 from .checking import dropped as dropped_as
+from .clips import cut_clip
 from .measuring import Unusable
 from .scores import GIVEN, Score, Scorer, ScoreSettings, Sounding
 from .settings import PrepareSettings
@@ -104,12 +107,23 @@ def run_job(job: Job, settings: PrepareSettings, scorer: Scorer | None = None) -
         contextlib.closing(ClipCheck(settings.clips, settings.embed_audio, split_of, needs_text)) as check,
         contextlib.closing(kind(settings.output, job.number, settings.corpus.carried, columns)) as writer,
     ):
-        outcomes: Iterable[Outcome] = ((record, check(record)) for record in job.rows.records())
+
+        def outcomes_of_rows() -> Iterator[Outcome]:
+            nonlocal rows
+            for record in job.rows.records():
+                rows += 1
+                outcome = check(record)
+                too_long = isinstance(outcome, Dropped) and outcome.kind == "too long"
+                if too_long and not needs_text and not (record.text or "").strip():
+                    yield from cut_outcomes(record, check)
+                else:
+                    yield record, outcome
+
+        outcomes = outcomes_of_rows()
         if score is not None:
             assert scorer is not None
             outcomes = scored(outcomes, scorer, score, check.notice)
         for _record, outcome in outcomes:
-            rows += 1
             if isinstance(outcome, Dropped):
                 dropped.append(outcome)
             else:
@@ -125,6 +139,29 @@ def run_job(job: Job, settings: PrepareSettings, scorer: Scorer | None = None) -
     )
     storage.write_bytes(result_file(settings.output, job.number), result.to_json())
     return result
+
+
+def cut_outcomes(record: Record, check: ClipCheck) -> Iterator[Outcome]:
+    """The parts with sound of a recording without a transcript, cut at pauses as transcription cuts them."""
+    name = record.id or name_of(record)
+    try:
+        pieces = cut_at_quiet(cut_clip(record), min(check.settings.max_seconds, WINDOW_SECONDS))
+    except UndecodableAudio as error:
+        yield record, dropped_as(record, "undecodable audio", str(error))
+        return
+    spans = [(piece.begin, piece.begin + len(piece.audio)) for piece in pieces if has_sound(piece.audio)]
+    if not spans:
+        yield (
+            record,
+            dropped_as(record, "nothing heard", "the recording is silent, and has no transcript", broken=False),
+        )
+        return
+    check.notice("recordings without a transcript, cut at pauses")
+    for begin, end in spans:
+        start, stop = (record.start + samples / SAMPLING_RATE for samples in (begin, end))
+        own = f"{name}-{round(1000 * start)}-{round(1000 * stop)}"
+        part = replace(record, id=own, start=start, end=stop, duration=None)
+        yield part, check(part)
 
 
 def scored(

@@ -77,7 +77,7 @@ def told(report: ScoreReport) -> list[str]:
                 f"the same command with --min-evidence {DOUBTFUL_EVIDENCE:g} leaves them out, decoding nothing"
             )
     if report.partial:
-        lacking = f"{counted(report.partial, 'more clip')} less than {minus(f'{DOUBTFUL_EDGE:g}')} at an edge"
+        lacking = f"{counted(report.partial, 'more clip')} with less than {minus(f'{DOUBTFUL_EDGE:g}')} at an edge"
         lines.append(f"{lacking}: most likely words are missing there (--min-edge-evidence {DOUBTFUL_EDGE:g})")
     if report.pseudo:
         lines.append(f"{counted(report.pseudo, 'clip')} without a transcript got what {report.checkpoint} hears")

@@ -245,6 +245,25 @@ def test_recordings_of_a_folder_without_transcripts_are_labelled(checkpoint: Pat
     assert all(row["text"] == row["hypothesis"] and row["language"] in ("az", "en") for row in rows)
 
 
+def test_a_long_recording_without_a_transcript_is_cut_at_pauses(checkpoint: Path, tmp_path: Path) -> None:
+    scoring.opened.cache_clear()
+    (tmp_path / "in").mkdir()
+    spoken, pause = tone(2, 4.0), np.zeros(8_000, np.float32)
+    soundfile.write(tmp_path / "in" / "talk.flac", np.concatenate([spoken, pause] * 3), 16_000)
+    soundfile.write(tmp_path / "in" / "silent.flac", np.zeros(16_000 * 7, np.float32), 16_000)
+    options = ("--min-log-probability", -50, "--max-compression-ratio", 50, "--max-no-speech", 1, "--max-seconds", 6)
+    arguments = ("--output", tmp_path / "out", "--score", checkpoint, "--pseudo-label", "--workers", 0, *options)
+    outcome = run(launch.prepare.main, tmp_path / "in", *arguments)
+    assert outcome.code == 0, outcome.errors
+    rows = rows_of(tmp_path / "out")
+    assert [row["id"].rpartition("-")[0].rpartition("-")[0] for row in rows] == ["talk"] * 3
+    bounds = [tuple(map(int, row["id"].split("-")[1:])) for row in rows]
+    assert [begin for begin, _ in bounds[1:]] == [end for _, end in bounds[:-1]] and bounds[-1][1] == 13_500
+    assert all(end % 4_500 >= 4_000 or end % 4_500 == 0 for _, end in bounds)
+    assert quarantine(tmp_path / "out")["silent"] == "nothing heard: the recording is silent, and has no transcript"
+    assert json.loads((tmp_path / "out" / "manifest.json").read_text())["rows"] == 2
+
+
 def test_a_table_without_a_column_of_texts_is_labelled(checkpoint: Path, tmp_path: Path) -> None:
     scoring.opened.cache_clear()
     soundfile.write(tmp_path / "a.flac", tone(1), 16_000)
