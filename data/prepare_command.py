@@ -112,6 +112,10 @@ def preparation_settings(options: argparse.Namespace) -> PrepareSettings:
     Raises:
         DataError: naming the option that is wrong.
     """
+    if options.checkpoint:
+        raise DataError("--checkpoint says nothing without --inspect; --score CHECKPOINT scores clips")
+    if options.report and not options.score:
+        raise DataError("--report says nothing without --inspect or --score")
     if not options.output:
         raise DataError("--output is missing: a folder, or an address such as s3://bucket/prepared")
     corpus = corpus_settings(options)

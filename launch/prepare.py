@@ -30,8 +30,11 @@ def main(arguments: list[str]) -> int:
     settings = preparation_settings(options)
     workers, scorer = worker_count(options), None
     if settings.score is not None:
+        from trainer.pages.corpus import check_page
         from trainer.transcription.scoring import prepare_scoring
 
+        if options.report:
+            check_page(options.report)
         settings, workers, scorer = prepare_scoring(settings, options)
     with Progress() as progress:
         summary = prepare(

@@ -263,6 +263,8 @@ def prepare_scoring(
     if options.workers != 0:
         opened.cache_clear()  # the workers open it
         del model
+        if on_gpu:
+            torch.cuda.empty_cache()
     workers = scoring_workers(options.workers, needed, on_gpu, machine_room() if options.cluster is None else None)
     return settings.model_copy(update={"score": score}), workers, scorer
 

@@ -354,6 +354,28 @@ def test_limits_say_nothing_without_a_score(corpus: Path, tmp_path: Path, option
     assert outcome.complaint == f"error: {option.split('=')[0]} says nothing without --score CHECKPOINT"
 
 
+@pytest.mark.parametrize(
+    ("option", "complaint"),
+    [
+        ("--report", "--report says nothing without --inspect or --score"),
+        ("--checkpoint", "--checkpoint says nothing without --inspect; --score CHECKPOINT scores clips"),
+    ],
+)
+def test_options_of_inspection_say_nothing_without_it(
+    corpus: Path, tmp_path: Path, option: str, complaint: str
+) -> None:
+    outcome = run(launch.prepare.main, corpus, "--output", tmp_path / "out", option, tmp_path / "x")
+    assert outcome.complaint == f"error: {complaint}"
+
+
+def test_a_report_that_cannot_be_written_is_refused_before_anything_is_decoded(
+    prepare: Callable[..., Outcome], tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("")
+    assert prepare("--report", tmp_path / "file" / "page.html").code == 2
+    assert not (tmp_path / "out").exists()
+
+
 def test_inspection_scores_nothing(corpus: Path, checkpoint: Path) -> None:
     outcome = run(launch.prepare.main, corpus, "--inspect", "--score", checkpoint)
     assert "--inspect writes no shards: leave --score out" in outcome.complaint
