@@ -80,7 +80,7 @@ def score_clips(checkpoint: str, clips: Sequence[Clip], batch: int, device: str,
             for row, (clip, score) in enumerate(zip(some, hypotheses, strict=True)):
                 assert score is not None
                 words, characters = scorer.error_rates(clip["texts"][kind], score.hypothesis, language)
-                clip.setdefault("scores", {})[kind] = fit(with_audio[row], with_silence[row]) | {
+                clip.setdefault("scores", {})[kind] = fit(with_audio[row], with_silence[row])._asdict() | {
                     "heard": score.mean_log_probability,
                     "word_error_rate": words,
                     "character_error_rate": characters,
@@ -98,7 +98,7 @@ def crossed(clips: Sequence[Clip], measure: Measure) -> dict[str, float]:
         own = sorted(measure(clip["scores"]["own"]) for clip in clips if clip["speaker"] in chosen)
         limit = own[int(FALSE_ALARMS * len(own))]
         others = [clip for clip in clips if clip["speaker"] not in chosen]
-        found.append([np.mean([measure(clip["scores"][kind]) < limit for clip in others]) for kind in KINDS])
+        found.append([sum(measure(clip["scores"][kind]) < limit for clip in others) / len(others) for kind in KINDS])
     return dict(zip(KINDS, np.mean(found, axis=0).tolist(), strict=True))
 
 

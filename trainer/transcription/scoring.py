@@ -13,8 +13,8 @@ import math
 import multiprocessing
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -152,16 +152,19 @@ class OpenScorer:
                 continue
             hypothesis = " ".join(text.split())
             words, characters = self.error_rates(clips[row].text, hypothesis, languages[row])
-            score = Score(
-                language=languages[row],
-                hypothesis=hypothesis,
-                word_error_rate=words,
-                character_error_rate=characters,
-                mean_log_probability=rounded(likely[row].mean()),
-                no_speech_probability=rounded(no_speech[row]),
-                compression_ratio=rounded(compression_ratio(hypothesis)),
+            fitting = fit(with_audio[row], with_silence[row]) if said[row] else Fit(None, None, None)
+            found.append(
+                Score(
+                    language=languages[row],
+                    hypothesis=hypothesis,
+                    word_error_rate=words,
+                    character_error_rate=characters,
+                    **fitting._asdict(),
+                    mean_log_probability=rounded(likely[row].mean()),
+                    no_speech_probability=rounded(no_speech[row]),
+                    compression_ratio=rounded(compression_ratio(hypothesis)),
+                )
             )
-            found.append(replace(score, **fit(with_audio[row], with_silence[row])) if said[row] else score)
         return found
 
     def encode(self, pieces: Sequence[np.ndarray]) -> Any:
@@ -210,14 +213,18 @@ class OpenScorer:
         return rounded(rate(one.words)), rounded(rate(one.characters))
 
 
-def fit(with_audio: np.ndarray, with_silence: np.ndarray) -> dict[str, float | None]:
-    """How a transcript fits, by the log-probabilities of its tokens and its end: see :class:`Score`."""
+class Fit(NamedTuple):
+    """How a transcript fits, as in :class:`Score`."""
+
+    evidence: float | None
+    edge_evidence: float | None
+    text_log_probability: float | None
+
+
+def fit(with_audio: np.ndarray, with_silence: np.ndarray) -> Fit:
+    """How a transcript fits, by the log-probabilities of its tokens and its end."""
     gain = with_audio - with_silence
-    return {
-        "evidence": rounded(gain.mean()),
-        "edge_evidence": rounded(min(gain[0], gain[-1])),
-        "text_log_probability": rounded(with_audio.mean()),
-    }
+    return Fit(rounded(gain.mean()), rounded(min(gain[0], gain[-1])), rounded(with_audio.mean()))
 
 
 def rounded(value: float) -> float | None:
