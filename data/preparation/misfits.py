@@ -102,7 +102,7 @@ def judge(settings: PrepareSettings, shards: Sequence[Shard], gone: RowsOut) -> 
             if clip.is_pseudo:
                 unsure.offer(row["mean_log_probability"], clip)
             else:
-                worst.offer(row["evidence"], clip)
+                worst.offer(margin(row), clip)
         if faults:
             rows = [*gone.get(shard.file, []), *details(settings, shard, faults)]
             gone[shard.file] = sorted(rows, key=lambda row: row.row)
@@ -135,6 +135,13 @@ def scored_rows(settings: PrepareSettings, shard: Shard) -> Iterator[Row]:
     columns = ["id", "text", "language", "speaker", "duration", *settings.score.columns]
     for batch in rows_of(settings, shard, columns, 1024):
         yield from batch.to_pylist()
+
+
+def margin(row: Row) -> float | None:
+    """How far a clip with a transcript is from being doubtful, in nats; below 0 it is. None without evidence."""
+    if row["evidence"] is None:
+        return None
+    return float(min(row["evidence"] - DOUBTFUL_EVIDENCE, row["edge_evidence"] - DOUBTFUL_EDGE))
 
 
 def is_pseudo(row: Row) -> bool:

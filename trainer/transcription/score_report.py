@@ -22,12 +22,13 @@ TICKS = (-8, -4, 0, 4, 8, 12, 16)
 FIGURES = {
     "evidence": ("evidence", decimal, 2),
     "edge_evidence": ("at an edge", decimal, 2),
-    "word_error_rate": ("word error rate, %", percent, 0),
+    "word_error_rate": ("errors, %", percent, 0),
     "no_speech_probability": ("no speech, %", percent, 0),
     "mean_log_probability": ("log-probability", decimal, 2),
     "compression_ratio": ("compression", decimal, 1),
 }
 OF_GIVEN = ("evidence", "edge_evidence", "word_error_rate", "no_speech_probability")
+PRINTED_OF_GIVEN = OF_GIVEN[:3]  # a terminal has room for no more
 OF_PSEUDO = ("mean_log_probability", "no_speech_probability", "compression_ratio")
 
 
@@ -38,23 +39,28 @@ def tell_scores(report: ScoreReport, page: str, console: Console | None = None) 
         StorageError: if the page cannot be written.
     """
     console = console or Console(highlight=False)
-    for clips, columns, title in ((report.worst, OF_GIVEN, "transcripts that fit least"),
+    for clips, columns, title in ((report.worst, PRINTED_OF_GIVEN, "transcripts that fit least"),
                                   (report.unsure, OF_PSEUDO, "pseudo-labels that are least sure")):  # fmt: skip
         if clips:
-            heads = ("id", *(FIGURES[column][0] for column in columns), "text", "the model hears", "")
-            rows = [printed(clip, columns) for clip in clips[:MOST_PRINTED]]
-            print_table(heads, rows, numbers=frozenset(range(1, 1 + len(columns))), title=title, console=console)
+            print_clips(clips[:MOST_PRINTED], columns, title, console)
     for line in told(report):
         console.print(Text(line), soft_wrap=True)
     storage.write_bytes(page, score_page(report).encode("utf-8", "replace"))
     console.print(Text(f"the worst as a page: {page}"), soft_wrap=True)
 
 
-def printed(clip: JudgedClip, columns: Sequence[str]) -> tuple[str, ...]:
-    """A clip as a row of the terminal's table."""
-    row = clip.row
-    texts = (visible(row["text"], 60), visible(row["hypothesis"], 60))
-    return visible(row["id"], 60), *figures(clip, columns), *texts, "left out" if clip.left_out else ""
+def print_clips(clips: Sequence[JudgedClip], columns: Sequence[str], title: str, console: Console) -> None:
+    """Print clips as a table, with what the model hears where that is not their text."""
+    cells = {"id": [visible(clip.row["id"], 60) for clip in clips]}
+    for place, column in enumerate(columns):
+        cells[FIGURES[column][0]] = [figures(clip, columns)[place] for clip in clips]
+    cells["text"] = [visible(clip.row["text"], 60) for clip in clips]
+    if not clips[0].is_pseudo:
+        cells["the model hears"] = [visible(clip.row["hypothesis"], 60) for clip in clips]
+    if any(clip.left_out for clip in clips):
+        cells[""] = ["left out" if clip.left_out else "" for clip in clips]
+    numbers = frozenset(range(1, 1 + len(columns)))
+    print_table(tuple(cells), list(zip(*cells.values(), strict=True)), numbers=numbers, title=title, console=console)
 
 
 def figures(clip: JudgedClip, columns: Sequence[str]) -> list[str]:

@@ -7,13 +7,11 @@ loses by it at that edge.
 """
 
 import argparse
-import contextlib
 import functools
 import math
 import multiprocessing
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,7 +21,7 @@ from data.batches.collation import collate
 from data.batches.features import LogMel
 from data.batches.labels import IGNORED, LabelEncoder
 from data.errors import DataError, nearest
-from data.preparation.scores import Score, Scorer, Sounding
+from data.preparation.scores import Score, Sounding
 from data.preparation.settings import PrepareSettings
 from data.utterance import SAMPLING_RATE, Utterance
 from modeling.adapters import fingerprint_of
@@ -39,7 +37,6 @@ from modeling.decoding import (
     log_probabilities,
 )
 
-from .. import library_output
 from ..config.reading import ConfigError
 from ..engine.device import DTYPES, find_device, settle_device
 from ..engine.free_memory import machine_room
@@ -48,41 +45,13 @@ from ..evaluation.error_rates import score as count_errors
 from ..evaluation.normalizers import build_normalizer
 from ..model.languages import known_languages
 from ..step.batch import to_batch
+from .scorer import CheckpointScorer, opened
 from .transcriber import PROMPT_TOKENS, compression_ratio, similar_lengths
 
-OF_WORKER = contextlib.ExitStack()  # until the process ends
 Tokens = tuple[list[int], list[int]]  # decoder input and labels, of the same length
 
 DIGITS = 4  # of scores: what is beyond differs between machines
 WORKING_MEMORY = 2**30  # bytes that a process takes beside the weights
-
-
-@dataclass(frozen=True)
-class CheckpointScorer(Scorer):
-    """A checkpoint that scores clips, not opened yet.
-
-    Attributes:
-        checkpoint: a folder or a hub name.
-        batch_size: clips of similar length that are decoded together.
-        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``; with ``auto`` and ``cuda`` each process takes the GPU of its
-            number.
-    """
-
-    checkpoint: str
-    batch_size: int = 8
-    device: str = "auto"
-
-    def open(self) -> "OpenScorer":
-        """The checkpoint opened in this process, once."""
-        return opened(self)
-
-
-@functools.lru_cache(maxsize=1)
-def opened(scorer: CheckpointScorer) -> "OpenScorer":
-    """See :meth:`CheckpointScorer.open`."""
-    if multiprocessing.parent_process() is not None and library_output.CURRENT is None:
-        OF_WORKER.enter_context(library_output.sorted_output())  # as the command does for its own process
-    return OpenScorer(scorer)
 
 
 class OpenScorer:

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from data.preparation.misfits import MOST_WORST, JudgedClip, Least, fault_of
+from data.preparation.misfits import MOST_WORST, JudgedClip, Least, fault_of, margin
 from data.preparation.scores import ScoreLimits
 
 GIVEN: dict[str, Any] = {
@@ -64,3 +64,9 @@ def test_the_worst_are_kept_in_order() -> None:
     found = [clip.place for clip in least.clips()]
     assert len(found) == MOST_WORST
     assert found[:4] == ["row 0", "row 100", "row 99", "row 98"]
+
+
+def test_a_clip_is_as_doubtful_as_its_worse_figure() -> None:
+    assert margin(GIVEN | {"evidence": 1.5, "edge_evidence": 0.5}) == pytest.approx(0.5)
+    assert margin(GIVEN | {"evidence": 4.0, "edge_evidence": -3.3}) == pytest.approx(-3.0)
+    assert margin(PSEUDO) is None

@@ -36,7 +36,7 @@ def told(found: ScoreReport, folder: Path) -> str:
 def test_the_page_shows_what_differs(tmp_path: Path) -> None:
     page = Page(score_page(report()))
     assert {"del", "ins", "svg"} <= page.names()
-    assert " ".join(page.text.split()).count("evidence 0.25 · at an edge −0.75 · word error rate, % 50") == 1
+    assert " ".join(page.text.split()).count("evidence 0.25 · at an edge −0.75 · errors, % 50") == 1
     assert "clip-7" in page.text and "row 7" in page.text
 
 

@@ -18,8 +18,9 @@ from data.preparation.scores import Sounding
 from modeling.decoding import generate_tokens
 from tests.end_to_end import Outcome, run
 from tests.support.untrained import save_checkpoint
-from trainer.transcription import scoring
-from trainer.transcription.scoring import CheckpointScorer, OpenScorer, scoring_workers
+from trainer.transcription import scorer as scorers
+from trainer.transcription.scorer import CheckpointScorer
+from trainer.transcription.scoring import OpenScorer, scoring_workers
 
 from ...data.preparation.test_resume import content
 
@@ -52,7 +53,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def prepare(checkpoint: Path, corpus: Path, tmp_path: Path) -> Callable[..., Outcome]:
     """A scored preparation into ``out``."""
-    scoring.opened.cache_clear()
+    scorers.opened.cache_clear()
 
     def command(*arguments: object, output: str = "out", workers: int = 0) -> Outcome:
         fixed = ("--output", tmp_path / output, "--score", checkpoint, "--workers", workers, "--language", "az")
@@ -124,10 +125,13 @@ def test_a_score_does_not_depend_on_the_clips_beside_it(checkpoint: Path) -> Non
 
 
 @pytest.mark.slow
-def test_processes_share_the_work_and_write_the_same_bytes(prepare: Callable[..., Outcome], tmp_path: Path) -> None:
+def test_processes_share_the_work_and_write_the_same_bytes(
+    prepare: Callable[..., Outcome], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     assert prepare("--pseudo-label").code == 0
     outcome = prepare("--pseudo-label", output="shared", workers=2)
     assert outcome.code == 0, outcome.errors
+    assert "max_length" not in capfd.readouterr().err  # what transformers says in the workers
     one, two = content(tmp_path / "out"), content(tmp_path / "shared")
     assert one == two
 
@@ -232,7 +236,7 @@ def test_pseudo_labels_that_the_model_is_not_sure_of_are_left_out(
 
 
 def test_recordings_of_a_folder_without_transcripts_are_labelled(checkpoint: Path, tmp_path: Path) -> None:
-    scoring.opened.cache_clear()
+    scorers.opened.cache_clear()
     (tmp_path / "in").mkdir()
     for number in range(2):
         soundfile.write(tmp_path / "in" / f"{number}.flac", tone(number), 16_000)
@@ -246,7 +250,7 @@ def test_recordings_of_a_folder_without_transcripts_are_labelled(checkpoint: Pat
 
 
 def test_a_long_recording_without_a_transcript_is_cut_at_pauses(checkpoint: Path, tmp_path: Path) -> None:
-    scoring.opened.cache_clear()
+    scorers.opened.cache_clear()
     (tmp_path / "in").mkdir()
     spoken, pause = tone(2, 4.0), np.zeros(8_000, np.float32)
     soundfile.write(tmp_path / "in" / "talk.flac", np.concatenate([spoken, pause] * 3), 16_000)
@@ -265,7 +269,7 @@ def test_a_long_recording_without_a_transcript_is_cut_at_pauses(checkpoint: Path
 
 
 def test_a_table_without_a_column_of_texts_is_labelled(checkpoint: Path, tmp_path: Path) -> None:
-    scoring.opened.cache_clear()
+    scorers.opened.cache_clear()
     soundfile.write(tmp_path / "a.flac", tone(1), 16_000)
     (tmp_path / "all.csv").write_text("file_name\na.flac\n")
     options = ("--min-log-probability", -50, "--max-compression-ratio", 50, "--max-no-speech", 1)
@@ -286,7 +290,7 @@ def test_audio_that_stays_where_it_is_is_scored_too(prepare: Callable[..., Outco
 
 
 def test_languages_that_the_model_does_not_know_are_told(checkpoint: Path, tmp_path: Path) -> None:
-    scoring.opened.cache_clear()
+    scorers.opened.cache_clear()
     for number in range(2):
         soundfile.write(tmp_path / f"{number}.flac", tone(number), 16_000)
     rows = [{"path": "0.flac", "text": "a", "language": "ka"}, {"path": "1.flac", "text": "b", "language": "az"}]
@@ -310,7 +314,7 @@ def test_a_transcript_too_long_for_the_decoder_has_no_evidence(checkpoint: Path)
 
 
 def test_audio_that_headers_alone_say_is_whole_is_dropped_when_it_is_not(checkpoint: Path, tmp_path: Path) -> None:
-    scoring.opened.cache_clear()
+    scorers.opened.cache_clear()
     file = io.BytesIO()
     soundfile.write(file, np.random.default_rng(0).uniform(-0.5, 0.5, 16_000), 16_000, format="FLAC")
     damaged = bytearray(file.getvalue())
