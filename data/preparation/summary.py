@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from rich.text import Text
 
 from ..errors import DataError
-from ..terminal import print_table
+from ..terminal import print_table, speed
 from .checking import Dropped
 from .misfits import ScoreReport
 from .work import JobResult
@@ -98,7 +98,7 @@ def print_summary(summary: Summary, output: str) -> None:
     rows.append(("read", f"{summary.rows:,}", "", ""))
     print_table(("", "clips", "audio", "mean"), rows, numbers=frozenset((1, 2, 3)), title=output)
     fresh = summary.rows - summary.reused
-    rate = f"{fresh / max(summary.seconds, 1e-9):,.0f} rows a second" if fresh else "nothing was left to do"
+    rate = f"{speed(fresh / max(summary.seconds, 1e-9))} rows a second" if fresh else "nothing was left to do"
     more = f", {summary.reused:,} rows done before" if summary.reused else ""
     files = f"{summary.shards} shards, {summary.bytes / 2**20:,.0f} MiB of audio"
     print(f"{files}; {summary.seconds:.1f} s, {rate}{more}")
