@@ -2,8 +2,10 @@
 
 import io
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -13,12 +15,15 @@ import soundfile
 import torch
 
 import launch.prepare
+from data.corpora.settings import CorpusSettings
 from data.preparation import work
 from data.preparation.scores import Sounding
+from data.preparation.settings import PrepareSettings
 from modeling.decoding import generate_tokens
 from tests.end_to_end import Outcome, run
 from tests.support.untrained import save_checkpoint
 from trainer.transcription import scorer as scorers
+from trainer.transcription import scoring
 from trainer.transcription.scorer import CheckpointScorer
 from trainer.transcription.scoring import OpenScorer, scoring_workers
 
@@ -421,3 +426,32 @@ def test_what_is_held_for_scoring_is_bounded(
     monkeypatch.setattr(work, "SECONDS_AHEAD", 0.8)
     assert prepare().code == 0
     assert [row["id"] for row in rows_of(tmp_path / "out")] == [row["id"] for row in rows_of(tmp_path / "whole")]
+
+
+def test_without_scores_a_preparation_is_marked_as_it_was_before_there_were_any(corpus: Path, tmp_path: Path) -> None:
+    settings = PrepareSettings(corpus=CorpusSettings(input=str(corpus)), output=str(tmp_path))
+    assert not {"score", "limits"} & json.loads(settings.fingerprint()).keys()
+
+
+def test_a_model_that_knows_english_only(checkpoint: Path, tmp_path: Path) -> None:
+    shutil.copytree(checkpoint, tmp_path / "english")
+    file = tmp_path / "english" / "generation_config.json"
+    limits = json.loads(file.read_text()) | {"is_multilingual": False}
+    file.write_text(json.dumps({key: value for key, value in limits.items() if not key.endswith("_to_id")}))
+    scorer = OpenScorer(CheckpointScorer(str(tmp_path / "english")))
+    english, unsaid, other = scorer([Sounding(tone(1), "ab", language) for language in ("en", None, "az")])
+    assert english is not None and english == unsaid and english.language == "en"
+    assert other is None
+
+
+GPU_OF = {"MainProcess": "cuda:0", "SpawnProcess-1": "cuda:0", "SpawnProcess-2": "cuda:1", "SpawnProcess-5": "cuda:1"}
+
+
+@pytest.mark.parametrize(("process", "device"), GPU_OF.items())
+def test_each_process_takes_the_gpu_of_its_number(monkeypatch: pytest.MonkeyPatch, process: str, device: str) -> None:
+    monkeypatch.setattr(scoring, "find_device", torch.device)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 3 if process == "SpawnProcess-5" else 2)
+    monkeypatch.setattr(scoring.multiprocessing, "current_process", lambda: SimpleNamespace(name=process))
+    assert str(scoring.own_device("cuda")) == device
+    assert str(scoring.own_device("cuda:7")) == "cuda:7"
+    assert str(scoring.own_device("cpu")) == "cpu"
