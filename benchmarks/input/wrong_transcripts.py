@@ -132,6 +132,28 @@ def shuffled_corpora(clips: Sequence[Clip], limit: float, seeds: int = 10) -> di
     return {"found": caught, "lost": lost}
 
 
+def table(result: Mapping[str, Any]) -> str:
+    """Shares suspected, in per cent, as Markdown: by limits chosen on other speakers, and by those that are advised."""
+    lines = [table_head(("", *KINDS))]
+    for name, shares in result["crossed"].items():
+        lines.append(f"| {name} | {' | '.join(f'{100 * shares[kind]:.1f}' for kind in KINDS)} |")
+    for name, shares in result["limits"].items():
+        told = ("{:.1f} [{:.1f}, {:.1f}]".format(*(100 * value for value in shares[kind])) for kind in KINDS)
+        lines.append(f"| `{name}` | {' | '.join(told)} |")
+    return "\n".join(lines)
+
+
+def shuffled(result: Mapping[str, Any]) -> str:
+    """What becomes of corpora with 5 % of their transcripts from other clips, in a sentence."""
+    (found, least, _), (lost, _, most) = (
+        (100 * np.mean(values), 100 * min(values), 100 * max(values)) for values in result["shuffled"].values()
+    )
+    return (
+        f"In {len(result['shuffled']['found'])} corpora with 5 % shuffled transcripts it finds {found:.1f} % of them "
+        f"(at least {least:.1f} %) and suspects {lost:.1f} % of the others (at most {most:.1f} %)."
+    )
+
+
 def main(arguments: list[str]) -> int:
     parser = CommandLine(__doc__)
     add = parser.add_argument
@@ -163,20 +185,9 @@ def main(arguments: list[str]) -> int:
             f"--min-edge-evidence {DOUBTFUL_EDGE:g}": at_limit(clips, lambda s: s["edge_evidence"] < DOUBTFUL_EDGE),
         },
         "shuffled": shuffled_corpora(clips, DOUBTFUL_EVIDENCE),
-        "scores": [{"speaker": clip["speaker"]} | {kind: clip["scores"][kind] for kind in KINDS} for clip in clips],
         "machine": describe_machine(),
     }
-    print(f"{len(clips)} clips of {speakers} speakers; suspected, in %")
-    print(table_head(("limit", *KINDS)))
-    for name, shares in result["crossed"].items():
-        print(f"| {name} | " + " | ".join(f"{100 * shares[kind]:.1f}" for kind in KINDS) + " |")
-    for name, shares in result["limits"].items():
-        told = ("{:.1f} [{:.1f}, {:.1f}]".format(*(100 * value for value in shares[kind])) for kind in KINDS)
-        print(f"| {name} | " + " | ".join(told) + " |")
-    for name, values in result["shuffled"].items():
-        print(
-            f"5 % shuffled, {name}: {100 * np.mean(values):.1f} %, {100 * min(values):.1f} to {100 * max(values):.1f}"
-        )
+    print(f"{len(clips)} clips of {speakers} speakers; suspected, in %", table(result), shuffled(result), sep="\n\n")
     write_result(options.output, result)
     return 0
 

@@ -32,6 +32,17 @@ def test_the_decoding_page_says_what_the_files_say() -> None:
     assert f"{transcription['ratio']:.1f} times as many utterances a second" in page
 
 
+def test_the_cleaning_page_says_what_the_file_says() -> None:
+    from benchmarks.input.wrong_transcripts import shuffled, table
+
+    page = (ROOT / "docs" / "cleaning.md").read_text(encoding="utf-8")
+    path = ROOT / "benchmarks" / "results" / "preparation" / "wrong_transcripts.json"
+    found = json.loads(path.read_text(encoding="utf-8"))
+    assert table(found) in page
+    assert shuffled(found) in " ".join(page.split())
+    assert f"{found['clips']} clips of {found['speakers']} speakers" in page
+
+
 STRATEGIES = ROOT / "benchmarks" / "results" / "strategies"
 ARMS = ("plain", "lora", "selective", "frozen_encoder", "full", "dual_frozen_primary", "dual_full")
 

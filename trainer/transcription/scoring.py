@@ -42,7 +42,7 @@ from ..engine.device import DTYPES, find_device, settle_device
 from ..engine.free_memory import machine_room
 from ..evaluation.error_rates import Prediction, rate
 from ..evaluation.error_rates import score as count_errors
-from ..evaluation.normalizers import build_normalizer
+from ..evaluation.normalizers import build_normalizer, lower_case
 from ..model.languages import known_languages
 from ..step.batch import to_batch
 from .scorer import CheckpointScorer, opened
@@ -102,24 +102,29 @@ class OpenScorer:
         model, known = self.model, known_languages(self.model)
         encoded = self.encode([clip.audio for clip in clips])
         is_known = [clip.language is None or clip.language in known or not known for clip in clips]
-        asked = [clip.language if fits else known[0] for clip, fits in zip(clips, is_known, strict=True)]
-        languages = complete_languages(model, encoded, asked)
+        wanted = [clip.language if fits else known[0] for clip, fits in zip(clips, is_known, strict=True)]
+        languages = complete_languages(model, encoded, wanted)
         tokens = generate_tokens(model, encoded, languages, "transcribe", self.max_new_tokens)
         heard = [self.framed(row, language) for row, language in zip(tokens.tolist(), languages, strict=True)]
-        said = [self.encoded_text(clip.text, language) for clip, language in zip(clips, languages, strict=True)]
+        texts = self.processor.batch_decode(tokens, skip_special_tokens=True)
+        hypotheses = [" ".join(text.split()) for text in texts]
+        spelled = [
+            spelled_like(clip.text, hypothesis, language) if clip.text else None
+            for clip, hypothesis, language in zip(clips, hypotheses, languages, strict=True)
+        ]
+        said = [self.encoded_text(text, language) for text, language in zip(spelled, languages, strict=True)]
         likely, no_speech = self.likelihoods(encoded, heard)
         with_audio = with_silence = likely
         if any(said):
             # Where there is no transcript, the hypothesis stands in its place and its figures are not taken.
-            texts = [text or other for text, other in zip(said, heard, strict=True)]
-            with_audio, _ = self.likelihoods(encoded, texts)
-            with_silence, _ = self.likelihoods(self.silence(clips), texts)
+            asked_for = [text or other for text, other in zip(said, heard, strict=True)]
+            with_audio, _ = self.likelihoods(encoded, asked_for)
+            with_silence, _ = self.likelihoods(self.silence(clips), asked_for)
         found: list[Score | None] = []
-        for row, text in enumerate(self.processor.batch_decode(tokens, skip_special_tokens=True)):
+        for row, hypothesis in enumerate(hypotheses):
             if not is_known[row]:
                 found.append(None)
                 continue
-            hypothesis = " ".join(text.split())
             words, characters = self.error_rates(clips[row].text, hypothesis, languages[row])
             fitting = fit(with_audio[row], with_silence[row]) if said[row] else Fit(None, None, None)
             found.append(
@@ -180,6 +185,11 @@ class OpenScorer:
             return None, None
         (one,) = count_errors([Prediction("", text, hypothesis, language)], self.normalizer_of)
         return rounded(rate(one.words)), rounded(rate(one.characters))
+
+
+def spelled_like(text: str, hypothesis: str, language: str) -> str:
+    """A transcript in capitals in small letters, unless the model writes capitals itself: to others they are odd."""
+    return lower_case(text, language) if text.isupper() and not hypothesis.isupper() else text
 
 
 class Fit(NamedTuple):

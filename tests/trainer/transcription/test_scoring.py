@@ -119,6 +119,16 @@ def test_evidence_is_how_much_likelier_the_transcript_is_with_the_audio_than_wit
     assert found.hypothesis == scorer.processor.decode(tokens[0], skip_special_tokens=True)
 
 
+def test_capitals_are_asked_for_as_the_model_writes(checkpoint: Path) -> None:
+    capitals, small = OpenScorer(CheckpointScorer(str(checkpoint)))(
+        [Sounding(tone(1), text, "az") for text in ("IŞIQ", "ışıq")]
+    )
+    assert capitals is not None and small is not None and capitals.hypothesis.islower()
+    assert capitals.evidence == small.evidence
+    assert scoring.spelled_like("IŞIQ", "SÖZ", "az") == "IŞIQ"
+    assert scoring.spelled_like("Işıq", "söz", "az") == "Işıq"
+
+
 def test_a_score_does_not_depend_on_the_clips_beside_it(checkpoint: Path) -> None:
     scorer = OpenScorer(CheckpointScorer(str(checkpoint), batch_size=3))
     clips = [Sounding(tone(i, 0.3 + 0.1 * (i * 3 % 5)), f"mətn {i}", "az") for i in range(5)]
