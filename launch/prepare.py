@@ -31,7 +31,7 @@ def main(arguments: list[str]) -> int:
     workers, scorer = worker_count(options), None
     if settings.score is not None:
         from trainer.pages.corpus import check_page
-        from trainer.transcription.scoring import prepare_scoring
+        from trainer.transcription.scorer import prepare_scoring
 
         if options.report:
             check_page(options.report)

@@ -6,11 +6,9 @@ audio, however well the sentence reads and however badly the model hears. One th
 loses by it at that edge.
 """
 
-import argparse
 import functools
 import math
 import multiprocessing
-import os
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -22,7 +20,6 @@ from data.batches.features import LogMel
 from data.batches.labels import IGNORED, LabelEncoder
 from data.errors import DataError, nearest
 from data.preparation.scores import Score, Sounding
-from data.preparation.settings import PrepareSettings
 from data.utterance import SAMPLING_RATE, Utterance
 from modeling.adapters import fingerprint_of
 from modeling.checkpoint_files import Checkpoint
@@ -39,45 +36,60 @@ from modeling.decoding import (
 
 from ..config.reading import ConfigError
 from ..engine.device import DTYPES, find_device, settle_device
-from ..engine.free_memory import machine_room
 from ..evaluation.error_rates import Prediction, rate
 from ..evaluation.error_rates import score as count_errors
 from ..evaluation.normalizers import build_normalizer, lower_case
 from ..model.languages import known_languages
 from ..step.batch import to_batch
-from .scorer import CheckpointScorer, opened
 from .transcriber import PROMPT_TOKENS, compression_ratio, similar_lengths
 
 Tokens = tuple[list[int], list[int]]  # decoder input and labels, of the same length
 
 DIGITS = 4  # of scores: what is beyond differs between machines
-WORKING_MEMORY = 2**30  # bytes that a process takes beside the weights
 
 
 class OpenScorer:
-    """A checkpoint that scores clips in float32; in a worker process on one thread, so that many work side by side.
+    """A checkpoint that scores clips in float32, on a CPU on one thread, so that many processes work side by side.
+
+    Args:
+        checkpoint: a folder or a hub name.
+        batch_size: clips of similar length that are decoded together.
+        device: see :class:`.scorer.CheckpointScorer`.
 
     Raises:
         CheckpointError: if the checkpoint cannot be opened, or its parts do not fit each other.
         ConfigError: if there is no such device.
     """
 
-    def __init__(self, scorer: CheckpointScorer) -> None:
-        self.checkpoint, self.batch_size = scorer.checkpoint, scorer.batch_size
-        self.device = own_device(scorer.device)
+    def __init__(self, checkpoint: str, batch_size: int = 8, device: str = "auto") -> None:
+        self.checkpoint, self.batch_size = checkpoint, batch_size
+        self.asked_device, self.device = device, own_device(device)
         settle_device(self.device)
         if self.device.type == "cpu":
             torch.set_num_threads(1)  # the same sums, in the same order, however many processes there are
-        self.files = Checkpoint(scorer.checkpoint)
+        self.files = Checkpoint(checkpoint)
         self.model: Any = open_model(self.files).to(self.device, DTYPES["fp32"]).eval()
         self.processor: Any = self.files.processor
-        check_parts(scorer.checkpoint, self.model, self.processor)
+        check_parts(checkpoint, self.model, self.processor)
         self.log_mel = LogMel(self.model.config.num_mel_bins, self.device)
         positions = self.model.config.max_target_positions
         self.max_new_tokens = positions - PROMPT_TOKENS
         self.labels = LabelEncoder(self.processor.tokenizer, is_multilingual(self.model), None, max_tokens=positions)
         self.normalizer_of = functools.cache(functools.partial(build_normalizer, "auto"))
         self.window_of_silence: Any = None
+
+    @property
+    def gpus(self) -> int:
+        """GPUs that processes may share out among them: one if it is named, none on a CPU."""
+        if self.device.type != "cuda":
+            return 0
+        return 1 if ":" in self.asked_device else torch.cuda.device_count()
+
+    def close(self) -> None:
+        """Give the memory back."""
+        del self.model, self.window_of_silence
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
 
     def check_language(self, language: str | None) -> None:
         """Raises: ConfigError: for a language that the checkpoint does not know."""
@@ -89,6 +101,11 @@ class OpenScorer:
     def weights(self) -> str:
         """A digest of the weights."""
         return fingerprint_of(self.files, self.model)[:16]
+
+    @property
+    def size(self) -> int:
+        """Bytes that the weights take."""
+        return 4 * sum(parameter.numel() for parameter in self.model.parameters())
 
     def __call__(self, clips: Sequence[Sounding]) -> list[Score | None]:
         """The score of each clip; what it is scored beside is decided by the clips alone."""
@@ -217,63 +234,11 @@ def own_device(name: str) -> torch.device:
     Raises:
         ConfigError: if there is no such device here.
     """
-    device = find_device(name)
+    try:
+        device = find_device(name)
+    except ConfigError as error:
+        raise ConfigError(str(error).replace("--device", "--score-device", 1)) from None
     if device.type != "cuda" or device.index is not None:
         return device
     number = multiprocessing.current_process().name.rpartition("-")[2]  # SpawnProcess-1, -2 ...
     return torch.device("cuda", (int(number) - 1 if number.isdigit() else 0) % torch.cuda.device_count())
-
-
-def prepare_scoring(
-    settings: PrepareSettings, options: argparse.Namespace
-) -> tuple[PrepareSettings, int, CheckpointScorer]:
-    """Open the checkpoint once, to see that it can score: settings with its weights, how many processes, who scores.
-
-    Args:
-        options: ``launch/prepare.py``'s: ``workers``, ``cluster``, ``score_device`` and ``score_batch``.
-
-    Raises:
-        CheckpointError, ConfigError: if the checkpoint cannot be opened or does not know the language, or the
-            processes asked for do not fit into memory.
-    """
-    assert settings.score is not None
-    name = settings.score.checkpoint
-    if os.path.isdir(name):
-        name = os.path.abspath(name)
-    scorer = CheckpointScorer(name, options.score_batch, options.score_device)
-    model = scorer.open()
-    model.check_language(settings.corpus.language)
-    score = settings.score.model_copy(update={"weights": model.weights()})
-    needed = 4 * sum(parameter.numel() for parameter in model.model.parameters()) + WORKING_MEMORY
-    on_gpu = model.device.type == "cuda"
-    if options.workers != 0:
-        opened.cache_clear()  # the workers open it
-        del model
-        if on_gpu:
-            torch.cuda.empty_cache()
-    workers = scoring_workers(options.workers, needed, on_gpu, machine_room() if options.cluster is None else None)
-    return settings.model_copy(update={"score": score}), workers, scorer
-
-
-def scoring_workers(asked: int | None, needed: int, on_gpu: bool, room: int | None) -> int:
-    """How many processes score: as asked for, or one a GPU, or as many as there are processors and memory for.
-
-    Args:
-        needed: bytes that each takes.
-        room: bytes that are free; None where it is not known.
-
-    Raises:
-        ConfigError: if more are asked for than fit.
-    """
-    if on_gpu:
-        return torch.cuda.device_count() if asked is None else asked
-    fitting = 1024 if room is None else max(1, room // needed)
-    if asked is None:
-        return min(os.cpu_count() or 1, fitting)
-    if asked > fitting:
-        assert room is not None
-        raise ConfigError(
-            f"--workers is {asked}: with --score each takes {needed / 2**30:.1f} GiB, and {room / 2**30:.1f} GiB are "
-            f"free; --workers {fitting} is right"
-        )
-    return asked

@@ -3,6 +3,8 @@
 import io
 import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -20,12 +22,13 @@ from data.preparation import work
 from data.preparation.scores import Sounding
 from data.preparation.settings import PrepareSettings
 from modeling.decoding import generate_tokens
+from tests import ROOT
 from tests.end_to_end import Outcome, run
 from tests.support.untrained import save_checkpoint
 from trainer.transcription import scorer as scorers
 from trainer.transcription import scoring
-from trainer.transcription.scorer import CheckpointScorer
-from trainer.transcription.scoring import OpenScorer, scoring_workers
+from trainer.transcription.scorer import scoring_workers
+from trainer.transcription.scoring import OpenScorer
 
 from ...data.preparation.test_resume import content
 
@@ -99,7 +102,7 @@ def test_evidence_is_how_much_likelier_the_transcript_is_with_the_audio_than_wit
     tmp_path: Path, padding: str | None
 ) -> None:
     folder = save_checkpoint(tmp_path, ("az", "en"), padding=padding, positions=40)
-    scorer = OpenScorer(CheckpointScorer(str(folder)))
+    scorer = OpenScorer(str(folder))
     (found,) = scorer([Sounding(tone(3), "ab c", "az")])
     assert found is not None
     model, labels = scorer.model, scorer.labels.encode("ab c", "az")
@@ -120,9 +123,7 @@ def test_evidence_is_how_much_likelier_the_transcript_is_with_the_audio_than_wit
 
 
 def test_capitals_are_asked_for_as_the_model_writes(checkpoint: Path) -> None:
-    capitals, small = OpenScorer(CheckpointScorer(str(checkpoint)))(
-        [Sounding(tone(1), text, "az") for text in ("IŞIQ", "ışıq")]
-    )
+    capitals, small = OpenScorer(str(checkpoint))([Sounding(tone(1), text, "az") for text in ("IŞIQ", "ışıq")])
     assert capitals is not None and small is not None and capitals.hypothesis.islower()
     assert capitals.evidence == small.evidence
     assert scoring.spelled_like("IŞIQ", "SÖZ", "az") == "IŞIQ"
@@ -130,7 +131,7 @@ def test_capitals_are_asked_for_as_the_model_writes(checkpoint: Path) -> None:
 
 
 def test_a_score_does_not_depend_on_the_clips_beside_it(checkpoint: Path) -> None:
-    scorer = OpenScorer(CheckpointScorer(str(checkpoint), batch_size=3))
+    scorer = OpenScorer(str(checkpoint), batch_size=3)
     clips = [Sounding(tone(i, 0.3 + 0.1 * (i * 3 % 5)), f"mətn {i}", "az") for i in range(5)]
     together = scorer(clips)
     for clip, score in zip(clips, together, strict=True):
@@ -322,7 +323,7 @@ def test_languages_that_the_model_does_not_know_are_told(checkpoint: Path, tmp_p
 
 
 def test_a_transcript_too_long_for_the_decoder_has_no_evidence(checkpoint: Path) -> None:
-    scorer = OpenScorer(CheckpointScorer(str(checkpoint)))
+    scorer = OpenScorer(str(checkpoint))
     long, short = scorer([Sounding(tone(1), "far too long for twelve", "az"), Sounding(tone(1), "ab", "az")])
     assert long is not None and long.evidence is None and long.word_error_rate == 1.0
     assert short is not None and short.evidence is not None
@@ -352,7 +353,7 @@ def test_audio_that_headers_alone_say_is_whole_is_dropped_when_it_is_not(checkpo
         (("--max-seconds", 40), "--score hears at most 30 s of a clip: set --max-seconds to that"),
         (("--keep-columns", "evidence"), "--keep-columns evidence: --score writes a column of that name"),
         (("--score-batch", 0), "--score-batch is 0; 1 to 4096 is right"),
-        (("--score-device", "cuda:99"), "--device is 'cuda:99'"),
+        (("--score-device", "cuda:99"), "--score-device is 'cuda:99'"),
         (("--min-log-probability", -1), "--min-log-probability is of pseudo-labels: it says nothing without"),
         (("--inspect",), "--inspect writes no shards: leave --output out"),
     ],
@@ -420,13 +421,13 @@ def test_another_checkpoint_needs_another_output(
 
 def test_processes_are_as_many_as_memory_has_room_for() -> None:
     gibibyte = 2**30
-    assert scoring_workers(None, gibibyte, on_gpu=False, room=gibibyte) == 1
-    assert scoring_workers(0, 9 * gibibyte, on_gpu=False, room=gibibyte) == 0
-    assert scoring_workers(5, gibibyte, on_gpu=False, room=None) == 5
+    assert scoring_workers(None, gibibyte, gpus=0, room=gibibyte) == 1
+    assert scoring_workers(0, 9 * gibibyte, gpus=0, room=gibibyte) == 0
+    assert scoring_workers(5, gibibyte, gpus=0, room=None) == 5
     with pytest.raises(
         ValueError, match=r"--workers is 5: with --score each takes 2\.0 GiB, and 7\.0 GiB are free; --wor"
     ):
-        scoring_workers(5, 2 * gibibyte, on_gpu=False, room=7 * gibibyte)
+        scoring_workers(5, 2 * gibibyte, gpus=0, room=7 * gibibyte)
 
 
 def test_what_is_held_for_scoring_is_bounded(
@@ -436,6 +437,14 @@ def test_what_is_held_for_scoring_is_bounded(
     monkeypatch.setattr(work, "SECONDS_AHEAD", 0.8)
     assert prepare().code == 0
     assert [row["id"] for row in rows_of(tmp_path / "out")] == [row["id"] for row in rows_of(tmp_path / "whole")]
+
+
+def test_a_scorer_is_sent_to_processes_without_importing_libraries() -> None:
+    """What they print when they are imported would reach the terminal from each process."""
+    command = (
+        "import sys, trainer.transcription.scorer; sys.exit(not {'torch', 'transformers'}.isdisjoint(sys.modules))"
+    )
+    assert subprocess.run([sys.executable, "-c", command], cwd=ROOT, check=False).returncode == 0
 
 
 def test_without_scores_a_preparation_is_marked_as_it_was_before_there_were_any(corpus: Path, tmp_path: Path) -> None:
@@ -448,7 +457,7 @@ def test_a_model_that_knows_english_only(checkpoint: Path, tmp_path: Path) -> No
     file = tmp_path / "english" / "generation_config.json"
     limits = json.loads(file.read_text()) | {"is_multilingual": False}
     file.write_text(json.dumps({key: value for key, value in limits.items() if not key.endswith("_to_id")}))
-    scorer = OpenScorer(CheckpointScorer(str(tmp_path / "english")))
+    scorer = OpenScorer(str(tmp_path / "english"))
     english, unsaid, other = scorer([Sounding(tone(1), "ab", language) for language in ("en", None, "az")])
     assert english is not None and english == unsaid and english.language == "en"
     assert other is None
