@@ -2,9 +2,12 @@
 
 import io
 import json
+import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -150,6 +153,24 @@ def test_processes_share_the_work_and_write_the_same_bytes(
     assert "max_length" not in capfd.readouterr().err  # what transformers says in the workers
     one, two = content(tmp_path / "out"), content(tmp_path / "shared")
     assert one == two
+
+
+@pytest.mark.slow
+def test_killed_with_its_processes_it_goes_on(
+    prepare: Callable[..., Outcome], checkpoint: Path, corpus: Path, tmp_path: Path
+) -> None:
+    assert prepare(output="whole").code == 0
+    fixed = ("--score", checkpoint, "--language", "az", "--job-rows", 4, "--max-skipped-share", 1, "--workers", 2)
+    command = [sys.executable, "launch/prepare.py", corpus, "--output", tmp_path / "out", *fixed]
+    first = subprocess.Popen(list(map(str, command)), cwd=ROOT, start_new_session=True, stdout=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while not list((tmp_path / "out" / ".jobs").glob("0*.json")) and time.monotonic() < deadline:
+        time.sleep(0.002)
+    os.killpg(first.pid, signal.SIGKILL)
+    assert first.wait() == -signal.SIGKILL
+    again = subprocess.run(list(map(str, command)), cwd=ROOT, capture_output=True, text=True, check=True)
+    assert "done before" in again.stdout
+    assert content(tmp_path / "out") == content(tmp_path / "whole")
 
 
 def test_after_a_kill_only_what_is_missing_is_decoded(
