@@ -41,6 +41,11 @@ def test_the_cleaning_page_says_what_the_file_says() -> None:
     assert table(found) in page
     assert shuffled(found) in " ".join(page.split())
     assert f"{found['clips']} clips of {found['speakers']} speakers" in page
+    unseen = json.loads(path.with_stem("wrong_transcripts_unseen").read_text(encoding="utf-8"))
+    assert f"{unseen['clips']} further clips of {unseen['speakers']} speakers" in page
+    for kind in ("own", "of another clip"):
+        shares = (100 * share for share in unseen["limits"]["--min-evidence 1"][kind])
+        assert "{:.1f} % [{:.1f}, {:.1f}]".format(*shares) in page
 
 
 STRATEGIES = ROOT / "benchmarks" / "results" / "strategies"
