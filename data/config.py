@@ -25,6 +25,18 @@ class DataConfig(Section):
     ] = Field(
         description="a source, or a list of sources to mix: utterances are drawn by weight, without an end of the data"
     )
+    mixing_temperature: float | None = Field(
+        None,
+        ge=1,
+        le=1000,
+        description="of a list of sources: each is drawn by rows^(1/temperature), times its weight; 1 is in proportion "
+        "to size, a large value is all alike",
+    )
+    mixing_rows: tuple[Annotated[int, Field(gt=0)] | None, ...] | None = Field(
+        None,
+        description="rows of the sources in their order, by which mixing_temperature weighs them; a run counts those "
+        "that are not given or null when it begins, and keeps them",
+    )
     validation: SourceConfig | None = Field(
         None, description="evaluated in training; decides which checkpoint is best/"
     )
@@ -75,6 +87,19 @@ class DataConfig(Section):
         for key, source in alone.items():
             if source is not None and source.weight is not None:
                 raise ValueError(f"{key}.weight is {source.weight:g}; only the sources of a list in train have weights")
+        return self
+
+    @model_validator(mode="after")
+    def temperature_in_a_mixture_only(self) -> "DataConfig":
+        if self.mixing_temperature is not None and isinstance(self.train, SourceConfig):
+            raise ValueError("mixing_temperature weighs the sources of a list in train, and train is one source")
+        if self.mixing_rows is not None:
+            if self.mixing_temperature is None:
+                raise ValueError("mixing_rows says nothing without mixing_temperature")
+            if len(self.mixing_rows) != len(self.training_sources):
+                raise ValueError(
+                    f"mixing_rows has {len(self.mixing_rows)} numbers, and train {len(self.training_sources)} sources"
+                )
         return self
 
     @property

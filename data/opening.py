@@ -7,12 +7,22 @@ from pathlib import Path
 
 from filelock import FileLock
 
+from .corpora.folder_source import FolderSource
 from .corpora.settings import CorpusSettings
 from .digit_speech import TRAINING_VOICES, UNSEEN_VOICES, synthesize_digit_corpus
 from .preparation.prepare import prepare
 from .preparation.settings import PrepareSettings
 from .sources.config import DigitSpeech, SourceConfig
 from .sources.source import Source
+
+
+def source_of(config: SourceConfig, name: str) -> Source:
+    """The source of a config; nothing is read or made yet.
+
+    Args:
+        name: the source's key in the config, for messages.
+    """
+    return FolderSource(config, name) if config.folder else Source(config, name)
 
 
 def open_source(config: SourceConfig, name: str) -> Source:
@@ -26,7 +36,7 @@ def open_source(config: SourceConfig, name: str) -> Source:
     """
     if config.digits:
         synthesize(config.digits)
-    return Source(config, name)
+    return source_of(config, name)
 
 
 def synthesize(config: DigitSpeech) -> None:

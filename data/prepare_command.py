@@ -12,7 +12,7 @@ from .errors import DataError
 from .inspection.facts import InspectionSettings
 from .preparation.scores import FOR_PSEUDO_LABELS, ScoreLimits, ScoreSettings
 from .preparation.settings import ClipSettings, PrepareSettings
-from .preparation.splits import parse_shares
+from .preparation.splits.shares import parse_shares
 from .sources.config import Section
 
 Settings = TypeVar("Settings", bound=Section)
@@ -55,7 +55,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     splits = parser.add_argument_group("splits")
     add = splits.add_argument
     add("--split", metavar="NAME=SHARE,...", help="train=0.9,validation=0.05,test=0.05; default: the corpus's own")
-    add("--split-by", choices=("id", "speaker"), default="id", help="speaker: no speaker is in two splits")
+    add("--split-by", choices=("id", "speaker", "recording"), default="id", help="speaker: no speaker is in two "
+        "splits; recording: no part of a long recording is in another split than the rest of it")  # fmt: skip
+    add("--split-method", choices=("hash", "balanced"), default="hash", help="hash: new data moves nothing that was "
+        "there; balanced: splits come as near their shares of the audio as whole speakers (recordings, ids) allow, "
+        "for one more reading of the corpus")  # fmt: skip
     add("--split-seed", type=int, default=0, help="another number gives other splits (0)")
     scoring = parser.add_argument_group("scoring")
     add = scoring.add_argument
@@ -121,8 +125,6 @@ def preparation_settings(options: argparse.Namespace) -> PrepareSettings:
     corpus = corpus_settings(options)
     clips = checked(ClipSettings, options)
     shares = parse_shares(options.split) if options.split else None
-    if shares is None and options.split_by != "id":
-        raise DataError(f"--split-by {options.split_by} says nothing without --split NAME=SHARE,...")
     embed_audio = not options.paths_only
     score, limits = score_settings(options)
     more = {"embed_audio": embed_audio, "score": score, "limits": limits}

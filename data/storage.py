@@ -5,6 +5,7 @@ at all.
 """
 
 import contextlib
+import functools
 import glob
 import os
 import posixpath
@@ -12,7 +13,9 @@ import random
 import sys
 import tempfile
 import time
+import unicodedata
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import IO, Any, TypeVar
 
 from .errors import DataError
@@ -113,15 +116,36 @@ def open_file(address: str) -> IO[bytes]:
 
 
 def read_bytes(address: str) -> bytes:
-    """A whole file."""
+    """A whole file; a remote one that is not there is looked for in Unicode's other forms, see :func:`as_spelt`."""
     if is_remote(address):
-        return retried(lambda: file_system(address).cat_file(address), address)
+        try:
+            return retried(lambda: file_system(address).cat_file(address), address)
+        except StorageError as error:
+            other = as_spelt(address) if isinstance(error.__cause__, FileNotFoundError) else address
+            if other == address:
+                raise
+            return retried(lambda: file_system(other).cat_file(other), other)
+    return retried(lambda: Path(address).read_bytes(), address)
+
+
+def read_part(address: str, start: int, size: int) -> bytes:
+    """``size`` bytes of a file from byte ``start`` on; fewer where it ends before. One request of a store."""
+    if is_remote(address):
+        return retried(lambda: remote_part(address, start, size), address)
 
     def read() -> bytes:
         with open(address, "rb") as file:
-            return file.read()
+            file.seek(start)
+            return file.read(size)
 
     return retried(read, address)
+
+
+def remote_part(address: str, start: int, size: int) -> bytes:
+    """As :func:`read_part`; stores refuse, each with an error of its own, a range that begins at the file's end."""
+    system = file_system(address)
+    left = int(system.info(address)["size"]) - start
+    return system.cat_file(address, start=start, end=start + min(size, left)) if left > 0 and size > 0 else b""
 
 
 @contextlib.contextmanager
@@ -194,6 +218,34 @@ def exists(address: str) -> bool:
     return os.path.exists(address)
 
 
+def as_spelt(address: str) -> str:
+    """The address as its disk or store spells it; as given where nothing is there in any spelling.
+
+    A letter such as ``é`` is one sign or two in Unicode (its forms NFC and NFD), which look the same and are other
+    bytes. macOS writes two where most others write one. Where both are there, the exact one is taken.
+    """
+    if address.isascii():
+        return address
+    if is_remote(address):
+        forms = dict.fromkeys((address, *(unicodedata.normalize(form, address) for form in ("NFC", "NFD"))))
+        return next(filter(exists, forms), address)
+    if os.path.lexists(address):
+        return address
+    folder, name = os.path.split(address.rstrip("/"))
+    folder = as_spelt(folder)
+    with contextlib.suppress(OSError):
+        names = names_by_form(folder or ".", os.stat(folder or ".").st_mtime_ns)
+        return os.path.join(folder, names.get(unicodedata.normalize("NFC", name), name))
+    return address
+
+
+@functools.lru_cache(maxsize=256)
+def names_by_form(folder: str, changed: int) -> dict[str, str]:
+    """The names in a local folder that are not ASCII, by their NFC; ``changed``: when, so that news are seen."""
+    names = (name for name in sorted(os.listdir(folder), reverse=True) if not name.isascii())
+    return {unicodedata.normalize("NFC", name): name for name in names}
+
+
 def is_folder(address: str) -> bool:
     """Whether there is a folder (in an object store: whether there are keys below it)."""
     if is_remote(address):
@@ -204,8 +256,8 @@ def is_folder(address: str) -> bool:
 def matching(pattern: str) -> list[str]:
     """The addresses of the files that a glob matches, sorted; without wildcards the file itself, if there is one."""
     if not is_remote(pattern):
-        if os.path.isfile(pattern):  # brackets may be part of a name
-            return [pattern]
+        if os.path.isfile(file := as_spelt(pattern)):  # brackets may be part of a name
+            return [file]
         return sorted(path for path in glob.glob(pattern, recursive=True) if not os.path.isdir(path))
     protocol = pattern.split("://", 1)[0]
     found = retried(lambda: without_cache(pattern).glob(pattern), pattern)

@@ -13,15 +13,16 @@ from trainer.transcription.transcripts import FORMATS
 def main(arguments: list[str]) -> int:
     options = command_line().parse_args(arguments)
     from trainer.errors import CommandFailed
-    from trainer.transcription.recordings import PrintedTranscripts, TranscriptFolder, find_recordings, progress
+    from trainer.transcription import recordings as named
     from trainer.transcription.transcriber import Transcriber, Untranscribed
 
-    recordings = find_recordings(options.files)
+    recordings = named.find_recordings(options.files)
+    named.warn(*named.unreadable(options.files))
     several = len(recordings) > 1
-    output: PrintedTranscripts | TranscriptFolder = (
-        PrintedTranscripts(options.format, options.timestamps, several)
+    output: named.PrintedTranscripts | named.TranscriptFolder = (
+        named.PrintedTranscripts(options.format, options.timestamps, several)
         if options.output is None
-        else TranscriptFolder(options.output, options.format, options.timestamps, recordings)
+        else named.TranscriptFolder(options.output, options.format, options.timestamps, recordings)
     )
     transcriber = Transcriber(
         options.checkpoint,
@@ -35,14 +36,13 @@ def main(arguments: list[str]) -> int:
         piece_seconds=options.piece_seconds,
     )
     failed, seconds, started = 0, 0.0, time.perf_counter()
-    with progress(sys.stderr, recordings) as advance_to:
+    with named.progress(sys.stderr, recordings) as advance_to:
         for index, result in enumerate(transcriber.transcribe_all(recordings, advance_to)):
             if isinstance(result, Untranscribed):
                 failed += 1
                 complain(CommandFailed(f"{result.file}: {result.error}"))
                 continue
-            if result.repeats:
-                print(f"warning: {result.file}: parts of the text repeat themselves", file=sys.stderr)
+            named.warn(*result.warnings)
             seconds += result.duration
             try:
                 output.write(index, result)

@@ -10,7 +10,9 @@ from functools import cached_property, partial
 from typing import Any, Literal
 
 from data.augmentation.noise_clips import NoiseClips
-from data.opening import synthesize
+from data.batches.mixture import mixture_lines
+from data.opening import source_of, synthesize
+from data.sources.filters import values_not_there
 from data.sources.source import Source
 from modeling.checkpoint_files import Checkpoint
 
@@ -25,6 +27,11 @@ from .model.languages import check_language
 from .record.resuming import Start, look_at_folder
 
 State = Literal["good", "note", "lacks"]
+REMARKS = (
+    "decoding",
+    "folder",
+    "keep and drop",
+)  # findings that whoever trains wants to know, whether or not the doctor is called
 
 
 @dataclass(frozen=True)
@@ -42,6 +49,11 @@ class Finding:
     state: State
     found: str
     remedy: str = ""
+
+    @property
+    def remark(self) -> str | None:
+        """The finding as a line beside a plan, or at the beginning of a run; None where it is worth none."""
+        return self.found if self.name in REMARKS else None
 
 
 def judged(bad: bool, name: str, found: str, remedy: str, state: State = "note") -> Finding:
@@ -71,7 +83,7 @@ class Inputs:
         data = self.config.data
         named = dict(zip(data.train_names, data.training_sources, strict=True))
         named |= {f"data.{key}": one for key in ("validation", "test") if (one := getattr(data, key)) is not None}
-        return {name: Source(source, name) for name, source in named.items()}
+        return {name: source_of(source, name) for name, source in named.items()}
 
     @property
     def training_sources(self) -> list[Source]:
@@ -116,7 +128,7 @@ class Check:
 
 def checks_of(inputs: Inputs) -> list[Check]:
     """The checks of a config in their order: the quick ones first, the model last."""
-    evaluates = inputs.validation is not None
+    evaluates, is_mixture = inputs.validation is not None, inputs.config.data.is_mixture
     learned_from = inputs.sources.keys() - {"data.test"}
     return [
         Check("precision", precision_is_there),
@@ -125,6 +137,7 @@ def checks_of(inputs: Inputs) -> list[Check]:
         Check("language", lambda inputs: check_language(inputs.config)),
         Check("output_dir", folder_is_fit),
         *(Check(name, partial(source_opens, name=name)) for name in inputs.sources),
+        *([Check("data.train", mixture_is_weighed, needs=inputs.config.data.train_names)] if is_mixture else []),
         *([Check("evaluation", evaluation_fits, needs=("language", "data.validation"))] if evaluates else []),
         Check("data.augmentation", recordings_open),
         Check("model", model_opens),
@@ -201,11 +214,21 @@ def source_opens(inputs: Inputs, name: str) -> Iterator[Finding]:
         if source.config.digits is not None:
             synthesize(source.config.digits)
         source.check_columns()
+        yield from remarks_on(source)
     elif source.config.hub is not None:
         yield Finding(name, "note", f"{source.config.hub} is on the hub, not looked at")
     else:
         rows = known_rows(source)
         yield Finding(name, "good", source.config.described + ("" if rows is None else f", {rows:,} rows"))
+        yield from remarks_on(source)
+
+
+def remarks_on(source: Source) -> Iterator[Finding]:
+    """What of a source is not trained on, how it was understood, and what it is asked for and has not."""
+    for line in source.remarks:
+        yield Finding("folder", "note", f"{source.name}.folder: {line}")
+    for line in values_not_there(source):
+        yield Finding("keep and drop", "note", line)
 
 
 def known_rows(source: Source) -> int | None:
@@ -218,6 +241,18 @@ def known_rows(source: Source) -> int | None:
         return min(every, config.max_utterances or every) if every else None
     source.check_columns()
     return source.row_count()
+
+
+def mixture_is_weighed(inputs: Inputs) -> Iterator[Finding]:
+    """The shares of the sources, where their sizes are known if they count."""
+    yield Finding("data.train", "good", "; ".join(mixture_lines(inputs.config.data, counted_rows(inputs))))
+
+
+def counted_rows(inputs: Inputs) -> list[int | None]:
+    """Rows of the training sources, where they are known; not counted where they do not matter."""
+    if inputs.config.data.mixing_temperature is None:
+        return [None] * len(inputs.training_sources)
+    return [known_rows(source) for source in inputs.training_sources]
 
 
 def evaluation_fits(inputs: Inputs) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from data.batches.mixture import mixing_shares
 from data.terminal import print_table
 
 from .checks import Inputs, known_rows, stop_at_first
@@ -32,7 +33,7 @@ class Plan:
         lanes: parallel streams of the training data.
         utterances_per_step: on all processes, if every microbatch is full.
         sources: the training data.
-        remarks: what will make decoding differ from training.
+        remarks: what will make decoding differ from training, and what of a folder is not used.
     """
 
     parts: list[Part] | None
@@ -91,7 +92,7 @@ def make_plan(config: RunConfig) -> Plan:
     inputs = Inputs(config, lambda *begun: (planned_model(*begun), None))
     findings = stop_at_first(inputs, without=("output_dir",))
     processes, data, training = launched_processes(), config.data, config.training
-    weights = sum(source.weight or 1.0 for source in data.training_sources)
+    rows = [known_rows(source) for source in inputs.training_sources]
     from modeling.parameters import parameters_by_part
 
     return Plan(
@@ -100,10 +101,10 @@ def make_plan(config: RunConfig) -> Plan:
         lanes=data.lanes or processes * max(1, data.workers),
         utterances_per_step=training.step_utterances or training.microbatch * training.accumulation * processes,
         sources=tuple(
-            PlannedSource(source.config.described, (source.config.weight or 1.0) / weights, known_rows(source))
-            for source in inputs.training_sources
+            PlannedSource(source.described, share, known)
+            for source, share, known in zip(data.training_sources, mixing_shares(data, rows), rows, strict=True)
         ),
-        remarks=tuple(finding.found for finding in findings if finding.name == "decoding"),
+        remarks=tuple(filter(None, (finding.remark for finding in findings))),
     )
 
 

@@ -9,10 +9,11 @@ import numpy as np
 from data.batches.labels import LabelEncoder
 from data.batches.lanes import Batching
 from data.batches.loader import TrainingBatches
+from data.batches.mixture import mixing_rows, mixture_lines
 from data.sources.source import Source
 
 from . import library_output
-from .checks import Inputs, stop_at_first
+from .checks import Inputs, counted_rows, stop_at_first
 from .config.microbatches import counted_processes, settled, share_of
 from .config.reading import ConfigError
 from .config.run import RunConfig
@@ -62,10 +63,12 @@ def train(config: RunConfig, resume: bool = False) -> dict[str, Any]:
         from .model.building import build_model
 
         inputs = Inputs(config, build_model, resume, fetches=True)
-        stop_at_first(inputs, without=("data.test", "decoding"))
+        findings = stop_at_first(inputs, without=("data.test", "decoding"))
         model, processor = inputs.opened
         labels = label_encoder(config, model, processor)
         accelerator = build_accelerator(config)
+        for remark in filter(None, (finding.remark for finding in findings)):
+            accelerator.print(f"note: {remark}")
         folder = Path(config.output_dir)
         with explain_full_disk(folder), RunLock(folder, inputs.start.was_empty) as lock:
             with ExplainOutOfMemory(config, accelerator, places=places()):
@@ -73,6 +76,7 @@ def train(config: RunConfig, resume: bool = False) -> dict[str, Any]:
                     inputs.config = find_microbatch(config, accelerator, model)
                     set_microbatches(accelerator, inputs.config)
                 inputs.config = with_products_chosen(inputs.config, accelerator, model, resume)
+                inputs.config = with_rows_counted(inputs, accelerator)
                 trainer = assemble(inputs, accelerator, labels, stop, lock)
             trainer.halves = searches
             return train_to_the_end(trainer, model)
@@ -92,6 +96,40 @@ def with_products_chosen(config: RunConfig, accelerator: Any, model: Any, resume
         chosen = gather_objects(accelerator, measured)[0]  # what is written is so of all ranks
         choose_onednn(model, chosen)
     return config.model_copy(update={"performance": config.performance.model_copy(update={"onednn": chosen})})
+
+
+def with_rows_counted(inputs: Inputs, accelerator: Any) -> RunConfig:
+    """The config with ``data.mixing_rows``, if there is a ``data.mixing_temperature``.
+
+    A resumed run keeps what it counted when it began: with other shares in the middle of it, the window that is being
+    read would be another.
+    """
+    config, data = inputs.config, inputs.config.data
+    if data.mixing_temperature is None:
+        return config
+    counted = counted_rows(inputs)
+    sources = config.model_dump(mode="json")["data"]["train"]
+    before = value_before(config, "data", "mixing_rows") if inputs.resume else None
+    if before and value_before(config, "data", "train") == sources:
+        kept = [now or then for now, then in zip(data.mixing_rows or [None] * len(before), before, strict=True)]
+        data = data.model_copy(update={"mixing_rows": tuple(kept)})
+    rows = gather_objects(accelerator, mixing_rows(data, counted))[0]
+    return config.model_copy(update={"data": data.model_copy(update={"mixing_rows": rows})})
+
+
+def mixture_told(inputs: Inputs) -> list[str]:
+    """The shares of a mixture, and sources that have not the rows by which they are weighed."""
+    data = inputs.config.data
+    if not data.is_mixture:
+        return []
+    lines = mixture_lines(data, [None] * len(data.training_sources))
+    for number, (now, then) in enumerate(zip(counted_rows(inputs), data.mixing_rows or (), strict=False)):
+        if now is not None and now != then:
+            lines.append(
+                f"{data.train_names[number]} has {now:,} rows and is drawn as if it had {then:,}, as the config says "
+                "or the run counted when it began; data.mixing_rows changes that"
+            )
+    return lines
 
 
 def train_to_the_end(trainer: Any, model: Any) -> dict[str, Any]:
@@ -234,6 +272,7 @@ def assemble(inputs: Inputs, accelerator: Any, labels: LabelEncoder, stop: StopR
             f"a step was shared out over {counted_processes(state.processes)} before and is over {now} now: {ANEW}"
         ]
     lines += filter(None, [lost])
+    lines += mixture_told(inputs)
     lines += [parameter_table(parameters_by_part(bare_model(model)))]
     if batches.lanes % accelerator.num_processes:
         lanes = counted(batches.lanes, "data lane")

@@ -1,93 +1,61 @@
-"""Audio as rows carry it (bytes, a path, samples) to float32, 16 kHz, mono; soundfile decodes, soxr resamples."""
+"""Audio as rows carry it (bytes, a path, samples) to float32, 16 kHz, mono.
+
+soundfile decodes, or ffmpeg what that does not read; soxr resamples.
+"""
 
 import contextlib
 import hashlib
 import io
-import os
 import posixpath
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import soundfile
 import soxr
 
-from .. import storage
-from ..errors import DataError
 from ..utterance import SAMPLING_RATE
-from .headers import open_plain, rate_fault, samples_fault
+from . import joined
+from .decoders.ffmpeg import probe
+from .headers import rate_fault, samples_fault
 from .integrity import fault_of
+from .mixing import OUT_OF_PHASE, Mixer, mixed
+from .opening import open_audio
+from .sounds import (
+    SequentialSound,
+    Window,
+    check_channels,
+    foreign_container,
+    mapped,
+    open_sound,
+    prefix_of,
+    understood,
+    unwrapped,
+)
+from .undecodable import UndecodableAudio, one_line
 
-BLOCK_FRAMES = 2**20  # decoded at a time
-# Decoded from the middle, these give other samples than from the start; for Vorbis see libsndfile's issue 885.
-NO_SEEK = ("OGG", "MP3")
-MAX_CHANNELS = 8  # the mean of dozens of microphones gives no usable voice
-
-
-class UndecodableAudio(DataError):
-    """Audio that cannot be used; the message is the reason."""
-
-
-class SequentialSound(soundfile.SoundFile):
-    """A sound file that is read without seeking where that would change samples or fail; soundfile always seeks."""
-
-    @property
-    def knows_length(self) -> bool:
-        """Whether the header says how many frames there are; FLAC from a pipe does not."""
-        return 0 < self.frames < 2**62
-
-    def seekable(self) -> bool:
-        return self.format not in NO_SEEK and self.knows_length and super().seekable()
+__all__ = ["Decoded", "UndecodableAudio", "decode", "decode_audio", "digest_id", "one_line", "samples_of", "seconds_of"]
+OPENED_AT_ONCE = (b"fLaC", b"RIFF", b"RIFX")  # by far the most files
 
 
-@contextlib.contextmanager
-def reading(path: str) -> Iterator[None]:
-    """Turn what fails while a file is read into an UndecodableAudio that names the path and the reason."""
-    try:
-        yield
-    except UndecodableAudio:
-        raise
-    except storage.StorageError as error:
-        raise UndecodableAudio(one_line(error)) from None
-    except (OSError, ValueError) as error:  # the latter for a path that no file can have
-        raise UndecodableAudio(f"cannot open {one_line(path)}: {storage.reason(error)}") from None
+@dataclass(frozen=True)
+class Decoded:
+    """A recording's samples, and what is to be told of them.
 
-
-def open_audio(value: Any, root: str | None, confined: bool = False) -> io.BufferedIOBase:
-    """The encoded file behind a row's audio value, from bytes or from a path (any fsspec address).
-
-    Args:
-        root: what relative paths are relative to, and may not leave.
-        confined: absolute paths and addresses must lie in ``root`` too.
+    Attributes:
+        samples: float32 [N], 16 kHz, mono, in [-1, 1].
+        remarks: what was done to them or left out, each in the same words for every recording that it happens to,
+            but for numbers.
+        said: what the decoder complained of, in its own words.
     """
-    if isinstance(value, dict):
-        value = value.get("bytes") or value.get("path")
-    if isinstance(value, (bytes, bytearray)):
-        return io.BytesIO(value)
-    if not isinstance(value, str) or not value:
-        raise UndecodableAudio(f"no audio: neither bytes nor a path nor samples, but {type(value).__name__}")
-    path = value
-    if root:
-        path = storage.join(root, value)
-        absolute = path == value
-        if (confined or not absolute) and not lies_in(path, root):
-            hint = "" if confined else "; set audio_root to a folder with all audio in it, and give paths in that"
-            raise UndecodableAudio(f"{one_line(value)} lies outside {root}{hint}")
-    with reading(path):
-        return io.BytesIO(storage.read_bytes(path)) if storage.is_remote(path) else os.fdopen(open_plain(path), "rb")
+
+    samples: np.ndarray
+    remarks: tuple[str, ...] = ()
+    said: tuple[str, ...] = ()
 
 
-def lies_in(path: str, folder: str) -> bool:
-    """Whether a path is below a folder, by its name alone: symbolic links are not resolved."""
-    if storage.is_remote(path) != storage.is_remote(folder):
-        return False
-    if not storage.is_remote(path):
-        path, folder = os.path.abspath(path), os.path.abspath(folder)
-    return posixpath.normpath(path).startswith(posixpath.normpath(folder).rstrip("/") + "/")
-
-
-def samples_of(value: Any) -> tuple[np.ndarray, int] | None:
-    """Mono samples and rate where the row holds them unencoded ({"array", "sampling_rate"}), else None."""
+def channels_of(value: Any) -> tuple[np.ndarray, int] | None:
+    """Samples, one- or two-dimensional, and rate where the row holds them unencoded ({"array", "sampling_rate"})."""
     if not isinstance(value, dict) or value.get("array") is None:
         return None
     fault = samples_fault(value)
@@ -102,83 +70,189 @@ def samples_of(value: Any) -> tuple[np.ndarray, int] | None:
         raise UndecodableAudio(f"samples with {samples.ndim} dimensions; 1 or 2 (channels) are right")
     if samples.size == 0:
         raise UndecodableAudio("no samples")
-    if samples.ndim == 2:  # the shorter dimension is the channels'
-        check_channels(min(samples.shape))
-        samples = samples.mean(axis=int(np.argmin(samples.shape)))
     return samples, int(value["sampling_rate"])
 
 
-def check_channels(channels: int) -> None:
-    if channels > MAX_CHANNELS:
-        raise UndecodableAudio(f"{channels} channels; the mean of up to {MAX_CHANNELS} is taken")
+def samples_of(value: Any, remarks: list[str] | None = None) -> tuple[np.ndarray, int] | None:
+    """Mono samples and rate where the row holds them unencoded, else None.
+
+    Args:
+        remarks: takes what is to be told.
+    """
+    direct = channels_of(value)
+    if direct is None or direct[0].ndim == 1:
+        return direct
+    samples, rate = direct
+    check_channels(min(samples.shape))
+    mono, kept = mixed(samples, int(np.argmin(samples.shape)))  # the shorter dimension is the channels'
+    if kept is not None and remarks is not None:
+        remarks.append(OUT_OF_PHASE)
+    return mono, rate
 
 
 def seconds_of(value: Any, root: str | None = None, confined: bool = False) -> float:
-    """Length in seconds, from the header alone; arguments as of :func:`open_audio`.
+    """Length in seconds, from headers alone; arguments as of :func:`open_audio`.
 
     Raises:
-        UndecodableAudio: if there is no audio or no header that soundfile knows.
+        UndecodableAudio: if there is no audio or no header that can be read.
     """
     direct = samples_of(value)
     if direct is not None:
         return len(direct[0]) / direct[1]
     with open_audio(value, root, confined) as file:
-        try:
-            info = soundfile.info(file)
-        except (RuntimeError, TypeError) as error:
-            raise UndecodableAudio(f"not audio that soundfile reads: {one_line(error)}") from None
-    if info.frames <= 0 or info.frames >= 2**62:
-        return len(decode_audio(value, root, confined)) / SAMPLING_RATE
-    return info.frames / info.samplerate
+        seconds = header_seconds(file)
+    return len(decode_audio(value, root, confined)) / SAMPLING_RATE if seconds is None else seconds
+
+
+def header_seconds(file: Any) -> float | None:
+    """Length of an open file by its headers; None where they leave it open.
+
+    Of FLAC files one after the other it is that of the first: the others are found by reading all of it.
+    """
+    prefix = prefix_of(file)
+    container = foreign_container(file, prefix)
+    if container is not None:
+        return probe(file, container).seconds
+    if prefix[:4] in OPENED_AT_ONCE:
+        with contextlib.suppress(UndecodableAudio):  # libsndfile refuses WAV files one after the other
+            return sound_seconds(unwrapped(file, prefix))
+    lengths = [sound_seconds(unwrapped(part)) for part in parts_of(file)]
+    known = [length for length in lengths if length is not None]
+    return sum(known) if len(known) == len(lengths) else None
+
+
+def sound_seconds(file: Any) -> float | None:
+    """Length of one recording that libsndfile reads, by its header; None where that leaves it open."""
+    with understood(), SequentialSound(file) as sound:
+        return sound.frames / sound.samplerate if sound.knows_length else None
+
+
+def parts_of(file: Any, search: bool = True) -> Iterator[Any]:
+    """The recordings that lie one after the other in an open file: nearly always one, the file itself.
+
+    Args:
+        search: look for them even where that means to read all of the file.
+    """
+    file.seek(0)
+    parts: list[tuple[int, int]] = []
+    if search or file.read(4) != b"fLaC":
+        with mapped(file) as content:
+            parts = joined.parts_of(content)
+    file.seek(0)
+    if len(parts) < 2:
+        yield file
+    else:
+        yield from (Window(file, begin, end) for begin, end in parts)
 
 
 def decode_audio(value: Any, root: str | None = None, confined: bool = False, whole: bool = False) -> np.ndarray:
-    """Samples as float32 [samples], 16 kHz, mono (channels averaged), in [-1, 1]; arguments as of :func:`open_audio`.
+    """As :func:`decode`, the samples alone: float32 [samples], 16 kHz, mono, in [-1, 1]."""
+    return decode(value, root, confined, whole=whole).samples
+
+
+def decode(
+    value: Any, root: str | None = None, confined: bool = False, *, whole: bool = False, tell: bool = False
+) -> Decoded:
+    """A recording's samples at 16 kHz, of its channels' mean, or of one where they cancel each other.
+
+    Arguments as of :func:`open_audio`, and:
 
     Args:
-        whole: refuse a file that was cut off or contradicts itself. libsndfile would read what it can of it without
-            an error, and the transcript would not fit.
+        whole: refuse a file that was cut off, contradicts itself, or is several recordings one after the other.
+            libsndfile would read what it can of it without an error, and the transcript would not fit. Otherwise what
+            can be read is, of all recordings in the file.
+        tell: look through the file, and remark on what ``whole`` would refuse.
 
     Raises:
         UndecodableAudio: if it cannot be decoded, is empty, or holds values that are not finite.
     """
-    direct = samples_of(value)
+    remarks: list[str] = []
+    direct = samples_of(value, remarks)
     if direct is not None:
-        samples, rate = direct
-        decoded = list(resampled(iter([samples]), rate))
-    else:
-        with open_audio(value, root, confined) as file:
-            if whole:
-                content = file.read()
-                fault = fault_of(content)
-                if fault:
-                    raise UndecodableAudio(fault)
-                file = io.BytesIO(content)
-            try:
-                with SequentialSound(file) as sound:
-                    check_channels(sound.channels)
-                    decoded = list(resampled(mono_blocks(sound, whole), sound.samplerate))
-            except UndecodableAudio:
-                raise
-            except (RuntimeError, TypeError, ValueError, MemoryError) as error:  # the last two: a length beyond reason
-                raise UndecodableAudio(f"not audio that soundfile reads: {one_line(error)}") from None
-    if not sum(map(len, decoded)):  # also where so few were resampled that none is left
-        raise UndecodableAudio("no samples")
-    return decoded[0] if len(decoded) == 1 else np.concatenate(decoded)
+        return checked(list(resampled(iter([direct[0]]), direct[1])), remarks, [])
+    with open_audio(value, root, confined) as file:
+        if whole:
+            return decode_whole(file)
+        found = [decode_part(part, tell) for part in parts_of(file)]
+    if len(found) == 1:
+        return found[0]
+    remarks = [f"{len(found)} recordings in one file, one after the other: all of them were read"]
+    remarks += dict.fromkeys(remark for part in found for remark in part.remarks)
+    return checked([part.samples for part in found], remarks, [line for part in found for line in part.said])
 
 
-def mono_blocks(sound: soundfile.SoundFile, whole: bool = False) -> Iterator[np.ndarray]:
-    """The samples of an open file, float32, channels averaged, block by block: hours in many channels fill memory.
+def decode_whole(file: Any) -> Decoded:
+    """See :func:`decode` of the same argument. A film is not read into memory for it."""
+    if foreign_container(file) is None and not isinstance(file, io.BytesIO):
+        file = io.BytesIO(file.read())  # is looked at and decoded
+    with mapped(file) as content:
+        fault = fault_of(content)
+    if fault:
+        raise UndecodableAudio(fault)
+    file.seek(0)
+    return decode_file(file, whole=True)
 
-    Raises:
-        UndecodableAudio: with ``whole``, if there are fewer than the header says.
+
+def decode_part(file: Any, tell: bool) -> Decoded:
+    """One recording of a file, or as much of it as can be read.
+
+    Args:
+        tell: see :func:`decode`.
     """
-    missing = sound.frames
-    while missing and len(block := sound.read(BLOCK_FRAMES, dtype="float32", always_2d=True)):
-        missing -= len(block)
-        yield block[:, 0] if block.shape[1] == 1 else block.mean(axis=1)
-    if whole and 0 < missing < 2**62 and sound.format != "MP3":  # whose length is a guess where no tag says it
-        raise UndecodableAudio(f"the header promises {sound.frames} samples; the last {missing} are missing")
+    fault = None
+    if tell and isinstance(file, Window):
+        fault = fault_of(file.read())
+    elif tell:
+        with mapped(file) as content:
+            fault = fault_of(content)
+    file.seek(0)
+    decoded = decode_file(file, whole=False)
+    return replace(decoded, remarks=(*([fault] if fault else ()), *decoded.remarks))
+
+
+def decode_file(file: Any, whole: bool) -> Decoded:
+    """The one recording that an open file holds; arguments and errors as of :func:`decode`."""
+    kept = None
+    while True:
+        with open_sound(file, whole) as sound, understood():
+            mixer = Mixer(kept)
+            blocks = list(resampled(map(mixer.mix, sound.blocks(whole)), sound.samplerate))
+        if kept is not None or mixer.kept is None:
+            break
+        kept, blocks = mixer.kept, []  # decoded once more, since hours are not held in all channels
+    remarks = [*sound.remarks, *([] if kept is None else [OUT_OF_PHASE])]
+    return checked(blocks, remarks, sound.said)
+
+
+def checked(blocks: list[np.ndarray], remarks: Sequence[str], said: Sequence[str]) -> Decoded:
+    """Blocks as one, if there is a sample among them; there is none where resampling leaves nothing of a few.
+
+    The list is emptied on the way, so that hours are not in memory twice.
+    """
+    total = sum(map(len, blocks))
+    if not total:
+        raise UndecodableAudio("no samples")
+    if len(blocks) == 1:
+        return Decoded(blocks[0], tuple(remarks), tuple(said))
+    samples, end = np.empty(total, np.float32), total
+    while blocks:
+        block = blocks.pop()
+        samples[end - len(block) : end] = block
+        end -= len(block)
+    return Decoded(samples, tuple(remarks), tuple(said))
+
+
+def kept_channel(file: Any) -> int | None:
+    """The channel that decoding keeps of an open file that libsndfile reads; None where it takes the mean.
+
+    All of a file with several channels is decoded for that.
+    """
+    mixer = Mixer()
+    with open_sound(file) as sound, understood():
+        if sound.channels > 1:
+            for block in sound.blocks():
+                mixer.mix(block)
+    return mixer.kept
 
 
 def resampled(blocks: Iterator[np.ndarray], rate: int) -> Iterator[np.ndarray]:
@@ -218,8 +292,3 @@ def digest_id(value: Any, text: str) -> str:
     elif isinstance(value, bytes):
         digest.update(value)
     return f"{stem}-{digest.hexdigest()}"
-
-
-def one_line(error: Exception | str) -> str:
-    """A message without line breaks, and without soundfile's mention of the file object."""
-    return " ".join(str(getattr(error, "error_string", error)).split()) or type(error).__name__

@@ -9,8 +9,11 @@ of OGG out, and believes a header's rate. What lies within frames and pages is f
 import struct
 import zlib
 
+from .containers import OGG, PREFIX_BYTES, container_of, mp3_within_wav, size_of_container
+from .decoders import ffmpeg
 from .flac_frames import frames_fault
 from .headers import CHUNKS, UNKNOWN_SIZES, parse_header
+from .joined import joined_fault
 from .mpeg_frames import mpeg_fault
 
 OGG_PAGE = struct.Struct("<4sBBqIIIB")
@@ -23,6 +26,14 @@ def fault_of(content: bytes) -> str | None:
     if header is not None and header.fault:
         return header.fault
     begin = after_id3(content)
+    container = container_of(content[begin : begin + PREFIX_BYTES])
+    if container is not None and container.is_optional:
+        return None if ffmpeg.is_installed() else ffmpeg.missing(container)
+    if container is not None:
+        return ogg_fault(content) if container is OGG else container_fault(content)
+    joined = joined_fault(content)
+    if joined:
+        return joined
     magic = content[begin : begin + 4]
     if magic in CHUNKS:
         return riff_fault(content[begin:] if begin else content)
@@ -33,6 +44,12 @@ def fault_of(content: bytes) -> str | None:
     if magic[:1] == b"\xff" and magic[1:2] >= b"\xe0":
         return mpeg_fault(content, begin)
     return size_fault(content)
+
+
+def container_fault(content: bytes) -> str | None:
+    """The cuts that ffmpeg does not notice when it decodes."""
+    promised = size_of_container(content[: 16 * PREFIX_BYTES])
+    return cut_off(promised, len(content)) if promised is not None and promised > len(content) else None
 
 
 def after_id3(content: bytes) -> int:
@@ -47,6 +64,7 @@ def after_id3(content: bytes) -> int:
 
 def riff_fault(content: bytes) -> str | None:
     """Sound beyond the data chunk, or a data chunk beyond the file."""
+    bounds = mp3_within_wav(content[:PREFIX_BYTES], len(content))
     chunk = CHUNKS[content[:4]]
     end_of_riff = min(len(content), chunk.unpack_from(content)[1] + 8) if len(content) >= 8 else 0
     position = 12
@@ -54,6 +72,8 @@ def riff_fault(content: bytes) -> str | None:
         name, length = chunk.unpack_from(content, position)
         position += 8
         if name == b"data":
+            if bounds is not None and bounds[1] >= position + (0 if length in UNKNOWN_SIZES else length):
+                return mpeg_fault(content[bounds[0] : bounds[1]], 0)
             if length in UNKNOWN_SIZES:
                 return None
             if position + length > len(content):

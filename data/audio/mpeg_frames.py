@@ -4,6 +4,7 @@ libmpg123 skips what it does not understand, and believes the tag's number of fr
 """
 
 import struct
+from dataclasses import dataclass
 
 BITRATES = {  # kbit/s by the header's code; MPEG 1, then 2 and 2.5; layer III alone, which speech corpora have
     True: (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320),
@@ -52,12 +53,36 @@ def mpeg_fault(content: bytes, begin: int) -> str | None:
     return tag_fault(content, begin, count, len(bitrates) > 1)
 
 
+@dataclass(frozen=True)
+class Announced:
+    """What the tag of Xing and LAME says of the stream whose first frame it is; None where it leaves that open."""
+
+    frames: int | None
+    size: int | None
+
+
+def tag_of_frame(content: bytes, begin: int) -> int | None:
+    """Where the tag of Xing or LAME lies in the frame that begins there; None where there is none."""
+    version, _, mono = kind(content[begin : begin + 4])
+    side = (17 if mono else 32) if version == 3 else (9 if mono else 17)
+    tag = begin + 4 + side + (0 if content[begin + 1] & 1 else 2)
+    return tag if content[tag : tag + 4] in (b"Xing", b"Info") else None
+
+
+def announced_frames(content: bytes, begin: int) -> Announced | None:
+    """What the tag in the first frame says; None where there is no tag."""
+    tag = tag_of_frame(content, begin)
+    if tag is None or tag + 16 > len(content):
+        return None
+    flags, first, second = struct.unpack(">III", content[tag + 4 : tag + 16])
+    size = (second if flags & 1 else first) if flags & 2 else None
+    return Announced(first if flags & 1 else None, size)
+
+
 def tag_fault(content: bytes, begin: int, count: int, bitrate_varies: bool) -> str | None:
     """What the tag of Xing and LAME in the first of ``count`` frames says against them, or that it is missing."""
-    of_first_kind, _, mono = kind(content[begin : begin + 4])
-    side = (17 if mono else 32) if of_first_kind == 3 else (9 if mono else 17)
-    tag = begin + 4 + side + (0 if content[begin + 1] & 1 else 2)
-    if content[tag : tag + 4] not in (b"Xing", b"Info"):
+    tag = tag_of_frame(content, begin)
+    if tag is None:
         reason = "the MP3 file has no tag with its length, which libsndfile guesses wrong where the bitrate varies"
         return reason if bitrate_varies else None
     if tag + 156 > len(content):

@@ -2,6 +2,8 @@
 
 import posixpath
 
+from .decoders import ffmpeg
+
 SOUNDFILE_SUFFIXES = frozenset(
     (".aif", ".aifc", ".aiff", ".au", ".caf", ".flac", ".mp3", ".nist", ".oga", ".ogg", ".opus", ".rf64", ".snd",
      ".sph", ".w64", ".wav", ".wave")
@@ -10,6 +12,7 @@ FFMPEG_SUFFIXES = frozenset(
     (".3gp", ".aac", ".ac3", ".amr", ".ape", ".avi", ".flv", ".m4a", ".m4b", ".m4v", ".mka", ".mkv", ".mov", ".mp2",
      ".mp4", ".mpeg", ".mpg", ".ogv", ".ra", ".ts", ".webm", ".wma", ".wmv", ".wv")
 )  # fmt: skip
+ALL_SUFFIXES = SOUNDFILE_SUFFIXES | FFMPEG_SUFFIXES
 
 
 def suffix_of_path(path: str) -> str:
@@ -19,7 +22,7 @@ def suffix_of_path(path: str) -> str:
 
 def readable_suffixes() -> frozenset[str]:
     """The suffixes of recordings that can be decoded on this machine."""
-    return SOUNDFILE_SUFFIXES
+    return ALL_SUFFIXES if ffmpeg.is_installed() else SOUNDFILE_SUFFIXES
 
 
 def is_recording(path: str) -> bool:

@@ -12,17 +12,12 @@ from typing import Any
 import numpy as np
 
 from ..audio.cutting import DIGITAL_SILENCE, has_sound
-from ..audio.decoding import (
-    SequentialSound,
-    UndecodableAudio,
-    decode_audio,
-    one_line,
-    open_audio,
-    resampled,
-    samples_of,
-    seconds_of,
-)  # fmt: skip
+from ..audio.decoding import decode_audio, resampled, samples_of, seconds_of
+from ..audio.mixing import mixed
+from ..audio.opening import open_audio
+from ..audio.sounds import SequentialSound, foreign_container, understood, unwrapped
 from ..audio.suffixes import is_recording, readable_suffixes
+from ..audio.undecodable import UndecodableAudio
 from ..errors import DataError
 from ..opening import open_source
 from ..utterance import SAMPLING_RATE, Skipped
@@ -259,16 +254,15 @@ class NoiseClips:
         if not isinstance(value, str) or self.root is not None:
             return None
         with open_audio(value, None) as file:
-            try:
-                with SequentialSound(file) as sound:
-                    wanted = -(-samples * sound.samplerate // SAMPLING_RATE) + sound.samplerate // 100
-                    if not sound.seekable() or sound.frames <= wanted:
-                        return None
-                    sound.seek(int(place * (sound.frames - wanted)))
-                    block = sound.read(wanted, dtype="float32", always_2d=True).mean(axis=1)
-                    cut = np.concatenate(list(resampled(iter([block]), sound.samplerate)))
-            except (RuntimeError, TypeError, ValueError) as error:
-                raise UndecodableAudio(one_line(error)) from None
+            if foreign_container(file) is not None:
+                return None
+            with understood(), SequentialSound(unwrapped(file)) as sound:
+                wanted = -(-samples * sound.samplerate // SAMPLING_RATE) + sound.samplerate // 100
+                if not sound.seekable() or sound.frames <= wanted:
+                    return None
+                sound.seek(int(place * (sound.frames - wanted)))
+                block, _ = mixed(sound.read(wanted, dtype="float32", always_2d=True), 1)
+                cut = np.concatenate(list(resampled(iter([block]), sound.samplerate)))
         return cut[:samples] if len(cut) >= samples else None
 
     def digests(self) -> dict[str, str]:

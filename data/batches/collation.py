@@ -1,6 +1,7 @@
 """A row of a source becomes an utterance, and utterances become a batch; rows that cannot be used are named."""
 
 import math
+import re
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -11,12 +12,14 @@ from ..audio.decoding import UndecodableAudio, decode_audio, digest_id, seconds_
 from ..config import DataConfig
 from ..errors import DataError
 from ..preparation.special_tokens import complaint, special_token_in
+from ..sources.class_labels import UnnamedLabel
 from ..sources.source import Source
 from ..utterance import SAMPLING_RATE, AudioBatch, Skipped, Utterance
 from .labels import LabelEncoder
 
 # How far the duration column may be from the decoded audio. Batches were planned by the column.
 TOLERATED_SHARE, TOLERATED_SECONDS = 0.05, 0.1
+REGION = re.compile(r"([A-Za-z]{2,3})[-_][A-Za-z0-9_-]+")  # a language's code and what follows it
 
 
 class TimedRow(NamedTuple):
@@ -47,9 +50,18 @@ def read_utterance(row: dict[str, Any], source: Source) -> Utterance:
 
 
 def language_of(row: dict[str, Any], source: Source) -> str | None:
-    """The language of a row or, where it has none, of its source; some datasets number their languages."""
+    """The language of a row, without its region (``az_az`` is ``az``), or, where it has none, of its source.
+
+    Raises:
+        DataError: for a number that is none of the column's languages.
+    """
     given = row[source.columns.language] if source.columns.language else None
-    return source.config.language if given is None else str(given)
+    if isinstance(given, UnnamedLabel):
+        raise DataError(f"the language is {given}")
+    if given is None:
+        return source.config.language
+    region = REGION.fullmatch(str(given))
+    return region[1].lower() if region else str(given)
 
 
 def read_audio(row: dict[str, Any], source: Source) -> np.ndarray:
@@ -81,6 +93,8 @@ def text_of(value: Any) -> str:
         raise DataError("the text is NaN, a missing value")
     if isinstance(value, (int, float)):
         return str(value)
+    if isinstance(value, UnnamedLabel):
+        raise DataError(f"the text is {value}")
     if isinstance(value, bytes):
         raise DataError("the text is bytes that are not UTF-8")
     raise DataError(f"the text is no text but a {type(value).__name__}")

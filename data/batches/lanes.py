@@ -8,6 +8,7 @@ on how many processes or workers share the lanes out.
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ from ..sources.source import Source
 from ..utterance import LaneItem, Skipped, Utterance
 from .collation import TimedRow, read_audio, read_batch, row_id, timed_rows
 from .labels import LabelEncoder
-from .mixture import LanePart, LaneRows
+from .mixture import LanePart, LaneRows, mixing_shares
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,19 @@ class Batching:
     batch_size: int
     seed: int = 0
     batch_seconds: float | None = None
+
+    @cached_property
+    def shares(self) -> list[float]:
+        """Of the rows drawn, by source.
+
+        Raises:
+            DataError: if ``data.mixing_temperature`` weighs by sizes that are not known.
+        """
+        if len(self.sources) == 1:
+            return [1.0]
+        config = self.config
+        counts = config.mixing_temperature is not None and None in (config.mixing_rows or (None,))
+        return mixing_shares(config, [source.row_count() if counts else None for source in self.sources])
 
 
 def plan_batches(
@@ -110,7 +124,9 @@ class Lane:
         self.used: set[int] = set(position.get("used", ()))
         window_rows = batching.config.shuffle_window
         places = position.get("sources", ())
-        self.rows = LaneRows(batching.sources, window_rows, (batching.seed, epoch), part, places)
+        self.rows = LaneRows(
+            batching.sources, window_rows, (batching.seed, epoch), part, places, weights=batching.shares
+        )
 
     def __iter__(self) -> Iterator[LaneItem]:
         """Items with a batch, and a last one without when the lane has run out."""

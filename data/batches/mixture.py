@@ -10,9 +10,67 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..config import DataConfig
 from ..errors import DataError
 from ..sources.parquet_rows import ParquetRows
 from ..sources.source import Source
+
+
+def mixing_rows(config: DataConfig, counted: Sequence[int | None]) -> tuple[int, ...] | None:
+    """The rows by which ``data.mixing_temperature`` weighs the sources; None without it.
+
+    Args:
+        counted: rows of each source; None where only reading them all would tell.
+
+    Raises:
+        DataError: for a source whose size is neither given nor counted, or that has none.
+    """
+    if config.mixing_temperature is None:
+        return None
+    given = config.mixing_rows or (None,) * len(counted)
+    rows = tuple(before or now for before, now in zip(given, counted, strict=True))
+    for name, source, size in zip(config.train_names, config.training_sources, rows, strict=True):
+        if not size:
+            example = ", ".join("null" if other else "20000" for other in rows)
+            why = "has no rows" if size == 0 else "does not say how many rows it has"
+            raise DataError(
+                f"{name}: {source.described} {why}, and data.mixing_temperature weighs by them: give a number, as in "
+                f"data.mixing_rows=[{example}], or take the temperature out and give each source a weight"
+            )
+    return tuple(filter(None, rows))
+
+
+def mixing_shares(config: DataConfig, counted: Sequence[int | None]) -> list[float]:
+    """Each source's share of the rows drawn: by its weight, times ``rows ** (1 / temperature)`` where there is one.
+
+    The temperature is that of https://arxiv.org/abs/1907.05019.
+
+    Args:
+        counted: as :func:`mixing_rows` takes them.
+
+    Raises:
+        DataError: see :func:`mixing_rows`.
+    """
+    weights = [source.weight or 1.0 for source in config.training_sources]
+    rows = mixing_rows(config, counted)
+    if rows is not None and config.mixing_temperature is not None:
+        exponent = 1 / config.mixing_temperature
+        weights = [weight * (size / max(rows)) ** exponent for weight, size in zip(weights, rows, strict=True)]
+    return [weight / sum(weights) for weight in weights]
+
+
+def mixture_lines(config: DataConfig, counted: Sequence[int | None]) -> list[str]:
+    """A line for each source of a mixture: its share of the utterances drawn, and why. Raises: as above."""
+    rows = mixing_rows(config, counted)
+    lines = []
+    for number, share in enumerate(mixing_shares(config, counted)):
+        source = config.training_sources[number]
+        causes = [] if source.weight is None else [f"weight {source.weight:g}"]
+        if rows is not None:
+            causes.append(f"{rows[number]:,} rows to the power 1/{config.mixing_temperature:g}")
+        cause = f" ({' x '.join(causes)})" if causes else ""
+        lines.append(f"{config.train_names[number]}: {source.described}: {share:.1%} of the utterances{cause}")
+    return lines
 
 
 class Drawn(NamedTuple):
@@ -102,9 +160,10 @@ class LaneRows:
 
     Args:
         positions: as :attr:`positions` were, one a source; empty for the beginning.
+        weights: of the sources in a mixture; all alike where none are given.
 
     Raises:
-        DataError: if they are of other sources.
+        DataError: if the positions are of other sources.
     """
 
     def __init__(
@@ -114,6 +173,8 @@ class LaneRows:
         seeds: tuple[int, int],
         part: LanePart,
         positions: Sequence[dict[str, Any]],
+        *,
+        weights: Sequence[float] = (),
     ) -> None:
         if positions and len(positions) != len(sources):
             raise DataError(
@@ -121,6 +182,7 @@ class LaneRows:
                 "on with those, or begin a run from that model"
             )
         self.size, self.seeds, self.lane = size, seeds, part.lane
+        self.weights = weights or [1.0] * len(sources)
         self.parts = [
             SourceRows(source, origin, seeds, part, positions[origin] if positions else {})
             for origin, source in enumerate(sources)
@@ -146,7 +208,7 @@ class LaneRows:
 
     def shares(self, parts: Sequence[SourceRows], point: float) -> list[int]:
         """How many rows of a window each part gives: by weight, rounded so that the mean over ``point`` is exact."""
-        weights = np.array([part.source.config.weight or 1.0 for part in parts])
+        weights = np.array([self.weights[part.origin] for part in parts])
         ends = np.floor(np.cumsum(weights) / weights.sum() * self.size + point)
         ends[-1] = self.size  # not one less or more by rounding
         return np.diff(ends, prepend=0).astype(int).tolist()

@@ -12,11 +12,14 @@ from pathlib import Path
 from .. import storage
 from ..audio.decoding import one_line
 from ..errors import DataError
+from .census import NO_TRANSCRIPTS
+from .places import split_of_folder
 
 MAX_EXPANSION = 200  # times the archive's size that its content may have, beyond FREE_BYTES: speech does not shrink so
 FREE_BYTES = 2**30
-SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".zip")
-
+SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz", ".tbz2", ".tar.xz", ".txz", ".zip")
+OTHERS = (".7z", ".rar", ".tar.zst", ".tzst", ".tar.lz4", ".tar.z")  # which Python does not unpack
+OF_A_SYSTEM = ("__MACOSX", ".DS_Store", "Thumbs.db", "desktop.ini")  # what file managers add to archives
 
 DAMAGES = (
     tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, RuntimeError, UnicodeError
@@ -26,6 +29,12 @@ DAMAGES = (
 def is_archive(address: str) -> bool:
     """Whether an address ends as an archive's does."""
     return address.lower().endswith(SUFFIXES)
+
+
+def check_kind(address: str) -> None:
+    """Raises: DataError: if an address is that of an archive that cannot be unpacked here."""
+    if address.lower().endswith(OTHERS):
+        raise DataError(f"{address} is an archive of a kind that is not unpacked here: unpack it and name the folder")
 
 
 def unpacked(archive: str, cache: str | None) -> str:
@@ -54,8 +63,25 @@ def unpacked(archive: str, cache: str | None) -> str:
             raise DataError(f"{archive} cannot be unpacked: {one_line(error)}") from None
         finally:
             shutil.rmtree(unfinished, ignore_errors=True)
-    inside = list(folder.iterdir())
-    return str(inside[0] if len(inside) == 1 and inside[0].is_dir() else folder)
+    return str(corpus_in(folder))
+
+
+def corpus_in(folder: Path) -> Path:
+    """The folder in a folder, and so on, as long as there is nothing else but a licence or readme beside it.
+
+    A folder that names a split is a part of the corpus.
+    """
+    while True:
+        inside = [path for path in sorted(folder.iterdir()) if not path.name.lower().startswith((".", *NO_TRANSCRIPTS))]
+        if len(inside) != 1 or not inside[0].is_dir() or split_of_folder(inside[0].name.lower()):
+            return folder
+        folder = inside[0]
+
+
+def is_of_a_system(member: str) -> bool:
+    """Whether a file manager put a member into an archive for itself: macOS, a ``._name`` for each ``name``."""
+    parts = member.rstrip("/").split("/")
+    return parts[-1].startswith("._") or any(part in OF_A_SYSTEM for part in parts)
 
 
 def unpack(archive: str, folder: Path) -> None:
@@ -74,13 +100,15 @@ def unpack(archive: str, folder: Path) -> None:
                     if "\\" in member or not target.is_relative_to(folder.resolve()):
                         raise DataError(f"{archive}: member {member!r} would land outside of it: refused")
                 check_size(archive, sum(member.file_size for member in packed.infolist()), limit)
-                packed.extractall(folder)
+                packed.extractall(folder, [name for name in packed.namelist() if not is_of_a_system(name)])
             return
         with tarfile.open(fileobj=content) as tar:
             size = 0
             for entry in tar:
                 size += entry.size
                 check_size(archive, size, limit)  # before it is written
+                if is_of_a_system(entry.name):
+                    continue
                 try:
                     tar.extract(entry, folder, filter="data")
                 except tarfile.FilterError as error:

@@ -1,8 +1,10 @@
 """What the reading of a corpus took and what it left lying: told, so that nobody believes a count that lacks half."""
 
+import re
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
 from ..audio.suffixes import is_recording, is_sound, suffix_of_path
 from .columns import Layout
@@ -14,7 +16,13 @@ TEXT_SUFFIXES = frozenset(
      ".ods", ".odt", ".rtf", ".sbv", ".srt", ".stm", ".text", ".textgrid", ".trn", ".trs", ".tsv", ".txt", ".vtt",
      ".xls", ".xlsx", ".xml")
 )  # fmt: skip
+ARCHIVE_SUFFIXES = frozenset(
+    (".7z", ".ark", ".bz2", ".gz", ".lz4", ".rar", ".tar", ".tbz", ".tbz2", ".tgz", ".txz", ".tzst", ".xz", ".zip",
+     ".zst")
+)  # fmt: skip
+PACKED_TEXTS = (".csv.gz", ".json.gz", ".jsonl.gz", ".ndjson.gz", ".tsv.gz", ".txt.gz")
 NO_TRANSCRIPTS = ("authors", "changelog", "citation", "copying", "license", "licence", "readme")
+ASKED_FOR = ("audio", "text", "speaker", "id")  # columns that a user wants to know of, whether or not they are there
 SHOWN = 3  # names of a kind of file
 
 
@@ -78,6 +86,9 @@ class Census:
         if is_sound(file):
             return f"{suffix} recordings, which ffmpeg would read if it were installed"
         name = file.rpartition("/")[2].lower()
+        if suffix in ARCHIVE_SUFFIXES and not name.endswith(PACKED_TEXTS):
+            return f"packed {suffix} files"
+        suffix = suffix_of_path(name.removesuffix(".gz"))
         if suffix in TEXT_SUFFIXES and not name.startswith(NO_TRANSCRIPTS):
             return f"{suffix} files"
         return None
@@ -87,5 +98,29 @@ class Census:
         told = list(self.notices)
         for kind, names in self.left.items():
             more = f" and {len(names) - SHOWN:,} more" if len(names) > SHOWN else ""
-            told.append(f"not used: {len(names):,} {kind}: {', '.join(names[:SHOWN])}{more}")
+            what = kind if len(names) > 1 else re.sub(r"(recording|file)s", r"\1", kind, count=1)
+            told.append(f"not used: {len(names):,} {what}: {', '.join(names[:SHOWN])}{more}")
         return told
+
+    @property
+    def column_line(self) -> str | None:
+        """Which columns were taken for what, and which were not; None for a corpus without columns."""
+        if not self.columns and not self.unused:
+            return None
+        taken = ", ".join(f"{ours} from {theirs}" for ours, theirs in self.columns.items())
+        lacking = [ours for ours in ASKED_FOR if ours not in self.columns]
+        parts = [f"columns: {taken}"]
+        if lacking:
+            parts.append(f"none for {', '.join(lacking)}")
+        if self.unused:
+            parts.append(f"not used: {', '.join(self.unused)}")
+        return "; ".join(parts)
+
+    def to_json(self) -> dict[str, Any]:
+        """The census for a manifest."""
+        return {
+            "columns": self.columns,
+            "unused_columns": self.unused,
+            "not_used": {kind: len(names) for kind, names in self.left.items()},
+            "remarks": self.notices,
+        }

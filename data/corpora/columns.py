@@ -1,16 +1,53 @@
 """From a row as a corpus has it to a record: which column is which, and where its audio lies."""
 
 import math
-import posixpath
-from collections.abc import Iterable, Mapping
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
+from urllib.parse import unquote
 
+from .. import storage
 from ..audio.headers import samples_fault
-from ..errors import DataError, check_column
-from .places import SPLIT_NAMES, normal
+from ..errors import DataError, check_column, nearest
+from ..sources.class_labels import UnnamedLabel
+from .places import normal, split_of_folder
 from .record import Record
 from .settings import KNOWN_NAMES, CorpusSettings
+from .stems import stem_of
+
+SPREADSHEET = re.compile(r"#(NAME\?|REF!|VALUE!|N/A|DIV/0!|NUM!|NULL!|SPILL!)|=[A-Z][A-Z.]*\(.*\)", re.DOTALL)
+WINDOWS = re.compile(r"[A-Za-z]:[\\/]|\\\\[^\\]")
+HEADED = (".csv", ".tsv", ".txt")  # files whose first line has the columns' names
+DECIMAL_COMMA = re.compile(r"\s*[\d:]*\d,\d+\s*")
+
+
+def plain_name(name: str) -> str:
+    """A column's name by its letters alone, in small ones: ``Speaker-ID`` is ``speakerid``."""
+    return re.sub(r"[^a-z0-9]", "", name.lower())
+
+
+def usual_column(key: str, columns: list[str], settings: CorpusSettings, place: str) -> str | None:
+    """The column that has a usual name of ours: spelt so, else with other capitals and signs; None without.
+
+    Of several such columns none is the speaker's, which is asked for where it is needed.
+
+    Raises:
+        DataError: if two have another name of ours in other spellings.
+    """
+    exact = next((name for name in KNOWN_NAMES[key] if name in columns), None)
+    if exact is not None:
+        return exact
+    places = {plain_name(name): place for place, name in enumerate(KNOWN_NAMES[key])}
+    spelt = [column for column in columns if plain_name(column) in places]
+    spelt.sort(key=lambda column: places[plain_name(column)])
+    if len(spelt) > 1 and (key == "speaker" or plain_name(spelt[0]) == plain_name(spelt[1])):
+        if key == "speaker":
+            return None
+        raise DataError(f"{place} has the columns {spelt[0]!r} and {spelt[1]!r}: say which is meant, as in "
+                        f"{settings.names_column(key, spelt[0])}")  # fmt: skip
+    return spelt[0] if spelt else None
 
 
 def resolve_columns(settings: CorpusSettings, found: Iterable[str], place: str) -> dict[str, str | None]:
@@ -22,20 +59,32 @@ def resolve_columns(settings: CorpusSettings, found: Iterable[str], place: str) 
     """
     columns = list(found)
     names: dict[str, str | None] = {}
-    for key, usual in KNOWN_NAMES.items():
+    for key in KNOWN_NAMES:
         if key in settings.columns:
             names[key] = given = settings.columns[key]
             if given is not None:
-                check_column(given, columns, f"{place}: --columns {key}={given}, but it")
+                if given not in columns:
+                    check_not_joined(columns, place)
+                check_column(given, columns, f"{place}: {settings.names_column(key, given)}, but it")
         else:
-            names[key] = next((name for name in usual if name in columns), None)
+            names[key] = usual_column(key, columns, settings, place)
     for key in ("audio", "text"):
         if names[key] is None and not (key == "text" and settings.without_text):
-            raise DataError(f"{place} has no column for {key} by a usual name: say --columns {key}=NAME, one of "
-                            f"{', '.join(columns) or 'none'}")  # fmt: skip
+            check_not_joined(columns, place)
+            row = place.lower().removesuffix(".gz").endswith(HEADED) and names["audio"] is names["text"] is None
+            hint = "; if line 1 is a row, the columns' names are missing before it" if row else ""
+            raise DataError(f"{place} has no column for {key} by a usual name{nearest(key, columns)}: say "
+                            f"{settings.names_column(key)}, one of {', '.join(columns) or 'none'}{hint}")  # fmt: skip
     for name in settings.extra_columns:
         check_column(name, columns, f"{place}: --keep-columns {name}, but it")
     return names
+
+
+def check_not_joined(columns: list[str], place: str) -> None:
+    """Raises: DataError: if a table's only column looks like several that something else separates."""
+    if len(columns) == 1 and not columns[0].isidentifier():
+        raise DataError(f"{place}: the header is one column, {columns[0][:80]!r}: commas, semicolons, tabs or pipes "
+                        "separate columns")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -49,6 +98,8 @@ class Layout:
         extra: columns to carry along.
         split: of rows that do not name theirs.
         unused: columns that the corpus has and nobody takes.
+        decimal_comma: ``1,5`` is a number, as in tables of Excel that semicolons separate.
+        twins: audio paths whose ids keep their suffix, as an earlier row has the same path with another.
         names_its_columns: whether the corpus names columns at all, so that it is worth saying which was taken.
     """
 
@@ -58,6 +109,8 @@ class Layout:
     extra: tuple[str, ...] = ()
     split: str | None = None
     language: str | None = None
+    decimal_comma: bool = False
+    twins: tuple[str, ...] = ()
     unused: tuple[str, ...] = field(default=(), compare=False, repr=False)
     names_its_columns: bool = field(default=True, compare=False, repr=False)
     seen_roots: dict[str, str] = field(default_factory=dict, compare=False, repr=False)
@@ -96,16 +149,20 @@ class Layout:
         faults: list[str] = []
         audio, stem = self.audio(value["audio"], faults)
         text = as_text(value["text"], "text", faults)
-        start = as_seconds(value["start"], "start", faults) or 0.0
-        end = as_seconds(value["end"], "end", faults)
-        duration = as_seconds(value["duration"], "duration", faults)
+        if text is not None and text[:1] in "#=" and SPREADSHEET.fullmatch(text.strip()):
+            faults.append(f"text is {text[:80]!r}, a spreadsheet's error or formula")
+        if text is not None and not text.isascii() and (meant := decoded_twice(text)):
+            faults.append(f"text is UTF-8 that was read as Windows-1252: {text[:40]!r} for {meant[:40]!r}")
+        start = as_seconds(self.number(value["start"]), "start", faults) or 0.0
+        end = as_seconds(self.number(value["end"]), "end", faults)
+        duration = as_seconds(self.number(value["duration"]), "duration", faults)
         if end is None and duration is not None and value["start"] not in (None, ""):
             end = start + duration  # NeMo's offset and duration
         if end is not None and end <= start:
             faults.append(f"ends at {end:g} s, before it starts at {start:g} s")
         if start or end is not None:
             duration = None
-        rate = as_seconds(value["sampling_rate"], "sampling_rate", faults)
+        rate = as_seconds(self.number(value["sampling_rate"]), "sampling_rate", faults)
         name = as_text(value["id"], "id", faults) or None
         if name is None and stem is not None:
             name = f"{stem}-{round(start * 1000)}-{'' if end is None else round(end * 1000)}" if start or end else stem
@@ -120,7 +177,7 @@ class Layout:
             id=name,
             language=language,
             speaker=speaker,
-            split=SPLIT_NAMES.get(split, split) if split else None,
+            split=(split_of_folder(split.strip().lower()) or split) if split else None,
             start=start,
             end=end,
             duration=duration,
@@ -128,6 +185,12 @@ class Layout:
             fault="; ".join(faults) or None,
             extra=extra,
         )
+
+    def number(self, value: Any) -> Any:
+        """A cell with a point for a decimal comma, where the table writes one."""
+        if self.decimal_comma and isinstance(value, str) and DECIMAL_COMMA.fullmatch(value):
+            return value.replace(",", ".")
+        return value
 
     def audio(self, value: Any, faults: list[str]) -> tuple[Any, str | None]:
         """The audio with its path joined to the root, and the path without suffix, as a name, where it is one."""
@@ -155,10 +218,31 @@ class Layout:
         address, fault = self.address(value)
         if fault:
             faults.append(fault)
-        return address, posixpath.splitext(value.lstrip("/"))[0]
+        return address, value.lstrip("/") if value in self.twins else stem_of(value)
 
     def address(self, path: str) -> tuple[str, str | None]:
-        """Where a path leads, and what is wrong with it if it leaves the root."""
+        """Where a path leads, and what is wrong with it: it leaves the root, or no machine but another can read it.
+
+        A local file that is not there is looked for in the other spellings of its path.
+        """
+        path = path.removeprefix("file://localhost") if path.startswith("file://localhost/") else path
+        path = path.removeprefix("file://")
+        address, fault = self.joined(path)
+        if fault or storage.is_remote(address) or os.path.exists(address):
+            return address, fault
+        for other in other_spellings(path):
+            found, wrong = self.joined(other)
+            found = storage.as_spelt(found)
+            if not wrong and not storage.is_remote(found) and os.path.exists(found):
+                return found, None
+        if WINDOWS.match(path.lstrip("/")) or WINDOWS.match(path):
+            return address, f"the audio's path, {path[:80]!r}, is one of Windows: write it as seen from the table"
+        if SPREADSHEET.fullmatch(path.strip()):
+            return address, f"the audio's path is {path[:80]!r}, a spreadsheet's error or formula"
+        return address, None
+
+    def joined(self, path: str) -> tuple[str, str | None]:
+        """A path joined to the root, and what is wrong with it if it leaves the root."""
         absolute = "://" in path or path.startswith("/")
         address = path if absolute or not self.root else f"{self.root.rstrip('/')}/{path}"
         if ".." in path or (absolute and self.confined):
@@ -170,6 +254,20 @@ class Layout:
         return address, None
 
 
+def other_spellings(path: str) -> Iterator[str]:
+    """A path as it is without what other programs add: spaces around it, backslashes, percent signs."""
+    spellings = (path, path.strip(), path.replace("\\", "/"), unquote(path), unquote(path.replace("\\", "/")))
+    yield from dict.fromkeys(spelling for spelling in spellings if "\0" not in spelling)
+
+
+def decoded_twice(text: str) -> str | None:
+    """What a text was before it was taken for Windows-1252, if all of its letters can come of that; ``Ã¼`` is ``ü``."""
+    try:
+        return text.encode("cp1252").decode("utf-8")
+    except UnicodeError:
+        return None
+
+
 def as_text(value: Any, column: str, faults: list[str]) -> str | None:
     """A cell as text; None where it is empty. Lists and objects are no text."""
     if isinstance(value, str):
@@ -178,6 +276,9 @@ def as_text(value: Any, column: str, faults: list[str]) -> str | None:
         return None
     if isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) != math.inf:
         return str(value)
+    if isinstance(value, UnnamedLabel):
+        faults.append(f"{column} is {value}")
+        return None
     hint = " in UTF-8" if isinstance(value, bytes) else ""
     faults.append(f"{column} is {type(value).__name__}, not text{hint}")
     return None

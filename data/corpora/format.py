@@ -80,9 +80,13 @@ class Piece:
         """The rows: columns and values, or why there are none; None for one that does not count."""
         raise NotImplementedError
 
+    def place(self, number: int) -> str:
+        """Where the row of that number is, for messages."""
+        return f"{self.file}: {self.row_word} {number}"
+
     def records(self) -> Iterator[Record]:
         for number, row in enumerate(self.parsed(), start=self.first):
-            place = f"{self.file}: {self.row_word} {number}"
+            place = self.place(number)
             if isinstance(row, Fault):
                 yield Record(place, fault=str(row))
             elif row is not None:

@@ -5,19 +5,25 @@ from dataclasses import dataclass
 
 from .. import storage
 from ..errors import DataError, nearest
-from .archives import is_archive, unpacked
+from .archives import check_kind, is_archive, unpacked
 from .census import Census
 from .format import Format, Listed, Rows
-from .places import split_of_file
+from .places import numbered, split_of_file
 from .readers.folders import AUDIO_FOLDER, COMMON_VOICE, RECORDINGS
 from .readers.kaldi import KALDI
+from .readers.lhotse import LHOTSE
 from .readers.parquet import ARROW, HUB, PARQUET
+from .readers.published import FLEURS, LJ_SPEECH, VOX_POPULI
 from .readers.segments import SEGMENTS
-from .readers.tables import JSON, TABLE
+from .readers.tables import JSON, TABLE, TEXT_TABLE
+from .readers.webdataset import WEBDATASET
 from .settings import CorpusSettings
 
 # In the order in which they are tried. A folder that is of none is read as the last that reads folders.
-FORMATS = (KALDI, COMMON_VOICE, AUDIO_FOLDER, PARQUET, ARROW, SEGMENTS, TABLE, JSON, HUB, RECORDINGS)
+FORMATS = (
+    KALDI, COMMON_VOICE, LJ_SPEECH, FLEURS, VOX_POPULI, AUDIO_FOLDER, LHOTSE, WEBDATASET, PARQUET, ARROW, SEGMENTS,
+    TABLE, TEXT_TABLE, JSON, HUB, RECORDINGS,
+)  # fmt: skip
 KINDS = ("auto", *dict.fromkeys(known.kind for known in FORMATS))
 
 
@@ -65,12 +71,12 @@ def pieces(settings: CorpusSettings, census: Census) -> Iterator[Rows]:
         yield from formats[0].read(settings.input, settings, None, census)
         return
     address = settings.input.rstrip("/") or "/"
-    if is_archive(address):
+    if names_archive(address) and not any(takes(known, address, settings) for known in formats):
         address = unpacked(address, settings.cache)
     if storage.is_folder(address):
         yield from read_folder(address, formats, settings, census)
         return
-    files = storage.matching(address)
+    files = matching(address)
     if not files:
         near = "; for a dataset of the hub say --kind hub" if address.count("/") == 1 and "." not in address else ""
         raise DataError(f"{settings.input} is neither a file nor a folder, and no glob that matches one{near}")
@@ -99,11 +105,16 @@ def read_folder(folder: str, formats: Sequence[Format], settings: CorpusSettings
     census.leave(storage.files_below(folder), folder)
     if is_empty:
         there = "".join(f"; {line}" for line in census.lines())
+        if any(kind.startswith((".csv", ".tsv", ".json")) for kind in census.left):
+            there += "; a table of the recordings is named itself, not its folder"
         raise DataError(f"{folder} has no rows that are known: no {', no '.join(known.sign for known in able)}{there}")
 
 
 def use_audio(rows: Rows, census: Census) -> None:
-    """Tell the census of the recordings that a piece's rows name; only pieces that hold their rows can tell."""
+    """Tell the census of the recordings that a piece's rows name; not every piece can tell without reading them."""
+    if hasattr(rows, "audio_files"):
+        census.use(*rows.audio_files())
+        return
     if not isinstance(rows, Listed):
         census.knows_audio = False
         return
@@ -111,6 +122,33 @@ def use_audio(rows: Rows, census: Census) -> None:
         path = record.audio.get("path") if isinstance(record.audio, dict) else record.audio
         if isinstance(path, str) and path:
             census.use(path)
+
+
+def matching(address: str) -> list[str]:
+    """The files that an address stands for: one, those of a glob, or those of a range such as ``shard-{000..017}.tar``.
+
+    Raises:
+        DataError: if one of a range is not there.
+    """
+    files: list[str] = []
+    places = numbered(address)
+    for place in places:
+        found = storage.matching(place)
+        if not found and len(places) > 1:
+            raise DataError(f"{address}: {place} is not there")
+        files += found
+    return files
+
+
+def names_archive(address: str) -> bool:
+    """Whether an address is that of one archive, neither several nor a folder."""
+    is_pattern = any(sign in address for sign in "*?[{") and not storage.exists(address)
+    return is_archive(address) and not is_pattern and not storage.is_folder(address)
+
+
+def takes(known: Format, file: str, settings: CorpusSettings) -> bool:
+    """Whether a format recognises a file."""
+    return bool(known.suffixes) and file.lower().endswith(known.suffixes) and known.is_file(file, settings)
 
 
 def file_format(file: str, formats: Sequence[Format], settings: CorpusSettings) -> Format:
@@ -123,7 +161,10 @@ def file_format(file: str, formats: Sequence[Format], settings: CorpusSettings) 
     if not able:
         raise DataError(f"{file} is a file; a corpus of kind {settings.kind} is a folder")
     for known in able:
-        if len(able) == 1 or (file.lower().endswith(known.suffixes) and known.is_file(file, settings)):
+        if len(able) == 1 or takes(known, file, settings):
             return known
+    check_kind(file)
+    if is_archive(file):
+        raise DataError(f"{file} is an archive and no shard of WebDataset; archives are read one at a time: name one")
     suffixes = dict.fromkeys(suffix for known in able for suffix in known.suffixes if not suffix.endswith(".gz"))
     raise DataError(f"{file} is none of {', '.join(suffixes)}, an archive or a folder; --kind says what it is")

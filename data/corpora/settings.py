@@ -11,7 +11,8 @@ KNOWN_NAMES: dict[str, tuple[str, ...]] = {
     "text": ("text", "transcript", "transcription", "sentence", "normalized_text"),
     "id": ("id", "utterance_id", "utt_id", "uid"),
     "language": ("language", "locale", "lang"),
-    "speaker": ("speaker", "speaker_id", "client_id", "spk_id", "spk"),
+    # Capitals and signs between words do not count here. What may be something else, such as kid, is asked for.
+    "speaker": ("speaker", "speaker_id", "client_id", "spk_id", "spk", "speaker_name", "reader", "reader_id", "talker"),
     "duration": ("duration", "audio_duration"),
     "split": ("split", "subset"),
     "start": ("start", "offset", "begin"),
@@ -39,12 +40,17 @@ class CorpusSettings(Section):
     without_text: bool = Field(False, description="recordings of a folder without a transcript are rows, too")
     max_samples: int | None = Field(None, gt=0, description="read no more rows than this")
     extra_columns: tuple[str, ...] = Field((), description="columns to carry along, as text")
+    for_training: bool = Field(False, description="a run reads the corpus: messages name the config's keys")
     job_rows: int = Field(2000, gt=0, description="rows of one job, and so at most of one shard")
 
     @property
     def carried(self) -> tuple[str, ...]:
         """The columns carried along beside those that every shard has."""
         return tuple(name for name in self.extra_columns if name not in SHARD_COLUMNS)
+
+    def names_column(self, ours: str, theirs: str = "NAME") -> str:
+        """How a user says what the corpus calls a column."""
+        return f"columns: {{{ours}: {theirs}}}" if self.for_training else f"--columns {ours}={theirs}"
 
     @model_validator(mode="after")
     def known_columns(self) -> "CorpusSettings":

@@ -5,16 +5,19 @@ comparison with other clips is found in :mod:`data.inspection.tally`. No torch.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
 import numpy as np
-import soundfile
 
 from .. import storage
 from ..audio.cutting import has_sound, sound_bounds
-from ..audio.decoding import UndecodableAudio, decode_audio, open_audio, samples_of
+from ..audio.decoders import ffmpeg
+from ..audio.decoding import decode_audio, samples_of
+from ..audio.opening import open_audio
+from ..audio.sounds import SequentialSound, foreign_container, understood, unwrapped
+from ..audio.undecodable import UndecodableAudio
 from ..corpora.record import Record
 from ..preparation.clips import RecordingReader, cut_clip
 from ..preparation.measuring import contradicts
@@ -132,6 +135,7 @@ class ClipFacts:
         id_digest: NONE where the corpus names no clip.
         audio: None where it cannot be decoded.
         shown: each kind of thing that the clip shows, with its detail and how bad it is.
+        heard: float32 [N], the samples; None where it cannot be decoded.
     """
 
     id: str
@@ -141,6 +145,7 @@ class ClipFacts:
     id_digest: int
     audio: AudioFacts | None
     shown: dict[Kind, tuple[str, float]]
+    heard: np.ndarray | None = field(default=None, repr=False, compare=False)
 
     @property
     def is_broken(self) -> bool:
@@ -164,7 +169,7 @@ def examine(record: Record, settings: InspectionSettings, recordings: RecordingR
     text = (record.text or "").strip()
     shown: dict[Kind, tuple[str, float]] = {}
     parts = {"language": record.language or "", "split": record.split or "", "speaker": record.speaker or ""}
-    audio = None
+    audio = samples = None
     if record.fault is not None:
         shown[Kind.FAULT] = (record.fault, 0)
     else:
@@ -182,7 +187,16 @@ def examine(record: Record, settings: InspectionSettings, recordings: RecordingR
     shown |= of_text
     name = record.id or record.place
     id_digest = text_digest(record.id)
-    return ClipFacts(id=name, place=record.place, text=text, parts=parts, id_digest=id_digest, audio=audio, shown=shown)
+    return ClipFacts(
+        id=name,
+        place=record.place,
+        text=text,
+        parts=parts,
+        id_digest=id_digest,
+        audio=audio,
+        shown=shown,
+        heard=samples,
+    )
 
 
 def read_audio(record: Record, recordings: RecordingReader | None) -> tuple[dict[str, str], np.ndarray]:
@@ -211,13 +225,20 @@ def audio_header(value: Any) -> dict[str, str]:
         return {"encoding": "samples", "sampling rate": str(direct[1])}
     with open_audio(value, None) as file:
         try:
-            with soundfile.SoundFile(file) as sound:
+            container = foreign_container(file)
+            if container is not None:
+                probed = ffmpeg.probe(file, container)
+                return shape_of(probed.coding.upper(), probed.sampling_rate, probed.channels)
+            with understood(), SequentialSound(unwrapped(file)) as sound:
                 bits = sound.subtype.removeprefix("PCM_") if sound.subtype.startswith("PCM_") else ""
                 coding = f"{bits} bit" if bits.isdigit() else sound.subtype.replace("_", " ").lower()
                 encoding = "MP3" if sound.format == "MP3" else f"{sound.format} {coding}"
-                rate, channels = sound.samplerate, sound.channels
-        except (RuntimeError, TypeError):
+                return shape_of(encoding, sound.samplerate, sound.channels)
+        except UndecodableAudio:
             return {}
+
+
+def shape_of(encoding: str, rate: int, channels: int) -> dict[str, str]:
     return {
         "encoding": encoding,
         "sampling rate": str(rate),

@@ -22,6 +22,8 @@ ONE_SPEAKER = 0.9  # share of the hours
 FOREIGN_LETTERS = 0.01  # share of the letters, below which a script is foreign to the corpus
 QUIET_EDGES = 0.25  # share of the hours before and after speech
 LANGUAGES_NAMED = 5  # of those that Whisper does not know
+LEFT_NAMED = 20  # files that nobody uses, of each kind
+LEFT = "They lie in the corpus's folder, and nothing was read from them."
 NARROWBAND = 16_000  # hertz, below which half of what Whisper hears is missing
 
 
@@ -114,10 +116,17 @@ SHARED = (
 
 def problems(inspection: Inspection) -> list[Finding]:
     """Everything found, what fails in training first, each group with the most clips first."""
-    found = [*failures(inspection), *kind_findings(inspection, WORTH_A_LOOK, "look")]
+    found = [*failures(inspection), *kind_findings(inspection, WORTH_A_LOOK, "look"), *left_lying(inspection)]
     for judge in (repeated, shared, unusual_rates, unusual_letters, one_sided) if inspection.clips else ():
         found += judge(inspection)
     return sorted(found, key=lambda finding: (finding.severity != "fails", finding.unit != "rows", -finding.count))
+
+
+def left_lying(inspection: Inspection) -> Iterator[Finding]:
+    """Files of the corpus's folder that look like sound or text and belong to no row."""
+    for kind, names in inspection.census.left.items():
+        examples = tuple(Example(name) for name in names[:LEFT_NAMED])
+        yield Finding("look", f"not used: {kind}", len(names), LEFT, examples, unit="files")
 
 
 def would_fail(findings: Iterable[Finding]) -> bool:

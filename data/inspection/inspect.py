@@ -29,7 +29,7 @@ def inspect_corpus(
     whole = Inspection(settings)
     with Progress() as progress:
         inspect = functools.partial(inspect_job, settings=settings)
-        for part in run_all(inspect, plan_jobs(corpus), workers, cluster):
+        for part in run_all(inspect, plan_jobs(corpus, whole.census), workers, cluster):
             whole.merge(part)
             progress.add(part.clips)
     return whole

@@ -8,12 +8,14 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 
+from ..corpora.census import Census
 from ..corpora.record import Record
 from ..preparation.clips import RecordingReader
 from ..utterance import SAMPLING_RATE
 from .characters import script_of, scripts_in, words_of
 from .counts import NONE, ClipTable, Example, Examples, Histogram, KnownNames, Scale, Tally, add_up, text_digest
 from .facts import LOWEST_LEVEL, ClipFacts, InspectionSettings, Kind, examine
+from .samples import Samples
 
 LENGTHS = Scale(0.0, 60.0, 600)  # seconds
 LEVELS = Scale(LOWEST_LEVEL, 0.0, 100)  # dBFS
@@ -38,11 +40,14 @@ class Inspection:
             corpus says none.
         scripts: for each script, clips that have letters of it.
         fast, slow: the clips with the most and the fewest characters a second.
+        census: what was taken of the corpus and what was not, where the whole of it was inspected.
+        samples_to_hear: a few clips with their audio.
         quiet_samples: before the first sound and after the last.
     """
 
     def __init__(self, settings: InspectionSettings) -> None:
         self.settings = settings
+        self.census = Census()
         self.clips = self.decoded = self.samples = self.quiet_samples = 0
         self.broken = self.left_out = 0
         self.lengths, self.levels, self.rates = Histogram(LENGTHS), Histogram(LEVELS), Histogram(RATES)
@@ -58,6 +63,7 @@ class Inspection:
         self.scripts: defaultdict[str, Examples] = defaultdict(Examples)
         self.fast, self.slow = Examples(), Examples()
         self.table = ClipTable()
+        self.samples_to_hear = Samples()
 
     def add(self, clip: ClipFacts) -> None:
         audio = clip.audio
@@ -88,6 +94,7 @@ class Inspection:
                 self.quiet_samples += audio.samples - audio.sound
                 self.add_rate(clip, audio.sound / SAMPLING_RATE)
         self.add_digests(clip)
+        self.samples_to_hear.add(clip)
 
     def add_text(self, clip: ClipFacts) -> None:
         self.characters.update(clip.text)
@@ -127,7 +134,7 @@ class Inspection:
         """
         if other.settings != self.settings:
             raise ValueError(f"inspections with different settings: {self.settings} and {other.settings}")
-        add_up(vars(self), {name: value for name, value in vars(other).items() if name != "settings"})
+        add_up(vars(self), {name: value for name, value in vars(other).items() if name not in ("settings", "census")})
 
     @property
     def seconds(self) -> float:

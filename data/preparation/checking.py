@@ -9,16 +9,18 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .. import storage
-from ..audio.decoding import UndecodableAudio, digest_id, samples_of
+from ..audio.decoding import digest_id, samples_of
 from ..audio.integrity import after_id3
+from ..audio.undecodable import UndecodableAudio
 from ..corpora.record import Record
 from ..errors import DataError
 from ..utterance import SAMPLING_RATE
 from .clips import RecordingReader, cut_clip, encode_flac
-from .measuring import Measure, Unusable, check_claim, check_promise, content_of
+from .measuring import Measure, Unusable, check_claim, check_promise, container_of_audio, content_of
 from .scores import LABEL, Score
 from .settings import ClipSettings
 from .special_tokens import complaint, special_token_in
+from .splits.groups import speaker_key
 
 SAME_SUFFIX = {".wave": ".wav", ".oga": ".ogg", ".opus": ".ogg", ".fla": ".flac", ".aif": ".aiff", ".aifc": ".aiff"}
 LANGUAGE = re.compile(r"[a-z]{2,3}")
@@ -26,6 +28,7 @@ SUFFIXES = {b"RIFF": ".wav", b"RIFX": ".wav", b"RF64": ".wav", b"fLaC": ".flac",
 # Lone halves of pairs, replacement characters, and controls, which come of bytes decoded as what they are not.
 BROKEN_TEXT = re.compile("[\ud800-\udfff\ufffd\0-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f]")
 BROKEN_NAME = re.compile("[\ud800-\udfff\0-\x1f\x7f]")
+CONVERTED = "recordings that ffmpeg reads, written as FLAC, so that training needs no ffmpeg"
 MAX_REASON = 400  # letters; a path may have thousands
 MAX_SPLITS = 64  # of a corpus; with more, the column is not one of splits
 MAX_SPLIT_LETTERS = 64  # a split is part of files' names
@@ -82,7 +85,7 @@ class ClipCheck:
     """Checks records; what it had to put right is counted in ``notices``.
 
     Args:
-        split_of: the split of a clip by its id and speaker; None for what the corpus says, else ``train``.
+        split_of: the split of a clip by its record and id; None for what the corpus says, else ``train``.
         needs_text: leave clips out that have no transcript.
     """
 
@@ -90,7 +93,7 @@ class ClipCheck:
         self,
         settings: ClipSettings,
         embed_audio: bool,
-        split_of: Callable[[str, str | None], str] | None,
+        split_of: Callable[[Record, str], str] | None,
         needs_text: bool = True,
     ) -> None:
         self.settings, self.embed_audio, self.split_of = settings, embed_audio, split_of
@@ -124,6 +127,9 @@ class ClipCheck:
             broken = BROKEN_NAME.search(value or "")
             if broken:
                 raise Unusable("unusable row", f"{column} holds U+{ord(broken.group()):04X}")
+        speaker = speaker_key(record.speaker)
+        if speaker != (record.speaker or None):
+            self.notice("speakers' names with space around them, or in another form of Unicode")
         changed = record.is_part or self.settings.changes_audio
         audio, path, seconds = self.cut(record) if changed else self.whole(record)
         limits = self.settings
@@ -133,7 +139,7 @@ class ClipCheck:
             raise Unusable(kind, f"{seconds:.2f} s long; {kept}", broken=False)
         name = record.id or name_of(record, audio)
         if self.split_of is not None:
-            split = self.split_of(name, record.speaker)
+            split = self.split_of(record, name)
         else:
             split = record.split or "train"
             if not split.replace("_", "").isalnum() or len(split) > MAX_SPLIT_LETTERS:
@@ -148,7 +154,7 @@ class ClipCheck:
             path=path,
             text=text,
             language=language,
-            speaker=record.speaker,
+            speaker=speaker,
             duration=seconds,
             split=split,
             extra=record.extra,
@@ -163,6 +169,10 @@ class ClipCheck:
             value = value.get("bytes")
         if isinstance(value, str) and (self.embed_audio or self.settings.check == "decode"):
             value = content_of(value)
+        if self.embed_audio and value and container_of_audio(value) is not None:
+            converted = self.cut(record)
+            self.notice(CONVERTED)
+            return converted
         seconds = self.measure.seconds(value, record)
         if not self.embed_audio:
             if not isinstance(record.audio, str):
@@ -186,6 +196,9 @@ class ClipCheck:
         header = self.measure.check_recording(record)
         settings = self.settings
         samples = cut_clip(record, self.recordings, trim_silence=settings.trim_silence, normalize=settings.normalize)
+        for remark in self.recordings.remarks:
+            self.notice(remark)
+        self.measure.check_sound(samples, record)
         if not settings.trim_silence:
             check_claim(record, len(samples) / SAMPLING_RATE)
             if header is not None and not record.is_part:

@@ -3,6 +3,7 @@
 import contextlib
 import io
 import math
+import tempfile
 from collections.abc import Callable, Iterator
 from typing import Any, Literal
 
@@ -11,16 +12,19 @@ import soundfile
 
 from .. import storage
 from ..audio.cutting import has_sound, sound_bounds
-from ..audio.decoding import (
+from ..audio.decoding import decode_whole, kept_channel, parts_of, resampled, samples_of
+from ..audio.joined import joined_fault
+from ..audio.mixing import OUT_OF_PHASE, Mixer
+from ..audio.opening import open_audio
+from ..audio.sounds import (
     BLOCK_FRAMES,
     SequentialSound,
-    UndecodableAudio,
     check_channels,
-    one_line,
-    open_audio,
-    resampled,
-    samples_of,
+    foreign_container,
+    mapped,
+    unwrapped,
 )
+from ..audio.undecodable import UndecodableAudio, one_line
 from ..corpora.record import Record
 from ..utterance import SAMPLING_RATE
 
@@ -36,12 +40,20 @@ Blocks = Callable[[int, int | None], Iterator[np.ndarray]]  # a first frame and 
 class RecordingReader(contextlib.AbstractContextManager["RecordingReader"]):
     """Reads parts of recordings and keeps the last recording open: many segments of one follow each other.
 
-    A local file is seeked in, never read whole; a remote one is fetched once and its bytes are kept, one recording at a
-    time. MP3 and OGG are decoded from where the last part ended, or from the beginning where a part lies before
-    that, so their segments are best in order. One for each process or thread.
+    A local file is seeked in, and not read whole but where it has several channels, to see whether they cancel each
+    other. A remote one is fetched once and its bytes are kept, one recording at a time. MP3 and OGG are decoded from
+    where the last part ended, or from the beginning where a part lies before that, so their segments are best in order.
+    What ffmpeg reads is decoded once, into a temporary file of 0.23 GB an hour. One for each process or thread.
+
+    Attributes:
+        remarks: what is to be told of the recording that was read last; see :class:`data.audio.decoding.Decoded`.
     """
 
     def __init__(self) -> None:
+        self.remarks: list[str] = []
+        self._remarks: list[str] = []  # of the open recording
+        self._channel: int | None = None  # that is kept of the open recording; None for the mean
+        self._decoded: np.ndarray | None = None  # all of the open recording at 16 kHz, where ffmpeg reads it
         self._audio: Any = None
         self._file: Any = None
         self._sound: SequentialSound | None = None
@@ -70,12 +82,16 @@ class RecordingReader(contextlib.AbstractContextManager["RecordingReader"]):
         if end is not None and round(end * SAMPLING_RATE) <= round(start * SAMPLING_RATE):
             raise UndecodableAudio(f"the segment holds no sample: from {start:g} s to {end:g} s")
         try:
-            direct = samples_of(audio)
+            remarks: list[str] = []
+            direct = samples_of(audio, remarks)
             if direct is not None:
-                samples, rate = direct
-                check_within(start, end, len(samples) / rate)
-                return self._part(lambda first, count: iter([samples[first:][:count]]), rate, start, end)
+                self.remarks = remarks
+                return self._of_samples(*direct, start, end)
             sound = self._opened(audio)
+            self.remarks = self._remarks
+            if self._decoded is not None:
+                return self._of_samples(self._decoded, SAMPLING_RATE, start, end)
+            assert sound is not None
             if sound.knows_length:
                 check_within(start, end, sound.frames / sound.samplerate)
             clip = self._part(self._blocks, sound.samplerate, start, end)
@@ -92,9 +108,16 @@ class RecordingReader(contextlib.AbstractContextManager["RecordingReader"]):
         for opened in (self._sound, self._file):
             if opened is not None:
                 opened.close()
-        self._audio = self._file = self._sound = self._failure = None
+        self._audio = self._file = self._sound = self._failure = self._channel = self._decoded = None
+        self._remarks = []
 
-    def _opened(self, audio: Any) -> SequentialSound:
+    def _of_samples(self, samples: np.ndarray, rate: int, start: float, end: float | None) -> np.ndarray:
+        """See :meth:`read`, of a recording's decoded samples [N]."""
+        check_within(start, end, len(samples) / rate)
+        return self._part(lambda first, count: iter([np.array(samples[first:][:count])]), rate, start, end)
+
+    def _opened(self, audio: Any) -> SequentialSound | None:
+        """The recording, opened; None where all of it was decoded."""
         if isinstance(audio, dict):
             audio = audio.get("bytes") or audio.get("path")
         if audio is not self._audio and not (isinstance(audio, str) and audio == self._audio):
@@ -102,22 +125,37 @@ class RecordingReader(contextlib.AbstractContextManager["RecordingReader"]):
             self._audio = audio
         if self._failure is not None:
             raise UndecodableAudio(self._failure)
+        if self._decoded is not None:
+            return None
         try:
             if self._file is None:
                 is_remote = isinstance(audio, str) and storage.is_remote(audio)
-                self._file = io.BytesIO(fetched(audio)) if is_remote else open_audio(audio, None)
-            return self._sound or self._rewound()
+                self._look_at(io.BytesIO(fetched(audio)) if is_remote else open_audio(audio, None))
+            return None if self._decoded is not None else self._sound or self._rewound()
         except (UndecodableAudio, RuntimeError, TypeError) as error:
             known = isinstance(error, UndecodableAudio)
             self._failure = one_line(error) if known else f"not audio that soundfile reads: {one_line(error)}"
             raise UndecodableAudio(self._failure) from None
 
+    def _look_at(self, file: Any) -> None:
+        """Take a recording's file, and find out what must be known of all of it before a part is read."""
+        self._file = file
+        if foreign_container(file) is not None:
+            decoded = decode_whole(file)
+            self._remarks = list(decoded.remarks)
+            self._decoded = on_disk(decoded.samples)
+            return
+        if len(list(parts_of(file, search=isinstance(file, io.BytesIO)))) > 1:
+            with mapped(file) as content:
+                raise UndecodableAudio(joined_fault(content) or "several recordings in one file")
+        self._channel = kept_channel(file)
+        self._remarks = [] if self._channel is None else [OUT_OF_PHASE]
+
     def _rewound(self) -> SequentialSound:
         """The recording, opened anew at its beginning."""
         if self._sound is not None:
             self._sound.close()
-        self._file.seek(0)
-        self._sound = SequentialSound(self._file)
+        self._sound = SequentialSound(unwrapped(self._file))
         self._position = 0
         check_channels(self._sound.channels)
         return self._sound
@@ -132,13 +170,14 @@ class RecordingReader(contextlib.AbstractContextManager["RecordingReader"]):
         while self._position < first:
             if not len(self._taken(first - self._position)):
                 return
+        mixer = Mixer(self._channel)
         while len(block := self._taken(BLOCK_FRAMES if count is None else first + count - self._position)):
-            yield block.mean(axis=1)
+            yield mixer.mix(block)
 
     def _taken(self, count: int) -> np.ndarray:
         """The next frames [count or fewer, channels] of the open recording; none at its end."""
         assert self._sound is not None
-        block = self._sound.read(min(BLOCK_FRAMES, count), dtype="float32", always_2d=True)
+        block = self._sound.taken(min(BLOCK_FRAMES, count))
         self._position += len(block)
         return block
 
@@ -154,6 +193,14 @@ class RecordingReader(contextlib.AbstractContextManager["RecordingReader"]):
         decoded = np.concatenate([np.zeros(0, np.float32), *resampled(blocks(begin, count), rate)])
         clip = decoded[skipped:] if last is None else decoded[skipped : skipped + last - first]
         return clip.copy() if len(clip) < len(decoded) else clip  # the context may go
+
+
+def on_disk(samples: np.ndarray) -> np.ndarray:
+    """The same samples in a temporary file, which goes when they do."""
+    with tempfile.TemporaryFile() as file:
+        samples.tofile(file)
+        file.flush()
+        return np.memmap(file, np.float32, "r", shape=samples.shape)
 
 
 def fetched(address: str) -> bytes:
@@ -175,10 +222,12 @@ def check_within(start: float, end: float | None, seconds: float) -> None:
     """Refuse a segment that a recording of so many seconds does not have."""
     if not seconds:
         raise UndecodableAudio("no samples")
+    # An end that far beyond the recording's is no slip.
+    unit = "; are its times milliseconds?" if seconds * 10 < (end or start) <= (seconds + 1) * 1000 else ""
     if round(start * SAMPLING_RATE) >= round(seconds * SAMPLING_RATE):
-        raise UndecodableAudio(f"the segment starts at {start:.3f} s, the recording ends at {seconds:.3f} s")
+        raise UndecodableAudio(f"the segment starts at {start:.3f} s, the recording ends at {seconds:.3f} s{unit}")
     if end is not None and end > seconds + END_TOLERANCE:
-        raise UndecodableAudio(f"the segment ends at {end:.3f} s, the recording at {seconds:.3f} s")
+        raise UndecodableAudio(f"the segment ends at {end:.3f} s, the recording at {seconds:.3f} s{unit}")
 
 
 def cut_clip(

@@ -4,7 +4,7 @@ import itertools
 import json
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .. import storage
@@ -13,8 +13,10 @@ from .duplicates import RowsOut, find_duplicates, shard_without, take_out
 from .misfits import judge
 from .settings import PrepareSettings
 from .shards import Shard, original_of
-from .splits import empty_splits
-from .summary import Summary
+from .splits.groups import Heard
+from .splits.repeated import audio_in_several_splits
+from .splits.told import shares_got, shares_told, split_warnings
+from .summary import MIN_ROWS_TO_JUDGE, Summary
 from .work import JobResult, result_file
 
 ORIGINALS = ".jobs/originals/"
@@ -33,12 +35,19 @@ def finish_output(settings: PrepareSettings, jobs: Sequence[int], summary: Summa
         DataError: if no clip is left.
     """
     output = settings.output
-    written = [shard for number in jobs for shard in read_result(output, number).shards]
+    written: list[Shard] = []
+    heard = Heard()
+    for number in jobs:
+        result = read_result(output, number)
+        written += result.shards
+        heard.merge(result.heard)
     gone = find_duplicates(settings, written)
     if settings.score is not None:
         summary.scores = judge(settings, written, gone)
     take_out(settings, written, gone)
     summary.dropped += Counter(row.kind for rows in gone.values() for row in rows)
+    if summary.dropped["duplicate id"]:
+        judge_duplicates(settings, gone, summary)
     write_quarantine(output, jobs, gone)
     if settings.layout == "audiofolder":
         join_metadata(output, written, gone)
@@ -49,14 +58,35 @@ def finish_output(settings: PrepareSettings, jobs: Sequence[int], summary: Summa
         summary.splits[shard.split] = clips + shard.clips, seconds + shard.seconds
         summary.bytes += shard.bytes
     summary.shards = len(shards)
-    summary.warnings = empty_splits(settings.shares or {}, settings.split_by, summary.splits)
+    got = shares_got(settings, summary.splits, heard)
+    summary.shares = shares_told(settings, got, summary.splits)
+    summary.warnings += split_warnings(settings, summary.splits, heard)
+    if len(summary.splits) > 1:
+        repeated = audio_in_several_splits(read_result(output, number).audio for number in jobs)
+        if repeated:
+            summary.warnings.append(
+                f"audio that is the same to the byte is in more than one split, under several ids ({repeated:,} such): "
+                "--inspect on the output's folder names the clips"
+            )
     remove_stale(output, {shard.file for shard in shards}, jobs, {shard.file for shard in written})
     if not shards:
         kinds = ", ".join(f"{kind} ({count})" for kind, count in summary.dropped.most_common(3))
         example = summary.example
         first = f"; {example.place}: {example.reason}" if example else ""
         raise DataError(f"{settings.corpus.input}: not one of {summary.rows} rows can be used: {kinds}{first}")
-    storage.write_bytes(storage.join(output, "manifest.json"), manifest(settings, shards, summary))
+    storage.write_bytes(storage.join(output, "manifest.json"), manifest(settings, shards, summary, got))
+
+
+def judge_duplicates(settings: PrepareSettings, gone: RowsOut, summary: Summary) -> None:
+    """Raises: DataError: if so many clips share an id that what was taken for one is none, as of FLEURS' sentences."""
+    count, share = summary.dropped["duplicate id"], settings.max_skipped_share
+    if count > share * max(summary.rows, MIN_ROWS_TO_JUDGE):
+        example = next(row for rows in gone.values() for row in rows if row.kind == "duplicate id")
+        raise DataError(
+            f"{count} of {summary.rows} rows have the id of an earlier row (--max-skipped-share is {share:g}); one is "
+            f"{example.place}, {example.id!r}. If the column of ids numbers something else than clips, --columns id= "
+            "leaves it out"
+        )
 
 
 def write_quarantine(output: str, jobs: Sequence[int], gone: RowsOut) -> None:
@@ -139,8 +169,14 @@ def is_own(name: str) -> bool:
     return bool(known) or name in ("manifest.json", "quarantine.jsonl", SCORES_PAGE) or name.startswith(".jobs/")
 
 
-def manifest(settings: PrepareSettings, shards: Sequence[Shard], summary: Summary) -> bytes:
-    """What the output holds, as JSON: the same for the same corpus and settings, whoever prepared it."""
+def manifest(
+    settings: PrepareSettings, shards: Sequence[Shard], summary: Summary, got: Mapping[str, Mapping[str, Any]]
+) -> bytes:
+    """What the output holds, as JSON: the same for the same corpus and settings, whoever prepared it.
+
+    Args:
+        got: shares as asked for and as they came out; see :func:`.splits.told.shares_got`.
+    """
     splits: dict[str, Any] = {}
     for split, (clips, seconds) in sorted(summary.splits.items()):
         mine = [shard for shard in shards if shard.split == split]
@@ -156,9 +192,11 @@ def manifest(settings: PrepareSettings, shards: Sequence[Shard], summary: Summar
     content = {
         "format": 1,
         "splits": splits,
+        **({"shares": got} if got else {}),
         "rows": summary.rows,
         "dropped": dict(sorted(summary.dropped.items())),
         "notices": dict(sorted(summary.notices.items())),
+        "corpus": summary.census.to_json(),
         "settings": json.loads(settings.fingerprint()),
     }
     if settings.score is not None:

@@ -1,17 +1,22 @@
 """How long the audio of a record is, by its header or by decoding it, and whether it can be believed."""
 
-import io
 import mmap
 import os
 from collections.abc import Callable
 from typing import Any, cast
 
-import soundfile
+import numpy as np
 
 from .. import storage
 from ..audio import headers
-from ..audio.decoding import MAX_CHANNELS, UndecodableAudio, decode_audio, one_line, open_audio, reading
+from ..audio.containers import Container
+from ..audio.cutting import has_sound
+from ..audio.decoders import ffmpeg
+from ..audio.decoding import decode
 from ..audio.integrity import fault_of
+from ..audio.opening import open_audio, reading
+from ..audio.sounds import MAX_CHANNELS, SequentialSound, foreign_container, understood, unwrapped
+from ..audio.undecodable import UndecodableAudio, one_line
 from ..corpora.record import Record
 from ..utterance import SAMPLING_RATE
 from .settings import ClipSettings
@@ -19,6 +24,8 @@ from .settings import ClipSettings
 AGREEMENT = 0.05, 0.1  # a claimed duration may be off by this share, or by so many seconds
 ROUNDING = 0.01  # seconds that resampling adds or takes
 STREAMED = "files that leave their length open, read to their end"
+NEEDS_FFMPEG = "recordings that ffmpeg reads, left as they are: training on them needs ffmpeg, too"
+COMPLAINED = "recordings of which the decoder complained"
 
 
 class Unusable(Exception):
@@ -38,7 +45,8 @@ class Measure:
 
     def __init__(self, settings: ClipSettings, notice: Callable[[str], None]) -> None:
         self.settings, self.notice = settings, notice
-        self.last_recording: tuple[str, headers.Header | None, str | None] | None = None
+        self.last_recording: tuple[str | bytes, headers.Header | None, str | None] | None = None
+        self.last_probe: tuple[Any, ffmpeg.Probe] | None = None  # of many segments of a recording, one process
 
     def seconds(self, audio: Any, record: Record) -> float:
         """Seconds of encoded bytes, or of a path where headers are believed; decoded only if they may be kept.
@@ -55,31 +63,64 @@ class Measure:
         header = local_header(audio) if isinstance(audio, str) else headers.parse_header(audio, len(audio))
         fault = fault_of(audio) if decode and not isinstance(audio, str) else None
         check_header(header, fault, record)
+        is_foreign = header is None and container_of_audio(audio) is not None
+        if is_foreign:
+            self.notice(NEEDS_FFMPEG)
         header = header or self.other_header(audio, record)
         if header is None:
-            seconds = len(decode_audio(audio)) / SAMPLING_RATE
+            seconds = self.decoded_seconds(audio, record, is_foreign)
         else:
             seconds = header.seconds
             check_claim(record, seconds)
             if decode and seconds <= self.settings.max_seconds:
-                seconds = len(decode_audio(audio)) / SAMPLING_RATE
+                seconds = self.decoded_seconds(audio, record, is_foreign)
                 check_promise(header, seconds)
         if header is None or header.streamed:
             self.notice(STREAMED)
         check_claim(record, seconds)
         return seconds
 
+    def decoded_seconds(self, audio: Any, record: Record, whole: bool) -> float:
+        """Seconds of audio that is decoded.
+
+        Args:
+            whole: look for damage, which was not done before.
+
+        Raises:
+            Unusable: if there is no sound in it.
+        """
+        decoded = decode(audio, whole=whole)
+        for remark in (*decoded.remarks, *([COMPLAINED] if decoded.said else [])):
+            self.notice(remark)
+        self.check_sound(decoded.samples, record)
+        return len(decoded.samples) / SAMPLING_RATE
+
+    def check_sound(self, samples: np.ndarray, record: Record) -> None:
+        """Refuse digital silence with a text; what is too short is refused for that."""
+        seconds = len(samples) / SAMPLING_RATE
+        if seconds >= self.settings.min_seconds and (record.text or "").strip() and not has_sound(samples):
+            raise Unusable("no sound", f"{seconds:.2f} s of digital silence, with a text")
+
     def other_header(self, audio: Any, record: Record) -> headers.Header | None:
-        """What libsndfile says of another format; None where it leaves the length open."""
-        try:
-            info = soundfile.info(audio if isinstance(audio, str) else io.BytesIO(audio))
-        except (RuntimeError, TypeError) as error:
-            raise UndecodableAudio(f"not audio that soundfile reads: {one_line(error)}") from None
-        rate = info.samplerate
-        guess, fault = info.format == "MP3", headers.rate_fault(rate)
-        header = headers.Header(info.frames, rate, info.channels, estimated=guess, fault=fault)
-        check_header(header, None, record if info.subtype != "OPUS" else None)  # which is 48 kHz whatever went in
-        return header if 0 < info.frames < 2**62 else None
+        """What libsndfile or ffmpeg says of another format; None where it leaves the length open."""
+        with open_audio(audio, None) as file:
+            container = foreign_container(file)
+            if container is not None:
+                if self.last_probe is None or self.last_probe[0] != audio:
+                    self.last_probe = audio, ffmpeg.probe(file, container)
+                probed = self.last_probe[1]
+                rate, channels, fault = probed.sampling_rate, probed.channels, headers.rate_fault(probed.sampling_rate)
+                frames = None if probed.seconds is None else round(probed.seconds * rate)
+                header = headers.Header(1 if frames is None else frames, rate, channels, estimated=True, fault=fault)
+                check_header(header, None, record if probed.coding != "opus" else None)
+                return None if frames is None else header
+            with understood(), SequentialSound(unwrapped(file)) as info:
+                rate = info.samplerate
+                guess, fault = info.format == "MP3", headers.rate_fault(rate)
+                header = headers.Header(info.frames, rate, info.channels, estimated=guess, fault=fault)
+                is_opus, knows_length = info.subtype == "OPUS", info.knows_length
+        check_header(header, None, None if is_opus else record)  # which is 48 kHz whatever went in
+        return header if knows_length else None
 
     def check_recording(self, record: Record) -> headers.Header | None:
         """Look at the recording that a clip is to be cut from; one that was the last record's too is not read again.
@@ -95,18 +136,25 @@ class Measure:
             audio = audio.get("bytes") or audio.get("path")
         if not isinstance(audio, (str, bytes)) or (isinstance(audio, str) and storage.is_remote(audio)):
             return None  # remote ones are read once only, by whoever cuts
-        if isinstance(audio, bytes):
+        last = self.last_recording
+        if last is not None and (last[0] is audio or (isinstance(audio, str) and last[0] == audio)):
+            _, header, fault = last
+        elif isinstance(audio, bytes):
             header, fault = headers.parse_header(audio, len(audio)), fault_of(audio)
-        elif self.last_recording is not None and self.last_recording[0] == audio:
-            _, header, fault = self.last_recording
         else:
             header, fault = look_through(audio)
-            self.last_recording = audio, header, fault
+        self.last_recording = audio, header, fault
         check_header(header, fault, record)
         header = header or self.other_header(audio, record)
         if header is None or header.streamed:
             self.notice(STREAMED)
         return header
+
+
+def container_of_audio(audio: Any) -> Container | None:
+    """What holds audio that ffmpeg is to read; None for all other audio."""
+    with open_audio(audio, None) as file:
+        return foreign_container(file)
 
 
 def local_header(path: str) -> headers.Header | None:

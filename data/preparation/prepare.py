@@ -14,16 +14,18 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from .. import storage
+from ..corpora.census import Census
 from ..corpora.formats import Job, plan_jobs
 from ..errors import DataError
 from ..jobs import run_all
 from .finishing import finish_output, is_own
 from .scores import Scorer
 from .settings import PrepareSettings
-from .summary import Summary
+from .splits.planning import balanced_jobs
+from .splits.speakers import with_speakers
+from .summary import MIN_ROWS_TO_JUDGE, Summary
 from .work import JobResult, is_whole, job_digest, result_file, run_job
 
-MIN_ROWS_TO_JUDGE = 100  # the share of broken rows is taken of at least so many
 ROWS_TO_JUDGE_BEFORE_THE_END = 10_000  # likewise while jobs run, since which come first is chance
 MARK = ".jobs/settings.json"
 LOCK = ".jobs/lock"
@@ -56,12 +58,19 @@ def prepare(
     if cluster:
         settings = with_absolute_paths(settings)
     check_output(settings)
-    jobs = plan_jobs(settings.corpus)
+    census = Census()
+    jobs = plan_jobs(settings.corpus, census)
+    if settings.split_by == "speaker":
+        jobs = with_speakers(jobs, settings, census)
     first = next(jobs)  # whatever is wrong with the input shows before anything is written
     with storage.writing(settings.output), alone(settings.output):
         begin_output(settings, overwrite)
+        summary = Summary(census=census)
+        every: Iterator[Job] = itertools.chain([first], jobs)
+        if settings.split_method == "balanced":
+            every = balanced_jobs(settings, every, job_digest, workers, cluster)
         work = functools.partial(run_job, settings=settings, scorer=scorer)
-        summary = run_jobs(settings, itertools.chain([first], jobs), workers, cluster, watch, work=work)
+        run_jobs(settings, every, work, summary, workers=workers, cluster=cluster, watch=watch)
     summary.seconds = time.perf_counter() - started
     return summary
 
@@ -69,14 +78,14 @@ def prepare(
 def run_jobs(
     settings: PrepareSettings,
     jobs: Iterator[Job],
+    work: Callable[[Job], JobResult],
+    summary: Summary,
+    *,
     workers: int,
     cluster: str | None,
     watch: Watcher | None,
-    *,
-    work: Callable[[Job], JobResult],
-) -> Summary:
-    """Run the jobs that are not done yet by ``work``, and then finish the output."""
-    summary = Summary()
+) -> None:
+    """Run the jobs that are not done yet by ``work``, and then finish the output; ``summary`` is filled."""
     numbers: list[int] = []
 
     def take(result: JobResult, is_reused: bool) -> None:
@@ -98,7 +107,6 @@ def run_jobs(
         take(result, False)
     summary.judge(settings.max_skipped_share, MIN_ROWS_TO_JUDGE)
     finish_output(settings, numbers, summary)
-    return summary
 
 
 def with_absolute_paths(settings: PrepareSettings) -> PrepareSettings:

@@ -44,7 +44,8 @@ class PrepareSettings(Section):
     layout: Literal["parquet", "audiofolder"] = "parquet"
     embed_audio: bool = Field(True, description="audio bytes in the shards; else the paths they lie at")
     shares: dict[str, float] | None = Field(None, description="splits by share; None: the corpus's own, else train")
-    split_by: Literal["id", "speaker"] = "id"
+    split_by: Literal["id", "speaker", "recording"] = Field("id", description="what is never in two splits")
+    split_method: Literal["hash", "balanced"] = Field("hash", description="balanced: splits come near their shares")
     split_seed: int = 0
     score: ScoreSettings | None = Field(None, description="how clips are scored; None: they are not")
     limits: ScoreLimits = ScoreLimits()
@@ -62,6 +63,11 @@ class PrepareSettings(Section):
             taken = self.score.columns.keys() & set(self.corpus.carried)
             if taken:
                 raise ValueError(f"--keep-columns {min(taken)}: --score writes a column of that name")
+        if self.shares is None:
+            for name in ("split_by", "split_method"):
+                if getattr(self, name) != type(self).model_fields[name].default:
+                    option = f"--{name.replace('_', '-')}"
+                    raise ValueError(f"{option} {getattr(self, name)} says nothing without --split NAME=SHARE,...")
         return self
 
     def fingerprint(self) -> str:
@@ -72,4 +78,6 @@ class PrepareSettings(Section):
         if self.score is None:
             del values["score"]  # outputs of earlier releases go on
         del values["corpus"]["cache"]
+        if self.split_method == "hash":
+            del values["split_method"]  # outputs from before there were others go on
         return json.dumps(values, sort_keys=True)

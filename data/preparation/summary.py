@@ -8,11 +8,14 @@ from dataclasses import dataclass, field
 
 from rich.text import Text
 
+from ..corpora.census import Census
 from ..errors import DataError
 from ..terminal import print_table, speed
 from .checking import Dropped
 from .misfits import ScoreReport
 from .work import JobResult
+
+MIN_ROWS_TO_JUDGE = 100  # the share of broken rows is taken of at least so many
 
 
 @dataclass
@@ -25,8 +28,10 @@ class Summary:
         splits: clips and seconds of each split.
         dropped: rows left out, by kind.
         notices: what was put right, or is worth knowing, by how often.
+        shares: of the splits, as asked for and as they came out, one line each.
         warnings: what the user should know, one line each.
         scores: what came of scoring, if it was asked for.
+        census: what was taken of the corpus, and what was not.
         seconds: wall time of this run.
     """
 
@@ -39,8 +44,10 @@ class Summary:
     dropped: Counter[str] = field(default_factory=Counter)
     notices: Counter[str] = field(default_factory=Counter)
     example: Dropped | None = None
+    shares: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     scores: ScoreReport | None = None
+    census: Census = field(default_factory=Census)
     seconds: float = 0.0
 
     @property
@@ -102,7 +109,18 @@ def print_summary(summary: Summary, output: str) -> None:
     more = f", {summary.reused:,} rows done before" if summary.reused else ""
     files = f"{summary.shards} shards, {summary.bytes / 2**20:,.0f} MiB of audio"
     print(f"{files}; {summary.seconds:.1f} s, {rate}{more}")
+    for line in summary.shares:
+        print(line)
+    tell_census(summary.census)
     for warning in summary.warnings:
         print(f"warning: {warning}", file=sys.stderr)
     if summary.dropped:
         print(f"{output.rstrip('/')}/quarantine.jsonl names each row that was dropped, with the reason")
+
+
+def tell_census(census: Census) -> None:
+    """Print which columns were taken, and on standard error what was not used of the corpus."""
+    if census.column_line:
+        print(census.column_line)
+    for line in census.lines():
+        print(f"{'warning' if line.startswith('not used') else 'note'}: {line}", file=sys.stderr)

@@ -20,7 +20,10 @@ from .measuring import Unusable
 from .scores import GIVEN, Score, Scorer, ScoreSettings, Sounding
 from .settings import PrepareSettings
 from .shards import AudioFolderPieces, ParquetShards, Shard, original_of
-from .splits import HashSplit
+from .splits.groups import Heard, Splits, corpus_folder
+from .splits.planning import SharedJob
+from .splits.repeated import AudioDigests
+from .splits.shares import HashSplit
 
 CLIPS_AHEAD = 512  # scored together at most, in batches of similar length ...
 SECONDS_AHEAD = 3600.0  # ... and of audio, which is held decoded, but for the last clip
@@ -38,6 +41,8 @@ class JobResult:
         rows: read.
         dropped: rows left out, with the reason.
         notices: what was put right, how often.
+        audio: digests of the clips; see :class:`.splits.repeated.AudioDigests`.
+        heard: which speakers and recordings are in which split; see :class:`.splits.groups.Heard`.
     """
 
     number: int
@@ -46,6 +51,8 @@ class JobResult:
     shards: tuple[Shard, ...]
     dropped: tuple[Dropped, ...]
     notices: dict[str, int] = field(default_factory=dict)
+    heard: dict[str, dict[str, list[str]]] = field(default_factory=dict)
+    audio: dict[str, str] = field(default_factory=dict)
 
     def to_json(self) -> bytes:
         """As it lies in the output."""
@@ -76,9 +83,11 @@ def is_whole(output: str, result: JobResult, layout: str) -> bool:
 
 
 def job_digest(job: Job) -> str:
-    """Changes when a job's rows change, or how they are read."""
+    """Changes when a job's rows change, how they are read, or which splits they are shared out to."""
     layout = getattr(job.rows, "layout", None)
     described = f"{job.rows.digest()}:{layout!r}"
+    if isinstance(job, SharedJob):
+        described += f":{sorted(job.splits.items())!r}"
     return hashlib.blake2b(described.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
 
 
@@ -96,7 +105,8 @@ def run_job(job: Job, settings: PrepareSettings, scorer: Scorer | None = None) -
     Raises:
         DataError: if its input cannot be read or its output not be written.
     """
-    split_of = None if settings.shares is None else HashSplit(settings.shares, settings.split_seed, settings.split_by)
+    folder = corpus_folder(settings.corpus)
+    heard, digests = Heard(), AudioDigests()
     kind = AudioFolderPieces if settings.layout == "audiofolder" else ParquetShards
     score, needs_text = settings.score, settings.score is None or not settings.score.pseudo_label
     columns = {} if score is None else score.columns
@@ -104,7 +114,9 @@ def run_job(job: Job, settings: PrepareSettings, scorer: Scorer | None = None) -
     rows = 0
     with (
         storage.writing(settings.output),
-        contextlib.closing(ClipCheck(settings.clips, settings.embed_audio, split_of, needs_text)) as check,
+        contextlib.closing(
+            ClipCheck(settings.clips, settings.embed_audio, splits_of(job, settings, folder), needs_text)
+        ) as check,
         contextlib.closing(kind(settings.output, job.number, settings.corpus.carried, columns)) as writer,
     ):
 
@@ -123,11 +135,13 @@ def run_job(job: Job, settings: PrepareSettings, scorer: Scorer | None = None) -
         if score is not None:
             assert scorer is not None
             outcomes = scored(outcomes, scorer, score, check.notice)
-        for _record, outcome in outcomes:
+        for record, outcome in outcomes:
             if isinstance(outcome, Dropped):
                 dropped.append(outcome)
             else:
                 writer.add(outcome)
+                heard.add(record, outcome.split, settings.split_by, folder)
+                digests.add(outcome.id, outcome.audio, outcome.split)
         shards = writer.finish()
     result = JobResult(
         number=job.number,
@@ -136,9 +150,21 @@ def run_job(job: Job, settings: PrepareSettings, scorer: Scorer | None = None) -
         shards=tuple(shards),
         dropped=tuple(dropped),
         notices=check.notices,
+        heard=heard.to_json(),
+        audio=digests.to_json(),
     )
     storage.write_bytes(result_file(settings.output, job.number), result.to_json())
     return result
+
+
+def splits_of(job: Job, settings: PrepareSettings, folder: str) -> Splits | None:
+    """Which split each clip of a job belongs to; None where the corpus says it."""
+    if settings.shares is None:
+        return None
+    if isinstance(job, SharedJob):
+        return Splits(settings.split_by, job.splits.__getitem__, folder, by_final_id=False)
+    of_group = HashSplit(settings.shares, settings.split_seed)
+    return Splits(settings.split_by, of_group, folder, by_final_id=True)
 
 
 def cut_outcomes(record: Record, check: ClipCheck) -> Iterator[Outcome]:
@@ -157,11 +183,20 @@ def cut_outcomes(record: Record, check: ClipCheck) -> Iterator[Outcome]:
         )
         return
     check.notice("recordings without a transcript, cut at pauses")
-    for begin, end in spans:
-        start, stop = (record.start + samples / SAMPLING_RATE for samples in (begin, end))
-        own = f"{name}-{round(1000 * start)}-{round(1000 * stop)}"
-        part = replace(record, id=own, start=start, end=stop, duration=None)
-        yield part, check(part)
+    split_of = check.split_of
+    try:
+        if split_of is not None:
+            split = split_of(record, name)
+            check.split_of = lambda *_: split  # all parts are in that of the whole
+        for begin, end in spans:
+            start, stop = (record.start + samples / SAMPLING_RATE for samples in (begin, end))
+            own = f"{name}-{round(1000 * start)}-{round(1000 * stop)}"
+            part = replace(record, id=own, start=start, end=stop, duration=None)
+            yield part, check(part)
+    except Unusable as error:
+        yield record, dropped_as(record, error.kind, error.reason, error.broken)
+    finally:
+        check.split_of = split_of
 
 
 def scored(

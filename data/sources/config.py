@@ -56,7 +56,9 @@ class SourceConfig(Section):
         None, description="Parquet, Arrow or JSONL files, here or at an address such as s3://...; globs are fine"
     )
     folder: str | None = Field(
-        None, description="recordings with a metadata.jsonl or .csv (file_name, text), or with a .txt beside each"
+        None,
+        description="recordings with their transcripts as launch/prepare.py takes them, such as a .txt beside each or "
+        "a metadata.csv; or a table that names them",
     )
     digits: DigitSpeech | None = Field(None, description="synthetic speech, for trying things out without data")
     audio_root: str | None = Field(

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 
 from .. import storage
 from ..errors import DataError, check_column
+from .class_labels import ClassNames, class_names, named
 from .remote_bytes import RemoteBytes
 
 WHOLE_GROUP_BYTES = 64 * 2**20  # uncompressed; larger row groups are read in parts
@@ -49,12 +50,14 @@ class ParquetFiles:
         self.lock = threading.Lock()  # lanes read in threads
         with ThreadPoolExecutor(FOOTER_THREADS) as threads:
             footers = list(threads.map(self.read_footer, range(len(self.addresses))))
-        names = {columns: columns for columns, _ in footers}  # equal ones kept once
-        self.columns = [names[columns] for columns, _ in footers]
-        self.has_rows = [any(rows for rows, _ in groups) for _, groups in footers]
+        names = {columns: columns for columns, _, _ in footers}  # equal ones kept once
+        self.columns = [names[columns] for columns, _, _ in footers]
+        classes: dict[tuple, ClassNames] = {}
+        self.classes = [classes.setdefault(tuple(sorted(found.items())), found) for _, found, _ in footers]
+        self.has_rows = [any(rows for rows, _ in groups) for _, _, groups in footers]
         filled = [
             (file, number, rows, size)
-            for file, (_, groups) in enumerate(footers)
+            for file, (_, _, groups) in enumerate(footers)
             for number, (rows, size) in enumerate(groups)
             if rows
         ]
@@ -97,12 +100,13 @@ class ParquetFiles:
                 self.kept.popitem(last=False)
         return found
 
-    def read_footer(self, file: int) -> tuple[tuple[str, ...], list[tuple[int, int]]]:
-        """What is kept of a file's footer: its columns, and rows and uncompressed bytes of each row group."""
+    def read_footer(self, file: int) -> tuple[tuple[str, ...], ClassNames, list[tuple[int, int]]]:
+        """What is kept of a file's footer: its columns, the names of its classes, and rows and uncompressed bytes of
+        each row group."""
         metadata, _ = self.read_metadata(file)
         groups = map(metadata.row_group, range(metadata.num_row_groups))  # one at a time: they take much memory
-        columns = tuple(metadata.schema.to_arrow_schema().names)
-        return columns, [(group.num_rows, group.total_byte_size) for group in groups]
+        schema = metadata.schema.to_arrow_schema()
+        return tuple(schema.names), class_names(schema), [(group.num_rows, group.total_byte_size) for group in groups]
 
     @property
     def row_count(self) -> int:
@@ -159,6 +163,7 @@ class ParquetFiles:
         """
         first = piece.start + skip * piece.step
         begin = 0  # of the part within the row group
+        classes = self.classes[int(self.file[piece.group])]
         for part in self.parts(piece.group, columns):
             if begin >= piece.stop:
                 return
@@ -168,7 +173,7 @@ class ParquetFiles:
                 chosen = part.slice(start - begin, end - start)
                 if piece.step > 1:
                     chosen = chosen.take(pa.array(range(0, len(chosen), piece.step)))
-                yield from to_rows(chosen)
+                yield from (named(row, classes) for row in to_rows(chosen))
             begin += len(part)
 
     def parts(self, group: int, columns: Sequence[str] | None) -> Iterator[pa.RecordBatch]:

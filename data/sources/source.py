@@ -1,4 +1,4 @@
-"""Rows from a hub dataset, files or a folder, as one stream that can be split, shuffled by shard and resumed.
+"""Rows from a hub dataset or files, as one stream that can be split, shuffled by shard and resumed.
 
 Parquet files are read by :mod:`data.sources.parquet_rows`; this is the one place that touches the `datasets` library.
 """
@@ -19,15 +19,15 @@ from .. import storage
 from ..audio.decoding import one_line
 from ..errors import DataError, check_column
 from . import hub
+from .class_labels import ClassNames, UnnamedLabel, named, names_among, wanted_names
 from .config import SourceConfig
-from .folder import read_folder
 from .parquet_rows import ParquetFiles, ParquetRows
 
 FILE_FORMATS = {".parquet": "parquet", ".arrow": "arrow", ".jsonl": "json", ".json": "json"}
 
 
 class Source:
-    """The rows of a :class:`SourceConfig`, opened when first wanted.
+    """The rows of a :class:`SourceConfig`, opened when first wanted; :func:`data.opening.source_of` makes them.
 
     Raises:
         DataError: then, where files, folder, dataset or columns are missing, or there is no row.
@@ -41,8 +41,8 @@ class Source:
     @cached_property
     def audio_root(self) -> str:
         """The folder that relative audio paths are relative to."""
-        if given := self.config.audio_root or self.config.folder:
-            return given
+        if self.config.audio_root:
+            return self.config.audio_root
         folders = set() if self.config.hub else {os.path.dirname(path) for path in self.files}
         return (folders.pop() or ".") if len(folders) == 1 else "."
 
@@ -74,8 +74,8 @@ class Source:
         if self.config.keep or self.config.drop:
             return None
         rows = None
-        if self.config.folder:
-            rows = len(self.folder_rows)
+        if self.held_rows is not None:
+            rows = len(self.held_rows)
         elif self.parquet is not None:
             rows = self.parquet.row_count
         return rows if rows is None or self.config.max_utterances is None else min(rows, self.config.max_utterances)
@@ -83,14 +83,19 @@ class Source:
     @cached_property
     def parquet(self) -> ParquetFiles | None:
         """The row groups, where the source is Parquet files."""
-        if self.config.hub or self.config.folder or FILE_FORMATS[Path(self.files[0]).suffix] != "parquet":
+        if self.config.hub or self.held_rows is not None or FILE_FORMATS[Path(self.files[0]).suffix] != "parquet":
             return None
         return ParquetFiles(self.files, self.name)
 
-    @cached_property
-    def folder_rows(self) -> list[dict[str, Any]]:
-        """The rows of a folder of recordings."""
-        return read_folder(Path(self.config.folder or ""), self.name, self.columns.audio, self.columns.text)
+    @property
+    def held_rows(self) -> list[dict[str, Any]] | None:
+        """All rows, of a source that holds them; else None."""
+        return None
+
+    @property
+    def remarks(self) -> list[str]:
+        """What a user should know of how the source was read, a line each."""
+        return []
 
     @contextlib.contextmanager
     def explain_failures(self, doing: str) -> Iterator[None]:
@@ -110,8 +115,8 @@ class Source:
         datasets.disable_progress_bars()
         datasets.utils.tqdm.set_lock(threading.RLock())  # its own is a semaphore, which a killed worker leaks
         config = self.config
-        if config.folder:
-            rows = self.folder_rows
+        rows = self.held_rows
+        if rows is not None:
             with self.explain_failures("read"):  # such as a column of numbers and text
                 table = datasets.Dataset.from_list(rows)
             stream = table.to_iterable_dataset(num_shards=min(64, len(table)))
@@ -200,23 +205,58 @@ class Source:
             stream._ex_iterable = stream._ex_iterable.shuffle_data_sources(generator)
         return split_dataset_by_node(stream, rank=lane, world_size=lanes) if lanes > 1 else stream
 
+    @cached_property
+    def classes(self) -> ClassNames:
+        """The names of the columns of classes (:mod:`.class_labels`); of the first file that has them."""
+        if self.parquet is None:
+            return dict(names_among((self.stream.features or {}).items()))
+        return {column: names for found in reversed(self.parquet.classes) for column, names in found.items()}
+
+    @cached_property
+    def chosen(self) -> tuple[dict[str, frozenset[str]], dict[str, frozenset[str]]]:
+        """What ``keep`` and ``drop`` name, as text; a number in a column of classes as the name of its class.
+
+        Raises:
+            DataError: where a number has other names in other files.
+        """
+        if not self.config.keep and not self.config.drop:
+            return {}, {}
+        files = [] if self.parquet is None else self.parquet.classes
+
+        def as_names(key: str, column: str, values: tuple) -> frozenset[str]:
+            found = wanted_names(values, self.classes.get(column, ()))
+            for names in (of.get(column) for of in files):
+                if names is not None and wanted_names(values, names) != found:
+                    raise DataError(f"{self.name}.{key}.{column}: {self.config.described} name the numbers of this "
+                                    "column in different ways: give names")  # fmt: skip
+            return found
+
+        keep = {column: as_names("keep", column, values) for column, values in self.config.keep.items()}
+        return keep, {column: as_names("drop", column, values) for column, values in self.config.drop.items()}
+
     def is_kept(self, row: dict[str, Any]) -> bool:
         """Whether ``keep`` and ``drop`` let the row through; values are compared as text."""
-        keep, drop = self.config.keep, self.config.drop
-        return all(str(row[column]) in map(str, values) for column, values in keep.items()) and not any(
-            str(row[column]) in map(str, values) for column, values in drop.items()
+        keep, drop = self.chosen
+        return all(as_text(row[column]) in values for column, values in keep.items()) and not any(
+            as_text(row[column]) in values for column, values in drop.items()
         )
 
     def read(self, stream: Any) -> Iterator[dict[str, Any]]:
-        """The rows of a stream, or of a lane of it, that ``keep`` and ``drop`` let through.
+        """The rows of a stream, or of a lane of it, that ``keep`` and ``drop`` let through; classes by their names.
 
         Raises:
             DataError: where the stream cannot be read on; not every file is looked at before.
         """
         with self.explain_failures("read"):
-            yield from filter(self.is_kept, stream)
+            rows = stream if self.parquet is not None else (named(row, self.classes) for row in stream)
+            yield from filter(self.is_kept, rows)
 
     def rows(self) -> Iterator[dict[str, Any]]:
         """All rows in order, filtered and limited: for evaluation."""
         stream = self.dataset if self.parquet is None else ParquetRows(self.parquet, self.parquet.pieces())
         return itertools.islice(self.read(stream), self.config.max_utterances)
+
+
+def as_text(value: Any) -> str:
+    """A cell as ``keep`` and ``drop`` compare it."""
+    return str(value.number if isinstance(value, UnnamedLabel) else value)

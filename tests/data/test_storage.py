@@ -41,6 +41,15 @@ def test_what_is_written_is_there(place: str) -> None:
     assert not storage.exists(address)
 
 
+def test_parts_of_files_end_where_the_file_does(place: str) -> None:
+    address = storage.join(place, "a.bin")
+    storage.write_bytes(address, b"0123456789")
+    for start, size, part in ((0, 3, b"012"), (8, 5, b"89"), (10, 1, b""), (99, 1, b""), (2, 0, b"")):
+        assert storage.read_part(address, start, size) == part
+    with pytest.raises(StorageError, match=r"none\.bin: No such file"):
+        storage.read_part(storage.join(place, "none.bin"), 0, 1)
+
+
 def test_listings(place: str) -> None:
     for name in ("b.txt", "a.txt", "deep/c.txt", "deep/er/d.bin"):
         storage.write_bytes(storage.join(place, name), b"x")

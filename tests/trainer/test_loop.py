@@ -1,6 +1,8 @@
 """The loop's own promises on one process: the loss it reports, dropout where it is asked for, learning rates."""
 
 import json
+import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,8 @@ from trainer.model.building import build_model
 from trainer.model.languages import label_encoder
 from trainer.run import train
 from trainer.step.loss import TrainingLoss
+
+from ..support.corpora_on_disk import transcripts_beside
 
 pytestmark = pytest.mark.usefixtures("exact_attention")
 
@@ -67,6 +71,40 @@ def test_a_checkpoint_is_trained_with_dropout_and_gradient_checkpointing(
     options = ("model.dropout=0.1", "model.gradient_checkpointing=true", f"output_dir={tmp_path / 'second'}")
     train(load_config(tiny_config, [*ONE_STEP, *start, *options]))
     assert seen == [(True, True, 0.1)] * 2
+
+
+def test_a_temperature_s_shares_are_told_and_kept_when_a_source_grows(
+    tiny_values: dict[str, Any], corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import yaml
+
+    folder = transcripts_beside(tmp_path / "more")
+    columns = {"id": "id", "duration": "duration"}
+    tiny_values["data"] |= {
+        "train": [
+            {"files": str(corpus / "train-*.parquet"), "columns": columns},
+            {"folder": str(folder), "weight": 2},
+        ],
+        "mixing_temperature": 2,
+    }
+    tiny_values["data"].pop("validation")
+    tiny_values["checkpoints"] = {"every_steps": 1, "keep": 9}
+    path = tmp_path / "mixture.yaml"
+    path.write_text(yaml.safe_dump(tiny_values), encoding="utf-8")
+    options = ["optimizer.schedule=constant", "optimizer.warmup_steps=0"]
+    train(load_config(path, ["training.steps=1", *options]))
+    told = capsys.readouterr().out
+    for number, share, rows in ((0, "69.1%", "120"), (1, "30.9%", "weight 2 x 6")):
+        assert re.search(rf"data.train.{number}: .*: {share} of the utterances \({rows} rows to the power 1/2\)", told)
+    written = tmp_path / "run" / "config.yaml"
+    assert yaml.safe_load(written.read_text())["data"]["mixing_rows"] == [120, 6]
+    for suffix in (".flac", ".txt"):
+        shutil.copy(folder / "sub" / f"clip0{suffix}", folder / "sub" / f"more{suffix}")
+    train(load_config(path, ["training.steps=2", *options]), resume=True)
+    told = capsys.readouterr().out
+    assert re.search(r"data.train.1: .*: 30.9% of the utterances \(weight 2 x 6 rows", told)
+    assert "data.train.1 has 7 rows and is drawn as if it had 6" in told and "mixing_rows:" not in told
+    assert yaml.safe_load(written.read_text())["data"]["mixing_rows"] == [120, 6]
 
 
 def test_a_mixture_trains_with_a_budget_and_goes_on_exactly(

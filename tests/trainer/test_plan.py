@@ -135,6 +135,32 @@ def test_a_mixture_shows_shares_and_passes(
     assert "at most 40 s, padding included" in shown and "at most 4 = 4 a microbatch" in shown
 
 
+def test_a_value_that_is_dropped_and_not_there_is_told(
+    tiny_values: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "plan.yaml"
+    path.write_text(yaml.safe_dump(tiny_values), encoding="utf-8")
+    print_plan(load_config(path, ["data.train.drop={text: [nobody says so]}"]))
+    assert "note: data.train.drop: no row has text 'nobody says so'" in capsys.readouterr().out
+
+
+def test_a_temperature_shows_its_shares(
+    tiny_values: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "240")
+    train = tiny_values["data"]["train"]
+    tiny_values["data"] |= {"train": [train, {**train, "max_utterances": 30}], "mixing_temperature": 2}
+    path = tmp_path / "plan.yaml"
+    path.write_text(yaml.safe_dump(tiny_values), encoding="utf-8")
+    print_plan(load_config(path))
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "66.7% of the utterances, 120 rows" in shown and "33.3% of the utterances, 30 rows" in shown
+    tiny_values["data"]["train"][1] = {"hub": "someone/something", "columns": train["columns"]}
+    path.write_text(yaml.safe_dump(tiny_values), encoding="utf-8")
+    with pytest.raises(DataError, match=r"data\.train\.1: hub dataset .*data\.mixing_rows=\[null, 20000\]"):
+        print_plan(load_config(path))
+
+
 @pytest.mark.parametrize(
     ("lanes", "shown"), [("null", "3 │"), ("4", "4; not a multiple of the processes"), ("6", "6 │")]
 )

@@ -5,6 +5,7 @@ from typing import Any
 
 ONEDNN = "performance.onednn"
 BATCH_SIZE = "training.batch_size"
+MIXING_ROWS = "data.mixing_rows"
 SPLITTING = (BATCH_SIZE, "training.accumulation")
 
 
@@ -36,4 +37,8 @@ def changed_keys(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
         settled.remove(ONEDNN)
     if new.get(BATCH_SIZE) == "auto":
         settled.add(BATCH_SIZE)
+    counted, given = (config.get(MIXING_ROWS) or [] for config in (old, new))
+    kept = (now is None or now == then for now, then in zip(given, counted, strict=False))
+    if not given or (len(given) == len(counted) and all(kept)):  # a run goes on with what it counted
+        settled.add(MIXING_ROWS)
     return [key for key in sorted(old.keys() | new.keys()) if old.get(key) != new.get(key) and key not in settled]

@@ -109,6 +109,9 @@ def evaluate_checkpoint(
     for one in compared:
         accelerator, evaluation = decode_split(config, accelerator, one, source)
         found.append(evaluation)
+        if accelerator.is_main_process and len(found) == 1:
+            for remark in source.remarks:
+                print(f"note: {source.name}.folder: {remark}", file=sys.stderr)
         if accelerator.is_main_process and folder is not None:
             if len(found) == 1:
                 shutil.rmtree(folder / BASELINE, ignore_errors=True)  # an earlier one may be of other data

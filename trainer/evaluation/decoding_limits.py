@@ -16,6 +16,7 @@ from data.batches.collation import text_of
 from data.batches.generation_limits import GenerationLimits, Needs, joined, unlike_training, without
 from data.batches.labels import IGNORED
 from data.errors import DataError
+from data.opening import source_of
 from data.sources.config import SourceConfig
 from data.sources.parquet_rows import ParquetRows
 from data.sources.source import Source
@@ -207,7 +208,7 @@ def planned_remarks(config: RunConfig, checkpoint: Checkpoint | None) -> tuple[s
     for name, source in named:
         if source is None or not is_here(source):
             continue
-        texts = list(first_texts(Source(source, name)))
+        texts = list(first_texts(source_of(source, name)))
         needs = needs_of((text for text in texts if text.strip() or name == "data.validation"), generation, tokenizer)
         is_training = name != "data.validation"
         untaught = needs if is_training else [left for one in needs if (left := without(one, taught))]

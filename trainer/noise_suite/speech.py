@@ -49,6 +49,10 @@ class HeldSource(Source):
         self.held = held
         self.audio_root = audio_root
 
+    @property
+    def held_rows(self) -> list[Row]:
+        return self.held
+
     def rows(self) -> Iterator[Row]:
         return iter(self.held)
 

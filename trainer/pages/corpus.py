@@ -1,7 +1,10 @@
 """The page of a corpus inspection: written to any address, the same figures as the table in the terminal."""
 
+import base64
 import datetime
 from collections.abc import Sequence
+
+from markupsafe import Markup
 
 from data import storage
 from data.inspection.counts import Histogram
@@ -9,7 +12,7 @@ from data.inspection.findings import problems, would_fail
 from data.inspection.tally import RATES, Inspection
 
 from .charts import Axis, Bars
-from .corpus_tables import figures, headline, print_inspection, public_address, tables, verdict
+from .corpus_tables import figures, headline, print_inspection, public_address, reading, tables, verdict
 from .formats import minus
 from .page import rendered
 
@@ -62,9 +65,16 @@ def inspection_page(inspection: Inspection, address: str, date: datetime.date) -
         verdict=verdict(findings),
         headline=headline(inspection),
         distributions=distributions(inspection) if inspection.decoded else [],
+        reading=reading(inspection),
+        samples=[(sample, sound_address(sample.flac)) for sample in inspection.samples_to_hear.kept],
         figures=figures(inspection),
         tables=tables(inspection),
     )
+
+
+def sound_address(flac: bytes) -> Markup:
+    """Sound as an address that holds it, so that the page needs no other file."""
+    return Markup(f"data:audio/flac;base64,{base64.b64encode(flac).decode()}")
 
 
 def distributions(inspection: Inspection) -> list[Bars]:

@@ -165,6 +165,12 @@ def public_address(address: str) -> str:
     return re.sub(r"://[^/@]*@", "://", address.split("?", 1)[0])
 
 
+def reading(inspection: Inspection) -> list[str]:
+    """How the corpus was understood: columns taken and unused, and notices. What was left lying is a finding."""
+    census = inspection.census
+    return [visible(line, 4000) for line in (census.column_line, *census.notices) if line]
+
+
 def print_inspection(inspection: Inspection, address: str, console: Console | None = None) -> None:
     """Print figures, findings and short tables. Control characters of transcripts are made visible."""
     console = console or Console(highlight=False)
@@ -184,6 +190,8 @@ def print_inspection(inspection: Inspection, address: str, console: Console | No
             for one in findings
         ]
         print_table(("", "found", "how many", "what it means", "for example"), rows, console=console)
+    for line in reading(inspection):
+        console.print(Text(line), soft_wrap=True)
     console.print(Text(verdict(findings), "bold red" if would_fail(findings) else "bold green"))
 
 

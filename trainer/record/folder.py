@@ -50,6 +50,8 @@ REPLANNED = (
     "data.shuffle_window",
     "data.min_seconds",
     "data.max_seconds",
+    "data.mixing_temperature",
+    "data.mixing_rows",
 )
 
 ANEW = "the window being read is planned anew: of its utterances some may come twice or not at all"

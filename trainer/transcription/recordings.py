@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
-import numpy as np
-
-from data.audio.decoding import UndecodableAudio, decode_audio, seconds_of
-from data.audio.suffixes import is_recording, readable_suffixes
+from data.audio.decoders.ffmpeg import INSTALL
+from data.audio.decoding import Decoded, decode, seconds_of
+from data.audio.suffixes import is_recording, is_sound, readable_suffixes
+from data.audio.undecodable import UndecodableAudio
 from data.errors import DataError
 
 from ..config.reading import ConfigError
@@ -32,11 +32,9 @@ class Recording:
         """As the user wrote it; bytes that are no UTF-8 are replaced, so that it can be printed."""
         return os.fsencode(self.path).decode("utf-8", "replace") if self.path else STANDARD_INPUT
 
-    def decode(self) -> np.ndarray:
-        """float32 [samples], 16 kHz, mono; raises as :func:`data.audio.decoding.decode_audio`."""
-        if self.path is None:
-            return decode_audio(sys.stdin.buffer.read())
-        return decode_audio(str(self.path))
+    def decode(self) -> Decoded:
+        """All that can be read of it, and what is wrong with it; raises as :func:`data.audio.decoding.decode`."""
+        return decode(sys.stdin.buffer.read() if self.path is None else str(self.path), tell=True)
 
 
 def find_recordings(arguments: Sequence[str]) -> list[Recording]:
@@ -52,13 +50,31 @@ def find_recordings(arguments: Sequence[str]) -> list[Recording]:
         elif path.is_dir():
             inside = sorted(file for file in path.rglob("*") if is_recording(file.name) and file.is_file())
             if not inside:
-                raise DataError(f"{path} holds no recording ({', '.join(sorted(readable_suffixes()))})")
+                known = f"{path} holds no recording ({', '.join(sorted(readable_suffixes()))})"
+                raise DataError("; ".join([known, *unreadable([argument])]))
             found += inside
         elif path.exists():
             found.append(path)
         else:
             raise DataError(f"{path} does not exist")
     return [Recording(path) for path in dict.fromkeys(found)]
+
+
+def unreadable(arguments: Sequence[str]) -> list[str]:
+    """A line on what the folders named hold of recordings that only ffmpeg would read, where it is not installed."""
+    folders = [Path(argument) for argument in arguments if argument != STANDARD_INPUT and Path(argument).is_dir()]
+    files = (file for folder in folders for file in folder.rglob("*"))
+    names = {str(file) for file in files if is_sound(file.name) and not is_recording(file.name) and file.is_file()}
+    if not names:
+        return []
+    more = f" and {len(names) - 1:,} more" if len(names) > 1 else ""
+    return [f"{min(names)}{more} cannot be read without ffmpeg: {INSTALL}"]
+
+
+def warn(*lines: str) -> None:
+    """Write warnings to standard error, a line each."""
+    for line in lines:
+        print(f"warning: {line}", file=sys.stderr)
 
 
 def header_seconds(recordings: Iterable[Recording]) -> float | None:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from data.audio.cutting import WINDOW_SECONDS, Piece, cut_at_quiet, has_sound, sound_bounds
-from data.audio.decoding import UndecodableAudio
+from data.audio.undecodable import UndecodableAudio
 from data.batches.collation import collate
 from data.batches.features import LogMel
 from data.errors import nearest
@@ -41,6 +41,7 @@ PROMPT_TOKENS = 4
 LOOK_AHEAD_BATCHES = 16  # sorted by length together: more of them need less padding, but delay the first transcript
 LOOK_AHEAD_SECONDS = 3600.0  # of audio held at once, not counting the last recording
 REPEATING = 2.4  # compression ratio of text beyond which Whisper's authors take it for a loop (arXiv 2212.04356, 4.5)
+NO_SOUND = "no sound: all of it is digital silence"
 TEMPERATURES = (0.2, 0.4, 0.6, 0.8, 1.0)  # tried in turn on a loop, as Whisper's authors do
 
 
@@ -60,6 +61,7 @@ class Work:
     recording: Recording
     language: str | None
     seconds: float = 0.0
+    remarks: tuple[str, ...] = ()
     pieces: list[Piece] = field(default_factory=list)
     heard: dict[int, Heard] = field(default_factory=dict)
     error: UndecodableAudio | None = None
@@ -191,13 +193,15 @@ class Transcriber:
         """Decode a recording and cut it into pieces; what cannot be decoded carries its error."""
         work = Work(recording, self.language)
         try:
-            audio = recording.decode()
+            decoded = recording.decode()
         except UndecodableAudio as error:
             work.error = error
             return work
+        audio = decoded.samples
         work.seconds = len(audio) / SAMPLING_RATE
         # On silence a model invents text.
         work.pieces = [piece for piece in cut_at_quiet(audio, self.piece_seconds) if has_sound(piece.audio)]
+        work.remarks = (*decoded.remarks, *decoded.said, *(() if work.pieces else (NO_SOUND,)))
         return work
 
     def batches(self, works: Sequence[Work]) -> Iterator[list[tuple[Work, int]]]:
@@ -292,6 +296,7 @@ class Transcriber:
             text=join_texts([segment.text for segment in segments], written_in),
             segments=tuple(segments),
             repeats=any(heard.repeats for heard in work.heard.values()),
+            remarks=work.remarks,
         )
 
 

@@ -30,6 +30,7 @@ class Transcript:
         text: everything that was said, on one line.
         segments: the same in parts, in order, without overlap.
         repeats: parts of it repeat themselves, as in a loop of the decoder.
+        remarks: what is to be told of the recording: damage, what was left out of it, that it holds no sound.
     """
 
     file: str
@@ -39,6 +40,13 @@ class Transcript:
     text: str
     segments: tuple[Segment, ...]
     repeats: bool = False
+    remarks: tuple[str, ...] = ()
+
+    @property
+    def warnings(self) -> list[str]:
+        """What the user should be told beside the text, with the file's name."""
+        told = [*self.remarks, *(["parts of the text repeat themselves"] if self.repeats else [])]
+        return [f"{self.file}: {remark}" for remark in told]
 
 
 def join_texts(texts: Sequence[str], language: str | None) -> str:

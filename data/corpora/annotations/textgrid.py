@@ -98,10 +98,11 @@ def read_tier(file: PraatText, number: int) -> Tier:
     file.next(float, f"the beginning of tier {name!r}"), file.next(float, f"the end of tier {name!r}")
     size = file.count(f"the size of tier {name!r}")
     if kind == "TextTier":
+        marked = 0
         for point in range(1, size + 1):
             file.next(float, f"the time of point {point} of tier {name!r}")
-            file.next(str, f"the mark of point {point} of tier {name!r}")
-        return Tier(name, usual=False, unusable="that tier holds points, not intervals")
+            marked += bool(file.next(str, f"the mark of point {point} of tier {name!r}").strip())
+        return Tier(name, usual=False, unusable="that tier holds points, not intervals", size=marked)
     if kind != "IntervalTier":
         raise file.fail(f"tier {name!r} is {kind!r}; 'IntervalTier' and 'TextTier' are known")
     speaker = name.strip() if name.strip().lower() not in NOT_SPEAKERS else ""

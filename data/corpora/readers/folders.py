@@ -1,23 +1,30 @@
 """Folders of recordings with their transcripts, and Common Voice's, which is a table beside a folder."""
 
 import posixpath
-from collections.abc import Iterable, Iterator
-from dataclasses import replace
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from itertools import islice
+from types import MappingProxyType
 from typing import Any
 
 from ... import storage
 from ...audio.suffixes import is_recording, suffix_of_path
+from ...errors import DataError
+from ..annotations.text_kinds import check_plain
+from ..annotations.tiers import decoded_text
 from ..census import Census
 from ..columns import Layout
 from ..format import Format, Rows, in_pieces
-from ..places import SPLIT_FOLDERS, split_of_folder, split_of_path
+from ..places import SPLIT_FOLDERS, Spelt, is_hidden, split_of_folder, split_of_path
 from ..settings import CorpusSettings
+from .beside import notice_annotations
 from .tables import Objects, read_table
 
 METADATA = ("metadata.jsonl", "metadata.csv")
 COMMON_VOICE_TABLES = {"train": "train.tsv", "validation": "dev.tsv", "test": "test.tsv", None: "validated.tsv"}
 TRANSCRIPTS_BESIDE = ".trans.txt"  # LibriSpeech: a line for each recording of the folder
+READER_AND_CHAPTER = re.compile(r"(?P<reader>\d+)-(?P<chapter>\d+)\.trans\.txt")  # in folders reader/chapter
 
 
 def common_voice_tables(folder: str) -> dict[str | None, str]:
@@ -49,34 +56,50 @@ def read_audio_folder(folder: str, settings: CorpusSettings, split: str | None, 
         yield from read_table(file, settings, split, census)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Recordings(Objects):
+    """Rows of recordings, each of which is found by its file."""
+
+    def place(self, number: int) -> str:
+        return storage.join(self.file, self.rows[number - self.first]["audio"])
+
+
 def read_recordings(folder: str, settings: CorpusSettings, split: str | None, census: Census) -> Iterator[Rows]:
     """Recordings with a .txt beside each, or with LibriSpeech's ``*.trans.txt`` beside several.
 
     Capitals in a suffix do not count. A first folder called train, validation (dev, valid, val) or test (eval) gives
-    the split. A recording without a transcript is a row where ``settings.without_text`` asks for it.
+    the split. A recording without a transcript is a row where ``settings.without_text`` asks for it. In LibriSpeech's
+    layout (https://www.openslr.org/12) the folder of a reader gives the speaker.
+
+    Raises:
+        DataError: when it is reached, for a .txt that says when; see :func:`..annotations.text_kinds.check_plain`.
     """
-    files = storage.files_below(folder)
-    transcripts = {without_suffix(file): file for file in files if suffix_of_path(file) == ".txt"}
+    files = [file for file in storage.files_below(folder) if not is_hidden(file, folder)]
+    transcripts: Spelt[str] = Spelt({without_suffix(file): file for file in files if suffix_of_path(file) == ".txt"})
     inside = settings.model_copy(update={"audio_root": folder})
-    layout = Layout.of(folder, inside, ("audio", "text", "id", "split"), root=folder)
+    layout = Layout.of(folder, inside, ("audio", "text", "id", "split", "speaker"), root=folder)
     layout = replace(layout, names_its_columns=False)
-    lines = dict(lines_beside(folder, files, census))
+    notice_annotations(files, transcripts, census)
+    lines: Spelt[str] = Spelt(dict(lines_beside(folder, files, census)))
+    readers = readers_of(files)
 
     def rows() -> Iterator[dict[str, Any]]:
         for file in filter(is_recording, files):
             stem = without_suffix(file)
             if stem in lines:
-                yield row(folder, file, lines.pop(stem))
+                yield row(folder, file, lines.pop(stem), readers)
             elif stem in transcripts:
                 census.use(transcripts[stem])
-                yield row(folder, file, transcript(transcripts[stem]))
+                text = transcript(transcripts[stem])
+                check_plain(text, transcripts[stem])
+                yield row(folder, file, text)
             elif settings.without_text:
                 yield row(folder, file, None)
         for stem, text in lines.items():
-            yield row(folder, f"{stem}.flac", text)
+            yield row(folder, f"{stem}.flac", text, readers)
 
     for first, piece in in_pieces(rows(), settings.job_rows):
-        yield Objects(file=folder, first=first, rows=piece, layout=layout)
+        yield Recordings(file=folder, first=first, rows=piece, layout=layout)
 
 
 COMMON_VOICE = Format(
@@ -96,17 +119,30 @@ def without_suffix(file: str) -> str:
     return posixpath.splitext(file)[0]
 
 
-def row(folder: str, file: str, text: Any) -> dict[str, Any]:
-    """The row of a recording in a folder."""
+def row(folder: str, file: str, text: Any, readers: Mapping[str, str] = MappingProxyType({})) -> dict[str, Any]:
+    """The row of a recording in a folder; ``readers``: of folders."""
     relative = file[len(folder.rstrip("/")) + 1 :]
-    return {"audio": relative, "text": text, "id": posixpath.splitext(relative)[0], "split": split_of_path(relative)}
+    values = {"audio": relative, "text": text, "id": posixpath.splitext(relative)[0], "split": split_of_path(relative)}
+    return values | {"speaker": readers.get(posixpath.dirname(file))}
+
+
+def readers_of(files: Iterable[str]) -> dict[str, str]:
+    """The reader of each folder ``reader/chapter`` that has a ``reader-chapter.trans.txt``, as LibriSpeech's have."""
+    readers = {}
+    for file in files:
+        folder, name = posixpath.split(file)
+        found = READER_AND_CHAPTER.fullmatch(name)
+        if found and folder.split("/")[-2:] == [found["reader"], found["chapter"]]:
+            readers[folder] = found["reader"]
+    return readers
 
 
 def transcript(file: str) -> str | bytes:
-    """The words of a file; bytes, which are refused as text later, where they are not UTF-8."""
+    """The words of a file; bytes, which are refused as text later, where they are not UTF-8 or marked as UTF-16."""
+    content = storage.read_bytes(file)
     try:
-        return storage.read_bytes(file).decode("utf-8-sig").strip()
-    except UnicodeDecodeError:
+        return decoded_text(content, file).strip()
+    except DataError:
         return b""
 
 

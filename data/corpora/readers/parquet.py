@@ -14,6 +14,7 @@ import pyarrow.parquet
 from ... import storage
 from ...audio.decoding import one_line
 from ...errors import DataError
+from ...sources.class_labels import class_names, named
 from ...sources.config import ColumnNames, SourceConfig
 from ...sources.parquet_rows import to_rows
 from ...sources.source import Source
@@ -57,6 +58,7 @@ class ParquetRows(Counted):
                 parquet = pyarrow.parquet.ParquetFile(content, pre_buffer=False, page_checksum_verification=True)
             except (pyarrow.ArrowException, OSError) as error:  # it has changed since its rows were shared out
                 raise DataError(f"{self.file} is not a whole Parquet file: {one_line(error)}") from error
+            classes = class_names(parquet.schema_arrow)
             for group in range(self.begin, self.end):
                 given = 0
                 batches = parquet.iter_batches(ROWS_AT_ONCE, row_groups=[group], columns=columns)
@@ -64,7 +66,7 @@ class ParquetRows(Counted):
                     while (batch := storage.retried(lambda: next(batches, None), self.file)) is not None:  # noqa: B023
                         for row in to_rows(batch):
                             given += 1
-                            yield row
+                            yield named(row, classes)
                 except (pyarrow.ArrowException, storage.StorageError) as error:
                     if getattr(error.__cause__, "errno", None) is not None or storage.is_remote(self.file):
                         raise  # the disk's or the network's

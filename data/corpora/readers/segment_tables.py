@@ -42,7 +42,7 @@ class SegmentLayout(Layout):
         for key in ("start", "end"):
             if layout.names[key] is None:
                 raise DataError(
-                    f"{place} has no column for {key}{nearest(key, columns)}; say --columns {key}=NAME, one of "
+                    f"{place} has no column for {key}{nearest(key, columns)}; say {settings.names_column(key)}, one of "
                     f"{', '.join(columns)}"
                 )
         return replace(layout, overlaps=settings.allow_overlaps)
@@ -55,7 +55,12 @@ class SegmentLayout(Layout):
         """
         begins, ends = self.names["start"] or "", self.names["end"] or ""
         with placed(place):
-            start, end = parse_interval(row.get(begins), row.get(ends))
+            try:
+                start, end = parse_interval(self.number(row.get(begins)), self.number(row.get(ends)))
+            except DataError as error:
+                first = place.endswith((": row 1", ": line 1")) and "not after its start" in str(error)
+                hint = f"; if they have changed places, say --columns start={ends} end={begins}" if first else ""
+                raise DataError(f"{error}{hint}") from None
             record = super().record({**row, begins: start, ends: end}, place)
             if not isinstance(record.audio, str):
                 return record

@@ -76,7 +76,7 @@ def test_samples_do_not_depend_on_the_blocks_they_are_decoded_in(
     whole = decode_audio(value)
     assert abs(len(whole) - 16_000 * len(samples) / rate) <= 1
     np.testing.assert_array_equal(decode_audio({"array": samples, "sampling_rate": rate}), whole)
-    monkeypatch.setattr("data.audio.decoding.BLOCK_FRAMES", 999)
+    monkeypatch.setattr("data.audio.sounds.BLOCK_FRAMES", 999)
     np.testing.assert_array_equal(decode_audio(value), whole)
 
 
@@ -86,7 +86,7 @@ def test_blocks_of_mp3_at_low_rates_join_without_a_seam(monkeypatch: pytest.Monk
     file = io.BytesIO()
     soundfile.write(file, 0.4 * np.sin(2 * np.pi * 440 * time), 22_050, format="MP3")
     whole = decode_audio(file.getvalue())
-    monkeypatch.setattr("data.audio.decoding.BLOCK_FRAMES", 5000)
+    monkeypatch.setattr("data.audio.sounds.BLOCK_FRAMES", 5000)
     np.testing.assert_array_equal(decode_audio(file.getvalue()), whole)
 
 

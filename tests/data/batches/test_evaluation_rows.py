@@ -11,6 +11,7 @@ from data.audio.decoding import decode_audio
 from data.batches.evaluation_rows import EvaluationRows, Turn, check_reported_columns
 from data.config import SourceConfig
 from data.errors import DataError
+from data.opening import source_of
 from data.sources.source import Source
 from data.utterance import AudioBatch, Skipped
 
@@ -228,6 +229,6 @@ def test_a_column_that_is_not_there(rows: list[dict[str, Any]], tmp_path: Path) 
 
 def test_a_column_that_a_folder_has_not(tmp_path: Path) -> None:
     (tmp_path / "metadata.csv").write_text("file_name,text,speaker\na.wav,one,s1\n")
-    source = Source(SourceConfig(folder=str(tmp_path)), "data.test")
+    source = source_of(SourceConfig(folder=str(tmp_path)), "data.test")
     with pytest.raises(DataError, match=r"evaluation.columns is 'age'"):
         check_reported_columns(source, [("evaluation.columns", "age")])

@@ -17,7 +17,7 @@ from data.batches.labels import LabelEncoder
 from data.batches.lanes import Batching, Lane, plan_batches
 from data.batches.mixture import LanePart
 from data.config import DataConfig
-from data.sources.source import Source
+from data.opening import source_of
 from data.utterance import LaneItem
 from modeling.byte_processor import build_byte_processor
 
@@ -78,7 +78,7 @@ class Setup:
         train = {"files": files, "columns": {"id": "id"}} | values
         self.config = DataConfig(train=train, shuffle_window=window, **limits)
         self.batch_size = batch_size
-        self.sources, self.labels = [Source(one, "data.train") for one in self.config.training_sources], labels
+        self.sources, self.labels = [source_of(one, "data.train") for one in self.config.training_sources], labels
 
     def lane(
         self, lane: int = 0, lanes: int = 1, seed: int = 0, epoch: int = 0, position: dict[str, Any] | None = None

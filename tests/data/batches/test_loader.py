@@ -24,6 +24,7 @@ from data.batches.lanes import Batching
 from data.batches.loader import BatchGroup, TrainingBatches, join_states
 from data.config import DataConfig
 from data.errors import DataError
+from data.opening import source_of
 from data.sources.source import Source
 from data.utterance import AudioBatch
 from modeling.byte_processor import build_byte_processor
@@ -115,7 +116,7 @@ class Step:
 def build_run(files: str, labels: LabelEncoder, lanes: int | None = 4, workers: int = 0, **source: Any) -> Run:
     train = {"files": files, "columns": {"id": "id"}} | source
     config = DataConfig(train=train, shuffle_window=8, lanes=lanes, workers=workers)
-    return Run([Source(one, "data.train") for one in config.training_sources], config, labels)
+    return Run([source_of(one, "data.train") for one in config.training_sources], config, labels)
 
 
 def ids_of(steps: list[Step]) -> list[list[list[str]]]:

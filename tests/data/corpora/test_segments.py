@@ -2,7 +2,9 @@
 times that cannot be are refused with file and row, other faults stay with their row."""
 
 import json
+import re
 import tracemalloc
+import unicodedata
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,10 @@ import fsspec
 import numpy as np
 import pytest
 
+from data.audio.decoding import UndecodableAudio
+from data.audio.suffixes import is_recording
 from data.corpora.census import Census
+from data.corpora.formats import plan_jobs
 from data.corpora.readers.segments import is_segmented, read_segments
 from data.corpora.record import Record
 from data.corpora.settings import CorpusSettings
@@ -185,7 +190,7 @@ def test_lines_that_are_no_json_objects(content: str, tmp_path: Path) -> None:
     [
         (b"audio_path,start,stopp,text\na.wav,1,2,x\n", "no column for end"),
         (b"audio_path,starts,end,text\na.wav,1,2,x\n", "no column for start (did you mean 'starts'?)"),
-        (b"audio_path;start;end;text\na.wav;1;2;x\n", "no column for audio"),
+        (b"audio_path;start;end;text\na.wav,1,2,x\n", "no row has its 4 fields"),
         (b"start,end,text\n1,2,x\n", "no column for audio"),
         (b"audio_path,start,end\na.wav,1,2\n", "no column for text"),
         (b"audio_path,start,end,text,start\na.wav,1,2,x,1\n", "'start' twice"),
@@ -194,7 +199,7 @@ def test_lines_that_are_no_json_objects(content: str, tmp_path: Path) -> None:
         (b'audio_path,start,end,text\na.wav,0,1,x\na.wav,1,2,"x\nb.wav,3,4,y\n', "after row 1"),
         (b'audio_path,start,end,text\na.wav,0,1,"x" y\n', "after row 0"),
         (b"audio_path,start,end,text\na.wav,0,1,x\na.wav,1,2,caf\xe9\n", "row 2: not UTF-8"),
-        ("audio_path,start,end,text\na.wav,0,1,x\n".encode("utf-16"), "UTF-16; save it as UTF-8"),
+        ("audio_path,start,end,text\na.wav,0,1,x\n".encode("utf-16")[:-1], "not UTF-16 to its end"),
     ],
 )
 def test_what_is_no_table_of_segments(content: bytes, message: str, tmp_path: Path) -> None:
@@ -312,7 +317,8 @@ def test_a_folder_of_plain_transcripts_is_not_segmented(tmp_path: Path) -> None:
     path = table(folder, "a.wav,x", header="audio_path,text", name="t.csv")
     assert not is_segmented(str(path), settings(path))
     (folder / "a.TextGrid").rename(folder / "a.txt")
-    assert not is_segmented(str(folder), settings(folder))
+    assert is_segmented(str(folder), settings(folder))
+    assert [record.speaker for record in read(folder)] == ["Aygün", None]
 
 
 def test_the_richer_annotation_is_read_where_there_are_several(tmp_path: Path) -> None:
@@ -374,7 +380,7 @@ def test_elan_finds_its_recording(place: str, tmp_path: Path) -> None:
 
 def test_elan_may_not_name_recordings_elsewhere(tmp_path: Path) -> None:
     tree(tmp_path, {"secret.wav": "", "corpus/a.wav": "", "corpus/talk.eaf": EAF.replace("./talk%20one", "../secret")})
-    tree(tmp_path, {"corpus/a.txt": "0 1 x"})
+    tree(tmp_path, {"corpus/a.txt": "0\t1\tx"})
     records = read(tmp_path / "corpus")
     assert not any("secret" in str(record.audio) for record in records)
 
@@ -407,7 +413,7 @@ def test_single_files_and_globs(tmp_path: Path) -> None:
     for values in ({"columns": {"text": "words"}}, {"extra_columns": ("topic",)}):
         with pytest.raises(DataError, match="is for tables of segments"):
             read(folder / "*.txt", **values)
-    with pytest.raises(DataError, match=r"no \.eaf, \.TextGrid or \.txt that has a recording"):
+    with pytest.raises(DataError, match=r"no \.eaf, \.TextGrid, \.srt, \.vtt, \.sbv, \.json or \.txt that has a rec"):
         read(tree(tmp_path / "bare", {"a.wav": ""}))
 
 
@@ -424,3 +430,226 @@ def test_an_object_store() -> None:
     (row,) = read("memory://segmented/segmented.csv")
     assert row.id == "train/a-1000-2000"
     np.testing.assert_array_equal(cut_clip(row), ramp[16_000:32_000])
+
+
+def wav(seconds: float) -> bytes:
+    return encode_flac(np.zeros(round(16_000 * seconds), np.float32))
+
+
+def planned(folder: Path, **values: Any) -> tuple[list[Record], Census]:
+    census = Census()
+    jobs = list(plan_jobs(settings(folder, **values), census))
+    return [record for job in jobs for record in job.rows.records()], census
+
+
+SRT = "1\n00:00:00,500 --> 00:00:01,000\n<i>bir</i>\n\n2\n00:00:01,000 --> 00:00:02,000\niki\nüç\n"
+TIMED = [(0.5, 1, "bir"), (1, 2, "iki üç")]
+CONTENTS = {
+    "subrip": ("txt", SRT),
+    "vtt": ("txt", "WEBVTT\n\n00:00.500 --> 00:01.000\nbir\n\n00:01.000 --> 00:02.000\niki\nüç\n"),
+    "sbv": ("txt", "0:00:00.500,0:00:01.000\nbir\n\n0:00:01.000,0:00:02.000\niki üç\n"),
+    "audacity": ("txt", "0,500000\t1,000000\tbir\n1,000000\t2,000000\tiki üç\n"),
+    "bracketed": ("txt", "(0.5-1) bir\n(1-2.0) iki üç\n"),
+    "json": ("txt", '{"segments": [{"start": 0.5, "end": 1, "text": "bir"}, '
+                    '{"start": 1, "end": 2, "text": "iki üç"}]}'),
+    "TextGrid": ("txt", '"ooTextFile" "TextGrid" 0 3 <exists> 1 "IntervalTier" "A" 0 3 2 0.5 1 "bir" 1 2 "iki üç"'),
+    ".srt": ("srt", SRT),
+    ".vtt": ("VTT", "WEBVTT\n\n00:00.500 --> 00:01.000\nbir\n\n00:01.000 --> 00:02.000\niki üç\n"),
+    ".json": ("json", '{"text": "", "segments": [{"start": 0.5, "end": 1, "text": " bir"}, '
+                      '{"start": 1, "end": 2, "text": "iki üç"}]}'),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("shape", CONTENTS)
+def test_timed_text_beside_a_recording_is_read_as_what_it_is(shape: str, tmp_path: Path) -> None:
+    suffix, content = CONTENTS[shape]
+    folder = tree(tmp_path, {"a.flac": wav(3), f"a.{suffix}": content, "b.flac": wav(1), "b.json": '{"age": 3}'})
+    records, census = planned(folder)
+    assert [(record.start, record.end, record.text) for record in records if not record.fault] == TIMED
+    assert [record.fault for record in records if record.fault] == ["a recording without annotation"]
+    assert census.left == {".json files": ["b.json"]}
+
+
+REFUSED = {
+    "starts": ("[00:00:01] bir\n[00:00:02] iki\n", r"b\.txt: line 1: .* has a start and no end"),
+    "clocks": ("0:01 bir\n0:02 iki\n", r"b\.txt: line 1: '0:01 bir' may begin with times, or with numbers; --kind fol"),
+    "broken": ("bir\n\n1\n00:00:01,000 --> 00:00:02,000\niki\n", r"b\.txt: line 1: 'bir' stands before any times"),
+    "one_line": ("1.5 2.5 bir\niki", r"b\.txt: line 1: '1.5 2.5 bir' may begin.*--kind segments for what is said when"),
+    "numbers": ("1 2 three", r"b\.txt: line 1: '1 2 three' may begin with times"),
+    "table": ("Line\tSpkr\tStTime\tContent\tEnTime\n1\tann\t0.5\tbir\t1.5\n", r"b\.txt: line 1: start is 'Line'"),
+    "semicolons": ("Ann;0.5;1.25;bir", r"b\.txt: line 1: 'Ann;0.5;1.25;bir' is no segment"),
+    "samples": ("0 46797 She had your dark suit", r"b\.txt: line 1: .* lie beyond the recording's end; are they samp"),
+    "xml": ("<?xml version='1.0'?><a/>", r"b\.txt is 'a', not ELAN's"),
+    "commas": ("1,5\t2.5\tbir", r"b\.txt: line 1: start is '1,5'"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_timed_text_that_is_not_understood_never_becomes_a_transcript(case: str, tmp_path: Path) -> None:
+    """Nor does a first file that is plain decide for all."""
+    content, message = REFUSED[case]
+    folder = tree(tmp_path, {"a.flac": wav(2.9), "a.txt": "plain words", "b.flac": wav(2.9), "b.txt": content})
+    with pytest.raises(DataError, match=message):
+        planned(folder)
+    (folder / "a.txt").unlink()
+    with pytest.raises(DataError, match=message):
+        planned(folder)
+
+
+def test_a_text_that_says_when_is_no_transcript_where_the_user_says_so_either(tmp_path: Path) -> None:
+    folder = tree(tmp_path, {"a.flac": wav(3), "a.txt": SRT, "b.flac": wav(3), "b.txt": "1 2 three"})
+    with pytest.raises(DataError, match=r"a\.txt: line 2: '00:00:00,500 --> 00:00:01,000' says when, so this is no tr"):
+        planned(folder, kind="folder")
+    (folder / "a.txt").write_text("words")
+    assert [record.text for record in planned(folder, kind="folder")[0]] == ["words", "1 2 three"]
+    with pytest.raises(DataError, match=r"a\.txt: line 1: 'words' is no segment"):
+        planned(folder, kind="segments")
+    (folder / "a.txt").unlink()
+    assert [(record.start, record.end, record.text) for record in planned(folder, kind="segments")[0]][:1] == [
+        (1, 2, "three")
+    ]
+
+
+def test_texts_with_times_and_without_are_read_each_as_what_it_is(tmp_path: Path) -> None:
+    files: dict[str, str | bytes] = {"a.txt": "plain words", "b.txt": SRT, "c.txt": "caf\xe9".encode("latin-1")}
+    folder = tree(tmp_path, {f"{name}.flac": wav(3) for name in "abc"} | files)
+    records, census = planned(folder, language="az")
+    assert summary(records) == [
+        ("a", 0, None, "plain words", None), ("b-500-1000", 0.5, 1, "bir", None),
+        ("b-1000-2000", 1, 2, "iki üç", None), (None, 0, None, None, None),
+    ]  # fmt: skip
+    assert "neither UTF-8 nor" in str(records[3].fault) and records[0].language == "az"
+    assert census.notices == [
+        "beside segments: .txt files without times, each the transcript of a whole recording: a.txt, c.txt"
+    ]
+
+
+def test_transcripts_that_begin_with_numbers_stay_transcripts_where_the_numbers_are_no_times(tmp_path: Path) -> None:
+    said = {"a": "1984 2001 were good years", "b": "7.30 8.15 and 9.45 trains", "c": "two 3 4", "d": "7:30 it is"}
+    files = {f"{name}.txt": text for name, text in said.items()} | {f"{name}.flac": wav(2) for name in said}
+    assert [record.text for record in planned(tree(tmp_path, files))[0]] == list(said.values())
+    tree(tmp_path, {"c.txt": "100 2000 three", "d.txt": "0 3250 four"})
+    with pytest.raises(DataError, match=r"a\.txt: line 1: '1984 2001 were"):  # no transcript, or milliseconds
+        planned(tmp_path)
+    tree(tmp_path, {f"{name}.txt": f"0.5 1.{name} x".replace(name, "5") for name in "abcd"})
+    assert [(record.start, record.end) for record in planned(tmp_path)[0]] == [(0.5, 1.5)] * 4
+
+
+def test_annotations_without_a_recording_do_not_make_a_folder_of_transcripts_one_of_segments(tmp_path: Path) -> None:
+    folder = tree(tmp_path, {"a.flac": wav(3), "a.txt": "bir", "b.srt": "1", "c.eaf": EAF})
+    records, census = planned(folder)
+    assert [record.text for record in records] == ["bir"]
+    assert census.left == {".eaf files": ["c.eaf"], ".srt files": ["b.srt"]}
+
+
+def test_subtitles_in_several_languages(tmp_path: Path) -> None:
+    folder = tree(
+        tmp_path, {"talk.flac": wav(3), "talk.en.srt": SRT, "talk.pt-BR.vtt": "WEBVTT\n\n0:01.0 --> 0:02.0\num"}
+    )
+    with pytest.raises(
+        DataError, match=r"talk\.en\.srt and .*talk\.pt-BR\.vtt are subtitles of .*; --language chooses"
+    ):
+        planned(folder)
+    records, census = planned(folder, language="pt")
+    assert [(record.text, record.language, record.id) for record in records] == [("um", "pt", "talk.pt-BR-1000-2000")]
+    assert census.notices == ["not read, as --language chooses among subtitles: talk.en.srt"]
+    (folder / "talk.pt-BR.vtt").unlink()
+    assert [record.language for record in planned(folder)[0]] == ["en", "en"]
+    (folder / "talk.en.srt").rename(folder / "talk.eng.srt")
+    assert [record.language for record in planned(folder, language="az")[0]] == ["az", "az"]
+
+
+def test_names_of_transcripts_of_recordings_that_differ_in_suffix_alone(tmp_path: Path) -> None:
+    """As launch/transcribe.py names them."""
+    folder = tree(tmp_path, {"talk.flac": "", "talk.mp3": "", "talk.srt": SRT, "talk.mp3.srt": SRT})
+    pairs = {record.place.partition(":")[0]: record.audio for record in read(folder)}
+    assert pairs == {f"{folder}/talk.srt": f"{folder}/talk.flac", f"{folder}/talk.mp3.srt": f"{folder}/talk.mp3"}
+    (folder / "talk.flac").unlink()
+    with pytest.raises(DataError, match=r"talk\.mp3\.srt and .*talk\.srt are both of .*talk\.mp3; keep one"):
+        read(folder)
+
+
+def test_what_is_not_read_is_told_once(tmp_path: Path) -> None:
+    folder = tree(tmp_path, {"a.flac": wav(9), "a.TextGrid": LONG, "a.srt": SRT, "b.flac": wav(9), "b.vtt": "WEBVTT",
+                             "b.srt": SRT})  # fmt: skip
+    for limit in (None, 1):
+        _, census = planned(folder, job_rows=1, max_samples=limit)
+        assert census.notices == [
+            "not read: tiers that hold points in time, which have no end: 'bell' (1 annotation in 1 file)",
+            "not read, as of a recording's files the first of .eaf, .TextGrid, .srt, .vtt, .sbv, .json, .txt is read: "
+            "a.srt, b.vtt",
+        ]
+    points = LONG.replace("IntervalTier", "TextTier").replace("size = 3\n        int", "size = 0\n        int")
+    points = points[: points.index("    item [3]")].replace("size = 3", "size = 2")
+    points = re.sub(r"(?s)        intervals \[1\].*?(?=    item \[2\])", "", points)
+    (folder / "a.TextGrid").write_text(points)
+    record = next(record for record in planned(folder)[0] if record.place.endswith("a.TextGrid"))
+    assert record.fault == "no segments in the tiers that are read; not read: 'bell'"
+
+
+def test_transcripts_without_times_go_before_annotations_of_the_same_recordings(tmp_path: Path) -> None:
+    folder = tree(tmp_path, {"a.flac": wav(9), "a.srt": SRT, "a.txt": "bir iki", "b.flac": wav(1), "b.txt": "üç"})
+    records, census = planned(folder)
+    assert [record.text for record in records] == ["bir iki", "üç"]
+    assert census.notices == [
+        "recordings with a .txt without times, which is read, and annotations, which are not: 1, such as "
+        f"{folder}/a.srt; --kind segments reads those"
+    ]
+    (folder / "a.flac").write_bytes(wav(31))  # which is more than Whisper hears at once
+    assert [record.text for record in planned(folder)[0]] == ["bir", "iki üç", "üç"]
+    (folder / "a.flac").write_bytes(wav(9))
+    tree(tmp_path, {"b.txt": TALK})
+    records, census = planned(folder)
+    assert [record.text for record in records] == ["bir", "iki üç", "bir", "iki"]
+    assert census.notices == ["not read, as the recording has a file with times, too: .txt files without: a.txt"]
+
+
+def test_an_annotation_whose_recording_has_another_name_says_what_is_like_it(tmp_path: Path) -> None:
+    folder = tree(tmp_path, {"talk (1).wav": "", "talk.srt": SRT, "film.mp4": "", "film.vtt": "WEBVTT", "x.wav": "",
+                             "x.srt": SRT})  # fmt: skip
+    faults = {record.place.rpartition("/")[2].partition(":")[0]: str(record.fault) for record in read(folder)}
+    assert faults["talk.srt"].endswith("nor in --audio-root (did you mean 'talk (1).wav'?)")
+    if not is_recording("film.mp4"):
+        assert faults["film.vtt"] == "film.mp4 cannot be decoded here; ffmpeg would read it"
+        with pytest.raises(DataError, match=r"no recordings in .*; film\.mp4 and what else may be here, ffmpeg would"):
+            read(tree(tmp_path / "films", {"film.mp4": "", "film.vtt": "WEBVTT"}))
+
+
+def test_recordings_without_annotation_are_rows_where_that_is_asked_for(tmp_path: Path) -> None:
+    folder = tree(tmp_path, {"a.flac": wav(9), "a.srt": SRT, "test/b.flac": wav(1)})
+    record = planned(folder, without_text=True, language="az")[0][-1]
+    assert (record.id, record.text, record.fault, record.split, record.language) == ("test/b", None, None, "test", "az")
+
+
+def test_milliseconds_taken_for_seconds_are_told(tmp_path: Path) -> None:
+    rows = "0\t1500\ta\n1500\t2900\tb\n"
+    folder = tree(tmp_path, {"a.flac": wav(3), "a.txt": rows, "b.flac": wav(3), "b.txt": "3.1\t3.4\tc\n"})
+    first, second, third = planned(folder)[0]
+    for record, message in ((second, "ends at 3.000 s; are its times milliseconds?"), (third, "ends at 3.000 s$")):
+        with pytest.raises(UndecodableAudio, match=message):
+            cut_clip(record)
+    with pytest.raises(UndecodableAudio, match=r"the segment ends at 1500.000 s, .* are its times milliseconds\?"):
+        cut_clip(first)
+
+
+def test_names_are_found_whichever_way_their_letters_are_composed(tmp_path: Path) -> None:
+    folder = tree(
+        tmp_path, {unicodedata.normalize("NFD", "üç.flac"): wav(3), unicodedata.normalize("NFC", "üç.srt"): SRT}
+    )
+    assert [record.fault for record in read(folder)] == [None, None]
+
+
+def test_texts_in_utf_16_and_texts_that_are_none(tmp_path: Path) -> None:
+    texts = {"a.txt": "bir".encode("utf-16"), "b.txt": "0.5\t1\tiki".encode("utf-16-le")}
+    folder = tree(tmp_path, {"a.flac": wav(3), "b.flac": wav(3)} | texts)
+    one, two = planned(folder)[0]
+    assert one.text == "bir" and "text is bytes" in str(two.fault)
+
+
+def test_columns_that_have_changed_places(tmp_path: Path) -> None:
+    path = table(tmp_path, "a.wav,2,1,x", "a.wav,4,3,x")
+    with pytest.raises(
+        DataError, match=r"row 1: ends at 1 s.*; if they have changed places, say --columns start=end end="
+    ):
+        read(path)
+    assert [record.start for record in read(path, columns={"start": "end", "end": "start"})] == [1, 3]

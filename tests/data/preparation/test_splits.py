@@ -3,7 +3,7 @@
 import pytest
 
 from data.errors import DataError
-from data.preparation.splits import HashSplit, parse_shares
+from data.preparation.splits.shares import HashSplit, parse_shares
 
 NAMES = [f"clip-{i}" for i in range(20_000)]
 

@@ -181,7 +181,11 @@ def test_columns_are_found_by_their_usual_names(hub: DatasetHub, undisturbed: Pa
     hub.commit(DATASET, speech_dataset(audio="wav", text="sentence"))
     done = run(hub, tmp_path / "home", *preparation(tmp_path / "out"))
     assert done.returncode == 0, done.stderr
-    assert content(tmp_path / "out") == content(undisturbed)
+    made, before = content(tmp_path / "out"), content(undisturbed)
+    manifests = [json.loads((folder / "manifest.json").read_text()) for folder in (tmp_path / "out", undisturbed)]
+    taken = [manifest["corpus"].pop("columns") for manifest in manifests]
+    assert taken[0] == taken[1] | {"audio": "wav", "text": "sentence"} and manifests[0] == manifests[1]
+    assert made | {"manifest.json": ""} == before | {"manifest.json": ""}
 
 
 @pytest.mark.slow

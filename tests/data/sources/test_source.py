@@ -308,7 +308,7 @@ def test_no_rows(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_text("")
     assert "a.jsonl" in failing(lambda: opened(files=str(tmp_path / "a.jsonl")).check_columns())
     (tmp_path / "metadata.jsonl").write_text("")
-    assert "has no rows" in failing(lambda: opened(folder=str(tmp_path)).check_columns())
+    assert "metadata.jsonl is empty" in failing(lambda: opened(folder=str(tmp_path)).check_columns())
 
 
 def test_unknown_suffix_and_mixed_formats(parquet: str, tmp_path: Path) -> None:
@@ -338,16 +338,21 @@ def test_what_is_broken_further_on_is_told_when_it_is_reached(tmp_path: Path) ->
 
 
 BAD_METADATA = {
-    "no file_name": ("metadata.csv", b"path,text\na.wav,hello\n", "row 1 has no file_name; it has path, text"),
-    "no file name in a row": ("metadata.jsonl", b'{"file_name": "a.wav"}\n{"file_name": null}\n', "row 2"),
-    "not an object": ("metadata.jsonl", b"[1]\n", "row 1 has no file_name; it has [1]"),
-    "not JSON": ("metadata.jsonl", b'{"file_name": "a.wav", "text": "a"}\n{"file', "after row 1"),
-    "comma without quotes": ("metadata.csv", b"file_name,text\na.wav,hello, you\n", "row 1 has more fields"),
-    "latin-1": ("metadata.csv", b"file_name,text\na.wav,caf\xe9\n", "utf-8"),
-    "numbers and text": ("metadata.jsonl", b'{"file_name":"a","text":"a"}\n{"file_name":"a","text":5}', "cannot read"),
+    "no file name": (
+        "metadata.csv",
+        b"recorded,text\na.wav,hello\n",
+        "no column for audio by a usual name: say columns",
+    ),
+    "no file name in a row": ("metadata.jsonl", b'{"file_name": "a.wav"}\n{"file_name": null}\n', "no column for text"),
+    "no name in a row": ("metadata.jsonl", b'{"file_name":"a.wav","text":"a"}\n{"text":"b"}\n', "line 2: no audio"),
+    "not an object": ("metadata.jsonl", b"[1]\n", "metadata.jsonl is neither JSON lines nor"),
+    "not JSON": ("metadata.jsonl", b'{"file_name": "a.wav", "text": "a"}\n{"file', "line 2: not JSON"),
+    "comma without quotes": ("metadata.csv", b"file_name,text\na.wav,hello, you\n", "row 1: 3 fields"),
+    "latin-1": ("metadata.csv", b"file_name,text\na.wav,caf\xe9\n", "row 1: not UTF-8"),
+    "a list as text": ("metadata.jsonl", b'{"file_name":"a","text":"a"}\n{"file_name":"a","text":[5]}', "text is list"),
     "no text": ("metadata.jsonl", b'{"file_name": "a.wav", "texts": "a"}\n', "did you mean 'texts'?"),
-    "latin-1 transcript": ("a.txt", b"caf\xe9", "a.txt: 'utf-8'"),
-    "no transcript": ("b.txt", b"text", "no recording with a .txt"),
+    "latin-1 transcript": ("a.txt", b"caf\xe9", "a.wav: text is bytes, not text in UTF-8"),
+    "no transcript": ("b.txt", b"text", "1 recording without a transcript: a.wav"),
 }
 
 
@@ -361,4 +366,4 @@ def test_bad_folder(tmp_path: Path, case: str) -> None:
 
 def test_no_folder(tmp_path: Path) -> None:
     message = failing(lambda: opened(folder=str(tmp_path / "nowhere")).check_columns())
-    assert message.startswith("data.train.folder:") and "is not a folder" in message
+    assert message.startswith("data.train.folder: there is no ")

@@ -1,6 +1,8 @@
 """The inspection's page: whole, harmless whatever a corpus holds, and saying what the table says."""
 
+import base64
 import datetime
+import io
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -8,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import soundfile
 
 from data.inspection.counts import Histogram, Scale
 from data.inspection.facts import InspectionSettings
@@ -16,7 +19,7 @@ from data.inspection.tally import Inspection, inspect_records
 from trainer.pages.corpus import bars_of, inspection_page, write_page
 from trainer.pages.corpus_tables import figures, verdict
 
-from ...data.inspection.test_inspect import clip, varied
+from ...data.inspection.test_inspect import clip, sound, varied
 
 DAY = datetime.date(2025, 11, 22)
 NASTY = '"><script>alert(1)</script><img src=x onerror=alert(1)>'
@@ -94,6 +97,9 @@ def test_nothing_a_corpus_says_is_markup() -> None:
         "name",
         "role",
         "aria-hidden",
+        "controls",
+        "preload",
+        "src",
     }
     drawn = {"viewbox", "preserveaspectratio", "x", "y", "width", "height"}
     assert {key for _, attributes in page.elements for key in attributes} <= allowed | drawn
@@ -104,9 +110,39 @@ def test_it_asks_for_nothing_else() -> None:
     assert re.findall(r"https?://[^ <]*", page) == ["https://host/x", "https://host/x"]  # the title, twice
     assert "secret" not in page
     assert "default-src 'none'" in page
-    assert not re.search(r"url\(|@import|src=|href=", page)
+    assert not re.search(r"url\(|@import|href=", page)
+    sounds = re.findall(r"src=(.{23})", page)
+    assert sounds and set(sounds) == {'"data:audio/flac;base64'}
+    assert "media-src data:" in page
     assert "prefers-color-scheme: dark" in page
     assert 'name="viewport"' in page
+
+
+def test_a_few_clips_can_be_heard_and_read_the_same_however_they_were_shared_out() -> None:
+    records = [clip(number, sound(12.0, seed=number)) for number in range(20)]
+    whole = inspect_records(records, InspectionSettings())
+    parts = Inspection(InspectionSettings())
+    for begin in (10, 0, 15, 5):
+        parts.merge(inspect_records(records[begin : begin + 5], InspectionSettings()))
+    kept = whole.samples_to_hear.kept
+    assert len(kept) == 6 and kept == parts.samples_to_hear.kept
+    samples, rate = soundfile.read(io.BytesIO(kept[0].flac))
+    assert (len(samples), rate) == (160_000, 16_000) and kept[0].is_cut
+    page = page_of(whole)
+    heard = [str(attributes["src"]) for name, attributes in page.elements if name == "audio"]
+    assert [base64.b64decode(address.partition(",")[2]) for address in heard] == [sample.flac for sample in kept]
+    assert all(sample.text in page.text for sample in kept) and "12.0 s, of which the beginning" in page.text
+
+
+def test_it_says_how_the_corpus_was_read_and_what_was_not() -> None:
+    inspection = inspect_records([clip(0)], InspectionSettings())
+    inspection.census.columns = {"audio": "path", "text": "sentence"}
+    inspection.census.unused = ["age", "<b>up_votes</b>"]
+    inspection.census.left = {".m4a recordings": ["kids/a.m4a", "kids/<b>.m4a"]}
+    page = page_of(inspection)
+    assert "columns: audio from path, text from sentence; none for speaker, id; not used: age, <b>up_votes" in page.text
+    assert "ot used: .m4a recordings" in page.text and "2 files" in page.text and "kids/<b>.m4a" in page.text
+    assert "b" not in {name for name, attributes in page.elements if "up_votes" in str(attributes)}
 
 
 def test_right_to_left_text_is_isolated_and_what_turns_it_is_shown() -> None:

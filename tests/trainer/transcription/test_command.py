@@ -15,35 +15,9 @@ import soundfile
 
 import launch.transcribe
 from tests.end_to_end import Outcome, run
-from tests.support.untrained import save_checkpoint
+from tests.support.films import noise
 
 pytestmark = pytest.mark.usefixtures("exact_attention")
-
-
-def noise(seconds: float, rate: int = 16_000, channels: int = 1) -> np.ndarray:
-    samples = np.random.default_rng(0).uniform(-0.5, 0.5, (round(seconds * rate), channels)).astype(np.float32)
-    return samples.squeeze(1) if channels == 1 else samples
-
-
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_checkpoint(tmp_path_factory.mktemp("checkpoints") / "clip")
-
-
-@pytest.fixture
-def transcribe(checkpoint: Path) -> Callable[..., Outcome]:
-    return lambda *arguments: run(launch.transcribe.main, "--checkpoint", checkpoint, *arguments)
-
-
-@pytest.fixture
-def recordings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The working folder, with recordings in it."""
-    monkeypatch.chdir(tmp_path)
-    Path("empty").mkdir()
-    soundfile.write("good.wav", noise(0.5), 16_000)
-    soundfile.write("no_samples.wav", noise(0), 16_000)
-    Path("text.wav").write_text("not a recording")
-    return tmp_path
 
 
 def test_one_recording_is_its_text_alone(transcribe: Callable[..., Outcome], recordings: Path) -> None:

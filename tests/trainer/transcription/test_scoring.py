@@ -305,6 +305,24 @@ def test_a_long_recording_without_a_transcript_is_cut_at_pauses(checkpoint: Path
     assert json.loads((tmp_path / "out" / "manifest.json").read_text())["rows"] == 2
 
 
+@pytest.mark.parametrize("method", ["hash", "balanced"])
+def test_parts_of_a_recording_are_in_one_split(checkpoint: Path, tmp_path: Path, method: str) -> None:
+    scorers.opened.cache_clear()
+    (tmp_path / "in").mkdir()
+    for number in range(4):
+        soundfile.write(tmp_path / "in" / f"{number}.flac", tone(number, 5.0), 16_000)
+    options = ("--min-log-probability", -50, "--max-compression-ratio", 50, "--max-no-speech", 1, "--max-seconds", 3)
+    arguments = ("--output", tmp_path / "out", "--score", checkpoint, "--pseudo-label", "--workers", 0, *options)
+    splits = ("--split", "train=0.5,validation=0.5", "--split-method", method)
+    outcome = run(launch.prepare.main, tmp_path / "in", *arguments, *splits)
+    assert outcome.code == 0, outcome.errors
+    split_of: dict[str, set[str]] = {}
+    for path in (tmp_path / "out").glob("*.parquet"):
+        for row in pq.read_table(path).to_pylist():
+            split_of.setdefault(row["id"].split("-")[0], set()).add(path.name.split("-")[0])
+    assert sorted(split_of) == list("0123") and all(len(splits) == 1 for splits in split_of.values())
+
+
 def test_a_table_without_a_column_of_texts_is_labelled(checkpoint: Path, tmp_path: Path) -> None:
     scorers.opened.cache_clear()
     soundfile.write(tmp_path / "a.flac", tone(1), 16_000)

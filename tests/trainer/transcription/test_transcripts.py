@@ -65,6 +65,7 @@ def test_json_is_one_line_that_holds_everything() -> None:
         "text": "bir & iki",
         "segments": [{"start": s.start, "end": s.end, "text": s.text} for s in HARD.segments],
         "repeats": False,
+        "remarks": [],
     }
     assert json.loads(written(HARD, "json", indent=2)) == json.loads(text)
 

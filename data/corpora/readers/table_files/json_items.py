@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
-from ...audio.decoding import one_line
-from ...errors import DataError
+from ....audio.decoding import one_line
+from ....errors import DataError
 
 MAX_ITEM = 2**26  # bytes of a line, and characters of an item of a list
 

@@ -1,0 +1,1 @@
+"""Programs and libraries that decode recordings, and what must be known to use them safely."""

@@ -1,0 +1,12 @@
+"""What is raised of audio that cannot be used."""
+
+from ..errors import DataError
+
+
+class UndecodableAudio(DataError):
+    """Audio that cannot be used; the message is the reason."""
+
+
+def one_line(error: Exception | str) -> str:
+    """A message without line breaks, and without soundfile's mention of the file object."""
+    return " ".join(str(getattr(error, "error_string", error)).split()) or type(error).__name__

@@ -1,0 +1,1 @@
+"""How tables lie in files: encodings, separators, quotes, headers, and the items of JSON."""

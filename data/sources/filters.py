@@ -1,0 +1,44 @@
+"""Whether ``keep`` and ``drop`` name values that are there: a speaker who is misspelled in ``drop`` is trained on."""
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from .. import storage
+from ..errors import nearest
+from .source import Source
+
+
+def values_not_there(source: Source) -> list[str]:
+    """A line for each value of ``keep`` and ``drop`` that no row has.
+
+    Looks at folders and at local Parquet files, of which it reads these columns alone; elsewhere nothing is told.
+    """
+    lines = []
+    for key in ("keep", "drop"):
+        for column, values in getattr(source.config, key).items():
+            there = values_of(source, column)
+            if there is not None:
+                absent = [value for value in map(str, values) if value not in there]
+                lines += [
+                    f"{source.name}.{key}: no row has {column} {one!r}{nearest(one, sorted(there))}" for one in absent
+                ]
+    return lines
+
+
+def values_of(source: Source, column: str) -> set[str] | None:
+    """All values of a column, as text; None where that would take long."""
+    if source.config.hub or source.config.digits:
+        return None
+    if source.held_rows is not None:
+        return {str(row.get(column)) for row in source.held_rows}
+    if source.parquet is None or any(map(storage.is_remote, source.parquet.addresses)):
+        return None
+    found: set[str] = set()
+    for address in source.parquet.addresses:
+        try:
+            with pq.ParquetFile(address) as file:
+                for batch in file.iter_batches(2**16, columns=[column]):
+                    found |= {str(value) for value in batch.column(0).unique().to_pylist()}
+        except (pa.ArrowException, OSError, KeyError, IndexError):  # said when its rows are read
+            return None
+    return found

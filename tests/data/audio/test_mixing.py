@@ -1,0 +1,92 @@
+"""Channels that cancel each other are not averaged; all others are, to the bit."""
+
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+
+from data.audio.decoding import decode, decode_audio
+from data.audio.mixing import OUT_OF_PHASE
+from data.augmentation.fields import NoiseSourceConfig
+from data.augmentation.noise_clips import NoiseClips
+from data.preparation.clips import RecordingReader
+
+from ...support.films import spoken
+
+VOICE = spoken(3.0, 16_000)
+OTHER = np.random.default_rng(1).normal(0, 0.1, len(VOICE)).astype(np.float32)
+NOTHING = np.zeros_like(VOICE)
+
+
+def encoded(channels: np.ndarray, kind: str = "WAV", subtype: str | None = "FLOAT", rate: int = 16_000) -> bytes:
+    """Channels [C, N] as a file."""
+    file = io.BytesIO()
+    soundfile.write(file, channels.T, rate, format=kind, subtype=subtype)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(
+    "channels",
+    [(VOICE, -VOICE), (VOICE, -0.8 * VOICE), (VOICE, -VOICE + 0.1 * OTHER), (VOICE, -VOICE, VOICE, -VOICE)],
+    ids=["opposite", "nearly", "with noise", "four"],
+)
+def test_one_channel_is_kept_where_all_cancel(channels: tuple[np.ndarray, ...]) -> None:
+    stacked = np.stack(channels).astype(np.float32)
+    for value in (
+        encoded(stacked),
+        {"array": stacked, "sampling_rate": 16_000},
+        {"array": stacked.T, "sampling_rate": 16_000},
+    ):
+        decoded = decode(value, whole=True)
+        np.testing.assert_array_equal(decoded.samples, VOICE)
+        assert decoded.remarks == (OUT_OF_PHASE,)
+
+
+@pytest.mark.parametrize(
+    "channels",
+    [(VOICE, VOICE), (VOICE, NOTHING), (NOTHING, VOICE), (VOICE, OTHER), (VOICE, -0.5 * VOICE), (VOICE, 0.1 * -VOICE),
+     (VOICE, *[NOTHING] * 7), (OTHER, *[NOTHING] * 6, VOICE), (NOTHING, NOTHING)],
+    ids=["same", "left", "right", "uncorrelated", "half", "tenth", "one of eight", "two of eight", "silence"],
+)  # fmt: skip
+def test_the_mean_is_taken_of_all_others(channels: tuple[np.ndarray, ...]) -> None:
+    stacked = np.stack(channels).astype(np.float32)
+    decoded = decode(encoded(stacked))
+    np.testing.assert_array_equal(decoded.samples, np.ascontiguousarray(stacked.T).mean(axis=1))
+    assert decoded.remarks == ()
+
+
+@pytest.mark.parametrize(("kind", "subtype"), [("WAV", "PCM_16"), ("FLAC", "PCM_16"), ("OGG", "VORBIS"), ("MP3", None)])
+@pytest.mark.parametrize("rate", [16_000, 44_100])
+def test_segments_and_blocks_agree_with_the_whole(
+    kind: str, subtype: str | None, rate: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Though in the last second the channels are alike: it is a matter of the recording, not of its parts."""
+    voice = spoken(3.0, rate)
+    other = np.where(np.arange(len(voice)) < 2.9 * rate, -voice, voice)
+    path = tmp_path / "talk"
+    path.write_bytes(encoded(np.stack([voice, other]), kind, subtype, rate))
+    whole = decode_audio(str(path))
+    monkeypatch.setattr("data.audio.sounds.BLOCK_FRAMES", 4099)
+    np.testing.assert_array_equal(decode_audio(str(path)), whole)
+    assert np.abs(whole).max() > 0.2
+    with RecordingReader() as reader:
+        for start, end in ((0.5, 1.0), (2.9, 3.0), (1.0, 2.95)):
+            clip = reader.read(str(path), start, end)
+            np.testing.assert_allclose(clip, whole[round(16_000 * start) : round(16_000 * end)], atol=2e-4)
+            assert reader.remarks == [OUT_OF_PHASE]
+        reader.read({"array": VOICE, "sampling_rate": 16_000}, 0, 1)
+        assert reader.remarks == []
+
+
+def test_noises_are_mixed_likewise(tmp_path: Path) -> None:
+    """A long clip, of which only a part is decoded, and a short one."""
+    for seconds in (2, 70):
+        noise = np.random.default_rng(2).normal(0, 0.1, seconds * 16_000).astype(np.float32)
+        (tmp_path / f"{seconds}.wav").write_bytes(encoded(np.stack([noise, -noise]), subtype="PCM_16"))
+    clips = NoiseClips(NoiseSourceConfig(folder=str(tmp_path)))
+    for index in range(2):
+        part: Any = clips.cut(index, 16_000, 0.5)
+        assert part is not None and np.std(part) == pytest.approx(0.1, rel=0.1)

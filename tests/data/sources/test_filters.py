@@ -1,0 +1,42 @@
+"""Values of keep and drop that no row has are told: what is misspelled in drop would be trained on."""
+
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from data.sources.config import SourceConfig
+from data.sources.filters import values_not_there
+from data.sources.source import Source
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> str:
+    for part, speakers in enumerate((["ann", "bob"], ["eve", None])):
+        rows = {"audio": [b"a", b"b"], "text": ["a", "b"], "speaker": speakers, "grade": [1, 2], "adult": [True, False]}
+        rows["where"] = [{"city": "x"}, {"city": "y"}]
+        pq.write_table(pa.table(rows), tmp_path / f"{part}.parquet")
+    return str(tmp_path / "*.parquet")
+
+
+def told(**values: object) -> list[str]:
+    return values_not_there(Source(SourceConfig(**values), "data.train"))  # type: ignore[arg-type]
+
+
+def test_values_that_no_row_has(files: str) -> None:
+    assert told(files=files, drop={"speaker": ["ann ", "eve"]}) == [
+        "data.train.drop: no row has speaker 'ann ' (did you mean 'ann'?)"
+    ]
+    assert told(files=files, keep={"speaker": ["bob"], "grade": [3]}) == ["data.train.keep: no row has grade '3'"]
+
+
+def test_values_that_are_there_are_compared_as_rows_are(files: str) -> None:
+    assert not told(files=files, drop={"speaker": ["ann", "None"], "grade": ["1", 2], "adult": [True]})
+    assert not told(files=files)
+
+
+def test_what_cannot_be_looked_at_quickly_is_not(files: str) -> None:
+    assert not told(hub="someone/something", drop={"speaker": ["ann "]})
+    assert not told(files=files, drop={"nothing": ["x"]})  # said as a column that is missing
+    assert not told(files=files, drop={"where": ["x"]})
