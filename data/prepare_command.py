@@ -10,6 +10,7 @@ from .corpora.formats import KINDS
 from .corpora.settings import FIELDS, CorpusSettings
 from .errors import DataError
 from .inspection.facts import InspectionSettings
+from .preparation.scores import FOR_PSEUDO_LABELS, ScoreLimits, ScoreSettings
 from .preparation.settings import ClipSettings, PrepareSettings
 from .preparation.splits.shares import parse_shares
 from .sources.config import Section
@@ -25,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--output", help="folder or address for the shards and manifest.json")
     add("--layout", choices=("parquet", "audiofolder"), default="parquet", help="audiofolder: audio files and a table")
     add("--inspect", action="store_true", help="only write a report; exit code 1 if something would fail in training")
-    add("--report", default="inspection.html", help="with --inspect: the page (inspection.html)")
+    add("--report", help="the page of --inspect (inspection.html) or of --score (scores.html in the output)")
     add("--checkpoint", help="with --inspect: count tokens as this model does; a folder or hub name")
     reading = parser.add_argument_group("reading")
     add = reading.add_argument
@@ -60,9 +61,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "there; balanced: splits come as near their shares of the audio as whole speakers (recordings, ids) allow, "
         "for one more reading of the corpus")  # fmt: skip
     add("--split-seed", type=int, default=0, help="another number gives other splits (0)")
+    scoring = parser.add_argument_group("scoring")
+    add = scoring.add_argument
+    add("--score", metavar="CHECKPOINT", help="decode each clip with this model and write beside it what it hears, its "
+        "error rate, and how well the transcript fits; a folder or hub name")  # fmt: skip
+    add("--min-evidence", type=float, metavar="E", help="leave out clips for whose transcript the audio speaks "
+        "less, in nats a token; 1 finds transcripts of something else")  # fmt: skip
+    add("--min-edge-evidence", type=float, metavar="E", help="likewise by the first token or the end alone; -0.3 finds "
+        "transcripts that lack words at the beginning or end")  # fmt: skip
+    add("--max-word-error-rate", type=float, metavar="R", help="leave out clips with more, as a fraction")
+    add("--max-no-speech", type=float, metavar="P", help="leave out clips without speech by this probability")
+    add("--pseudo-label", action="store_true", help="audio without a transcript gets what the model hears as its text")
+    add("--min-log-probability", type=float, metavar="L", help="leave out pseudo-labels below this mean a token (-1)")
+    add("--max-compression-ratio", type=float, metavar="C", help="leave out pseudo-labels that repeat themselves (2.4)")
+    add("--score-device", default="auto", help="auto, cpu, cuda or cuda:N")
+    add("--score-batch", type=int, default=8, metavar="N", help="clips decoded together (8)")
     running = parser.add_argument_group("running")
     add = running.add_argument
-    add("--workers", type=int, default=os.cpu_count() or 1, help="processes; 0: only this one")
+    add("--workers", type=int, help="processes; 0: only this one; default: one a processor; with --score as many as "
+        "memory has room for, or one a GPU")  # fmt: skip
     add("--cluster", metavar="tcp://HOST:PORT", help="use the workers of this Dask scheduler instead")
     add("--job-rows", type=int, default=2000, metavar="N", help="rows in a job and in a shard (2000)")
     add("--max-skipped-share", type=float, help=f"share of broken rows above which the preparation stops "
@@ -83,9 +100,14 @@ def corpus_settings(options: argparse.Namespace) -> CorpusSettings:
         if not equals:
             raise DataError(f"--columns has {pair!r}; right is OURS=THEIRS, as in text=sentence")
         columns[ours] = theirs or None
-    if not 0 <= options.workers <= 1024:
+    if not 0 <= worker_count(options) <= 1024:
         raise DataError(f"--workers is {options.workers}; 0 to 1024 is right")
-    return checked(CorpusSettings, options, columns=columns)
+    return checked(CorpusSettings, options, columns=columns, without_text=options.pseudo_label)
+
+
+def worker_count(options: argparse.Namespace) -> int:
+    """The processes asked for, or one a processor."""
+    return (os.cpu_count() or 1) if options.workers is None else options.workers
 
 
 def preparation_settings(options: argparse.Namespace) -> PrepareSettings:
@@ -94,18 +116,46 @@ def preparation_settings(options: argparse.Namespace) -> PrepareSettings:
     Raises:
         DataError: naming the option that is wrong.
     """
+    if options.checkpoint:
+        raise DataError("--checkpoint says nothing without --inspect; --score CHECKPOINT scores clips")
+    if options.report and not options.score:
+        raise DataError("--report says nothing without --inspect or --score")
     if not options.output:
         raise DataError("--output is missing: a folder, or an address such as s3://bucket/prepared")
     corpus = corpus_settings(options)
     clips = checked(ClipSettings, options)
     shares = parse_shares(options.split) if options.split else None
     embed_audio = not options.paths_only
-    return checked(PrepareSettings, options, corpus=corpus, clips=clips, shares=shares, embed_audio=embed_audio)
+    score, limits = score_settings(options)
+    more = {"embed_audio": embed_audio, "score": score, "limits": limits}
+    return checked(PrepareSettings, options, corpus=corpus, clips=clips, shares=shares, **more)
+
+
+def score_settings(options: argparse.Namespace) -> tuple[ScoreSettings | None, ScoreLimits]:
+    """How clips are scored, but for the weights, and which are left out.
+
+    Raises:
+        DataError: naming an option that says nothing without another, or is out of range.
+    """
+    named = {name: getattr(options, name) is not None for name in ScoreLimits.model_fields}
+    named["pseudo_label"] = options.pseudo_label
+    for name, is_given in named.items():
+        option = f"--{name.replace('_', '-')}"
+        if is_given and not options.score:
+            raise DataError(f"{option} says nothing without --score CHECKPOINT")
+        if is_given and name in FOR_PSEUDO_LABELS and not options.pseudo_label:
+            raise DataError(f"{option} is of pseudo-labels: it says nothing without --pseudo-label")
+    if not options.score:
+        return None, ScoreLimits()
+    if not 1 <= options.score_batch <= 4096:
+        raise DataError(f"--score-batch is {options.score_batch}; 1 to 4096 is right")
+    score = ScoreSettings(checkpoint=options.score, weights="", pseudo_label=options.pseudo_label)
+    return score, checked(ScoreLimits, options)
 
 
 def inspection_settings(options: argparse.Namespace) -> tuple[CorpusSettings, InspectionSettings]:
     """What is inspected, and what training will ask of it."""
-    for name in ("output", "split", "paths_only", "overwrite", "reencode"):
+    for name in ("output", "split", "paths_only", "overwrite", "reencode", "score", "pseudo_label"):
         if getattr(options, name):
             raise DataError(f"--inspect writes no shards: leave --{name.replace('_', '-')} out, or --inspect")
     return corpus_settings(options), checked(InspectionSettings, options, tokenizer=options.checkpoint)

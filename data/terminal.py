@@ -123,9 +123,14 @@ class Progress:
         now = time.perf_counter()
         rate = (self.rows - self.reused) / max(now - self.started, 1e-9)
         earlier = f", {self.reused:,} of them by an earlier run" if self.reused else ""
-        line = f"{self.rows:,} rows{earlier}, {rate:,.0f} a second, {self.dropped:,} left out"
+        line = f"{self.rows:,} rows{earlier}, {speed(rate)} a second, {self.dropped:,} left out"
         if self.bar:
             self.bar.update(self.task, description=line)
         elif now - self.told > LINE_EVERY:
             self.told = now
             print(line, file=sys.stderr, flush=True)
+
+
+def speed(rate: float) -> str:
+    """``1,234``, and with two digits what is slower than ten a second: ``0.13``."""
+    return f"{rate:,.0f}" if rate >= 10 else f"{rate:.2g}"

@@ -24,6 +24,12 @@ def first_timestamp_token(model: Any) -> int | None:
     return before + 1
 
 
+def no_speech_token(model: Any) -> int | None:
+    """The id of ``<|nospeech|>``, which stands before ``<|notimestamps|>`` in every Whisper's vocabulary."""
+    after = getattr(model.generation_config, "no_timestamps_token_id", None)
+    return None if after is None else after - 1
+
+
 def trained_on_timestamps(model: Any) -> bool:
     """Whether the model may be asked for timestamp tokens: plain Whisper, whose labels had them; ours have none."""
     return first_timestamp_token(model) is not None and not isinstance(model, DualWhisperForConditionalGeneration)
@@ -75,6 +81,28 @@ def complete_languages(model: Any, encoded: Any, given: Sequence[str | None], de
         found = detect_languages(model, encoded)
         given = [known or heard for known, heard in zip(given, found, strict=True)]
     return [language or "en" for language in given]
+
+
+@torch.no_grad()
+def log_probabilities(model: Any, encoded: Any, tokens: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """How likely the model finds texts that it is given, and that there is no speech.
+
+    Args:
+        encoded: what :func:`encode` gave.
+        tokens: int64 [B, L], prompt and text.
+        labels: int64 [B, L], the next token, -100 where it does not count.
+
+    Returns:
+        The natural logarithms of the labels' probabilities, float32 [B, L], 0 where none counts; and float32 [B], the
+        probability of ``<|nospeech|>`` after the first token, which is the start of transcript (arXiv 2212.04356, 4.5);
+        NaN where the generation config does not say which token it is.
+    """
+    logits = model(encoder_outputs=encoded, decoder_input_ids=tokens, use_cache=False).logits.float()
+    counted = labels >= 0
+    likelihoods = logits.gather(2, labels.clamp(min=0)[:, :, None])[:, :, 0] - logits.logsumexp(dim=-1)
+    token = no_speech_token(model)
+    silence = logits.new_full((len(logits),), torch.nan) if token is None else logits[:, 0].softmax(dim=-1)[:, token]
+    return likelihoods.masked_fill(~counted, 0.0), silence
 
 
 @torch.no_grad()

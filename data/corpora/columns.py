@@ -54,7 +54,8 @@ def resolve_columns(settings: CorpusSettings, found: Iterable[str], place: str) 
     """The corpus's name of each of our columns; None where it has none.
 
     Raises:
-        DataError: if a column that was named is not there, or audio or text is not found by a usual name.
+        DataError: if a column that was named is not there, or audio or text is not found by a usual name;
+            text may lack where ``settings.without_text`` says so.
     """
     columns = list(found)
     names: dict[str, str | None] = {}

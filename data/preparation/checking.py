@@ -6,6 +6,7 @@ import posixpath
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 from .. import storage
 from ..audio.decoding import digest_id, samples_of
@@ -16,6 +17,7 @@ from ..errors import DataError
 from ..utterance import SAMPLING_RATE
 from .clips import RecordingReader, cut_clip, encode_flac
 from .measuring import Measure, Unusable, check_claim, check_promise, container_of_audio, content_of
+from .scores import LABEL, Score
 from .settings import ClipSettings
 from .special_tokens import complaint, special_token_in
 from .splits.groups import speaker_key
@@ -39,6 +41,9 @@ class Clip:
     Attributes:
         audio: encoded bytes; None where the shard shall hold the path alone.
         path: a name with the right suffix, or where the audio lies.
+        text: empty where there is none and none is needed.
+        score: what a model says of it, if one was asked.
+        label: whose its text is, the corpus's (:data:`data.preparation.scores.GIVEN`) or the checkpoint's.
     """
 
     id: str
@@ -50,6 +55,12 @@ class Clip:
     duration: float
     split: str
     extra: dict[str, str] = field(default_factory=dict)
+    score: Score | None = None
+    label: str | None = None
+
+    def score_value(self, column: str) -> Any:
+        """Of a column that scoring adds."""
+        return self.label if column == LABEL else getattr(self.score, column, None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,12 +86,18 @@ class ClipCheck:
 
     Args:
         split_of: the split of a clip by its record and id; None for what the corpus says, else ``train``.
+        needs_text: leave clips out that have no transcript.
     """
 
     def __init__(
-        self, settings: ClipSettings, embed_audio: bool, split_of: Callable[[Record, str], str] | None
+        self,
+        settings: ClipSettings,
+        embed_audio: bool,
+        split_of: Callable[[Record, str], str] | None,
+        needs_text: bool = True,
     ) -> None:
         self.settings, self.embed_audio, self.split_of = settings, embed_audio, split_of
+        self.needs_text = needs_text
         self.notices: dict[str, int] = {}
         self.measure = Measure(settings, self.notice)
         self.recordings = RecordingReader()
@@ -104,7 +121,7 @@ class ClipCheck:
         """As calling the check, but raises the reason why there is no clip."""
         if record.fault:
             raise Unusable("unusable row", record.fault)
-        text = checked_text(record.text)
+        text = checked_text(record.text) if self.needs_text or (record.text or "").strip() else ""
         language = self.checked_language(record.language)
         for column, value in (("id", record.id), ("speaker", record.speaker), *record.extra.items()):
             broken = BROKEN_NAME.search(value or "")

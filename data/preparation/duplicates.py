@@ -1,4 +1,4 @@
-"""Clips whose id an earlier clip of the same output has: found in bounded memory, and taken out of the shards.
+"""Clips whose id an earlier clip of the same output has are found in bounded memory; rows are taken out of shards.
 
 Ids are compared by 64-bit digests in parts of bounded size, so that memory does not grow with the corpus.
 """
@@ -6,7 +6,7 @@ Ids are compared by 64-bit digests in parts of bounded size, so that memory does
 import hashlib
 import json
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -20,27 +20,27 @@ from .settings import PrepareSettings
 from .shards import Shard, original_of
 
 IDS_AT_ONCE = 2**18
+REPEATED = ("duplicate id", "an earlier row has this id: the first was kept")
 
 
 @dataclass(frozen=True, slots=True)
-class Duplicate(Dropped):
-    """A row of a shard whose id an earlier row has: its number from 0, seconds, and bytes of audio in the shard."""
+class RowOut(Dropped):
+    """A row of a shard that is left out at the end: its number from 0, seconds, and bytes of audio in the shard."""
 
     row: int = 0
     seconds: float = 0.0
     bytes: int = 0
 
 
-Duplicates = dict[str, list[Duplicate]]  # by shard; shards without any are not in it
+RowsOut = dict[str, list[RowOut]]  # by shard, in their order; shards without any are not in it
 
 
-def take_out_duplicates(settings: PrepareSettings, shards: Sequence[Shard]) -> Duplicates:
-    """Take the rows out of shards whose id an earlier row has; which they are.
+def take_out(settings: PrepareSettings, shards: Sequence[Shard], found: RowsOut) -> None:
+    """Take rows out of shards.
 
-    A shard with such rows is kept as it was beside the one without: what is a duplicate changes with the corpus, and a
-    kill in between loses nothing.
+    A shard with such rows is kept as it was beside the one without: what is a duplicate changes with the corpus, what
+    limits leave out changes with them, and a kill in between loses nothing.
     """
-    found = find_duplicates(settings, shards)
     if settings.layout == "parquet":
         for shard in shards:
             address, original = storage.join(settings.output, shard.file), original_of(settings.output, shard.file)
@@ -55,10 +55,9 @@ def take_out_duplicates(settings: PrepareSettings, shards: Sequence[Shard]) -> D
                 write_without(original, address, rows)
             else:
                 storage.remove(address)
-    return found
 
 
-def shard_without(shard: Shard, gone: Sequence[Duplicate]) -> Shard:
+def shard_without(shard: Shard, gone: Sequence[RowOut]) -> Shard:
     """The figures of a shard without some of its rows."""
     return replace(
         shard,
@@ -84,7 +83,7 @@ def rows_of(settings: PrepareSettings, shard: Shard, columns: list[str], size: i
         yield from pyarrow.parquet.ParquetFile(file).iter_batches(size, columns=columns)
 
 
-def find_duplicates(settings: PrepareSettings, shards: Sequence[Shard]) -> Duplicates:
+def find_duplicates(settings: PrepareSettings, shards: Sequence[Shard]) -> RowsOut:
     """The rows whose id an earlier row has, in the order of the shards."""
     total = sum(shard.clips for shard in shards)
     parts = -(-total // IDS_AT_ONCE)
@@ -100,13 +99,13 @@ def find_duplicates(settings: PrepareSettings, shards: Sequence[Shard]) -> Dupli
             file.seek(0)
             repeated.append(repeats_in_part(file, part, parts))
     rows = np.sort(np.concatenate(repeated)) if repeated else np.zeros(0, np.int64)
-    found: Duplicates = {}
+    found: RowsOut = {}
     begin = 0
     for shard in shards:
         mine = rows[(rows >= begin) & (rows < begin + shard.clips)] - begin
         begin += shard.clips
         if len(mine):
-            found[shard.file] = list(details(settings, shard, set(mine.tolist())))
+            found[shard.file] = list(details(settings, shard, dict.fromkeys(mine.tolist(), REPEATED)))
     return found
 
 
@@ -125,18 +124,17 @@ def repeats_in_part(file: Any, part: int, parts: int) -> np.ndarray:
     return rows[order][same]
 
 
-def details(settings: PrepareSettings, shard: Shard, rows: set[int]) -> Iterator[Duplicate]:
-    """Some rows of a shard as duplicates."""
+def details(settings: PrepareSettings, shard: Shard, faults: Mapping[int, tuple[str, str]]) -> Iterator[RowOut]:
+    """Some rows of a shard, by their number, as rows that are left out for faults: kind and reason."""
     begin = 0
     for batch in rows_of(settings, shard, ["id", "duration", "audio"], 256):
         for row in range(batch.num_rows):
-            if begin + row in rows:
+            if begin + row in faults:
                 values = batch.slice(row, 1).to_pylist()[0]
-                yield Duplicate(
+                yield RowOut(
                     values["id"],
                     f"{shard.file}: row {begin + row}",
-                    "duplicate id",
-                    "an earlier row has this id: the first was kept",
+                    *faults[begin + row],
                     row=begin + row,
                     seconds=values["duration"],
                     bytes=len((values.get("audio") or {}).get("bytes") or b""),

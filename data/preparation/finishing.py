@@ -1,14 +1,16 @@
-"""The end of a preparation: duplicates are taken out, what is stale is removed, and the manifest is written."""
+"""The end of a preparation: rows are taken out, what is stale is removed, and the manifest is written."""
 
 import itertools
 import json
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .. import storage
 from ..errors import DataError
-from .duplicates import Duplicates, shard_without, take_out_duplicates
+from .duplicates import RowsOut, find_duplicates, shard_without, take_out
+from .misfits import judge
 from .settings import PrepareSettings
 from .shards import Shard, original_of
 from .splits.groups import Heard
@@ -18,13 +20,16 @@ from .summary import MIN_ROWS_TO_JUDGE, Summary
 from .work import JobResult, result_file
 
 ORIGINALS = ".jobs/originals/"
+SCORES_PAGE = "scores.html"
 UNFINISHED = re.compile(r"\.part-\d+$")
 OWN_SHARD = re.compile(r"\w+-(?P<number>\d{5})(-\d{3})?\.parquet")
 OWN_PIECE = re.compile(r"(\.jobs/(\w+-)?|\w+/)(?P<number>\d{5})(\.jsonl?|/.+)")
 
 
 def finish_output(settings: PrepareSettings, jobs: Sequence[int], summary: Summary) -> None:
-    """Take duplicates out, remove what earlier runs left and no job accounts for, write quarantine and manifest.
+    """Take rows out, remove what earlier runs left and no job accounts for, write quarantine and manifest.
+
+    Rows are taken out for an id that an earlier row has, and for scores beyond the limits.
 
     Raises:
         DataError: if no clip is left.
@@ -36,14 +41,17 @@ def finish_output(settings: PrepareSettings, jobs: Sequence[int], summary: Summa
         result = read_result(output, number)
         written += result.shards
         heard.merge(result.heard)
-    duplicates = take_out_duplicates(settings, written)
-    if duplicates:
-        summary.dropped["duplicate id"] = sum(map(len, duplicates.values()))
-        judge_duplicates(settings, duplicates, summary)
-    write_quarantine(output, jobs, duplicates)
+    gone = find_duplicates(settings, written)
+    if settings.score is not None:
+        summary.scores = judge(settings, written, gone)
+    take_out(settings, written, gone)
+    summary.dropped += Counter(row.kind for rows in gone.values() for row in rows)
+    if summary.dropped["duplicate id"]:
+        judge_duplicates(settings, gone, summary)
+    write_quarantine(output, jobs, gone)
     if settings.layout == "audiofolder":
-        join_metadata(output, written, duplicates)
-    shards = [shard_without(shard, duplicates.get(shard.file, [])) for shard in written]
+        join_metadata(output, written, gone)
+    shards = [shard_without(shard, gone.get(shard.file, [])) for shard in written]
     shards = [shard for shard in shards if shard.clips]
     for shard in shards:
         clips, seconds = summary.splits.get(shard.split, (0, 0.0))
@@ -69,11 +77,11 @@ def finish_output(settings: PrepareSettings, jobs: Sequence[int], summary: Summa
     storage.write_bytes(storage.join(output, "manifest.json"), manifest(settings, shards, summary, got))
 
 
-def judge_duplicates(settings: PrepareSettings, duplicates: Duplicates, summary: Summary) -> None:
+def judge_duplicates(settings: PrepareSettings, gone: RowsOut, summary: Summary) -> None:
     """Raises: DataError: if so many clips share an id that what was taken for one is none, as of FLEURS' sentences."""
     count, share = summary.dropped["duplicate id"], settings.max_skipped_share
     if count > share * max(summary.rows, MIN_ROWS_TO_JUDGE):
-        example = next(iter(duplicates.values()))[0]
+        example = next(row for rows in gone.values() for row in rows if row.kind == "duplicate id")
         raise DataError(
             f"{count} of {summary.rows} rows have the id of an earlier row (--max-skipped-share is {share:g}); one is "
             f"{example.place}, {example.id!r}. If the column of ids numbers something else than clips, --columns id= "
@@ -81,14 +89,14 @@ def judge_duplicates(settings: PrepareSettings, duplicates: Duplicates, summary:
         )
 
 
-def write_quarantine(output: str, jobs: Sequence[int], duplicates: Duplicates) -> None:
+def write_quarantine(output: str, jobs: Sequence[int], gone: RowsOut) -> None:
     """Write ``quarantine.jsonl``: each row that was dropped, with the reason."""
     address = storage.join(output, "quarantine.jsonl")
     with storage.written_whole(address) as path, open(path, "w", encoding="utf-8", errors="replace") as file:
         for number in jobs:
             result = read_result(output, number)
-            repeated = (row for shard in result.shards for row in duplicates.get(shard.file, []))
-            for row in itertools.chain(result.dropped, repeated):
+            taken = (row for shard in result.shards for row in gone.get(shard.file, []))
+            for row in itertools.chain(result.dropped, taken):
                 told = {key: getattr(row, key) for key in ("id", "place", "kind", "reason")}
                 file.write(json.dumps(told, ensure_ascii=False) + "\n")
 
@@ -98,17 +106,17 @@ def read_result(output: str, number: int) -> JobResult:
     return JobResult.from_json(storage.read_bytes(result_file(output, number)))
 
 
-def join_metadata(output: str, shards: Sequence[Shard], duplicates: Duplicates) -> None:
-    """One metadata.jsonl for each split, of the jobs' pieces, without the duplicates; their audio is put aside."""
+def join_metadata(output: str, shards: Sequence[Shard], gone: RowsOut) -> None:
+    """One metadata.jsonl for each split, of the jobs' pieces, without the rows taken out; their audio is put aside."""
     for split in {shard.split for shard in shards}:
         folder = storage.join(output, split)
         with storage.written_whole(storage.join(folder, "metadata.jsonl")) as path, open(path, "wb") as file:
             for shard in shards:
                 if shard.split != split:
                     continue
-                gone = {row.row for row in duplicates.get(shard.file, [])}
+                taken = {row.row for row in gone.get(shard.file, [])}
                 lines = storage.read_bytes(storage.join(output, shard.file)).splitlines()
-                kept = [line for number, line in enumerate(lines) if number not in gone]
+                kept = [line for number, line in enumerate(lines) if number not in taken]
                 file.writelines(line + b"\n" for line in kept)
                 job = shard.file.removesuffix(".jsonl").rpartition("-")[2]
                 named = ({str(json.loads(line)["file_name"]) for line in some} for some in (kept, lines))
@@ -116,7 +124,7 @@ def join_metadata(output: str, shards: Sequence[Shard], duplicates: Duplicates) 
 
 
 def put_audio(output: str, split: str, job: str, kept: set[str], written: set[str]) -> None:
-    """A job's audio files where they belong: those of duplicates aside, and back if they are none any more."""
+    """A job's audio files where they belong: those of rows taken out aside, and back if they are none any more."""
     folder = storage.join(output, split)
     here, aside = (
         {file[len(root) + 1 :] for file in storage.files_below(storage.join(root, job))}
@@ -136,7 +144,7 @@ def remove_stale(output: str, shards: set[str], jobs: Sequence[int], everything:
 
     Args:
         shards: with clips in them.
-        everything: what jobs wrote, shards that duplicates have emptied too.
+        everything: what jobs wrote, shards that rows taken out have emptied too.
     """
     prefix = len(output.rstrip("/")) + 1
     current = set(jobs)
@@ -158,7 +166,7 @@ def is_own(name: str) -> bool:
     """Whether a file of an output, by its name in it, is a preparation's."""
     name = name.removeprefix(ORIGINALS)
     known = OWN_SHARD.fullmatch(name) or OWN_PIECE.fullmatch(name) or re.fullmatch(r"\w+/metadata\.jsonl", name)
-    return bool(known) or name in ("manifest.json", "quarantine.jsonl") or name.startswith(".jobs/")
+    return bool(known) or name in ("manifest.json", "quarantine.jsonl", SCORES_PAGE) or name.startswith(".jobs/")
 
 
 def manifest(
@@ -191,4 +199,6 @@ def manifest(
         "corpus": summary.census.to_json(),
         "settings": json.loads(settings.fingerprint()),
     }
+    if settings.score is not None:
+        content["limits"] = settings.limits.model_dump(mode="json")
     return (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode()

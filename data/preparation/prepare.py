@@ -19,6 +19,7 @@ from ..corpora.formats import Job, plan_jobs
 from ..errors import DataError
 from ..jobs import run_all
 from .finishing import finish_output, is_own
+from .scores import Scorer
 from .settings import PrepareSettings
 from .splits.planning import balanced_jobs
 from .splits.speakers import with_speakers
@@ -40,11 +41,14 @@ def prepare(
     cluster: str | None = None,
     overwrite: bool = False,
     watch: Watcher | None = None,
+    *,
+    scorer: Scorer | None = None,
 ) -> Summary:
     """Prepare a corpus; killed at any time, the same call goes on where it was.
 
     Args:
         watch: is told of every job's result, and whether it was there already.
+        scorer: scores the clips; needed if ``settings.score`` says how.
 
     Raises:
         DataError: if the input or output is not as the settings say, or too many rows cannot be used.
@@ -65,7 +69,8 @@ def prepare(
         every: Iterator[Job] = itertools.chain([first], jobs)
         if settings.split_method == "balanced":
             every = balanced_jobs(settings, every, job_digest, workers, cluster)
-        run_jobs(settings, every, summary, workers=workers, cluster=cluster, watch=watch)
+        work = functools.partial(run_job, settings=settings, scorer=scorer)
+        run_jobs(settings, every, work, summary, workers=workers, cluster=cluster, watch=watch)
     summary.seconds = time.perf_counter() - started
     return summary
 
@@ -73,13 +78,14 @@ def prepare(
 def run_jobs(
     settings: PrepareSettings,
     jobs: Iterator[Job],
+    work: Callable[[Job], JobResult],
     summary: Summary,
     *,
     workers: int,
     cluster: str | None,
     watch: Watcher | None,
 ) -> None:
-    """Run the jobs that are not done yet, and then finish the output; ``summary`` is filled."""
+    """Run the jobs that are not done yet by ``work``, and then finish the output; ``summary`` is filled."""
     numbers: list[int] = []
 
     def take(result: JobResult, is_reused: bool) -> None:
@@ -97,7 +103,7 @@ def run_jobs(
             else:
                 take(result, True)
 
-    for result in run_all(functools.partial(run_job, settings=settings), todo(), workers, cluster):
+    for result in run_all(work, todo(), workers, cluster):
         take(result, False)
     summary.judge(settings.max_skipped_share, MIN_ROWS_TO_JUDGE)
     finish_output(settings, numbers, summary)

@@ -5,8 +5,10 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
+from ..audio.cutting import WINDOW_SECONDS
 from ..corpora.settings import CorpusSettings
 from ..sources.config import Section
+from .scores import ScoreLimits, ScoreSettings
 
 
 class ClipSettings(Section):
@@ -45,6 +47,8 @@ class PrepareSettings(Section):
     split_by: Literal["id", "speaker", "recording"] = Field("id", description="what is never in two splits")
     split_method: Literal["hash", "balanced"] = Field("hash", description="balanced: splits come near their shares")
     split_seed: int = 0
+    score: ScoreSettings | None = Field(None, description="how clips are scored; None: they are not")
+    limits: ScoreLimits = ScoreLimits()
     max_skipped_share: float = Field(0.05, ge=0, le=1, description="of at least 100 rows; above it nothing is finished")
 
     @model_validator(mode="after")
@@ -53,6 +57,12 @@ class PrepareSettings(Section):
             raise ValueError("an AudioFolder holds its audio: leave --paths-only out")
         if not self.embed_audio and self.clips.changes_audio:
             raise ValueError("audio that is changed has to be written: leave --paths-only out")
+        if self.score is not None:
+            if self.clips.max_seconds > WINDOW_SECONDS:
+                raise ValueError(f"--score hears at most {WINDOW_SECONDS:g} s of a clip: set --max-seconds to that")
+            taken = self.score.columns.keys() & set(self.corpus.carried)
+            if taken:
+                raise ValueError(f"--keep-columns {min(taken)}: --score writes a column of that name")
         if self.shares is None:
             for name in ("split_by", "split_method"):
                 if getattr(self, name) != type(self).model_fields[name].default:
@@ -63,8 +73,10 @@ class PrepareSettings(Section):
     def fingerprint(self) -> str:
         """What two preparations of one output must have in common, as JSON."""
         values = self.model_dump(mode="json")
-        for free in ("output", "max_skipped_share"):
+        for free in ("output", "max_skipped_share", "limits"):
             del values[free]
+        if self.score is None:
+            del values["score"]  # outputs of earlier releases go on
         del values["corpus"]["cache"]
         if self.split_method == "hash":
             del values["split_method"]  # outputs from before there were others go on

@@ -6,7 +6,7 @@ import json
 import os
 import re
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -20,6 +20,7 @@ from .checking import Clip
 SHARD_BYTES = 500 * 2**20
 GROUP_BYTES = 8 * 2**20
 GROUP_ROWS = 1024
+NO_SCORES: Mapping[str, str] = {}
 UNSAFE = re.compile(r"[^\w.-]+")
 
 
@@ -45,13 +46,15 @@ class Shard:
         return replace(self, clips=self.clips + len(clips), seconds=self.seconds + seconds, bytes=self.bytes + size)
 
 
-def schema(extra: Sequence[str]) -> Any:
+def schema(extra: Sequence[str], scored: Mapping[str, str]) -> Any:
     """The shards' columns, with the metadata by which `datasets` knows the audio."""
     kinds: dict[str, Any] = dict.fromkeys((*SHARD_COLUMNS, *extra), pyarrow.string())
     features: dict[str, Any] = {name: {"dtype": "string", "_type": "Value"} for name in kinds}
     audio = pyarrow.struct([("bytes", pyarrow.binary()), ("path", pyarrow.string())])
     kinds |= {"audio": audio, "duration": pyarrow.float64()}
     features |= {"audio": {"_type": "Audio"}, "duration": {"dtype": "float64", "_type": "Value"}}
+    kinds |= {name: pyarrow.type_for_alias(kind) for name, kind in scored.items()}
+    features |= {name: {"dtype": kind, "_type": "Value"} for name, kind in scored.items()}
     described = json.dumps({"info": {"features": features}})
     return pyarrow.schema(list(kinds.items()), metadata={b"huggingface": described.encode()})
 
@@ -60,11 +63,15 @@ class ParquetShards:
     """One Parquet file a split, or several where it would grow beyond :data:`SHARD_BYTES`.
 
     Row groups hold at most :data:`GROUP_BYTES` of audio: as much as a reader holds at a time.
+
+    Args:
+        extra: columns that are carried along.
+        scored: columns that scoring adds, and their types.
     """
 
-    def __init__(self, output: str, job: int, extra: Sequence[str]) -> None:
-        self.output, self.job, self.extra = output, job, extra
-        self.schema = schema(extra)
+    def __init__(self, output: str, job: int, extra: Sequence[str], scored: Mapping[str, str] = NO_SCORES) -> None:
+        self.output, self.job, self.extra, self.scored = output, job, extra, scored
+        self.schema = schema(extra, scored)
         self.scratch = tempfile.TemporaryDirectory(prefix="shards-", dir=scratch_folder(output))
         self.groups: dict[str, list[Clip]] = {}
         self.group_bytes: dict[str, int] = {}
@@ -89,7 +96,7 @@ class ParquetShards:
             part = sum(shard.split == split for shard in self.closed)
             name = f"{split}-{self.job:05d}{f'-{part:03d}' if part else ''}.parquet"
             self.open[split] = Shard(name, split)
-            plain = ["id", "text", "language", "speaker", "duration", "audio.path", *self.extra]
+            plain = ["id", "text", "language", "speaker", "duration", "audio.path", *self.extra, *self.scored]
             self.writers[split] = pyarrow.parquet.ParquetWriter(
                 os.path.join(self.scratch.name, name),
                 self.schema,
@@ -100,6 +107,7 @@ class ParquetShards:
             )
         columns = {name: [getattr(clip, name) for clip in clips] for name in SHARD_COLUMNS}
         columns |= {name: [clip.extra.get(name) for clip in clips] for name in self.extra}
+        columns |= {name: [clip.score_value(name) for clip in clips] for name in self.scored}
         columns["audio"] = [{"bytes": clip.audio, "path": clip.path} for clip in clips]
         self.writers[split].write_table(pyarrow.table(columns, schema=self.schema), row_group_size=len(clips))
         self.open[split] = self.open[split].with_clips(clips)
@@ -134,8 +142,8 @@ class ParquetShards:
 class AudioFolderPieces:
     """Like :class:`ParquetShards`, but audio files in ``split/00012/``, and lines of metadata that are joined later."""
 
-    def __init__(self, output: str, job: int, extra: Sequence[str]) -> None:
-        self.output, self.job, self.extra = output, job, extra
+    def __init__(self, output: str, job: int, extra: Sequence[str], scored: Mapping[str, str] = NO_SCORES) -> None:
+        self.output, self.job, self.extra, self.scored = output, job, extra, scored
         self.lines: dict[str, list[str]] = {}
         self.totals: dict[str, Shard] = {}
         self.taken: set[str] = set()
@@ -144,6 +152,7 @@ class AudioFolderPieces:
         name = f"{self.job:05d}/{self.file_name(clip)}"
         storage.write_bytes(storage.join(self.output, f"{clip.split}/{name}"), clip.audio or b"")
         row = {"file_name": name} | {key: getattr(clip, key) for key in SHARD_COLUMNS if key != "audio"} | clip.extra
+        row |= {key: clip.score_value(key) for key in self.scored}
         self.lines.setdefault(clip.split, []).append(json.dumps(row, ensure_ascii=False))
         before = self.totals.get(clip.split) or Shard(piece_name(clip.split, self.job), clip.split)
         self.totals[clip.split] = before.with_clips([clip])
@@ -173,7 +182,7 @@ class AudioFolderPieces:
 
 
 def original_of(output: str, file: str) -> str:
-    """Where a shard waits as it was before duplicates were taken out of it, or the audio of a duplicate."""
+    """Where a shard waits as it was before rows were taken out of it, or the audio of such a row."""
     return storage.join(output, f".jobs/originals/{file}")
 
 

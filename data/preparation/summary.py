@@ -10,8 +10,9 @@ from rich.text import Text
 
 from ..corpora.census import Census
 from ..errors import DataError
-from ..terminal import print_table
+from ..terminal import print_table, speed
 from .checking import Dropped
+from .misfits import ScoreReport
 from .work import JobResult
 
 MIN_ROWS_TO_JUDGE = 100  # the share of broken rows is taken of at least so many
@@ -29,6 +30,7 @@ class Summary:
         notices: what was put right, or is worth knowing, by how often.
         shares: of the splits, as asked for and as they came out, one line each.
         warnings: what the user should know, one line each.
+        scores: what came of scoring, if it was asked for.
         census: what was taken of the corpus, and what was not.
         seconds: wall time of this run.
     """
@@ -44,6 +46,7 @@ class Summary:
     example: Dropped | None = None
     shares: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    scores: ScoreReport | None = None
     census: Census = field(default_factory=Census)
     seconds: float = 0.0
 
@@ -102,7 +105,7 @@ def print_summary(summary: Summary, output: str) -> None:
     rows.append(("read", f"{summary.rows:,}", "", ""))
     print_table(("", "clips", "audio", "mean"), rows, numbers=frozenset((1, 2, 3)), title=output)
     fresh = summary.rows - summary.reused
-    rate = f"{fresh / max(summary.seconds, 1e-9):,.0f} rows a second" if fresh else "nothing was left to do"
+    rate = f"{speed(fresh / max(summary.seconds, 1e-9))} rows a second" if fresh else "nothing was left to do"
     more = f", {summary.reused:,} rows done before" if summary.reused else ""
     files = f"{summary.shards} shards, {summary.bytes / 2**20:,.0f} MiB of audio"
     print(f"{files}; {summary.seconds:.1f} s, {rate}{more}")

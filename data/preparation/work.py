@@ -3,18 +3,33 @@
 import contextlib
 import hashlib
 import json
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from .. import storage
+from ..audio.cutting import WINDOW_SECONDS, cut_at_quiet, has_sound
+from ..audio.decoding import UndecodableAudio, decode_audio
 from ..corpora.formats import Job
-from .checking import ClipCheck, Dropped
+from ..corpora.record import Record
+from ..utterance import SAMPLING_RATE
+from .checking import Clip, ClipCheck, Dropped, checked_text, name_of
+from .checking import dropped as dropped_as
+from .clips import cut_clip
+from .measuring import Unusable
+from .scores import GIVEN, Score, Scorer, ScoreSettings, Sounding
 from .settings import PrepareSettings
 from .shards import AudioFolderPieces, ParquetShards, Shard, original_of
 from .splits.groups import Heard, Splits, corpus_folder
 from .splits.planning import SharedJob
 from .splits.repeated import AudioDigests
 from .splits.shares import HashSplit
+
+CLIPS_AHEAD = 512  # scored together at most, in batches of similar length ...
+SECONDS_AHEAD = 3600.0  # ... and of audio, which is held decoded, but for the last clip
+
+
+Outcome = tuple[Record, Clip | Dropped]
 
 
 @dataclass(frozen=True)
@@ -81,8 +96,11 @@ def result_file(output: str, number: int) -> str:
     return storage.join(output, f".jobs/{number:05d}.json")
 
 
-def run_job(job: Job, settings: PrepareSettings) -> JobResult:
-    """Read, check and write a job's rows; its result is written last.
+def run_job(job: Job, settings: PrepareSettings, scorer: Scorer | None = None) -> JobResult:
+    """Read, check, score and write a job's rows; its result is written last.
+
+    Args:
+        scorer: scores the clips if ``settings.score`` says how.
 
     Raises:
         DataError: if its input cannot be read or its output not be written.
@@ -90,16 +108,34 @@ def run_job(job: Job, settings: PrepareSettings) -> JobResult:
     folder = corpus_folder(settings.corpus)
     heard, digests = Heard(), AudioDigests()
     kind = AudioFolderPieces if settings.layout == "audiofolder" else ParquetShards
+    score, needs_text = settings.score, settings.score is None or not settings.score.pseudo_label
+    columns = {} if score is None else score.columns
     dropped: list[Dropped] = []
     rows = 0
     with (
         storage.writing(settings.output),
-        contextlib.closing(ClipCheck(settings.clips, settings.embed_audio, splits_of(job, settings, folder))) as check,
-        contextlib.closing(kind(settings.output, job.number, settings.corpus.carried)) as writer,
+        contextlib.closing(
+            ClipCheck(settings.clips, settings.embed_audio, splits_of(job, settings, folder), needs_text)
+        ) as check,
+        contextlib.closing(kind(settings.output, job.number, settings.corpus.carried, columns)) as writer,
     ):
-        for record in job.rows.records():
-            rows += 1
-            outcome = check(record)
+
+        def outcomes_of_rows() -> Iterator[Outcome]:
+            nonlocal rows
+            for record in job.rows.records():
+                rows += 1
+                outcome = check(record)
+                too_long = isinstance(outcome, Dropped) and outcome.kind == "too long"
+                if too_long and not needs_text and not (record.text or "").strip():
+                    yield from cut_outcomes(record, check)
+                else:
+                    yield record, outcome
+
+        outcomes = outcomes_of_rows()
+        if score is not None:
+            assert scorer is not None
+            outcomes = scored(outcomes, scorer, score, check.notice)
+        for record, outcome in outcomes:
             if isinstance(outcome, Dropped):
                 dropped.append(outcome)
             else:
@@ -129,3 +165,94 @@ def splits_of(job: Job, settings: PrepareSettings, folder: str) -> Splits | None
         return Splits(settings.split_by, job.splits.__getitem__, folder, by_final_id=False)
     of_group = HashSplit(settings.shares, settings.split_seed)
     return Splits(settings.split_by, of_group, folder, by_final_id=True)
+
+
+def cut_outcomes(record: Record, check: ClipCheck) -> Iterator[Outcome]:
+    """The parts with sound of a recording without a transcript, cut at pauses as transcription cuts them."""
+    name = record.id or name_of(record)
+    try:
+        pieces = cut_at_quiet(cut_clip(record), min(check.settings.max_seconds, WINDOW_SECONDS))
+    except UndecodableAudio as error:
+        yield record, dropped_as(record, "undecodable audio", str(error))
+        return
+    spans = [(piece.begin, piece.begin + len(piece.audio)) for piece in pieces if has_sound(piece.audio)]
+    if not spans:
+        yield (
+            record,
+            dropped_as(record, "nothing heard", "the recording is silent, and has no transcript", broken=False),
+        )
+        return
+    check.notice("recordings without a transcript, cut at pauses")
+    split_of = check.split_of
+    try:
+        if split_of is not None:
+            split = split_of(record, name)
+            check.split_of = lambda *_: split  # all parts are in that of the whole
+        for begin, end in spans:
+            start, stop = (record.start + samples / SAMPLING_RATE for samples in (begin, end))
+            own = f"{name}-{round(1000 * start)}-{round(1000 * stop)}"
+            part = replace(record, id=own, start=start, end=stop, duration=None)
+            yield part, check(part)
+    except Unusable as error:
+        yield record, dropped_as(record, error.kind, error.reason, error.broken)
+    finally:
+        check.split_of = split_of
+
+
+def scored(
+    outcomes: Iterable[Outcome], scorer: Scorer, settings: ScoreSettings, notice: Callable[[str], None]
+) -> Iterator[Outcome]:
+    """The same clips in the same order with their scores; those without a transcript get the hypothesis as theirs.
+
+    A bounded number is read ahead. Which clips are scored together is decided by the job's rows alone.
+    """
+    ahead: list[Outcome] = []
+    seconds = 0.0
+    for record, outcome in outcomes:
+        ahead.append((record, outcome))
+        seconds += outcome.duration if isinstance(outcome, Clip) else 0.0
+        if len(ahead) == CLIPS_AHEAD or seconds >= SECONDS_AHEAD:
+            yield from scored_together(ahead, scorer, settings, notice)
+            ahead, seconds = [], 0.0
+    yield from scored_together(ahead, scorer, settings, notice)
+
+
+def scored_together(
+    outcomes: Sequence[Outcome], scorer: Scorer, settings: ScoreSettings, notice: Callable[[str], None]
+) -> Iterator[Outcome]:
+    """As :func:`scored`, for outcomes that are held."""
+    result: list[Outcome] = list(outcomes)
+    heard: list[tuple[int, Record, Clip, Sounding]] = []
+    for row, (record, clip) in enumerate(outcomes):
+        if isinstance(clip, Dropped):
+            continue
+        try:
+            audio = decode_audio(clip.path if clip.audio is None else clip.audio)
+        except UndecodableAudio as error:
+            result[row] = record, dropped_as(record, "undecodable audio", str(error))
+            continue
+        heard.append((row, record, clip, Sounding(audio, clip.text or None, clip.language)))
+    scores = scorer.open()([sounding for *_, sounding in heard]) if heard else []
+    for (row, record, clip, _), score in zip(heard, scores, strict=True):
+        result[row] = record, labelled(record, clip, score, settings)
+        if score is None:
+            notice("clips in a language that the model of --score does not know")
+        elif clip.text and score.evidence is None:
+            notice("transcripts too long for the model of --score, which says nothing of them")
+    yield from result
+
+
+def labelled(record: Record, clip: Clip, score: Score | None, settings: ScoreSettings) -> Clip | Dropped:
+    """A scored clip with its text and with where that comes from."""
+    if clip.text:
+        return replace(clip, score=score, label=GIVEN if settings.pseudo_label else None)
+    if score is None:
+        reason = f"{settings.checkpoint} does not know the language {clip.language!r}"
+        return dropped_as(record, "unusable pseudo-label", reason, broken=False)
+    try:
+        text = checked_text(score.hypothesis)
+    except Unusable as error:
+        kind = "nothing heard" if error.kind == "empty text" else "unusable pseudo-label"
+        reason = f"there is no transcript, and the model's is none: {error.reason}"
+        return dropped_as(record, kind, reason, broken=False)
+    return replace(clip, score=score, text=text, label=settings.checkpoint, language=clip.language or score.language)

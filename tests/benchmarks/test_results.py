@@ -32,6 +32,22 @@ def test_the_decoding_page_says_what_the_files_say() -> None:
     assert f"{transcription['ratio']:.1f} times as many utterances a second" in page
 
 
+def test_the_cleaning_page_says_what_the_file_says() -> None:
+    from benchmarks.input.wrong_transcripts import shuffled, table
+
+    page = (ROOT / "docs" / "cleaning.md").read_text(encoding="utf-8")
+    path = ROOT / "benchmarks" / "results" / "preparation" / "wrong_transcripts.json"
+    found = json.loads(path.read_text(encoding="utf-8"))
+    assert table(found) in page
+    assert shuffled(found) in " ".join(page.split())
+    assert f"{found['clips']} clips of {found['speakers']} speakers" in page
+    unseen = json.loads(path.with_stem("wrong_transcripts_unseen").read_text(encoding="utf-8"))
+    assert f"{unseen['clips']} further clips of {unseen['speakers']} speakers" in page
+    for kind in ("own", "of another clip"):
+        shares = (100 * share for share in unseen["limits"]["--min-evidence 1"][kind])
+        assert "{:.1f} % [{:.1f}, {:.1f}]".format(*shares) in page
+
+
 STRATEGIES = ROOT / "benchmarks" / "results" / "strategies"
 ARMS = ("plain", "lora", "selective", "frozen_encoder", "full", "dual_frozen_primary", "dual_full")
 

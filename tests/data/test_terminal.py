@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.text import Text
 
 import launch.train
-from data.terminal import print_table
+from data.terminal import print_table, speed
 from tests.end_to_end import run
 from trainer.checks import Finding
 from trainer.doctor.report import print_table as print_findings
@@ -68,3 +68,7 @@ def test_the_plan_fits_where_nothing_says_how_wide_it_is(tiny_config: Path, monk
 def test_the_doctor_cuts_no_path(capsys: pytest.CaptureFixture[str]) -> None:
     print_findings([Finding("output_dir", "note", f"{PATH} is on a disk that is nearly full", "")], None)
     assert f"(1) {PATH}\n" in capsys.readouterr().out
+
+
+def test_a_slow_speed_is_told_with_its_digits() -> None:
+    assert [speed(rate) for rate in (0.0, 0.1312, 3.26, 12.4, 1234.5)] == ["0", "0.13", "3.3", "12", "1,234"]

@@ -1,10 +1,12 @@
 """Detecting languages and generating tokens from an encoder's output of any length."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from transformers import AutoTokenizer
 
 from data.batches.features import LogMel
 from modeling.checkpoints import open_model
@@ -14,6 +16,8 @@ from modeling.decoding import (
     encode,
     first_timestamp_token,
     generate_tokens,
+    log_probabilities,
+    no_speech_token,
     trained_on_timestamps,
 )
 from tests.support.untrained import save_checkpoint
@@ -147,3 +151,30 @@ def test_a_pair_of_timestamps_does_not_start_another_round(model_of: Callable[..
     finally:
         hook.remove()
     assert (tokens == first).all()
+
+
+@pytest.mark.parametrize("padding", [None, "clip"])
+def test_how_likely_a_text_is_is_the_loss_that_transformers_finds(
+    model_of: Callable[..., Any], padding: str | None
+) -> None:
+    model, features = model_of(padding=padding), tones(3000 if padding is None else 300)[:2]
+    encoded = encode(model, features, None if padding is None else [296, 200])
+    tokens = torch.tensor([[257, 258, 10, 11], [257, 258, 12, 256]])
+    labels = torch.tensor([[-100, 10, 11, 256], [-100, 12, 256, -100]])
+    likelihoods, silence = log_probabilities(model, encoded, tokens, labels)
+    logits = model(encoder_outputs=encoded, decoder_input_ids=tokens).logits
+    expected = torch.nn.functional.cross_entropy(logits.transpose(1, 2), labels, reduction="none")
+    torch.testing.assert_close(likelihoods, -expected)
+    torch.testing.assert_close(silence, logits[:, 0].softmax(dim=-1)[:, no_speech_token(model)])
+
+
+def test_the_token_for_no_speech_is_whispers(tmp_path: Path) -> None:
+    folder = save_checkpoint(tmp_path, LANGUAGES)
+    model, tokenizer = open_model(str(folder)), AutoTokenizer.from_pretrained(folder)
+    assert tokenizer.convert_ids_to_tokens(no_speech_token(model)) == "<|nospeech|>"
+    model.generation_config.no_timestamps_token_id = None
+    assert no_speech_token(model) is None
+    silence = log_probabilities(
+        model, encode(model, tones(300), [300] * 8), torch.ones(8, 2).long(), torch.ones(8, 2).long()
+    )[1]
+    assert silence.isnan().all()

@@ -106,12 +106,13 @@ def count_groups(job: Job, settings: PrepareSettings, digest: Callable[[Job], st
     """What a job's groups weigh; written to the output, too."""
     folder = corpus_folder(settings.corpus) if settings.split_by == "recording" else ""
     measure = Measure(settings.clips.model_copy(update={"check": "headers"}), lambda _: None)
+    needs_text = settings.score is None or not settings.score.pseudo_label
     groups = Groups(digest(job))
     for record in job.rows.records():
         name = group_of(record, settings.split_by, folder)
         if name is None:
             continue
-        seconds = expected_seconds(record, measure)
+        seconds = expected_seconds(record, measure, needs_text)
         groups.milliseconds.setdefault(name, 0)
         if seconds is None:
             groups.unknown[name] = groups.unknown.get(name, 0) + 1
@@ -122,9 +123,9 @@ def count_groups(job: Job, settings: PrepareSettings, digest: Callable[[Job], st
     return groups
 
 
-def expected_seconds(record: Record, measure: Measure) -> float | None:
+def expected_seconds(record: Record, measure: Measure, needs_text: bool = True) -> float | None:
     """The length of a clip as the corpus or a header says it; 0 where it will be left out, None where neither says."""
-    if record.fault or not (record.text or "").strip():
+    if record.fault or (needs_text and not (record.text or "").strip()):
         return 0.0
     if record.end is not None:
         return record.end - record.start

@@ -16,6 +16,8 @@ from benchmarks.memory.report.inputs import read_inputs
 from data.digit_speech import UNSEEN_VOICES, synthesize_digit_corpus
 from data.inspection.facts import InspectionSettings
 from data.inspection.tally import inspect_records
+from data.preparation.misfits import JudgedClip, ScoreReport
+from data.preparation.scores import ScoreLimits
 from tests.end_to_end import run
 from tests.support.browser import BROWSER, measured
 from tests.support.untrained import save_checkpoint
@@ -25,6 +27,7 @@ from trainer.comparison.reading import read_arms
 from trainer.noise_suite.page import suite_report
 from trainer.noise_suite.suite import run_suite
 from trainer.pages.corpus import inspection_page
+from trainer.transcription.score_report import score_page
 
 from ...benchmarks.memory.test_report import files, write
 from ...data.inspection.test_inspect import clip, varied
@@ -106,18 +109,28 @@ def gpu(folder: Path) -> str:
     return (folder / "report.html").read_text("utf-8")
 
 
+def scores(folder: Path) -> str:
+    row = {"id": PATH, "text": f"{WORD} {WORD}", "hypothesis": WORD * 2, "language": "de", "duration": 1.0,
+           "evidence": 0.1, "edge_evidence": -1.0, "word_error_rate": 1.0, "no_speech_probability": 0.1,
+           "mean_log_probability": -0.5, "compression_ratio": 1.0}  # fmt: skip
+    report = ScoreReport(PATH, ScoreLimits())
+    report.add(row, WORD)
+    report.worst = report.unsure = [JudgedClip(PATH, row, WORD)]
+    return score_page(report)
+
+
 @pytest.fixture(scope="module")
 def found(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, int], dict[str, Any]]:
     folder = tmp_path_factory.mktemp("pages")
     pages = {}
-    for make in (inspection, comparison, noise_suite, attention, memory, gpu):
+    for make in (inspection, comparison, noise_suite, attention, memory, gpu, scores):
         pages[make.__name__] = folder / f"{make.__name__}.html"
         pages[make.__name__].write_text(make(folder), encoding="utf-8")
     return measured(pages, WIDTHS, folder)
 
 
 @pytest.mark.parametrize("width", WIDTHS)
-@pytest.mark.parametrize("page", ["inspection", "comparison", "noise_suite", "attention", "memory", "gpu"])
+@pytest.mark.parametrize("page", ["inspection", "comparison", "noise_suite", "attention", "memory", "gpu", "scores"])
 def test_a_page_is_no_wider_than_its_window(found: Any, page: str, width: int) -> None:
     one = found[page, width]
     assert one["client"] in (width, width - 15), one  # 15: the bar at its side
