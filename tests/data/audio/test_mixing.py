@@ -9,7 +9,7 @@ import pytest
 import soundfile
 
 from data.audio.decoding import decode, decode_audio
-from data.audio.mixing import OUT_OF_PHASE
+from data.audio.mixing import OUT_OF_PHASE, mean_of
 from data.augmentation.fields import NoiseSourceConfig
 from data.augmentation.noise_clips import NoiseClips
 from data.preparation.clips import RecordingReader
@@ -56,6 +56,13 @@ def test_the_mean_is_taken_of_all_others(channels: tuple[np.ndarray, ...]) -> No
     decoded = decode(encoded(stacked))
     np.testing.assert_array_equal(decoded.samples, np.ascontiguousarray(stacked.T).mean(axis=1))
     assert decoded.remarks == ()
+
+
+@pytest.mark.parametrize("channels", range(1, 10))
+def test_the_quick_mean_is_the_mean_to_the_bit(channels: int) -> None:
+    block = np.random.default_rng(channels).normal(0, 0.3, (1001, channels)).astype(np.float32)
+    block[::3], block[::5, 0], block[::7], block[100] = -0.0, 0.0, 1e-42, np.nan
+    np.testing.assert_array_equal(mean_of(block).view(np.uint32), block.mean(axis=1).view(np.uint32))
 
 
 @pytest.mark.parametrize(("kind", "subtype"), [("WAV", "PCM_16"), ("FLAC", "PCM_16"), ("OGG", "VORBIS"), ("MP3", None)])
