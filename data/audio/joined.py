@@ -54,14 +54,14 @@ def joined_fault(content: Any) -> str | None:
 
 
 def is_begin(content: Any, position: int) -> bool:
-    """Whether a recording begins there; of MP3 two frames must, since two bytes may look like one by chance."""
+    """Whether a recording begins there; of MP3 two frames must, since four bytes may look like one by chance."""
     if BEGIN.match(content[position : position + 12]):
         return True
     length = frame_bytes(content[position : position + 4])
     if length is None:
         return False
     behind = position + length
-    return behind >= len(content) or frame_bytes(content[behind : behind + 4]) is not None
+    return frame_bytes(content[behind : behind + 4]) is not None
 
 
 def end_of(content: Any, begin: int) -> int:
@@ -146,7 +146,7 @@ def end_of_mpeg(content: Any, begin: int) -> int:
             continue
         if count and (
             kind(header) != kind(first)
-            or tag_of_frame(content, position) is not None
+            or (tag_of_frame(content, position) is not None and not (count == 1 and announced))  # tagged twice
             or (announced and announced.frames and count > announced.frames)
         ):
             return end
