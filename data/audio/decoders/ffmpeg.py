@@ -215,6 +215,13 @@ class FfmpegSound(contextlib.AbstractContextManager["FfmpegSound"]):
             taken += part
         return bytes(taken)
 
+    def wait(self) -> None:
+        """Until ffmpeg has ended, which it does as soon as all was read."""
+        try:
+            self.process.wait(STALL_SECONDS)
+        except subprocess.TimeoutExpired:
+            raise UndecodableAudio(f"ffmpeg did not end for {STALL_SECONDS:g} s after the last sample") from None
+
     def header(self) -> tuple[int, int]:
         """Rate and channels, by the header of the WAV file that ffmpeg writes to the pipe."""
         self.taken(12)
@@ -228,7 +235,7 @@ class FfmpegSound(contextlib.AbstractContextManager["FfmpegSound"]):
                 _, channels, rate = FORMAT.unpack_from(content)
                 shape = rate, channels
         if shape is None or not all(shape):
-            self.process.wait(STALL_SECONDS)
+            self.wait()
             raise UndecodableAudio(
                 f"{self.container.name} that ffmpeg does not read: {self.complaint() or 'no samples'}"
             )
@@ -245,7 +252,7 @@ class FfmpegSound(contextlib.AbstractContextManager["FfmpegSound"]):
             block = np.frombuffer(content, "<f4", len(content) // frame * self.channels).reshape(-1, self.channels)
             frames += len(block)
             yield block.astype(np.float32, copy=False)
-        self.process.wait(STALL_SECONDS)
+        self.wait()
         complaint = self.complaint()
         if complaint and not self.whole:
             self.said.append(f"ffmpeg: {complaint}")

@@ -176,6 +176,9 @@ def test_a_program_that_hangs_is_ended(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(ffmpeg, "probe", lambda *_: probed)
     with pytest.raises(UndecodableAudio, match="no sample of it for"):
         decode_audio(M4A_STUMP)
+    (tmp_path / "ffmpeg").write_text("#!/bin/sh\nexec >&-\nexec sleep 60\n")  # it says that it is done, and is not
+    with pytest.raises(UndecodableAudio, match="ffmpeg did not end for"):
+        decode_audio(M4A_STUMP)
     assert time.monotonic() - started < 10
 
 
