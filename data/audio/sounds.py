@@ -132,7 +132,13 @@ def mapped(file: Any) -> Iterator[Any]:
     if not file.tell():
         yield b""
         return
-    with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+    try:
+        content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    except OSError:  # a file system that cannot, as some network disks
+        file.seek(0)
+        yield file.read()
+        return
+    with content:
         yield content
 
 
