@@ -88,6 +88,21 @@ def test_segments_and_blocks_agree_with_the_whole(
         assert reader.remarks == []
 
 
+def test_segments_of_two_recordings_in_turn_look_at_each_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    looked: list[Any] = []
+    monkeypatch.setattr("data.preparation.clips.kept_channel", lambda file: looked.append(file) or 1)
+    stacked = np.stack([NOTHING, VOICE])
+    for name in ("a.wav", "b.wav"):
+        (tmp_path / name).write_bytes(encoded(stacked))
+    with RecordingReader() as reader:
+        for start in (0.0, 0.5, 1.0):
+            for name in ("a.wav", "b.wav"):
+                clip = reader.read(str(tmp_path / name), start, start + 0.5)
+                np.testing.assert_array_equal(clip, VOICE[round(start * 16_000) :][:8000])
+                assert reader.remarks == [OUT_OF_PHASE]
+    assert len(looked) == 2
+
+
 def test_noises_are_mixed_likewise(tmp_path: Path) -> None:
     """A long clip, of which only a part is decoded, and a short one."""
     for seconds in (2, 70):
