@@ -12,6 +12,7 @@ from .headers import CHUNKS, UNKNOWN_SIZES
 from .mpeg_frames import announced_frames, frame_bytes, kind, tag_of_frame
 
 WAVE_BEGIN = re.compile(rb"RIF[FX].{4}WAVE", re.DOTALL)
+FLAC_BEGIN = re.compile(rb"fLaC[\x00\x80]\x00\x00\x22")
 OGG_BEGIN = re.compile(rb"OggS\x00[\x02\x03\x06\x07]")
 BEGIN = re.compile(
     rb"(?:RIF[FX]|RF64).{4}WAVE|fLaC[\x00\x80]\x00\x00\x22|OggS\x00[\x02\x03\x06\x07]|FORM.{4}AIF[FC]|"
@@ -54,24 +55,22 @@ def joined_fault(content: Any) -> str | None:
 
 
 def is_begin(content: Any, position: int) -> bool:
-    """Whether a recording begins there; of MP3 two frames must, since two bytes may look like one by chance."""
+    """Whether a recording begins there; of MP3 two frames must, since four bytes may look like one by chance."""
     if BEGIN.match(content[position : position + 12]):
         return True
     length = frame_bytes(content[position : position + 4])
     if length is None:
         return False
     behind = position + length
-    return behind >= len(content) or frame_bytes(content[behind : behind + 4]) is not None
+    return frame_bytes(content[behind : behind + 4]) is not None
 
 
 def end_of(content: Any, begin: int) -> int:
     """Where the recording that begins there ends; the file's end where that is not known."""
     magic = content[begin : begin + 4]
     if magic == b"fLaC":
-        place = content.find(magic, begin + 4)
-        while place >= 0 and not BEGIN.match(content[place : place + 8]):
-            place = content.find(magic, place + 4)
-        return place if place >= 0 else len(content)
+        found = FLAC_BEGIN.search(content, begin + 4)
+        return found.start() if found else len(content)
     if magic == b"OggS":
         return end_of_ogg(content, begin)
     if magic[:1] == b"\xff":
@@ -146,7 +145,7 @@ def end_of_mpeg(content: Any, begin: int) -> int:
             continue
         if count and (
             kind(header) != kind(first)
-            or tag_of_frame(content, position) is not None
+            or (tag_of_frame(content, position) is not None and not (count == 1 and announced))  # tagged twice
             or (announced and announced.frames and count > announced.frames)
         ):
             return end

@@ -6,6 +6,7 @@ import numpy as np
 # in one of many channels is at 1.
 CANCELLED = 1 / 16
 AS_LOUD = 0.5  # of the loudest channel's energy; the first such channel is kept
+ADDED_IN_ORDER = 7  # numbers, one after the other by numpy; it adds more of them in pairs
 OUT_OF_PHASE = "channels out of phase, which cancel each other: one of them was kept"
 
 
@@ -27,7 +28,7 @@ class Mixer:
             return block[:, 0]
         if self.channel is not None:
             return block[:, self.channel]
-        mean = block.mean(axis=1)
+        mean = mean_of(block)
         self.take(block, mean)
         return mean
 
@@ -46,6 +47,18 @@ class Mixer:
         if not self.mean_energy < CANCELLED * uncorrelated:  # not a number where samples are none
             return None
         return int(np.argmax(self.energies >= AS_LOUD * self.energies.max()))
+
+
+def mean_of(block: np.ndarray) -> np.ndarray:
+    """numpy's mean of a block [N, channels] of float32 over its channels, to the bit, in a fraction of its time."""
+    channels = block.shape[1]
+    if channels > ADDED_IN_ORDER:
+        return np.asarray(block.mean(axis=1))
+    mean = block[:, 0] + np.float32(0)  # of negative zeros numpy's is positive
+    for channel in range(1, channels):
+        mean += block[:, channel]
+    mean /= channels
+    return mean
 
 
 def mixed(samples: np.ndarray, axis: int) -> tuple[np.ndarray, int | None]:

@@ -93,13 +93,18 @@ class Window(io.RawIOBase):
 
 def prefix_of(file: Any) -> bytes:
     """The first bytes of a file behind ID3 tags; the file is then at its beginning again."""
+    return tags_and_prefix(file)[1]
+
+
+def tags_and_prefix(file: Any) -> tuple[int, bytes]:
+    """How many bytes of ID3 tags a file begins with, and :func:`prefix_of` it."""
     position = file.seek(0)
     prefix = file.read(PREFIX_BYTES)
     while prefix[:3] == b"ID3" and len(prefix) >= 10:
         position = file.seek(position + end_of_tag(prefix))
         prefix = file.read(PREFIX_BYTES)
     file.seek(0)
-    return prefix
+    return position, prefix
 
 
 def end_of_tag(prefix: bytes) -> int:
@@ -127,19 +132,32 @@ def mapped(file: Any) -> Iterator[Any]:
     if not file.tell():
         yield b""
         return
-    with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+    try:
+        content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    except OSError:  # a file system that cannot, as some network disks
+        file.seek(0)
+        yield file.read()
+        return
+    with content:
         yield content
 
 
 def unwrapped(file: Any, prefix: bytes | None = None) -> Any:
-    """The MP3 stream of a WAV file that holds one; any other file as it is. ``prefix``: see above."""
-    prefix = prefix_of(file) if prefix is None else prefix
-    if prefix[:3] != b"RIF" or file.read(3) != b"RIF":  # the latter behind an ID3 tag
+    """The MP3 stream of a WAV file that holds one, or a WAV file without the ID3 tag before it; others as they are.
+
+    libsndfile leaves out as many bytes of a WAV file's end as a tag before it has. ``prefix``: see above.
+    """
+    if prefix is not None and prefix[:3] != b"RIF":
         return file
-    size = file.seek(0, io.SEEK_END)
+    begin, prefix = tags_and_prefix(file)
+    if prefix[:3] != b"RIF":
+        return file
+    size = file.seek(0, io.SEEK_END) - begin
     bounds = mp3_within_wav(prefix, size)
     file.seek(0)
-    return file if bounds is None else Window(file, *bounds)
+    if bounds is None:
+        return Window(file, begin, begin + size) if begin else file
+    return Window(file, begin + bounds[0], begin + bounds[1])
 
 
 def open_sound(file: Any, whole: bool = False) -> SequentialSound | ffmpeg.FfmpegSound:

@@ -53,6 +53,7 @@ class RecordingReader(contextlib.AbstractContextManager["RecordingReader"]):
         self.remarks: list[str] = []
         self._remarks: list[str] = []  # of the open recording
         self._channel: int | None = None  # that is kept of the open recording; None for the mean
+        self._channels: dict[str, int | None] = {}  # likewise, of all local and remote files so far
         self._decoded: np.ndarray | None = None  # all of the open recording at 16 kHz, where ffmpeg reads it
         self._audio: Any = None
         self._file: Any = None
@@ -148,7 +149,12 @@ class RecordingReader(contextlib.AbstractContextManager["RecordingReader"]):
         if len(list(parts_of(file, search=isinstance(file, io.BytesIO)))) > 1:
             with mapped(file) as content:
                 raise UndecodableAudio(joined_fault(content) or "several recordings in one file")
-        self._channel = kept_channel(file)
+        if not isinstance(self._audio, str):
+            self._channel = kept_channel(file)
+        elif self._audio in self._channels:
+            self._channel = self._channels[self._audio]
+        else:
+            self._channel = self._channels[self._audio] = kept_channel(file)
         self._remarks = [] if self._channel is None else [OUT_OF_PHASE]
 
     def _rewound(self) -> SequentialSound:

@@ -1,6 +1,5 @@
 """How long the audio of a record is, by its header or by decoding it, and whether it can be believed."""
 
-import mmap
 import os
 from collections.abc import Callable
 from typing import Any, cast
@@ -15,7 +14,7 @@ from ..audio.decoders import ffmpeg
 from ..audio.decoding import decode
 from ..audio.integrity import fault_of
 from ..audio.opening import open_audio, reading
-from ..audio.sounds import MAX_CHANNELS, SequentialSound, foreign_container, understood, unwrapped
+from ..audio.sounds import MAX_CHANNELS, SequentialSound, foreign_container, mapped, understood, unwrapped
 from ..audio.undecodable import UndecodableAudio, one_line
 from ..corpora.record import Record
 from ..utterance import SAMPLING_RATE
@@ -169,7 +168,7 @@ def look_through(path: str) -> tuple[headers.Header | None, str | None]:
         header = headers.read_header(path)
         if os.path.getsize(path) == 0:
             raise UndecodableAudio(f"{one_line(path)} is empty")
-        with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        with open(path, "rb") as file, mapped(file) as content:
             return header, fault_of(cast(bytes, content))  # sliced and searched like bytes
 
 

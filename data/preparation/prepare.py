@@ -30,6 +30,7 @@ ROWS_TO_JUDGE_BEFORE_THE_END = 10_000  # likewise while jobs run, since which co
 MARK = ".jobs/settings.json"
 LOCK = ".jobs/lock"
 RESULT = re.compile(r"\.jobs/\d{5}\.json$")
+COUNTED = re.compile(r"\.jobs/groups-\d{5,}\.json$")
 
 
 Watcher = Callable[[JobResult, bool], None]
@@ -171,6 +172,8 @@ def begin_output(settings: PrepareSettings, overwrite: bool) -> None:
             "name another --output, or --overwrite it"
         )
     if before != settings.fingerprint():
+        for file in filter(COUNTED.search, files):  # weights of groups of another kind
+            storage.remove(file)
         storage.write_bytes(mark, settings.fingerprint().encode())
     for unfinished in () if storage.is_remote(output) else Path(output, ".jobs").glob("shards-*/"):
         shutil.rmtree(unfinished, ignore_errors=True)  # of a run that was killed

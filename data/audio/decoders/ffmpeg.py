@@ -29,6 +29,7 @@ from ..undecodable import UndecodableAudio
 INSTALL = "apt install ffmpeg, or brew install ffmpeg"
 STALL_SECONDS = 60.0  # without a sample; a film of hours takes longer in all
 BLOCK_SAMPLES = 2**18  # of all channels, taken from the pipe together
+LATE, LATEST = 0.05, 3600.0  # seconds; less than that is an encoder's delay, more than that is damage
 SHORTER = 0.2  # seconds that encoders' delays and the last frame make of a header's length
 STRICT = ("-xerror", "-err_detect", "explode")
 ADDRESSES = re.compile(r"\[([\w,]+) @ 0x[0-9a-f]+\] ?|(file:)?/dev/fd/\d+: ?")
@@ -46,8 +47,9 @@ class Probe:
 
     Attributes:
         coding: as ffmpeg calls it, such as ``aac``.
-        seconds: None where nothing says it, or what says it is a guess.
+        seconds: from the container's beginning; None where nothing says it, or what says it is a guess.
         tracks: how many sounds there are, such as languages of a film.
+        begins: seconds from the container's beginning, where its picture begins earlier.
     """
 
     coding: str
@@ -55,6 +57,7 @@ class Probe:
     channels: int
     seconds: float | None
     tracks: int
+    begins: float = 0.0
 
 
 def is_installed() -> bool:
@@ -113,7 +116,9 @@ def probe(file: io.BufferedIOBase, container: Container) -> Probe:
     Raises:
         UndecodableAudio: if ffmpeg is missing, does not read it, or there is no sound in it.
     """
-    entries = "format=duration,nb_streams:stream=codec_type,codec_name,sample_rate,channels,duration"
+    entries = (
+        "format=duration,start_time,nb_streams:stream=codec_type,codec_name,sample_rate,channels,duration,start_time"
+    )
     with descriptor(file) as opened:
         line = command("ffprobe", container, opened, ("-show_entries", entries, "-of", "json"))
         try:
@@ -136,12 +141,15 @@ def probe(file: io.BufferedIOBase, container: Container) -> Probe:
         seconds = seconds or whole.get("duration")
     elif not container.times_tracks:
         seconds = None  # it may be a picture's
+    begins = float(sound.get("start_time", 0)) - float(whole.get("start_time", 0))
+    begins = begins if LATE < begins < LATEST else 0.0
     return Probe(
         coding=str(sound.get("codec_name", "unknown")),
         sampling_rate=int(sound.get("sample_rate", 0)),
         channels=int(sound.get("channels", 0)),
-        seconds=float(seconds) if seconds and container.is_timed else None,
+        seconds=float(seconds) + begins if seconds and container.is_timed else None,
         tracks=len(sounds),
+        begins=begins,
     )
 
 
@@ -215,6 +223,13 @@ class FfmpegSound(contextlib.AbstractContextManager["FfmpegSound"]):
             taken += part
         return bytes(taken)
 
+    def wait(self) -> None:
+        """Until ffmpeg has ended, which it does as soon as all was read."""
+        try:
+            self.process.wait(STALL_SECONDS)
+        except subprocess.TimeoutExpired:
+            raise UndecodableAudio(f"ffmpeg did not end for {STALL_SECONDS:g} s after the last sample") from None
+
     def header(self) -> tuple[int, int]:
         """Rate and channels, by the header of the WAV file that ffmpeg writes to the pipe."""
         self.taken(12)
@@ -228,24 +243,28 @@ class FfmpegSound(contextlib.AbstractContextManager["FfmpegSound"]):
                 _, channels, rate = FORMAT.unpack_from(content)
                 shape = rate, channels
         if shape is None or not all(shape):
-            self.process.wait(STALL_SECONDS)
+            self.wait()
             raise UndecodableAudio(
                 f"{self.container.name} that ffmpeg does not read: {self.complaint() or 'no samples'}"
             )
         return shape
 
     def blocks(self, whole: bool = False) -> Iterator[np.ndarray]:
-        """Float32 samples [N, channels], to the end.
+        """Float32 samples [N, channels], to the end; silence where the picture begins before the sound.
 
         Raises:
             UndecodableAudio: where it is to be whole and is not, or ffmpeg hangs.
         """
         frame, frames = 4 * self.channels, 0
+        late = round(self.probed.begins * self.samplerate)
+        while frames < late:
+            frames += (count := min(BLOCK_SAMPLES // self.channels, late - frames))
+            yield np.zeros((count, self.channels), np.float32)
         while content := self.taken(BLOCK_SAMPLES // self.channels * frame):
             block = np.frombuffer(content, "<f4", len(content) // frame * self.channels).reshape(-1, self.channels)
             frames += len(block)
             yield block.astype(np.float32, copy=False)
-        self.process.wait(STALL_SECONDS)
+        self.wait()
         complaint = self.complaint()
         if complaint and not self.whole:
             self.said.append(f"ffmpeg: {complaint}")

@@ -1,6 +1,9 @@
 """Audio in every form a row may carry comes out as float32, 16 kHz, mono; what cannot be used says why in one line."""
 
+import errno
 import io
+import mmap
+import os
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +11,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from data.audio.decoding import UndecodableAudio, decode_audio, digest_id, seconds_of
+from data.audio.decoding import UndecodableAudio, decode, decode_audio, digest_id, seconds_of
+from data.preparation.measuring import look_through
 
 
 def tone(seconds: float = 0.5, rate: int = 16_000, hertz: float = 440.0) -> np.ndarray:
@@ -42,6 +46,21 @@ def test_every_form_gives_the_same_samples(tmp_path: Path) -> None:
         assert decoded.dtype == np.float32 and decoded.shape == samples.shape
         np.testing.assert_allclose(decoded, samples, atol=1e-4)
         assert seconds_of(value, root) == pytest.approx(0.5)
+
+
+def test_file_systems_that_cannot_map_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise OSError(errno.ENODEV, os.strerror(errno.ENODEV))
+
+    monkeypatch.setattr(mmap, "mmap", fail)
+    for kind in ("WAV", "FLAC", "MP3", "OGG"):
+        path = tmp_path / kind
+        path.write_bytes(content := encoded(tone(), kind=kind))
+        decoded = decode(str(path), tell=True)
+        np.testing.assert_array_equal(decoded.samples, decode_audio(content))
+        assert decoded.remarks == ()
+        assert seconds_of(str(path)) == seconds_of(content)
+        assert look_through(str(path))[1] is None
 
 
 @pytest.mark.parametrize("rate", [8_000, 16_000, 22_050, 44_100, 48_000])

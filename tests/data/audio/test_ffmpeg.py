@@ -155,6 +155,23 @@ def test_the_first_of_several_tracks_is_read_and_told(tmp_path: Path) -> None:
 
 
 @needs_ffmpeg
+@pytest.mark.parametrize("name", ["film.mp4", "film.mkv", "film.ts"])
+def test_sound_that_begins_after_the_picture_keeps_its_place(name: str, tmp_path: Path) -> None:
+    """Subtitles count from the film's beginning."""
+    (tmp_path / "film.mp4").write_bytes(film("film.mp4"))
+    line = ["ffmpeg", "-v", "error", "-i", "film.mp4", "-itsoffset", "1.5", "-i", "film.mp4", "-map", "0:v", "-map",
+            "1:a", "-c", "copy", f"late-{name}"]  # fmt: skip
+    subprocess.run(line, cwd=tmp_path, check=True, stdin=subprocess.DEVNULL)
+    late = decode(str(tmp_path / f"late-{name}"), whole=True)
+    expected = decode_audio(film("film.mp4"))
+    loud = np.flatnonzero(np.abs(late.samples) > 0.1)[0] - np.flatnonzero(np.abs(expected) > 0.1)[0]
+    assert loud / 16_000 == pytest.approx(1.5, abs=0.1)
+    assert not late.samples[: 16_000 * 14 // 10].any()
+    assert late.remarks == ()
+    assert seconds_of(str(tmp_path / f"late-{name}")) == pytest.approx(len(late.samples) / 16_000, abs=0.1)
+
+
+@needs_ffmpeg
 def test_a_film_without_sound(tmp_path: Path) -> None:
     line = ["ffmpeg", "-v", "error", "-f", "lavfi", "-i", "testsrc=s=32x32:r=5:d=1", "-c:v", "mpeg4", "silent.mp4"]
     subprocess.run(line, cwd=tmp_path, check=True, stdin=subprocess.DEVNULL)
@@ -175,6 +192,9 @@ def test_a_program_that_hangs_is_ended(tmp_path: Path, monkeypatch: pytest.Monke
     probed = ffmpeg.Probe("aac", 44_100, 1, None, 1)
     monkeypatch.setattr(ffmpeg, "probe", lambda *_: probed)
     with pytest.raises(UndecodableAudio, match="no sample of it for"):
+        decode_audio(M4A_STUMP)
+    (tmp_path / "ffmpeg").write_text("#!/bin/sh\nexec >&-\nexec sleep 60\n")  # it says that it is done, and is not
+    with pytest.raises(UndecodableAudio, match="ffmpeg did not end for"):
         decode_audio(M4A_STUMP)
     assert time.monotonic() - started < 10
 

@@ -126,5 +126,32 @@ def test_mp3_files_without_tags_that_are_one_stream(tmp_path: Path) -> None:
 @pytest.mark.parametrize("form", FORMS)
 def test_what_lies_behind_a_recording_is_not_taken_for_another(form: str) -> None:
     content = part(0, form)
-    for rest in (b"TAG" + b" " * 125, b"\xff\xfb" + bytes(20), b"fLaC as a word", b"RIFF", b"OggS", bytes(3000)):
+    frame = b"\xff\xfb\x90\0"  # as far as four bytes say
+    for rest in (ID3V1, b"\xff\xfb" + bytes(20), frame + b"abc", b"fLaC as a word", b"RIFF", b"OggS", bytes(3000)):
         assert len(parts_of(content + rest)) == 1, rest[:8]
+
+
+def test_samples_behind_what_a_wav_header_says_are_not_taken_for_another_recording() -> None:
+    """Some programs write the data's size for the file's: then the last 36 bytes are samples, here a frame's header."""
+    content = bytearray(part(0))
+    content[4:8] = (len(content) - 44).to_bytes(4, "little")
+    content[-36:-32] = b"\xff\xfb\x90\0"
+    assert parts_of(bytes(content)) == [(0, len(content))]
+
+
+def test_a_tag_before_another_tag_of_a_recording_that_was_tagged_twice_is_no_recording() -> None:
+    content = part(0, "mp3")
+    twice = content[: frame_bytes(content[:4])] + content
+    assert parts_of(twice) == [(0, len(twice))]
+    assert len(decode_audio(twice)) == pytest.approx(len(decode_audio(content)), abs=3000)
+
+
+def test_one_recording_behind_a_tag(tmp_path: Path) -> None:
+    for form in ("wav", "flac", "mp3"):
+        content = part(0, form)
+        path = tmp_path / form
+        path.write_bytes(ID3 + content)
+        for value in (ID3 + content, str(path)):
+            np.testing.assert_array_equal(decode_audio(value), decode_audio(content))
+            np.testing.assert_array_equal(decode_audio(value, whole=True), decode_audio(content))
+            assert seconds_of(value) == seconds_of(content)

@@ -9,7 +9,7 @@ import pytest
 import soundfile
 
 from data.audio.decoding import decode, decode_audio
-from data.audio.mixing import OUT_OF_PHASE
+from data.audio.mixing import OUT_OF_PHASE, mean_of
 from data.augmentation.fields import NoiseSourceConfig
 from data.augmentation.noise_clips import NoiseClips
 from data.preparation.clips import RecordingReader
@@ -58,6 +58,13 @@ def test_the_mean_is_taken_of_all_others(channels: tuple[np.ndarray, ...]) -> No
     assert decoded.remarks == ()
 
 
+@pytest.mark.parametrize("channels", range(1, 10))
+def test_the_quick_mean_is_the_mean_to_the_bit(channels: int) -> None:
+    block = np.random.default_rng(channels).normal(0, 0.3, (1001, channels)).astype(np.float32)
+    block[::3], block[::5, 0], block[::7], block[100] = -0.0, 0.0, 1e-42, np.nan
+    np.testing.assert_array_equal(mean_of(block).view(np.uint32), block.mean(axis=1).view(np.uint32))
+
+
 @pytest.mark.parametrize(("kind", "subtype"), [("WAV", "PCM_16"), ("FLAC", "PCM_16"), ("OGG", "VORBIS"), ("MP3", None)])
 @pytest.mark.parametrize("rate", [16_000, 44_100])
 def test_segments_and_blocks_agree_with_the_whole(
@@ -79,6 +86,21 @@ def test_segments_and_blocks_agree_with_the_whole(
             assert reader.remarks == [OUT_OF_PHASE]
         reader.read({"array": VOICE, "sampling_rate": 16_000}, 0, 1)
         assert reader.remarks == []
+
+
+def test_segments_of_two_recordings_in_turn_look_at_each_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    looked: list[Any] = []
+    monkeypatch.setattr("data.preparation.clips.kept_channel", lambda file: looked.append(file) or 1)
+    stacked = np.stack([NOTHING, VOICE])
+    for name in ("a.wav", "b.wav"):
+        (tmp_path / name).write_bytes(encoded(stacked))
+    with RecordingReader() as reader:
+        for start in (0.0, 0.5, 1.0):
+            for name in ("a.wav", "b.wav"):
+                clip = reader.read(str(tmp_path / name), start, start + 0.5)
+                np.testing.assert_array_equal(clip, VOICE[round(start * 16_000) :][:8000])
+                assert reader.remarks == [OUT_OF_PHASE]
+    assert len(looked) == 2
 
 
 def test_noises_are_mixed_likewise(tmp_path: Path) -> None:

@@ -191,6 +191,21 @@ def test_balanced_splits_go_on_after_a_kill(sixty: Path, tmp_path: Path, monkeyp
         assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
 
 
+def test_what_was_counted_with_other_settings_is_counted_anew(
+    sixty: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run that ended before a clip was written leaves its output to any settings."""
+    values: dict[str, Any] = {"shares": SHARES, "split_method": "balanced", "job_rows": 10}
+    with monkeypatch.context() as patch:
+        patch.setattr(planning, "assign", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            prepare(settings(sixty, tmp_path / "out", split_by="speaker", **values))
+    assert list((tmp_path / "out" / ".jobs").glob("groups-*.json"))
+    prepare(settings(sixty, tmp_path / "out", split_by="id", **values))
+    prepare(settings(sixty, tmp_path / "fresh", split_by="id", **values))
+    assert splits_of(tmp_path / "out") == splits_of(tmp_path / "fresh")
+
+
 def test_a_corpus_that_has_grown_is_shared_out_anew(tmp_path: Path) -> None:
     values: dict[str, Any] = {"shares": SHARES, "split_by": "speaker", "split_method": "balanced", "job_rows": 10}
     grown = corpus(tmp_path / "in", clips=40, speakers=5)
