@@ -100,6 +100,7 @@ class Layout:
         decimal_comma: ``1,5`` is a number, as in tables of Excel that semicolons separate.
         twins: audio paths whose ids keep their suffix, as an earlier row has the same path with another.
         names_its_columns: whether the corpus names columns at all, so that it is worth saying which was taken.
+        takes_anything: an extra column may hold lists, objects and the like, too.
     """
 
     names: Mapping[str, str | None]
@@ -111,6 +112,7 @@ class Layout:
     decimal_comma: bool = False
     twins: tuple[str, ...] = ()
     unused: tuple[str, ...] = field(default=(), compare=False, repr=False)
+    takes_anything: bool = field(default=False, compare=False, repr=False)
     names_its_columns: bool = field(default=True, compare=False, repr=False)
     seen_roots: dict[str, str] = field(default_factory=dict, compare=False, repr=False)
 
@@ -168,7 +170,7 @@ class Layout:
         split = as_text(value["split"], "split", faults) or self.split
         language = as_text(value["language"], "language", faults) or self.language
         speaker = as_text(value["speaker"], "speaker", faults) or None
-        extra = {name: as_text(get(name), name, faults) or "" for name in self.extra}
+        extra = {name: self.carried(get(name), name, faults) for name in self.extra}
         return Record(
             place=place,
             audio=audio,
@@ -186,6 +188,12 @@ class Layout:
         )
 
     def number(self, value: Any) -> Any:
+    def carried(self, value: Any, column: str, faults: list[str]) -> str:
+        """A cell of an extra column as text; empty where it is."""
+        if self.takes_anything and isinstance(value, (bool, list, dict, bytes)):
+            return str(value)
+        return as_text(value, column, faults) or ""
+
         """A cell with a point for a decimal comma, where the table writes one."""
         if self.decimal_comma and isinstance(value, str) and DECIMAL_COMMA.fullmatch(value):
             return value.replace(",", ".")

@@ -76,7 +76,7 @@ def read_recordings(folder: str, settings: CorpusSettings, split: str | None, ce
     """
     files = [file for file in storage.files_below(folder) if not is_hidden(file, folder)]
     transcripts: Spelt[str] = Spelt({without_suffix(file): file for file in files if suffix_of_path(file) == ".txt"})
-    inside = settings.model_copy(update={"audio_root": folder})
+    inside = settings.without_columns.model_copy(update={"audio_root": folder})
     layout = Layout.of(folder, inside, ("audio", "text", "id", "split", "speaker"), root=folder)
     layout = replace(layout, names_its_columns=False)
     notice_annotations(files, transcripts, census)
