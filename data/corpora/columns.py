@@ -19,6 +19,7 @@ from .stems import stem_of
 
 SPREADSHEET = re.compile(r"#(NAME\?|REF!|VALUE!|N/A|DIV/0!|NUM!|NULL!|SPILL!)|=[A-Z][A-Z.]*\(.*\)", re.DOTALL)
 WINDOWS = re.compile(r"[A-Za-z]:[\\/]|\\\\[^\\]")
+ONE_SPELLING = re.compile(r"[\w./-]+(?: +[\w./-]+)*", re.ASCII)  # of a path: see other_spellings
 HEADED = (".csv", ".tsv", ".txt")  # files whose first line has the columns' names
 DECIMAL_COMMA = re.compile(r"\s*[\d:]*\d,\d+\s*")
 
@@ -99,8 +100,8 @@ class Layout:
         unused: columns that the corpus has and nobody takes.
         decimal_comma: ``1,5`` is a number, as in tables of Excel that semicolons separate.
         twins: audio paths whose ids keep their suffix, as an earlier row has the same path with another.
-        names_its_columns: whether the corpus names columns at all, so that it is worth saying which was taken.
         takes_anything: an extra column may hold lists, objects and the like, too.
+        names_its_columns: whether the corpus names columns at all, so that it is worth saying which was taken.
     """
 
     names: Mapping[str, str | None]
@@ -111,8 +112,8 @@ class Layout:
     language: str | None = None
     decimal_comma: bool = False
     twins: tuple[str, ...] = ()
-    unused: tuple[str, ...] = field(default=(), compare=False, repr=False)
     takes_anything: bool = field(default=False, compare=False, repr=False)
+    unused: tuple[str, ...] = field(default=(), compare=False, repr=False)
     names_its_columns: bool = field(default=True, compare=False, repr=False)
     seen_roots: dict[str, str] = field(default_factory=dict, compare=False, repr=False)
 
@@ -187,13 +188,13 @@ class Layout:
             extra=extra,
         )
 
-    def number(self, value: Any) -> Any:
     def carried(self, value: Any, column: str, faults: list[str]) -> str:
         """A cell of an extra column as text; empty where it is."""
         if self.takes_anything and isinstance(value, (bool, list, dict, bytes)):
             return str(value)
         return as_text(value, column, faults) or ""
 
+    def number(self, value: Any) -> Any:
         """A cell with a point for a decimal comma, where the table writes one."""
         if self.decimal_comma and isinstance(value, str) and DECIMAL_COMMA.fullmatch(value):
             return value.replace(",", ".")
@@ -230,13 +231,16 @@ class Layout:
     def address(self, path: str) -> tuple[str, str | None]:
         """Where a path leads, and what is wrong with it: it leaves the root, or no machine but another can read it.
 
-        A local file that is not there is looked for in the other spellings of its path.
+        A local file that is not there is looked for in the other spellings of its path, if it may have any: the disk is
+        asked for no others.
         """
         path = path.removeprefix("file://localhost") if path.startswith("file://localhost/") else path
         path = path.removeprefix("file://")
         address, fault = self.joined(path)
-        if fault or storage.is_remote(address) or os.path.exists(address):
+        if fault or storage.is_remote(address):
             return address, fault
+        if (ONE_SPELLING.fullmatch(path) and address.isascii()) or os.path.exists(address):
+            return address, None
         for other in other_spellings(path):
             found, wrong = self.joined(other)
             found = storage.as_spelt(found)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from .. import storage
 from ..errors import DataError, nearest
@@ -118,8 +119,14 @@ def use_audio(rows: Rows, census: Census) -> None:
     if not isinstance(rows, Listed):
         census.knows_audio = False
         return
-    for record in rows.records():
-        path = record.audio.get("path") if isinstance(record.audio, dict) else record.audio
+    piece: Any = rows
+    layout = getattr(rows, "layout", None)
+    if layout is None:
+        audio = (record.audio for record in rows.records())
+    else:  # rows become records where they are prepared, which takes longer
+        audio = (layout.audio(row.get(layout.names["audio"]), [])[0] for row in piece.parsed() if isinstance(row, dict))
+    for value in audio:
+        path = value.get("path") if isinstance(value, dict) else value
         if isinstance(path, str) and path:
             census.use(path)
 
