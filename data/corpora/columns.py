@@ -19,7 +19,7 @@ from .stems import stem_of
 
 SPREADSHEET = re.compile(r"#(NAME\?|REF!|VALUE!|N/A|DIV/0!|NUM!|NULL!|SPILL!)|=[A-Z][A-Z.]*\(.*\)", re.DOTALL)
 WINDOWS = re.compile(r"[A-Za-z]:[\\/]|\\\\[^\\]")
-ONE_SPELLING = re.compile(r"[\w./-]+(?: +[\w./-]+)*", re.ASCII)  # of a path: see other_spellings
+ONE_SPELLING = re.compile(r"[\w./-]+(?: +[\w./-]+)*(?::\d+)?", re.ASCII)  # of a path or a place in an archive
 HEADED = (".csv", ".tsv", ".txt")  # files whose first line has the columns' names
 DECIMAL_COMMA = re.compile(r"\s*[\d:]*\d,\d+\s*")
 
