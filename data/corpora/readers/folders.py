@@ -16,7 +16,7 @@ from ..annotations.tiers import decoded_text
 from ..census import Census
 from ..columns import Layout
 from ..format import Format, Rows, in_pieces
-from ..places import SPLIT_FOLDERS, Spelt, is_hidden, split_of_folder, split_of_path
+from ..places import SPLIT_FOLDERS, Spelt, is_hidden, relative, split_of_folder, split_of_path
 from ..settings import CorpusSettings
 from .beside import notice_annotations
 from .tables import Objects, read_table
@@ -121,8 +121,8 @@ def without_suffix(file: str) -> str:
 
 def row(folder: str, file: str, text: Any, readers: Mapping[str, str] = MappingProxyType({})) -> dict[str, Any]:
     """The row of a recording in a folder; ``readers``: of folders."""
-    relative = file[len(folder.rstrip("/")) + 1 :]
-    values = {"audio": relative, "text": text, "id": posixpath.splitext(relative)[0], "split": split_of_path(relative)}
+    name = relative(file, folder)
+    values = {"audio": name, "text": text, "id": posixpath.splitext(name)[0], "split": split_of_path(name)}
     return values | {"speaker": readers.get(posixpath.dirname(file))}
 
 

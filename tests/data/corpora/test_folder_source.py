@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import pytest
 
 from data.audio.undecodable import UndecodableAudio
@@ -120,3 +121,12 @@ def test_paths_from_the_working_folder_stay_such(tmp_path: Path, monkeypatch: py
     tree(tmp_path, {"kaldi/wav.scp": "a texts/a.wav\n", "kaldi/text": "a said\n"})
     source = opened(Path("kaldi"))  # whose paths are those of the working folder
     assert len(read_audio(next(source.rows()), source)) == len(samples(0))
+
+
+def test_a_folder_of_a_store_is_read_however_its_address_is_written() -> None:
+    store = fsspec.filesystem("memory")
+    store.pipe({"/folder/sub/a.wav": encoded(0, ".wav"), "/folder/sub/a.txt": b"a"})
+    for address in ("memory://folder", "memory:///folder", "memory://folder/"):
+        source = source_of(SourceConfig(folder=address), "data.train")
+        assert next(source.rows()) == {"audio": "sub/a.wav", "text": "a", "id": "sub/a"}
+        assert len(read_audio(next(source.rows()), source)) == len(samples(0))
