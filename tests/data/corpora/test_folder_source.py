@@ -79,6 +79,8 @@ def test_a_folder_with_several_splits_is_not_taken_for_one(tmp_path: Path) -> No
     assert "choose with keep: {split: [train]}" in message
     chosen = opened(folder, keep={"split": ["validation"]})
     assert [row["text"] for row in chosen.read(chosen.rows())] == [TEXTS[4]]
+    assert chosen.row_count() == 1
+    assert opened(folder, keep={"split": ["train"]}, max_utterances=3).row_count() == 3
 
 
 def test_what_only_preparation_can_do_is_refused_with_its_command(tmp_path: Path) -> None:
