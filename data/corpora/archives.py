@@ -60,7 +60,8 @@ def unpacked(archive: str, cache: str | None) -> str:
             unpack(archive, unfinished)
             unfinished.rename(folder)
         except DAMAGES as error:
-            raise DataError(f"{archive} cannot be unpacked: {one_line(error)}") from None
+            if not folder.is_dir():  # another process has unpacked it meanwhile
+                raise DataError(f"{archive} cannot be unpacked: {one_line(error)}") from None
         finally:
             shutil.rmtree(unfinished, ignore_errors=True)
     return str(corpus_in(folder))

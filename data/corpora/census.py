@@ -1,11 +1,15 @@
 """What the reading of a corpus took and what it left lying: told, so that nobody believes a count that lacks half."""
 
+import functools
+import os
 import re
+import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from .. import storage
 from ..audio.decoders.ffmpeg import INSTALL
 from ..audio.suffixes import is_recording, is_sound, suffix_of_path
 from .columns import Layout
@@ -56,7 +60,11 @@ class Census:
 
     def use(self, *files: str) -> None:
         """These files belong to rows: recordings, transcripts, tables."""
-        self.used.update(map(canonical, files))
+        self.used.update(map(spelling, files))
+
+    def is_used(self, file: str) -> bool:
+        """Whether a file belongs to a row."""
+        return spelling(file) in self.used
 
     def take_layout(self, layout: Layout) -> None:
         """The columns that were taken for ours, and those that were not."""
@@ -71,7 +79,7 @@ class Census:
         """Find out which of a folder's files look like sound or text and belong to no row."""
         left = defaultdict(list)
         for file in files:
-            if is_hidden(file, folder) or canonical(file) in self.used:
+            if is_hidden(file, folder) or self.is_used(file):
                 continue
             kind = self.kind_of(file)
             if kind is not None:
@@ -125,3 +133,18 @@ class Census:
             "not_used": {kind: len(names) for kind, names in self.left.items()},
             "remarks": self.notices,
         }
+
+
+def spelling(file: str) -> str:
+    """One spelling of a file's address, whichever links lead to its folder and whichever form of Unicode it is in."""
+    address = canonical(file)
+    if not storage.is_remote(address):
+        folder, name = os.path.split(address)
+        address = os.path.join(real_folder(folder), name)
+    return address if address.isascii() else unicodedata.normalize("NFC", address)
+
+
+@functools.lru_cache(maxsize=4096)
+def real_folder(folder: str) -> str:
+    """A folder of this machine without links."""
+    return os.path.realpath(folder)

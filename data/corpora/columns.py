@@ -19,6 +19,7 @@ from .stems import stem_of
 
 SPREADSHEET = re.compile(r"#(NAME\?|REF!|VALUE!|N/A|DIV/0!|NUM!|NULL!|SPILL!)|=[A-Z][A-Z.]*\(.*\)", re.DOTALL)
 WINDOWS = re.compile(r"[A-Za-z]:[\\/]|\\\\[^\\]")
+ONE_SPELLING = re.compile(r"[\w./-]+(?: +[\w./-]+)*(?::\d+)?", re.ASCII)  # of a path or a place in an archive
 HEADED = (".csv", ".tsv", ".txt")  # files whose first line has the columns' names
 DECIMAL_COMMA = re.compile(r"\s*[\d:]*\d,\d+\s*")
 
@@ -100,6 +101,7 @@ class Layout:
         unused: columns that the corpus has and nobody takes.
         decimal_comma: ``1,5`` is a number, as in tables of Excel that semicolons separate.
         twins: audio paths whose ids keep their suffix, as an earlier row has the same path with another.
+        takes_anything: an extra column may hold lists, objects and the like, too.
         names_its_columns: whether the corpus names columns at all, so that it is worth saying which was taken.
     """
 
@@ -111,6 +113,7 @@ class Layout:
     language: str | None = None
     decimal_comma: bool = False
     twins: tuple[str, ...] = ()
+    takes_anything: bool = field(default=False, compare=False, repr=False)
     unused: tuple[str, ...] = field(default=(), compare=False, repr=False)
     names_its_columns: bool = field(default=True, compare=False, repr=False)
     seen_roots: dict[str, str] = field(default_factory=dict, compare=False, repr=False)
@@ -169,7 +172,7 @@ class Layout:
         split = as_text(value["split"], "split", faults) or self.split
         language = as_text(value["language"], "language", faults) or self.language
         speaker = as_text(value["speaker"], "speaker", faults) or None
-        extra = {name: as_text(get(name), name, faults) or "" for name in self.extra}
+        extra = {name: self.carried(get(name), name, faults) for name in self.extra}
         return Record(
             place=place,
             audio=audio,
@@ -185,6 +188,12 @@ class Layout:
             fault="; ".join(faults) or None,
             extra=extra,
         )
+
+    def carried(self, value: Any, column: str, faults: list[str]) -> str:
+        """A cell of an extra column as text; empty where it is."""
+        if self.takes_anything and isinstance(value, (bool, list, dict, bytes)):
+            return str(value)
+        return as_text(value, column, faults) or ""
 
     def number(self, value: Any) -> Any:
         """A cell with a point for a decimal comma, where the table writes one."""
@@ -223,13 +232,16 @@ class Layout:
     def address(self, path: str) -> tuple[str, str | None]:
         """Where a path leads, and what is wrong with it: it leaves the root, or no machine but another can read it.
 
-        A local file that is not there is looked for in the other spellings of its path.
+        A local file that is not there is looked for in the other spellings of its path, if it may have any: the disk is
+        asked for no others.
         """
         path = path.removeprefix("file://localhost") if path.startswith("file://localhost/") else path
         path = path.removeprefix("file://")
         address, fault = self.joined(path)
-        if fault or storage.is_remote(address) or os.path.exists(address):
+        if fault or storage.is_remote(address):
             return address, fault
+        if (ONE_SPELLING.fullmatch(path) and address.isascii()) or os.path.exists(address):
+            return address, None
         for other in other_spellings(path):
             found, wrong = self.joined(other)
             found = storage.as_spelt(found)

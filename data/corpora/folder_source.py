@@ -12,7 +12,7 @@ from ..sources.source import Source
 from .census import Census
 from .format import Listed
 from .formats import plan_jobs
-from .places import lies_below, relative
+from .places import lies_below, normal, relative
 from .readers.webdataset import ShardRows
 from .record import Record
 from .settings import CorpusSettings
@@ -78,7 +78,7 @@ class FolderSource(Source):
             pieces: Any = job.rows
             layout = getattr(pieces, "layout", None)
             if layout is not None:  # whatever else the corpus has may be named by keep and drop
-                pieces = replace(pieces, layout=replace(layout, extra=layout.unused))
+                pieces = replace(pieces, layout=replace(layout, extra=layout.unused, takes_anything=True))
             for record in pieces.records():
                 yield self.row(record, folder, {} if layout is None else layout.names)
 
@@ -109,14 +109,16 @@ class FolderSource(Source):
                 f"{PREPARE.format(folder)}"
             )
         audio, root = record.audio, self.audio_root
-        if isinstance(audio, str) and lies_below(audio, root):
-            audio = relative(audio, root)
+        if isinstance(audio, str):  # another relative path would be taken for one below the root
+            audio = relative(audio, root) if lies_below(audio, root) else normal(audio)
         columns = self.columns
         known = {"id": record.id, "language": record.language, "speaker": record.speaker, "split": record.split,
                  "duration": record.duration}  # fmt: skip
         row: dict[str, Any] = dict(record.extra)
         row |= {name: value for ours, name in names.items() if name and (value := known.get(ours)) is not None}
         row |= {ours: value for ours, value in known.items() if value is not None}
+        called = columns.model_dump(include=set(known))
+        row |= {name: row[ours] for ours, name in called.items() if name and ours in row}
         return row | {columns.audio: audio} | ({columns.text: record.text} if columns.text != columns.audio else {})
 
     def check_splits(self, rows: list[dict[str, Any]]) -> None:

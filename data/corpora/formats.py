@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from .. import storage
 from ..audio.suffixes import is_sound, suffix_of_path
@@ -68,15 +69,13 @@ def plan_jobs(settings: CorpusSettings, census: Census | None = None) -> Iterato
 
 def pieces(settings: CorpusSettings, census: Census) -> Iterator[Rows]:
     """The corpus's rows in pieces."""
-    formats = [known for known in FORMATS if settings.kind in ("auto", known.kind)]
+    formats = formats_of(settings)
     if not formats:
         raise DataError(f"--kind is {settings.kind!r}{nearest(settings.kind, KINDS)}; one of {', '.join(KINDS)}")
     if not any(known.suffixes or known.sign for known in formats):  # a name elsewhere
         yield from formats[0].read(settings.input, settings, None, census)
         return
-    address = settings.input.rstrip("/") or "/"
-    if names_archive(address) and not any(takes(known, address, settings) for known in formats):
-        address = unpacked(address, settings.cache)
+    address = place_of(settings)
     if storage.is_folder(address):
         yield from read_folder(address, formats, settings, census)
         return
@@ -87,6 +86,19 @@ def pieces(settings: CorpusSettings, census: Census) -> Iterator[Rows]:
     for file in files:
         split = split_of_file(file) if len(files) > 1 else None
         yield from file_format(file, formats, settings).read(file, settings, split, census)
+
+
+def formats_of(settings: CorpusSettings) -> list[Format]:
+    """The formats that a corpus may be of."""
+    return [known for known in FORMATS if settings.kind in ("auto", known.kind)]
+
+
+def place_of(settings: CorpusSettings) -> str:
+    """The address that a corpus is read at: its input, or the folder that it is unpacked into if it is an archive."""
+    address = settings.input.rstrip("/") or "/"
+    if names_archive(address) and not any(takes(known, address, settings) for known in formats_of(settings)):
+        return unpacked(address, settings.cache)
+    return address
 
 
 def read_folder(folder: str, formats: Sequence[Format], settings: CorpusSettings, census: Census) -> Iterator[Rows]:
@@ -122,8 +134,14 @@ def use_audio(rows: Rows, census: Census) -> None:
     if not isinstance(rows, Listed):
         census.knows_audio = False
         return
-    for record in rows.records():
-        path = record.audio.get("path") if isinstance(record.audio, dict) else record.audio
+    piece: Any = rows
+    layout = getattr(rows, "layout", None)
+    if layout is None:
+        audio = (record.audio for record in rows.records())
+    else:  # rows become records where they are prepared, which takes longer
+        audio = (layout.audio(row.get(layout.names["audio"]), [])[0] for row in piece.parsed() if isinstance(row, dict))
+    for value in audio:
+        path = value.get("path") if isinstance(value, dict) else value
         if isinstance(path, str) and path:
             census.use(path)
 

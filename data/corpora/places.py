@@ -1,5 +1,6 @@
 """What the address of a file tells: its name in a folder, whether it is hidden, and the split it belongs to."""
 
+import functools
 import os
 import posixpath
 import re
@@ -24,12 +25,24 @@ def normal(address: str) -> str:
 
 def canonical(address: str) -> str:
     """One spelling of an address: without ``.`` and ``..``, and memory:///a as memory://a."""
+    folder, _, name = address.rpartition("/")
+    if name in ("", ".", "..") or not folder or folder.endswith((":", "/")):
+        return canonical_folder(address, os.getcwd())
+    here = "" if folder.startswith("/") else os.getcwd()
+    return f"{canonical_folder(folder, here).rstrip('/')}/{name}"
+
+
+@functools.lru_cache(maxsize=4096)
+def canonical_folder(address: str, here: str) -> str:
+    """As :func:`canonical`, kept for many files of a folder; ``here``: the working folder, where it matters."""
     return re.sub(r"^([^:/]+):/{2,}", r"\1://", normal(address))
 
 
 def relative(address: str, folder: str) -> str:
     """An address as seen from a folder; all of it, without its protocol, where it is not inside."""
     path, root = canonical(address), canonical(folder).rstrip("/") + "/"
+    if path.startswith(root) and not storage.is_remote(path):
+        return path[len(root) :]
     return re.sub(r"^[^:/]+://", "", path.removeprefix(root)).lstrip("/")
 
 
@@ -40,7 +53,7 @@ def lies_below(address: str, folder: str) -> bool:
 
 def is_hidden(file: str, folder: str) -> bool:
     """Whether a file, or a folder between it and ``folder``, has a name that begins with a dot."""
-    return "/." in f"/{relative(file, folder)}"
+    return "/." in f"/{file}" and "/." in f"/{relative(file, folder)}"
 
 
 def split_of_folder(name: str) -> str | None:

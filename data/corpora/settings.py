@@ -52,6 +52,11 @@ class CorpusSettings(Section):
         """How a user says what the corpus calls a column."""
         return f"columns: {{{ours}: {theirs}}}" if self.for_training else f"--columns {ours}={theirs}"
 
+    @property
+    def without_columns(self) -> "CorpusSettings":
+        """The settings for a corpus whose format names its columns; a run's config names those of its rows."""
+        return self.model_copy(update={"columns": {}}) if self.for_training else self
+
     @model_validator(mode="after")
     def known_columns(self) -> "CorpusSettings":
         for name in self.columns:

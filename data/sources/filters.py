@@ -5,7 +5,8 @@ import pyarrow.parquet as pq
 
 from .. import storage
 from ..errors import nearest
-from .source import Source
+from .class_labels import named_value, wanted_names
+from .source import Source, as_text
 
 
 def values_not_there(source: Source) -> list[str]:
@@ -18,7 +19,8 @@ def values_not_there(source: Source) -> list[str]:
         for column, values in getattr(source.config, key).items():
             there = values_of(source, column)
             if there is not None:
-                absent = [value for value in map(str, values) if value not in there]
+                names = source.classes.get(column, ())
+                absent = [value for value in map(str, values) if not wanted_names([value], names) <= there]
                 lines += [
                     f"{source.name}.{key}: no row has {column} {one!r}{nearest(one, sorted(there))}" for one in absent
                 ]
@@ -26,7 +28,7 @@ def values_not_there(source: Source) -> list[str]:
 
 
 def values_of(source: Source, column: str) -> set[str] | None:
-    """All values of a column, as text; None where that would take long."""
+    """All values of a column, as text, classes by their names; None where that would take long."""
     if source.config.hub or source.config.digits:
         return None
     if source.held_rows is not None:
@@ -34,11 +36,13 @@ def values_of(source: Source, column: str) -> set[str] | None:
     if source.parquet is None or any(map(storage.is_remote, source.parquet.addresses)):
         return None
     found: set[str] = set()
-    for address in source.parquet.addresses:
+    for address, classes in zip(source.parquet.addresses, source.parquet.classes, strict=True):
+        names = classes.get(column)
         try:
             with pq.ParquetFile(address) as file:
                 for batch in file.iter_batches(2**16, columns=[column]):
-                    found |= {str(value) for value in batch.column(0).unique().to_pylist()}
+                    values = batch.column(0).unique().to_pylist()
+                    found |= {as_text(value if names is None else named_value(value, names)) for value in values}
         except (pa.ArrowException, OSError, KeyError, IndexError):  # said when its rows are read
             return None
     return found

@@ -70,12 +70,12 @@ class Source:
         return found
 
     def row_count(self) -> int | None:
-        """Rows, where that is known without reading them all: Parquet footers and folders; else None."""
-        if self.config.keep or self.config.drop:
-            return None
+        """Rows, where that is known without reading them all: of folders, and of Parquet files that nothing filters."""
         rows = None
         if self.held_rows is not None:
-            rows = len(self.held_rows)
+            rows = sum(map(self.is_kept, self.held_rows))
+        elif self.config.keep or self.config.drop:
+            return None
         elif self.parquet is not None:
             rows = self.parquet.row_count
         return rows if rows is None or self.config.max_utterances is None else min(rows, self.config.max_utterances)

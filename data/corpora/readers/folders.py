@@ -16,7 +16,7 @@ from ..annotations.tiers import decoded_text
 from ..census import Census
 from ..columns import Layout
 from ..format import Format, Rows, in_pieces
-from ..places import SPLIT_FOLDERS, Spelt, is_hidden, split_of_folder, split_of_path
+from ..places import SPLIT_FOLDERS, Spelt, is_hidden, relative, split_of_folder, split_of_path
 from ..settings import CorpusSettings
 from .beside import notice_annotations
 from .tables import Objects, read_table
@@ -76,7 +76,7 @@ def read_recordings(folder: str, settings: CorpusSettings, split: str | None, ce
     """
     files = [file for file in storage.files_below(folder) if not is_hidden(file, folder)]
     transcripts: Spelt[str] = Spelt({without_suffix(file): file for file in files if suffix_of_path(file) == ".txt"})
-    inside = settings.model_copy(update={"audio_root": folder})
+    inside = settings.without_columns.model_copy(update={"audio_root": folder})
     layout = Layout.of(folder, inside, ("audio", "text", "id", "split", "speaker"), root=folder)
     layout = replace(layout, names_its_columns=False)
     notice_annotations(files, transcripts, census)
@@ -121,8 +121,8 @@ def without_suffix(file: str) -> str:
 
 def row(folder: str, file: str, text: Any, readers: Mapping[str, str] = MappingProxyType({})) -> dict[str, Any]:
     """The row of a recording in a folder; ``readers``: of folders."""
-    relative = file[len(folder.rstrip("/")) + 1 :]
-    values = {"audio": relative, "text": text, "id": posixpath.splitext(relative)[0], "split": split_of_path(relative)}
+    name = relative(file, folder)
+    values = {"audio": name, "text": text, "id": posixpath.splitext(name)[0], "split": split_of_path(name)}
     return values | {"speaker": readers.get(posixpath.dirname(file))}
 
 

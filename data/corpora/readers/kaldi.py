@@ -94,7 +94,7 @@ def read_data_folder(folder: str, settings: CorpusSettings, split: str | None, c
     base = "" if settings.audio_root else base_of(folder, recordings.values())
     if base:
         census.notice(f"{storage.join(folder, RECORDINGS)}: its relative paths are read from {base}")
-    layout = Layout.of(folder, settings, columns, root=base, split=split)
+    layout = Layout.of(folder, settings.without_columns, columns, root=base, split=split)
     layout = replace(layout, names_its_columns=False)
     untold = dict.fromkeys(segments or recordings)
     silent = dict.fromkeys(recordings if segments else ())

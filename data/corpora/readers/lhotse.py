@@ -18,7 +18,7 @@ from ...errors import DataError
 from ..census import SHOWN, Census
 from ..columns import Layout
 from ..format import Fault, Format, Listed, Piece, digest, in_pieces
-from ..places import SPLIT_FOLDERS, canonical, is_hidden, relative, split_of_folder, split_of_path
+from ..places import SPLIT_FOLDERS, is_hidden, relative, split_of_folder, split_of_path
 from ..record import Record
 from ..settings import KNOWN_NAMES, CorpusSettings
 from ..tar_members import opened_tar
@@ -111,7 +111,7 @@ def read_lhotse(address: str, settings: CorpusSettings, split: str | None, censu
     for file in chosen:
         part = split_of_path(relative(file, address)) or split_of_name(file)
         yield from read_manifest(file, [other for other in kinds if other != file], settings, part, census)
-    others = [file for file, kind in kinds.items() if kind is not None and canonical(file) not in census.used]
+    others = [file for file, kind in kinds.items() if kind is not None and not census.is_used(file)]
     if others:
         census.use(*others)
         names = ", ".join(relative(file, address) for file in others[:SHOWN])

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from ... import storage
 from ...audio.decoding import digest_id
-from ...corpora.archives import is_archive, unpacked
+from ...corpora.formats import place_of
 from ...corpora.places import relative
 from ...corpora.record import Record
 from ...corpora.settings import CorpusSettings
@@ -28,11 +28,9 @@ def corpus_folder(corpus: CorpusSettings) -> str:
     """The folder that recordings' names are relative to, so that a corpus may be moved."""
     if corpus.audio_root:
         return corpus.audio_root
-    address = corpus.input.rstrip("/") or "/"
     if corpus.kind == "hub":
         return ""
-    if is_archive(address):
-        address = unpacked(address, corpus.cache)
+    address = place_of(corpus)
     if storage.is_folder(address):
         return address
     return posixpath.dirname(PATTERN.split(address, maxsplit=1)[0]) or "."

@@ -8,11 +8,14 @@ from typing import Any
 
 import pytest
 
+from data.corpora.archives import unpack, unpacked
 from data.corpora.census import Census
 from data.corpora.formats import plan_jobs
 from data.corpora.record import Record
 from data.corpora.settings import CorpusSettings
 from data.errors import DataError
+from data.preparation.prepare import prepare
+from data.preparation.settings import PrepareSettings
 
 from ...support.corpora_on_disk import encoded
 
@@ -116,3 +119,33 @@ def test_what_is_not_unpacked_says_so(name: str, tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(b"7z")
     with pytest.raises(DataError, match=rf"{name} is an archive of a kind that is not unpacked here: unpack it"):
         read(tmp_path / name)
+
+
+@pytest.mark.parametrize("name", ["*.tar", "{0..1}.tar", "0.tar", ""])
+def test_shards_are_prepared_where_they_lie(name: str, tmp_path: Path) -> None:
+    for shard in range(2):
+        (tmp_path / "shards").mkdir(exist_ok=True)
+        clips = [
+            {f"{shard}{clip}.wav": encoded(2 * shard + clip, ".wav"), f"{shard}{clip}.txt": b"a"} for clip in (0, 1)
+        ]
+        tarred(tmp_path / "shards" / f"{shard}.tar", clips[0] | clips[1])
+    corpus = CorpusSettings(input=str(tmp_path / "shards" / name), cache=str(tmp_path / "cache"), language="az")
+    summary = prepare(PrepareSettings(corpus=corpus, output=str(tmp_path / "prepared")))
+    assert summary.clips == (2 if name == "0.tar" else 4)
+    assert not (tmp_path / "cache").exists()
+
+
+def test_an_archive_that_another_process_unpacks_meanwhile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    archive = zipped(tmp_path / "corpus.zip", {"a.wav": encoded(0, ".wav"), "a.txt": b"said"})
+
+    def both(file: str, folder: Path) -> None:
+        monkeypatch.undo()
+        unpacked(file, str(tmp_path / "cache"))
+        unpack(file, folder)
+
+    monkeypatch.setattr("data.corpora.archives.unpack", both)
+    assert sorted(path.name for path in Path(unpacked(str(archive), str(tmp_path / "cache"))).iterdir()) == [
+        "a.txt",
+        "a.wav",
+    ]
+    assert len(list((tmp_path / "cache").iterdir())) == 1

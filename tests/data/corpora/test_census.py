@@ -1,9 +1,11 @@
 """Nothing of a corpus vanishes: what was taken, what was not, and which columns, are told."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import pytest
 
 from data.audio.decoders import ffmpeg
@@ -157,3 +159,27 @@ def test_what_is_no_corpus_says_what_to_do(name: str, advice: str, tmp_path: Pat
     (tmp_path / name).write_bytes(b"PK")
     with pytest.raises(DataError, match=advice):
         census_of(tmp_path / name)
+
+
+def test_files_that_are_named_in_other_ways_than_listed_are_used(tmp_path: Path) -> None:
+    folder = tree(tmp_path / "corpus", {"a.wav": encoded(0, ".wav")})
+    tree(folder, {"metadata.csv": f"file_name,text\n{folder}/a.wav,x\n"})
+    (tmp_path / "link").symlink_to(folder)
+    census, ids = census_of(tmp_path / "link")
+    assert len(ids) == 1 and not census.left
+    store = fsspec.filesystem("memory")
+    store.pipe("/census/U\u0308.wav", encoded(0, ".wav"))
+    store.pipe("/census/metadata.csv", "file_name,text\n\u00dc.wav,x\n".encode())
+    census, ids = census_of("memory://census")  # type: ignore[arg-type]
+    assert len(ids) == 1 and not census.left
+
+
+def test_planning_asks_the_disk_for_no_file_whose_name_has_one_spelling(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = [f"clip {number}.wav" for number in range(50)]
+    tree(tmp_path, {"metadata.csv": "file_name,text\n" + "".join(f"{name},x\n" for name in names)})
+    asked: list[str] = []
+    monkeypatch.setattr(os.path, "exists", lambda path, real=os.path.exists: asked.append(str(path)) or real(path))
+    census_of(tmp_path)
+    assert not [path for path in asked if path.endswith(".wav")]

@@ -1,10 +1,13 @@
 """Training from a folder takes what preparation takes, and refuses what it cannot take as it is."""
 
+import json
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import pytest
 
+from data.audio.undecodable import UndecodableAudio
 from data.batches.collation import read_audio
 from data.corpora.settings import CorpusSettings
 from data.errors import DataError
@@ -76,6 +79,8 @@ def test_a_folder_with_several_splits_is_not_taken_for_one(tmp_path: Path) -> No
     assert "choose with keep: {split: [train]}" in message
     chosen = opened(folder, keep={"split": ["validation"]})
     assert [row["text"] for row in chosen.read(chosen.rows())] == [TEXTS[4]]
+    assert chosen.row_count() == 1
+    assert opened(folder, keep={"split": ["train"]}, max_utterances=3).row_count() == 3
 
 
 def test_what_only_preparation_can_do_is_refused_with_its_command(tmp_path: Path) -> None:
@@ -92,3 +97,38 @@ def test_prepared_speech_as_an_audio_folder_is_read_back(tmp_path: Path) -> None
     rows = list(source.rows())
     assert [row["text"] for row in rows] == TEXTS and {row["language"] for row in rows} == {"az"}
     assert rows[0]["id"] == "sub/clip0" and rows[0]["duration"] == pytest.approx(0.5)
+
+
+def test_columns_of_any_kind_that_nobody_asks_for_are_no_fault(tmp_path: Path) -> None:
+    rows = [{"file_name": f"{name}.wav", "text": name, "good": name == "a", "words": [1, 2]} for name in "ab"]
+    lines = "".join(f"{json.dumps(row)}\n" for row in rows)
+    tree(tmp_path, {"a.wav": encoded(0, ".wav"), "b.wav": encoded(1, ".wav"), "metadata.jsonl": lines})
+    assert [row["text"] for row in opened(tmp_path).rows()] == ["a", "b"]
+    assert [row["text"] for row in opened(tmp_path, keep={"good": [True]}).rows()] == ["a"]
+    assert next(opened(tmp_path).rows())["words"] == "[1, 2]"
+
+
+def test_names_of_columns_mean_nothing_to_a_folder_without_any(tmp_path: Path) -> None:
+    folder = tree(tmp_path, pairs(".wav", range(2)))
+    source = opened(folder, columns={"audio": "file", "text": "sentence", "id": "name"})
+    assert next(source.rows()) == {"file": "c0.wav", "sentence": "text 0", "id": "c0", "name": "c0"}
+    assert len(read_audio(next(source.rows()), source)) == len(samples(0))
+
+
+def test_paths_from_the_working_folder_stay_such(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tree(tmp_path, {"texts/a.wav": encoded(0, ".wav"), "texts/a.txt": "a", "other/b.wav": b""}))
+    source = opened(Path("texts"), audio_root="other")
+    with pytest.raises(UndecodableAudio, match=r"texts/a\.wav lies outside other"):
+        read_audio(next(source.rows()), source)
+    tree(tmp_path, {"kaldi/wav.scp": "a texts/a.wav\n", "kaldi/text": "a said\n"})
+    source = opened(Path("kaldi"))  # whose paths are those of the working folder
+    assert len(read_audio(next(source.rows()), source)) == len(samples(0))
+
+
+def test_a_folder_of_a_store_is_read_however_its_address_is_written() -> None:
+    store = fsspec.filesystem("memory")
+    store.pipe({"/folder/sub/a.wav": encoded(0, ".wav"), "/folder/sub/a.txt": b"a"})
+    for address in ("memory://folder", "memory:///folder", "memory://folder/"):
+        source = source_of(SourceConfig(folder=address), "data.train")
+        assert next(source.rows()) == {"audio": "sub/a.wav", "text": "a", "id": "sub/a"}
+        assert len(read_audio(next(source.rows()), source)) == len(samples(0))

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import datasets
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -40,3 +41,15 @@ def test_what_cannot_be_looked_at_quickly_is_not(files: str) -> None:
     assert not told(hub="someone/something", drop={"speaker": ["ann "]})
     assert not told(files=files, drop={"nothing": ["x"]})  # said as a column that is missing
     assert not told(files=files, drop={"where": ["x"]})
+
+
+def test_classes_are_called_by_their_names_or_numbers(tmp_path: Path) -> None:
+    gender = datasets.ClassLabel(names=["male", "female", "other"])
+    rows = datasets.Dataset.from_dict({"audio": ["a", "b"], "text": ["a", "b"], "gender": [0, 1]})
+    rows.cast_column("gender", gender).to_parquet(tmp_path / "classes.parquet")
+    files = str(tmp_path / "classes.parquet")
+    assert not told(files=files, keep={"gender": ["female", 0]})
+    assert told(files=files, drop={"gender": ["femal", 2]}) == [
+        "data.train.drop: no row has gender 'femal' (did you mean 'female'?)",
+        "data.train.drop: no row has gender '2'",
+    ]
