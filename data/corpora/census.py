@@ -28,6 +28,7 @@ ARCHIVE_SUFFIXES = frozenset(
 PACKED_TEXTS = (".csv.gz", ".json.gz", ".jsonl.gz", ".ndjson.gz", ".tsv.gz", ".txt.gz")
 NO_TRANSCRIPTS = ("authors", "changelog", "citation", "copying", "license", "licence", "readme")
 ASKED_FOR = ("audio", "text", "speaker", "id")  # columns that a user wants to know of, whether or not they are there
+MOST_NOTICES = 20  # shown on a terminal: a glob of many tables may have one for each
 SHOWN = 3  # names of a kind of file
 
 
@@ -104,7 +105,9 @@ class Census:
 
     def lines(self) -> list[str]:
         """What is to be told: notices, then what was left lying."""
-        told = list(self.notices)
+        told = self.notices[:MOST_NOTICES]
+        if len(self.notices) > MOST_NOTICES:
+            told.append(f"and {len(self.notices) - MOST_NOTICES:,} more lines of this kind, which manifest.json has")
         for kind, names in self.left.items():
             more = f" and {len(names) - SHOWN:,} more" if len(names) > SHOWN else ""
             what = kind if len(names) > 1 else re.sub(r"(recording|file)s", r"\1", kind, count=1)

@@ -19,6 +19,7 @@ from ..format import Format, Rows, in_pieces
 from ..places import SPLIT_FOLDERS, Spelt, is_hidden, relative, split_of_folder, split_of_path
 from ..settings import CorpusSettings
 from .beside import notice_annotations
+from .found_files import LOSSLESS
 from .tables import Objects, read_table
 
 METADATA = ("metadata.jsonl", "metadata.csv")
@@ -68,8 +69,9 @@ def read_recordings(folder: str, settings: CorpusSettings, split: str | None, ce
     """Recordings with a .txt beside each, or with LibriSpeech's ``*.trans.txt`` beside several.
 
     Capitals in a suffix do not count. A first folder called train, validation (dev, valid, val) or test (eval) gives
-    the split. A recording without a transcript is a row where ``settings.without_text`` asks for it. In LibriSpeech's
-    layout (https://www.openslr.org/12) the folder of a reader gives the speaker.
+    the split. Of a recording in several encodings one is read. One without a transcript is a row where
+    ``settings.without_text`` asks for it. In LibriSpeech's layout (https://www.openslr.org/12) the folder of a reader
+    gives the speaker.
 
     Raises:
         DataError: when it is reached, for a .txt that says when; see :func:`..annotations.text_kinds.check_plain`.
@@ -83,20 +85,31 @@ def read_recordings(folder: str, settings: CorpusSettings, split: str | None, ce
     lines: Spelt[str] = Spelt(dict(lines_beside(folder, files, census)))
     readers = readers_of(files)
 
+    repeated: list[list[str]] = []
+
     def rows() -> Iterator[dict[str, Any]]:
-        for file in filter(is_recording, files):
-            stem = without_suffix(file)
+        for stem, copies in encodings(files).items():
+            text: Any = None
             if stem in lines:
-                yield row(folder, file, lines.pop(stem), readers)
+                text = lines.pop(stem)
             elif stem in transcripts:
                 census.use(transcripts[stem])
                 text = transcript(transcripts[stem])
                 check_plain(text, transcripts[stem])
-                yield row(folder, file, text)
-            elif settings.without_text:
-                yield row(folder, file, None)
+            elif not settings.without_text:
+                continue
+            if len(copies) > 1:
+                repeated.append(copies)
+                census.use(*copies)
+            yield row(folder, copies[0], text, readers)
         for stem, text in lines.items():
             yield row(folder, f"{stem}.flac", text, readers)
+        if repeated:
+            first, other = map(posixpath.basename, repeated[0][:2])
+            what = "recordings lie" if len(repeated) > 1 else "recording lies"
+            census.notice(
+                f"{len(repeated):,} {what} there in several encodings; of each one is read: {first}, not {other}"
+            )
 
     for first, piece in in_pieces(rows(), settings.job_rows):
         yield Recordings(file=folder, first=first, rows=piece, layout=layout)
@@ -117,6 +130,16 @@ RECORDINGS = Format("folder", read_recordings, sign="recording with a .txt besid
 def without_suffix(file: str) -> str:
     """A path without its suffix."""
     return posixpath.splitext(file)[0]
+
+
+def encodings(files: Iterable[str]) -> dict[str, list[str]]:
+    """The recordings by their paths without suffix; of those that differ in the suffix alone, lossless ones first."""
+    found: dict[str, list[str]] = {}
+    for file in filter(is_recording, files):
+        found.setdefault(without_suffix(file), []).append(file)
+    for copies in found.values():
+        copies.sort(key=lambda file: (suffix_of_path(file) not in LOSSLESS, file))
+    return found
 
 
 def row(folder: str, file: str, text: Any, readers: Mapping[str, str] = MappingProxyType({})) -> dict[str, Any]:

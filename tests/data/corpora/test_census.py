@@ -87,6 +87,22 @@ def test_rarer_suffixes_of_what_can_be_read_are_recordings(suffix: str, tmp_path
     assert ids == ["a"] and census.lines() == []
 
 
+def test_of_a_recording_in_several_encodings_one_is_read(tmp_path: Path) -> None:
+    files = {"a.mp3": encoded(0, ".mp3"), "a.wav": encoded(0, ".wav"), "a.txt": "a", "b.ogg": b"", "b.flac": b""}
+    census, ids = census_of(tree(tmp_path, files))
+    assert ids == ["a"] and census.left == {"recordings without a transcript": ["b.flac", "b.ogg"]}
+    (line,) = census.notices
+    assert line == "1 recording lies there in several encodings; of each one is read: a.wav, not a.mp3"
+
+
+def test_a_flood_of_notices_is_cut_short() -> None:
+    census = Census()
+    for number in range(200):
+        census.notice(f"{number}.csv is separated by semicolons")
+    assert len(census.lines()) == 21 and census.lines()[-1].startswith("and 180 more lines")
+    assert len(census.to_json()["remarks"]) == 200
+
+
 def test_recordings_that_a_table_does_not_name_are_told(tmp_path: Path) -> None:
     rows = "file_name,text,age\na.wav,one,7\nsub/./b.wav,two,8\n"
     files = {name: encoded(0, ".wav") for name in ("a.wav", "sub/b.wav", "sub/c.wav")}
