@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import datasets
 import pytest
 
 from data.batches.collation import read_audio
@@ -92,3 +93,10 @@ def test_prepared_speech_as_an_audio_folder_is_read_back(tmp_path: Path) -> None
     rows = list(source.rows())
     assert [row["text"] for row in rows] == TEXTS and {row["language"] for row in rows} == {"az"}
     assert rows[0]["id"] == "sub/clip0" and rows[0]["duration"] == pytest.approx(0.5)
+
+
+def test_files_of_many_clips_are_named_as_what_they_are(tmp_path: Path) -> None:
+    shard = next(SHAPES["parquet"](tmp_path / "shards").glob("*.parquet"))
+    assert refusal(shard).endswith(f"is one file with many clips in it: name it as files: {shard}")
+    datasets.Dataset.from_dict({"audio": [encoded(0)], "text": ["one"]}).save_to_disk(str(tmp_path / "arrow"))
+    assert f"such as {tmp_path}/arrow/*.arrow" in refusal(tmp_path / "arrow")
