@@ -9,11 +9,11 @@ of OGG out, and believes a header's rate. What lies within frames and pages is f
 import struct
 import zlib
 
-from .containers import OGG, PREFIX_BYTES, container_of, mp3_within_wav, size_of_container
+from .containers import OGG, PREFIX_BYTES, Container, container_of, mp3_within_wav, size_of_container
 from .decoders import ffmpeg
 from .flac_frames import frames_fault
 from .headers import CHUNKS, UNKNOWN_SIZES, parse_header
-from .joined import joined_fault
+from .joined import joined_fault, joined_films_fault
 from .mpeg_frames import mpeg_fault
 
 OGG_PAGE = struct.Struct("<4sBBqIIIB")
@@ -30,7 +30,7 @@ def fault_of(content: bytes) -> str | None:
     if container is not None and container.is_optional:
         return None if ffmpeg.is_installed() else ffmpeg.missing(container)
     if container is not None:
-        return ogg_fault(content) if container is OGG else container_fault(content)
+        return ogg_fault(content) if container is OGG else container_fault(content, container)
     joined = joined_fault(content)
     if joined:
         return joined
@@ -46,8 +46,11 @@ def fault_of(content: bytes) -> str | None:
     return size_fault(content)
 
 
-def container_fault(content: bytes) -> str | None:
-    """The cuts that ffmpeg does not notice when it decodes."""
+def container_fault(content: bytes, container: Container) -> str | None:
+    """What ffmpeg does not notice when it decodes: some cuts, and films behind the first."""
+    joined = joined_films_fault(content, container)
+    if joined:
+        return joined
     promised = size_of_container(content[: 16 * PREFIX_BYTES])
     return cut_off(promised, len(content)) if promised is not None and promised > len(content) else None
 

@@ -1,13 +1,16 @@
 """Several recordings one after the other in one file, as of ``cat a.mp3 b.mp3``: where each lies.
 
-libsndfile reads the first and passes over the others, or takes their headers for sound. Formats: as
-:mod:`data.audio.integrity`; chained OGG is RFC 3533, section 4; tags of MP3 files are ID3v1, ID3v2, APEv2 and Lyrics3.
+libsndfile reads the first and passes over the others, or takes their headers for sound; ffmpeg does so with films.
+Formats: as :mod:`data.audio.integrity` and :mod:`data.audio.containers`; chained OGG is RFC 3533, section 4; tags of
+MP3 files are ID3v1, ID3v2, APEv2 and Lyrics3.
 """
 
 import re
 import struct
+from collections.abc import Iterator
 from typing import Any
 
+from .containers import ASF, AVI, FLV, MATROSKA, MP4, Container
 from .headers import CHUNKS, UNKNOWN_SIZES
 from .mpeg_frames import announced_frames, frame_bytes, kind, tag_of_frame
 
@@ -19,7 +22,14 @@ BEGIN = re.compile(
     rb"\.snd\x00\x00|riff\x2e\x91\xcf\x11|caff\x00\x01",
     re.DOTALL,
 )
+FILM_BEGINS = {  # long enough that none is met within a film
+    MATROSKA: re.compile(rb"\x1aE\xdf\xa3.{1,40}?\x42\x82.(?:webm|matroska)", re.DOTALL),
+    ASF: re.compile(re.escape(bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c"))),
+    FLV: re.compile(rb"FLV\x01[\x01\x04\x05]\0\0\0\x09\0\0\0\0"),
+    AVI: re.compile(rb"RIFF.{4}AVI LIST.{4}hdrl", re.DOTALL),
+}
 OGG_SEGMENTS = 26  # of a page's header
+MP4_BOX = struct.Struct(">I4s")
 APE_TAG = struct.Struct("<8sIIII")
 MOST_PARTS = 100_000
 
@@ -52,6 +62,35 @@ def joined_fault(content: Any) -> str | None:
         f"{len(parts)} recordings in one file, one after the other, the second from byte {parts[1][0]}; "
         "split it, or encode it anew as one recording"
     )
+
+
+def joined_films_fault(content: Any, container: Container) -> str | None:
+    """As :func:`joined_fault`, of a file that ffmpeg reads."""
+    form = FILM_BEGINS.get(container)
+    begins = [found.start() for found in form.finditer(content)] if form else []
+    if container is MP4:
+        begins = list(begins_of_mp4(content))
+    if len(begins) < 2:
+        return None
+    return (
+        f"{len(begins)} recordings in one file, one after the other, the second from byte {begins[1]}, and ffmpeg "
+        "may not read all; split it, or encode it anew as one recording"
+    )
+
+
+def begins_of_mp4(content: Any) -> Iterator[int]:
+    """Where films begin among a file's boxes: with a box of their kind, or with what a film has once."""
+    position, size = 0, 8
+    seen: set[bytes] = set()
+    while size >= 8 and position + 8 <= len(content):
+        size, name = MP4_BOX.unpack_from(content, position)
+        if size == 1 and position + 16 <= len(content):  # its size comes after its name
+            size = int.from_bytes(content[position + 8 : position + 16], "big")
+        if not seen or (name in (b"ftyp", b"moov") and name in seen):
+            yield position
+            seen = set()
+        seen.add(name)
+        position += size  # 0: it goes on to the file's end
 
 
 def is_begin(content: Any, position: int) -> bool:

@@ -170,6 +170,8 @@ def open_sound(file: Any, whole: bool = False) -> SequentialSound | ffmpeg.Ffmpe
         UndecodableAudio: if nothing here reads it, or it has too many channels.
     """
     prefix = prefix_of(file)
+    if not prefix and not file.read(1):
+        raise UndecodableAudio("the file is empty")
     container = foreign_container(file, prefix)
     if container is not None:
         sound: SequentialSound | ffmpeg.FfmpegSound = ffmpeg.FfmpegSound(file, container, whole)

@@ -28,6 +28,7 @@ ARCHIVE_SUFFIXES = frozenset(
 PACKED_TEXTS = (".csv.gz", ".json.gz", ".jsonl.gz", ".ndjson.gz", ".tsv.gz", ".txt.gz")
 NO_TRANSCRIPTS = ("authors", "changelog", "citation", "copying", "license", "licence", "readme")
 ASKED_FOR = ("audio", "text", "speaker", "id")  # columns that a user wants to know of, whether or not they are there
+PREPARED = ".jobs/settings.json"  # lies in what a preparation wrote
 MOST_NOTICES = 20  # shown on a terminal: a glob of many tables may have one for each
 SHOWN = 3  # names of a kind of file
 
@@ -79,7 +80,12 @@ class Census:
     def leave(self, files: Iterable[str], folder: str) -> None:
         """Find out which of a folder's files look like sound or text and belong to no row."""
         left = defaultdict(list)
+        files = list(files)
+        prepared = {file.removesuffix(PREPARED) for file in files if file.endswith(PREPARED)}
+        ours = {f"{place}{name}" for place in prepared for name in ("manifest.json", "quarantine.jsonl")}
         for file in files:
+            if file in ours:
+                continue
             if is_hidden(file, folder) or self.is_used(file):
                 continue
             kind = self.kind_of(file)

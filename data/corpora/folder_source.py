@@ -13,6 +13,7 @@ from .census import Census
 from .format import Listed
 from .formats import plan_jobs
 from .places import lies_below, normal, relative
+from .readers.parquet import StreamedRows
 from .readers.webdataset import ShardRows
 from .record import Record
 from .settings import CorpusSettings
@@ -71,9 +72,12 @@ class FolderSource(Source):
                     f"{PREPARE.format(folder)}"
                 )
             if not isinstance(job.rows, Listed):
+                if not storage.is_folder(folder):
+                    raise DataError(f"{folder} is one file with many clips in it: name it as files: {folder}")
+                name = "*.arrow" if isinstance(job.rows, StreamedRows) else "train-*.parquet"
                 raise DataError(
                     f"{folder} holds files with many clips in each: name them as files, "
-                    f"such as {storage.join(folder, 'train-*.parquet')}, or prepare the folder"
+                    f"such as {storage.join(folder, name)}, or prepare the folder"
                 )
             pieces: Any = job.rows
             layout = getattr(pieces, "layout", None)

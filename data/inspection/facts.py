@@ -4,6 +4,7 @@ Decodes with :mod:`data.audio.decoding`, as training does, so that both refuse t
 comparison with other clips is found in :mod:`data.inspection.tally`. No torch.
 """
 
+import contextlib
 import math
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -14,7 +15,8 @@ import numpy as np
 from .. import storage
 from ..audio.cutting import has_sound, sound_bounds
 from ..audio.decoders import ffmpeg
-from ..audio.decoding import decode_audio, samples_of
+from ..audio.decoding import Decoded, decode, samples_of
+from ..audio.mixing import OUT_OF_PHASE
 from ..audio.opening import open_audio
 from ..audio.sounds import SequentialSound, foreign_container, understood, unwrapped
 from ..audio.undecodable import UndecodableAudio
@@ -56,6 +58,7 @@ class Kind(StrEnum):
     QUIET = "very quiet"
     CLIPPED = "clipped"
     OFFSET = "DC offset"
+    OUT_OF_PHASE = "channels out of phase"
     OTHER_DURATION = "duration other than the corpus says"
     OTHER_RATE = "sampling rate other than the corpus says"
     CONTROL = "control characters"
@@ -174,9 +177,11 @@ def examine(record: Record, settings: InspectionSettings, recordings: RecordingR
         shown[Kind.FAULT] = (record.fault, 0)
     else:
         try:
-            header, samples = read_audio(record, recordings)
+            header, decoded = read_audio(record, recordings)
             parts |= header
+            samples = decoded.samples
             audio = audio_facts(samples)
+            shown |= {Kind.OUT_OF_PHASE: ("", 0.0)} if OUT_OF_PHASE in decoded.remarks else {}
         except UndecodableAudio as error:
             shown[Kind.UNDECODABLE] = (str(error), 0)
     if audio is not None:
@@ -185,37 +190,28 @@ def examine(record: Record, settings: InspectionSettings, recordings: RecordingR
     if any(kind in shown for kind in LEFT_OUT):  # training sees the length first and never the text
         of_text = {kind: detail for kind, detail in of_text.items() if kind not in TEXT_FAILURES}
     shown |= of_text
-    name = record.id or record.place
-    id_digest = text_digest(record.id)
-    return ClipFacts(
-        id=name,
-        place=record.place,
-        text=text,
-        parts=parts,
-        id_digest=id_digest,
-        audio=audio,
-        shown=shown,
-        heard=samples,
-    )
+    identity: Any = {"id": record.id or record.place, "place": record.place, "id_digest": text_digest(record.id)}
+    return ClipFacts(**identity, text=text, parts=parts, audio=audio, shown=shown, heard=samples)
 
 
-def read_audio(record: Record, recordings: RecordingReader | None) -> tuple[dict[str, str], np.ndarray]:
-    """What the header says, and the samples.
+def read_audio(record: Record, recordings: RecordingReader | None) -> tuple[dict[str, str], Decoded]:
+    """What the header says, and the samples with what is to be told of them.
 
     Raises:
-        UndecodableAudio: as :func:`data.audio.decoding.decode_audio`.
+        UndecodableAudio: as :func:`data.audio.decoding.decode`.
     """
     value: Any = record.audio
     if isinstance(value, dict) and value.get("array") is None:
         value = value.get("bytes") or value.get("path")
     is_remote = isinstance(value, str) and storage.is_remote(value)
     if record.is_part:
-        samples = cut_clip(record, recordings)
-        return {} if is_remote else audio_header(value), samples  # the reader has fetched it, once
+        with contextlib.nullcontext(recordings) if recordings else RecordingReader() as reader:
+            decoded = Decoded(cut_clip(record, reader), tuple(reader.remarks))
+        return {} if is_remote else audio_header(value), decoded  # the reader has fetched it, once
     if is_remote:
         with open_audio(value, None) as file:  # once, for header and samples
             value = file.read()
-    return audio_header(value), decode_audio(value, whole=True)
+    return audio_header(value), decode(value, whole=True)
 
 
 def audio_header(value: Any) -> dict[str, str]:

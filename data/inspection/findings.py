@@ -84,6 +84,7 @@ WORTH_A_LOOK = {
     Kind.QUIET: "Below −50 dBFS over the whole clip: little more than the microphone's own noise.",
     Kind.CLIPPED: "More than 0.1 % of the samples at full scale: recorded too loud.",
     Kind.OFFSET: "The samples' mean is more than 1 % of full scale off zero: a fault of the recording.",
+    Kind.OUT_OF_PHASE: "Their mean is all but silent. One of them is kept, in preparation and training, too.",
     Kind.OTHER_RATE: "The corpus claims another rate than the file's header.",
     Kind.CONTROL: "Line breaks, tabs or worse. The model learns to write them.",
     Kind.INVISIBLE: "Characters without width, or that turn the direction of writing. The model learns to write them.",

@@ -20,6 +20,8 @@ from .transcript_json import is_transcript, read_transcript
 
 BEYOND = 0.5  # seconds that a segment may end after its recording
 
+UNITS = r"(?:\d{1,3}[ ]?h[ ]?)?(?:\d{1,4}[ ]?m(?:in)?[ ]?)?\d{1,6}(?:[.,]\d+)?[ ]?s(?:ec)?"
+
 # What begins so, or holds this, says when; nobody writes it into a transcript.
 SURELY_TIMED = re.compile(
     rf"""
@@ -32,6 +34,13 @@ SURELY_TIMED = re.compile(
     | .*[\[<]\s*{CLOCK}\s*[\]>]                     # [0:01], anywhere
     | \d+:\d{{2}}[.,]\d                             # 00:01.5
     | \d+:\d{{2}}:\d{{2}}(?![\d:])                  # 00:00:01
+    | {DECIMAL}\s*(?:->|→)\s*{DECIMAL}
+    | {UNITS}\s*(?:->|→|[-–—,;]|\s)\s*{UNITS}(?!\w)   # 0m0s - 0m1.5s
+    | .*?(?<![\d:;])\d\d(?:[:;]\d\d){{3}}(?![\d:;])    # 00:00:01:12, the last of them frames
+    | \[Script[ ]Info\] | Dialogue:\s*\d+,\s*{CLOCK},   # Advanced SubStation Alpha
+    | SPEAKER\s+\S+\s+\d+\s+\d+(?:\.\d+)?\s+\d+(?:\.\d+)?\s+<NA>      # RTTM
+    | [\[{{,\s]*"(?:start|end|begin|from|offset|time)\w*"\s*:            # JSON
+    | [\[{{][\[{{\s]*".*"(?:start|end|begin|from|offset|time)\w*"\s*:
     """,
     re.VERBOSE,
 )
@@ -42,6 +51,15 @@ CELL_ENDS = re.compile(r"\t|\||;(?! )")  # of tables
 CELL = re.compile(rf"\s*{DECIMAL}\s*")
 OTHER_FORMATS = re.compile(r"(?:File type = )?\"ooTextFile|<\?xml\b|<ANNOTATION_DOCUMENT\b")
 NUMBER_FIRST = re.compile(r"(\d+[.,]\d+)\s")
+WITHIN = re.compile(
+    rf"""
+    (\d+[.,]\d+)[ ]*\t                                                   # a start and a tab
+    | \S+\s+(?:\d|[AB])\s+(?:\S+\s+)?(\d+\.\d+)\s+\d+\.\d+(?:\s|$)   # NIST's CTM and STM
+    | .*?\(\s*({CLOCK})\s*[-–—]\s*{CLOCK}\s*\)
+    | .*?(?<![\d:.,])(\d{{1,3}}:\d{{2}}:\d{{2}}(?:[.,]\d+)?)(?![\d:])
+    """,
+    re.VERBOSE,
+)
 
 Kind = Literal["nothing", "plain", "timed", "numbers", "beyond", "unsure"]
 
@@ -170,14 +188,14 @@ def two_times(line: str) -> tuple[float, float] | None:
 
 
 def one_time(line: str) -> float | None:
-    """The clock time with which a line may begin."""
-    return time_in(START.match(line))
+    """The clock time with which a line may begin, or that it holds in a form that is rarely anything else."""
+    return time_in(START.match(line) or WITHIN.match(line))
 
 
 def time_in(matched: re.Match[str] | None) -> float | None:
     """What a pattern found, in seconds; None where it is nothing or no time."""
     try:
-        return parse_time(matched[1].replace(",", "."), "start") if matched else None
+        return parse_time(next(filter(None, matched.groups())).replace(",", "."), "start") if matched else None
     except DataError:
         return None
 

@@ -151,7 +151,7 @@ UNUSABLE: dict[str, tuple[Any, str]] = {
     "nothing": (None, "no audio"),
     "a number": (7, "no audio: neither bytes nor a path nor samples, but int"),
     "empty dict": ({"bytes": None, "path": None}, "no audio"),
-    "no bytes": (b"", "not audio"),
+    "no bytes": (b"", "the file is empty"),
     "garbage": (b"this is not audio, but quite long\n" * 40, "Format not recognised"),
     "garbage in a dict": ({"bytes": b"garbage", "path": "a.wav"}, "not audio"),
     "cut flac": (FLAC[: len(FLAC) // 2], "not audio"),

@@ -13,6 +13,7 @@ import soundfile
 
 from data.audio.decoders import ffmpeg
 from data.audio.decoding import decode, decode_audio, seconds_of
+from data.audio.integrity import fault_of
 from data.audio.suffixes import is_recording, is_sound, readable_suffixes
 from data.audio.undecodable import UndecodableAudio
 from data.augmentation.fields import NoiseSourceConfig
@@ -94,6 +95,20 @@ def one_more_time(content: bytes) -> str:
     with pytest.raises(UndecodableAudio) as caught:
         decode_audio(content, whole=True)
     return str(caught.value)
+
+
+@needs_ffmpeg
+@pytest.mark.parametrize("kind", ["m4a", "fragmented.mp4", "webm", "live.webm", "mka", "wma", "avi", "flv"])
+def test_films_one_after_the_other(kind: str) -> None:
+    """ffmpeg reads the first of them, or some, and says nothing."""
+    one = film(kind)
+    assert fault_of(one) is None
+    told = (
+        f"2 recordings in one file, one after the other, the second from byte {len(one)}, and ffmpeg may not read all"
+    )
+    with pytest.raises(UndecodableAudio, match=told):
+        decode_audio(one + one, whole=True)
+    assert decode(one + one, tell=True).remarks[0].startswith(told)
 
 
 @needs_ffmpeg

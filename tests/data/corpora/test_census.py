@@ -95,6 +95,13 @@ def test_of_a_recording_in_several_encodings_one_is_read(tmp_path: Path) -> None
     assert line == "1 recording lies there in several encodings; of each one is read: a.wav, not a.mp3"
 
 
+def test_what_preparation_wrote_is_a_corpus_without_leftovers(tmp_path: Path) -> None:
+    corpus = CorpusSettings(input=str(tree(tmp_path / "c", pairs(".wav", range(2)))))
+    prepare(PrepareSettings(corpus=corpus, output=str(tmp_path / "o")))
+    census, ids = census_of(tmp_path / "o")
+    assert len(ids) == 2 and not census.left
+
+
 def test_a_flood_of_notices_is_cut_short() -> None:
     census = Census()
     for number in range(200):

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import datasets
 import fsspec
 import pytest
 
@@ -132,3 +133,10 @@ def test_a_folder_of_a_store_is_read_however_its_address_is_written() -> None:
         source = source_of(SourceConfig(folder=address), "data.train")
         assert next(source.rows()) == {"audio": "sub/a.wav", "text": "a", "id": "sub/a"}
         assert len(read_audio(next(source.rows()), source)) == len(samples(0))
+
+
+def test_files_of_many_clips_are_named_as_what_they_are(tmp_path: Path) -> None:
+    shard = next(SHAPES["parquet"](tmp_path / "shards").glob("*.parquet"))
+    assert refusal(shard).endswith(f"is one file with many clips in it: name it as files: {shard}")
+    datasets.Dataset.from_dict({"audio": [encoded(0)], "text": ["one"]}).save_to_disk(str(tmp_path / "arrow"))
+    assert f"such as {tmp_path}/arrow/*.arrow" in refusal(tmp_path / "arrow")

@@ -165,6 +165,7 @@ LOOKS: dict[str, dict[str, Any]] = {
     "very quiet": {"samples": sound(level=0.002)},
     "clipped": {"samples": np.clip(sound(level=2.0), -1, 1)},
     "DC offset": {"samples": shifted(sound())},
+    "channels out of phase": {"audio": encoded(np.stack((sound(), -sound()), axis=1))},
     "sampling rate other than the corpus says": {"sampling_rate": 44_100},
     "several sampling rates": {"audio": encoded(sound(rate=22_050), 22_050)},
     "narrow band": {"audio": encoded(sound(rate=8_000), 8_000)},
@@ -242,6 +243,9 @@ def test_a_part_of_a_recording_is_judged_alone(tmp_path: Path) -> None:
     assert facts.parts["encoding"] == "WAV 16 bit"
     silent = inspect_records([clip(0, np.zeros(16_000, np.float32))], SETTINGS)
     assert dict(figures(silent))["before the first and after the last sound"] == "0.0 s (0 %)"  # nothing to trim
+    assert "channels out of phase" not in facts.shown
+    soundfile.write(path, np.stack((sound(40.0), -sound(40.0)), axis=1), 16_000)
+    assert "channels out of phase" in examine(clip(0, audio=str(path), start=1.0, end=2.0), SETTINGS).shown
     beyond = examine(clip(0, audio=str(path), start=50.0, end=52.0), SETTINGS)
     assert beyond.is_broken
 

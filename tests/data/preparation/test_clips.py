@@ -222,7 +222,7 @@ def test_samples_that_are_not_finite_matter_where_they_are_heard() -> None:
 
 UNUSABLE: list[tuple[Any, str]] = [
     (None, "no audio"),
-    (b"", "not audio"),
+    (b"", "the file is empty"),
     (b"neither sound nor music" * 100, "not audio that soundfile reads"),
     ("/nowhere/at/all.wav", r"cannot open /nowhere/at/all\.wav"),
     ("unheard://of/all.wav", "unheard"),

@@ -101,7 +101,7 @@ def test_standard_input(transcribe: Callable[..., Outcome], recordings: Path, mo
     assert piped.code == 0
     assert piped.output == transcribe("good.wav").output
     monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(b"")))
-    assert "error: -: not audio" in transcribe("-").complaint
+    assert "error: -: the file is empty" in transcribe("-").complaint
 
 
 # Formats and folders
