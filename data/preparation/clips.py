@@ -3,7 +3,6 @@
 import contextlib
 import io
 import math
-import tempfile
 from collections.abc import Callable, Iterator
 from typing import Any, Literal
 
@@ -12,6 +11,7 @@ import soundfile
 
 from .. import storage
 from ..audio.cutting import has_sound, sound_bounds
+from ..audio.decoders.temporary import temporary_file
 from ..audio.decoding import decode_whole, kept_channel, parts_of, resampled, samples_of
 from ..audio.joined import joined_fault
 from ..audio.mixing import OUT_OF_PHASE, Mixer
@@ -203,9 +203,7 @@ class RecordingReader(contextlib.AbstractContextManager["RecordingReader"]):
 
 def on_disk(samples: np.ndarray) -> np.ndarray:
     """The same samples in a temporary file, which goes when they do."""
-    with tempfile.TemporaryFile() as file:
-        samples.tofile(file)
-        file.flush()
+    with temporary_file(np.ascontiguousarray(samples)) as file:
         return np.memmap(file, np.float32, "r", shape=samples.shape)
 
 

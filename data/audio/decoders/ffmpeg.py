@@ -16,7 +16,6 @@ import select
 import shutil
 import struct
 import subprocess
-import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -25,6 +24,7 @@ import numpy as np
 
 from ..containers import Container
 from ..undecodable import UndecodableAudio
+from .temporary import temporary_file
 
 INSTALL = "apt install ffmpeg, or brew install ffmpeg"
 STALL_SECONDS = 60.0  # without a sample; a film of hours takes longer in all
@@ -93,9 +93,7 @@ def descriptor(file: io.BufferedIOBase) -> Iterator[int]:
         file.seek(0)
         yield file.fileno()
         return
-    with tempfile.TemporaryFile() as copy:
-        copy.write(file.getbuffer())
-        copy.seek(0)
+    with temporary_file(file.getbuffer()) as copy:
         yield copy.fileno()
 
 
@@ -181,7 +179,7 @@ class FfmpegSound(contextlib.AbstractContextManager["FfmpegSound"]):
         tracks = self.probed.tracks
         self.remarks = [f"{tracks} sound tracks, the first of which was read"] if tracks > 1 else []
         self.opened = contextlib.ExitStack()
-        self.errors = self.opened.enter_context(tempfile.TemporaryFile())  # noqa: SIM115
+        self.errors = self.opened.enter_context(temporary_file())
         opened = self.opened.enter_context(descriptor(file))
         options = ("-map", "0:a:0", "-map_metadata", "-1", "-c:a", "pcm_f32le", "-f", "wav", "-")
         line = command("ffmpeg", container, opened, options)
