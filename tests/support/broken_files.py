@@ -439,7 +439,8 @@ def folder_cases() -> Iterator[FileCase]:
     )
     yield FileCase("voices: cut", partial(common_voice, content=voices[:-10]), texts=three, reasons=("fields where",))
     yield FileCase("nothing there", lambda folder: folder / "absent.csv", "neither a file nor a folder")
-    yield FileCase("unknown suffix", table("corpus.xlsx", b"PK\3\4"), "is none of")
+    yield FileCase("unknown suffix", table("corpus.xyz", b"PK\3\4"), "is none of")
+    yield FileCase("a spreadsheet", table("corpus.xlsx", b"PK\3\4"), "is a spreadsheet: save it as CSV")
     yield FileCase("no suffix", table("corpus", csv_text()), "is none of")
 
 

@@ -16,7 +16,7 @@ from ..annotations.tiers import decoded_text
 from ..census import Census
 from ..columns import Layout
 from ..format import Format, Rows, in_pieces
-from ..places import SPLIT_FOLDERS, Spelt, is_hidden, relative, split_of_folder, split_of_path
+from ..places import SPLIT_FOLDERS, Spelt, is_hidden, lies_below, relative, split_of_folder, split_of_path
 from ..settings import CorpusSettings
 from .beside import notice_annotations
 from .found_files import LOSSLESS
@@ -144,7 +144,8 @@ def encodings(files: Iterable[str]) -> dict[str, list[str]]:
 
 def row(folder: str, file: str, text: Any, readers: Mapping[str, str] = MappingProxyType({})) -> dict[str, Any]:
     """The row of a recording in a folder; ``readers``: of folders."""
-    name = relative(file, folder)
+    inside = lies_below(file, folder)
+    name = relative(file, folder) if inside else file[len(folder.rstrip("/")) + 1 :]  # as written: it is refused later
     values = {"audio": name, "text": text, "id": posixpath.splitext(name)[0], "split": split_of_path(name)}
     return values | {"speaker": readers.get(posixpath.dirname(file))}
 
