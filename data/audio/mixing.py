@@ -5,13 +5,17 @@ import numpy as np
 # Of the mean's energy that channels without anything in common have. Stereo is then 15 dB louder than its mean; a voice
 # in one of many channels is at 1.
 CANCELLED = 1 / 16
+STRETCH = 2**14  # frames that are judged together, 0.3 to 1 s: a recorder may turn a channel round half-way
+CANCELLED_SHARE = 0.1  # of a recording's energy in stretches that cancel, from which on one channel is kept
 AS_LOUD = 0.5  # of the loudest channel's energy; the first such channel is kept
 ADDED_IN_ORDER = 7  # numbers, one after the other by numpy; it adds more of them in pairs
 OUT_OF_PHASE = "channels out of phase, which cancel each other: one of them was kept"
 
 
 class Mixer:
-    """Mixes a recording's channels block by block, and finds out whether they cancel each other in all of it.
+    """Mixes a recording's channels block by block, and finds out whether they cancel each other in much of it.
+
+    Stretches of :data:`STRETCH` frames are counted from the first frame, however the recording comes in blocks.
 
     Args:
         channel: the one to keep; None for the mean of all.
@@ -20,7 +24,9 @@ class Mixer:
     def __init__(self, channel: int | None = None) -> None:
         self.channel = channel
         self.energies: np.ndarray | None = None  # float64 [channels], of what was mixed so far
-        self.mean_energy = 0.0
+        self.cancelled = 0.0  # energy of all channels in stretches that cancel
+        self.stretch: np.ndarray | None = None  # float64 [channels + 1]: energies and the mean's, of the last stretch
+        self.frames = 0
 
     def mix(self, block: np.ndarray) -> np.ndarray:
         """Float32 samples [N] of a block [N, channels]."""
@@ -34,19 +40,35 @@ class Mixer:
 
     def take(self, block: np.ndarray, mean: np.ndarray) -> None:
         """Count the energy of a block [N, channels] and of its mean [N]."""
-        energies = np.array([float(np.dot(channel, channel)) for channel in block.T])
-        self.energies = energies if self.energies is None else self.energies + energies
-        self.mean_energy += float(np.dot(mean, mean))
+        begin, columns = 0, [*block.T, mean]
+        if self.stretch is None:
+            self.energies, self.stretch = np.zeros(len(columns) - 1), np.zeros(len(columns))
+        while begin < len(mean):
+            end = min(len(mean), begin + STRETCH - self.frames % STRETCH)
+            self.stretch += [float(np.dot(column[begin:end], column[begin:end])) for column in columns]
+            self.frames += end - begin
+            begin = end
+            if self.frames % STRETCH == 0:
+                self.energies, self.cancelled = self.with_stretch
+                self.stretch = np.zeros(len(columns))
+
+    @property
+    def with_stretch(self) -> tuple[np.ndarray, float]:
+        """The energies, and the cancelled energy, with those of the stretch that has not ended yet."""
+        assert self.energies is not None and self.stretch is not None
+        energies, mean_energy = self.stretch[:-1], float(self.stretch[-1])
+        cancels = mean_energy < CANCELLED * float(energies.sum()) / len(energies) ** 2  # False of what is no number
+        return self.energies + energies, self.cancelled + float(energies.sum()) * cancels
 
     @property
     def kept(self) -> int | None:
         """The channel to keep of a recording all of which was mixed; None where its mean is right."""
         if self.energies is None:
             return self.channel
-        uncorrelated = float(self.energies.sum()) / len(self.energies) ** 2
-        if not self.mean_energy < CANCELLED * uncorrelated:  # not a number where samples are none
+        energies, cancelled = self.with_stretch
+        if not cancelled >= CANCELLED_SHARE * float(energies.sum()) > 0:
             return None
-        return int(np.argmax(self.energies >= AS_LOUD * self.energies.max()))
+        return int(np.argmax(energies >= AS_LOUD * energies.max()))
 
 
 def mean_of(block: np.ndarray) -> np.ndarray:

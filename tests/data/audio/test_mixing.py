@@ -58,6 +58,32 @@ def test_the_mean_is_taken_of_all_others(channels: tuple[np.ndarray, ...]) -> No
     assert decoded.remarks == ()
 
 
+@pytest.mark.parametrize("channel", [0, 1])
+def test_one_channel_is_kept_where_they_cancel_in_a_part_of_the_recording(channel: int, tmp_path: Path) -> None:
+    """As where a recorder turns one round: the mean would be silent there, and what is said lost."""
+    voice = spoken(8.0, 16_000)
+    turned = np.where(np.arange(len(voice)) < 6 * 16_000, voice, -voice).astype(np.float32)
+    stacked = np.stack([voice, turned] if channel == 0 else [turned, voice])
+    path = tmp_path / "talk.wav"
+    path.write_bytes(encoded(stacked))
+    decoded = decode(str(path))
+    np.testing.assert_array_equal(decoded.samples, stacked[0])
+    assert decoded.remarks == (OUT_OF_PHASE,)
+    with RecordingReader() as reader:
+        np.testing.assert_array_equal(reader.read(str(path), 6.5, 7.5), stacked[0][104_000:120_000])
+
+
+def test_a_room_heard_between_the_words_decides_nothing() -> None:
+    """Faint sound that cancels, as of spaced microphones, between loud words that do not."""
+    random = np.random.default_rng(3)
+    words = np.repeat(np.tile([1.0, 0.0], 8), 8000) * random.normal(0, 0.2, 128_000)
+    room = random.normal(0, 0.02, 128_000)
+    stacked = np.stack([words + room, words - room]).astype(np.float32)
+    decoded = decode(encoded(stacked))
+    np.testing.assert_array_equal(decoded.samples, np.ascontiguousarray(stacked.T).mean(axis=1))
+    assert decoded.remarks == ()
+
+
 @pytest.mark.parametrize("channels", range(1, 10))
 def test_the_quick_mean_is_the_mean_to_the_bit(channels: int) -> None:
     block = np.random.default_rng(channels).normal(0, 0.3, (1001, channels)).astype(np.float32)
