@@ -63,7 +63,10 @@ class Source:
             found += matches
         unknown = [path for path in found if Path(path).suffix not in FILE_FORMATS]
         if unknown:
-            raise DataError(f"{self.name}.files: {unknown[0]} is none of {', '.join(sorted(FILE_FORMATS))}")
+            raise DataError(
+                f"{self.name}.files: {unknown[0]} is none of {', '.join(sorted(FILE_FORMATS))}; launch/prepare.py makes "
+                "Parquet of other corpora, and folder takes recordings and tables"
+            )
         formats = {FILE_FORMATS[Path(path).suffix] for path in found}
         if len(formats) > 1:
             raise DataError(f"{self.name}.files: one format at a time; these are {', '.join(sorted(formats))}")
