@@ -64,8 +64,8 @@ class Source:
         unknown = [path for path in found if Path(path).suffix not in FILE_FORMATS]
         if unknown:
             raise DataError(
-                f"{self.name}.files: {unknown[0]} is none of {', '.join(sorted(FILE_FORMATS))}; launch/prepare.py makes "
-                "Parquet of other corpora, and folder takes recordings and tables"
+                f"{self.name}.files: {unknown[0]} is none of {', '.join(sorted(FILE_FORMATS))}; launch/prepare.py "
+                "makes Parquet of other corpora, and folder takes recordings and tables"
             )
         formats = {FILE_FORMATS[Path(path).suffix] for path in found}
         if len(formats) > 1:
