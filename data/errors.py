@@ -2,6 +2,7 @@
 
 import contextlib
 import difflib
+import itertools
 from collections.abc import Collection, Iterable, Iterator
 
 
@@ -15,6 +16,12 @@ def nearest(name: str, known: Iterable[str]) -> str:
     """`` (did you mean 'x'?)`` for the known name most like ``name``, or nothing."""
     match = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
     return f" (did you mean {match[0]!r}?)" if match else ""
+
+
+def some_of(names: Collection[str], most: int = 3) -> str:
+    """The first few names, and how many more there are: ``a, b, c and 4 more``."""
+    more = f" and {len(names) - most:,} more" if len(names) > most else ""
+    return ", ".join(itertools.islice(names, most)) + more
 
 
 def check_column(column: str, columns: Collection[str], place: str) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 from .. import storage
 from ..audio.decoders.ffmpeg import INSTALL
 from ..audio.suffixes import is_recording, is_sound, suffix_of_path
+from ..errors import some_of
 from .columns import Layout
 from .places import canonical, is_hidden, relative
 
@@ -30,7 +31,6 @@ NO_TRANSCRIPTS = ("authors", "changelog", "citation", "copying", "license", "lic
 ASKED_FOR = ("audio", "text", "speaker", "id")  # columns that a user wants to know of, whether or not they are there
 PREPARED = ".jobs/settings.json"  # lies in what a preparation wrote
 MOST_NOTICES = 20  # shown on a terminal: a glob of many tables may have one for each
-SHOWN = 3  # names of a kind of file
 
 
 @dataclass
@@ -43,15 +43,13 @@ class Census:
         notices: what is worth knowing of how the corpus was read, a line each, in the order in which it was found.
         columns: the corpus's name of each of our columns that it has, by the tables and folders read so.
         unused: columns that were found and not taken, likewise.
-        left: files that look like sound or text and belong to no row, by kind.
-        counted: whether ``left`` says anything: the input is a folder, and all of it was read.
+        left: files that look like sound or text and belong to no row, by kind; of a folder all of which was read.
     """
 
     notices: list[str] = field(default_factory=list)
     columns: dict[str, str] = field(default_factory=dict)
     unused: list[str] = field(default_factory=list)
     left: dict[str, list[str]] = field(default_factory=dict)
-    counted: bool = False
     used: set[str] = field(default_factory=set, repr=False)
     knows_audio: bool = True
 
@@ -92,7 +90,6 @@ class Census:
             if kind is not None:
                 left[kind].append(relative(file, folder))
         self.left = {kind: sorted(names) for kind, names in sorted(left.items())}
-        self.counted = True
 
     def kind_of(self, file: str) -> str | None:
         """What a file is that belongs to no row; None for what is neither sound nor text."""
@@ -113,11 +110,10 @@ class Census:
         """What is to be told: notices, then what was left lying."""
         told = self.notices[:MOST_NOTICES]
         if len(self.notices) > MOST_NOTICES:
-            told.append(f"and {len(self.notices) - MOST_NOTICES:,} more lines of this kind, which manifest.json has")
+            told.append(f"and {len(self.notices) - MOST_NOTICES:,} more lines of this kind")
         for kind, names in self.left.items():
-            more = f" and {len(names) - SHOWN:,} more" if len(names) > SHOWN else ""
             what = kind if len(names) > 1 else re.sub(r"(recording|file)s", r"\1", kind, count=1)
-            told.append(f"not used: {len(names):,} {what}: {', '.join(names[:SHOWN])}{more}")
+            told.append(f"not used: {len(names):,} {what}: {some_of(names)}")
         return told
 
     @property

@@ -58,7 +58,9 @@ class FolderSource(Source):
         try:
             rows = list(self.read_rows(folder, self.census))
         except DataError as error:
-            raise DataError(f"{self.name}.folder: {error}") from None
+            is_option = " --" in str(error) and "launch/prepare.py" not in str(error)
+            hint = "; that is an option of launch/prepare.py: prepare the folder" if is_option else ""
+            raise DataError(f"{self.name}.folder: {error}{hint}") from None
         self.check_splits(rows)
         columns = dict.fromkeys(name for row in rows for name in row)
         return [{name: row.get(name) for name in columns} for row in rows]

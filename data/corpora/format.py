@@ -34,6 +34,9 @@ class Rows(Protocol):
         ...
 
 
+Reader = Callable[[str, CorpusSettings, str | None, Census], Iterator[Rows]]  # see :attr:`Format.read`
+
+
 @dataclass(frozen=True)
 class Format:
     """One way in which corpora are published.
@@ -50,7 +53,7 @@ class Format:
     """
 
     kind: str
-    read: Callable[[str, CorpusSettings, str | None, Census], Iterator[Rows]]
+    read: Reader
     suffixes: tuple[str, ...] = ()
     is_file: Callable[[str, CorpusSettings], bool] = lambda file, settings: True
     sign: str = ""

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
-from ...errors import DataError, nearest
+from ...errors import DataError, nearest, some_of
 from .timeline import parse_interval, parse_time, shown
 
 SHOWN = 8  # tiers in a line
@@ -150,8 +150,7 @@ class TierChoice:
                 f"{name!r} ({annotations:,} annotation{'s' * (annotations > 1)} in {files:,} file{'s' * (files > 1)})"
                 for name, (annotations, files) in counts.items()
             ]
-            more = f" and {len(told) - SHOWN:,} more" if len(told) > SHOWN else ""
-            yield f"not read: tiers {why}: {', '.join(told[:SHOWN])}{more}"
+            yield f"not read: tiers {why}: {some_of(told, SHOWN)}"
 
     def check_all_seen(self, place: str) -> None:
         """Raise a DataError for a tier that no file had."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from ... import storage
 from ...audio.decoding import UndecodableAudio, seconds_of
 from ...audio.suffixes import suffix_of_path
-from ...errors import DataError
+from ...errors import DataError, some_of
 from ..annotations.elan import read_elan
 from ..annotations.subtitles import read_subtitles
 from ..annotations.text_kinds import Appearance, appearance, read_text
@@ -36,7 +36,6 @@ OF_OTHERS_TOO = (".json", ".txt")  # a file with this suffix may be something el
 OWN_SUFFIXES = tuple(suffix for suffix in ANNOTATION_SUFFIXES if suffix not in OF_OTHERS_TOO)
 FORMATS = tuple(".TextGrid" if suffix == ".textgrid" else suffix for suffix in ANNOTATION_SUFFIXES)  # for messages
 LONGEST_CLIP = 30.0  # seconds: what Whisper hears at once
-SHOWN = 3  # names in a message
 LONG_CODES = ("haw", "yue")  # of Whisper's languages
 DECIDE = "--kind folder takes it for the words of a whole recording, --kind segments for what is said when"
 
@@ -111,9 +110,7 @@ class Pairs:
             ("not read, as --language chooses among subtitles", self.others["language"]),
         ):
             if files:
-                names = ", ".join(relative(file, root) for file in sorted(files)[:SHOWN])
-                more = f" and {len(files) - SHOWN:,} more" if len(files) > SHOWN else ""
-                yield f"{why}: {names}{more}"
+                yield f"{why}: {some_of([relative(file, root) for file in sorted(files)])}"
 
 
 def pair_files(found: FoundFiles, settings: CorpusSettings) -> Pairs:

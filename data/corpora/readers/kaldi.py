@@ -9,13 +9,12 @@ import re
 import shlex
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
-from itertools import islice
 from typing import Any
 
 from ... import storage
 from ...audio.decoding import one_line
-from ...errors import DataError
-from ..census import SHOWN, Census
+from ...errors import DataError, some_of
+from ..census import Census
 from ..columns import Layout
 from ..format import Fault, Format, Listed, Piece, digest, in_pieces
 from ..places import SPLIT_FOLDERS, normal, split_of_folder
@@ -131,8 +130,7 @@ def read_data_folder(folder: str, settings: CorpusSettings, split: str | None, c
 def tell_left(census: Census, names: Collection[str], what: str) -> None:
     """A notice of what was not used, if anything."""
     if names:
-        more = f" and {len(names) - SHOWN:,} more" if len(names) > SHOWN else ""
-        census.notice(f"not used: {len(names):,} {what}: {', '.join(islice(names, SHOWN))}{more}")
+        census.notice(f"not used: {len(names):,} {what}: {some_of(names)}")
 
 
 def base_of(folder: str, paths: Iterable[str]) -> str:

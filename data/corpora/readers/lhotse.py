@@ -14,8 +14,8 @@ from typing import Any
 
 from ... import storage
 from ...audio.decoding import one_line
-from ...errors import DataError
-from ..census import SHOWN, Census
+from ...errors import DataError, some_of
+from ..census import Census
 from ..columns import Layout
 from ..format import Fault, Format, Listed, Piece, digest, in_pieces
 from ..places import SPLIT_FOLDERS, is_hidden, relative, split_of_folder, split_of_path
@@ -114,8 +114,8 @@ def read_lhotse(address: str, settings: CorpusSettings, split: str | None, censu
     others = [file for file, kind in kinds.items() if kind is not None and not census.is_used(file)]
     if others:
         census.use(*others)
-        names = ", ".join(relative(file, address) for file in others[:SHOWN])
-        census.notice(f"not used: {len(others):,} manifests of recordings or supervisions, such as {names}")
+        names = some_of([relative(file, address) for file in others])
+        census.notice(f"not used: {len(others):,} manifests of recordings or supervisions: {names}")
 
 
 def read_manifest(

@@ -4,7 +4,7 @@ import hashlib
 import itertools
 import json
 import posixpath
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
@@ -20,7 +20,7 @@ from ...sources.parquet_rows import to_rows
 from ...sources.source import Source
 from ..census import Census
 from ..columns import Layout
-from ..format import Fault, Format, Piece, Rows
+from ..format import Fault, Format, Piece, Reader, Rows
 from ..places import is_hidden, split_of_file, split_of_folder
 from ..record import Record
 from ..settings import CorpusSettings
@@ -164,7 +164,7 @@ def read_hub(name: str, settings: CorpusSettings, split: str | None, census: Cen
         yield from read_streamed(origin, settings, split_of_folder(chosen) or chosen)
 
 
-def format_of_files(kind: str, read: Callable[[str, CorpusSettings, str | None, Census], Iterator[Rows]]) -> Format:
+def format_of_files(kind: str, read: Reader) -> Format:
     """A format whose files end in its name. A folder with such files is of it; hidden files and folders do not count,
     which are caches and unfinished work."""
     suffix = f".{kind}"

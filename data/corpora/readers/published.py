@@ -6,14 +6,14 @@ VoxPopuli: https://github.com/facebookresearch/voxpopuli.
 
 import posixpath
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from ... import storage
 from ...audio.suffixes import is_sound
 from ...errors import DataError
 from ..census import Census
 from ..columns import Layout
-from ..format import Fault, Format, in_pieces
+from ..format import Fault, Format, Reader, in_pieces
 from ..named_recordings import NamedRecordings
 from ..places import is_hidden, relative, split_of_path
 from ..settings import CorpusSettings
@@ -199,6 +199,17 @@ def read_vox_populi(address: str, settings: CorpusSettings, split: str | None, c
         yield from read_published(file, dialect, "id", recordings, part)
 
 
+def format_of_tables(
+    kind: str, read: Reader, is_table: Callable[[str, CorpusSettings], bool], tables: dict[str, str], sign: str
+) -> Format:
+    """A format that is a folder with some of these tables, by split, or one of them."""
+
+    def is_folder(folder: str, settings: CorpusSettings) -> bool:
+        return any(is_table(file, settings) for file in tables_in(folder, tables).values())
+
+    return Format(kind, read, suffixes=(".tsv",), is_file=is_table, sign=sign, is_folder=is_folder)
+
+
 LJ_SPEECH = Format(
     "lj_speech",
     read_lj_speech,
@@ -207,23 +218,7 @@ LJ_SPEECH = Format(
     sign="metadata.csv with pipes beside wavs/",
     is_folder=lambda folder, settings: bool(lj_speech_tables(folder, settings)),
 )
-FLEURS = Format(
-    "fleurs",
-    read_fleurs,
-    suffixes=(".tsv",),
-    is_file=is_fleurs,
-    sign="train.tsv of FLEURS",
-    is_folder=lambda folder, settings: any(
-        is_fleurs(file, settings) for file in tables_in(folder, FLEURS_TABLES).values()
-    ),
-)
-VOX_POPULI = Format(
-    "vox_populi",
-    read_vox_populi,
-    suffixes=(".tsv",),
-    is_file=is_vox_populi,
-    sign="asr_train.tsv of VoxPopuli",
-    is_folder=lambda folder, settings: any(
-        is_vox_populi(file, settings) for file in tables_in(folder, VOX_POPULI_TABLES).values()
-    ),
+FLEURS = format_of_tables("fleurs", read_fleurs, is_fleurs, FLEURS_TABLES, "train.tsv of FLEURS")
+VOX_POPULI = format_of_tables(
+    "vox_populi", read_vox_populi, is_vox_populi, VOX_POPULI_TABLES, "asr_train.tsv of VoxPopuli"
 )

@@ -19,6 +19,7 @@ from data.inspection.inspect import inspect_corpus
 from data.preparation.prepare import prepare
 from data.preparation.settings import PrepareSettings
 from data.preparation.summary import Summary, print_summary
+from tests.data.corpora.test_segments import tree
 from tests.support.corpora_on_disk import encoded
 
 INSTALL = f"which ffmpeg would read ({ffmpeg.INSTALL})"
@@ -27,14 +28,6 @@ INSTALL = f"which ffmpeg would read ({ffmpeg.INSTALL})"
 @pytest.fixture(autouse=True)
 def without_ffmpeg(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ffmpeg, "is_installed", lambda: False)
-
-
-def tree(folder: Path, files: dict[str, bytes | str]) -> Path:
-    for name, content in files.items():
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content.encode() if isinstance(content, str) else content)
-    return folder
 
 
 def census_of(folder: Path, **values: Any) -> tuple[Census, list[str]]:

@@ -17,7 +17,8 @@ from data.preparation.prepare import prepare
 from data.preparation.settings import PrepareSettings
 from data.sources.config import SourceConfig
 from data.sources.source import Source
-from tests.data.corpora.test_census import pairs, tree
+from tests.data.corpora.test_census import pairs
+from tests.data.corpora.test_segments import tree
 from tests.support.corpora_on_disk import SHAPES, TEXTS, encoded, samples
 
 
@@ -61,6 +62,11 @@ def test_a_table_is_named_itself(tmp_path: Path) -> None:
     source = opened(tmp_path / "texts.csv")
     assert [(row["audio"], row["text"]) for row in source.rows()] == [("a.wav", "one")]
     assert len(read_audio(next(source.rows()), source)) == len(samples(0))
+
+
+def test_what_only_an_option_of_preparation_decides_is_said_so(tmp_path: Path) -> None:
+    folder = tree(tmp_path, {"a.wav": encoded(0, ".wav"), "a.txt": "0.1 0.2 red or blue"})
+    assert refusal(folder).endswith("that is an option of launch/prepare.py: prepare the folder")
 
 
 def test_names_are_those_of_before(tmp_path: Path) -> None:

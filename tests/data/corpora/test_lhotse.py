@@ -209,7 +209,7 @@ def test_manifests_beside_cuts_are_told(folder: Path) -> None:
     write_manifest(folder / "cuts.jsonl", [cut(folder)])
     write_manifest(folder / "recordings.jsonl", [cut(folder)["recording"]])
     _, told = read(folder)
-    assert "not used: 1 manifests of recordings or supervisions, such as recordings.jsonl" in told
+    assert "not used: 1 manifests of recordings or supervisions: recordings.jsonl" in told
     assert any(line.startswith("not used: 5 recordings without a transcript") for line in told)
 
 
