@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from data.audio.containers import MP4
 from data.audio.decoders import ffmpeg
 from data.audio.decoding import decode, decode_audio, seconds_of
 from data.audio.integrity import fault_of
@@ -157,6 +158,16 @@ def test_a_playlist_in_disguise_opens_nothing(name: str, tmp_path: Path) -> None
         (tmp_path / name).write_text(content)
         with pytest.raises(UndecodableAudio, match="not audio"):
             decode_audio(str(tmp_path / name))
+
+
+@needs_ffmpeg
+def test_ffmpeg_may_open_files_and_nothing_else(tmp_path: Path) -> None:
+    """Whatever a container names; the form of the input is fixed already."""
+    (tmp_path / "a.wav").write_bytes(b"RIFF")
+    line = ffmpeg.command("ffprobe", MP4, 0, ())
+    line[line.index("-i") + 1] = f"concat:{tmp_path}/a.wav"
+    ended = subprocess.run(line, capture_output=True, text=True, timeout=20)
+    assert ended.returncode and "not on whitelist" in ended.stderr
 
 
 @needs_ffmpeg
