@@ -118,12 +118,15 @@ def read_folder(folder: str, formats: Sequence[Format], settings: CorpusSettings
         is_empty = False
         use_audio(rows, census)
         yield rows
-    census.leave(storage.files_below(folder), folder)
+    files = storage.files_below(folder)
+    census.leave(files, folder)
+    if is_empty and not files:
+        raise DataError(f"{folder} is empty")
     if is_empty:
         there = "".join(f"; {line}" for line in census.lines())
         if any(kind.startswith((".csv", ".tsv", ".json")) for kind in census.left):
             there += "; a table of the recordings is named itself, not its folder"
-        raise DataError(f"{folder} has no rows that are known: no {', no '.join(known.sign for known in able)}{there}")
+        raise DataError(f"{folder} has no rows that are known{there}; known are {', '.join(one.sign for one in able)}")
 
 
 def use_audio(rows: Rows, census: Census) -> None:

@@ -414,8 +414,10 @@ def folder_cases() -> Iterator[FileCase]:
     )
     yield FileCase("folder: a folder called clip3.wav", partial(
         beside, change=lambda folder: replaced(folder / "clip3.wav", Path.mkdir)), texts=three)  # fmt: skip
-    yield FileCase("folder: empty", lambda folder: folder.mkdir() or folder, "with a .txt|folder with files")
-    yield FileCase("folder: recordings alone", lambda folder: clips(folder) and folder, "no recording with a .txt")
+    yield FileCase("folder: empty", lambda folder: folder.mkdir() or folder, "is empty|folder with files")
+    yield FileCase(
+        "folder: recordings alone", lambda folder: clips(folder) and folder, "recordings? without a transcript"
+    )
     metadata = csv_text().replace("audio", "file_name")
     for name, content, refused in (
         ("empty.csv", "", "is empty"), ("no file_name.csv", metadata.replace("file_name", "x"), "no column for audio"),
@@ -536,7 +538,7 @@ def archive_cases() -> Iterator[FileCase]:
         encrypted[place] |= 1
     yield FileCase("archive: encrypted.zip", one_parquet(bytes(encrypted), "a.zip"), "cannot be unpacked")
     no_members = zipped({})
-    yield FileCase("archive: no members.zip", one_parquet(no_members, "a.zip"), "with a .txt|folder with files")
+    yield FileCase("archive: no members.zip", one_parquet(no_members, "a.zip"), "is empty|folder with files")
     huge = flipped_size(zipped({"corpus/a.wav": bytes(1000)}))
     yield FileCase("zip: a member that says 4 GB", one_parquet(huge, "a.zip"), "would unpack to")
     large = entry("corpus/large.wav", tarfile.REGTYPE)
