@@ -225,7 +225,7 @@ def decode_file(file: Any, whole: bool) -> Decoded:
 
 
 def checked(blocks: list[np.ndarray], remarks: Sequence[str], said: Sequence[str]) -> Decoded:
-    """Blocks as one, if there is a sample among them; there is none where resampling leaves nothing of a few.
+    """Blocks as one array, which must hold a sample; resampling may leave nothing of very few.
 
     The list is emptied on the way, so that hours are not in memory twice.
     """

@@ -166,7 +166,7 @@ def end_of_ogg(content: Any, begin: int) -> int:
 
 
 def end_of_mpeg(content: Any, begin: int) -> int:
-    """Where a chain of frames is followed by another: of another kind, or with a tag of its own, or never announced."""
+    """Where a second recording's frames begin: of another kind, with their own tag, or beyond the first's length."""
     first = content[begin : begin + 4]
     announced = announced_frames(content, begin)
     size = announced and announced.size
@@ -194,7 +194,7 @@ def end_of_mpeg(content: Any, begin: int) -> int:
 
 
 def after_tags(content: Any, position: int) -> int:
-    """The first byte behind tags of MP3 files, and behind bytes of nothing."""
+    """Where the tags of MP3 files, and zero bytes, that begin there end."""
     before = -1
     while before != position < len(content):
         before = position

@@ -54,7 +54,7 @@ class Mixer:
 
     @property
     def with_stretch(self) -> tuple[np.ndarray, float]:
-        """The energies, and the cancelled energy, with those of the stretch that has not ended yet."""
+        """The channels' energies and the cancelled energy, the unfinished stretch included."""
         assert self.energies is not None and self.stretch is not None
         energies, mean_energy = self.stretch[:-1], float(self.stretch[-1])
         cancels = mean_energy < CANCELLED * float(energies.sum()) / len(energies) ** 2  # False of what is no number

@@ -124,7 +124,7 @@ def foreign_container(file: Any, prefix: bytes | None = None) -> Container | Non
 
 @contextlib.contextmanager
 def mapped(file: Any) -> Iterator[Any]:
-    """All bytes of a file, without reading those that nobody looks at."""
+    """A file's bytes, of which only those are read that are looked at."""
     if isinstance(file, io.BytesIO):
         yield file.getvalue()
         return

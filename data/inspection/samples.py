@@ -1,4 +1,4 @@
-"""A few clips of a corpus to listen to and read, chosen by chance that is the same each time."""
+"""A few clips of a corpus to listen to and read, chosen at random, the same each time."""
 
 import hashlib
 from dataclasses import dataclass

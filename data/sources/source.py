@@ -210,7 +210,7 @@ class Source:
 
     @cached_property
     def classes(self) -> ClassNames:
-        """The names of the columns of classes (:mod:`.class_labels`); of the first file that has them."""
+        """The class names of each ClassLabel column (:mod:`.class_labels`), by the first file that has them."""
         if self.parquet is None:
             return dict(names_among((self.stream.features or {}).items()))
         return {column: names for found in reversed(self.parquet.classes) for column, names in found.items()}

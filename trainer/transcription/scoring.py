@@ -224,7 +224,7 @@ def fit(with_audio: np.ndarray, with_silence: np.ndarray) -> Fit:
 
 
 def rounded(value: float) -> float | None:
-    """A figure as the shards hold it; None for one that is not known, and for what broken weights give."""
+    """A figure as the shards hold it; None where it is unknown or not finite."""
     return round(float(value), DIGITS) if math.isfinite(value) else None
 
 

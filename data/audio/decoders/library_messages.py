@@ -19,7 +19,7 @@ UNBUFFERED = 2
 
 
 class CapturedMessages:
-    """One for each process: what the C library's ``stderr`` is while libmpg123 works."""
+    """What the C library's ``stderr`` points to while libmpg123 works; one for each process."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()

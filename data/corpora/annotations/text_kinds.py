@@ -1,4 +1,4 @@
-"""Whether a text beside a recording is its transcript, or says what is said when.
+"""Whether a text beside a recording is its transcript, or has times.
 
 Judges the lines of one file. What many files together are is for :mod:`..readers.beside` to judge.
 """
@@ -103,7 +103,7 @@ def read_text(content: bytes, address: str) -> Annotations:
 
 
 def surely_timed(text: str) -> tuple[int, str] | None:
-    """Number and beginning of the first line that can only say when; None where there is none."""
+    """Number and beginning of the first line that surely has times; None where there is none."""
     if OTHER_FORMATS.match(text.lstrip()) or is_transcript(text.encode("utf-8", "replace")):
         return 1, text.lstrip()[:60].split("\n")[0]
     for number, line in content_lines(text):
@@ -115,7 +115,7 @@ def surely_timed(text: str) -> tuple[int, str] | None:
 
 
 def check_plain(text: str | bytes, address: str) -> None:
-    """Raises: DataError: for a transcript that says when, naming file and line; what is no text is not judged."""
+    """Raises: DataError: for a transcript with times in it, naming file and line; bytes are not judged."""
     found = surely_timed(text) if isinstance(text, str) else None
     if found:
         raise DataError(

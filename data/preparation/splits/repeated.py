@@ -27,7 +27,7 @@ class AudioDigests:
 
 
 def audio_in_several_splits(jobs: Iterable[Mapping[str, str]]) -> int:
-    """How many recordings, to the byte, are in more than one split under different ids.
+    """How many recordings, equal to the byte, are in more than one split under different ids.
 
     Args:
         jobs: what :meth:`AudioDigests.to_json` gave of each, in the order in which the first of an id is kept.
