@@ -349,7 +349,7 @@ def test_what_is_not_there(tmp_path: Path) -> None:
         with pytest.raises(DataError, match="neither a file nor a folder"):
             prepare(settings(corpus, tmp_path / "out"))
     (tmp_path / "empty").mkdir()
-    with pytest.raises(DataError, match=r"no recording with a \.txt"):
+    with pytest.raises(DataError, match=r"is empty"):
         prepare(settings(tmp_path / "empty", tmp_path / "out"))
 
 
