@@ -16,6 +16,11 @@ def encoder_padding(model: Any) -> str:
     return model.config.encoder_padding if isinstance(model, DualWhisperForConditionalGeneration) else "window"
 
 
+def hears_second(model: Any) -> bool:
+    """Whether the model hears a second recording of a clip; plain Whisper and most checkpoints do not."""
+    return getattr(model.config, "second_recording", "none") != "none"
+
+
 def first_timestamp_token(model: Any) -> int | None:
     """The token id of 0.00 s, which those of later times follow; None where the vocabulary has none."""
     before = getattr(model.generation_config, "no_timestamps_token_id", None)

@@ -52,11 +52,16 @@ class EncoderOutput(BaseModelOutput):
 class DualWhisperEncoderLayer(FeedForward):
     """Self-attention and feed-forward, normalised before each; the same arithmetic as Whisper's."""
 
-    def __init__(self, config: Any, hears_both: bool = False) -> None:
+    def __init__(self, config: Any, index: int) -> None:
         super().__init__(config, config.encoder_ffn_dim)
-        self.hears_both = hears_both
+        self.index = index
         self.self_attn = AttentionProjections(config.d_model, config.encoder_attention_heads)
         self.self_attn_layer_norm = nn.LayerNorm(config.d_model)
+
+    @property
+    def hears_both(self) -> bool:
+        """Whether this is one of the upper layers, in which each recording's frames also look at the other's."""
+        return self.index >= self.config.encoder_layers - self.config.second_recording_layers
 
     @casts_weights_together
     def forward(
@@ -129,8 +134,7 @@ class DualWhisperEncoder(LayerStack):
         self.conv1 = nn.Conv1d(config.num_mel_bins, width, kernel_size=3, padding=1)
         self.conv2 = nn.Conv1d(width, width, kernel_size=3, stride=2, padding=1)
         self.embed_positions = EncoderPositions(config.max_source_positions, width).requires_grad_(False)
-        below = config.encoder_layers - config.second_recording_layers  # layers that hear one recording at a time
-        self.layers = nn.ModuleList(DualWhisperEncoderLayer(config, i >= below) for i in range(config.encoder_layers))
+        self.layers = nn.ModuleList(DualWhisperEncoderLayer(config, i) for i in range(config.encoder_layers))
         self.layer_norm = nn.LayerNorm(width)
         self.secondary_layer = config.secondary_layer if config.dual_attention else None
         if self.secondary_layer is not None:

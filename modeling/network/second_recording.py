@@ -38,13 +38,14 @@ def unstacked(features: torch.Tensor) -> tuple[torch.Tensor, list[int]]:
     So they pass through ``generate()``, which cuts long recordings into windows and repeats rows for beams.
 
     Args:
-        features: [B, 2 · mel bins, T]. A clip whose second half has one value everywhere has no second recording.
+        features: [B, 2 · mel bins, T]. A clip has no second recording where each frame of the second half has one
+            value in all mel bins, as padding has, which ``generate()`` adds at the end.
 
     Returns:
         Features [B + R, mel bins, T], and the clips that the last R rows are second recordings of.
     """
     first, second = features.chunk(2, dim=1)
-    is_there = second.amax(dim=(1, 2)) > second.amin(dim=(1, 2))
+    is_there = (second.amax(dim=1) > second.amin(dim=1)).any(dim=1)
     rows = [row for row, there in enumerate(is_there.tolist()) if there]
     return torch.cat((first, second[rows])), rows
 
