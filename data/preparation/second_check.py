@@ -74,7 +74,7 @@ class SecondCheck:
                 self.notice(ABSENT)
             return None
         name = record.id and f"{posixpath.splitext(posixpath.basename(record.id))[0]}-second"
-        own = replace(record, audio=record.second, channel=record.second_channel, id=name, text="to be silent is a fault",
+        own = replace(record, audio=record.second, channel=record.second_channel, id=name, text="not silent",
                       duration=None, sampling_rate=None)  # fmt: skip
         where = f"the second recording, {record.second_place}" if record.second_place else "the second recording"
         try:
