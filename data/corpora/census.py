@@ -15,7 +15,7 @@ from ..audio.suffixes import is_recording, is_sound, suffix_of_path
 from ..errors import some_of
 from .columns import Layout
 from .places import canonical, is_hidden, relative
-from .second import COLUMN
+from .second.names import COLUMN
 
 # Of files that hold, or may hold, what is said in a recording.
 TEXT_SUFFIXES = frozenset(

@@ -89,11 +89,12 @@ WORTH_A_LOOK = {
     Kind.OUT_OF_PHASE: "Their mean is all but silent. One of them is kept, in preparation and training, too.",
     Kind.SECOND_ABSENT: "These clips have one recording only. They are kept, and read as clips of one recording.",
     Kind.SECOND_BEYOND: "The second recording began later or ended earlier. They are kept with one recording.",
-    Kind.SECOND_SILENT: "Its microphone was off, or the channel is empty. Preparation leaves the rows out.",
+    Kind.SECOND_SILENT: "A microphone that was off, or a party that said nothing. Preparation leaves rows with such a "
+    "file out, and keeps clips with such a channel, and such parts of recordings, without it.",
     Kind.SECOND_FAR: "More than twice, or less than half, as long as the first: perhaps another's. Preparation keeps "
     "them up to its longest clip.",
     Kind.SECOND_OTHER: "The first recording is not heard in them, within 5 s: files that do not belong together, or "
-    "one of them all noise. As it should be for the other party's channel without leakage, and for a clip of the speaker.",
+    "one of them all noise. As it should be for the other party's channel without leakage and a clip of the speaker.",
     Kind.SECOND_COPY: "The same signal as the first, at the same moment: there is no second microphone. It tells a "
     "model nothing.",
     Kind.OTHER_RATE: "The corpus claims another rate than the file's header.",

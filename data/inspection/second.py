@@ -12,8 +12,8 @@ from ..audio.decoding import decode
 from ..audio.opening import open_audio
 from ..audio.undecodable import BeyondRecording, MissingChannel, UndecodableAudio
 from ..corpora.record import Record
+from ..preparation.audio_kept.second import are_far
 from ..preparation.clips import RecordingReader, cut_clip
-from ..preparation.second_check import are_far
 from ..utterance import SAMPLING_RATE
 from .kinds import Kind
 

@@ -15,7 +15,7 @@ import pyarrow
 import pyarrow.parquet
 
 from .. import storage
-from ..corpora.second import COLUMN
+from ..corpora.second.names import COLUMN
 from .checking import Dropped
 from .settings import PrepareSettings
 from .shards import SECOND_FILE, Shard, original_of

@@ -14,7 +14,7 @@ from ... import storage
 from ...audio.suffixes import is_recording, is_sound, suffix_of_path
 from ...errors import DataError, nearest
 from ..places import Spelt, canonical, is_hidden, relative
-from ..second import without_seconds
+from ..second.names import without_seconds
 from ..settings import CorpusSettings
 from .tables import JSON, TABLE
 

@@ -16,8 +16,8 @@ from data.corpora.settings import CorpusSettings
 from data.errors import DataError
 from data.inspection.facts import InspectionSettings
 from data.inspection.inspect import inspect_corpus
+from data.preparation.audio_kept.second import ABSENT, BEYOND, COPIED, FAR, SILENT
 from data.preparation.prepare import prepare
-from data.preparation.second_check import ABSENT, BEYOND, COPIED, FAR
 from data.preparation.settings import ClipSettings, PrepareSettings
 from data.preparation.summary import Summary
 
@@ -120,6 +120,14 @@ def test_channels_of_stereo_recordings(second: str, tmp_path: Path) -> None:
     np.testing.assert_allclose(decode_audio(rows[0]["second_audio"]), other, atol=1e-4)
     assert len(rows) == 1 and summary.dropped == {"no second channel": 1}
     assert "one channel, so no right channel" in quarantine(tmp_path / "out")["mono"]["reason"]
+
+
+def test_another_party_that_says_nothing_costs_no_clip(tmp_path: Path) -> None:
+    write(tmp_path / "calls" / "a.wav", np.stack([voice(1), np.zeros(RATE, np.float32)], 1), text="one")
+    write(tmp_path / "calls" / "b.wav", np.stack([voice(2), voice(3)], 1), text="two")
+    summary, rows = prepared(tmp_path / "calls", tmp_path / "out", second="channel")
+    assert [row["second_audio"] is not None for row in rows] == [False, True]
+    assert summary.notices == {SILENT: 1} and not summary.dropped
 
 
 def test_recordings_that_are_all_mono_end_the_preparation(tmp_path: Path) -> None:

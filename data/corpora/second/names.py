@@ -5,9 +5,9 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from .. import storage
-from ..audio.suffixes import SOUNDFILE_SUFFIXES, is_recording, is_sound
-from .places import canonical, normal
+from ... import storage
+from ...audio.suffixes import SOUNDFILE_SUFFIXES, is_recording, is_sound
+from ..places import canonical, normal
 
 NAME = "{name}"
 CHANNELS = {"channel": (0, 1), "left_channel": (1, 0)}  # of the first and of the second recording
@@ -21,7 +21,7 @@ def check_second(second: str) -> None:
         ValueError: in words that follow the option's name.
     """
     if not second.strip():
-        raise ValueError(f"is empty; {NAME}_room.wav, channel, left_channel or a column's name is right")
+        raise ValueError(f"{NAME}_room.wav, channel, left_channel or a column's name is right")
     if re.search("[{}]", second.replace(NAME, "")):
         raise ValueError(f"the only braces of a pattern are {NAME}, the first recording's name without its suffix")
     if NAME in second and not is_sound(second):

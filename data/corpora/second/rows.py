@@ -4,11 +4,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
-from .. import storage
-from ..errors import DataError
-from .format import Listed, Rows, digest
-from .record import Record
-from .second import CHANNELS, NamePattern, is_pattern
+from ... import storage
+from ...errors import DataError
+from ..format import Listed, Rows, digest
+from ..record import Record
+from .names import CHANNELS, NamePattern, is_pattern
 
 
 @dataclass(frozen=True)
