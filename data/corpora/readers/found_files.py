@@ -86,6 +86,7 @@ class Recordings:
             else:
                 files = storage.matching(f"{glob.escape(folder.rstrip('/'))}/*")
             sound = [file for file in files if is_sound(file) and not is_hidden(file, folder)]
+            sound = without_seconds(sound, settings.second)
             for file in sorted(sound, key=lambda name: (suffix_of_path(name) not in LOSSLESS, name)):
                 place = canonical(file)
                 if is_recording(file):
