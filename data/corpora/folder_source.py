@@ -97,13 +97,12 @@ class FolderSource(Source):
         if not wants_text:
             columns = {ours: name for ours, name in columns.items() if ours != "text"}
         root = self.config.audio_root
-        second = getattr(self.columns, "second_audio", None)
         return CorpusSettings(
             input=folder,
             columns=columns,
             audio_root=root,
             without_text=not wants_text,
-            second=second,
+            second=self.columns.second_audio,
             for_training=True,
         )
 
@@ -130,8 +129,8 @@ class FolderSource(Source):
         row |= {ours: value for ours, value in known.items() if value is not None}
         called = columns.model_dump(include=set(known))
         row |= {name: row[ours] for ours, name in called.items() if name and ours in row}
-        if (second := getattr(columns, "second_audio", None)) is not None:
-            row[second] = self.seen_from_root(record.second)
+        if columns.second_audio is not None:
+            row[columns.second_audio] = self.seen_from_root(record.second)
         return row | {columns.audio: audio} | ({columns.text: record.text} if columns.text != columns.audio else {})
 
     def seen_from_root(self, audio: Any) -> Any:

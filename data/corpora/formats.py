@@ -169,9 +169,11 @@ def use_audio(rows: Rows, census: Census, second: str | None = None) -> None:
     piece: Any = rows
     layout = getattr(rows, "layout", None)
     if layout is None:
-        audio = (record.audio for record in rows.records())
+        audio = (value for record in rows.records() for value in (record.audio, record.second))
     else:  # rows become records where they are prepared, which takes longer
-        audio = (layout.audio(row.get(layout.names["audio"]), [])[0] for row in piece.parsed() if isinstance(row, dict))
+        columns = [name for name in (layout.names["audio"], layout.second) if name]
+        parsed = (row for row in piece.parsed() if isinstance(row, dict))
+        audio = (layout.audio(row.get(name), [])[0] for row in parsed for name in columns)
     for value in audio:
         path = value.get("path") if isinstance(value, dict) else value
         if isinstance(path, str) and path:

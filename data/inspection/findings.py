@@ -66,7 +66,8 @@ FAILING = {
     Kind.OTHER_DURATION: "The corpus claims another length than the audio has: cut short, or the wrong file. "
     "Preparation leaves them out, and so does training where columns.duration names the claim.",
     Kind.NO_CHANNEL: "Both channels of stereo recordings were asked for. Preparation and training leave them out.",
-    Kind.SECOND_UNDECODABLE: "Preparation leaves the rows out: mend the files, or take them away.",
+    Kind.SECOND_UNDECODABLE: "Preparation and training leave the rows out: mend the files, or take them away.",
+    Kind.SECOND_SILENT: "A microphone that was off. Preparation and training leave the rows out: take the files away.",
     Kind.MISSING: "The transcript is null. Training and evaluation skip such rows as broken.",
     Kind.EMPTY: "Nothing to learn: training skips them as broken. Evaluation takes them for silence, where each word "
     "heard is an error.",
@@ -89,8 +90,8 @@ WORTH_A_LOOK = {
     Kind.OUT_OF_PHASE: "Their mean is all but silent. One of them is kept, in preparation and training, too.",
     Kind.SECOND_ABSENT: "These clips have one recording only. They are kept, and read as clips of one recording.",
     Kind.SECOND_BEYOND: "The second recording began later or ended earlier. They are kept with one recording.",
-    Kind.SECOND_SILENT: "A microphone that was off, or a party that said nothing. Preparation leaves rows with such a "
-    "file out, and keeps clips with such a channel, and such parts of recordings, without it.",
+    Kind.CHANNEL_SILENT: "A party that said nothing, or a microphone that was off. Preparation keeps such clips "
+    "without them.",
     Kind.SECOND_FAR: "More than twice, or less than half, as long as the first: perhaps another's. Preparation keeps "
     "them up to its longest clip.",
     Kind.SECOND_OTHER: "The first recording is not heard in them, within 5 s: files that do not belong together, or "

@@ -28,6 +28,7 @@ class Kind(StrEnum):
     SECOND_ABSENT = "second recordings that are not there"
     SECOND_BEYOND = "segments outside the second recording"
     SECOND_SILENT = "second recordings without a sound"
+    CHANNEL_SILENT = "silent second channels, or parts of second recordings"
     SECOND_FAR = "second recordings of another length"
     SECOND_OTHER = "second recordings of something else"
     SECOND_COPY = "second recordings that are copies"
@@ -45,4 +46,4 @@ class Kind(StrEnum):
 
 LEFT_OUT = (Kind.TOO_LONG, Kind.TOO_SHORT)
 TEXT_FAILURES = (Kind.NOT_UNICODE, Kind.MISSING, Kind.EMPTY, Kind.SPECIAL, Kind.LONG_LABEL)
-FAILURES = (*TEXT_FAILURES, Kind.OTHER_DURATION, Kind.NO_CHANNEL, Kind.SECOND_UNDECODABLE)
+FAILURES = (*TEXT_FAILURES, Kind.OTHER_DURATION, Kind.NO_CHANNEL, Kind.SECOND_UNDECODABLE, Kind.SECOND_SILENT)

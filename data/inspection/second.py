@@ -69,7 +69,8 @@ def second_facts(
     if are_far(len(first) / SAMPLING_RATE, len(second) / SAMPLING_RATE):
         shown[Kind.SECOND_FAR] = (lengths, abs(len(second) - len(first)))
     if not has_sound(second):
-        shown[Kind.SECOND_SILENT] = (lengths, len(second))
+        is_file = record.second_channel is None and not record.is_part
+        shown[Kind.SECOND_SILENT if is_file else Kind.CHANNEL_SILENT] = (lengths, len(second))
         return SecondFacts(None, None, second), shown
     if not has_sound(first):
         return SecondFacts(None, None, second), shown

@@ -137,8 +137,8 @@ def read_streamed(
     source = Source(origin, "input").at_commit()
     source.first_row()
     layout = Layout.of(source.config.described, settings, source.column_names, root=root, split=split)
-    second = {} if layout.second is None else {"second_audio": layout.second}
-    columns = ColumnNames(audio=str(layout.names["audio"]), text=str(layout.names["text"]), **second)
+    audio, text = str(layout.names["audio"]), str(layout.names["text"])
+    columns = ColumnNames(audio=audio, text=text, second_audio=layout.second)
     config = source.config.model_copy(update={"columns": columns})
     versions = () if config.hub else tuple(map(storage.version, source.files))
     shards, limit = max(1, source.stream.num_shards), None

@@ -67,6 +67,9 @@ def test_what_a_second_recording_shows() -> None:
     assert pair(first, microphone(speech(2), 2)) == {Kind.SECOND_OTHER}
     assert pair(first, np.zeros_like(first)) == {Kind.SECOND_SILENT}
     assert pair(first, np.concatenate([first, speech(3, 5.0)])) == {Kind.SECOND_FAR}
+    stereo = {"array": np.stack([first, np.zeros_like(first)], 1), "sampling_rate": RATE}
+    record = Record("here", stereo, "one", "a", channel=0, second=stereo, second_channel=1)
+    assert set(examine(record, InspectionSettings()).shown) == {Kind.CHANNEL_SILENT}
     assert pair(first[:8000], speech(5, 0.5)) == set()  # too short to say
 
 

@@ -12,14 +12,19 @@ import pytest
 import soundfile
 
 from data.audio.decoding import decode_audio
+from data.corpora.folder_source import FolderSource
+from data.corpora.readers.segments import RecordRows
+from data.corpora.record import Record
 from data.corpora.settings import CorpusSettings
 from data.errors import DataError
 from data.inspection.facts import InspectionSettings
 from data.inspection.inspect import inspect_corpus
+from data.opening import source_of
 from data.preparation.audio_kept.second import ABSENT, BEYOND, COPIED, FAR, SILENT
 from data.preparation.prepare import prepare
 from data.preparation.settings import ClipSettings, PrepareSettings
 from data.preparation.summary import Summary
+from data.sources.config import ColumnNames, SourceConfig
 
 RATE = 16_000
 ROOM = "{name}_room.wav"
@@ -284,3 +289,26 @@ def test_inspection_and_preparation_see_the_same_pairs(tmp_path: Path) -> None:
     inspection = inspect_corpus(settings(corpus, tmp_path / "out").corpus, InspectionSettings())
     assert (inspection.clips, inspection.with_second) == (3, 3)
     assert inspection.differences.quantile(0.5) == pytest.approx(-6.0, abs=0.1)
+
+
+def test_rows_of_annotations_are_known_from_earlier_releases() -> None:
+    """Jobs that they did are not done again."""
+    rows = RecordRows(rows=(Record("p", "a.wav", "t", id="i", start=1.0, end=2.0),))
+    assert rows.digest() == "558664561650b452a984c4f34f43fab9"
+
+
+def test_a_folder_is_trained_on_with_the_column_that_its_table_has(tmp_path: Path) -> None:
+    """Paths are those seen from the folder; a file that is not there is none."""
+    corpus = meeting(tmp_path / "corpus" / "train")
+    (corpus / "0_room.wav").unlink()
+    table = [{"file_name": f"{i}.wav", "text": "one", "far": f"{i}_room.wav" if i < 2 else None} for i in range(3)]
+    (corpus / "metadata.jsonl").write_text("\n".join(map(json.dumps, table)))
+    columns = ColumnNames(second_audio="far")
+    source = source_of(SourceConfig(folder=str(tmp_path / "corpus"), columns=columns), "data.train")
+    assert isinstance(source, FolderSource)
+    assert [row["far"] for row in source.held_rows] == [None, "train/1_room.wav", None]
+    assert [line for line in source.remarks if "1_room" in line] == []
+    columns = ColumnNames(second_audio="fra")
+    source = source_of(SourceConfig(folder=str(tmp_path / "corpus"), columns=columns), "data.train")
+    with pytest.raises(DataError, match=r"columns.second_audio fra, but it has no column 'fra' \(did you mean 'far'"):
+        source.held_rows  # noqa: B018
