@@ -39,6 +39,7 @@ class Base:
     Attributes:
         checkpoint, revision: a hub name, or a folder's absolute path.
         dual_attention, encoder_padding: how it was opened; of a plain Whisper the second attentions are copies.
+        second_recording, second_recording_layers: likewise.
         fingerprint: of its weights, see :func:`modeling.adapters.fingerprint_of`.
         nearby: the folder's path relative to the adapter's, for when both have moved; None for a hub name.
     """
@@ -49,6 +50,14 @@ class Base:
     encoder_padding: str
     fingerprint: str
     nearby: str | None = None
+    second_recording: str = "none"
+    second_recording_layers: int = 0
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """How it was opened, as values of the model's configuration."""
+        keys = ("dual_attention", "encoder_padding", "second_recording", "second_recording_layers")
+        return {key: getattr(self, key) for key in keys}
 
 
 @dataclass(frozen=True)

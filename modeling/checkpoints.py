@@ -82,9 +82,7 @@ def open_adapter(checkpoint: Checkpoint, weights: dict[str, torch.Tensor] | None
         CheckpointError: if files are missing, damaged, or belong to another base.
     """
     config, recorded = read_adapter(checkpoint, weights_too=weights is None), checkpoint.recorded_base
-    values: dict[str, Any] = {}
-    if recorded is not None:
-        values = {"dual_attention": recorded.dual_attention, "encoder_padding": recorded.encoder_padding}
+    values: dict[str, Any] = {} if recorded is None else recorded.values
     base = checkpoint.base
     try:
         model = open_model(base, lift=recorded is not None, **values)

@@ -17,6 +17,11 @@ def encoder_padding(model: Any) -> str:
     return model.config.encoder_padding if isinstance(model, DualWhisperForConditionalGeneration) else "window"
 
 
+def hears_second(model: Any) -> bool:
+    """Whether the model hears a second recording of a clip; plain Whisper and most checkpoints do not."""
+    return getattr(model.config, "second_recording", "none") != "none"
+
+
 def first_timestamp_token(model: Any) -> int | None:
     """The token id of 0.00 s, which those of later times follow; None where the vocabulary has none."""
     before = getattr(model.generation_config, "no_timestamps_token_id", None)
@@ -41,18 +46,22 @@ def is_multilingual(model: Any) -> bool:
 
 
 @torch.no_grad()
-def encode(model: Any, features: torch.Tensor, feature_lengths: Sequence[int] | None) -> Any:
+def encode(
+    model: Any, features: torch.Tensor, feature_lengths: Sequence[int] | None, second_rows: Sequence[int] = ()
+) -> Any:
     """The encoder's output, for :func:`detect_languages` and :func:`generate_tokens` to share.
 
     Args:
         model: the bare model, not the engine around it.
-        features: [B, mel bins, T].
-        feature_lengths: mel frames of each clip that may be seen; None for 30 s windows, and for clips whose ends the
+        features: [B, mel bins, T]; [B + R, mel bins, T] with R second recordings.
+        feature_lengths: mel frames of each row that may be seen; None for 30 s windows, and for clips whose ends the
             model is to find in the features.
+        second_rows: the clips that the last R rows are second recordings of; for models that hear them.
     """
+    more: dict[str, Any] = {"second_rows": second_rows} if len(second_rows) else {}
     if feature_lengths is None:
-        return model.get_encoder()(features.to(model.dtype))
-    return model.get_encoder()(features, feature_lengths=feature_lengths)
+        return model.get_encoder()(features.to(model.dtype), **more)
+    return model.get_encoder()(features, feature_lengths=feature_lengths, **more)
 
 
 @torch.no_grad()

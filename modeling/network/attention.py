@@ -1,6 +1,6 @@
 """Attention under Whisper's parameter names: projections, the product itself, and the masks both stacks need."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -127,6 +127,37 @@ def frame_mask(frame_lengths: torch.Tensor | None, frames: int, dtype: torch.dty
         return None
     allowed = torch.arange(frames, device=frame_lengths.device) < frame_lengths[:, None]
     return additive(allowed[:, None, None], dtype)
+
+
+class CrossMasks(NamedTuple):
+    """Which frames cross-attentions may look at, as :func:`attend` takes it; None where all may.
+
+    Attributes:
+        primary, secondary: of the first and the second attention, [B, 1, 1, S].
+        together: of both side by side on the head axis, [B, 1 or 2 · heads, 1, S].
+    """
+
+    primary: torch.Tensor | None = None
+    secondary: torch.Tensor | None = None
+    together: torch.Tensor | None = None
+
+    @classmethod
+    def of(
+        cls, lengths: tuple[torch.Tensor | None, torch.Tensor | None], shape: tuple[int, int], dtype: torch.dtype
+    ) -> "CrossMasks":
+        """Args:
+        lengths: int64 [B], frames that the first attention may look at and those that the second one may, which are
+            the first one's if None; None and None for all.
+        shape: heads of one attention, and frames.
+        """
+        heads, frames = shape
+        primary = frame_mask(lengths[0], frames, dtype)
+        if primary is None or lengths[1] is None:
+            return cls(primary, primary, primary)
+        allowed = torch.stack(lengths, dim=1).repeat_interleave(heads, dim=1)[..., None]  # [B, 2 · heads, 1]
+        at = torch.arange(frames, device=allowed.device)
+        together = additive((at < allowed)[:, :, None], dtype)
+        return cls(primary, frame_mask(lengths[1], frames, dtype), together)
 
 
 class CausalMask:

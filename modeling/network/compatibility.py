@@ -84,6 +84,12 @@ class OlderReleases:
                 gradient_checkpointing_kwargs = {"use_reentrant": False}
             super().gradient_checkpointing_enable(gradient_checkpointing_kwargs, **more)  # type: ignore[misc]
 
+    def _retrieve_total_input_frames(self, input_features: Any, input_stride: int, kwargs: dict) -> tuple[int, int]:
+        """How ``generate()`` tells a long recording (4.36 on): what is encoded is none, though it joins two."""
+        found = super()._retrieve_total_input_frames  # type: ignore[misc]
+        clips, frames = found(input_features, input_stride, kwargs)
+        return clips, frames if input_features is not None else min(frames, 2 * self.config.max_source_positions)
+
     if "value" in inspect.signature(WhisperModel._set_gradient_checkpointing).parameters:  # before 4.35
 
         def _set_gradient_checkpointing(self, module: Any, value: bool = False) -> None:

@@ -14,6 +14,7 @@ from transformers import (
 )
 
 ENCODER_PADDINGS = ("clip", "window")
+SECOND_RECORDINGS = ("none", "attention", "joined")
 
 
 class DualWhisperConfig(WhisperConfig):
@@ -32,12 +33,18 @@ class DualWhisperConfig(WhisperConfig):
         secondary_added: add the second attentions' output to the first ones', p + (1 - α) s, instead of mixing them. In
             a lifted model it begins as zero, so the model equals plain Whisper.
         gate_bias: initial bias of the gates when a plain Whisper is lifted: above 0 nearer the primary attention.
+        second_recording: what hears a second recording of each clip, which the same encoder encodes. ``attention``: the
+            second attentions; ``joined``: the one attention, over the frames of both; ``none``: nothing does.
+        second_recording_layers: in so many upper layers of the encoder, the frames of each recording also look at those
+            of the other.
         wider_feed_forward: without second attentions, as many new parameters in wider feed-forward blocks: what second
             attentions are compared with.
 
     Raises:
-        ValueError: for another ``encoder_padding``, a ``secondary_layer`` that the encoder lacks, ``secondary_added``
-            without second attentions, ``wider_feed_forward`` beside them, or layers dropped at random.
+        ValueError: for another ``encoder_padding`` or ``second_recording``, a ``secondary_layer`` or as many
+            ``second_recording_layers`` as the encoder lacks, ``secondary_added`` without second attentions,
+            ``wider_feed_forward`` beside them, second attentions that hear nothing of a second recording or two things
+            at once, or layers dropped at random.
     """
 
     model_type = "dual_whisper"
@@ -49,6 +56,8 @@ class DualWhisperConfig(WhisperConfig):
         secondary_layer: int | None = None,
         secondary_added: bool = False,
         gate_bias: float = 0.0,
+        second_recording: str = "none",
+        second_recording_layers: int = 0,
         wider_feed_forward: bool = False,
         **kwargs: Any,
     ) -> None:
@@ -58,6 +67,8 @@ class DualWhisperConfig(WhisperConfig):
         self.secondary_layer = secondary_layer
         self.secondary_added = secondary_added
         self.gate_bias = gate_bias
+        self.second_recording = second_recording
+        self.second_recording_layers = second_recording_layers
         self.wider_feed_forward = wider_feed_forward
         self.model_type = "whisper"
         self.check()
@@ -77,6 +88,23 @@ class DualWhisperConfig(WhisperConfig):
             raise ValueError("secondary_added is for second attentions, which dual_attention: false leaves out")
         if self.wider_feed_forward and self.dual_attention:
             raise ValueError("wider_feed_forward takes the second attentions' place: with dual_attention: false alone")
+        self.check_second_recording()
+
+    def check_second_recording(self) -> None:
+        """Raises ValueError where what a second recording asks for does not go with the rest."""
+        heard, layers = self.second_recording, self.second_recording_layers
+        if heard not in SECOND_RECORDINGS:
+            raise ValueError(f"second_recording is {heard!r}; it must be one of {', '.join(SECOND_RECORDINGS)}")
+        if heard == "attention" and not self.dual_attention:
+            raise ValueError("second_recording: attention is for second attentions: set dual_attention to true")
+        if heard == "joined" and self.dual_attention:
+            raise ValueError("second_recording: joined is for one attention: set dual_attention to false")
+        if heard == "attention" and self.secondary_layer is not None:
+            raise ValueError("second attentions read a second recording or secondary_layer, not both")
+        if layers and heard == "none":
+            raise ValueError("second_recording_layers does nothing where second_recording is none")
+        if not 0 <= layers <= self.encoder_layers:
+            raise ValueError(f"second_recording_layers is {layers}; the encoder has {self.encoder_layers} layers")
 
 
 DualWhisperConfig.register_for_auto_class()

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import nn
 from transformers.modeling_outputs import BaseModelOutputWithPastAndCrossAttentions
 
-from .attention import CausalMask, frame_mask, is_eager
+from .attention import CausalMask, CrossMasks, is_eager
 from .cache import open_cache
 from .decoder_layer import DualWhisperDecoderLayer, LayerReport
 from .losses import NoiseTarget
@@ -72,13 +72,15 @@ class DualWhisperDecoder(LayerStack):
         return_dict: bool | None = None,
         encoder_frame_lengths: torch.Tensor | None = None,
         secondary_hidden_states: torch.Tensor | None = None,
+        secondary_frame_lengths: torch.Tensor | None = None,
         noise: NoiseTarget | None = None,
         **more: Any,
     ) -> DualDecoderOutput | tuple:
         """Decode token ids [B, L] against encoder states [B, S, width]; without them there is no cross-attention.
 
         ``encoder_frame_lengths`` (int64 [B]) masks the encoder frames beyond each clip in both cross-attentions;
-        ``secondary_hidden_states`` [B, S, width] is what second attentions read, the encoder's states if None;
+        ``secondary_hidden_states`` [B, S, width] is what second attentions read, the encoder's states if None, with
+        ``secondary_frame_lengths``, those of the encoder's states if None;
         ``noise`` says where noise is (without a cache). The rest is as in Whisper's decoder.
 
         Raises:
@@ -116,13 +118,15 @@ class DualWhisperDecoder(LayerStack):
         hidden = F.dropout(hidden, config.dropout, self.training)
 
         causal_mask = CausalMask(positions, held + length if isinstance(held, int) else None, attention_mask)
-        encoder_mask = None
-        if encoder_frame_lengths is not None and encoder_hidden_states is not None:
-            encoder_mask = frame_mask(encoder_frame_lengths, encoder_hidden_states.shape[1], computing_dtype(hidden))
+        masks = CrossMasks()
+        if encoder_hidden_states is not None:
+            lengths = (encoder_frame_lengths, secondary_frame_lengths)
+            shape = (config.decoder_attention_heads, encoder_hidden_states.shape[1])
+            masks = CrossMasks.of(lengths, shape, computing_dtype(hidden))
         kept: list[torch.Tensor] | None = [] if with_hidden else None
         reports: list[LayerReport] = []
         heard = [None if it is None else computing(it) for it in (encoder_hidden_states, secondary_hidden_states)]
-        arguments = (*heard, cache, causal_mask, encoder_mask)
+        arguments = (*heard, cache, causal_mask, masks)
         for output, extras in self.run_layers(hidden, *arguments, with_weights or is_eager(config), noise, kept=kept):
             hidden = output
             report = LayerReport(*extras)

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
-from .attention import AttentionProjections, CausalMask, FeedForward, attend
+from .attention import AttentionProjections, CausalMask, CrossMasks, FeedForward, attend
 from .cache import DecoderCache, NoCache
 from .linear import linear
 from .losses import NoiseTarget
@@ -98,7 +98,7 @@ class DualWhisperDecoderLayer(FeedForward):
         secondary_states: torch.Tensor | None,
         cache: DecoderCache,
         causal_mask: CausalMask,
-        encoder_mask: torch.Tensor | None = None,
+        masks: CrossMasks = CrossMasks(),  # noqa: B008 - cannot be changed
         openly: bool = False,
         noise: NoiseTarget | None = None,
     ) -> tuple[torch.Tensor | None, ...]:
@@ -119,7 +119,7 @@ class DualWhisperDecoderLayer(FeedForward):
             return self.feed_forward(hidden), *LayerReport(self_weights)
 
         heard = [primary_states if states is None else states for states in (primary_states, secondary_states)]
-        found = self.cross_attended(hidden, heard[: 1 + self.is_dual], cache, encoder_mask, openly=openly, noise=noise)
+        found = self.cross_attended(hidden, heard[: 1 + self.is_dual], cache, masks, openly=openly, noise=noise)
         mixed, gate = self.mixed(hidden, found.values)
         hidden = self.feed_forward(hidden + self.residual_dropout(mixed))
         secondary_weights = found.weights[1] if self.is_dual else None
@@ -140,7 +140,7 @@ class DualWhisperDecoderLayer(FeedForward):
         hidden: torch.Tensor,
         heard: list[torch.Tensor],
         cache: DecoderCache,
-        mask: torch.Tensor | None,
+        masks: CrossMasks,
         *,
         openly: bool,
         noise: NoiseTarget | None,
@@ -150,14 +150,14 @@ class DualWhisperDecoderLayer(FeedForward):
         Args:
             hidden: the layer's states after self-attention, [B, L, width].
             heard: of each cross-attention what it reads, [B, S, width].
-            mask: [B, 1, 1, S] of :func:`~modeling.network.attention.frame_mask`, or None for all frames.
+            masks: which frames of it each may look at.
         """
         states = [computing(norm(hidden)) for _, norm in self.cross_attentions]
         queries = [attention.queries(own) for own, (attention, _) in zip(states, self.cross_attentions, strict=True)]
         dropout = self.attention_dropout
         if isinstance(cache, NoCache):  # one after the other: one product would copy their keys and values
             pairs = self.cross_keys_values(heard)
-            found = attend_each(queries, pairs, mask, dropout, openly)
+            found = attend_each(queries, pairs, masks, dropout, openly)
             share = None
             if noise is not None and self.is_dual:
                 is_trained, asked, keys = noise.trains(self.index), queries[1], pairs[1][0]
@@ -165,7 +165,7 @@ class DualWhisperDecoderLayer(FeedForward):
                     asked = self.secondary_attn.queries(states[1].detach())
                     keys = self.secondary_attn.keys(heard[1].detach())
                 with torch.set_grad_enabled(torch.is_grad_enabled() and is_trained):
-                    share = noise.share_of(asked, keys, mask)
+                    share = noise.share_of(asked, keys, masks.secondary)
             return found._replace(noise_share=share)
 
         def side_by_side() -> tuple[torch.Tensor, torch.Tensor]:  # on the head axis
@@ -176,9 +176,9 @@ class DualWhisperDecoderLayer(FeedForward):
         parts = len(queries)
         if openly and torch.is_grad_enabled():  # so that gradients pass through the weights that are returned
             pairs = list(zip(keys.chunk(parts, dim=1), values.chunk(parts, dim=1), strict=True))
-            return attend_each(queries, pairs, mask, dropout, openly)
+            return attend_each(queries, pairs, masks, dropout, openly)
         together = torch.cat(queries, dim=1) if self.is_dual else queries[0]
-        attended, weights = attend(together, keys, values, mask, dropout=dropout, openly=openly)
+        attended, weights = attend(together, keys, values, masks.together, dropout=dropout, openly=openly)
         shown: list[torch.Tensor | None] = [None] * parts if weights is None else list(weights.chunk(parts, dim=1))
         return CrossAttended(list(attended.chunk(parts, dim=1)), shown)
 
@@ -220,13 +220,13 @@ class DualWhisperDecoderLayer(FeedForward):
 def attend_each(
     queries: list[torch.Tensor],
     pairs: list[tuple[torch.Tensor, torch.Tensor]],
-    mask: torch.Tensor | None,
+    masks: CrossMasks,
     dropout: float,
     openly: bool,
 ) -> CrossAttended:
     """One attention after the other, with the keys and values of each."""
     found = [
         attend(asked, keys, values, mask, dropout=dropout, openly=openly)
-        for asked, (keys, values) in zip(queries, pairs, strict=True)
+        for asked, (keys, values), mask in zip(queries, pairs, masks, strict=False)
     ]
     return CrossAttended([values for values, _ in found], [weights for _, weights in found])

@@ -21,6 +21,7 @@ from .linear import linear
 from .losses import IGNORED, NoiseTarget, logits_loss_sum, noise_loss_sum, token_loss_sum
 from .precision import computing  # noqa: F401 - likewise
 from .pretrained import DualWhisperPreTrained, refuse_head_masks, wants_dict
+from .second_recording import unstacked  # noqa: F401 - likewise
 from .stack import LayerStack  # noqa: F401 - likewise
 
 BARE_MODEL = "dual_whisper.DualWhisperModel"  # as a checkpoint's config names it
@@ -70,10 +71,11 @@ class DualWhisperModel(DualWhisperPreTrained, WhisperModel):
         output_hidden_states: bool | None = None,
         return_dict: bool | None = None,
         feature_lengths: Sequence[int] | torch.Tensor | None = None,
+        second_rows: Sequence[int] = (),
         noise_target: NoiseTarget | None = None,
         **more: Any,
     ) -> DualModelOutput | tuple:
-        """Whisper's forward, and the clips' lengths as :meth:`DualWhisperEncoder.forward` takes them.
+        """Whisper's forward, and lengths and second recordings as :meth:`DualWhisperEncoder.forward` takes them.
 
         In training, features are masked as the configuration's ``apply_spec_augment`` asks, within each clip.
         """
@@ -84,7 +86,8 @@ class DualWhisperModel(DualWhisperPreTrained, WhisperModel):
                 raise ValueError("give input_features or encoder_outputs")
             if self.training and self.config.apply_spec_augment:
                 input_features, feature_lengths = self.augmented(input_features, attention_mask, feature_lengths)
-            encoder_outputs = self.encoder(input_features, return_dict=True, feature_lengths=feature_lengths, **wanted)
+            given = {"feature_lengths": feature_lengths, "second_rows": second_rows}
+            encoder_outputs = self.encoder(input_features, return_dict=True, **given, **wanted)
         elif not isinstance(encoder_outputs, BaseModelOutput):
             encoder_outputs = EncoderOutput.from_tuple(encoder_outputs)
         decoded = self.decoder(
@@ -93,6 +96,7 @@ class DualWhisperModel(DualWhisperPreTrained, WhisperModel):
             encoder_hidden_states=encoder_outputs.last_hidden_state,
             encoder_frame_lengths=getattr(encoder_outputs, "frame_lengths", None),
             secondary_hidden_states=getattr(encoder_outputs, "secondary_hidden_state", None),
+            secondary_frame_lengths=getattr(encoder_outputs, "secondary_frame_lengths", None),
             noise=noise_target,
             past_key_values=past_key_values,
             inputs_embeds=decoder_inputs_embeds,
@@ -159,6 +163,7 @@ class DualWhisperForConditionalGeneration(DualWhisperPreTrained, WhisperForCondi
         output_hidden_states: bool | None = None,
         return_dict: bool | None = None,
         feature_lengths: Sequence[int] | torch.Tensor | None = None,
+        second_rows: Sequence[int] = (),
         target_positions: torch.Tensor | None = None,
         num_items_in_batch: float | torch.Tensor | None = None,
         loss_only: bool = False,
@@ -172,7 +177,7 @@ class DualWhisperForConditionalGeneration(DualWhisperPreTrained, WhisperForCondi
         """Whisper's forward, the clips' lengths, and losses that can be summed over microbatches.
 
         Args:
-            feature_lengths: see :meth:`DualWhisperEncoder.forward`.
+            feature_lengths, second_rows: see :meth:`DualWhisperEncoder.forward`.
             labels: int64 [B, L], -100 where there is no loss; alone, they are shifted to make the decoder's input.
             target_positions: int64 [N], where in the flattened labels there is a loss; saves a wait for the GPU.
             num_items_in_batch: what the summed token loss is divided by; the number of target tokens if None.
@@ -198,6 +203,7 @@ class DualWhisperForConditionalGeneration(DualWhisperPreTrained, WhisperForCondi
             input_features,
             attention_mask=attention_mask,
             feature_lengths=feature_lengths,
+            second_rows=second_rows,
             decoder_input_ids=decoder_input_ids,
             decoder_attention_mask=decoder_attention_mask,
             encoder_outputs=encoder_outputs,

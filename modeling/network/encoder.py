@@ -12,6 +12,7 @@ from transformers.modeling_outputs import BaseModelOutput
 from .attention import AttentionProjections, FeedForward, attend, frame_mask, is_eager
 from .precision import casts_weights_together, computing, computing_dtype
 from .pretrained import EncoderPositions, refuse_head_masks, wants_dict
+from .second_recording import HEARD, Heard, OtherRecording, unstacked, uploaded
 from .stack import LayerStack
 
 MARGIN_FRAMES = 50  # 0.5 s of silence that the model may see after each clip
@@ -24,7 +25,8 @@ class EncoderOutput(BaseModelOutput):
 
     Attributes:
         frame_lengths: int64 [B], frames of 20 ms that belong to each clip; None where every frame may be seen.
-        secondary_hidden_state: [B, S, width], what second attentions read where that is not the last layer's output.
+        secondary_hidden_state: [B, S, width], what second attentions read where that is not what the first ones read.
+        secondary_frame_lengths: int64 [B], frames of it that belong to each clip, where it has others than the first.
     """
 
     last_hidden_state: torch.Tensor | None = None
@@ -32,38 +34,57 @@ class EncoderOutput(BaseModelOutput):
     attentions: tuple[torch.Tensor, ...] | None = None
     frame_lengths: torch.Tensor | None = None
     secondary_hidden_state: torch.Tensor | None = None
+    secondary_frame_lengths: torch.Tensor | None = None
 
     @classmethod
     def from_tuple(cls, values: Sequence[Any]) -> "EncoderOutput":
         """The output that ``to_tuple`` was called on. A tuple leaves out what is None, so tensors after the first are
-        told apart by their dimensions: lengths have one, the second attentions' states three."""
+        told apart by their dimensions and order: lengths have one dimension, the second attentions' states three."""
         first, *others = values
-        tensors = {value.dim(): value for value in others if isinstance(value, torch.Tensor)}
-        rest = [value for value in others if not isinstance(value, torch.Tensor)]
-        return cls(first, *rest, frame_lengths=tensors.get(1), secondary_hidden_state=tensors.get(3))
+        tensors = [value for value in others if isinstance(value, torch.Tensor)]
+        lengths = [value for value in tensors if value.dim() == 1]
+        states = [value for value in tensors if value.dim() == 3]
+        named = dict(zip(("frame_lengths", "secondary_frame_lengths"), lengths, strict=False))
+        named |= dict(zip(("secondary_hidden_state",), states, strict=False))
+        return cls(first, *(value for value in others if not isinstance(value, torch.Tensor)), **named)
 
 
 class DualWhisperEncoderLayer(FeedForward):
     """Self-attention and feed-forward, normalised before each; the same arithmetic as Whisper's."""
 
-    def __init__(self, config: Any) -> None:
+    def __init__(self, config: Any, index: int) -> None:
         super().__init__(config, config.encoder_ffn_dim)
+        self.index = index
         self.self_attn = AttentionProjections(config.d_model, config.encoder_attention_heads)
         self.self_attn_layer_norm = nn.LayerNorm(config.d_model)
 
+    @property
+    def hears_both(self) -> bool:
+        """Whether this is one of the upper layers, in which each recording's frames also look at the other's."""
+        return self.index >= self.config.encoder_layers - self.config.second_recording_layers
+
     @casts_weights_together
     def forward(
-        self, hidden: torch.Tensor, mask: torch.Tensor | None = None, openly: bool = False
+        self,
+        hidden: torch.Tensor,
+        mask: torch.Tensor | None = None,
+        openly: bool = False,
+        other: OtherRecording | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """The hidden states [B, S, width], and the attention weights [B, heads, S, S] where ``openly`` asks for them.
 
         Args:
             mask: [B, 1, 1, S] of :func:`frame_mask`; None where all frames may be looked at.
+            other: where each clip's other recording is, for layers that hear both; weights are then [B, heads, S, 2 S].
         """
         states = computing(self.self_attn_layer_norm(hidden))
+        keys, values = self.self_attn.keys_values(states)
+        if other is not None and self.hears_both:
+            keys, values, mask = other.beside(keys), other.beside(values), other.mask
         attended, weights = attend(
             self.self_attn.queries(states),
-            *self.self_attn.keys_values(states),
+            keys,
+            values,
             mask=mask,
             dropout=self.attention_dropout,
             openly=openly,
@@ -113,7 +134,7 @@ class DualWhisperEncoder(LayerStack):
         self.conv1 = nn.Conv1d(config.num_mel_bins, width, kernel_size=3, padding=1)
         self.conv2 = nn.Conv1d(width, width, kernel_size=3, stride=2, padding=1)
         self.embed_positions = EncoderPositions(config.max_source_positions, width).requires_grad_(False)
-        self.layers = nn.ModuleList(DualWhisperEncoderLayer(config) for _ in range(config.encoder_layers))
+        self.layers = nn.ModuleList(DualWhisperEncoderLayer(config, i) for i in range(config.encoder_layers))
         self.layer_norm = nn.LayerNorm(width)
         self.secondary_layer = config.secondary_layer if config.dual_attention else None
         if self.secondary_layer is not None:
@@ -128,67 +149,81 @@ class DualWhisperEncoder(LayerStack):
         output_hidden_states: bool | None = None,
         return_dict: bool | None = None,
         feature_lengths: Sequence[int] | torch.Tensor | None = None,
+        second_rows: Sequence[int] = (),
         **more: Any,
     ) -> EncoderOutput | tuple:
         """Encode log-mel features.
 
         Args:
-            input_features: [B, mel bins, T], T at most twice ``max_source_positions``.
+            input_features: [B, mel bins, T], T at most twice ``max_source_positions``; with second recordings
+                [B + R, mel bins, T], or [B, 2 · mel bins, T] as :func:`~.second_recording.unstacked` takes them.
             attention_mask: accepted as Whisper's encoder accepts it, and like there not used.
             feature_lengths: mel frames of each clip that may be seen, even numbers. Frames beyond the longest are cut
                 off after the convolutions, frames beyond each are masked. Give a list rather than a GPU tensor: its
                 values decide shapes, and reading them back would stall the GPU. Without it, a model whose
                 ``encoder_padding`` is ``clip`` finds them in the features; that is how ``generate()`` and the
                 pipelines, which pad everything to 30 s, decode as the model was trained.
+            second_rows: the clips that the last R rows of the features are second recordings of, in ascending order;
+                the output has B rows.
 
         Raises:
-            ValueError: if T is too long, the mel bins are not the model's, or a length is odd or beyond T.
+            ValueError: if T is too long, the mel bins are not the model's, a length is odd or beyond T, or there are
+                second recordings, which this model does not hear.
         """
         refuse_head_masks(more)
         config = self.config
         with_weights = config.output_attentions if output_attentions is None else output_attentions
         with_hidden = config.output_hidden_states if output_hidden_states is None else output_hidden_states
-        bins, length = input_features.shape[1:]
+        features, rows = input_features, list(second_rows)
+        if features.shape[1] == 2 * config.num_mel_bins and config.second_recording != "none":
+            features, rows = unstacked(features)
+        if rows and config.second_recording == "none":
+            raise ValueError("the features have second recordings; this model, with second_recording: none, hears one")
+        bins, length = features.shape[1:]
         if bins != config.num_mel_bins:
             raise ValueError(f"the features have {bins} mel bins; this model was made for {config.num_mel_bins}")
         if length > 2 * config.max_source_positions:
             raise ValueError(f"{length} mel frames; at most {2 * config.max_source_positions} fit")
-        features = input_features
         if feature_lengths is None and config.encoder_padding == "clip":
             features, feature_lengths = fit_to_clips(features, 2 * config.max_source_positions)
             length = features.shape[2]
         features = features.to(self.conv1.weight.dtype)
         hidden = F.gelu(self.conv2(F.gelu(self.conv1(features)))).transpose(1, 2)
-        frame_lengths = None
+        frame_lengths = frames = None
         if feature_lengths is not None:
             lengths = feature_lengths.tolist() if isinstance(feature_lengths, torch.Tensor) else list(feature_lengths)
             if any(n % 2 or not 0 < n <= length for n in lengths):
                 raise ValueError(f"feature lengths {lengths} must be even, above 0 and at most {length}")
             hidden = hidden[:, : max(lengths) // 2]
             if min(lengths) < max(lengths):
-                # Made here, since a tensor made on a GPU from a list waits for all that the GPU has to do, as does a
-                # copy from memory that is not page-locked.
-                halves = torch.tensor([n // 2 for n in lengths], pin_memory=hidden.is_cuda)
-                frame_lengths = halves.to(hidden.device, non_blocking=True)
+                frames = [n // 2 for n in lengths]
+                frame_lengths = uploaded(frames, hidden.device)
         # A module's call, not its weight: under ZeRO-3 the weight is there only during the call.
         hidden = hidden + self.embed_positions(torch.arange(hidden.shape[1], device=hidden.device))
         hidden = F.dropout(hidden, config.dropout, self.training)
         mask = frame_mask(frame_lengths, hidden.shape[1], computing_dtype(hidden))
+        other = None
+        if rows and config.second_recording_layers:
+            other = OtherRecording.of(rows, hidden, frame_lengths, computing_dtype(hidden))
         kept: list[torch.Tensor] | None = [] if with_hidden else None
         all_weights = []
         secondary = None
-        for output, (weights,) in self.run_layers(hidden, mask, with_weights or is_eager(config), kept=kept):
+        for output, (weights,) in self.run_layers(hidden, mask, with_weights or is_eager(config), other, kept=kept):
             hidden = output
             all_weights.append(weights)
             if len(all_weights) == self.secondary_layer:
                 secondary = self.secondary_layer_norm(hidden)
         hidden = self.layer_norm(hidden)
+        heard = Heard(hidden, frame_lengths, secondary)
+        if rows:
+            heard = HEARD[config.second_recording](hidden, frame_lengths, frames, rows)
         result = EncoderOutput(
-            last_hidden_state=hidden,
+            last_hidden_state=heard.states,
             hidden_states=None if kept is None else (*kept, hidden),
             attentions=tuple(all_weights) if with_weights else None,
-            frame_lengths=frame_lengths,
-            secondary_hidden_state=secondary,
+            frame_lengths=heard.lengths,
+            secondary_hidden_state=heard.second_states,
+            secondary_frame_lengths=heard.second_lengths,
         )
         return result if wants_dict(config, return_dict) else result.to_tuple()
 

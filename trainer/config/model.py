@@ -1,5 +1,6 @@
 """The ``model`` section of a config: what is trained, and what of it."""
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
@@ -87,6 +88,17 @@ class ModelConfig(Section):
     dual_attention: bool = Field(
         True, description="the second attentions and gates; false: plain Whisper's decoder, trained by the same loop"
     )
+    second_recording: Literal["none", "attention", "joined"] = Field(
+        "none",
+        description="what hears a second recording of each clip (docs/second_recording.md). attention: the second "
+        "attentions; joined: the one attention, over the frames of both, with dual_attention: false; none: nothing, or "
+        "what the checkpoint was trained to",
+    )
+    second_recording_layers: int = Field(
+        0,
+        ge=0,
+        description="in so many upper layers of the encoder, the frames of each recording also look at the other's",
+    )
     strategy: StrategyName = Field(
         "full",
         description="what is trained of Whisper's own; the second attentions and gates always are. "
@@ -165,6 +177,8 @@ class ModelConfig(Section):
         if self.architecture is not None and (self.secondary_layer or 0) > self.architecture.encoder_layers:
             last = self.architecture.encoder_layers
             raise ValueError(f"secondary_layer is {self.secondary_layer}; the encoder has layers 1 to {last}")
+        for problem in self.of_second_recording():
+            raise ValueError(problem)
         for key in NEW_SHAPE:
             if getattr(self, key) and chosen.has_adapters:
                 raise ValueError(
@@ -173,10 +187,22 @@ class ModelConfig(Section):
                 )
         return self
 
+    def of_second_recording(self) -> Iterator[str]:
+        """What does not go with the way in which a second recording is heard."""
+        if self.second_recording == "attention" and not self.dual_attention:
+            yield "second_recording is attention, which dual_attention: false leaves out: take joined, or true"
+        if self.second_recording == "attention" and self.secondary_layer is not None:
+            yield "second attentions read the second recording or secondary_layer: take one of them out"
+        if self.second_recording == "joined" and self.dual_attention:
+            yield "second_recording is joined, which is for one attention: set dual_attention to false"
+        layers, known = self.second_recording_layers, self.architecture and self.architecture.encoder_layers
+        if known is not None and layers > known:
+            yield f"second_recording_layers is {layers}; the encoder has {known}"
+
     @property
     def decoder_values(self) -> dict[str, Any]:
-        """Values for the model's own configuration of its decoder; what is not given stays as a checkpoint has it."""
-        given = {key: getattr(self, key) for key in NEW_SHAPE}
+        """Values for the model's own configuration; what is not given stays as a checkpoint has it."""
+        given = {key: getattr(self, key) for key in (*NEW_SHAPE, "second_recording", "second_recording_layers")}
         return {"dual_attention": self.dual_attention} | {key: value for key, value in given.items() if value}
 
     @property

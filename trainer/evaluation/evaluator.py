@@ -12,7 +12,14 @@ from data.batches.features import LogMel
 from data.errors import DataError
 from data.sources.source import Source
 from data.utterance import AudioBatch
-from modeling.decoding import complete_languages, encode, encoder_padding, generate_tokens, is_multilingual
+from modeling.decoding import (
+    complete_languages,
+    encode,
+    encoder_padding,
+    generate_tokens,
+    hears_second,
+    is_multilingual,
+)
 
 from ..config.evaluation import EvaluationConfig
 from ..config.reading import ConfigError
@@ -150,9 +157,15 @@ class Evaluator:
                 all ranks do.
         """
         languages = self.languages_of(audio)
-        batch = to_batch(audio or silent_batch([0]), self.log_mel, encoder_padding(bare), self.accelerator.device)
+        batch = to_batch(
+            audio or silent_batch([0]),
+            self.log_mel,
+            encoder_padding(bare),
+            self.accelerator.device,
+            hears_second=hears_second(bare),
+        )
         with torch.no_grad(), self.accelerator.autocast():
-            encoded = encode(bare, batch.features, batch.length_list)
+            encoded = encode(bare, batch.features, batch.length_list, batch.second_rows)
             detect = spread and is_multilingual(bare) and any_rank(self.accelerator, not all(languages))
             tokens = generate_tokens(
                 bare,

@@ -160,6 +160,8 @@ def apply_strategy(model: Any, config: RunConfig, checkpoint: Checkpoint | None 
         settings.dual_attention,
         settings.encoder_padding,
         fingerprint="" if on_meta else fingerprint_of(checkpoint, model),
+        second_recording=model.config.second_recording,
+        second_recording_layers=model.config.second_recording_layers,
     )
     if (bits := settings.quantized_bits) and not on_meta:
         quantize_linear(model, bits, keep=is_new, compute_dtype=DTYPES[resolve_precision(config.engine.precision)])

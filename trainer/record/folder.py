@@ -28,6 +28,8 @@ FIXED = (
     "model.lora",
     "model.processor",
     "model.revision",
+    "model.second_recording",
+    "model.second_recording_layers",
     "model.secondary_added",
     "model.secondary_layer",
     "model.selective",

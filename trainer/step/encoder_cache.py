@@ -17,10 +17,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch.nn.utils.rnn import pad_sequence
 
 from data.batches.features import WINDOW_FRAMES, LogMel, visible_frames
 from data.utterance import AudioBatch
 from modeling.network.encoder import EncoderOutput
+from modeling.network.second_recording import HEARD, Heard
 
 from ..config.reading import ConfigError
 from ..config.run import RunConfig
@@ -63,6 +65,7 @@ class EncoderCache:
         self, folder: Path, limit: float, *, accelerator: Any, model: Any, log_mel: LogMel, padding: str
     ) -> None:
         self.encoder, self.width = model.model.encoder, model.config.d_model
+        self.second_recording = model.config.second_recording
         self.log_mel, self.padding, self.limit = log_mel, padding, limit
         self.device, self.autocast = accelerator.device, accelerator.autocast
         self.writers = accelerator.num_processes
@@ -76,8 +79,11 @@ class EncoderCache:
         self.held = bytes_held(folder)
 
     def outputs(self, audio: AudioBatch) -> EncoderOutput:
-        """The encoder's output for a batch as the model would compute it, without gradients: [B, S, width]."""
-        clips = [clip[:length] for clip, length in zip(audio.audio, audio.audio_lengths.tolist(), strict=True)]
+        """What the encoder gives for a batch, second recordings included, without gradients: [B, S, width]."""
+        second = audio.second if self.second_recording != "none" else None
+        recordings = [(audio.audio, audio.audio_lengths)]
+        recordings += [] if second is None else [(second.audio, second.audio_lengths)]
+        clips = [clip[:n] for samples, lengths in recordings for clip, n in zip(samples, lengths.tolist(), strict=True)]
         names = [hashlib.blake2b(clip.numpy().tobytes(), digest_size=20).hexdigest() for clip in clips]
         clip_padding = self.padding == "clip"
         frames = [(visible_frames(len(clip)) if clip_padding else WINDOW_FRAMES) // 2 for clip in clips]
@@ -85,7 +91,8 @@ class EncoderCache:
         missing = [row for row, found in enumerate(states) if found is None]
         self.hits, self.misses = self.hits + len(clips) - len(missing), self.misses + len(missing)
         if missing:
-            computed = self.encode(audio.audio[missing], audio.audio_lengths[missing])
+            samples = pad_sequence([clips[row] for row in missing], batch_first=True)
+            computed = self.encode(samples, torch.tensor([len(clips[row]) for row in missing]))
             for row, whole in zip(missing, computed, strict=True):
                 states[row] = own = whole[: frames[row]].to(self.dtype)
                 self.write(names[row], own)
@@ -94,7 +101,16 @@ class EncoderCache:
             assert found is not None  # read or computed
             together[row, : frames[row]] = found
         lengths = upload(torch.tensor(frames), self.device) if min(frames) < max(frames) else None
-        return EncoderOutput(upload(together, self.device), frame_lengths=lengths)
+        heard = Heard(upload(together, self.device), lengths)
+        if second is not None:
+            own = frames if lengths is not None else None
+            heard = HEARD[self.second_recording](heard.states, lengths, own, second.rows)
+        return EncoderOutput(
+            heard.states,
+            frame_lengths=heard.lengths,
+            secondary_hidden_state=heard.second_states,
+            secondary_frame_lengths=heard.second_lengths,
+        )
 
     @torch.no_grad()
     def encode(self, audio: torch.Tensor, audio_lengths: torch.Tensor) -> torch.Tensor:
@@ -193,6 +209,11 @@ def open_encoder_cache(
         raise ConfigError(
             "performance.cache_encoder keeps the encoder's output alone, but the second attentions of "
             f"{config.model.checkpoint} read another layer: take it out"
+        )
+    if getattr(model.config, "second_recording_layers", 0):
+        raise ConfigError(
+            "performance.cache_encoder keeps what the encoder makes of one recording, but in the upper layers of "
+            f"{config.model.checkpoint} it hears two (second_recording_layers): take the cache out"
         )
     if model.config.apply_spec_augment:
         raise ConfigError(

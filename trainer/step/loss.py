@@ -7,7 +7,7 @@ import torch
 
 from data.batches.features import LogMel
 from data.utterance import AudioBatch
-from modeling.decoding import encoder_padding
+from modeling.decoding import encoder_padding, hears_second
 
 from ..config.run import RunConfig
 from ..engine.accelerator import bare_model
@@ -37,7 +37,7 @@ class TrainingLoss:
         self.config, self.model, self.device, self.watch = config, model, accelerator.device, watch
         self.parts = accelerator.num_processes * config.training.accumulation
         bare = bare_model(model)
-        self.padding = encoder_padding(bare)
+        self.padding, self.hears_second = encoder_padding(bare), hears_second(bare)
         self.log_mel = LogMel(bare.config.num_mel_bins, self.device)
         silence = silent_batch([bare.config.decoder_start_token_id])
         self.silence = silence.pinned() if self.device.type == "cuda" else silence
@@ -63,6 +63,7 @@ class TrainingLoss:
             masks=config.data.masks,
             needs_noise=config.noise.loss_weight > 0,
             noise_in_speech=config.noise.loss_frames == "speech",
+            hears_second=self.hears_second,
         )
         noisy = targets.noisy / self.parts
         noise = noise_arguments(config.noise, batch.noise_target, batch.noise_positions, step, noisy)
@@ -70,6 +71,7 @@ class TrainingLoss:
             output = self.model(
                 batch.features,
                 feature_lengths=batch.length_list,
+                second_rows=batch.second_rows,
                 encoder_outputs=cache.outputs(audio or self.silence) if cache else None,
                 decoder_input_ids=batch.decoder_input_ids,
                 labels=batch.labels,
