@@ -74,7 +74,8 @@ def by_pattern(recordings: Sequence[Recording], second: str) -> list[Recording]:
         if there is None:
             missing.append(place or f"another than {recording.name} itself")
         else:
-            found.append(dataclasses.replace(recording, second=Recording(Path(there))))
+            path = Path(there if recording.path.is_absolute() else os.path.relpath(there))
+            found.append(dataclasses.replace(recording, second=Recording(path)))
     check_found(found, missing, second)
     return found
 
