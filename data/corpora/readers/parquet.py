@@ -52,7 +52,7 @@ class ParquetRows(Counted):
 
     def parsed(self) -> Iterator[dict[str, Any] | Fault]:
         """The rows. Of a damaged row group the rows before the damage, and a fault for each other."""
-        columns = sorted({name for name in self.layout.names.values() if name} | set(self.layout.extra))
+        columns = sorted({name for name in self.layout.names.values() if name} | set(self.layout.extra) | set(filter(None, [self.layout.second])))
         with storage.open_file(self.file) as content:
             try:
                 parquet = pyarrow.parquet.ParquetFile(content, pre_buffer=False, page_checksum_verification=True)
