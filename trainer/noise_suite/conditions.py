@@ -1,4 +1,4 @@
-"""What the suite measures in: clean speech, speech in a kind of noise at a ratio, two recordings, noise without speech."""
+"""What the suite measures in: clean speech, speech in noise at a ratio, two recordings, noise without speech."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -103,8 +103,8 @@ def mean_of(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 def delay_between(first: np.ndarray, second: np.ndarray) -> int:
     """Samples by which the second recording began later than the first, half a second at most; below 0 earlier.
 
-    The place of the highest cross-correlation, every frequency counting alike (GCC-PHAT; Knapp and Carter, 1976), so that
-    a loud hum in either does not decide.
+    The place of the highest cross-correlation, every frequency counting alike (GCC-PHAT; Knapp and Carter, 1976), so
+    that a loud hum in either does not decide.
     """
     size = 1 << (len(first) + len(second)).bit_length()
     cross = np.fft.rfft(first, size) * np.conj(np.fft.rfft(second, size))

@@ -34,7 +34,7 @@ from .speech import Clips, Noises, Talker
 
 @dataclass(frozen=True)
 class Said:
-    """What is said beside an utterance: by one other voice that is heard, and in a clip of the speaker; empty if none."""
+    """What is said beside an utterance: by the one other voice, and in a clip of the speaker; empty without them."""
 
     other: str = ""
     clip: str = ""

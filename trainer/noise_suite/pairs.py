@@ -1,10 +1,11 @@
 """Two recordings of one scene: two microphones, the other party's channel, a competing speaker over part of a clip.
 
-Knows samples and random numbers, not where they come from. What is drawn depends on neither the ratio nor on what else is
-measured.
+Knows samples and random numbers, not where they come from. What is drawn depends neither on the ratio nor on what else
+is measured.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -55,7 +56,7 @@ def microphones(
     noise: Callable[[int, np.random.Generator], np.ndarray],
     generator: np.random.Generator,
 ) -> Recordings:
-    """The speech as two microphones hear it: each at its own level, in noise of its own; the second is not synchronised.
+    """The speech as two microphones hear it, each at its own level, in noise of its own; they are not synchronised.
 
     Args:
         ratios: in the first and in the second; None without noise.
@@ -70,8 +71,7 @@ def microphones(
     for number, (own, gain) in enumerate(zip((speech, delayed(speech, later)), gains, strict=True)):
         audio, part = own, None
         if ratios is not None:
-            sound = mixable(own, lambda samples=len(own): noise(samples, generator), "noise")  # type: ignore[misc]
-            audio, part = mix(own, sound, ratios[number])
+            audio, part = mix(own, mixable(own, partial(noise, len(own), generator), "noise"), ratios[number])
         heard += [np.float32(gain) * audio, None if part is None else np.float32(gain) * part]
     assert heard[0] is not None
     return Recordings(heard[0], *heard[1:])

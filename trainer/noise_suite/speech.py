@@ -35,7 +35,7 @@ class Noises(Protocol):
 
 @dataclass(frozen=True)
 class Talker:
-    """Somebody else's utterance, to be heard beside another: float32 [samples], quiet ends cut off; and its transcript."""
+    """Somebody else's utterance, to be heard beside another: float32 [samples], quiet ends cut off; and its text."""
 
     id: str
     speaker: str
@@ -123,7 +123,7 @@ def gather_speech(source: Source, suite: NoiseSuiteConfig, cluster: str | None) 
     """Read a source once, to choose the subset that is measured and the talkers.
 
     Raises:
-        ConfigError: if there are too few utterances for babble or competing speech, or speakers are wanted and not known.
+        ConfigError: if there are too few utterances for babble or competing speech, or speakers are wanted and unknown.
         DataError: if the source cannot be read.
     """
     if suite.meant_speaker and not cluster:
