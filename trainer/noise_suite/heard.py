@@ -114,23 +114,24 @@ def delay_between(first: np.ndarray, second: np.ndarray) -> int:
 
 
 def without_clip(hypothesis: str, clip: str) -> str:
-    """What was heard after the words of a clip: without the beginning that takes the fewest edits to become them.
+    """What was heard after the words of a clip: without the words at the beginning that are nearest to it, by letters.
 
-    Of beginnings with as few the longest; nothing is cut where no word of the clip was heard.
+    Nothing is cut where less than half of the clip's letters was heard.
     """
-    words, wanted = hypothesis.split(), [plain(word) for word in clip.split()]
-    costs = list(range(len(wanted) + 1))  # edits between the words so far and the first words of the clip
-    best, fewest = 0, len(wanted)
+    words, wanted = hypothesis.split(), letters(clip)
+    costs = list(range(len(wanted) + 1))  # edits between the letters so far and the first letters of the clip
+    best, fewest = 0, len(wanted) // 2 + 1
     for number, word in enumerate(words, 1):
-        row = [number]
-        for place, other in enumerate(wanted, 1):
-            row.append(min(costs[place - 1] + (plain(word) != other), costs[place] + 1, row[-1] + 1))
-        costs = row
-        if costs[-1] < len(wanted) and costs[-1] <= fewest:
+        for letter in letters(word):
+            row = [costs[0] + 1]
+            for place, other in enumerate(wanted):
+                row.append(min(costs[place] + (letter != other), costs[place + 1] + 1, row[-1] + 1))
+            costs = row
+        if wanted and costs[-1] < fewest:
             best, fewest = number, costs[-1]
     return " ".join(words[best:])
 
 
-def plain(word: str) -> str:
-    """A word without capitals and punctuation."""
-    return "".join(letter for letter in word.lower() if letter.isalnum())
+def letters(text: str) -> str:
+    """Letters and digits alone, small ones."""
+    return "".join(letter for letter in text.lower() if letter.isalnum())
