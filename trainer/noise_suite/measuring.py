@@ -150,12 +150,13 @@ class Subject:
         return sorted({one["id"]: one for share in shares for one in share}.values(), key=lambda one: one["id"])
 
     def attention_odds(self) -> dict[str, Any] | None:
-        """As :func:`.attention_odds.attention_odds`; None for a checkpoint of one attention, or without mixtures."""
+        """As :func:`.attention_odds.attention_odds`; None for a checkpoint of one attention, without mixtures, and where
+        second recordings are not given as the checkpoint hears them."""
         from modeling.checkpoint_files import DUAL
 
         suite = self.materials.suite
         condition = condition_for(suite.conditions)
-        if condition is None or not suite.attention_utterances or self.files.kind != DUAL:
+        if condition is None or not suite.attention_utterances or self.files.kind != DUAL or suite.heard != "both":
             return None
         settings = settings_of(condition, self.identity, self.materials, self.accelerator.mixed_precision)
         settings["attention_utterances"] = suite.attention_utterances

@@ -1,5 +1,7 @@
 """Second recordings in the suite: how they are mixed, in which ways they are given, whose words are counted."""
 
+import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -32,6 +34,7 @@ from trainer.noise_suite.heard import delay_between, given, without_clip
 from trainer.noise_suite.mixing import Mixer, Said
 from trainer.noise_suite.results import Measured, keep, kept
 from trainer.noise_suite.speech import Clips, HeldSource, Talker, gather_speech
+from trainer.noise_suite.suite import run_suite
 from trainer.noise_suite.tables import label_of, other_voice_table
 
 
@@ -250,25 +253,15 @@ def hearing(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     return save
 
 
-class OneProcess:
-    """As an Accelerator where there is one process."""
-
-    def __init__(self) -> None:
-        from accelerate import Accelerator
-
-        self.is_one = Accelerator(cpu=True)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.is_one, name)
-
-
 def test_second_attention_is_looked_at_where_it_looks(hearing: Callable[..., Path], corpus: Path) -> None:
+    from accelerate import Accelerator
+
     folder = hearing(second_recording="attention")
     model = open_model(Checkpoint(str(folder)))
     assert isinstance(model, DualWhisperForConditionalGeneration)
     source = Source(SourceConfig(files=str(corpus / "validation-*.parquet"), columns=ColumnNames(id="id")), "speech")
     evaluator = Evaluator(
-        OneProcess(),
+        Accelerator(cpu=True),
         Checkpoint(str(folder)).processor,
         source,
         language="az",
@@ -282,3 +275,51 @@ def test_second_attention_is_looked_at_where_it_looks(hearing: Callable[..., Pat
     found = attention_odds(model, evaluator, mixer(), Condition(MICROPHONES, -20.0, 40.0), 2)
     assert found is not None and found["condition"] == "microphones_-20_40"
     assert found["primary_share"] > 0.5 and found["secondary_share"] < 0.5
+
+
+@pytest.mark.slow
+def test_checkpoints_hear_two_recordings_from_end_to_end(
+    hearing: Callable[..., Path], corpus: Path, tmp_path: Path
+) -> None:
+    values: dict[str, Any] = {
+        "speech": {"files": str(corpus / "validation-*.parquet"), "columns": {"id": "id"}, "language": "az"},
+        "noise": "synthetic",
+        "types": [],
+        "microphones": [[0, 10]],
+        "other_party": [0],
+        "utterances": 4,
+        "max_new_tokens": 4,
+        "attention_utterances": 2,
+        "cluster": "speaker",
+    }
+    models = {
+        "attention": hearing(second_recording="attention"),
+        "joined": hearing(dual_attention=False, second_recording="joined"),
+        "one": hearing(dual_attention=False),
+    }
+
+    def texts(folder: Path, model: str, condition: str) -> list[str]:
+        lines = (folder / "predictions" / model / f"{condition}.jsonl").read_text("utf-8").splitlines()
+        return [json.loads(line)["hypothesis"] for line in lines]
+
+    told: list[str] = []
+    result = run_suite(values | {"meant_speaker": [0]}, models, tmp_path / "both", say=told.append)
+    assert result is not None
+    assert result["conditions"] == ["clean", "microphones_0_10", "other_party_0", "meant_speaker_0"]
+    for checkpoint in result["checkpoints"]:
+        assert (checkpoint["attention_odds"] is not None) == (checkpoint["name"] == "attention")
+        assert checkpoint["conditions"]["other_party_0"]["other_voice"]["said"] > 0
+        assert checkpoint["conditions"]["microphones_0_10"]["second_ratio"] == 10
+    assert "the other party leaks, 0 dB" in (tmp_path / "both" / "noise_suite.md").read_text("utf-8")
+    assert "Words of the other voice" in (tmp_path / "both" / "noise_suite.html").read_text("utf-8")
+    folders = {"both": tmp_path / "both"}
+    for heard in ("first", "fused"):
+        folders[heard] = tmp_path / heard
+        shutil.copytree(tmp_path / "both" / "predictions", folders[heard] / "predictions")
+        told.clear()
+        run_suite(values | {"heard": heard}, models, folders[heard], say=told.append)
+        known = [line for line in told if "known already" in line]
+        assert len(known) == 3 and all(": clean: " in line for line in known)  # alike in every way
+    for model, hears in (("attention", True), ("joined", True), ("one", False)):
+        both, first, fused = (texts(folders[heard], model, "microphones_0_10") for heard in ("both", "first", "fused"))
+        assert (both != first) == hears and fused != first
