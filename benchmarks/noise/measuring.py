@@ -23,7 +23,8 @@ Row = dict[str, Any]
 
 KEPT_OF_SUITE = ("date", "hardware", "versions", "seconds")
 KEPT_OF_CONDITION = (
-    "kind", "ratio", "second_ratio", "word_error_rate", "character_error_rate", "substitutions", "deletions", "insertions",
+    "kind", "ratio", "second_ratio", "word_error_rate", "character_error_rate",
+    "substitutions", "deletions", "insertions",
 )  # fmt: skip
 
 

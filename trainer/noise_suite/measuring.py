@@ -150,8 +150,10 @@ class Subject:
         return sorted({one["id"]: one for share in shares for one in share}.values(), key=lambda one: one["id"])
 
     def attention_odds(self) -> dict[str, Any] | None:
-        """As :func:`.attention_odds.attention_odds`; None for a checkpoint of one attention, without mixtures, and where
-        second recordings are not given as the checkpoint hears them."""
+        """As :func:`.attention_odds.attention_odds`; None for a checkpoint of one attention, and without mixtures.
+
+        None, too, where second recordings are not given as the checkpoint hears them.
+        """
         from modeling.checkpoint_files import DUAL
 
         suite = self.materials.suite

@@ -69,7 +69,9 @@ def test_two_microphones_have_ratios_noises_levels_and_a_delay_of_their_own() ->
         found = mixer().mixed(voice, Condition(MICROPHONES, *pair))
         assert found.noise is not None and found.second is not None and found.second_noise is not None
         assert ratio_in_decibel(found.audio - found.noise, found.noise) == pytest.approx(pair[0], abs=0.05)
-        assert ratio_in_decibel(found.second - found.second_noise, found.second_noise) == pytest.approx(pair[1], abs=0.05)
+        assert ratio_in_decibel(found.second - found.second_noise, found.second_noise) == pytest.approx(
+            pair[1], abs=0.05
+        )
         noises[pair] = [part / np.abs(part).max() for part in (found.noise, found.second_noise)]
         shared = min(map(len, noises[pair]))
         assert not np.allclose(noises[pair][0][:shared], noises[pair][1][:shared], atol=0.1)
@@ -190,7 +192,9 @@ def test_words_of_the_other_voice_are_counted_as_often_as_they_were_said(tmp_pat
     found = figures["other_voice"]
     assert (found["words"], found["said"], found["rate"]) == (0, 4, 0.0)
     assert found["difference"]["value"] == pytest.approx(-3 / 4)
-    assert condition_figures(Condition(OTHER_PARTY, 3.0), ours, None, None)["other_voice"]["rate"] == pytest.approx(3 / 4)
+    assert condition_figures(Condition(OTHER_PARTY, 3.0), ours, None, None)["other_voice"]["rate"] == pytest.approx(
+        3 / 4
+    )
     assert "other_voice" not in condition_figures(Condition(MICROPHONES, 0.0, 0.0), ours, None, None)
     keep(tmp_path, "other_party_3", ours)
     again = kept(tmp_path, "other_party_3", {}, lambda own: build_normalizer("basic", own))
@@ -202,7 +206,13 @@ def test_words_of_the_other_voice_are_counted_as_often_as_they_were_said(tmp_pat
 
 def test_conditions_have_names_and_labels() -> None:
     suite = suite_of(
-        {"noise": "synthetic", "types": [], "microphones": [[0, 10], [0, -2.5]], "clean_pair": True, "other_party": [0, 3]}
+        {
+            "noise": "synthetic",
+            "types": [],
+            "microphones": [[0, 10], [0, -2.5]],
+            "clean_pair": True,
+            "other_party": [0, 3],
+        }
     )
     names = ["clean", "clean_pair", "microphones_0_10", "microphones_0_-2.5", "other_party_3", "other_party_0"]
     assert [one.name for one in suite.conditions] == names
