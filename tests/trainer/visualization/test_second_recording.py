@@ -15,6 +15,7 @@ from modeling.checkpoints import open_model
 from modeling.decoding import encode
 from tests.end_to_end import Outcome, run
 from tests.support.untrained import save_checkpoint
+from trainer.visualization import pictures
 from trainer.visualization.attention_maps import AttentionMaps
 from trainer.visualization.attention_reader import AttentionReader
 from trainer.visualization.excerpt import NoiseGiven, SecondGiven, read_excerpts
@@ -160,7 +161,10 @@ def test_noise_of_either_recording(checkpoints: dict[str, Path], folder: Path, n
 
 
 @pytest.mark.parametrize("name", ["attention", "joined"])
-def test_a_page_with_both_recordings(checkpoints: dict[str, Path], folder: Path, name: str) -> None:
+def test_a_page_with_both_recordings(
+    checkpoints: dict[str, Path], folder: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pictures, "written", lambda figure: b"")  # laid out, but not drawn
     arguments = (
         "good.wav",
         "--second",
