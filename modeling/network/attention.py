@@ -151,13 +151,14 @@ class CrossMasks(NamedTuple):
         shape: heads of one attention, and frames.
         """
         heads, frames = shape
-        primary = frame_mask(lengths[0], frames, dtype)
-        if primary is None or lengths[1] is None:
+        first, second = lengths
+        primary = frame_mask(first, frames, dtype)
+        if first is None or second is None:
             return cls(primary, primary, primary)
-        allowed = torch.stack(lengths, dim=1).repeat_interleave(heads, dim=1)[..., None]  # [B, 2 · heads, 1]
+        allowed = torch.stack((first, second), dim=1).repeat_interleave(heads, dim=1)[..., None]  # [B, 2 · heads, 1]
         at = torch.arange(frames, device=allowed.device)
         together = additive((at < allowed)[:, :, None], dtype)
-        return cls(primary, frame_mask(lengths[1], frames, dtype), together)
+        return cls(primary, frame_mask(second, frames, dtype), together)
 
 
 class CausalMask:

@@ -88,7 +88,8 @@ class OlderReleases:
         """How ``generate()`` tells a long recording (4.36 on): what is encoded is none, though it joins two."""
         found = super()._retrieve_total_input_frames  # type: ignore[misc]
         clips, frames = found(input_features, input_stride, kwargs)
-        return clips, frames if input_features is not None else min(frames, 2 * self.config.max_source_positions)
+        most = 2 * self.config.max_source_positions  # type: ignore[attr-defined]
+        return clips, frames if input_features is not None else min(frames, most)
 
     if "value" in inspect.signature(WhisperModel._set_gradient_checkpointing).parameters:  # before 4.35
 

@@ -44,7 +44,7 @@ class EncoderOutput(BaseModelOutput):
         tensors = [value for value in others if isinstance(value, torch.Tensor)]
         lengths = [value for value in tensors if value.dim() == 1]
         states = [value for value in tensors if value.dim() == 3]
-        named = dict(zip(("frame_lengths", "secondary_frame_lengths"), lengths, strict=False))
+        named: dict[str, Any] = dict(zip(("frame_lengths", "secondary_frame_lengths"), lengths, strict=False))
         named |= dict(zip(("secondary_hidden_state",), states, strict=False))
         return cls(first, *(value for value in others if not isinstance(value, torch.Tensor)), **named)
 

@@ -195,9 +195,9 @@ class ModelConfig(Section):
             yield "second attentions read the second recording or secondary_layer: take one of them out"
         if self.second_recording == "joined" and self.dual_attention:
             yield "second_recording is joined, which is for one attention: set dual_attention to false"
-        layers, known = self.second_recording_layers, self.architecture and self.architecture.encoder_layers
-        if known is not None and layers > known:
-            yield f"second_recording_layers is {layers}; the encoder has {known}"
+        layers, shape = self.second_recording_layers, self.architecture
+        if shape is not None and layers > shape.encoder_layers:
+            yield f"second_recording_layers is {layers}; the encoder has {shape.encoder_layers}"
 
     @property
     def decoder_values(self) -> dict[str, Any]:
