@@ -6,10 +6,17 @@ from pydantic import Discriminator, Field, Tag, model_validator
 
 from .augmentation.config import AugmentationConfig, SpecAugmentConfig
 from .sources.config import ColumnNames, DigitSpeech, Section, SourceConfig
+from .utterance import SecondKind
 
 __all__ = ["ColumnNames", "DataConfig", "DigitSpeech", "Section", "SourceConfig"]
 
 ONE_SOURCE, SEVERAL_SOURCES = "one source", "several sources"  # tags of data.train's two types, in no key's path
+
+SECOND_KINDS: dict[SecondKind, str] = {
+    "microphone": "another microphone's",
+    "speaker": "a clip of the speaker",
+    "party": "the other party's",
+}
 
 
 def one_or_several(value: Any) -> str:
@@ -99,6 +106,18 @@ class DataConfig(Section):
             if len(self.mixing_rows) != len(self.training_sources):
                 raise ValueError(
                     f"mixing_rows has {len(self.mixing_rows)} numbers, and train {len(self.training_sources)} sources"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def changes_of_second_recordings_that_are_there(self) -> "DataConfig":
+        there = {source.second_kind for source in self.training_sources}
+        for key, kinds in ({} if self.augmentation is None else self.augmentation.keys_of_second()).items():
+            if not there.intersection(kinds):
+                told = " or ".join(SECOND_KINDS[kind] for kind in kinds)
+                raise ValueError(
+                    f"augmentation.{key} is {getattr(self.augmentation, key)}, and train has no second recording that "
+                    f"is {told}: see train.second and train.columns.second_audio, or take it out"
                 )
         return self
 

@@ -25,6 +25,7 @@ from .sounds import (
     SequentialSound,
     Window,
     check_channels,
+    check_has_channel,
     foreign_container,
     mapped,
     open_sound,
@@ -73,18 +74,27 @@ def channels_of(value: Any) -> tuple[np.ndarray, int] | None:
     return samples, int(value["sampling_rate"])
 
 
-def samples_of(value: Any, remarks: list[str] | None = None) -> tuple[np.ndarray, int] | None:
+def samples_of(
+    value: Any, remarks: list[str] | None = None, channel: int | None = None
+) -> tuple[np.ndarray, int] | None:
     """Mono samples and rate where the row holds them unencoded, else None.
 
     Args:
         remarks: takes what is to be told.
+        channel: as of :func:`decode`.
     """
     direct = channels_of(value)
-    if direct is None or direct[0].ndim == 1:
-        return direct
+    if direct is None:
+        return None
     samples, rate = direct
+    check_has_channel(1 if samples.ndim == 1 else min(samples.shape), channel)
+    if samples.ndim == 1:
+        return direct
     check_channels(min(samples.shape))
-    mono, kept = mixed(samples, int(np.argmin(samples.shape)))  # the shorter dimension is the channels'
+    axis = int(np.argmin(samples.shape))  # the shorter dimension is the channels'
+    if channel is not None:
+        return np.take(samples, channel, axis=axis), rate
+    mono, kept = mixed(samples, axis)
     if kept is not None and remarks is not None:
         remarks.append(OUT_OF_PHASE)
     return mono, rate
@@ -145,13 +155,21 @@ def parts_of(file: Any, search: bool = True) -> Iterator[Any]:
         yield from (Window(file, begin, end) for begin, end in parts)
 
 
-def decode_audio(value: Any, root: str | None = None, confined: bool = False, whole: bool = False) -> np.ndarray:
+def decode_audio(
+    value: Any, root: str | None = None, confined: bool = False, whole: bool = False, channel: int | None = None
+) -> np.ndarray:
     """As :func:`decode`, the samples alone: float32 [samples], 16 kHz, mono, in [-1, 1]."""
-    return decode(value, root, confined, whole=whole).samples
+    return decode(value, root, confined, whole=whole, channel=channel).samples
 
 
 def decode(
-    value: Any, root: str | None = None, confined: bool = False, *, whole: bool = False, tell: bool = False
+    value: Any,
+    root: str | None = None,
+    confined: bool = False,
+    *,
+    whole: bool = False,
+    tell: bool = False,
+    channel: int | None = None,
 ) -> Decoded:
     """A recording's samples at 16 kHz, of its channels' mean, or of one where they cancel each other.
 
@@ -162,18 +180,19 @@ def decode(
             libsndfile would read what it can of it without an error, and the transcript would not fit. Otherwise what
             can be read is, of all recordings in the file.
         tell: look through the file, and remark on what ``whole`` would refuse.
+        channel: the one channel to give, from 0, the left one of stereo; None for the mean of all.
 
     Raises:
-        UndecodableAudio: if it cannot be decoded, is empty, or holds values that are not finite.
+        UndecodableAudio: if it cannot be decoded, is empty, lacks the channel, or holds values that are not finite.
     """
     remarks: list[str] = []
-    direct = samples_of(value, remarks)
+    direct = samples_of(value, remarks, channel)
     if direct is not None:
         return checked(list(resampled(iter([direct[0]]), direct[1])), remarks, [])
     with open_audio(value, root, confined) as file:
         if whole:
-            return decode_whole(file)
-        found = [decode_part(part, tell) for part in parts_of(file)]
+            return decode_whole(file, channel)
+        found = [decode_part(part, tell, channel) for part in parts_of(file)]
     if len(found) == 1:
         return found[0]
     remarks = [f"{len(found)} recordings in one file, one after the other: all of them were read"]
@@ -181,8 +200,8 @@ def decode(
     return checked([part.samples for part in found], remarks, [line for part in found for line in part.said])
 
 
-def decode_whole(file: Any) -> Decoded:
-    """See :func:`decode` of the same argument. A film is not read into memory for it."""
+def decode_whole(file: Any, channel: int | None = None) -> Decoded:
+    """See :func:`decode` of the same arguments. A film is not read into memory for it."""
     if foreign_container(file) is None and not isinstance(file, io.BytesIO):
         file = io.BytesIO(file.read())  # is looked at and decoded
     with mapped(file) as content:
@@ -190,14 +209,14 @@ def decode_whole(file: Any) -> Decoded:
     if fault:
         raise UndecodableAudio(fault)
     file.seek(0)
-    return decode_file(file, whole=True)
+    return decode_file(file, whole=True, channel=channel)
 
 
-def decode_part(file: Any, tell: bool) -> Decoded:
+def decode_part(file: Any, tell: bool, channel: int | None = None) -> Decoded:
     """One recording of a file, or as much of it as can be read.
 
     Args:
-        tell: see :func:`decode`.
+        tell, channel: see :func:`decode`.
     """
     fault = None
     if tell and isinstance(file, Window):
@@ -206,21 +225,22 @@ def decode_part(file: Any, tell: bool) -> Decoded:
         with mapped(file) as content:
             fault = fault_of(content)
     file.seek(0)
-    decoded = decode_file(file, whole=False)
+    decoded = decode_file(file, whole=False, channel=channel)
     return replace(decoded, remarks=(*([fault] if fault else ()), *decoded.remarks))
 
 
-def decode_file(file: Any, whole: bool) -> Decoded:
+def decode_file(file: Any, whole: bool, channel: int | None = None) -> Decoded:
     """The one recording that an open file holds; arguments and errors as of :func:`decode`."""
-    kept = None
+    kept = channel
     while True:
         with open_sound(file, whole) as sound, understood():
+            check_has_channel(sound.channels, channel)
             mixer = Mixer(kept)
             blocks = list(resampled(map(mixer.mix, sound.blocks(whole)), sound.samplerate))
         if kept is not None or mixer.kept is None:
             break
         kept, blocks = mixer.kept, []  # decoded once more, since hours are not held in all channels
-    remarks = [*sound.remarks, *([] if kept is None else [OUT_OF_PHASE])]
+    remarks = [*sound.remarks, *([] if kept == channel else [OUT_OF_PHASE])]
     return checked(blocks, remarks, sound.said)
 
 

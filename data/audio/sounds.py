@@ -200,3 +200,11 @@ def understood() -> Iterator[None]:
 def check_channels(channels: int) -> None:
     if channels > MAX_CHANNELS:
         raise UndecodableAudio(f"{channels} channels; the mean of up to {MAX_CHANNELS} is taken")
+
+
+def check_has_channel(channels: int, wanted: int | None) -> None:
+    """Raise UndecodableAudio where a recording lacks the channel that is wanted, from 0; None wants none."""
+    if wanted is not None and wanted >= channels:
+        has = "one channel" if channels == 1 else f"{channels} channels"
+        which = "right channel" if wanted == 1 else f"channel {wanted + 1}"
+        raise UndecodableAudio(f"the recording has {has}, so no {which}")

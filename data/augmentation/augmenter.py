@@ -6,10 +6,8 @@ So the result is the same for any number of processes, lanes and workers and aft
 import hashlib
 from dataclasses import replace
 
-import numpy as np
-
 from ..utterance import Utterance
-from .change import OtherSpeech, Sound
+from .change import Draws, OtherSpeech, Pair, Sound
 from .config import CHANGES, AugmentationConfig
 
 MASKS_STREAM = 5  # as Change.stream, for what is drawn on the device
@@ -26,31 +24,46 @@ class Augmenter:
     """
 
     def __init__(self, config: AugmentationConfig, seed: int, lengths: tuple[float, float]) -> None:
-        self.seed = seed
+        self.seed, self.leaks = seed, config.leakage_share > 0
         self.changes = [kind(config, lengths) for kind in CHANGES]
 
     def __call__(self, utterance: Utterance, epoch: int, window: int, others: OtherSpeech) -> tuple[Utterance, int]:
-        """The utterance changed, and a seed for what is still to be drawn for it on the device.
+        """The utterance changed, both of its recordings, and a seed for what is still to be drawn on the device.
 
         Args:
             window: in a mixture, which has no epochs, the window that the utterance comes in; else 0.
         """
         entropy = self.seed, epoch, window, number_of(utterance.id)
-
-        def generator(stream: int) -> np.random.Generator:
-            # One for each kind of change: switching one on draws nothing else anew.
-            return np.random.default_rng(np.random.SeedSequence(entropy, spawn_key=(stream,)))
-
-        sound = Sound(utterance.audio)
+        pair = self.pair_of(utterance)
         for change in self.changes:
-            sound = change(sound, generator(change.stream), others)
-        seed = int(generator(MASKS_STREAM).integers(2**63))
-        return replace(utterance, audio=sound.audio, noise=sound.noise), seed
+            pair = change.both(pair, Draws(entropy, change.stream), others)
+        seed = int(Draws(entropy, MASKS_STREAM).first.integers(2**63))
+        changed = replace(utterance, audio=pair.first.audio, noise=pair.first.noise)
+        if utterance.second is not None:
+            second, noise = (None, None) if pair.second is None else pair.second
+            kind = None if second is None else utterance.second_kind
+            changed = replace(changed, second=second, second_noise=noise, second_kind=kind)
+        return changed, seed
+
+    def pair_of(self, utterance: Utterance) -> Pair:
+        """The recordings before all changes. Where recordings leak into each other, a microphone is another party's."""
+        if utterance.second is None:
+            return Pair(Sound(utterance.audio))
+        kind = utterance.second_kind or "microphone"
+        if kind == "microphone" and self.leaks:
+            kind = "party"
+        return Pair(Sound(utterance.audio), Sound(utterance.second), kind)
 
     def longest(self, seconds: float) -> float:
         """The most seconds that a clip of ``seconds`` may have once it is changed."""
         for change in self.changes:
             seconds = change.longest(seconds)
+        return seconds
+
+    def longest_second(self, seconds: float) -> float:
+        """The most seconds that a second recording of ``seconds`` may have once it is changed; 0 without one."""
+        for change in self.changes if seconds else ():
+            seconds = change.longest_second(seconds)
         return seconds
 
 

@@ -7,6 +7,7 @@ from typing import Any
 from pydantic import Field, model_validator
 
 from ..sources.config import Section
+from ..utterance import SecondKind
 from . import changes
 from .change import Change
 from .fields import NoiseSourceConfig
@@ -57,6 +58,11 @@ class AugmentationConfig(*(kind.fields for kind in reversed(CHANGES))):  # type:
     def of_shares() -> dict[str, tuple[str, ...]]:
         """Keys that mean nothing while a share is 0, by that share."""
         return {share: keys for kind in CHANGES for share, keys in kind.of_shares.items()}
+
+    def keys_of_second(self) -> dict[str, tuple[SecondKind, ...]]:
+        """Keys that are given and mean something for second recordings alone, and for which kinds of them."""
+        keys = {key: kinds for kind in CHANGES for key, kinds in kind.of_second.items()}
+        return {key: kinds for key, kinds in keys.items() if getattr(self, key) != type(self).model_fields[key].default}
 
     @property
     def knows_noise(self) -> bool:

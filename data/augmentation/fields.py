@@ -47,6 +47,9 @@ class NoiseSourceConfig(Section):
     def one_origin(self) -> "NoiseSourceConfig":
         if bool(self.folder) == (self.dataset is not None):
             raise ValueError("give exactly one of folder and dataset")
+        if self.dataset is not None and self.dataset.has_second:
+            key = "dataset.second" if self.dataset.second else "dataset.columns.second_audio"
+            raise ValueError(f"{key} is given, and a noise has no second recording: take it out")
         return self
 
     @property

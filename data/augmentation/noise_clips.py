@@ -125,7 +125,8 @@ class NoiseClips:
     def dataset_clips(self, config: Any) -> dict[str, Any]:
         """Encoded audio of the rows, by their ids."""
         # The text's column stands for none: Source checks that it is there.
-        columns = config.columns.model_copy(update={"text": config.columns.audio, "language": None, "duration": None})
+        unread = dict.fromkeys(("language", "duration", "speaker"))
+        columns = config.columns.model_copy(update={"text": config.columns.audio} | unread)
         source = open_source(config.model_copy(update={"columns": columns}), f"{self.key}.dataset")
         source.check_columns()
         self.root, self.confined = source.audio_root, config.audio_root is not None

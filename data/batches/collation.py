@@ -3,20 +3,24 @@
 import math
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
-from ..audio.decoding import UndecodableAudio, decode_audio, digest_id, seconds_of
+from ..audio.cutting import WINDOW_SECONDS
+from ..audio.decoding import digest_id
 from ..config import DataConfig
 from ..errors import DataError
 from ..preparation.special_tokens import complaint, special_token_in
 from ..sources.class_labels import UnnamedLabel
 from ..sources.source import Source
-from ..utterance import SAMPLING_RATE, AudioBatch, Skipped, Utterance
+from ..utterance import SAMPLING_RATE, AudioBatch, SecondRecordings, Skipped, Utterance
 from .labels import LabelEncoder
+from .second_recordings import Drawn, header_seconds, read_audio, read_second, second_seconds
 
+__all__ = ["TimedRow", "collate", "read_audio", "read_batch", "read_utterance", "row_id", "timed_rows"]
 # How far the duration column may be from the decoded audio. Batches were planned by the column.
 TOLERATED_SHARE, TOLERATED_SECONDS = 0.05, 0.1
 REGION = re.compile(r"([A-Za-z]{2,3})[-_][A-Za-z0-9_-]+")  # a language's code and what follows it
@@ -29,6 +33,8 @@ class TimedRow(NamedTuple):
         row, source, origin: the row, its source, and the index of that source among the lane's sources.
         seconds: as its header or the duration column says.
         claimed: whether ``seconds`` is from the duration column.
+        second_seconds: of its second recording, as its header says; 0 without one.
+        drawn: where its second recording is another row's, what was drawn for it.
     """
 
     row: dict[str, Any]
@@ -36,17 +42,27 @@ class TimedRow(NamedTuple):
     origin: int
     seconds: float
     claimed: bool
+    second_seconds: float = 0.0
+    drawn: Drawn | None = None
 
 
-def read_utterance(row: dict[str, Any], source: Source) -> Utterance:
-    """A row with its audio decoded.
+def read_utterance(
+    row: dict[str, Any], source: Source, drawn: Drawn | None = None, max_seconds: float = WINDOW_SECONDS
+) -> Utterance:
+    """A row with its audio decoded, and its second recording, if it has one.
+
+    Args:
+        drawn: see :class:`TimedRow`.
+        max_seconds: where a longer second recording is cut off.
 
     Raises:
         UndecodableAudio: as :func:`data.audio.decoding.decode_audio`.
-        DataError: as :func:`text_of`.
+        DataError: as :func:`text_of`, and of a second recording that cannot be used.
     """
     text = text_of(row[source.columns.text])
-    return Utterance(row_id(row, source), read_audio(row, source), text, language_of(row, source))
+    utterance = Utterance(row_id(row, source), read_audio(row, source), text, language_of(row, source))
+    second = read_second(row, source, utterance.audio, max_seconds, drawn)
+    return utterance if second is None else replace(utterance, second=second, second_kind=source.config.second_kind)
 
 
 def language_of(row: dict[str, Any], source: Source) -> str | None:
@@ -62,15 +78,6 @@ def language_of(row: dict[str, Any], source: Source) -> str | None:
         return source.config.language
     region = REGION.fullmatch(str(given))
     return region[1].lower() if region else str(given)
-
-
-def read_audio(row: dict[str, Any], source: Source) -> np.ndarray:
-    """A row's audio, whatever its transcript is: float32 [samples], 16 kHz.
-
-    Raises:
-        UndecodableAudio: as :func:`data.audio.decoding.decode_audio`.
-    """
-    return decode_audio(row[source.columns.audio], source.audio_root, source.config.audio_root is not None, whole=True)
 
 
 def text_of(value: Any) -> str:
@@ -111,14 +118,8 @@ def collate(
     tokens: tuple[torch.Tensor, torch.Tensor] | tuple[None, None] = (None, None),
     seeds: Sequence[int] = (),
 ) -> AudioBatch:
-    """Pad utterances into one batch, with their noise, decoder input ids, labels and seeds if there are any."""
-    lengths = torch.tensor([len(utterance.audio) for utterance in utterances])
-    audio = torch.zeros(len(utterances), int(lengths.max()))
-    noise = torch.zeros_like(audio) if any(utterance.noise is not None for utterance in utterances) else None
-    for row, utterance in enumerate(utterances):
-        audio[row, : len(utterance.audio)] = torch.from_numpy(utterance.audio)
-        if noise is not None and utterance.noise is not None:
-            noise[row, : len(utterance.noise)] = torch.from_numpy(utterance.noise)
+    """Pad utterances into a batch, with noise, second recordings, decoder input ids, labels and seeds where given."""
+    audio, lengths, noise = padded([(utterance.audio, utterance.noise) for utterance in utterances])
     return AudioBatch(
         audio=audio,
         audio_lengths=lengths,
@@ -129,19 +130,42 @@ def collate(
         texts=[utterance.text for utterance in utterances],
         languages=[utterance.language for utterance in utterances],
         seeds=torch.tensor(seeds, dtype=torch.int64) if seeds else None,
+        second=collated_seconds(utterances),
     )
+
+
+def collated_seconds(utterances: Sequence[Utterance]) -> SecondRecordings | None:
+    """The second recordings of utterances; None if none has one."""
+    rows = [row for row, utterance in enumerate(utterances) if utterance.second is not None]
+    pairs = [(one.second, one.second_noise) for one in utterances if one.second is not None]
+    return SecondRecordings(rows, *padded(pairs)) if rows else None
+
+
+def padded(
+    recordings: Sequence[tuple[np.ndarray, np.ndarray | None]],
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
+    """Recordings and the noise in them as batches: audio [B, N], lengths [B], and noise [B, N] if any is known."""
+    lengths = torch.tensor([len(audio) for audio, _ in recordings])
+    batch = torch.zeros(len(recordings), int(lengths.max()))
+    noises = torch.zeros_like(batch) if any(noise is not None for _, noise in recordings) else None
+    for row, (audio, noise) in enumerate(recordings):
+        batch[row, : len(audio)] = torch.from_numpy(audio)
+        if noises is not None and noise is not None:
+            noises[row, : len(noise)] = torch.from_numpy(noise)
+    return batch, lengths, noises
 
 
 def read_batch(
     rows: Sequence[TimedRow],
     labels: LabelEncoder,
     max_seconds: float,
-    augment: Callable[[Utterance], tuple[Utterance, int]] | None = None,
+    augment: Callable[[Utterance, TimedRow], tuple[Utterance, int | None]] | None = None,
 ) -> tuple[AudioBatch | None, list[Skipped], set[int]]:
     """Decode rows into a batch; rows that cannot be used are left out and named.
 
     Args:
-        augment: gives an utterance as it is trained on, and its seed.
+        max_seconds: longer rows are left out, longer second recordings cut.
+        augment: gives an utterance, which was read from a row, as it is trained on, and its seed if it has one.
 
     Returns:
         The batch, or None where no row could be used; what was left out; the origins of what is in the batch.
@@ -149,7 +173,7 @@ def read_batch(
     utterances, encoded, skipped, origins, seeds = [], [], [], set(), []
     for timed in rows:
         try:
-            utterance = read_utterance(timed.row, timed.source)
+            utterance = read_utterance(timed.row, timed.source, timed.drawn, max_seconds)
             seconds = len(utterance.audio) / SAMPLING_RATE
             if timed.claimed and differs(timed.seconds, seconds):
                 raise DataError(f"the duration column says {timed.seconds:.2f} s, but the audio has {seconds:.2f} s")
@@ -159,8 +183,8 @@ def read_batch(
                 continue
             tokens = labels.encode(utterance.text, utterance.language)
             if augment is not None:
-                utterance, seed = augment(utterance)
-                seeds.append(seed)
+                utterance, seed = augment(utterance, timed)
+                seeds += [] if seed is None else [seed]
             encoded.append(tokens)
             utterances.append(utterance)
             origins.add(timed.origin)
@@ -187,13 +211,15 @@ def timed_rows(
             seconds = row[columns.duration] if columns.duration else None
             claimed = isinstance(seconds, (int, float)) and seconds > 0
             if not claimed:
-                seconds = seconds_of(row[columns.audio], source.audio_root, source.config.audio_root is not None)
-        except UndecodableAudio as error:
+                seconds = header_seconds(row[columns.audio], source)
+            assert seconds is not None
+            second = second_seconds(row, source, seconds, config.max_seconds)
+        except DataError as error:
             skipped.append(Skipped(row_id(row, source), str(error)))
             continue
-        assert seconds is not None
         if config.min_seconds <= seconds <= config.max_seconds:
-            usable.append(TimedRow(row, source, origin, float(seconds), claimed))
+            timed = TimedRow(row, source, origin, float(seconds), claimed)
+            usable.append(timed._replace(second_seconds=second))
         else:
             reason = f"{seconds:.2f} s long; {config.min_seconds:g} to {config.max_seconds:g} s are kept"
             skipped.append(Skipped(row_id(row, source), reason, broken=False))

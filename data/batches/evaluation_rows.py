@@ -9,11 +9,12 @@ from dataclasses import KW_ONLY, dataclass, field
 from functools import cached_property
 from typing import Any
 
-from ..audio.decoding import seconds_of
 from ..errors import DataError, check_column
 from ..sources.source import Source
 from ..utterance import AudioBatch, Skipped, Utterance
 from .collation import collate, language_of, read_utterance, row_id
+from .drawing import EvaluationDraws
+from .second_recordings import Drawn, header_seconds, second_seconds
 
 WINDOW = 1024  # rows read ahead and sorted by length
 ROUND = 8  # batches; a subset is decoded in rounds, so that it can end after any of them
@@ -48,7 +49,7 @@ class EvaluationRows:
         columns: the source's columns whose values are wanted.
         check: called with each utterance's language or None; raises DataError to skip the row.
         subset: use only this many rows, those with the lowest hashes of their ids; they are kept in memory.
-        max_seconds: longer clips are skipped.
+        max_seconds: longer clips are skipped, longer second recordings cut.
         change: applied to each utterance after it is read, such as adding noise; raises DataError to skip it.
     """
 
@@ -68,6 +69,15 @@ class EvaluationRows:
         """The subset, by the hash of the id: not the first speakers only, and the same at every evaluation."""
         assert self.subset is not None
         return heapq.nsmallest(self.subset, self.source.rows(), key=lambda row: hash_of(row_id(row, self.source)))
+
+    @cached_property
+    def draws(self) -> EvaluationDraws | None:
+        """What second recordings are drawn from, where they are other rows' audio."""
+        return EvaluationDraws(self.source) if self.source.config.draws_second else None
+
+    def drawn(self, row: Row) -> Drawn | None:
+        """What is drawn for a row: the same at every evaluation."""
+        return None if self.draws is None else self.draws.drawn(row)
 
     def windows(self, limit: int | None) -> Iterator[list[Row]]:
         """Rows that are sorted by length together: a fixed number, or a few batches of a subset."""
@@ -113,7 +123,8 @@ class EvaluationRows:
         for row in rows:
             try:
                 self.check(language_of(row, source))
-                seconds = seconds_of(row[source.columns.audio], source.audio_root, source.config.audio_root is not None)
+                seconds = header_seconds(row[source.columns.audio], source)
+                second = second_seconds(row, source, seconds, self.max_seconds, self.drawn(row))
             except DataError as error:
                 skipped.append(Skipped(row_id(row, source), str(error)))
                 continue
@@ -121,7 +132,7 @@ class EvaluationRows:
                 reason = f"{seconds:.2f} s long; up to {self.max_seconds:g} s are evaluated"
                 skipped.append(Skipped(row_id(row, source), reason, broken=False))
             else:
-                timed.append((seconds, row))
+                timed.append((seconds + second, row))
         timed.sort(key=lambda pair: -pair[0])
         ordered = [row for _, row in timed]
         starts = range(0, len(ordered), self.batch_size)
@@ -134,7 +145,7 @@ class EvaluationRows:
         utterances, columns, skipped = [], [], []
         for row in batches[number] if number < len(batches) else []:
             try:
-                utterance = read_utterance(row, self.source)
+                utterance = read_utterance(row, self.source, self.drawn(row), self.max_seconds)
                 utterances.append(utterance if self.change is None else self.change(utterance))
                 columns.append({column: text_of_value(row.get(column)) for column in self.columns})
             except DataError as error:

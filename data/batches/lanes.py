@@ -7,7 +7,7 @@ on how many processes or workers share the lanes out.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -20,6 +20,7 @@ from ..errors import DataError
 from ..sources.source import Source
 from ..utterance import LaneItem, Skipped, Utterance
 from .collation import TimedRow, read_audio, read_batch, row_id, timed_rows
+from .drawing import speaker_of, with_drawn
 from .labels import LabelEncoder
 from .mixture import LanePart, LaneRows, mixing_shares
 
@@ -32,6 +33,7 @@ class Batching:
         sources: one, or several that are mixed.
         batch_size, batch_seconds: as :func:`plan_batches` takes them.
         seed: of shuffling and of augmentation.
+        hears_second: second recordings go into the batches; otherwise they only decide what leaks into the first.
     """
 
     sources: Sequence[Source]
@@ -40,6 +42,7 @@ class Batching:
     batch_size: int
     seed: int = 0
     batch_seconds: float | None = None
+    hears_second: bool = True
 
     @cached_property
     def shares(self) -> list[float]:
@@ -56,24 +59,33 @@ class Batching:
 
 
 def plan_batches(
-    seconds: Sequence[float], batch_size: int, generator: np.random.Generator, batch_seconds: float | None = None
+    seconds: Sequence[float],
+    batch_size: int,
+    generator: np.random.Generator,
+    batch_seconds: float | None = None,
+    second_seconds: Sequence[float] | None = None,
 ) -> list[list[int]]:
     """Rows of a window as batches of similar length, in random order; rows of equal length fall together at random.
 
     Args:
         batch_size: utterances of a batch, at most.
         batch_seconds: padded seconds of a batch (utterances times the longest), at most; a longer row stands alone.
+        second_seconds: of the rows' second recordings, which are padded by themselves and count as well.
 
     Returns:
         Lists of row numbers that together hold every row once.
     """
+    second = np.zeros(len(seconds)) if second_seconds is None else np.asarray(second_seconds)
     shuffled = generator.permutation(len(seconds))
-    by_length = shuffled[np.argsort(np.asarray(seconds)[shuffled], kind="stable")].tolist()
+    by_length = shuffled[np.argsort((np.asarray(seconds) + second)[shuffled], kind="stable")].tolist()
     batches: list[list[int]] = []
-    for row in by_length:  # the last of a batch is its longest
-        room = batch_size if batch_seconds is None else min(batch_size, batch_seconds / max(seconds[row], 1e-9))
+    longest = [0.0, 0.0]  # in the last batch, of first and of second recordings
+    for row in by_length:
+        longest = [max(longest[0], seconds[row]), max(longest[1], float(second[row]))]
+        room = batch_size if batch_seconds is None else min(batch_size, batch_seconds / max(sum(longest), 1e-9))
         if not batches or len(batches[-1]) + 1 > room:
             batches.append([])
+            longest = [seconds[row], float(second[row])]
         batches[-1].append(row)
     return [batches[i] for i in generator.permutation(len(batches))]
 
@@ -137,15 +149,19 @@ class Lane:
             places = self.rows.positions  # before the window, which is read again on resume
             window = self.rows.read_window(self.window)
             usable, unusable = timed_rows(window, batching.sources, config)
+            usable = with_drawn(usable, (batching.seed, self.epoch, self.mixture_window), config.max_seconds)
             if self.given == 0:
                 read, skipped = read + len(window), skipped + unusable
             if not window:
                 yield LaneItem(self.lane, None, {}, read, tuple(skipped))
                 return
             generator = np.random.default_rng((*self.seeds, self.window))
-            seconds = [row.seconds if self.augmenter is None else self.augmenter.longest(row.seconds) for row in usable]
-            plan = plan_batches(seconds, batching.batch_size, generator, batching.batch_seconds)
-            augment = None if self.augmenter is None else self.augmentation(self.augmenter, usable)
+            seconds, second = [row.seconds for row in usable], [row.second_seconds for row in usable]
+            if self.augmenter is not None:
+                seconds = list(map(self.augmenter.longest, seconds))
+                second = list(map(self.augmenter.longest_second, second))
+            plan = plan_batches(seconds, batching.batch_size, generator, batching.batch_seconds, second)
+            augment = self.change_of(usable)
             for given in range(self.given, len(plan)):
                 chosen = [usable[i] for i in plan[given]]
                 batch, broken, origins = read_batch(chosen, batching.labels, config.max_seconds, augment)
@@ -158,17 +174,45 @@ class Lane:
             self.rows.end_window(self.used)
             self.window, self.given, self.used = self.window + 1, 0, set()
 
+    @property
+    def mixture_window(self) -> int:
+        """The number of the window in a mixture, whose utterances may come again; else 0."""
+        return self.window if self.batching.config.is_mixture else 0
+
+    def change_of(
+        self, window: Sequence[TimedRow]
+    ) -> Callable[[Utterance, TimedRow], tuple[Utterance, int | None]] | None:
+        """What is done to each utterance of a window, with the seed of what is still to be drawn; None for nothing."""
+        augment = None if self.augmenter is None else self.augmentation(self.augmenter, window)
+        if self.batching.hears_second or not any(row.source.config.has_second for row in window):
+            return augment
+
+        def change(utterance: Utterance, timed: TimedRow) -> tuple[Utterance, int | None]:
+            changed, seed = (utterance, None) if augment is None else augment(utterance, timed)
+            return replace(changed, second=None, second_noise=None, second_kind=None), seed
+
+        return change
+
     def augmentation(
         self, augmenter: Augmenter, window: Sequence[TimedRow]
-    ) -> Callable[[Utterance], tuple[Utterance, int]]:
-        """A function that augments an utterance of a window; others of the window may be laid over it."""
-        number = self.window if self.batching.config.is_mixture else 0
+    ) -> Callable[[Utterance, TimedRow], tuple[Utterance, int]]:
+        """A function that augments an utterance of a window; others of the window may be laid over it.
 
-        def augment(utterance: Utterance) -> tuple[Utterance, int]:
+        They are not of the same speaker, where that is known.
+        """
+        number = self.mixture_window
+
+        def augment(utterance: Utterance, timed: TimedRow) -> tuple[Utterance, int]:
+            speaker = speaker_of(timed.row, timed.source)
+
             def read(index: int) -> np.ndarray | None:
-                timed = window[index]
-                other = row_id(timed.row, timed.source)
-                return None if other == utterance.id else read_audio(timed.row, timed.source)
+                other = window[index]
+                if row_id(other.row, other.source) == utterance.id:
+                    return None
+                known = speaker is not None and other.origin == timed.origin
+                if known and speaker_of(other.row, other.source) == speaker:
+                    return None
+                return read_audio(other.row, other.source)
 
             return augmenter(utterance, self.epoch, number, OtherSpeech(len(window), read))
 

@@ -5,6 +5,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from ..utterance import SecondKind
+
 
 class Section(BaseModel):
     """Typed and frozen; unknown keys are refused."""
@@ -20,6 +22,12 @@ class ColumnNames(Section):
     id: str | None = Field(None, description="unique name of the row; without it, a digest of audio and text")
     language: str | None = Field(None, description="ISO 639-1 code of the row; goes before the source's")
     duration: str | None = Field(None, description="seconds; saves reading the audio's header")
+    second_audio: str | None = Field(
+        None, description="a second recording that is heard beside audio, in the same forms; null where a row has none"
+    )
+    speaker: str | None = Field(
+        None, description="who speaks: for second; and nobody competes with another utterance of their own"
+    )
 
 
 class DigitSpeech(Section):
@@ -69,6 +77,13 @@ class SourceConfig(Section):
         None, gt=0, description="in a list of sources: relative share of the utterances drawn; 1 if not given"
     )
     columns: ColumnNames = Field(ColumnNames(), description="names of the columns")
+    second: Literal["channel", "left_channel", "speaker", "other_speaker", "copy"] | None = Field(
+        None,
+        description="where a second recording comes from, if not from columns.second_audio. channel: audio is stereo, "
+        "its left channel is transcribed and its right one is the second recording; left_channel: the other way round. "
+        "speaker: another utterance of the same speaker, drawn anew each epoch; other_speaker: one of somebody else, "
+        "as the other party's channel; both need columns.speaker. copy: audio itself once more",
+    )
     keep: dict[str, tuple[str | bool | int, ...]] = Field(
         {}, description="only rows with one of these values: {speaker: [a, b]}"
     )
@@ -83,6 +98,38 @@ class SourceConfig(Section):
         if self.hub is None and (self.name or self.revision):
             raise ValueError("name and revision belong to a hub dataset; this source has no hub")
         return self
+
+    @model_validator(mode="after")
+    def one_second_recording(self) -> "SourceConfig":
+        if self.second and self.columns.second_audio:
+            raise ValueError(
+                f"second is {self.second} and columns.second_audio {self.columns.second_audio}: the second recording "
+                "comes from one of the two"
+            )
+        if self.draws_second and not self.columns.speaker:
+            raise ValueError(f"second is {self.second}: say in columns.speaker which column tells who speaks")
+        return self
+
+    @property
+    def has_second(self) -> bool:
+        """Whether rows have second recordings."""
+        return bool(self.second or self.columns.second_audio)
+
+    @property
+    def draws_second(self) -> bool:
+        """Whether the second recording of a row is another row's."""
+        return self.second in ("speaker", "other_speaker")
+
+    @property
+    def channel(self) -> int | None:
+        """The channel of ``audio`` that is transcribed, from 0; None for the mean of all."""
+        return {"channel": 0, "left_channel": 1}.get(self.second or "")
+
+    @property
+    def second_kind(self) -> SecondKind | None:
+        """What second recordings of the source are."""
+        kinds: dict[str | None, SecondKind] = {"speaker": "speaker", "other_speaker": "party"}
+        return kinds.get(self.second, "microphone") if self.has_second else None
 
     @property
     def described(self) -> str:

@@ -32,7 +32,10 @@ def rows_of(batch: AudioBatch, first: int, end: int) -> AudioBatch:
     done where a batch is made, in a thread that reads ahead. What is new is page-locked if the batch is.
     """
     rows = slice(first, end)
-    own: dict[str, Any] = {name: None if value is None else value[rows] for name, value in vars(batch).items()}
+    own: dict[str, Any] = {
+        name: None if value is None else value[rows] for name, value in vars(batch).items() if name != "second"
+    }
+    own["second"] = None if batch.second is None else batch.second.part(first, end)
     if batch.labels is not None and batch.target_positions is not None:
         width = batch.labels.shape[1]
         targets, noisy = (

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from data.audio.decoding import decode, decode_audio
+from data.audio.decoding import UndecodableAudio, decode, decode_audio
 from data.audio.mixing import OUT_OF_PHASE, mean_of
 from data.augmentation.fields import NoiseSourceConfig
 from data.augmentation.noise_clips import NoiseClips
@@ -138,3 +138,29 @@ def test_noises_are_mixed_likewise(tmp_path: Path) -> None:
     for index in range(2):
         part: Any = clips.cut(index, 16_000, 0.5)
         assert part is not None and np.std(part) == pytest.approx(0.1, rel=0.1)
+
+
+@pytest.mark.parametrize("rate", [16_000, 8_000])
+def test_one_channel_alone_where_it_is_asked_for(rate: int, tmp_path: Path) -> None:
+    """Also of channels that cancel each other, and without a word of that."""
+    for channels in ((VOICE, OTHER), (VOICE, -VOICE)):
+        stacked = np.stack(channels).astype(np.float32)
+        (tmp_path / "both.wav").write_bytes(encoded(stacked, rate=rate))
+        values = (str(tmp_path / "both.wav"), {"array": stacked.T, "sampling_rate": rate}, encoded(stacked, rate=rate))
+        for value in values:
+            for channel in (0, 1):
+                decoded = decode(value, channel=channel)
+                alone = decode_audio(encoded(stacked[channel : channel + 1], rate=rate))
+                np.testing.assert_array_equal(decoded.samples, alone)
+                np.testing.assert_array_equal(decode_audio(value, whole=True, channel=channel), alone)
+                assert decoded.remarks == ()
+
+
+def test_a_channel_that_is_not_there_is_one_line() -> None:
+    for value in (encoded(VOICE[None]), {"array": VOICE, "sampling_rate": 16_000}):
+        np.testing.assert_array_equal(decode_audio(value, channel=0), VOICE)
+        for whole in (False, True):
+            with pytest.raises(UndecodableAudio, match=r"^the recording has one channel, so no right channel$"):
+                decode_audio(value, whole=whole, channel=1)
+    with pytest.raises(UndecodableAudio, match=r"^the recording has 2 channels, so no channel 3$"):
+        decode_audio(encoded(np.stack([VOICE, OTHER])), channel=2)

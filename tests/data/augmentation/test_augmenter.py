@@ -14,7 +14,7 @@ import torch
 from data.augmentation.augmenter import Augmenter, number_of
 from data.augmentation.change import OtherSpeech
 from data.augmentation.config import AugmentationConfig
-from data.batches.collation import read_batch, timed_rows
+from data.batches.collation import TimedRow, read_batch, timed_rows
 from data.batches.labels import LabelEncoder
 from data.batches.lanes import Batching
 from data.batches.loader import TrainingBatches, join_states
@@ -285,7 +285,7 @@ def test_clean_and_noisy_utterances_share_a_batch(clips: str, noises: str, label
     source = Source(config.training_sources[0], "data.train")
     usable, _ = timed_rows([(row, 0) for row in list(source.rows())[:2]], [source], config)
 
-    def augment(utterance: Utterance) -> tuple[Utterance, int]:
+    def augment(utterance: Utterance, row: TimedRow) -> tuple[Utterance, int]:
         noise = 0.5 * utterance.audio if utterance.id == "row1" else None
         return Utterance(utterance.id, utterance.audio, utterance.text, None, noise), number_of(utterance.id) >> 1
 
