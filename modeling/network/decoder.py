@@ -10,7 +10,7 @@ from torch import nn
 from transformers.modeling_outputs import BaseModelOutputWithPastAndCrossAttentions
 
 from .attention import CausalMask, CrossMasks, is_eager
-from .cache import open_cache
+from .cache import NoCache, open_cache
 from .decoder_layer import DualWhisperDecoderLayer, LayerReport
 from .losses import NoiseTarget
 from .precision import computing, computing_dtype
@@ -127,7 +127,7 @@ class DualWhisperDecoder(LayerStack):
         if encoder_hidden_states is not None:
             lengths = (encoder_frame_lengths, secondary_frame_lengths)
             shape = (config.decoder_attention_heads, encoder_hidden_states.shape[1])
-            masks = CrossMasks.of(lengths, shape, computing_dtype(hidden))
+            masks = CrossMasks.of(lengths, shape, computing_dtype(hidden), not isinstance(cache, NoCache))
         kept: list[torch.Tensor] | None = [] if with_hidden else None
         reports: list[LayerReport] = []
         heard = [None if it is None else computing(it) for it in (encoder_hidden_states, secondary_hidden_states)]
