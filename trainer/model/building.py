@@ -94,7 +94,8 @@ def planned_model(config: RunConfig, checkpoint: Checkpoint | None = None) -> An
                 )
             shape = whole.shape
             stored = whole.config | shape
-            own = {key: stored[key] for key in NEW_SHAPE if key != "gate_bias" and stored.get(key)}
+            kept = (*NEW_SHAPE, "second_recording", "second_recording_layers")
+            own = {key: stored[key] for key in kept if key != "gate_bias" and stored.get(key)}
         else:
             published = published_shape(name)
             if published is None:

@@ -23,7 +23,8 @@ from modeling.network.dual_whisper import DualWhisperForConditionalGeneration
 from ..config.reading import ConfigError
 from ..step.batch import features_of, one_below_the_other
 from ..step.noise_target import noise_target
-from ..transcription.transcriber import REPEATING, Transcriber, compression_ratio
+from ..transcription.hearing import REPEATING, compression_ratio
+from ..transcription.transcriber import Transcriber
 from .attention_maps import AttentionMaps, HeardRecording
 from .excerpt import Excerpt
 from .token_names import token_names
