@@ -247,4 +247,4 @@ def test_what_cannot_be_shown(visualize: Callable[..., Outcome], arguments: list
 def test_a_checkpoint_that_hears_one_recording(plain: Path, folder: Path) -> None:
     outcome = run(launch.visualize.main, "--checkpoint", plain, "good.wav", "--second", "room.wav")
     assert outcome.code == 2
-    assert "--second gives a second recording, but" in outcome.complaint and "hears one only" in outcome.complaint
+    assert "--second is given, but" in outcome.complaint and "hears one recording" in outcome.complaint
