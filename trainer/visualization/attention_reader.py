@@ -72,8 +72,7 @@ class AttentionReader:
         model, device = self.model, self.transcriber.device
         if second is not None and not hears_second(model):
             raise ConfigError(
-                f"--second gives a second recording, but {self.checkpoint} hears one only: "
-                "its model.second_recording is none"
+                f"--second is given, but {self.checkpoint} hears one recording: its second_recording is none"
             )
         excerpts = [excerpt] if second is None else [excerpt, second]
         clips = [torch.from_numpy(one.audio)[None] for one in excerpts]

@@ -154,7 +154,7 @@ def test_noise_of_either_recording(checkpoints: dict[str, Path], folder: Path, n
     assert found.shares_on_noise["secondary"].mean() == pytest.approx(expected, rel=0.5)
     both = maps_of(checkpoints[name], SecondGiven("room.wav", None, second_noise), NoiseGiven(Path("hiss.wav"), 0.0))
     assert set(both.shares_on_noise) == {"primary", "secondary"}
-    assert "Noise was mixed in to the second recording: hiss.wav at -60 dB." in notes(both)
+    assert "Noise was mixed into the second recording: hiss.wav at -60 dB." in notes(both)
 
 
 # What comes out
@@ -247,4 +247,4 @@ def test_what_cannot_be_shown(visualize: Callable[..., Outcome], arguments: list
 def test_a_checkpoint_that_hears_one_recording(plain: Path, folder: Path) -> None:
     outcome = run(launch.visualize.main, "--checkpoint", plain, "good.wav", "--second", "room.wav")
     assert outcome.code == 2
-    assert "--second gives a second recording, but" in outcome.complaint and "hears one only" in outcome.complaint
+    assert "--second is given, but" in outcome.complaint and "hears one recording" in outcome.complaint
