@@ -1,7 +1,7 @@
-"""Two recordings of the same speech heard by any model, without training: at each token their log-probabilities are averaged.
+"""Two recordings of the same speech, heard by any model without training: their log-probabilities are averaged.
 
-Both recordings are rows of one batch. At each step of ``generate()`` the rows of a pair get the same scores, so that they
-take the same token, greedily, with beams and by sampling.
+Both recordings are rows of one batch. At each step of ``generate()`` the rows of a pair get the same scores, so that
+they take the same token, greedily, with beams and by sampling.
 """
 
 import itertools
@@ -99,17 +99,20 @@ class FusedScores(LogitsProcessor):
     def __init__(self, fusion: Fusion) -> None:
         self.fusion = fusion
 
-    def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor) -> torch.FloatTensor:
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
         fusion = self.fusion
         grouped = scores.view(fusion.clips + len(fusion.rows), -1, scores.shape[-1])  # [B + R, beams, vocabulary]
-        first, second = (part.float().log_softmax(dim=-1) for part in (grouped[list(fusion.rows)], grouped[fusion.clips :]))
+        first, second = (
+            part.float().log_softmax(dim=-1) for part in (grouped[list(fusion.rows)], grouped[fusion.clips :])
+        )
         if fusion.share is None:
             share = certainty_share(first, second)
         else:
             share = first.new_full((*first.shape[:2], 1), fusion.share)
         fusion.steps.append((input_ids, share.flatten()))
         least = torch.finfo(torch.float32).min
-        mean = share * first.clamp(min=least) + (1 - share) * second.clamp(min=least)  # a share of 0 times infinity is none
+        # Clamped, since a share of 0 times infinity is no number.
+        mean = share * first.clamp(min=least) + (1 - share) * second.clamp(min=least)
         fused = grouped.clone()
         fused[list(fusion.rows)] = fused[fusion.clips :] = mean.to(scores.dtype)
         return fused.view_as(scores)
@@ -121,7 +124,7 @@ class SameDraw(LogitsProcessor):
     def __init__(self, fusion: Fusion, temperature: float) -> None:
         self.fusion, self.temperature = fusion, temperature
 
-    def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor) -> torch.FloatTensor:
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
         rows = list(self.fusion.rows)
         drawn = torch.multinomial((scores[rows].float() / self.temperature).softmax(dim=-1), 1)
         only = torch.full_like(scores[rows], -torch.inf).scatter(1, drawn, 0.0)

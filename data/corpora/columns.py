@@ -11,10 +11,9 @@ from .. import storage
 from ..audio.headers import samples_fault
 from ..errors import DataError, check_column, nearest
 from .cells import as_seconds, as_text, decoded_twice
-from .places import normal, split_of_folder
+from .places import normal, split_of_folder, stem_of
 from .record import Record
 from .settings import KNOWN_NAMES, CorpusSettings
-from .stems import stem_of
 
 SPREADSHEET = re.compile(r"#(NAME\?|REF!|VALUE!|N/A|DIV/0!|NUM!|NULL!|SPILL!)|=[A-Z][A-Z.]*\(.*\)", re.DOTALL)
 WINDOWS = re.compile(r"[A-Za-z]:[\\/]|\\\\[^\\]")
@@ -78,7 +77,8 @@ def resolve_columns(settings: CorpusSettings, found: Iterable[str], place: str) 
     for name in settings.extra_columns:
         check_column(name, columns, f"{place}: --keep-columns {name}, but it")
     if settings.second_column is not None:
-        named = f"{place}: --second {settings.second_column}, but it"
+        option = "columns.second_audio" if settings.for_training else "--second"
+        named = f"{place}: {option} {settings.second_column}, but it"
         check_column(settings.second_column, columns, named)
     return names
 

@@ -10,7 +10,6 @@ from ..errors import DataError, nearest
 from .archives import check_kind, is_archive, unpacked
 from .census import Census
 from .format import Format, Listed, Rows
-from .paired_rows import PairedRows
 from .places import numbered, split_of_file
 from .readers.folders import AUDIO_FOLDER, COMMON_VOICE, RECORDINGS
 from .readers.kaldi import KALDI
@@ -20,7 +19,8 @@ from .readers.published import FLEURS, LJ_SPEECH, VOX_POPULI
 from .readers.segments import SEGMENTS, RecordRows
 from .readers.tables import JSON, TABLE, TEXT_TABLE
 from .readers.webdataset import WEBDATASET
-from .second import NamePattern, is_pattern
+from .second.names import NamePattern, is_pattern
+from .second.rows import PairedRows
 from .settings import CorpusSettings
 
 # In the order in which they are tried. A folder that is of none is read as the last that reads folders.
@@ -169,9 +169,11 @@ def use_audio(rows: Rows, census: Census, second: str | None = None) -> None:
     piece: Any = rows
     layout = getattr(rows, "layout", None)
     if layout is None:
-        audio = (record.audio for record in rows.records())
+        audio = (value for record in rows.records() for value in (record.audio, record.second))
     else:  # rows become records where they are prepared, which takes longer
-        audio = (layout.audio(row.get(layout.names["audio"]), [])[0] for row in piece.parsed() if isinstance(row, dict))
+        columns = [name for name in (layout.names["audio"], layout.second) if name]
+        parsed = (row for row in piece.parsed() if isinstance(row, dict))
+        audio = (layout.audio(row.get(name), [])[0] for row in parsed for name in columns)
     for value in audio:
         path = value.get("path") if isinstance(value, dict) else value
         if isinstance(path, str) and path:

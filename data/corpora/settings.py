@@ -4,7 +4,7 @@ from pydantic import Field, field_validator, model_validator
 
 from ..errors import nearest
 from ..sources.config import Section
-from .second import CHANNELS, COLUMN, check_second, is_pattern
+from .second.names import CHANNELS, COLUMN, check_second, is_pattern
 
 # Our columns, and the usual names of each in corpora.
 KNOWN_NAMES: dict[str, tuple[str, ...]] = {
@@ -39,7 +39,7 @@ class CorpusSettings(Section):
     tiers: tuple[str, ...] = Field((), description="tiers of TextGrid and ELAN files; all where none is named")
     allow_overlaps: bool = Field(False, description="segments of a recording may overlap, as in conversations")
     without_text: bool = Field(False, description="recordings of a folder without a transcript are rows, too")
-    second: str | None = Field(None, description="where each second recording is found: see .second")
+    second: str | None = Field(None, description="where each second recording is found: see .second.names")
     max_samples: int | None = Field(None, gt=0, description="read no more rows than this")
     extra_columns: tuple[str, ...] = Field((), description="columns to carry along, as text")
     for_training: bool = Field(False, description="a run reads the corpus: messages name the config's keys")

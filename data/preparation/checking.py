@@ -10,10 +10,10 @@ from ..audio.decoding import digest_id
 from ..audio.undecodable import MissingChannel, UndecodableAudio
 from ..corpora.record import Record
 from ..errors import DataError
-from .audio_check import BROKEN_NAME, AudioCheck, path_of
+from .audio_kept.first import BROKEN_NAME, AudioCheck, path_of
+from .audio_kept.second import SecondAudio, SecondCheck
 from .measuring import Unusable
 from .scores import LABEL, Score
-from .second_check import SecondAudio, SecondCheck
 from .settings import ClipSettings
 from .special_tokens import complaint, special_token_in
 from .splits.groups import speaker_key

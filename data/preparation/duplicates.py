@@ -15,7 +15,7 @@ import pyarrow
 import pyarrow.parquet
 
 from .. import storage
-from ..corpora.second import COLUMN
+from ..corpora.second.names import COLUMN
 from .checking import Dropped
 from .settings import PrepareSettings
 from .shards import SECOND_FILE, Shard, original_of
@@ -26,8 +26,8 @@ REPEATED = ("duplicate id", "an earlier row has this id: the first was kept")
 
 @dataclass(frozen=True, slots=True)
 class RowOut(Dropped):
-    """A row of a shard that is left out at the end: its number from 0, seconds, bytes of audio in the shard, and whether
-    it has a second recording."""
+    """A row of a shard that is left out at the end: its number from 0, seconds, bytes of audio in the shard, and
+    whether it has a second recording."""
 
     row: int = 0
     seconds: float = 0.0

@@ -14,7 +14,7 @@ import pyarrow
 import pyarrow.parquet
 
 from .. import storage
-from ..corpora.second import COLUMN
+from ..corpora.second.names import COLUMN
 from ..corpora.settings import SHARD_COLUMNS
 from .checking import Clip
 

@@ -1,7 +1,6 @@
 """Two recordings of the same speech, whose log-probabilities any model averages at each token."""
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,7 +9,7 @@ import torch
 from data.batches.features import LogMel
 from modeling.checkpoints import open_model
 from modeling.decoding import detect_languages, encode, first_timestamp_token, generate_tokens
-from modeling.fusion import Fusion, FusedScores, SameDraw, certainty_share
+from modeling.fusion import FusedScores, Fusion, SameDraw, certainty_share
 from tests.support.untrained import save_checkpoint
 
 LANGUAGES = ("az", "de", "en", "tr")
@@ -71,7 +70,9 @@ def test_a_share_of_one_hears_the_first_recording_and_of_zero_the_second(
 
     def tokens(rows: int, first: int = 0, fused: Fusion | None = None) -> torch.Tensor:
         languages = ["az"] * (rows if fused is None else CLIPS)
-        return generate_tokens(model, encoded(model, rows, first), languages, "transcribe", 12, beams=beams, fused=fused)
+        return generate_tokens(
+            model, encoded(model, rows, first), languages, "transcribe", 12, beams=beams, fused=fused
+        )
 
     alone = tokens(5)
     assert torch.equal(tokens(5, fused=Fusion(CLIPS, ROWS, 1.0)), alone[:3])
@@ -83,9 +84,7 @@ def test_the_shares_are_those_of_the_tokens_that_were_taken(model_of: Callable[.
     model = model_of("clip")
     for beams in (1, 4):
         fused = Fusion(CLIPS, ROWS)
-        found = generate_tokens(
-            model, encoded(model), ["az"] * CLIPS, "transcribe", 8, beams=beams, fused=fused
-        )
+        found = generate_tokens(model, encoded(model), ["az"] * CLIPS, "transcribe", 8, beams=beams, fused=fused)
         generation = model.generation_config
         start = [generation.decoder_start_token_id, generation.lang_to_id["<|az|>"]]
         start += [generation.task_to_id["transcribe"], generation.no_timestamps_token_id]
@@ -125,7 +124,9 @@ def test_a_draw_follows_the_temperature_and_never_takes_what_is_impossible() -> 
     assert torch.allclose(shares, (scores[0] / 0.5).softmax(-1), atol=0.03)
 
 
-def test_text_or_timestamp_is_decided_by_both_recordings(model_of: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_text_or_timestamp_is_decided_by_both_recordings(
+    model_of: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Where one recording alone would ask for a timestamp and both together do not, there is none."""
     model = model_of(None, timestamp_tokens=True)
     first = first_timestamp_token(model)
@@ -141,7 +142,9 @@ def test_text_or_timestamp_is_decided_by_both_recordings(model_of: Callable[...,
     assert text
     hook = model.proj_out.register_forward_hook(logits)
     try:
-        tokens = generate_tokens(model, encoded(model, 2), ["az"], "transcribe", 6, timestamps=True, fused=Fusion(1, (0,), 0.3))
+        tokens = generate_tokens(
+            model, encoded(model, 2), ["az"], "transcribe", 6, timestamps=True, fused=Fusion(1, (0,), 0.3)
+        )
     finally:
         hook.remove()
     assert (tokens[0, 2:] == letter).all()
@@ -150,7 +153,13 @@ def test_text_or_timestamp_is_decided_by_both_recordings(model_of: Callable[...,
 def test_the_language_is_that_of_both(model_of: Callable[..., Any]) -> None:
     model = model_of("clip")
     ids = model.generation_config.lang_to_id
-    scores = {0: (1.0, 0.9, 0.0, 0.0), 1: (0.0, 0.0, 2.0, 0.0), 2: (0.0, 1.0, 0.0, 0.0), 3: (0.0, 0.9, 0.0, 1.0), 4: (0.0, 0.0, 0.0, 3.0)}
+    scores = {
+        0: (1.0, 0.9, 0.0, 0.0),
+        1: (0.0, 0.0, 2.0, 0.0),
+        2: (0.0, 1.0, 0.0, 0.0),
+        3: (0.0, 0.9, 0.0, 1.0),
+        4: (0.0, 0.0, 0.0, 3.0),
+    }
 
     def logits(module: Any, given: Any, out: torch.Tensor) -> torch.Tensor:
         out = torch.full_like(out, -20.0)
@@ -169,6 +178,4 @@ def test_the_language_is_that_of_both(model_of: Callable[..., Any]) -> None:
 def test_beams_are_not_sampled(model_of: Callable[..., Any]) -> None:
     model = model_of("clip")
     with pytest.raises(ValueError, match="sampled with one beam"):
-        generate_tokens(
-            model, None, ["az"], "transcribe", 4, beams=2, temperature=1.0, fused=Fusion(1, (0,))
-        )
+        generate_tokens(model, None, ["az"], "transcribe", 4, beams=2, temperature=1.0, fused=Fusion(1, (0,)))

@@ -18,7 +18,8 @@ from modeling.network.dual_whisper import DualWhisperForConditionalGeneration
 from ..config.reading import ConfigError
 from ..step.batch import to_batch
 from ..step.noise_target import noise_target
-from ..transcription.transcriber import REPEATING, Transcriber, compression_ratio
+from ..transcription.hearing import REPEATING, compression_ratio
+from ..transcription.transcriber import Transcriber
 from .excerpt import Excerpt
 from .token_names import token_names
 

@@ -17,7 +17,7 @@ from ..census import Census
 from ..columns import Layout
 from ..format import Format, Rows, in_pieces
 from ..places import SPLIT_FOLDERS, Spelt, is_hidden, lies_below, relative, split_of_folder, split_of_path
-from ..second import without_seconds
+from ..second.names import without_seconds
 from ..settings import CorpusSettings
 from .beside import notice_annotations
 from .found_files import LOSSLESS

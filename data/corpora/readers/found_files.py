@@ -14,7 +14,7 @@ from ... import storage
 from ...audio.suffixes import is_recording, is_sound, suffix_of_path
 from ...errors import DataError, nearest
 from ..places import Spelt, canonical, is_hidden, relative
-from ..second import without_seconds
+from ..second.names import without_seconds
 from ..settings import CorpusSettings
 from .tables import JSON, TABLE
 
@@ -86,6 +86,7 @@ class Recordings:
             else:
                 files = storage.matching(f"{glob.escape(folder.rstrip('/'))}/*")
             sound = [file for file in files if is_sound(file) and not is_hidden(file, folder)]
+            sound = without_seconds(sound, settings.second)
             for file in sorted(sound, key=lambda name: (suffix_of_path(name) not in LOSSLESS, name)):
                 place = canonical(file)
                 if is_recording(file):

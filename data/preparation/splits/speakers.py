@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from ... import storage
 from ...corpora.census import Census
 from ...corpora.format import Listed
-from ...corpora.paired_rows import unpaired
 from ...corpora.formats import Job
+from ...corpora.second.rows import unpaired
 from ...corpora.settings import KNOWN_NAMES
 from ...errors import DataError
 from ..settings import PrepareSettings

@@ -18,8 +18,9 @@ from data.batches.collation import read_audio, timed_rows
 from data.config import DataConfig
 from data.corpora.record import Record
 from data.corpora.settings import CorpusSettings
-from data.inspection.facts import InspectionSettings, Kind, examine
-from data.preparation.audio_check import CONVERTED
+from data.inspection.facts import InspectionSettings, examine
+from data.inspection.kinds import Kind
+from data.preparation.audio_kept.first import CONVERTED
 from data.preparation.checking import ClipCheck, Dropped
 from data.preparation.measuring import NEEDS_FFMPEG
 from data.preparation.prepare import prepare

@@ -5,9 +5,9 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from .. import storage
-from ..audio.suffixes import SOUNDFILE_SUFFIXES, is_recording, is_sound
-from .places import canonical, normal
+from ... import storage
+from ...audio.suffixes import SOUNDFILE_SUFFIXES, is_recording, is_sound
+from ..places import canonical, normal
 
 NAME = "{name}"
 CHANNELS = {"channel": (0, 1), "left_channel": (1, 0)}  # of the first and of the second recording
@@ -20,12 +20,11 @@ def check_second(second: str) -> None:
     Raises:
         ValueError: in words that follow the option's name.
     """
-    braced = re.findall(r"\{[^}]*\}", second)
     if not second.strip():
-        raise ValueError(f"is empty; {NAME}_room.wav, channel, left_channel or a column's name is right")
-    if any(found != NAME for found in braced) or "{" in second.replace(NAME, ""):
+        raise ValueError(f"{NAME}_room.wav, channel, left_channel or a column's name is right")
+    if re.search("[{}]", second.replace(NAME, "")):
         raise ValueError(f"the only braces of a pattern are {NAME}, the first recording's name without its suffix")
-    if braced and not is_sound(second):
+    if NAME in second and not is_sound(second):
         raise ValueError(f"a pattern ends in the suffix of a recording, as {NAME}_room.wav does")
 
 

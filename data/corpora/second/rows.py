@@ -4,11 +4,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
-from .. import storage
-from ..errors import DataError
-from .format import Listed, Rows, digest
-from .record import Record
-from .second import CHANNELS, NamePattern, is_pattern
+from ... import storage
+from ...errors import DataError
+from ..format import Listed, Rows, digest
+from ..record import Record
+from .names import CHANNELS, NamePattern, is_pattern
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,9 @@ def unpaired(rows: Rows) -> Rows:
 def located(record: Record) -> Record:
     """A record without the second recording that its column names, where no such file is there."""
     path = record.second.get("path") if isinstance(record.second, dict) else record.second
-    has_bytes = isinstance(record.second, dict) and any(record.second.get(key) is not None for key in ("bytes", "array"))
+    has_bytes = isinstance(record.second, dict) and any(
+        record.second.get(key) is not None for key in ("bytes", "array")
+    )
     if not isinstance(path, str) or has_bytes:
         return record
     return replace(record, second=path if storage.exists(path) else None, second_place=path)

@@ -5,14 +5,15 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import NamedTuple
 
-from ..audio.undecodable import BeyondRecording, MissingChannel, UndecodableAudio
-from ..corpora.record import Record
-from .audio_check import AudioCheck
-from .measuring import Unusable
-from .settings import ClipSettings
+from ...audio.undecodable import BeyondRecording, MissingChannel, UndecodableAudio
+from ...corpora.record import Record
+from ..measuring import NO_SOUND, Unusable
+from ..settings import ClipSettings
+from .first import AudioCheck
 
 ABSENT = "second recordings that are not there: the clips are kept without"
 BEYOND = "segments that lie outside their second recording: kept without"
+SILENT = "channels or parts of second recordings that are silent: the clips are kept without"
 COPIED = "second recordings that are copies of the first"
 FAR = "second recordings more than twice, or less than half, as long as the first"
 KIND = "second recording: "  # before the kind of a fault
@@ -74,7 +75,7 @@ class SecondCheck:
                 self.notice(ABSENT)
             return None
         name = record.id and f"{posixpath.splitext(posixpath.basename(record.id))[0]}-second"
-        own = replace(record, audio=record.second, channel=record.second_channel, id=name, text="to be silent is a fault",
+        own = replace(record, audio=record.second, channel=record.second_channel, id=name, text="not silent",
                       duration=None, sampling_rate=None)  # fmt: skip
         where = f"the second recording, {record.second_place}" if record.second_place else "the second recording"
         try:
@@ -85,6 +86,9 @@ class SecondCheck:
             self.notice(BEYOND)
             return None
         except Unusable as error:
+            if error.kind == NO_SOUND and (own.is_part or own.channel is not None):  # the other party says nothing
+                self.notice(SILENT)
+                return None
             reason = error.reason.removesuffix(WITH_A_TEXT)
             raise Unusable(f"{KIND}{error.kind}", f"{where}: {reason}", error.broken) from None
         except UndecodableAudio as error:

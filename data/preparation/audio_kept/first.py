@@ -5,15 +5,15 @@ import posixpath
 import re
 from collections.abc import Callable
 
-from .. import storage
-from ..audio.cutting import sound_bounds
-from ..audio.decoding import samples_of
-from ..audio.integrity import after_id3
-from ..corpora.record import Record
-from ..utterance import SAMPLING_RATE
-from .clips import RecordingReader, cut_clip, encode_flac, normalized
-from .measuring import Measure, Unusable, check_claim, check_promise, container_of_audio, content_of
-from .settings import ClipSettings
+from ... import storage
+from ...audio.cutting import sound_bounds
+from ...audio.decoding import samples_of
+from ...audio.integrity import after_id3
+from ...corpora.record import Record
+from ...utterance import SAMPLING_RATE
+from ..clips import RecordingReader, cut_clip, encode_flac, normalized
+from ..measuring import Measure, Unusable, check_claim, check_promise, container_of_audio, content_of
+from ..settings import ClipSettings
 
 SAME_SUFFIX = {".wave": ".wav", ".oga": ".ogg", ".opus": ".ogg", ".fla": ".flac", ".aif": ".aiff", ".aifc": ".aiff"}
 SUFFIXES = {b"RIFF": ".wav", b"RIFX": ".wav", b"RF64": ".wav", b"fLaC": ".flac", b"OggS": ".ogg", b"FORM": ".aiff"}
