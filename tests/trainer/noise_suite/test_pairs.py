@@ -255,8 +255,8 @@ def hearing(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
 
     def save(**settings: Any) -> Path:
         folder = tmp_path_factory.mktemp("model")
-        save_checkpoint(folder, positions=40)
-        model = DualWhisperForConditionalGeneration.from_pretrained(folder, **settings)
+        save_checkpoint(folder, padding=None, positions=40)
+        model = DualWhisperForConditionalGeneration.from_pretrained(folder, encoder_padding="clip", **settings)
         model.save_pretrained(folder)
         return folder
 
