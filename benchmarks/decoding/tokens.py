@@ -10,6 +10,7 @@ are the medians of those of each turn. Beside them stands the ratio of the bytes
 machine would show that does nothing but read.
 """
 
+import copy
 import itertools
 import time
 from collections.abc import Sequence
@@ -34,28 +35,37 @@ FRAMES_PER_SECOND = 50  # of the encoder's output
 END = 50_257
 
 
+SPECIAL = {"pad_token_id": END, "bos_token_id": END, "eos_token_id": END, "decoder_start_token_id": END + 1}
+
+
 def build(size: str, device: torch.device, dtype: torch.dtype) -> tuple[Any, Any]:
     """Plain Whisper and the dual-attention model of a published size, with random weights."""
+    options = options_of(size)
+    torch.manual_seed(0)
+    plain = WhisperForConditionalGeneration(WhisperConfig(**options))
+    dual = DualWhisperForConditionalGeneration(DualWhisperConfig(**options))
+    return ready(plain, device, dtype), ready(dual, device, dtype)
+
+
+def options_of(size: str) -> dict[str, Any]:
+    """Values of a published size's configuration."""
     shape = published_shape(f"openai/whisper-{size}")
     assert shape is not None
-    special = {"pad_token_id": END, "bos_token_id": END, "eos_token_id": END, "decoder_start_token_id": END + 1}
-    options = {**shape, **special, "suppress_tokens": None, "begin_suppress_tokens": None}
-    torch.manual_seed(0)
-    models = (
-        WhisperForConditionalGeneration(WhisperConfig(**options)),
-        DualWhisperForConditionalGeneration(DualWhisperConfig(**options)),
-    )
-    for model in models:
-        model.generation_config = GenerationConfig(**special, is_multilingual=False, max_length=448)
-        model.to(device, dtype).eval()
-    return models
+    return {**shape, **SPECIAL, "suppress_tokens": None, "begin_suppress_tokens": None}
+
+
+def ready(model: Any, device: torch.device, dtype: torch.dtype) -> Any:
+    """A model in its place, which decodes as many tokens as it is told to."""
+    model.generation_config = GenerationConfig(**SPECIAL, is_multilingual=False, max_length=448)
+    return model.to(device, dtype).eval()
 
 
 @torch.no_grad()
-def decode(model: Any, states: torch.Tensor, tokens: int) -> None:
-    """Exactly ``tokens`` tokens for encoder states [B, S, width], greedily."""
+def decode(model: Any, states: torch.Tensor | BaseModelOutput, tokens: int) -> None:
+    """Exactly ``tokens`` tokens for encoder states [B, S, width], or an encoder's whole output, greedily."""
+    is_whole = isinstance(states, BaseModelOutput)
     sequences = model.generate(
-        encoder_outputs=BaseModelOutput(last_hidden_state=states),
+        encoder_outputs=copy.copy(states) if is_whole else BaseModelOutput(last_hidden_state=states),
         max_new_tokens=tokens,
         min_new_tokens=tokens,
         do_sample=False,
@@ -64,11 +74,11 @@ def decode(model: Any, states: torch.Tensor, tokens: int) -> None:
     assert sequences.shape[1] == 1 + tokens
 
 
-def seconds_of(model: Any, states: torch.Tensor, tokens: int) -> float:
-    wait_for(states.device)
+def seconds_of(model: Any, states: torch.Tensor | BaseModelOutput, tokens: int) -> float:
+    wait_for(model.device)
     start = time.perf_counter()
     decode(model, states, tokens)
-    wait_for(states.device)
+    wait_for(model.device)
     return time.perf_counter() - start
 
 

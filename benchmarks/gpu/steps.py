@@ -6,8 +6,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import torch
-
 from benchmarks.machine import describe_machine
 from benchmarks.memory.cell_process import build, peak_bytes, take_steps
 from benchmarks.memory.jobs import Job
@@ -82,16 +80,3 @@ def with_groups(trainer: Trainer, groups: Sequence[BatchGroup]) -> None:
 
     batches: Any = trainer.batches
     batches.batches.next_group = next_group
-
-
-def spread_group(group: BatchGroup, least: float, seed: int = 0) -> BatchGroup:
-    """A synthetic group in which clips last between ``least`` and all of the length, the first as long as before."""
-    generator = torch.Generator().manual_seed(seed)
-    for batch in filter(None, group.batches):
-        longest = int(batch.audio_lengths.max())
-        shares = least + (1 - least) * torch.rand(len(batch.audio_lengths), generator=generator)
-        shares[0] = 1.0
-        batch.audio_lengths.copy_((shares * longest).long())
-        beyond = torch.arange(batch.audio.shape[1])[None] >= batch.audio_lengths[:, None]
-        batch.audio.masked_fill_(beyond, 0.0)
-    return group

@@ -38,7 +38,7 @@ from benchmarks.memory.jobs import Job
 from benchmarks.memory.random_weights import model_for_shape
 from benchmarks.written import write_whole
 from data.batches.loader import BatchGroup
-from data.utterance import SAMPLING_RATE
+from data.utterance import SAMPLING_RATE, AudioBatch
 from trainer.checks import Inputs
 from trainer.config.run import RunConfig
 from trainer.engine.accelerator import build_accelerator, prepare, resolve_precision
@@ -160,10 +160,21 @@ def describe_batches(group: BatchGroup) -> list[dict[str, Any]]:
             "seconds": [samples / SAMPLING_RATE for samples in batch.audio_lengths.tolist()],
             "tokens": 0 if batch.labels is None else batch.labels.shape[1],
             "targets": batch.target_tokens,
+            **second_described(batch),
         }
         for batch in group.batches
         if batch is not None
     ]
+
+
+def second_described(batch: AudioBatch) -> dict[str, Any]:
+    """Seconds of each utterance's second recording, 0 without one; nothing where no utterance has one."""
+    if batch.second is None:
+        return {}
+    seconds = [0.0] * len(batch.audio_lengths)
+    for row, samples in zip(batch.second.rows, batch.second.audio_lengths.tolist(), strict=True):
+        seconds[row] = samples / SAMPLING_RATE
+    return {"second_seconds": seconds}
 
 
 def peak_bytes(device: torch.device) -> dict[str, int | None]:

@@ -14,6 +14,7 @@ import torch
 
 from benchmarks.machine import describe_machine
 from benchmarks.written import add_output, table_head, write_result
+from modeling.network.linear import onednn_is_faster
 from trainer.command_line import CommandLine, number
 from trainer.config.reading import ConfigError
 from trainer.memory.prediction import StepMemory
@@ -28,6 +29,8 @@ SHORT, LONG = (3.4, 24), (30.0, 448)  # seconds, decoder positions
 BASE, SMALL = {"model.checkpoint": "openai/whisper-base"}, {"model.checkpoint": "openai/whisper-small"}
 BF16 = {"engine.precision": "bf16"}
 NOISE = {"noise.loss_weight": 0.1, "data.augmentation": {"silence_is_noise": True}}
+SECOND = {"data.train.second": "copy", "model.second_recording": "attention"}
+JOINED = SECOND | {"model.second_recording": "joined", "model.dual_attention": False}
 
 
 class Checked(NamedTuple):
@@ -66,6 +69,17 @@ CELLS = (
     Checked("base, full", BASE, 4),
     Checked("base, lora", BASE | {"model.strategy": "lora"}, 2, (10.0, 100)),
     Checked("small, frozen encoder", SMALL | {"model.strategy": "frozen_encoder"}, 1),
+    Checked("second recording, attention", SECOND, 4),
+    Checked("second recording, attention, long clips", SECOND, 2, LONG),
+    Checked("second recording, joined", JOINED, 4),
+    Checked("second recording, joined, long clips", JOINED, 2, LONG),
+    Checked("second recording, joined, 30 s windows", JOINED | {"model.encoder_padding": "window"}, 1),
+    Checked("second recording, two encoder layers", SECOND | {"model.second_recording_layers": 2}, 4),
+    Checked("second recording, frozen encoder", SECOND | {"model.strategy": "frozen_encoder"}, 4, LONG),
+    Checked("second recording, noise loss", SECOND | NOISE, 4),
+    Checked("second recording, base", BASE | SECOND, 4),
+    Checked("second recording, joined, base", BASE | JOINED, 4),
+    Checked("second recording, gradient checkpointing", SECOND | {"model.gradient_checkpointing": True}, 4, LONG),
     Checked("DDP", {}, 4, processes=2),
     Checked("DDP, accumulation", {"training.accumulation": 2}, 4, processes=2),
     Checked("DDP, frozen encoder", {"model.strategy": "frozen_encoder"}, 4, processes=2),
@@ -102,6 +116,8 @@ GPU_CELLS = (
     Checked("small, 30 s windows", SMALL | BF16 | {"model.encoder_padding": "window"}, 16, LONG),
     Checked("small, 8-bit AdamW", SMALL | BF16 | {"optimizer.name": "adamw_8bit"}, 16, LONG),
     Checked("small, short clips", SMALL | BF16, 64),
+    Checked("small, second recording, attention", SMALL | BF16 | SECOND, 8, LONG),
+    Checked("small, second recording, joined", SMALL | BF16 | JOINED, 8, LONG),
     Checked("small, ZeRO-2", SMALL | BF16 | {"engine.zero_stage": 2}, 8, LONG),
 )
 
@@ -109,7 +125,9 @@ GPU_CELLS = (
 def job_of(checked: Checked, on_gpu: bool) -> Job:
     """The job that measures a cell."""
     place: Any = {} if on_gpu else {"threads": 1, "on_cpu": True}
-    values = whisper_config(checked.settings).model_dump(mode="json")
+    # Each process would find out for itself which products are faster, and a busy machine tells them different things.
+    settings = checked.settings if on_gpu else {"performance.onednn": onednn_is_faster()} | checked.settings
+    values = whisper_config(settings).model_dump(mode="json")
     return Job(values, checked.batch_size, *checked.shape, processes=checked.processes, **place)
 
 

@@ -186,16 +186,18 @@ def figures(cell: Cell, job: Job, ranks: Sequence[Rank]) -> dict[str, Any]:
 def operations_per_step(cell: Cell, job: Job, batches: Iterable[dict[str, Any]]) -> int | None:
     """Model operations of a step on all ranks, without recomputation: the mean over the timed steps.
 
-    Each utterance counts at its own length, without padding. None if only the hub knows the model's shape.
+    Each utterance counts at its own length, without padding, and a second recording as one of the utterance's length.
+    None if only the hub knows the model's shape.
     """
-    utterances: Counter[tuple[float, int]] = Counter()
+    utterances: Counter[tuple[float, int, bool]] = Counter()
     for batch in batches:
         tokens = round(batch["targets"] / len(batch["seconds"])) + PROMPT_TOKENS - 1
-        utterances.update((seconds, tokens) for seconds in batch["seconds"])
+        second = batch.get("second_seconds") or [0.0] * len(batch["seconds"])
+        utterances.update((seconds, tokens, other > 0) for seconds, other in zip(batch["seconds"], second, strict=True))
     try:
         operations = sum(
-            count * utterance_flops(replace(cell, seconds=seconds, tokens=tokens))
-            for (seconds, tokens), count in utterances.items()
+            count * utterance_flops(replace(cell, seconds=seconds, tokens=tokens, has_second=has_second))
+            for (seconds, tokens, has_second), count in utterances.items()
         )
     except ConfigError:
         return None

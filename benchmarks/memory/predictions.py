@@ -118,6 +118,9 @@ def settings_of(description: dict[str, Any]) -> dict[str, Any]:
     settings = {key: description[name] for name, key in CONFIG_KEYS.items()}
     if description["optimizer"] not in ("adamw", "cpu_adam"):  # those are what auto stands for
         settings["optimizer.name"] = description["optimizer"]
+    if "second_recording" in description:
+        settings |= {"data.train.second": "copy", "model.second_recording": description["second_recording"]}
+        settings["model.second_recording_layers"] = description.get("second_recording_layers", 0)
     return settings
 
 

@@ -30,7 +30,8 @@ def operations(forward: Callable[[], torch.Tensor]) -> int:
 
 
 def own_operations(config: RunConfig, batches: list[dict[str, Any]]) -> int:
-    """Operations of this project's step on microbatches: each utterance's ``seconds``, ``tokens`` and ``targets``.
+    """Operations of this project's step on microbatches: each utterance's ``seconds``, ``tokens`` and ``targets``, and
+    where there are second recordings ``second_seconds``, 0 for an utterance without one.
 
     Raises:
         ValueError: if the model's shape is not known here.
@@ -43,17 +44,20 @@ def own_operations(config: RunConfig, batches: list[dict[str, Any]]) -> int:
     clip = config.model.encoder_padding == "clip"
 
     def loss(batch: dict[str, Any]) -> torch.Tensor:
-        visible = [visible_frames(round(seconds * SAMPLING_RATE)) for seconds in batch["seconds"]]
+        rows, tokens = len(batch["seconds"]), batch["tokens"]
+        second = {row: seconds for row, seconds in enumerate(batch.get("second_seconds", ())) if seconds}
+        lengths = [*batch["seconds"], *second.values()]
+        visible = [visible_frames(round(seconds * SAMPLING_RATE)) for seconds in lengths]
         frames = padded_frames(visible) if clip else WINDOW_FRAMES
-        rows, tokens = len(visible), batch["tokens"]
         positions = torch.arange(batch["targets"], device=META)
         noise = {}
         if config.noise.loss_weight:
             target = torch.empty(rows, (max(visible) if clip else frames) // 2, device=META)
             noise = noise_arguments(config.noise, target, positions, config.training.steps, 1.0)
         output = model(
-            torch.empty(rows, model.config.num_mel_bins, frames, device=META),
+            torch.empty(len(visible), model.config.num_mel_bins, frames, device=META),
             feature_lengths=visible if clip else None,
+            second_rows=list(second),
             decoder_input_ids=torch.zeros(rows, tokens, dtype=torch.long, device=META),
             labels=torch.zeros(rows, tokens, dtype=torch.long, device=META),
             target_positions=positions,

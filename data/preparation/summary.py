@@ -83,10 +83,11 @@ class Summary:
         """
         if self.example and self.broken > share * max(self.rows, rows):
             worst, example = self.dropped.most_common(1)[0][0], self.example
+            hint = ". With a larger share the same command goes on where this one stopped"
+            hint = hint if self.broken < self.rows else ""  # nothing would be left
             raise DataError(
                 f"{self.broken} of {self.rows} rows cannot be used (--max-skipped-share is {share:g}), most of them "
-                f"for: {worst}. One is {example.place}: {example.reason}. With a larger share the same command goes on "
-                "where this one stopped"
+                f"for: {worst}. One is {example.place}: {example.reason}{hint}"
             )
 
     def check_seconds(self, second: str, clips: int) -> None:

@@ -9,7 +9,7 @@ import torch
 from data.batches.features import WINDOW_FRAMES, padded_frames, visible_frames
 from data.batches.labels import IGNORED
 from data.batches.loader import BatchGroup
-from data.utterance import SAMPLING_RATE, AudioBatch
+from data.utterance import SAMPLING_RATE, AudioBatch, SecondRecordings
 
 from ..config.run import RunConfig
 from ..engine.optimizer import optimizer_name
@@ -41,6 +41,7 @@ class Cell:
         tokens: decoder positions of each, the prompt included.
         processes: one a GPU.
         precision: fp32, bf16 or fp16; the config's own may be ``auto``.
+        has_second: each utterance comes with a second recording, as long as the first.
     """
 
     config: RunConfig
@@ -49,6 +50,7 @@ class Cell:
     tokens: int
     processes: int = 1
     precision: str = "fp32"
+    has_second: bool = False
 
     @property
     def samples(self) -> int:
@@ -78,6 +80,10 @@ class Cell:
         """Whether batches carry their noise, for the noise loss."""
         return self.config.data.augmentation is not None
 
+    def hears_second(self, model_config: Any) -> bool:
+        """Whether a model with this configuration hears the second recordings; another leaves them out."""
+        return self.has_second and bool(model_config.second_recording != "none")
+
     @property
     def targets(self) -> int:
         """Positions of each utterance that have a loss: all but the prompt's before its last."""
@@ -92,7 +98,15 @@ class Cell:
             "model": self.config.model.checkpoint or "own shape",
             "optimizer": optimizer_name(self.config),
             **({"noise_loss": self.config.noise.loss_weight} if self.config.noise.loss_weight else {}),
+            **self.second_described(),
         }
+
+    def second_described(self) -> dict[str, Any]:
+        """What a description says of second recordings: nothing where there are none, or the config lets none hear."""
+        how, layers = self.config.model.second_recording, self.config.model.second_recording_layers
+        if not self.has_second or how == "none":
+            return {}
+        return {"second_recording": how} | ({"second_recording_layers": layers} if layers else {})
 
 
 def with_settings(config: RunConfig, section: str, **values: Any) -> RunConfig:
@@ -108,11 +122,15 @@ def cell_of(
     seconds: float | None = None,
     tokens: int | None = None,
     processes: int = 1,
+    has_second: bool | None = None,
 ) -> Cell:
     """The largest step that a settled config allows, unless shorter clips or labels are given.
 
     That is every clip ``data.max_seconds`` long, and labels that fill the decoder: one long row pads its whole batch.
+    Where the data has second recordings, every clip has one, of the same length, unless ``has_second`` says otherwise.
     """
+    if has_second is None:
+        has_second = any(source.has_second for source in config.data.training_sources)
     return Cell(
         config,
         batch_size=batch_size or config.training.microbatch,
@@ -120,6 +138,7 @@ def cell_of(
         tokens=DECODER_POSITIONS if tokens is None else tokens,
         processes=processes,
         precision=precision,
+        has_second=has_second,
     )
 
 
@@ -135,12 +154,25 @@ def synthetic_group(cell: Cell, vocabulary: int, seed: int = 0) -> BatchGroup:
         batch = AudioBatch(
             audio=audio,
             audio_lengths=torch.full((cell.batch_size,), cell.samples),
-            noise=audio / 2 if cell.has_noise else None,
+            noise=noise_in(cell, audio),
             decoder_input_ids=ids,
             labels=labels,
             ids=[f"synthetic-{number}-{row}" for row in range(cell.batch_size)],
             texts=[""] * cell.batch_size,
             languages=[None] * cell.batch_size,
+            second=synthetic_seconds(cell, generator) if cell.has_second else None,
         )
         batches.append(batch)
     return BatchGroup(batches, exhausted=False)
+
+
+def synthetic_seconds(cell: Cell, generator: torch.Generator) -> SecondRecordings:
+    """A second recording of noise for each utterance of a microbatch."""
+    audio = torch.randn(cell.batch_size, cell.samples, generator=generator) * 0.1
+    lengths = torch.full((cell.batch_size,), cell.samples)
+    return SecondRecordings(list(range(cell.batch_size)), audio, lengths, noise_in(cell, audio))
+
+
+def noise_in(cell: Cell, audio: torch.Tensor) -> torch.Tensor | None:
+    """Half of synthetic audio where batches carry their noise."""
+    return audio / 2 if cell.has_noise else None

@@ -9,7 +9,7 @@ python -m benchmarks.memory predict is the same command.
 
 import json
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +71,8 @@ def main(arguments: list[str]) -> int:
         headroom = headroom_of(config) if is_auto else HEADROOM
     needs = Needs(cell)
     memory = needs.step(config.training.accumulation > 1)
-    evaluation = evaluation_bytes(cell) if config.data.validation else None
+    validation = config.data.validation
+    evaluation = evaluation_bytes(replace(cell, has_second=validation.has_second)) if validation else None
     print(table.described(cell, gpu))
     chosen = [gpu] if gpu else list(GPUS)
     largest = {one.name: largest_batch(memory, one, headroom) for one in chosen}

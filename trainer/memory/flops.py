@@ -33,6 +33,16 @@ class Trained:
 trained_of = functools.lru_cache(maxsize=16)(Trained)
 
 
+def second_recording(cell: Cell) -> str:
+    """How a cell's model hears second recordings: ``attention`` or ``joined``; ``none`` where it hears none.
+
+    Raises:
+        ConfigError: if only the hub knows the model's shape.
+    """
+    shape = trained_of(cell.config.model_dump_json()).shape
+    return str(shape.second_recording) if cell.hears_second(shape) else "none"
+
+
 def step_flops(cell: Cell) -> int:
     """The operations of a cell's step, of all microbatches on all ranks.
 
@@ -48,9 +58,11 @@ def utterance_flops(cell: Cell) -> float:
     Raises:
         ConfigError: if only the hub knows the model's shape.
     """
-    one = Utterance(trained_of(cell.config.model_dump_json()))
-    below = one.add_encoder(cell.frames, cell.encoder_positions)
-    one.add_decoder(cell.encoder_positions, cell.tokens, cell.targets, below)
+    trained, positions = trained_of(cell.config.model_dump_json()), cell.encoder_positions
+    how = second_recording(cell)
+    one = Utterance(trained)
+    below = one.add_encoder(cell.frames, positions, hears_second=how != "none")
+    one.add_decoder(2 * positions if how == "joined" else positions, cell.tokens, cell.targets, below)
     return one.operations
 
 
@@ -69,16 +81,20 @@ class Utterance:
         """A product with the weight of a module."""
         self.operations += operations * (1 + self.trained.weight(path) + below)
 
-    def add_encoder(self, frames: int, positions: int) -> bool:
+    def add_encoder(self, frames: int, positions: int, *, hears_second: bool) -> bool:
+        """The encoder's pass over the first recording, and over the second one, which is as long."""
         root, within = "model.encoder", self.trained.within
         mel = 2 * CONVOLUTION_WIDTH * self.width * frames
         self.add_product(mel * self.shape.num_mel_bins, f"{root}.conv1", False)
         self.add_product(mel * self.width / 2, f"{root}.conv2", within(f"{root}.conv1"))
         below = within(f"{root}.conv")
+        first_of_both = self.shape.encoder_layers - self.shape.second_recording_layers
         for number in range(self.shape.encoder_layers):
             layer = f"{root}.layers.{number}"
-            below = self.add_attention(f"{layer}.self_attn", positions, positions, below)
+            of_the_other = positions if hears_second and number >= first_of_both else 0
+            below = self.add_attention(f"{layer}.self_attn", positions, positions, below, also_seen=of_the_other)
             below = self.add_feed_forward(layer, self.shape.encoder_ffn_dim, positions, below)
+        self.operations *= 2 if hears_second else 1
         return below or within(f"{root}.layer_norm")
 
     def add_decoder(self, frames: int, tokens: int, targets: int, encoder: bool) -> None:
@@ -89,7 +105,9 @@ class Utterance:
         for number in range(shape.decoder_layers):
             layer = f"{root}.layers.{number}"
             below = self.add_attention(f"{layer}.self_attn", tokens, tokens, below)
-            flows = [self.add_attention(f"{layer}.{name}", tokens, frames, below, encoder) for name in attentions]
+            flows = [
+                self.add_attention(f"{layer}.{name}", tokens, frames, below, encoder=encoder) for name in attentions
+            ]
             below = below or any(flows)
             if shape.dual_attention:
                 self.add_product(2 * 3 * self.width**2 * tokens, f"{layer}.gate.hidden", below)
@@ -98,12 +116,15 @@ class Utterance:
             below = self.add_feed_forward(layer, shape.decoder_ffn_dim, tokens, below)
         self.add_product(2 * self.width * shape.vocab_size * targets, f"{root}.embed_tokens", below or encoder)
 
-    def add_attention(self, path: str, queries: int, keys: int, below: bool, encoder: bool | None = None) -> bool:
+    def add_attention(
+        self, path: str, queries: int, keys: int, below: bool, *, encoder: bool | None = None, also_seen: int = 0
+    ) -> bool:
         """One attention's projections and products.
 
         Args:
             queries, keys: positions.
             encoder: as ``below``, of what keys and values are made of; None where that is the same.
+            also_seen: keys of the other recording, which are projected there.
         """
         within = self.trained.within
         asks = below or within(f"{path}_layer_norm.")
@@ -112,7 +133,9 @@ class Utterance:
         self.add_product(2 * self.width**2 * queries, f"{path}.q_proj", asks)
         for name in ("k_proj", "v_proj"):
             self.add_product(2 * self.width**2 * keys, f"{path}.{name}", answers)
-        self.operations += 4 * queries * keys * self.width * (1 + 2 * flows)  # both factors have a gradient
+        self.operations += (
+            4 * queries * (keys + also_seen) * self.width * (1 + 2 * flows)
+        )  # both factors have a gradient
         self.add_product(2 * self.width**2 * queries, f"{path}.out_proj", flows)
         return below or flows or within(f"{path}.")
 

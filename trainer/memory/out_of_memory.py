@@ -7,7 +7,7 @@ import gc
 import math
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType, TracebackType
@@ -104,12 +104,13 @@ class ExplainOutOfMemory:
             config=self.config.model_dump(mode="json"),
             kind=place.kind,
             utterances=len(place.audio.ids) if place.audio else self.config.training.microbatch,
-            seconds=place.longest if place.audio else self.config.data.max_seconds,
+            seconds=longest_of(place.recordings) if place.audio else self.config.data.max_seconds,
             tokens=place.audio.labels.shape[1] if place.audio and place.audio.labels is not None else 0,
             processes=self.accelerator.num_processes,
             precision={"no": "fp32"}.get(self.accelerator.mixed_precision, self.accelerator.mixed_precision),
             on_gpu=self.accelerator.device.type == "cuda",
             in_training=self.state is not None,
+            has_second=len(place.recordings) > 1 if place.audio else None,
         )
         print(f"{place.what}: {self.device_name} ran out of memory; predicting what takes less", file=sys.stderr)
         chosen = choose(settings_to_try(question), ask(question))
@@ -188,18 +189,28 @@ class Place:
     kind: Literal["passes", "update", "decoding"] = "passes"
 
     @property
-    def longest(self) -> float:
-        """Seconds of the batch's longest clip."""
-        assert self.audio is not None
-        return float(self.audio.audio_lengths.max()) / SAMPLING_RATE
+    def recordings(self) -> list[torch.Tensor]:
+        """Samples of the batch's clips, and of their second recordings where there are any; empty without a batch."""
+        if self.audio is None:
+            return []
+        second = self.audio.second
+        return [self.audio.audio_lengths] if second is None else [self.audio.audio_lengths, second.audio_lengths]
 
     @property
     def batch_described(self) -> str:
-        if self.audio is None or self.kind == "update":
+        if self.kind == "update":
             return ""
-        count, total = len(self.audio.ids), float(self.audio.audio_lengths.sum()) / SAMPLING_RATE
-        clips = "clip" if count == 1 else "clips"
-        return f" on {count} {clips} with {total:.1f} s of audio, the longest {self.longest:.1f} s"
+        described = [
+            f"{len(lengths)} {name}{'' if len(lengths) == 1 else 's'} with {float(lengths.sum()) / SAMPLING_RATE:.1f} s "
+            f"of audio, the longest {longest_of([lengths]):.1f} s"
+            for lengths, name in zip(self.recordings, ("clip", "second recording"), strict=False)
+        ]
+        return f" on {', and '.join(described)}" if described else ""
+
+
+def longest_of(recordings: Iterable[torch.Tensor]) -> float:
+    """Seconds of the longest of recordings, by their samples."""
+    return float(max(lengths.max() for lengths in recordings)) / SAMPLING_RATE
 
 
 def local_of(kind: type[Local], frames: list[FrameType]) -> Local | None:
@@ -241,6 +252,7 @@ def evaluation_of(config: RunConfig, name: str, model: Any) -> RunConfig:
     values = config.model_dump(mode="json", exclude={"optimizer", "noise", "performance"})
     dual = getattr(model.config, "dual_attention", False)
     values["model"] = {"checkpoint": name, "dual_attention": dual, "encoder_padding": encoder_padding(model)}
+    values["model"]["second_recording"] = getattr(model.config, "second_recording", "none")
     try:
         return RunConfig.model_validate(values)
     except ValueError:

@@ -20,10 +20,11 @@ import modeling.network.dual_whisper
 import modeling.network.linear
 import modeling.network.precision
 from data.batches.features import LogMel
-from modeling.network.linear import onednn_is_faster
+from modeling.network.linear import choose_onednn, onednn_is_faster
 from modeling.network.losses import CHUNK_TOKENS
 
 from ..engine.device import DTYPES
+from ..step.batch import one_below_the_other, with_rows
 from ..step.noise_target import noise_arguments, noise_target
 from .allocator import BLOCK, serve
 from .cells import Cell
@@ -135,6 +136,7 @@ def record_step(cell: Cell, chunked: bool, on_gpu: bool) -> Timeline:
     """The events of a step in fake tensors; ``chunked``: its vocabulary projection in two chunks instead of one."""
     onednn_is_faster()  # asked for the first time among fake tensors, it would fail
     model = shaped_model(cell)
+    choose_onednn(model, cell.config.performance.onednn)
     log_mel = LogMel(model.config.num_mel_bins)
     with prepared(model, cell, on_gpu, WORKSPACE_BYTES if on_gpu else 0) as engine:
         recorder = engine.recorder
@@ -190,19 +192,26 @@ def prepared(model: Any, cell: Cell, on_gpu: bool, workspace: int = 0) -> Iterat
 def step_loss(cell: Cell, model: Any, log_mel: LogMel, on_gpu: bool) -> torch.Tensor:
     """The forward pass of trainer/loop.py, of a batch that is all alike."""
     audio = torch.empty(cell.batch_size, cell.samples)
+    second = torch.empty_like(audio) if cell.hears_second(model.config) else None
+    samples = audio if second is None else one_below_the_other(audio, second)
     ids = torch.empty(cell.batch_size, cell.tokens, dtype=torch.int64)
     labels = torch.empty_like(ids)
     positions = torch.empty(cell.batch_size * cell.targets, dtype=torch.int64)
-    features = log_mel(audio, cell.frames_on(on_gpu))
+    features = log_mel(samples, cell.frames_on(on_gpu))
     is_window = cell.config.model.encoder_padding == "window"
     noise: dict[str, Any] = {}
     if cell.has_noise:
-        target = noise_target(audio, torch.empty_like(audio), cell.encoder_positions)
+        clips, added = audio, torch.empty_like(audio)
+        if second is not None:  # what second attentions read
+            rows = torch.arange(cell.batch_size)
+            clips, added = with_rows(clips, rows, second), with_rows(added, rows, torch.empty_like(second))
+        target = noise_target(clips, added, cell.encoder_positions)
         noise = noise_arguments(cell.config.noise, target, positions, cell.config.training.steps, 1.0)
     with autocast(cell):
         loss: torch.Tensor = model(
             features,
-            feature_lengths=None if is_window else [2 * cell.encoder_positions] * cell.batch_size,
+            feature_lengths=None if is_window else [2 * cell.encoder_positions] * len(samples),
+            second_rows=() if second is None else range(cell.batch_size),
             decoder_input_ids=ids,
             labels=labels,
             target_positions=positions,

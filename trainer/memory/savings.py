@@ -32,6 +32,7 @@ class Question:
         processes, precision: as the engine runs.
         on_gpu: whose memory ran out.
         in_training: the optimizer's states are in memory too.
+        has_second: each utterance has a second recording, as long as the first; None: as the training data has it.
     """
 
     config: dict[str, Any]
@@ -43,6 +44,7 @@ class Question:
     precision: str
     on_gpu: bool
     in_training: bool = True
+    has_second: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -177,6 +179,7 @@ def cell_asked(config: RunConfig, question: Question) -> Any:
         seconds=question.seconds,
         tokens=question.tokens or DECODER_POSITIONS,
         processes=question.processes,
+        has_second=question.has_second,
     )
 
 

@@ -1,9 +1,11 @@
 """What the prediction prints: the table by batch size, the parts of a peak, the lines to paste, the remedies."""
 
+from dataclasses import replace
+
 from .advice import Advice, fits, remedies, why_not_the_largest
 from .cells import Cell
 from .finding import Found
-from .flops import utterance_flops
+from .flops import second_recording, utterance_flops
 from .gpus import GIB, Gpu
 from .prediction import COLLECTIVES_BYTES, CONTEXT_BYTES, WORKSPACE_BYTES, StepMemory
 
@@ -23,9 +25,12 @@ def described(cell: Cell, gpu: Gpu | None) -> str:
     kind = f"ZeRO-{engine.zero_stage}" if engine.zero_stage else ("DDP" if cell.processes > 1 else "one process")
     offload = "" if engine.cpu_offload == "none" else f", {engine.cpu_offload} offloaded"
     attention = "dual attention" if model.dual_attention else "plain Whisper"
+    clips = f"clips of {cell.seconds:g} s ({model.encoder_padding})"
+    if second_recording(cell) != "none":
+        clips += f", each with a second recording as long (second_recording: {second_recording(cell)})"
     return (
         f"{model.checkpoint or 'a model from nothing'}, {attention}, {model.strategy}, {cell.precision}, "
-        f"{kind}{offload}: {cell.processes} x {where}\nclips of {cell.seconds:g} s ({model.encoder_padding}), "
+        f"{kind}{offload}: {cell.processes} x {where}\n{clips}, "
         f"{cell.tokens} decoder positions, every utterance of the batch alike"
     )
 
@@ -56,6 +61,9 @@ def print_parts(memory: StepMemory, batch: int) -> None:
     print(f"\n| at the peak, batch {batch} | GiB |\n|---|---|")
     for part, size in sorted(found.parts.items(), key=lambda one: -one[1]):
         print(f"| {part} | {gib(size)} |")
+    if second_recording(memory.cell) != "none":
+        alone = StepMemory(replace(memory.cell, has_second=False), memory.on_gpu).at(batch)
+        print(f"| of all these, what second recordings take | {gib(found.peak_bytes - alone.peak_bytes)} |")
     reserved, used = found.reserved_bytes or found.peak_bytes, found.device_used_bytes or found.peak_bytes
     print(f"| allocator's rounding and gaps | {gib(reserved - found.peak_bytes)} |")
     print(f"| CUDA context{', NCCL' if memory.cell.processes > 1 else ''} | {gib(used - reserved)} |")
@@ -98,8 +106,10 @@ def print_assumptions(cell: Cell, headroom: float, seconds: float) -> None:
         if value:
             print(f"\nNot counted: performance.{name}, with which a step takes less.")
     collectives = f", {COLLECTIVES_BYTES / 2**20:.0f} MiB of NCCL" if cell.processes > 1 else ""
+    second = "; every clip with a second recording as long" if second_recording(cell) != "none" else ""
     print(
-        f"\nAssumed: the worst batch that the config lets through (--seconds, --tokens for another); {headroom:.0%} of "
+        f"\nAssumed: the worst batch that the config lets through (--seconds, --tokens for another){second}; "
+        f"{headroom:.0%} of "
         f"the memory left free; {CONTEXT_BYTES / 2**20:.0f} MiB of CUDA context{collectives} and "
         f"{WORKSPACE_BYTES / 2**20:.0f} MiB of cuBLAS workspace; flash attention; nothing else on the GPU; float32 "
         "weights under autocast, or DeepSpeed's own half precision; times at "

@@ -94,12 +94,17 @@ def planned_model(config: RunConfig, checkpoint: Checkpoint | None = None) -> An
                 )
             shape = whole.shape
             stored = whole.config | shape
-            own = {key: stored[key] for key in NEW_SHAPE if key != "gate_bias" and stored.get(key)}
+            kept = (*NEW_SHAPE, "second_recording", "second_recording_layers")
+            own = {key: stored[key] for key in kept if key != "gate_bias" and stored.get(key)}
         else:
             published = published_shape(name)
             if published is None:
                 return None
             stored = shape = published
+        if checkpoint.is_adapter and (recorded := checkpoint.recorded_base) is not None:
+            heard = {"second_recording": recorded.second_recording}
+            heard |= {"second_recording_layers": recorded.second_recording_layers}
+            stored, own = stored | heard, own | heard
     check_structure(name, stored, settings.decoder_values)
     model = model_without_weights(shape, **own | settings.decoder_values)
     apply_strategy(model, config, checkpoint)

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from benchmarks.memory.jobs import Job
+from benchmarks.memory.spread_lengths import spread_group
 from trainer.engine.accelerator import resolve_precision
 from trainer.engine.running_out import is_out_of_memory
 from trainer.memory.cells import synthetic_group
@@ -11,7 +12,7 @@ from trainer.memory.cells import synthetic_group
 from ..device import empty_memory
 from ..setting import Part, Setting
 from ..stand_ins import run_values
-from ..steps import spread_group, timed, trainer_of, with_groups
+from ..steps import timed, trainer_of, with_groups
 
 BATCHES = (32, 16, 8)  # the first that fits
 SECONDS, TOKENS = 30.0, 128  # of speech, and what is said in it

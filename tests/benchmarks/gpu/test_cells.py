@@ -19,9 +19,9 @@ from benchmarks.gpu.device import counted_waits, far_off, profiled, summary_of_p
 from benchmarks.gpu.runs import batches, furthest, losses
 from benchmarks.gpu.setting import Setting
 from benchmarks.gpu.stand_ins import made_once, run_values
-from benchmarks.gpu.steps import spread_group
 from benchmarks.gpu.table import MEMORY_CELLS
 from benchmarks.memory.jobs import Job, whisper_config
+from benchmarks.memory.spread_lengths import spread_group
 from tests.end_to_end import run
 from trainer.engine.device import EXACT, choose_kernels
 from trainer.memory.cells import cell_of, synthetic_group

@@ -130,6 +130,9 @@ def test_the_channels_of_a_stereo_recording(second: str, first: int, labels: Lab
     assert batch is not None and batch.second is not None and not skipped
     np.testing.assert_array_equal(batch.audio[0], tone(first))
     np.testing.assert_array_equal(batch.second.audio[0], tone(1 - first))
+    quiet = [{"id": "a", "audio": encoded([0 * tone(0) if i != first else tone(0) for i in range(2)]), "text": "a"}]
+    batch, skipped = read(quiet, labels, second=second, columns={"id": "id"})
+    assert batch is not None and batch.second is None and not skipped  # the other party says nothing
     mono = [{"id": "a", "audio": encoded([tone(0)]), "text": "a"}]
     batch, skipped = read(mono, labels, second=second, columns={"id": "id"})
     assert batch is None and skipped[0].reason.endswith("the recording has one channel, so no right channel")

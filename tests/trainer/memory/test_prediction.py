@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import trainer.memory.command
-from benchmarks.memory.check_command import CELLS, LIMIT, Checked, check_cell, is_near
+from benchmarks.memory.check_command import CELLS, JOINED, LIMIT, SECOND, Checked, check_cell, is_near
 from benchmarks.memory.jobs import whisper_config
 from benchmarks.training.operations import own_operations
 from tests.end_to_end import run
@@ -19,6 +19,7 @@ from trainer.engine.optimizer import check_optimizer
 from trainer.memory import advice
 from trainer.memory.allocator import MIDDLE_SEGMENT, SMALL_SEGMENT, CachingAllocator, serve
 from trainer.memory.cells import Cell, cell_of
+from trainer.memory.decoding_peak import evaluation_bytes
 from trainer.memory.engines import state_bytes
 from trainer.memory.flops import step_flops
 from trainer.memory.gpus import GIB, GPUS, Gpu, find_gpu
@@ -129,11 +130,17 @@ def test_serving_a_timeline_takes_no_more_for_what_comes_after_what_is_let_go() 
         {"model.strategy": "frozen_encoder"},
         {"model.strategy": "frozen_primary"},
         {"model.strategy": "selective"},
+        SECOND,
+        JOINED,
+        JOINED | {"model.second_recording_layers": 2},
+        SECOND | {"model.strategy": "frozen_encoder"},
     ],
 )
 def test_operations_equal_torch_own_count(settings: dict[str, Any]) -> None:
     cell = tiny_cell(tokens=20, seconds=3.0, **settings)
     batch = {"seconds": [3.0, 3.0], "tokens": 20, "targets": 2 * cell.targets}
+    if cell.has_second:
+        batch["second_seconds"] = [3.0, 3.0]
     assert step_flops(cell) == pytest.approx(own_operations(cell.config, [batch]), rel=5e-3)
 
 
@@ -263,6 +270,39 @@ def test_advice_is_always_a_config_that_training_takes(settings: dict[str, Any])
     assert found and not found[-1].fits
     for remedy in found:
         check_optimizer(remedy.cell.config)
+
+
+@pytest.mark.parametrize(("settings", "alone"), [(SECOND, {}), (JOINED, {"model.dual_attention": False})])
+def test_second_recordings_are_seen_to(settings: dict[str, Any], alone: dict[str, Any]) -> None:
+    """The encoder takes twice as much; what nobody hears takes nothing."""
+
+    def cell(**settings: Any) -> Cell:
+        return tiny_cell(tokens=12, seconds=6.0, **settings)
+
+    hears, one = StepMemory(cell(**settings), on_gpu=False).at(4), StepMemory(cell(**alone), on_gpu=False).at(4)
+    assert 1.7 < hears.parts["activations"] / one.parts["activations"] < 2.1
+    assert 1.7 < step_flops(cell(**settings)) / step_flops(cell(**alone)) < 2
+    unheard, missing = alone | {"data.train.second": "copy"}, {**settings, "data.train.second": None}
+    for same in (unheard, missing):
+        assert StepMemory(cell(**same), on_gpu=False).at(4).peak_bytes == one.peak_bytes
+        assert step_flops(cell(**same)) == step_flops(cell(**alone))
+
+
+def test_a_description_tells_of_second_recordings_that_are_heard() -> None:
+    assert tiny_cell(**SECOND).describe()["second_recording"] == "attention"
+    for same in ({}, {"data.train.second": "copy"}, {**SECOND, "data.train.second": None}):
+        assert "second_recording" not in tiny_cell(**same).describe()
+
+
+def test_decoding_two_recordings_takes_more() -> None:
+    """Twice the encoder's pass; joined, the cache holds the frames of both, as two attentions hold those of one."""
+
+    def peak(**settings: Any) -> int:
+        return evaluation_bytes(tiny_cell(**settings), on_gpu=False, frames=400)
+
+    plain, dual = peak(**{"model.dual_attention": False}), peak()
+    assert peak(**SECOND) > dual and peak(**JOINED) > plain
+    assert peak(**{"data.train.second": "copy"}) == dual
 
 
 def test_dropout_keeps_masks() -> None:
