@@ -13,8 +13,9 @@ def main(arguments: list[str]) -> None:
     from data.audio.decoding import UndecodableAudio
     from trainer.errors import CommandFailed
     from trainer.visualization.command import layer_numbers, visualize
-    from trainer.visualization.excerpt import NoiseGiven
+    from trainer.visualization.excerpt import NoiseGiven, SecondGiven
 
+    second_noise = NoiseGiven(options.second_noise, options.second_ratio, prefix="--second-")
     output = options.output or Path("attention") / options.file.stem
     try:
         visualize(
@@ -26,6 +27,7 @@ def main(arguments: list[str]) -> None:
             begin=options.begin,
             seconds=options.seconds,
             noise=NoiseGiven(options.noise, options.ratio, options.noise_part),
+            second=SecondGiven(options.second, options.second_begin, second_noise),
             layers=None if options.layers is None else layer_numbers(options.layers),
             device=options.device,
             command=arguments,
@@ -47,6 +49,11 @@ def command_line() -> CommandLine:
     add("--noise", type=Path, metavar="FILE", help="noise to add to the recording")
     add("--ratio", type=number(float, -100, 100), metavar="DB", help="with --noise: decibels of speech over noise (0)")
     add("--noise-part", type=Path, metavar="FILE", help="the noise that the recording already contains, as a file")
+    second = "a second recording, heard beside FILE; of a stereo FILE `channel`, the right one, or `left_channel`"
+    add("--second", metavar="FILE2", help=second)
+    add("--second-begin", type=number(float, 0, 1e6), metavar="S", help="start in it, in seconds (that of FILE)")
+    add("--second-noise", type=Path, metavar="FILE", help="noise to add to it")
+    add("--second-ratio", type=number(float, -100, 100), metavar="DB", help="with --second-noise, as --ratio (0)")
     add("--layers", metavar="N,N", help="decoder layers, counted from 0, such as 0,3-5; default: all")
     add("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     return parser

@@ -70,6 +70,37 @@ def check_structure(name: str, stored: dict[str, Any], asked: dict[str, Any]) ->
         )
     if stored.get("wider_feed_forward") and asked.get("dual_attention"):
         raise CheckpointError(f"{name} has wider feed-forward blocks, which take no second attentions beside them")
+    check_second_recording(name, stored, asked)
+
+
+def check_second_recording(name: str, stored: dict[str, Any], asked: dict[str, Any]) -> None:
+    """Raises: CheckpointError: if what hears a second recording of a clip cannot become what is asked for."""
+    there, wanted = stored.get("second_recording", "none"), asked.get("second_recording", "none")
+    if "none" not in (there, wanted) and there != wanted:
+        raise CheckpointError(
+            f"second_recording is {wanted}, but {name} was trained to hear second recordings by {there}: take it out"
+        )
+    if there == "joined" and asked.get("dual_attention"):
+        raise CheckpointError(f"{name} reads both recordings with its one attention: set dual_attention to false")
+    layer = stored.get("secondary_layer")
+    if wanted == "attention" and layer is not None:
+        raise CheckpointError(
+            f"second_recording is attention, but the second attentions of {name} were trained to read encoder layer "
+            f"{layer} of the one recording: take it out"
+        )
+    layers, trained = asked.get("second_recording_layers", 0), stored.get("second_recording_layers", 0)
+    if layers and wanted == there == "none":
+        raise CheckpointError(
+            f"second_recording_layers is {layers}, but {name} hears no second recording: set second_recording too"
+        )
+    if layers and trained and layers != trained:
+        raise CheckpointError(
+            f"second_recording_layers is {layers}, but {name} was trained with {trained}: take it out"
+        )
+    if layers > stored.get("encoder_layers", layers):
+        raise CheckpointError(
+            f"second_recording_layers is {layers}; the encoder of {name} has {stored['encoder_layers']} layers"
+        )
 
 
 def open_adapter(checkpoint: Checkpoint, weights: dict[str, torch.Tensor] | None = None) -> Any:

@@ -4,7 +4,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from transformers import LogitsProcessorList
 
+from .fusion import Fusion, Sureness
 from .network.dual_whisper import DualWhisperForConditionalGeneration
 
 TIMESTAMP_SECONDS = 0.02  # between two timestamp tokens
@@ -64,8 +66,10 @@ def encode(
 
 
 @torch.no_grad()
-def detect_languages(model: Any, encoded: Any) -> list[str]:
+def detect_languages(model: Any, encoded: Any, fused: Fusion | None = None) -> list[str]:
     """The likeliest language of each clip, ISO 639-1, among those that the checkpoint knows (``lang_to_id``).
+
+    Of recordings that are fused, the one that is likeliest by the sum of both log-probabilities.
 
     One decoder step from the start token, as transformers' ``detect_language``, which takes 30 s windows only.
     """
@@ -74,20 +78,25 @@ def detect_languages(model: Any, encoded: Any) -> list[str]:
     hidden = encoded.last_hidden_state
     start = torch.full((len(hidden), 1), model.generation_config.decoder_start_token_id, device=hidden.device)
     logits = model(encoder_outputs=encoded, decoder_input_ids=start, use_cache=False).logits[:, -1]
+    if fused is not None:
+        logits = fused.summed(logits)
     best = logits[:, [ids[token] for token in tokens]].argmax(dim=-1)
     return [tokens[row][2:-2] for row in best.tolist()]
 
 
-def complete_languages(model: Any, encoded: Any, given: Sequence[str | None], detect: bool = False) -> list[str]:
+def complete_languages(
+    model: Any, encoded: Any, given: Sequence[str | None], detect: bool = False, fused: Fusion | None = None
+) -> list[str]:
     """The languages given, and for clips without one that which :func:`detect_languages` finds.
 
     An English-only model, which ignores languages, detects none.
 
     Args:
         detect: take the forward pass of a detection even if all languages are given, as another rank does.
+        fused: as of :func:`generate_tokens`.
     """
     if is_multilingual(model) and (detect or not all(given)):
-        found = detect_languages(model, encoded)
+        found = detect_languages(model, encoded, fused)
         given = [known or heard for known, heard in zip(given, found, strict=True)]
     return [language or "en" for language in given]
 
@@ -126,6 +135,7 @@ def generate_tokens(
     timestamps: bool = False,
     temperature: float = 0.0,
     synced_gpus: bool = False,
+    fused: Fusion | None = None,
 ) -> torch.Tensor:
     """Token ids int64 [B, L], padded with end-of-text, without the prompt.
 
@@ -137,19 +147,32 @@ def generate_tokens(
         timestamps: ask for timestamp tokens around what was said; see :func:`trained_on_timestamps`.
         temperature: above 0 to sample, with torch's random state.
         synced_gpus: every rank goes on until all are done (parameters that are spread over ranks).
+        fused: the rows of the encoder's output beyond the first B are second recordings of those.
+
+    Raises:
+        ValueError: for beams by sampling of recordings that are fused.
     """
+    if fused is not None and beams > 1 and temperature:
+        raise ValueError("recordings that are fused are sampled with one beam")
+    if fused is not None:
+        languages = fused.beside(languages)
     options: dict[str, Any] = {"language": list(languages), "task": task} if is_multilingual(model) else {}
     has_no_timestamps_token = getattr(model.generation_config, "no_timestamps_token_id", None) is not None
     prompt = 1 + len(options) + (has_no_timestamps_token and not timestamps)
-    tokens = model.generate(
-        encoder_outputs=encoded,
-        max_new_tokens=max_new_tokens,
-        num_beams=beams,
-        temperature=temperature or None,
-        return_timestamps=timestamps,
-        synced_gpus=synced_gpus,
+    options |= {
+        "encoder_outputs": encoded,
+        "max_new_tokens": max_new_tokens,
+        "return_timestamps": timestamps,
+        "synced_gpus": synced_gpus,
         # Whisper's generate would go on from the last timestamp, with what is now the wrong encoder output.
-        force_unique_generate_call=True,
-        **options,
-    )
-    return tokens[:, prompt:]
+        "force_unique_generate_call": True,
+    }
+    if fused is None:
+        return model.generate(num_beams=beams, temperature=temperature or None, **options)[:, prompt:]
+    if fused.share is None and fused.odds is None:
+        alone = Sureness(model.generation_config.eos_token_id)
+        model.generate(num_beams=1, logits_processor=LogitsProcessorList([alone]), **options)
+        fused.weigh(alone.means)
+    processors = fused.processors(temperature)
+    tokens = model.generate(num_beams=beams, temperature=temperature or None, logits_processor=processors, **options)
+    return fused.firsts(tokens, prompt)

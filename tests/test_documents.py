@@ -18,7 +18,11 @@ PAGES = [
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 PLACE = re.compile(r"(?<![\w/.])((?:configs|docs|launch|data|modeling|trainer|benchmarks|tests)/[\w/.*-]*[\w*/])")
 COMMAND = re.compile(r"launch/(\w+)\.py((?:[^\n`\\]|\\\n)*)")
-ELSEWHERE = {"prepare": "data/prepare_command.py", "batch_size": "trainer/memory/command.py"}  # a command's options
+ELSEWHERE = {  # a command's options
+    "prepare": "data/prepare_command.py",
+    "batch_size": "trainer/memory/command.py",
+    "transcribe": "trainer/transcription/command.py",
+}
 MADE = (
     "benchmarks/results/memory/",
     "benchmarks/results/gpu/",

@@ -38,7 +38,7 @@ FLOORS = {
         "prepare_command",
     ),
     "modeling": (
-        "byte_processor frozen hub network parameters processors quantization",
+        "byte_processor frozen fusion hub network parameters processors quantization",
         "decoding published",
         "checkpoint_files",
         "adapters checkpoint_parts",

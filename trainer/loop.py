@@ -107,7 +107,7 @@ class Trainer:
         """
         way: Halved | None = None
         while True:
-            figures = self.watch.sums, self.watch.losses
+            figures = self.watch.sums, self.watch.losses, self.watch.heard
             training = self.config.training
             parts = training.accumulation if training.step_utterances is not None else 1
             try:
@@ -123,7 +123,7 @@ class Trainer:
                 if self.loss.offload is not None:
                     self.loss.offload.drop_fetched()
                 let_go(error, self.accelerator, self.model)
-            self.watch.sums, self.watch.losses = figures
+            self.watch.sums, self.watch.losses, self.watch.heard = figures
             if self.saved_step != self.state.step:
                 self.save_checkpoint()
             go_on_halved(way, self.accelerator)

@@ -184,13 +184,22 @@ def places() -> dict[Callable[..., Any], str]:
 
 
 def training_batches(
-    config: RunConfig, accelerator: Any, labels: LabelEncoder, sources: list[Source], state: dict[str, Any]
+    config: RunConfig,
+    accelerator: Any,
+    labels: LabelEncoder,
+    sources: list[Source],
+    state: dict[str, Any],
+    *,
+    hears_second: bool,
 ) -> TrainingBatches:
-    """This rank's batches, from where ``state`` says."""
+    """This rank's batches, from where ``state`` says; with second recordings where the model hears them."""
     training, size = config.training, config.training.microbatch
     if training.step_utterances is not None:  # which are split into microbatches later
         size = share_of(training.step_utterances, accelerator.num_processes)
-    batching = Batching(sources, config.data, labels, size, training.seed, batch_seconds=training.batch_seconds)
+    seconds = training.batch_seconds
+    batching = Batching(
+        sources, config.data, labels, size, training.seed, batch_seconds=seconds, hears_second=hears_second
+    )
     pinned = config.performance.pin_memory is not False and accelerator.device.type == "cuda"
     return TrainingBatches(
         batching,
@@ -210,6 +219,7 @@ def assemble(inputs: Inputs, accelerator: Any, labels: LabelEncoder, stop: StopR
     """
     import torch
 
+    from modeling.decoding import hears_second
     from modeling.parameters import parameters_by_part
 
     from .loop import Trainer
@@ -233,7 +243,8 @@ def assemble(inputs: Inputs, accelerator: Any, labels: LabelEncoder, stop: StopR
         check_base(model, folder / BLUEPRINT)
         state = checkpoints.load(checkpoint)
         lines += checkpoints.not_restored(checkpoint)
-    batches = training_batches(config, accelerator, labels, inputs.training_sources, state.data)
+    sources, heard = inputs.training_sources, hears_second(bare_model(model))
+    batches = training_batches(config, accelerator, labels, sources, state.data, hears_second=heard)
     # Not sooner: whatever refuses the config must leave the folder as it was.
     lock.take(accelerator)
     lost = recall_best(accelerator, state, config)

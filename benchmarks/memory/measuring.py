@@ -193,9 +193,7 @@ def operations_per_step(cell: Cell, job: Job, batches: Iterable[dict[str, Any]])
     for batch in batches:
         tokens = round(batch["targets"] / len(batch["seconds"])) + PROMPT_TOKENS - 1
         second = batch.get("second_seconds") or [0.0] * len(batch["seconds"])
-        utterances.update(
-            (seconds, tokens, other > 0) for seconds, other in zip(batch["seconds"], second, strict=True)
-        )
+        utterances.update((seconds, tokens, other > 0) for seconds, other in zip(batch["seconds"], second, strict=True))
     try:
         operations = sum(
             count * utterance_flops(replace(cell, seconds=seconds, tokens=tokens, has_second=has_second))

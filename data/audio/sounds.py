@@ -12,7 +12,7 @@ import soundfile
 from .containers import PREFIX_BYTES, Container, container_of, mp3_within_wav
 from .decoders import ffmpeg
 from .decoders.library_messages import collected
-from .undecodable import UndecodableAudio, one_line
+from .undecodable import MissingChannel, UndecodableAudio, one_line
 
 BLOCK_FRAMES = 2**20  # decoded at a time
 # Decoded from the middle, these give other samples than from the start; for Vorbis see libsndfile's issue 885.
@@ -203,8 +203,8 @@ def check_channels(channels: int) -> None:
 
 
 def check_has_channel(channels: int, wanted: int | None) -> None:
-    """Raise UndecodableAudio where a recording lacks the channel that is wanted, from 0; None wants none."""
+    """Raise MissingChannel where a recording lacks the channel that is wanted, from 0; None wants none."""
     if wanted is not None and wanted >= channels:
         has = "one channel" if channels == 1 else f"{channels} channels"
         which = "right channel" if wanted == 1 else f"channel {wanted + 1}"
-        raise UndecodableAudio(f"the recording has {has}, so no {which}")
+        raise MissingChannel(f"the recording has {has}, so no {which}")

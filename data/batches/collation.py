@@ -159,13 +159,13 @@ def read_batch(
     rows: Sequence[TimedRow],
     labels: LabelEncoder,
     max_seconds: float,
-    augment: Callable[[Utterance, TimedRow], tuple[Utterance, int]] | None = None,
+    augment: Callable[[Utterance, TimedRow], tuple[Utterance, int | None]] | None = None,
 ) -> tuple[AudioBatch | None, list[Skipped], set[int]]:
     """Decode rows into a batch; rows that cannot be used are left out and named.
 
     Args:
         max_seconds: longer rows are left out, longer second recordings cut.
-        augment: gives an utterance, which was read from a row, as it is trained on, and its seed.
+        augment: gives an utterance, which was read from a row, as it is trained on, and its seed if it has one.
 
     Returns:
         The batch, or None where no row could be used; what was left out; the origins of what is in the batch.
@@ -184,7 +184,7 @@ def read_batch(
             tokens = labels.encode(utterance.text, utterance.language)
             if augment is not None:
                 utterance, seed = augment(utterance, timed)
-                seeds.append(seed)
+                seeds += [] if seed is None else [seed]
             encoded.append(tokens)
             utterances.append(utterance)
             origins.add(timed.origin)

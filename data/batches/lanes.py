@@ -7,7 +7,7 @@ on how many processes or workers share the lanes out.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -33,6 +33,7 @@ class Batching:
         sources: one, or several that are mixed.
         batch_size, batch_seconds: as :func:`plan_batches` takes them.
         seed: of shuffling and of augmentation.
+        hears_second: second recordings go into the batches; otherwise they only decide what leaks into the first.
     """
 
     sources: Sequence[Source]
@@ -41,6 +42,7 @@ class Batching:
     batch_size: int
     seed: int = 0
     batch_seconds: float | None = None
+    hears_second: bool = True
 
     @cached_property
     def shares(self) -> list[float]:
@@ -159,7 +161,7 @@ class Lane:
                 seconds = list(map(self.augmenter.longest, seconds))
                 second = list(map(self.augmenter.longest_second, second))
             plan = plan_batches(seconds, batching.batch_size, generator, batching.batch_seconds, second)
-            augment = None if self.augmenter is None else self.augmentation(self.augmenter, usable)
+            augment = self.change_of(usable)
             for given in range(self.given, len(plan)):
                 chosen = [usable[i] for i in plan[given]]
                 batch, broken, origins = read_batch(chosen, batching.labels, config.max_seconds, augment)
@@ -176,6 +178,20 @@ class Lane:
     def mixture_window(self) -> int:
         """The number of the window in a mixture, whose utterances may come again; else 0."""
         return self.window if self.batching.config.is_mixture else 0
+
+    def change_of(
+        self, window: Sequence[TimedRow]
+    ) -> Callable[[Utterance, TimedRow], tuple[Utterance, int | None]] | None:
+        """What is done to each utterance of a window, with the seed of what is still to be drawn; None for nothing."""
+        augment = None if self.augmenter is None else self.augmentation(self.augmenter, window)
+        if self.batching.hears_second or not any(row.source.config.has_second for row in window):
+            return augment
+
+        def change(utterance: Utterance, timed: TimedRow) -> tuple[Utterance, int | None]:
+            changed, seed = (utterance, None) if augment is None else augment(utterance, timed)
+            return replace(changed, second=None, second_noise=None, second_kind=None), seed
+
+        return change
 
     def augmentation(
         self, augmenter: Augmenter, window: Sequence[TimedRow]

@@ -92,7 +92,8 @@ def read_second(
         limit: the most seconds; what is longer is cut off.
 
     Raises:
-        DataError: if the row's own cannot be decoded or is silent. Of another row's the next that can be used is taken.
+        DataError: if the row's own cannot be decoded, or its file is silent; a silent channel is none. Of another row's
+            the next that can be used is taken.
     """
     config, samples = source.config, int(limit * SAMPLING_RATE)
     if config.second == "copy":
@@ -111,9 +112,11 @@ def read_second(
         second = decoded(value, source, channel)[:samples]
     except UndecodableAudio as error:
         raise DataError(f"second recording: {error}") from None
-    if not has_sound(second):
+    if has_sound(second):
+        return second
+    if channel is None:
         raise DataError("second recording: it is silent")
-    return second
+    return None  # the other party says nothing
 
 
 def read_drawn(source: Source, first: int, limit: int, drawn: Drawn) -> np.ndarray | None:

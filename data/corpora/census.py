@@ -15,6 +15,7 @@ from ..audio.suffixes import is_recording, is_sound, suffix_of_path
 from ..errors import some_of
 from .columns import Layout
 from .places import canonical, is_hidden, relative
+from .second.names import COLUMN
 
 # Of files that hold, or may hold, what is said in a recording.
 TEXT_SUFFIXES = frozenset(
@@ -73,6 +74,8 @@ class Census:
                 before = self.columns.setdefault(ours, theirs)
                 if theirs not in before.split(", "):
                     self.columns[ours] = f"{before}, {theirs}"
+        if layout.second is not None:
+            self.columns.setdefault(COLUMN, layout.second)
         self.unused += [name for name in layout.unused if name not in self.unused]
 
     def leave(self, files: Iterable[str], folder: str) -> None:

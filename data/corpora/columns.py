@@ -1,6 +1,5 @@
 """From a row as a corpus has it to a record: which column is which, and where its audio lies."""
 
-import math
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -11,11 +10,10 @@ from urllib.parse import unquote
 from .. import storage
 from ..audio.headers import samples_fault
 from ..errors import DataError, check_column, nearest
-from ..sources.class_labels import UnnamedLabel
-from .places import normal, split_of_folder
+from .cells import as_seconds, as_text, decoded_twice
+from .places import normal, split_of_folder, stem_of
 from .record import Record
 from .settings import KNOWN_NAMES, CorpusSettings
-from .stems import stem_of
 
 SPREADSHEET = re.compile(r"#(NAME\?|REF!|VALUE!|N/A|DIV/0!|NUM!|NULL!|SPILL!)|=[A-Z][A-Z.]*\(.*\)", re.DOTALL)
 WINDOWS = re.compile(r"[A-Za-z]:[\\/]|\\\\[^\\]")
@@ -78,6 +76,10 @@ def resolve_columns(settings: CorpusSettings, found: Iterable[str], place: str) 
                             f"{settings.names_column(key)}, one of {', '.join(columns) or 'none'}{hint}")  # fmt: skip
     for name in settings.extra_columns:
         check_column(name, columns, f"{place}: --keep-columns {name}, but it")
+    if settings.second_column is not None:
+        option = "columns.second_audio" if settings.for_training else "--second"
+        named = f"{place}: {option} {settings.second_column}, but it"
+        check_column(settings.second_column, columns, named)
     return names
 
 
@@ -97,6 +99,7 @@ class Layout:
         root: what relative audio paths are relative to.
         confined: absolute paths may not leave the root either: the user named it.
         extra: columns to carry along.
+        second: the column of second recordings, if one was named.
         split: of rows that do not name theirs.
         unused: columns that the corpus has and nobody takes.
         decimal_comma: ``1,5`` is a number, as in tables of Excel that semicolons separate.
@@ -113,6 +116,7 @@ class Layout:
     language: str | None = None
     decimal_comma: bool = False
     twins: tuple[str, ...] = ()
+    second: str | None = field(default=None, repr=False)
     takes_anything: bool = field(default=False, compare=False, repr=False)
     unused: tuple[str, ...] = field(default=(), compare=False, repr=False)
     names_its_columns: bool = field(default=True, compare=False, repr=False)
@@ -141,7 +145,10 @@ class Layout:
             extra=settings.carried,
             split=split,
             language=settings.language,
-            unused=tuple(name for name in columns if name not in (*names.values(), *settings.carried)),
+            second=settings.second_column,
+            unused=tuple(
+                name for name in columns if name not in (*names.values(), *settings.carried, settings.second_column)
+            ),
         )
 
     def record(self, row: Mapping[str, Any], place: str) -> Record:
@@ -172,6 +179,7 @@ class Layout:
         split = as_text(value["split"], "split", faults) or self.split
         language = as_text(value["language"], "language", faults) or self.language
         speaker = as_text(value["speaker"], "speaker", faults) or None
+        second = self.second_audio(get(self.second), faults) if self.second else None
         extra = {name: self.carried(get(name), name, faults) for name in self.extra}
         return Record(
             place=place,
@@ -187,6 +195,7 @@ class Layout:
             sampling_rate=None if rate is None else int(rate),
             fault="; ".join(faults) or None,
             extra=extra,
+            second=second,
         )
 
     def carried(self, value: Any, column: str, faults: list[str]) -> str:
@@ -229,6 +238,17 @@ class Layout:
             faults.append(fault)
         return address, value.lstrip("/") if value in self.twins else stem_of(value)
 
+    def second_audio(self, value: Any, faults: list[str]) -> Any:
+        """A second recording with its path joined to the root; None for an empty cell."""
+        if isinstance(value, dict) and not any(value.get(key) is not None for key in ("bytes", "path", "array")):
+            value = None
+        if value is None or value == b"" or (isinstance(value, str) and not value.strip()):
+            return None
+        own: list[str] = []
+        audio, _ = self.audio(value, own)
+        faults += [f"second recording: {fault}" for fault in own]
+        return audio
+
     def address(self, path: str) -> tuple[str, str | None]:
         """Where a path leads, and what is wrong with it: it leaves the root, or no machine but another can read it.
 
@@ -270,42 +290,3 @@ def other_spellings(path: str) -> Iterator[str]:
     """A path as it is without what other programs add: spaces around it, backslashes, percent signs."""
     spellings = (path, path.strip(), path.replace("\\", "/"), unquote(path), unquote(path.replace("\\", "/")))
     yield from dict.fromkeys(spelling for spelling in spellings if "\0" not in spelling)
-
-
-def decoded_twice(text: str) -> str | None:
-    """What a text was before it was taken for Windows-1252, if all of its letters can come of that; ``Ã¼`` is ``ü``."""
-    try:
-        return text.encode("cp1252").decode("utf-8")
-    except UnicodeError:
-        return None
-
-
-def as_text(value: Any, column: str, faults: list[str]) -> str | None:
-    """A cell as text; None where it is empty. Lists and objects are no text."""
-    if isinstance(value, str):
-        return value
-    if value is None or (isinstance(value, float) and math.isnan(value)):
-        return None
-    if isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) != math.inf:
-        return str(value)
-    if isinstance(value, UnnamedLabel):
-        faults.append(f"{column} is {value}")
-        return None
-    hint = " in UTF-8" if isinstance(value, bytes) else ""
-    faults.append(f"{column} is {type(value).__name__}, not text{hint}")
-    return None
-
-
-def as_seconds(value: Any, column: str, faults: list[str]) -> float | None:
-    """A cell as a number that is not negative; None where it is empty."""
-    if value is None or value == "":
-        return None
-    try:
-        number = math.nan if isinstance(value, bool) else float(value)
-    except (TypeError, ValueError, OverflowError):
-        number = math.nan
-    if not 0 <= number < 1e9:
-        said = "beyond reason" if isinstance(value, int) and abs(value) > 2**63 else repr(value)[:80]
-        faults.append(f"{column} is {said}, not a number of at least 0")
-        return None
-    return number

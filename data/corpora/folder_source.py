@@ -16,6 +16,7 @@ from .places import lies_below, normal, relative
 from .readers.parquet import StreamedRows
 from .readers.webdataset import ShardRows
 from .record import Record
+from .second.rows import located, unpaired
 from .settings import CorpusSettings
 
 TAKEN_AS_THEY_ARE = ("audio", "text", "id", "language", "duration")  # columns that a config may name
@@ -68,25 +69,25 @@ class FolderSource(Source):
     def read_rows(self, folder: str, census: Census) -> Iterator[dict[str, Any]]:
         """The rows of the folder's pieces."""
         for job in plan_jobs(self.settings(folder), census):
-            if isinstance(job.rows, ShardRows):
+            if isinstance(unpaired(job.rows), ShardRows):
                 raise DataError(
                     f"{folder} holds files with many clips in each, which only preparation reads: "
                     f"{PREPARE.format(folder)}"
                 )
-            if not isinstance(job.rows, Listed):
+            if not isinstance(unpaired(job.rows), Listed):
                 if not storage.is_folder(folder):
                     raise DataError(f"{folder} is one file with many clips in it: name it as files: {folder}")
-                name = "*.arrow" if isinstance(job.rows, StreamedRows) else "train-*.parquet"
+                name = "*.arrow" if isinstance(unpaired(job.rows), StreamedRows) else "train-*.parquet"
                 raise DataError(
                     f"{folder} holds files with many clips in each: name them as files, "
                     f"such as {storage.join(folder, name)}, or prepare the folder"
                 )
-            pieces: Any = job.rows
+            pieces: Any = unpaired(job.rows)
             layout = getattr(pieces, "layout", None)
             if layout is not None:  # whatever else the corpus has may be named by keep and drop
                 pieces = replace(pieces, layout=replace(layout, extra=layout.unused, takes_anything=True))
             for record in pieces.records():
-                yield self.row(record, folder, {} if layout is None else layout.names)
+                yield self.row(located(record), folder, {} if layout is None else layout.names)
 
     def settings(self, folder: str) -> CorpusSettings:
         """How the folder is read, given the config's names of columns."""
@@ -97,7 +98,12 @@ class FolderSource(Source):
             columns = {ours: name for ours, name in columns.items() if ours != "text"}
         root = self.config.audio_root
         return CorpusSettings(
-            input=folder, columns=columns, audio_root=root, without_text=not wants_text, for_training=True
+            input=folder,
+            columns=columns,
+            audio_root=root,
+            without_text=not wants_text,
+            second=self.columns.second_audio,
+            for_training=True,
         )
 
     def row(self, record: Record, folder: str, names: Any) -> dict[str, Any]:
@@ -114,9 +120,7 @@ class FolderSource(Source):
                 f"{record.place} is a part of a recording, and only preparation cuts recordings: "
                 f"{PREPARE.format(folder)}"
             )
-        audio, root = record.audio, self.audio_root
-        if isinstance(audio, str):  # another relative path would be taken for one below the root
-            audio = relative(audio, root) if lies_below(audio, root) else normal(audio)
+        audio = self.seen_from_root(record.audio)
         columns = self.columns
         known = {"id": record.id, "language": record.language, "speaker": record.speaker, "split": record.split,
                  "duration": record.duration}  # fmt: skip
@@ -125,7 +129,16 @@ class FolderSource(Source):
         row |= {ours: value for ours, value in known.items() if value is not None}
         called = columns.model_dump(include=set(known))
         row |= {name: row[ours] for ours, name in called.items() if name and ours in row}
+        if columns.second_audio is not None:
+            row[columns.second_audio] = self.seen_from_root(record.second)
         return row | {columns.audio: audio} | ({columns.text: record.text} if columns.text != columns.audio else {})
+
+    def seen_from_root(self, audio: Any) -> Any:
+        """A path as seen from the root; another relative one would be taken for one below it."""
+        root = self.audio_root
+        if not isinstance(audio, str):
+            return audio
+        return relative(audio, root) if lies_below(audio, root) else normal(audio)
 
     def check_splits(self, rows: list[dict[str, Any]]) -> None:
         """See that a folder with several splits is not read as one: what is held out would be trained on."""

@@ -16,9 +16,11 @@ from .readers.kaldi import KALDI
 from .readers.lhotse import LHOTSE
 from .readers.parquet import ARROW, HUB, PARQUET
 from .readers.published import FLEURS, LJ_SPEECH, VOX_POPULI
-from .readers.segments import SEGMENTS
+from .readers.segments import SEGMENTS, RecordRows
 from .readers.tables import JSON, TABLE, TEXT_TABLE
 from .readers.webdataset import WEBDATASET
+from .second.names import NamePattern, is_pattern
+from .second.rows import PairedRows
 from .settings import CorpusSettings
 
 # In the order in which they are tried. A folder that is of none is read as the last that reads folders.
@@ -29,6 +31,7 @@ FORMATS = (
 KINDS = ("auto", *dict.fromkeys(known.kind for known in FORMATS))
 
 
+ELSE = 'a pattern of files such as "{name}_room.wav", channel or left_channel is right'
 SPREADSHEETS = (".xlsx", ".xls", ".ods", ".numbers")
 
 
@@ -53,6 +56,8 @@ def plan_jobs(settings: CorpusSettings, census: Census | None = None) -> Iterato
     left = settings.max_samples
     census = census or Census()
     for rows in pieces(settings, census):
+        if settings.second is not None:
+            rows = paired(rows, settings)
         layout = getattr(rows, "layout", None)
         if layout is not None:
             census.take_layout(layout)
@@ -116,7 +121,7 @@ def read_folder(folder: str, formats: Sequence[Format], settings: CorpusSettings
     is_empty = True
     for rows in chosen.read(folder, settings, None, census):
         is_empty = False
-        use_audio(rows, census)
+        use_audio(rows, census, settings.second)
         yield rows
     files = storage.files_below(folder)
     census.leave(files, folder)
@@ -129,10 +134,34 @@ def read_folder(folder: str, formats: Sequence[Format], settings: CorpusSettings
         raise DataError(f"{folder} has no rows that are known{there}; known are {', '.join(one.sign for one in able)}")
 
 
-def use_audio(rows: Rows, census: Census) -> None:
-    """Tell the census of the recordings that a piece's rows name; not every piece can tell without reading them."""
+def paired(rows: Rows, settings: CorpusSettings) -> PairedRows:
+    """A piece whose records have their second recordings.
+
+    Raises:
+        DataError: if a column has them, and the corpus has no columns.
+    """
+    if settings.second_column is not None and not isinstance(rows, RecordRows):
+        layout = getattr(rows, "layout", None)
+        if getattr(layout, "second", None) is None:
+            raise DataError(f"--second {settings.second_column} is a column, and {settings.input} has none; {ELSE}")
+    return PairedRows(rows, str(settings.second))
+
+
+def use_audio(rows: Rows, census: Census, second: str | None = None) -> None:
+    """Tell the census of the recordings that a piece's rows name; not every piece can tell without reading them.
+
+    Args:
+        second: what tells the second recording of each, if it is a pattern.
+    """
+    pattern = NamePattern(str(second)) if is_pattern(second) else None
+
+    def use(*files: str) -> None:
+        census.use(*files)
+        if pattern is not None:
+            census.use(*filter(None, map(pattern.place, files)))
+
     if hasattr(rows, "audio_files"):
-        census.use(*rows.audio_files())
+        use(*rows.audio_files())
         return
     if not isinstance(rows, Listed):
         census.knows_audio = False
@@ -140,13 +169,15 @@ def use_audio(rows: Rows, census: Census) -> None:
     piece: Any = rows
     layout = getattr(rows, "layout", None)
     if layout is None:
-        audio = (record.audio for record in rows.records())
+        audio = (value for record in rows.records() for value in (record.audio, record.second))
     else:  # rows become records where they are prepared, which takes longer
-        audio = (layout.audio(row.get(layout.names["audio"]), [])[0] for row in piece.parsed() if isinstance(row, dict))
+        columns = [name for name in (layout.names["audio"], layout.second) if name]
+        parsed = (row for row in piece.parsed() if isinstance(row, dict))
+        audio = (layout.audio(row.get(name), [])[0] for row in parsed for name in columns)
     for value in audio:
         path = value.get("path") if isinstance(value, dict) else value
         if isinstance(path, str) and path:
-            census.use(path)
+            use(path)
 
 
 def matching(address: str) -> list[str]:

@@ -9,6 +9,7 @@ from .archives import is_archive, unpacked
 from .census import Census
 from .format import Fault
 from .places import Spelt, is_hidden, relative, split_of_folder
+from .second.names import without_seconds
 from .settings import CorpusSettings
 
 
@@ -24,7 +25,8 @@ class NamedRecordings:
 
     def __init__(self, folder: str, settings: CorpusSettings, census: Census) -> None:
         self.folder, self.settings, self.census = folder, settings, census
-        files = [file for file in storage.files_below(folder) if not is_hidden(file, folder)]
+        shown = [file for file in storage.files_below(folder) if not is_hidden(file, folder)]
+        files = without_seconds(shown, settings.second)
         self.archives = list(filter(is_archive, files))
         self.lying = by_name(files)
         self.packed: Spelt[list[str]] | None = None

@@ -46,6 +46,11 @@ def relative(address: str, folder: str) -> str:
     return re.sub(r"^[^:/]+://", "", path.removeprefix(root)).lstrip("/")
 
 
+def stem_of(path: str) -> str:
+    """A path without its suffix and the slashes that it begins with."""
+    return posixpath.splitext(path.lstrip("/"))[0]
+
+
 def lies_below(address: str, folder: str) -> bool:
     """Whether an address lies in a folder or further below it, by its name."""
     return canonical(address).startswith(canonical(folder).rstrip("/") + "/")

@@ -20,6 +20,10 @@ class Record:
         sampling_rate: hertz that the corpus claims the audio has, or None.
         fault: why the row cannot be used at all, whatever its audio is; None where it can.
         extra: columns to carry along, as text.
+        channel: the one of the audio's channels that is the clip, from 0; None for the mean of all.
+        second: the second recording, as ``audio``; None where there is none. A part of it is cut at the same times.
+        second_channel: likewise, of the second recording.
+        second_place: where the second recording lies or should lie, if it is a file.
     """
 
     place: str
@@ -35,6 +39,10 @@ class Record:
     sampling_rate: int | None = None
     fault: str | None = None
     extra: dict[str, str] = field(default_factory=dict)
+    channel: int | None = None
+    second: Any = None
+    second_channel: int | None = None
+    second_place: str | None = None
 
     @property
     def is_part(self) -> bool:

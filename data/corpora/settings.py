@@ -1,9 +1,10 @@
 """How a corpus is read, checked before anything is read."""
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from ..errors import nearest
 from ..sources.config import Section
+from .second.names import CHANNELS, COLUMN, check_second, is_pattern
 
 # Our columns, and the usual names of each in corpora.
 KNOWN_NAMES: dict[str, tuple[str, ...]] = {
@@ -38,15 +39,22 @@ class CorpusSettings(Section):
     tiers: tuple[str, ...] = Field((), description="tiers of TextGrid and ELAN files; all where none is named")
     allow_overlaps: bool = Field(False, description="segments of a recording may overlap, as in conversations")
     without_text: bool = Field(False, description="recordings of a folder without a transcript are rows, too")
+    second: str | None = Field(None, description="where each second recording is found: see .second.names")
     max_samples: int | None = Field(None, gt=0, description="read no more rows than this")
     extra_columns: tuple[str, ...] = Field((), description="columns to carry along, as text")
     for_training: bool = Field(False, description="a run reads the corpus: messages name the config's keys")
     job_rows: int = Field(2000, gt=0, description="rows of one job, and so at most of one shard")
 
     @property
+    def second_column(self) -> str | None:
+        """The corpus's column of second recordings, if they are found by one."""
+        return None if self.second is None or self.second in CHANNELS or is_pattern(self.second) else self.second
+
+    @property
     def carried(self) -> tuple[str, ...]:
         """The columns carried along beside those that every shard has."""
-        return tuple(name for name in self.extra_columns if name not in SHARD_COLUMNS)
+        taken = SHARD_COLUMNS if self.second is None else (*SHARD_COLUMNS, COLUMN)
+        return tuple(name for name in self.extra_columns if name not in taken)
 
     def names_column(self, ours: str, theirs: str = "NAME") -> str:
         """How a user says what the corpus calls a column."""
@@ -56,6 +64,13 @@ class CorpusSettings(Section):
     def without_columns(self) -> "CorpusSettings":
         """The settings for a corpus whose format names its columns; a run's config names those of its rows."""
         return self.model_copy(update={"columns": {}}) if self.for_training else self
+
+    @field_validator("second")
+    @classmethod
+    def sensible_second(cls, second: str | None) -> str | None:
+        if second is not None:
+            check_second(second)
+        return second
 
     @model_validator(mode="after")
     def known_columns(self) -> "CorpusSettings":

@@ -7,7 +7,6 @@ comparison with other clips is found in :mod:`data.inspection.tally`. No torch.
 import contextlib
 import math
 from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import Any
 
 import numpy as np
@@ -19,7 +18,7 @@ from ..audio.decoding import Decoded, decode, samples_of
 from ..audio.mixing import OUT_OF_PHASE
 from ..audio.opening import open_audio
 from ..audio.sounds import SequentialSound, foreign_container, understood, unwrapped
-from ..audio.undecodable import UndecodableAudio
+from ..audio.undecodable import MissingChannel, UndecodableAudio
 from ..corpora.record import Record
 from ..preparation.clips import RecordingReader, cut_clip
 from ..preparation.measuring import contradicts
@@ -28,7 +27,9 @@ from ..sources.config import Section
 from ..utterance import SAMPLING_RATE
 from .characters import oddities
 from .counts import digest, text_digest
+from .kinds import FAILURES, LEFT_OUT, TEXT_FAILURES, Kind
 from .labels import open_labels
+from .second import SecondFacts, second_facts
 
 FULL_SCALE = 0.999  # of samples in [-1, 1]
 CLIPPED_SHARE = 0.001  # of a clip's samples at full scale, above which it is heard
@@ -37,43 +38,6 @@ OFFSET = 0.01  # mean of the samples
 SOUND_SHARE = 0.1  # of a clip between its first and its last sound
 CHANNELS = {1: "mono", 2: "stereo"}
 LOWEST_LEVEL = -100.0  # dBFS; digital silence counts as this
-
-
-class Kind(StrEnum):
-    """What a single clip can show; the values are headings."""
-
-    FAULT = "rows that cannot be read"
-    UNDECODABLE = "audio that cannot be decoded"
-    NOT_UNICODE = "text that is not Unicode"
-    MISSING = "missing text"
-    EMPTY = "empty text"
-    SPECIAL = "special tokens in the text"
-    LONG_LABEL = "text too long for the decoder"
-    UNJUDGED_LABEL = "text perhaps too long for the decoder"
-    SUPPRESSED = "text that the checkpoint's decoding forbids"
-    TOO_LONG = "longer than training takes"
-    TOO_SHORT = "shorter than training takes"
-    NO_SOUND = "digital silence"
-    LITTLE_SOUND = "hardly any sound"
-    QUIET = "very quiet"
-    CLIPPED = "clipped"
-    OFFSET = "DC offset"
-    OUT_OF_PHASE = "channels out of phase"
-    OTHER_DURATION = "duration other than the corpus says"
-    OTHER_RATE = "sampling rate other than the corpus says"
-    CONTROL = "control characters"
-    INVISIBLE = "invisible characters"
-    REPLACEMENT = "replacement characters"
-    UNASSIGNED = "unassigned or private characters"
-    MIXED = "words that mix scripts"
-    MISREAD = "text read in the wrong encoding"
-    MARKUP = "tags in the text"
-    DECOMPOSED = "letters and marks written apart"
-
-
-LEFT_OUT = (Kind.TOO_LONG, Kind.TOO_SHORT)
-TEXT_FAILURES = (Kind.NOT_UNICODE, Kind.MISSING, Kind.EMPTY, Kind.SPECIAL, Kind.LONG_LABEL)
-FAILURES = (*TEXT_FAILURES, Kind.OTHER_DURATION)
 
 
 class InspectionSettings(Section):
@@ -139,6 +103,7 @@ class ClipFacts:
         audio: None where it cannot be decoded.
         shown: each kind of thing that the clip shows, with its detail and how bad it is.
         heard: float32 [N], the samples; None where it cannot be decoded.
+        second: of the second recording; None without one that can be decoded.
     """
 
     id: str
@@ -149,6 +114,7 @@ class ClipFacts:
     audio: AudioFacts | None
     shown: dict[Kind, tuple[str, float]]
     heard: np.ndarray | None = field(default=None, repr=False, compare=False)
+    second: SecondFacts | None = None
 
     @property
     def is_broken(self) -> bool:
@@ -160,11 +126,17 @@ class ClipFacts:
         return any(kind in self.shown for kind in LEFT_OUT)
 
 
-def examine(record: Record, settings: InspectionSettings, recordings: RecordingReader | None = None) -> ClipFacts:
+def examine(
+    record: Record,
+    settings: InspectionSettings,
+    recordings: RecordingReader | None = None,
+    seconds: RecordingReader | None = None,
+) -> ClipFacts:
     """Decode one clip and note what is of interest; what is wrong with the clip is noted, not raised.
 
     Args:
         recordings: who reads clips that are parts; pass the same one for many of few recordings.
+        seconds: likewise for second recordings; another one.
 
     Raises:
         DataError: if ``settings.tokenizer`` cannot be opened.
@@ -182,8 +154,14 @@ def examine(record: Record, settings: InspectionSettings, recordings: RecordingR
             samples = decoded.samples
             audio = audio_facts(samples)
             shown |= {Kind.OUT_OF_PHASE: ("", 0.0)} if OUT_OF_PHASE in decoded.remarks else {}
+        except MissingChannel as error:
+            shown[Kind.NO_CHANNEL] = (str(error), 0)
         except UndecodableAudio as error:
             shown[Kind.UNDECODABLE] = (str(error), 0)
+    second = None
+    if samples is not None:
+        second, of_second = second_facts(record, samples, seconds)
+        shown |= of_second
     if audio is not None:
         shown |= audio_kinds(audio, record, parts.get("sampling rate"), settings)
     of_text = {} if Kind.FAULT in shown and not text else text_kinds(None if record.text is None else text, settings)
@@ -191,7 +169,7 @@ def examine(record: Record, settings: InspectionSettings, recordings: RecordingR
         of_text = {kind: detail for kind, detail in of_text.items() if kind not in TEXT_FAILURES}
     shown |= of_text
     identity: Any = {"id": record.id or record.place, "place": record.place, "id_digest": text_digest(record.id)}
-    return ClipFacts(**identity, text=text, parts=parts, audio=audio, shown=shown, heard=samples)
+    return ClipFacts(**identity, text=text, parts=parts, audio=audio, shown=shown, heard=samples, second=second)
 
 
 def read_audio(record: Record, recordings: RecordingReader | None) -> tuple[dict[str, str], Decoded]:
@@ -211,7 +189,7 @@ def read_audio(record: Record, recordings: RecordingReader | None) -> tuple[dict
     if is_remote:
         with open_audio(value, None) as file:  # once, for header and samples
             value = file.read()
-    return audio_header(value), decode(value, whole=True)
+    return audio_header(value), decode(value, whole=True, channel=record.channel)
 
 
 def audio_header(value: Any) -> dict[str, str]:

@@ -10,7 +10,7 @@ from typing import Literal
 from ..errors import nearest
 from .characters import visible
 from .counts import Example
-from .facts import Kind
+from .kinds import Kind
 from .rows import judged_rows, wrong_languages
 from .tally import RATES, Inspection, language_digest
 
@@ -65,6 +65,9 @@ FAILING = {
     Kind.NOT_UNICODE: "No tokenizer takes such text. Training skips them as broken.",
     Kind.OTHER_DURATION: "The corpus claims another length than the audio has: cut short, or the wrong file. "
     "Preparation leaves them out, and so does training where columns.duration names the claim.",
+    Kind.NO_CHANNEL: "Both channels of stereo recordings were asked for. Preparation and training leave them out.",
+    Kind.SECOND_UNDECODABLE: "Preparation and training leave the rows out: mend the files, or take them away.",
+    Kind.SECOND_SILENT: "A microphone that was off. Preparation and training leave the rows out: take the files away.",
     Kind.MISSING: "The transcript is null. Training and evaluation skip such rows as broken.",
     Kind.EMPTY: "Nothing to learn: training skips them as broken. Evaluation takes them for silence, where each word "
     "heard is an error.",
@@ -85,6 +88,16 @@ WORTH_A_LOOK = {
     Kind.CLIPPED: "More than 0.1 % of the samples at full scale: recorded too loud.",
     Kind.OFFSET: "The samples' mean is more than 1 % of full scale off zero: a fault of the recording.",
     Kind.OUT_OF_PHASE: "Their mean is all but silent. One of them is kept, in preparation and training, too.",
+    Kind.SECOND_ABSENT: "These clips have one recording only. They are kept, and read as clips of one recording.",
+    Kind.SECOND_BEYOND: "The second recording began later or ended earlier. They are kept with one recording.",
+    Kind.CHANNEL_SILENT: "A party that said nothing, or a microphone that was off. Preparation keeps such clips "
+    "without them.",
+    Kind.SECOND_FAR: "More than twice, or less than half, as long as the first: perhaps another's. Preparation keeps "
+    "them up to its longest clip.",
+    Kind.SECOND_OTHER: "The first recording is not heard in them, within 5 s: files that do not belong together, or "
+    "one of them all noise. As it should be for the other party's channel without leakage and a clip of the speaker.",
+    Kind.SECOND_COPY: "The same signal as the first, at the same moment: there is no second microphone. It tells a "
+    "model nothing.",
     Kind.OTHER_RATE: "The corpus claims another rate than the file's header.",
     Kind.CONTROL: "Line breaks, tabs or worse. The model learns to write them.",
     Kind.INVISIBLE: "Characters without width, or that turn the direction of writing. The model learns to write them.",

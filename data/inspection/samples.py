@@ -22,6 +22,7 @@ class Sample:
         order: of its name, by a hash.
         seconds: of the whole clip.
         flac: its first 10 s, 16 kHz mono.
+        second: likewise of the second recording; empty without one.
     """
 
     order: bytes
@@ -31,6 +32,7 @@ class Sample:
     speaker: str
     seconds: float
     flac: bytes
+    second: bytes = b""
 
     @property
     def is_cut(self) -> bool:
@@ -49,7 +51,6 @@ class Samples:
         order = hashlib.blake2b(f"{clip.place}\0{clip.id}".encode("utf-8", "replace"), digest_size=8).digest()
         if len(self.kept) == MOST and order >= self.kept[-1].order:
             return
-        first = clip.heard[: round(LONGEST_SECONDS * SAMPLING_RATE)]
         sample = Sample(
             order=order,
             id=clip.id,
@@ -57,9 +58,15 @@ class Samples:
             text=clip.text[:TEXT_KEPT],
             speaker=clip.parts["speaker"],
             seconds=len(clip.heard) / SAMPLING_RATE,
-            flac=encode_flac(np.asarray(first)),
+            flac=beginning(clip.heard),
+            second=b"" if clip.second is None else beginning(clip.second.heard),
         )
         self.kept = sorted([*self.kept, sample])[:MOST]
 
     def merge(self, other: "Samples") -> None:
         self.kept = sorted([*self.kept, *other.kept])[:MOST]
+
+
+def beginning(heard: np.ndarray) -> bytes:
+    """The first 10 s of samples as FLAC."""
+    return encode_flac(np.asarray(heard[: round(LONGEST_SECONDS * SAMPLING_RATE)]))

@@ -14,11 +14,15 @@ from ..preparation.clips import RecordingReader
 from ..utterance import SAMPLING_RATE
 from .characters import script_of, scripts_in, words_of
 from .counts import NONE, ClipTable, Example, Examples, Histogram, KnownNames, Scale, Tally, add_up, text_digest
-from .facts import LOWEST_LEVEL, ClipFacts, InspectionSettings, Kind, examine
+from .facts import LOWEST_LEVEL, ClipFacts, InspectionSettings, examine
+from .kinds import Kind
 from .samples import Samples
+from .second import LONGEST_DELAY
 
 LENGTHS = Scale(0.0, 60.0, 600)  # seconds
 LEVELS = Scale(LOWEST_LEVEL, 0.0, 100)  # dBFS
+DELAYS = Scale(-LONGEST_DELAY - 0.0005, LONGEST_DELAY + 0.0005, 10_001)  # seconds, each bin around a millisecond
+DIFFERENCES = Scale(-60.0, 60.0, 480)  # dB
 RATES = Scale(0.1, 102.4, 200, is_log=True)  # characters a second, 20 bins an octave
 PARTS = ("language", "split", "speaker", "sampling rate", "channels", "encoding")
 MOST_SPEAKERS, MOST_WORDS = 1_000_000, 1_000_000
@@ -42,6 +46,8 @@ class Inspection:
         fast, slow: the clips with the most and the fewest characters a second.
         census: what was taken of the corpus and what was not, where the whole of it was inspected.
         samples_to_hear: a few clips with their audio.
+        with_second: clips with a second recording that can be decoded; ``delays`` and ``differences``: by how much it
+            is later, in seconds, where it is the same speech, and louder, in dB.
         quiet_samples: before the first sound and after the last.
     """
 
@@ -49,7 +55,8 @@ class Inspection:
         self.settings = settings
         self.census = Census()
         self.clips = self.decoded = self.samples = self.quiet_samples = 0
-        self.broken = self.left_out = 0
+        self.broken = self.left_out = self.with_second = 0
+        self.delays, self.differences = Histogram(DELAYS), Histogram(DIFFERENCES)
         self.lengths, self.levels, self.rates = Histogram(LENGTHS), Histogram(LEVELS), Histogram(RATES)
         self.characters: Counter[str] = Counter()
         self.words = Tally(MOST_WORDS)
@@ -93,6 +100,7 @@ class Inspection:
             if audio.sound:
                 self.quiet_samples += audio.samples - audio.sound
                 self.add_rate(clip, audio.sound / SAMPLING_RATE)
+        self.add_second(clip)
         self.add_digests(clip)
         self.samples_to_hear.add(clip)
 
@@ -115,6 +123,15 @@ class Inspection:
         detail = f"{rate:.3g} characters a second, {characters} in {seconds:.1f} s of sound"
         self.fast.add(example(clip, detail), rate)
         self.slow.add(example(clip, detail), -rate)
+
+    def add_second(self, clip: ClipFacts) -> None:
+        if clip.second is None:
+            return
+        self.with_second += 1
+        if clip.second.delay is not None:
+            self.delays.add(clip.second.delay)
+        if clip.second.level is not None:
+            self.differences.add(clip.second.level)
 
     def add_digests(self, clip: ClipFacts) -> None:
         speaker, text = clip.parts["speaker"], clip.text
@@ -178,7 +195,7 @@ def inspect_records(records: Iterable[Record], settings: InspectionSettings) -> 
         DataError: if ``settings.tokenizer`` cannot be opened.
     """
     inspection = Inspection(settings)
-    with RecordingReader() as recordings:
+    with RecordingReader() as recordings, RecordingReader() as seconds:
         for record in records:
-            inspection.add(examine(record, settings, recordings))
+            inspection.add(examine(record, settings, recordings, seconds))
     return inspection

@@ -1,34 +1,27 @@
 """From a record to a clip fit for training, or to the reason why it is none."""
 
 import hashlib
-import os
-import posixpath
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from .. import storage
-from ..audio.decoding import digest_id, samples_of
-from ..audio.integrity import after_id3
-from ..audio.undecodable import UndecodableAudio
+from ..audio.decoding import digest_id
+from ..audio.undecodable import MissingChannel, UndecodableAudio
 from ..corpora.record import Record
 from ..errors import DataError
-from ..utterance import SAMPLING_RATE
-from .clips import RecordingReader, cut_clip, encode_flac
-from .measuring import Measure, Unusable, check_claim, check_promise, container_of_audio, content_of
+from .audio_kept.first import BROKEN_NAME, AudioCheck, path_of
+from .audio_kept.second import SecondAudio, SecondCheck
+from .measuring import Unusable
 from .scores import LABEL, Score
 from .settings import ClipSettings
 from .special_tokens import complaint, special_token_in
 from .splits.groups import speaker_key
 
-SAME_SUFFIX = {".wave": ".wav", ".oga": ".ogg", ".opus": ".ogg", ".fla": ".flac", ".aif": ".aiff", ".aifc": ".aiff"}
 LANGUAGE = re.compile(r"[a-z]{2,3}")
-SUFFIXES = {b"RIFF": ".wav", b"RIFX": ".wav", b"RF64": ".wav", b"fLaC": ".flac", b"OggS": ".ogg", b"FORM": ".aiff"}
 # Lone halves of pairs, replacement characters, and controls, which come of bytes decoded as what they are not.
 BROKEN_TEXT = re.compile("[\ud800-\udfff\ufffd\0-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f]")
-BROKEN_NAME = re.compile("[\ud800-\udfff\0-\x1f\x7f]")
-CONVERTED = "recordings that ffmpeg reads, written as FLAC, so that training needs no ffmpeg"
+NO_CHANNEL = "no second channel"
 MAX_REASON = 400  # letters; a path may have thousands
 MAX_SPLITS = 64  # of a corpus; with more, the column is not one of splits
 MAX_SPLIT_LETTERS = 64  # a split is part of files' names
@@ -41,6 +34,7 @@ class Clip:
     Attributes:
         audio: encoded bytes; None where the shard shall hold the path alone.
         path: a name with the right suffix, or where the audio lies.
+        second: the second recording, if it has one.
         text: empty where there is none and none is needed.
         score: what a model says of it, if one was asked.
         label: whose its text is, the corpus's (:data:`data.preparation.scores.GIVEN`) or the checkpoint's.
@@ -57,6 +51,12 @@ class Clip:
     extra: dict[str, str] = field(default_factory=dict)
     score: Score | None = None
     label: str | None = None
+    second: SecondAudio | None = None
+
+    @property
+    def bytes(self) -> int:
+        """Of the audio that is held, both recordings together."""
+        return sum(len(audio or b"") for audio in (self.audio, self.second and self.second.audio))
 
     def score_value(self, column: str) -> Any:
         """Of a column that scoring adds."""
@@ -99,8 +99,8 @@ class ClipCheck:
         self.settings, self.embed_audio, self.split_of = settings, embed_audio, split_of
         self.needs_text = needs_text
         self.notices: dict[str, int] = {}
-        self.measure = Measure(settings, self.notice)
-        self.recordings = RecordingReader()
+        self.audio = AudioCheck(settings, embed_audio, self.notice)
+        self.second = SecondCheck(settings, embed_audio, self.notice)
         self.splits: set[str] = set()
 
     def __call__(self, record: Record) -> Clip | Dropped:
@@ -109,13 +109,16 @@ class ClipCheck:
             return self.clip(record)
         except Unusable as error:
             return dropped(record, error.kind, error.reason, error.broken)
+        except MissingChannel as error:
+            return dropped(record, NO_CHANNEL, f"{error}; --second channel takes both channels of stereo recordings")
         except UndecodableAudio as error:
             return dropped(record, "undecodable audio", str(error))
         except MemoryError:
             return dropped(record, "undecodable audio", "larger than memory")
 
     def close(self) -> None:
-        self.recordings.close()
+        self.audio.close()
+        self.second.close()
 
     def clip(self, record: Record) -> Clip:
         """As calling the check, but raises the reason why there is no clip."""
@@ -130,13 +133,13 @@ class ClipCheck:
         speaker = speaker_key(record.speaker)
         if speaker != (record.speaker or None):
             self.notice("speakers' names with space around them, or in another form of Unicode")
-        changed = record.is_part or self.settings.changes_audio
-        audio, path, seconds = self.cut(record) if changed else self.whole(record)
+        audio, path, seconds = self.audio(record)
         limits = self.settings
         if not limits.min_seconds <= seconds <= limits.max_seconds:
             kind = "too short" if seconds < limits.min_seconds else "too long"
             kept = f"{limits.min_seconds:g} to {limits.max_seconds:g} s are kept"
             raise Unusable(kind, f"{seconds:.2f} s long; {kept}", broken=False)
+        second = self.second(record, audio, seconds, self.audio.bounds)
         name = record.id or name_of(record, audio)
         if self.split_of is not None:
             split = self.split_of(record, name)
@@ -158,54 +161,8 @@ class ClipCheck:
             duration=seconds,
             split=split,
             extra=record.extra,
+            second=second,
         )
-
-    def whole(self, record: Record) -> tuple[bytes | None, str, float]:
-        """Bytes (None: to be left where they are), name and seconds of a clip that stays as it is."""
-        value, path = record.audio, path_of(record) or ""
-        if samples_of(value) is not None:
-            return self.cut(record)
-        if isinstance(value, dict):
-            value = value.get("bytes")
-        if isinstance(value, str) and (self.embed_audio or self.settings.check == "decode"):
-            value = content_of(value)
-        if self.embed_audio and value and container_of_audio(value) is not None:
-            converted = self.cut(record)
-            self.notice(CONVERTED)
-            return converted
-        seconds = self.measure.seconds(value, record)
-        if not self.embed_audio:
-            if not isinstance(record.audio, str):
-                raise Unusable("unusable row", "the audio has no path, and the shards are to hold paths alone")
-            if BROKEN_NAME.search(record.audio):
-                raise Unusable("unusable row", "the audio's path is not UTF-8, or holds a line break")
-            return None, record.audio if storage.is_remote(record.audio) else os.path.abspath(record.audio), seconds
-        return bytes(value), self.file_name(path, value), seconds
-
-    def file_name(self, path: str, content: bytes) -> str:
-        """The name in a path, with the suffix of what the file really holds."""
-        stem, suffix = posixpath.splitext(BROKEN_NAME.sub("_", posixpath.basename(path)))
-        right = suffix_of(content) or suffix
-        if suffix and SAME_SUFFIX.get(suffix.lower(), suffix.lower()) != right:
-            self.notice("file names with another format's suffix, put right")
-            suffix = right
-        return (stem or "clip") + (suffix or right)
-
-    def cut(self, record: Record) -> tuple[bytes, str, float]:
-        """A part of a recording, or a clip that is changed, as FLAC."""
-        header = self.measure.check_recording(record)
-        settings = self.settings
-        samples = cut_clip(record, self.recordings, trim_silence=settings.trim_silence, normalize=settings.normalize)
-        for remark in self.recordings.remarks:
-            self.notice(remark)
-        self.measure.check_sound(samples, record)
-        if not settings.trim_silence:
-            check_claim(record, len(samples) / SAMPLING_RATE)
-            if header is not None and not record.is_part:
-                check_promise(header, len(samples) / SAMPLING_RATE)
-        content = encode_flac(samples)
-        stem = posixpath.splitext(posixpath.basename(record.id or "clip"))[0]
-        return content, f"{stem}.flac", len(samples) / SAMPLING_RATE
 
     def checked_language(self, language: str | None) -> str | None:
         """A language's code without its region: ``zh-CN`` is ``zh``."""
@@ -249,18 +206,3 @@ def name_of(record: Record, audio: bytes | None = None) -> str:
     if audio is not None:
         return BROKEN_NAME.sub("_", digest_id({"bytes": audio, "path": path_of(record)}, record.text or ""))
     return f"row-{hashlib.blake2b(record.place.encode('utf-8', 'replace'), digest_size=6).hexdigest()}"
-
-
-def path_of(record: Record) -> str | None:
-    """The path of a record's audio, if it has one."""
-    path = record.audio.get("path") if isinstance(record.audio, dict) else record.audio
-    return path if isinstance(path, str) else None
-
-
-def suffix_of(content: bytes) -> str | None:
-    """The suffix of the commonest encodings, by their first bytes."""
-    begin = after_id3(content)
-    magic = content[begin : begin + 4]
-    if magic[:1] == b"\xff" and magic[1:2] >= b"\xe0":
-        return ".mp3"
-    return SUFFIXES.get(magic)

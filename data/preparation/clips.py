@@ -20,11 +20,12 @@ from ..audio.sounds import (
     BLOCK_FRAMES,
     SequentialSound,
     check_channels,
+    check_has_channel,
     foreign_container,
     mapped,
     unwrapped,
 )
-from ..audio.undecodable import UndecodableAudio, one_line
+from ..audio.undecodable import BeyondRecording, MissingChannel, UndecodableAudio, one_line
 from ..corpora.record import Record
 from ..utterance import SAMPLING_RATE
 
@@ -53,6 +54,7 @@ class RecordingReader(contextlib.AbstractContextManager["RecordingReader"]):
         self.remarks: list[str] = []
         self._remarks: list[str] = []  # of the open recording
         self._channel: int | None = None  # that is kept of the open recording; None for the mean
+        self._wanted: int | None = None  # the channel that was asked for
         self._channels: dict[str, int | None] = {}  # likewise, of all local and remote files so far
         self._decoded: np.ndarray | None = None  # all of the open recording at 16 kHz, where ffmpeg reads it
         self._audio: Any = None
@@ -64,7 +66,9 @@ class RecordingReader(contextlib.AbstractContextManager["RecordingReader"]):
     def __exit__(self, *error: object) -> None:
         self.close()
 
-    def read(self, audio: Any, start: float = 0.0, end: float | None = None) -> np.ndarray:
+    def read(
+        self, audio: Any, start: float = 0.0, end: float | None = None, *, channel: int | None = None
+    ) -> np.ndarray:
         """Float32 samples [N] at 16 kHz, mono, in [-1, 1]: those that the whole recording has there.
 
         N is ``round(16000 * end) - round(16000 * start)``, so that adjoining segments share no sample and lose none;
@@ -74,21 +78,23 @@ class RecordingReader(contextlib.AbstractContextManager["RecordingReader"]):
             audio: encoded bytes, a path or address, or `datasets`' audio value.
             start: seconds.
             end: seconds; None for the recording's end.
+            channel: the one channel to give, from 0; None for the mean of all.
 
         Raises:
-            UndecodableAudio: if there is no such recording, it cannot be decoded, it is shorter than the segment says,
-                or samples are not finite.
+            UndecodableAudio: if there is no such recording, it cannot be decoded, or samples are not finite.
+            BeyondRecording: if it is shorter than the segment says.
+            MissingChannel: if it lacks the channel.
             StorageError: if a remote recording cannot be fetched though it may be there.
         """
         if end is not None and round(end * SAMPLING_RATE) <= round(start * SAMPLING_RATE):
             raise UndecodableAudio(f"the segment holds no sample: from {start:g} s to {end:g} s")
         try:
             remarks: list[str] = []
-            direct = samples_of(audio, remarks)
+            direct = samples_of(audio, remarks, channel)
             if direct is not None:
                 self.remarks = remarks
                 return self._of_samples(*direct, start, end)
-            sound = self._opened(audio)
+            sound = self._opened(audio, channel)
             self.remarks = self._remarks
             if self._decoded is not None:
                 return self._of_samples(self._decoded, SAMPLING_RATE, start, end)
@@ -109,7 +115,7 @@ class RecordingReader(contextlib.AbstractContextManager["RecordingReader"]):
         for opened in (self._sound, self._file):
             if opened is not None:
                 opened.close()
-        self._audio = self._file = self._sound = self._failure = self._channel = self._decoded = None
+        self._audio = self._file = self._sound = self._failure = self._channel = self._wanted = self._decoded = None
         self._remarks = []
 
     def _of_samples(self, samples: np.ndarray, rate: int, start: float, end: float | None) -> np.ndarray:
@@ -117,13 +123,14 @@ class RecordingReader(contextlib.AbstractContextManager["RecordingReader"]):
         check_within(start, end, len(samples) / rate)
         return self._part(lambda first, count: iter([np.array(samples[first:][:count])]), rate, start, end)
 
-    def _opened(self, audio: Any) -> SequentialSound | None:
+    def _opened(self, audio: Any, channel: int | None) -> SequentialSound | None:
         """The recording, opened; None where all of it was decoded."""
         if isinstance(audio, dict):
             audio = audio.get("bytes") or audio.get("path")
-        if audio is not self._audio and not (isinstance(audio, str) and audio == self._audio):
+        is_open = audio is self._audio or (isinstance(audio, str) and audio == self._audio)
+        if not is_open or channel != self._wanted:
             self.close()
-            self._audio = audio
+            self._audio, self._wanted = audio, channel
         if self._failure is not None:
             raise UndecodableAudio(self._failure)
         if self._decoded is not None:
@@ -133,6 +140,9 @@ class RecordingReader(contextlib.AbstractContextManager["RecordingReader"]):
                 is_remote = isinstance(audio, str) and storage.is_remote(audio)
                 self._look_at(io.BytesIO(fetched(audio)) if is_remote else open_audio(audio, None))
             return None if self._decoded is not None else self._sound or self._rewound()
+        except MissingChannel:
+            self.close()
+            raise
         except (UndecodableAudio, RuntimeError, TypeError) as error:
             known = isinstance(error, UndecodableAudio)
             self._failure = one_line(error) if known else f"not audio that soundfile reads: {one_line(error)}"
@@ -142,20 +152,22 @@ class RecordingReader(contextlib.AbstractContextManager["RecordingReader"]):
         """Take a recording's file, and find out what must be known of all of it before a part is read."""
         self._file = file
         if foreign_container(file) is not None:
-            decoded = decode_whole(file)
+            decoded = decode_whole(file, self._wanted)
             self._remarks = list(decoded.remarks)
             self._decoded = on_disk(decoded.samples)
             return
         if len(list(parts_of(file, search=isinstance(file, io.BytesIO)))) > 1:
             with mapped(file) as content:
                 raise UndecodableAudio(joined_fault(content) or "several recordings in one file")
-        if not isinstance(self._audio, str):
+        if self._wanted is not None:
+            self._channel = self._wanted
+        elif not isinstance(self._audio, str):
             self._channel = kept_channel(file)
         elif self._audio in self._channels:
             self._channel = self._channels[self._audio]
         else:
             self._channel = self._channels[self._audio] = kept_channel(file)
-        self._remarks = [] if self._channel is None else [OUT_OF_PHASE]
+        self._remarks = [] if self._channel == self._wanted else [OUT_OF_PHASE]
 
     def _rewound(self) -> SequentialSound:
         """The recording, opened anew at its beginning."""
@@ -164,6 +176,7 @@ class RecordingReader(contextlib.AbstractContextManager["RecordingReader"]):
         self._sound = SequentialSound(unwrapped(self._file))
         self._position = 0
         check_channels(self._sound.channels)
+        check_has_channel(self._sound.channels, self._wanted)
         return self._sound
 
     def _blocks(self, first: int, count: int | None) -> Iterator[np.ndarray]:
@@ -223,15 +236,15 @@ def fetched(address: str) -> bytes:
 
 
 def check_within(start: float, end: float | None, seconds: float) -> None:
-    """Refuse a segment that a recording of so many seconds does not have."""
+    """Raise BeyondRecording for a segment that a recording of so many seconds does not have."""
     if not seconds:
         raise UndecodableAudio("no samples")
     # An end that far beyond the recording's is no slip.
     unit = "; are its times milliseconds?" if seconds * 10 < (end or start) <= (seconds + 1) * 1000 else ""
     if round(start * SAMPLING_RATE) >= round(seconds * SAMPLING_RATE):
-        raise UndecodableAudio(f"the segment starts at {start:.3f} s, the recording ends at {seconds:.3f} s{unit}")
+        raise BeyondRecording(f"the segment starts at {start:.3f} s, the recording ends at {seconds:.3f} s{unit}")
     if end is not None and end > seconds + END_TOLERANCE:
-        raise UndecodableAudio(f"the segment ends at {end:.3f} s, the recording at {seconds:.3f} s{unit}")
+        raise BeyondRecording(f"the segment ends at {end:.3f} s, the recording at {seconds:.3f} s{unit}")
 
 
 def cut_clip(
@@ -254,7 +267,7 @@ def cut_clip(
     if recordings is None:
         with RecordingReader() as once:
             return cut_clip(record, once, trim_silence=trim_silence, normalize=normalize)
-    samples = recordings.read(record.audio, record.start, record.end)
+    samples = recordings.read(record.audio, record.start, record.end, channel=record.channel)
     if trim_silence:
         begin, end = sound_bounds(samples)
         samples = samples[begin:end].copy()  # not a view: what was cut off may go

@@ -15,9 +15,10 @@ import pyarrow
 import pyarrow.parquet
 
 from .. import storage
+from ..corpora.second.names import COLUMN
 from .checking import Dropped
 from .settings import PrepareSettings
-from .shards import Shard, original_of
+from .shards import SECOND_FILE, Shard, original_of
 
 IDS_AT_ONCE = 2**18
 REPEATED = ("duplicate id", "an earlier row has this id: the first was kept")
@@ -25,11 +26,13 @@ REPEATED = ("duplicate id", "an earlier row has this id: the first was kept")
 
 @dataclass(frozen=True, slots=True)
 class RowOut(Dropped):
-    """A row of a shard that is left out at the end: its number from 0, seconds, and bytes of audio in the shard."""
+    """A row of a shard that is left out at the end: its number from 0, seconds, bytes of audio in the shard, and
+    whether it has a second recording."""
 
     row: int = 0
     seconds: float = 0.0
     bytes: int = 0
+    with_second: bool = False
 
 
 RowsOut = dict[str, list[RowOut]]  # by shard, in their order; shards without any are not in it
@@ -64,6 +67,7 @@ def shard_without(shard: Shard, gone: Sequence[RowOut]) -> Shard:
         clips=shard.clips - len(gone),
         seconds=shard.seconds - sum(row.seconds for row in gone),
         bytes=shard.bytes - sum(row.bytes for row in gone),
+        with_second=shard.with_second - sum(row.with_second for row in gone),
     )
 
 
@@ -127,17 +131,20 @@ def repeats_in_part(file: Any, part: int, parts: int) -> np.ndarray:
 def details(settings: PrepareSettings, shard: Shard, faults: Mapping[int, tuple[str, str]]) -> Iterator[RowOut]:
     """Some rows of a shard, by their number, as rows that are left out for faults: kind and reason."""
     begin = 0
-    for batch in rows_of(settings, shard, ["id", "duration", "audio"], 256):
+    columns = ["id", "duration", "audio", *([COLUMN] if settings.corpus.second else [])]
+    for batch in rows_of(settings, shard, columns, 256):
         for row in range(batch.num_rows):
             if begin + row in faults:
                 values = batch.slice(row, 1).to_pylist()[0]
+                audio, second = values.get("audio") or {}, values.get(COLUMN) or {}
                 yield RowOut(
                     values["id"],
                     f"{shard.file}: row {begin + row}",
                     *faults[begin + row],
                     row=begin + row,
                     seconds=values["duration"],
-                    bytes=len((values.get("audio") or {}).get("bytes") or b""),
+                    bytes=len(audio.get("bytes") or b"") + len(second.get("bytes") or b""),
+                    with_second=bool(second or values.get(SECOND_FILE)),
                 )
         begin += batch.num_rows
 

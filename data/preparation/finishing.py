@@ -4,7 +4,7 @@ import itertools
 import json
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from .. import storage
@@ -12,7 +12,7 @@ from ..errors import DataError
 from .duplicates import RowsOut, find_duplicates, shard_without, take_out
 from .misfits import judge
 from .settings import PrepareSettings
-from .shards import Shard, original_of
+from .shards import SECOND_FILE, Shard, original_of
 from .splits.groups import Heard
 from .splits.repeated import audio_in_several_splits
 from .splits.told import shares_got, shares_told, split_warnings
@@ -69,6 +69,9 @@ def finish_output(settings: PrepareSettings, jobs: Sequence[int], summary: Summa
                 "--inspect on the output's folder names the clips"
             )
     remove_stale(output, {shard.file for shard in shards}, jobs, {shard.file for shard in written})
+    if shards and settings.corpus.second is not None:
+        summary.with_second = sum(shard.with_second for shard in shards)
+        summary.check_seconds(settings.corpus.second, summary.clips)
     if not shards:
         kinds = ", ".join(f"{kind} ({count})" for kind, count in summary.dropped.most_common(3))
         example = summary.example
@@ -119,8 +122,14 @@ def join_metadata(output: str, shards: Sequence[Shard], gone: RowsOut) -> None:
                 kept = [line for number, line in enumerate(lines) if number not in taken]
                 file.writelines(line + b"\n" for line in kept)
                 job = shard.file.removesuffix(".jsonl").rpartition("-")[2]
-                named = ({str(json.loads(line)["file_name"]) for line in some} for some in (kept, lines))
+                named = (set(files_of(some)) for some in (kept, lines))
                 put_audio(output, split, job, *named)
+
+
+def files_of(lines: Sequence[bytes]) -> Iterator[str]:
+    """The audio files that lines of metadata name."""
+    for row in map(json.loads, lines):
+        yield from (row[key] for key in ("file_name", SECOND_FILE) if row.get(key))
 
 
 def put_audio(output: str, split: str, job: str, kept: set[str], written: set[str]) -> None:
@@ -184,6 +193,7 @@ def manifest(
             "clips": clips,
             "seconds": round(seconds, 3),
             "bytes": sum(shard.bytes for shard in mine),
+            **({"with_second": sum(shard.with_second for shard in mine)} if settings.corpus.second else {}),
             "shards": [
                 {"file": shard.file, "clips": shard.clips, "seconds": round(shard.seconds, 3), "bytes": shard.bytes}
                 for shard in mine

@@ -22,6 +22,7 @@ from .settings import ClipSettings
 
 AGREEMENT = 0.05, 0.1  # a claimed duration may be off by this share, or by so many seconds
 ROUNDING = 0.01  # seconds that resampling adds or takes
+NO_SOUND = "no sound"  # a kind of fault
 STREAMED = "files that leave their length open, read to their end"
 NEEDS_FFMPEG = "recordings that ffmpeg reads, left as they are: training on them needs ffmpeg, too"
 COMPLAINED = "recordings of which the decoder complained"
@@ -98,7 +99,7 @@ class Measure:
         """Refuse digital silence with a text; what is too short is refused for that."""
         seconds = len(samples) / SAMPLING_RATE
         if seconds >= self.settings.min_seconds and (record.text or "").strip() and not has_sound(samples):
-            raise Unusable("no sound", f"{seconds:.2f} s of digital silence, with a text")
+            raise Unusable(NO_SOUND, f"{seconds:.2f} s of digital silence, with a text")
 
     def other_header(self, audio: Any, record: Record) -> headers.Header | None:
         """What libsndfile or ffmpeg says of another format; None where it leaves the length open."""

@@ -92,6 +92,9 @@ def run_jobs(
     def take(result: JobResult, is_reused: bool) -> None:
         summary.add(result, is_reused)
         summary.judge(settings.max_skipped_share, ROWS_TO_JUDGE_BEFORE_THE_END)
+        kept = summary.rows - summary.dropped.total()
+        if settings.corpus.second is not None and kept >= ROWS_TO_JUDGE_BEFORE_THE_END:
+            summary.check_seconds(settings.corpus.second, kept)
         if watch:
             watch(result, is_reused)
 

@@ -6,6 +6,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from ..audio.cutting import WINDOW_SECONDS
+from ..corpora.second.names import CHANNELS
 from ..corpora.settings import CorpusSettings
 from ..sources.config import Section
 from .scores import ScoreLimits, ScoreSettings
@@ -57,6 +58,8 @@ class PrepareSettings(Section):
             raise ValueError("an AudioFolder holds its audio: leave --paths-only out")
         if not self.embed_audio and self.clips.changes_audio:
             raise ValueError("audio that is changed has to be written: leave --paths-only out")
+        if not self.embed_audio and self.corpus.second in CHANNELS:
+            raise ValueError(f"--second {self.corpus.second} writes each channel by itself: leave --paths-only out")
         if self.score is not None:
             if self.clips.max_seconds > WINDOW_SECONDS:
                 raise ValueError(f"--score hears at most {WINDOW_SECONDS:g} s of a clip: set --max-seconds to that")
@@ -78,6 +81,8 @@ class PrepareSettings(Section):
         if self.score is None:
             del values["score"]  # outputs of earlier releases go on
         del values["corpus"]["cache"]
+        if self.corpus.second is None:
+            del values["corpus"]["second"]  # likewise
         if self.split_method == "hash":
             del values["split_method"]  # outputs from before there were others go on
         return json.dumps(values, sort_keys=True)

@@ -14,6 +14,7 @@ import pyarrow
 import pyarrow.parquet
 
 from .. import storage
+from ..corpora.second.names import COLUMN
 from ..corpora.settings import SHARD_COLUMNS
 from .checking import Clip
 
@@ -21,6 +22,7 @@ SHARD_BYTES = 500 * 2**20
 GROUP_BYTES = 8 * 2**20
 GROUP_ROWS = 1024
 NO_SCORES: Mapping[str, str] = {}
+SECOND_FILE = f"{COLUMN}_file_name"  # as Hugging Face's AudioFolder calls further files of a row
 UNSAFE = re.compile(r"[^\w.-]+")
 
 
@@ -30,6 +32,7 @@ class Shard:
 
     Attributes:
         bytes: of audio.
+        with_second: clips with a second recording.
         size: of the file, by which one that is gone or cut off is found.
     """
 
@@ -39,20 +42,28 @@ class Shard:
     seconds: float = 0.0
     bytes: int = 0
     size: int = 0
+    with_second: int = 0
 
     def with_clips(self, clips: Sequence[Clip]) -> "Shard":
         """The shard with more clips in it."""
-        seconds, size = sum(clip.duration for clip in clips), sum(len(clip.audio or b"") for clip in clips)
-        return replace(self, clips=self.clips + len(clips), seconds=self.seconds + seconds, bytes=self.bytes + size)
+        return replace(
+            self,
+            clips=self.clips + len(clips),
+            seconds=self.seconds + sum(clip.duration for clip in clips),
+            bytes=self.bytes + sum(clip.bytes for clip in clips),
+            with_second=self.with_second + sum(clip.second is not None for clip in clips),
+        )
 
 
-def schema(extra: Sequence[str], scored: Mapping[str, str]) -> Any:
+def schema(extra: Sequence[str], scored: Mapping[str, str], with_second: bool = False) -> Any:
     """The shards' columns, with the metadata by which `datasets` knows the audio."""
     kinds: dict[str, Any] = dict.fromkeys((*SHARD_COLUMNS, *extra), pyarrow.string())
     features: dict[str, Any] = {name: {"dtype": "string", "_type": "Value"} for name in kinds}
     audio = pyarrow.struct([("bytes", pyarrow.binary()), ("path", pyarrow.string())])
     kinds |= {"audio": audio, "duration": pyarrow.float64()}
     features |= {"audio": {"_type": "Audio"}, "duration": {"dtype": "float64", "_type": "Value"}}
+    if with_second:
+        kinds, features = kinds | {COLUMN: audio}, features | {COLUMN: {"_type": "Audio"}}
     kinds |= {name: pyarrow.type_for_alias(kind) for name, kind in scored.items()}
     features |= {name: {"dtype": kind, "_type": "Value"} for name, kind in scored.items()}
     described = json.dumps({"info": {"features": features}})
@@ -67,11 +78,21 @@ class ParquetShards:
     Args:
         extra: columns that are carried along.
         scored: columns that scoring adds, and their types.
+        with_second: whether there is a column of second recordings.
     """
 
-    def __init__(self, output: str, job: int, extra: Sequence[str], scored: Mapping[str, str] = NO_SCORES) -> None:
+    def __init__(
+        self,
+        output: str,
+        job: int,
+        extra: Sequence[str],
+        scored: Mapping[str, str] = NO_SCORES,
+        *,
+        with_second: bool = False,
+    ) -> None:
         self.output, self.job, self.extra, self.scored = output, job, extra, scored
-        self.schema = schema(extra, scored)
+        self.with_second = with_second
+        self.schema = schema(extra, scored, with_second)
         self.scratch = tempfile.TemporaryDirectory(prefix="shards-", dir=scratch_folder(output))
         self.groups: dict[str, list[Clip]] = {}
         self.group_bytes: dict[str, int] = {}
@@ -82,7 +103,7 @@ class ParquetShards:
     def add(self, clip: Clip) -> None:
         split = clip.split
         self.groups.setdefault(split, []).append(clip)
-        size = self.group_bytes[split] = self.group_bytes.get(split, 0) + len(clip.audio or b"")
+        size = self.group_bytes[split] = self.group_bytes.get(split, 0) + clip.bytes
         if size >= GROUP_BYTES or len(self.groups[split]) == GROUP_ROWS:
             self.flush(split)
             if self.open[split].bytes >= SHARD_BYTES:
@@ -97,10 +118,13 @@ class ParquetShards:
             name = f"{split}-{self.job:05d}{f'-{part:03d}' if part else ''}.parquet"
             self.open[split] = Shard(name, split)
             plain = ["id", "text", "language", "speaker", "duration", "audio.path", *self.extra, *self.scored]
+            held = ["audio.bytes"]
+            if self.with_second:
+                plain, held = [*plain, f"{COLUMN}.path"], [*held, f"{COLUMN}.bytes"]
             self.writers[split] = pyarrow.parquet.ParquetWriter(
                 os.path.join(self.scratch.name, name),
                 self.schema,
-                compression=dict.fromkeys(plain, "zstd") | {"audio.bytes": "none"},
+                compression=dict.fromkeys(plain, "zstd") | dict.fromkeys(held, "none"),
                 use_dictionary=["language", "speaker", *self.extra],
                 write_statistics=False,
                 write_page_checksum=True,
@@ -109,6 +133,8 @@ class ParquetShards:
         columns |= {name: [clip.extra.get(name) for clip in clips] for name in self.extra}
         columns |= {name: [clip.score_value(name) for clip in clips] for name in self.scored}
         columns["audio"] = [{"bytes": clip.audio, "path": clip.path} for clip in clips]
+        if self.with_second:
+            columns[COLUMN] = [clip.second and {"bytes": clip.second.audio, "path": clip.second.path} for clip in clips]
         self.writers[split].write_table(pyarrow.table(columns, schema=self.schema), row_group_size=len(clips))
         self.open[split] = self.open[split].with_clips(clips)
 
@@ -142,8 +168,17 @@ class ParquetShards:
 class AudioFolderPieces:
     """Like :class:`ParquetShards`, but audio files in ``split/00012/``, and lines of metadata that are joined later."""
 
-    def __init__(self, output: str, job: int, extra: Sequence[str], scored: Mapping[str, str] = NO_SCORES) -> None:
+    def __init__(
+        self,
+        output: str,
+        job: int,
+        extra: Sequence[str],
+        scored: Mapping[str, str] = NO_SCORES,
+        *,
+        with_second: bool = False,
+    ) -> None:
         self.output, self.job, self.extra, self.scored = output, job, extra, scored
+        self.with_second = with_second
         self.lines: dict[str, list[str]] = {}
         self.totals: dict[str, Shard] = {}
         self.taken: set[str] = set()
@@ -153,9 +188,22 @@ class AudioFolderPieces:
         storage.write_bytes(storage.join(self.output, f"{clip.split}/{name}"), clip.audio or b"")
         row = {"file_name": name} | {key: getattr(clip, key) for key in SHARD_COLUMNS if key != "audio"} | clip.extra
         row |= {key: clip.score_value(key) for key in self.scored}
+        if self.with_second:
+            row[SECOND_FILE] = clip.second and self.add_second(clip, name)
         self.lines.setdefault(clip.split, []).append(json.dumps(row, ensure_ascii=False))
         before = self.totals.get(clip.split) or Shard(piece_name(clip.split, self.job), clip.split)
         self.totals[clip.split] = before.with_clips([clip])
+
+    def add_second(self, clip: Clip, name: str) -> str:
+        """Write the second recording beside the first; ``name``: of that."""
+        assert clip.second is not None
+        stem, suffix = os.path.splitext(name)[0], os.path.splitext(clip.second.path)[1].lower()
+        while f"{stem}-second{suffix}".rpartition("/")[2].lower() in self.taken:
+            stem += "-2"
+        second = f"{stem}-second{suffix}"
+        self.taken.add(second.rpartition("/")[2].lower())
+        storage.write_bytes(storage.join(self.output, f"{clip.split}/{second}"), clip.second.audio or b"")
+        return second
 
     def file_name(self, clip: Clip) -> str:
         """The clip's id as a file's name, whatever the id holds; no two alike in a job."""

@@ -28,6 +28,8 @@ class Summary:
         splits: clips and seconds of each split.
         dropped: rows left out, by kind.
         notices: what was put right, or is worth knowing, by how often.
+        with_second: clips that were kept and have a second recording.
+        absent: the first second recording that was looked for and is not there.
         shares: of the splits, as asked for and as they came out, one line each.
         warnings: what the user should know, one line each.
         scores: what came of scoring, if it was asked for.
@@ -43,6 +45,8 @@ class Summary:
     bytes: int = 0
     dropped: Counter[str] = field(default_factory=Counter)
     notices: Counter[str] = field(default_factory=Counter)
+    with_second: int = 0
+    absent: str = ""
     example: Dropped | None = None
     shares: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
@@ -67,6 +71,8 @@ class Summary:
         self.broken += sum(row.broken for row in result.dropped)
         self.dropped += Counter(row.kind for row in result.dropped)
         self.notices += Counter(result.notices)
+        self.with_second += sum(shard.with_second for shard in result.shards)
+        self.absent = self.absent or result.absent
         self.example = self.example or next((row for row in result.dropped if row.broken), None)
 
     def judge(self, share: float, rows: int) -> None:
@@ -77,11 +83,22 @@ class Summary:
         """
         if self.example and self.broken > share * max(self.rows, rows):
             worst, example = self.dropped.most_common(1)[0][0], self.example
+            hint = ". With a larger share the same command goes on where this one stopped"
+            hint = hint if self.broken < self.rows else ""  # nothing would be left
             raise DataError(
                 f"{self.broken} of {self.rows} rows cannot be used (--max-skipped-share is {share:g}), most of them "
-                f"for: {worst}. One is {example.place}: {example.reason}. With a larger share the same command goes on "
-                "where this one stopped"
+                f"for: {worst}. One is {example.place}: {example.reason}{hint}"
             )
+
+    def check_seconds(self, second: str, clips: int) -> None:
+        """Stop where none of so many clips has a second recording.
+
+        Raises:
+            DataError: saying where the first was looked for.
+        """
+        if not self.with_second:
+            looked = f"; the first that was looked for is {self.absent}" if self.absent else ""
+            raise DataError(f"--second {second}: not one of {clips:,} clips has a second recording{looked}")
 
 
 def duration(seconds: float) -> str:
@@ -109,6 +126,8 @@ def print_summary(summary: Summary, output: str) -> None:
     more = f", {summary.reused:,} rows done before" if summary.reused else ""
     files = f"{summary.shards} shards, {summary.bytes / 2**20:,.0f} MiB of audio"
     print(f"{files}; {summary.seconds:.1f} s, {rate}{more}")
+    if summary.with_second:
+        print(f"{summary.with_second:,} of {summary.clips:,} clips have a second recording")
     for line in summary.shares:
         print(line)
     tell_census(summary.census)

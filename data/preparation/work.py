@@ -42,6 +42,7 @@ class JobResult:
         dropped: rows left out, with the reason.
         notices: what was put right, how often.
         audio: digests of the clips; see :class:`.splits.repeated.AudioDigests`.
+        absent: the first second recording that was looked for and is not there.
         heard: which speakers and recordings are in which split; see :class:`.splits.groups.Heard`.
     """
 
@@ -53,6 +54,7 @@ class JobResult:
     notices: dict[str, int] = field(default_factory=dict)
     heard: dict[str, dict[str, list[str]]] = field(default_factory=dict)
     audio: dict[str, str] = field(default_factory=dict)
+    absent: str = ""
 
     def to_json(self) -> bytes:
         """As it lies in the output."""
@@ -77,7 +79,7 @@ def is_whole(output: str, result: JobResult, layout: str) -> bool:
         if layout == "audiofolder":
             folder = f"{shard.split}/{result.number:05d}"
             folders = (storage.join(output, folder), original_of(output, folder))
-            if sum(len(storage.files_below(place)) for place in folders) < shard.clips:
+            if sum(len(storage.files_below(place)) for place in folders) < shard.clips + shard.with_second:
                 return False
     return True
 
@@ -109,7 +111,7 @@ def run_job(job: Job, settings: PrepareSettings, scorer: Scorer | None = None) -
     heard, digests = Heard(), AudioDigests()
     kind = AudioFolderPieces if settings.layout == "audiofolder" else ParquetShards
     score, needs_text = settings.score, settings.score is None or not settings.score.pseudo_label
-    columns = {} if score is None else score.columns
+    columns, with_second = {} if score is None else score.columns, settings.corpus.second is not None
     dropped: list[Dropped] = []
     rows = 0
     with (
@@ -117,7 +119,9 @@ def run_job(job: Job, settings: PrepareSettings, scorer: Scorer | None = None) -
         contextlib.closing(
             ClipCheck(settings.clips, settings.embed_audio, splits_of(job, settings, folder), needs_text)
         ) as check,
-        contextlib.closing(kind(settings.output, job.number, settings.corpus.carried, columns)) as writer,
+        contextlib.closing(
+            kind(settings.output, job.number, settings.corpus.carried, columns, with_second=with_second)
+        ) as writer,
     ):
 
         def outcomes_of_rows() -> Iterator[Outcome]:
@@ -152,6 +156,7 @@ def run_job(job: Job, settings: PrepareSettings, scorer: Scorer | None = None) -
         notices=check.notices,
         heard=heard.to_json(),
         audio=digests.to_json(),
+        absent=check.second.absent,
     )
     storage.write_bytes(result_file(settings.output, job.number), result.to_json())
     return result

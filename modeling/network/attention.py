@@ -143,22 +143,31 @@ class CrossMasks(NamedTuple):
 
     @classmethod
     def of(
-        cls, lengths: tuple[torch.Tensor | None, torch.Tensor | None], shape: tuple[int, int], dtype: torch.dtype
+        cls,
+        lengths: tuple[torch.Tensor | None, torch.Tensor | None],
+        shape: tuple[int, int],
+        dtype: torch.dtype,
+        is_cached: bool,
     ) -> "CrossMasks":
         """Args:
         lengths: int64 [B], frames that the first attention may look at and those that the second one may, which are
             the first one's if None; None and None for all.
         shape: heads of one attention, and frames.
+        is_cached: the keys of both lie side by side; their weights are told together too where no gradients are asked.
         """
         heads, frames = shape
         first, second = lengths
-        primary = frame_mask(first, frames, dtype)
         if first is None or second is None:
-            return cls(primary, primary, primary)
-        allowed = torch.stack((first, second), dim=1).repeat_interleave(heads, dim=1)[..., None]  # [B, 2 · heads, 1]
-        at = torch.arange(frames, device=allowed.device)
-        together = additive((at < allowed)[:, :, None], dtype)
-        return cls(primary, frame_mask(second, frames, dtype), together)
+            mask = frame_mask(first, frames, dtype)
+            return cls(mask, mask, mask)
+        if is_cached and not torch.is_grad_enabled():
+            allowed = torch.stack((first, second), dim=1).repeat_interleave(heads, dim=1)[..., None]
+            at = torch.arange(frames, device=allowed.device)
+            return cls(together=additive((at < allowed)[:, :, None], dtype))
+        primary, secondary = frame_mask(first, frames, dtype), frame_mask(second, frames, dtype)
+        if not is_cached:
+            return cls(primary, secondary)
+        return cls(primary, secondary, torch.cat([mask.expand(-1, heads, -1, -1) for mask in (primary, secondary)], 1))
 
 
 class CausalMask:

@@ -10,11 +10,12 @@ from torch import nn
 from transformers.modeling_outputs import BaseModelOutputWithPastAndCrossAttentions
 
 from .attention import CausalMask, CrossMasks, is_eager
-from .cache import open_cache
+from .cache import NoCache, open_cache
 from .decoder_layer import DualWhisperDecoderLayer, LayerReport
 from .losses import NoiseTarget
 from .precision import computing, computing_dtype
 from .pretrained import refuse_head_masks, wants_dict
+from .second_recording import apart
 from .stack import LayerStack
 
 WITHOUT_WEIGHTS = {"self_weights": None, "primary_weights": None, "secondary_weights": None}
@@ -25,8 +26,10 @@ class DualDecoderOutput(BaseModelOutputWithPastAndCrossAttentions):
     """Whisper's decoder output, and for each layer what second attentions add; None without them.
 
     Attributes:
-        cross_attentions: the primary attentions' weights [B, heads, L, S].
-        secondary_attentions: the secondary attentions' weights [B, heads, L, S].
+        cross_attentions: the primary attentions' weights [B, heads, L, S]; where one attention reads both recordings,
+            those that fall on the first.
+        secondary_attentions: the secondary attentions' weights [B, heads, L, S], or the one attention's that fall on
+            the second recording, from its first frame on.
         gates: [B, L], the primary attention's share of the mix.
         noise_shares: [B, heads, L], the share of the secondary attention that falls on noise; None without a noise
             target.
@@ -73,6 +76,7 @@ class DualWhisperDecoder(LayerStack):
         encoder_frame_lengths: torch.Tensor | None = None,
         secondary_hidden_states: torch.Tensor | None = None,
         secondary_frame_lengths: torch.Tensor | None = None,
+        joined_frames: torch.Tensor | None = None,
         noise: NoiseTarget | None = None,
         **more: Any,
     ) -> DualDecoderOutput | tuple:
@@ -81,6 +85,7 @@ class DualWhisperDecoder(LayerStack):
         ``encoder_frame_lengths`` (int64 [B]) masks the encoder frames beyond each clip in both cross-attentions;
         ``secondary_hidden_states`` [B, S, width] is what second attentions read, the encoder's states if None, with
         ``secondary_frame_lengths``, those of the encoder's states if None;
+        ``joined_frames`` [B, 2] says how many frames of either recording the encoder's states join;
         ``noise`` says where noise is (without a cache). The rest is as in Whisper's decoder.
 
         Raises:
@@ -122,7 +127,7 @@ class DualWhisperDecoder(LayerStack):
         if encoder_hidden_states is not None:
             lengths = (encoder_frame_lengths, secondary_frame_lengths)
             shape = (config.decoder_attention_heads, encoder_hidden_states.shape[1])
-            masks = CrossMasks.of(lengths, shape, computing_dtype(hidden))
+            masks = CrossMasks.of(lengths, shape, computing_dtype(hidden), not isinstance(cache, NoCache))
         kept: list[torch.Tensor] | None = [] if with_hidden else None
         reports: list[LayerReport] = []
         heard = [None if it is None else computing(it) for it in (encoder_hidden_states, secondary_hidden_states)]
@@ -130,6 +135,9 @@ class DualWhisperDecoder(LayerStack):
         for output, extras in self.run_layers(hidden, *arguments, with_weights or is_eager(config), noise, kept=kept):
             hidden = output
             report = LayerReport(*extras)
+            if with_weights and joined_frames is not None and report.primary_weights is not None:
+                first, second = apart(report.primary_weights, joined_frames)
+                report = report._replace(primary_weights=first, secondary_weights=second)
             reports.append(report if with_weights else report._replace(**WITHOUT_WEIGHTS))
         hidden = self.layer_norm(hidden)
         result = DualDecoderOutput(

@@ -21,7 +21,7 @@ from .linear import linear
 from .losses import IGNORED, NoiseTarget, logits_loss_sum, noise_loss_sum, token_loss_sum
 from .precision import computing  # noqa: F401 - likewise
 from .pretrained import DualWhisperPreTrained, refuse_head_masks, wants_dict
-from .second_recording import unstacked  # noqa: F401 - likewise
+from .second_recording import as_rows
 from .stack import LayerStack  # noqa: F401 - likewise
 
 BARE_MODEL = "dual_whisper.DualWhisperModel"  # as a checkpoint's config names it
@@ -85,7 +85,9 @@ class DualWhisperModel(DualWhisperPreTrained, WhisperModel):
             if input_features is None:
                 raise ValueError("give input_features or encoder_outputs")
             if self.training and self.config.apply_spec_augment:
-                input_features, feature_lengths = self.augmented(input_features, attention_mask, feature_lengths)
+                input_features, second_rows = as_rows(input_features, second_rows, self.config)
+                masks = attention_mask if not second_rows else None  # of the first recordings alone
+                input_features, feature_lengths = self.augmented(input_features, masks, feature_lengths)
             given = {"feature_lengths": feature_lengths, "second_rows": second_rows}
             encoder_outputs = self.encoder(input_features, return_dict=True, **given, **wanted)
         elif not isinstance(encoder_outputs, BaseModelOutput):
@@ -97,6 +99,7 @@ class DualWhisperModel(DualWhisperPreTrained, WhisperModel):
             encoder_frame_lengths=getattr(encoder_outputs, "frame_lengths", None),
             secondary_hidden_states=getattr(encoder_outputs, "secondary_hidden_state", None),
             secondary_frame_lengths=getattr(encoder_outputs, "secondary_frame_lengths", None),
+            joined_frames=getattr(encoder_outputs, "joined_frames", None),
             noise=noise_target,
             past_key_values=past_key_values,
             inputs_embeds=decoder_inputs_embeds,
@@ -239,10 +242,36 @@ class DualWhisperForConditionalGeneration(DualWhisperPreTrained, WhisperForCondi
         )
         return output if wants_dict(self.config, return_dict) else output.to_tuple()
 
+    def _extract_token_timestamps(self, generate_outputs: Any, *args: Any, **kwargs: Any) -> torch.Tensor:
+        """The time of each token, from its weights on the frames of its own clip, and of the first recording."""
+        if self.config.encoder_padding == "clip" or self.config.second_recording == "joined":
+            kwargs["num_frames"] = frames_looked_at(generate_outputs, kwargs.get("num_frames"))
+        return super()._extract_token_timestamps(generate_outputs, *args, **kwargs)
+
     def save_pretrained(self, *args: Any, **kwargs: Any) -> None:
         """As transformers' own; ``AutoModel`` finds the model without its head in the folder too."""
         self.config.auto_map = (getattr(self.config, "auto_map", None) or {}) | {"AutoModel": BARE_MODEL}
         super().save_pretrained(*args, **kwargs)
+
+
+def frames_looked_at(generated: Any, known: Any = None) -> Any:
+    """Mel frames of each sequence that cross-attentions look at: beyond them all weights are 0.
+
+    Args:
+        generated: what ``generate()`` returned, with ``cross_attentions``.
+        known: of each clip or of all, how many frames there are at most; None if nobody knows.
+
+    Returns:
+        One number where all are equal, else an array: what all releases of transformers take.
+    """
+    weights = torch.stack([layer.amax(dim=(1, 2)) for layer in generated.cross_attentions[0]]).amax(dim=0)  # [rows, S]
+    frames = 2 * ((weights > 0) * torch.arange(1, weights.shape[1] + 1, device=weights.device)).amax(dim=1).cpu()
+    if generated.get("beam_indices") is not None:
+        frames = frames[generated.beam_indices[:, 0].cpu()]  # beams of a clip look at the same frames
+    if known is not None:
+        most = torch.as_tensor(known).flatten().cpu()
+        frames = frames.minimum(most.repeat_interleave(len(frames) // len(most)))
+    return int(frames[0]) if len(frames.unique()) == 1 else frames.numpy()
 
 
 def detached(tensors: tuple[torch.Tensor, ...] | None) -> tuple[torch.Tensor, ...] | None:

@@ -12,7 +12,7 @@ from transformers.modeling_outputs import BaseModelOutput
 from .attention import AttentionProjections, FeedForward, attend, frame_mask, is_eager
 from .precision import casts_weights_together, computing, computing_dtype
 from .pretrained import EncoderPositions, refuse_head_masks, wants_dict
-from .second_recording import HEARD, Heard, OtherRecording, unstacked, uploaded
+from .second_recording import HEARD, Heard, OtherRecording, as_rows, uploaded
 from .stack import LayerStack
 
 MARGIN_FRAMES = 50  # 0.5 s of silence that the model may see after each clip
@@ -27,6 +27,8 @@ class EncoderOutput(BaseModelOutput):
         frame_lengths: int64 [B], frames of 20 ms that belong to each clip; None where every frame may be seen.
         secondary_hidden_state: [B, S, width], what second attentions read where that is not what the first ones read.
         secondary_frame_lengths: int64 [B], frames of it that belong to each clip, where it has others than the first.
+        joined_frames: int64 [B, 2], how many frames of the first and of the second recording lie one after the other in
+            ``last_hidden_state``, where it holds both.
     """
 
     last_hidden_state: torch.Tensor | None = None
@@ -35,17 +37,23 @@ class EncoderOutput(BaseModelOutput):
     frame_lengths: torch.Tensor | None = None
     secondary_hidden_state: torch.Tensor | None = None
     secondary_frame_lengths: torch.Tensor | None = None
+    joined_frames: torch.Tensor | None = None
 
     @classmethod
     def from_tuple(cls, values: Sequence[Any]) -> "EncoderOutput":
         """The output that ``to_tuple`` was called on. A tuple leaves out what is None, so tensors after the first are
-        told apart by their dimensions and order: lengths have one dimension, the second attentions' states three."""
+        told apart by their dimensions and order: lengths have one, joined frames two, the second attentions' states
+        three."""
         first, *others = values
-        tensors = [value for value in others if isinstance(value, torch.Tensor)]
-        lengths = [value for value in tensors if value.dim() == 1]
-        states = [value for value in tensors if value.dim() == 3]
-        named: dict[str, Any] = dict(zip(("frame_lengths", "secondary_frame_lengths"), lengths, strict=False))
-        named |= dict(zip(("secondary_hidden_state",), states, strict=False))
+        named: dict[str, Any] = {}
+        by_dimensions = {
+            1: ["frame_lengths", "secondary_frame_lengths"],
+            2: ["joined_frames"],
+            3: ["secondary_hidden_state"],
+        }
+        for value in others:
+            if isinstance(value, torch.Tensor):
+                named[by_dimensions[value.dim()].pop(0)] = value
         return cls(first, *(value for value in others if not isinstance(value, torch.Tensor)), **named)
 
 
@@ -156,7 +164,7 @@ class DualWhisperEncoder(LayerStack):
 
         Args:
             input_features: [B, mel bins, T], T at most twice ``max_source_positions``; with second recordings
-                [B + R, mel bins, T], or [B, 2 · mel bins, T] as :func:`~.second_recording.unstacked` takes them.
+                [B + R, mel bins, T], or stacked, as :func:`~.second_recording.as_rows` takes them.
             attention_mask: accepted as Whisper's encoder accepts it, and like there not used.
             feature_lengths: mel frames of each clip that may be seen, even numbers. Frames beyond the longest are cut
                 off after the convolutions, frames beyond each are masked. Give a list rather than a GPU tensor: its
@@ -167,18 +175,14 @@ class DualWhisperEncoder(LayerStack):
                 the output has B rows.
 
         Raises:
-            ValueError: if T is too long, the mel bins are not the model's, a length is odd or beyond T, or there are
-                second recordings, which this model does not hear.
+            ValueError: if T is too long, the mel bins are not the model's, a length is missing, odd or beyond T, or
+                second recordings are not what the model hears or the rows do not say whose they are.
         """
         refuse_head_masks(more)
         config = self.config
         with_weights = config.output_attentions if output_attentions is None else output_attentions
         with_hidden = config.output_hidden_states if output_hidden_states is None else output_hidden_states
-        features, rows = input_features, list(second_rows)
-        if features.shape[1] == 2 * config.num_mel_bins and config.second_recording != "none":
-            features, rows = unstacked(features)
-        if rows and config.second_recording == "none":
-            raise ValueError("the features have second recordings; this model, with second_recording: none, hears one")
+        features, rows = as_rows(input_features, second_rows, config)
         bins, length = features.shape[1:]
         if bins != config.num_mel_bins:
             raise ValueError(f"the features have {bins} mel bins; this model was made for {config.num_mel_bins}")
@@ -192,6 +196,8 @@ class DualWhisperEncoder(LayerStack):
         frame_lengths = frames = None
         if feature_lengths is not None:
             lengths = feature_lengths.tolist() if isinstance(feature_lengths, torch.Tensor) else list(feature_lengths)
+            if len(lengths) != len(features):
+                raise ValueError(f"{len(lengths)} feature lengths for {len(features)} rows of features")
             if any(n % 2 or not 0 < n <= length for n in lengths):
                 raise ValueError(f"feature lengths {lengths} must be even, above 0 and at most {length}")
             hidden = hidden[:, : max(lengths) // 2]
@@ -216,7 +222,7 @@ class DualWhisperEncoder(LayerStack):
         hidden = self.layer_norm(hidden)
         heard = Heard(hidden, frame_lengths, secondary)
         if rows:
-            heard = HEARD[config.second_recording](hidden, frame_lengths, frames, rows)
+            heard = HEARD[config.second_recording](hidden, frames, rows)
         result = EncoderOutput(
             last_hidden_state=heard.states,
             hidden_states=None if kept is None else (*kept, hidden),
@@ -224,6 +230,7 @@ class DualWhisperEncoder(LayerStack):
             frame_lengths=heard.lengths,
             secondary_hidden_state=heard.second_states,
             secondary_frame_lengths=heard.second_lengths,
+            joined_frames=heard.joined_frames,
         )
         return result if wants_dict(config, return_dict) else result.to_tuple()
 

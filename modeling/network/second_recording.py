@@ -4,7 +4,7 @@ The encoder's batch has B clips, and after them the second recordings of some of
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
@@ -19,86 +19,120 @@ class Heard(NamedTuple):
             joined.
         lengths: int64 [B], frames of each that may be read; None where all may.
         second_states, second_lengths: likewise, of the second attention; None where it reads what the first one reads.
+        joined_frames: int64 [B, 2], how many frames of the first and of the second recording ``states`` joins; None
+            where it joins none.
     """
 
     states: torch.Tensor
     lengths: torch.Tensor | None
     second_states: torch.Tensor | None = None
     second_lengths: torch.Tensor | None = None
+    joined_frames: torch.Tensor | None = None
 
 
-def uploaded(values: Sequence[int], device: torch.device) -> torch.Tensor:
+def uploaded(values: Sequence[Any], device: torch.device) -> torch.Tensor:
     """Numbers as an int64 tensor. On a GPU the host does not wait, as it would for memory that is not page-locked."""
     return torch.tensor(values, pin_memory=device.type == "cuda").to(device, non_blocking=True)
 
 
-def unstacked(features: torch.Tensor) -> tuple[torch.Tensor, list[int]]:
-    """Features of both recordings, one below the other on the axis of mel bins, as rows of a batch.
+def as_rows(features: torch.Tensor, second_rows: Sequence[int], config: Any) -> tuple[torch.Tensor, list[int]]:
+    """Features with second recordings as rows of the batch, however they were given.
 
-    So they pass through ``generate()``, which cuts long recordings into windows and repeats rows for beams.
+    Stacked features pass through ``generate()``, which cuts long recordings into windows and repeats rows for beams.
 
     Args:
-        features: [B, 2 · mel bins, T]. A clip has no second recording where each frame of the second half has one
-            value in all mel bins, as padding has, which ``generate()`` adds at the end.
+        features: [B + R, mel bins, T], or stacked [B, 2 · mel bins, T] with the second recording's below the first's.
+            There a clip has no second recording if each frame of the second half has one value in all mel bins, as
+            padding has, which ``generate()`` adds at the end.
+        second_rows: without stacked features, the clips that the last R rows are second recordings of.
 
     Returns:
         Features [B + R, mel bins, T], and the clips that the last R rows are second recordings of.
+
+    Raises:
+        ValueError: if the model hears one recording, or ``second_rows`` are not clips in ascending order.
     """
-    first, second = features.chunk(2, dim=1)
-    is_there = (second.amax(dim=1) > second.amin(dim=1)).any(dim=1)
-    rows = [row for row, there in enumerate(is_there.tolist()) if there]
-    return torch.cat((first, second[rows])), rows
+    rows = [int(row) for row in second_rows]
+    is_stacked = features.shape[1] == 2 * config.num_mel_bins
+    if (rows or is_stacked) and config.second_recording == "none":
+        raise ValueError("the features have second recordings; this model, with second_recording: none, hears one")
+    if rows and is_stacked:
+        raise ValueError("the features are stacked, so second_rows are found in them: give one or the other")
+    clips = len(features) - len(rows)
+    if rows != sorted({*rows}.intersection(range(clips))):
+        raise ValueError(f"second_rows {rows} must name some of the {clips} clips, each once and ascending")
+    if is_stacked:
+        features, second = features.chunk(2, dim=1)
+        is_there = (second.amax(dim=1) > second.amin(dim=1)).any(dim=1)
+        rows = [row for row, there in enumerate(is_there.tolist()) if there]
+        features = torch.cat((features, second[rows]))
+    return features, rows
 
 
-def heard_by_attentions(
-    hidden: torch.Tensor, lengths: torch.Tensor | None, frames: Sequence[int] | None, rows: Sequence[int]
-) -> Heard:
+def heard_by_attentions(hidden: torch.Tensor, frames: Sequence[int] | None, rows: Sequence[int]) -> Heard:
     """What the first and the second attention read: each its recording. A clip without a second one is read by both.
 
     Args:
         hidden: the encoder's states [B + R, S, width].
-        lengths, frames: of each row the frames that may be read, on the device and on the host; None for all.
+        frames: of each row, how many may be read; None for all.
         rows: the clips that the last R rows are second recordings of.
     """
-    clips = len(hidden) - len(rows)
-    if list(rows) == list(range(clips)):  # each has one: no copies
-        seconds = hidden[clips:]
-        second_lengths = None if lengths is None else lengths[clips:]
-    else:
-        sources = list(range(clips))
-        for place, clip in enumerate(rows):
-            sources[clip] = clips + place
-        index = uploaded(sources, hidden.device)
-        seconds = hidden.index_select(0, index)
-        second_lengths = None if lengths is None else lengths.index_select(0, index)
-    return Heard(hidden[:clips], None if lengths is None else lengths[:clips], seconds, second_lengths)
+    clips, device = len(hidden) - len(rows), hidden.device
+    sources = list(range(clips))
+    for place, clip in enumerate(rows):
+        sources[clip] = clips + place
+    have_all = len(rows) == clips  # then no copy is made
+    seconds = hidden[clips:] if have_all else hidden.index_select(0, uploaded(sources, device))
+    if frames is None:
+        return Heard(hidden[:clips], None, seconds)
+    lengths = uploaded([frames[:clips], [frames[source] for source in sources]], device)
+    return Heard(hidden[:clips], lengths[0], seconds, lengths[1])
 
 
-def joined(
-    hidden: torch.Tensor, lengths: torch.Tensor | None, frames: Sequence[int] | None, rows: Sequence[int]
-) -> Heard:
+def joined(hidden: torch.Tensor, frames: Sequence[int] | None, rows: Sequence[int]) -> Heard:
     """What one attention reads: the frames of a clip and after them those of its second recording, padding left out.
 
     Takes what :func:`heard_by_attentions` takes.
     """
     clips, length = len(hidden) - len(rows), hidden.shape[1]
-    if frames is None and list(rows) == list(range(clips)):
-        return Heard(torch.cat((hidden[:clips], hidden[clips:]), dim=1), None)
     own = [length] * len(hidden) if frames is None else list(frames)
-    pieces = [[torch.arange(clip * length, clip * length + own[clip])] for clip in range(clips)]
+    parts = [[own[clip], 0] for clip in range(clips)]
+    for place, clip in enumerate(rows):
+        parts[clip][1] = own[clips + place]
+    joined_frames = uploaded(parts, hidden.device)
+    if frames is None and len(rows) == clips:
+        return Heard(torch.cat((hidden[:clips], hidden[clips:]), dim=1), None, joined_frames=joined_frames)
+    places = [torch.arange(clip * length, clip * length + own[clip]) for clip in range(clips)]
     for place, clip in enumerate(rows):
         begin = (clips + place) * length
-        pieces[clip].append(torch.arange(begin, begin + own[clips + place]))
-    places = [torch.cat(parts) for parts in pieces]
+        places[clip] = torch.cat((places[clip], torch.arange(begin, begin + own[clips + place])))
     sizes = [len(one) for one in places]
     # Padding repeats a clip's own first frame: no row of another clip gets its gradient, which is zero.
     index = torch.stack([torch.cat((one, one[:1].expand(max(sizes) - len(one)))) for one in places])
     index = (index.pin_memory() if hidden.is_cuda else index).to(hidden.device, non_blocking=True)
     states = hidden.flatten(0, 1).index_select(0, index.flatten()).view(clips, max(sizes), -1)
-    return Heard(states, uploaded(sizes, hidden.device) if min(sizes) < max(sizes) else None)
+    lengths = joined_frames.sum(dim=1) if min(sizes) < max(sizes) else None
+    return Heard(states, lengths, joined_frames=joined_frames)
 
 
 HEARD = {"attention": heard_by_attentions, "joined": joined}  # by the configuration's second_recording
+
+
+def apart(weights: torch.Tensor, joined_frames: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Weights on joined frames, on those of the first and on those of the second recording.
+
+    Args:
+        weights: [B, heads, L, S].
+        joined_frames: int64 [B, 2], see :class:`Heard`.
+
+    Returns:
+        Twice [B, heads, L, S], from each recording's first frame on, 0 beyond its last.
+    """
+    first, second = joined_frames[:, None, None].unbind(-1)
+    at = torch.arange(weights.shape[3], device=weights.device)
+    shifted = (at + first[..., None]).clamp(max=weights.shape[3] - 1)
+    of_second = weights.gather(3, shifted.expand_as(weights))
+    return weights * (at < first[..., None]), of_second * (at < second[..., None])
 
 
 class OtherRecording(NamedTuple):

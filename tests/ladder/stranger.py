@@ -1,6 +1,6 @@
 """Opens a checkpoint as somebody does who has torch and transformers and not this project; prints JSON.
 
-python -I stranger.py FOLDER {model,bare,pipeline,chunks,untrusted} [RECORDING.wav]
+python -I stranger.py FOLDER {model,bare,second,pipeline,chunks,untrusted} [RECORDING.wav]
 """
 
 import json
@@ -40,7 +40,7 @@ def main(folder: str, what: str, recording: str = "") -> dict:
         model = transformers.AutoModel.from_pretrained(folder, trust_remote_code=True).eval()
         return {"module": type(model).__module__, "states": states(model)}
     model = transformers.AutoModelForSpeechSeq2Seq.from_pretrained(folder, trust_remote_code=True).eval()
-    return {"module": type(model).__module__, **outputs(model)}
+    return {"module": type(model).__module__, **(heard_with_second if what == "second" else outputs)(model)}
 
 
 @torch.no_grad()
@@ -60,6 +60,18 @@ def outputs(model: Any) -> dict:
         "logits": logits[..., :50].tolist(),
         "tokens": model.generate(features, language="az", max_new_tokens=12, num_beams=2).tolist(),
     }
+
+
+@torch.no_grad()
+def heard_with_second(model: Any) -> dict:
+    """What a model makes of the same clip twice, with a second recording and without one, stacked."""
+    first, second = torch.randn(2, 1, 80, 200, generator=torch.Generator().manual_seed(2))
+    both = torch.cat((first, second), dim=1)
+    alone = torch.cat((first, torch.full_like(second, -0.5)), dim=1)
+    features = torch.cat((both, alone))
+    logits = model(input_features=features, decoder_input_ids=torch.arange(18).view(2, 9)).logits
+    tokens = model.generate(features, language="az", max_new_tokens=12, num_beams=2)
+    return {"logits": logits[..., :50].tolist(), "tokens": tokens.tolist()}
 
 
 if __name__ == "__main__":

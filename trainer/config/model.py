@@ -203,7 +203,8 @@ class ModelConfig(Section):
     def decoder_values(self) -> dict[str, Any]:
         """Values for the model's own configuration; what is not given stays as a checkpoint has it."""
         given = {key: getattr(self, key) for key in (*NEW_SHAPE, "second_recording", "second_recording_layers")}
-        return {"dual_attention": self.dual_attention} | {key: value for key, value in given.items() if value}
+        given = {key: value for key, value in given.items() if value and value != "none"}
+        return {"dual_attention": self.dual_attention} | given
 
     @property
     def chosen_strategy(self) -> Strategy:

@@ -157,7 +157,7 @@ class RunConfig(Section):
 
     @model_validator(mode="after")
     def sections_agree(self) -> "RunConfig":
-        for problems in (of_strategy, of_noise_loss, of_encoder_cache, of_kernels, of_lengths):
+        for problems in (of_strategy, of_noise_loss, of_second_recording, of_encoder_cache, of_kernels, of_lengths):
             for problem in problems(self):
                 raise ValueError(problem)
         return self
@@ -202,6 +202,16 @@ def of_noise_loss(config: RunConfig) -> Iterator[str]:
         yield (
             "noise.loss_frames is 'speech', which leaves out the frames of data.augmentation.silence_is_noise: "
             "take one of them out"
+        )
+
+
+def of_second_recording(config: RunConfig) -> Iterator[str]:
+    """Why nothing would be heard of a second recording."""
+    heard = config.model.second_recording
+    if heard != "none" and not any(source.has_second for source in config.data.training_sources):
+        yield (
+            f"model.second_recording is {heard!r}, but no training source has second recordings: name their column in "
+            "data.train.columns.second_audio, or say in data.train.second where they come from"
         )
 
 

@@ -20,6 +20,7 @@ from modeling.decoding import (
     hears_second,
     is_multilingual,
 )
+from modeling.fusion import Fusion
 
 from ..config.evaluation import EvaluationConfig
 from ..config.reading import ConfigError
@@ -48,6 +49,11 @@ class Evaluator:
         processor: the model's.
         language: for utterances that carry none.
         config: its ``utterances`` and ``max_seconds`` apply only if ``in_training``.
+
+    Attributes:
+        fuses: second recordings are rows of the batch like the first ones, and what the model makes of either is
+            averaged at each token; whether the model hears second recordings itself or not.
+        fused_share: of the first recording in that average; None to find it at each token.
     """
 
     def __init__(
@@ -67,6 +73,8 @@ class Evaluator:
         self.log_mel = LogMel(processor.feature_extractor.feature_size, accelerator.device)
         self.known: Sequence[str] = ()
         self.in_training = in_training
+        self.fuses = False
+        self.fused_share: float | None = None
         self.budget = config.max_seconds if in_training else None
         subset = config.utterances or (MOST_ROWS if config.max_seconds else None)
         self.rows = EvaluationRows(
@@ -162,19 +170,23 @@ class Evaluator:
             self.log_mel,
             encoder_padding(bare),
             self.accelerator.device,
-            hears_second=hears_second(bare),
+            hears_second=self.fuses or hears_second(bare),
         )
+        rows, fused = batch.second_rows, None
+        if self.fuses and rows:
+            fused, rows = Fusion(len(batch.ids), tuple(rows), self.fused_share), []
         with torch.no_grad(), self.accelerator.autocast():
-            encoded = encode(bare, batch.features, batch.length_list, batch.second_rows)
+            encoded = encode(bare, batch.features, batch.length_list, rows)
             detect = spread and is_multilingual(bare) and any_rank(self.accelerator, not all(languages))
             tokens = generate_tokens(
                 bare,
                 encoded,
-                complete_languages(bare, encoded, languages, detect),
+                complete_languages(bare, encoded, languages, detect, fused),
                 self.task,
                 self.config.max_new_tokens,
                 beams=self.config.beams,
                 synced_gpus=spread,
+                fused=fused,
             )
         return [text.strip() for text in self.processor.batch_decode(tokens, skip_special_tokens=True)]
 

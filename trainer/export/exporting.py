@@ -84,10 +84,12 @@ def export(options: ExportOptions) -> None:
     trained = logits_of(model)
     model = merged(model, str(options.checkpoint))
     if options.as_whisper:
-        padding = getattr(model.config, "encoder_padding", "window")
+        before = model.config
         model = as_plain_whisper(model, str(options.checkpoint))
-        if padding == "clip":
+        if getattr(before, "encoder_padding", "window") == "clip":
             print("note: trained on input as long as the clips; as plain Whisper it will be given 30 s windows")
+        if getattr(before, "second_recording", "none") != "none":
+            print("note: trained to hear a second recording of each clip; as plain Whisper it hears the first alone")
     target = options.output.resolve()
     weights = sum(parameter.numel() for parameter in model.parameters()) * dtype.itemsize
     check_space(target, weights + BESIDE_WEIGHTS, str(target))

@@ -10,6 +10,15 @@ from ..record.best import BEST, read_record
 from ..record.checkpoints import read_state
 from ..record.journal import whole_rows
 
+BOTH_RECORDINGS = """\
+import torch
+
+# clip: what is to be transcribed; second: recorded beside it. Mono, 16 kHz, float32, at most 30 s each.
+sounds = (processor(sound, sampling_rate=16_000, return_tensors="pt") for sound in (clip, second))
+features = torch.cat([sound.input_features for sound in sounds], dim=1)
+tokens = model.generate(features)
+print(processor.batch_decode(tokens, skip_special_tokens=True))"""
+
 
 @dataclass(frozen=True)
 class Origin:
@@ -73,4 +82,8 @@ def write_card(folder: Path, name: str, model: Any, dtype: str, origin: Origin) 
         lines += ["", "`trust_remote_code=True` runs the model's code, the Python files in this folder."]
         if model.config.encoder_padding == "clip":
             lines += ["", "Trained on input as long as the clip and half a second, not on 30 s windows."]
+        if model.config.second_recording != "none":
+            lines += ["", "The model hears a second recording of each clip: its features go below those of the first."]
+            lines += ["A clip may lack it: in a batch, give features of one value in its place.", ""]
+            lines += ["```python", *BOTH_RECORDINGS.split("\n"), "```"]
     (folder / "README.md").write_text("\n".join(lines) + "\n", encoding="utf-8")

@@ -133,7 +133,9 @@ class Utterance:
         self.add_product(2 * self.width**2 * queries, f"{path}.q_proj", asks)
         for name in ("k_proj", "v_proj"):
             self.add_product(2 * self.width**2 * keys, f"{path}.{name}", answers)
-        self.operations += 4 * queries * (keys + also_seen) * self.width * (1 + 2 * flows)  # both factors have a gradient
+        self.operations += (
+            4 * queries * (keys + also_seen) * self.width * (1 + 2 * flows)
+        )  # both factors have a gradient
         self.add_product(2 * self.width**2 * queries, f"{path}.out_proj", flows)
         return below or flows or within(f"{path}.")
 

@@ -77,7 +77,15 @@ class Needs:
         facts = {
             "sections": sections,
             "shape": shape.read_text(encoding="utf-8") if shape.is_file() else "",
-            "step": (cell.seconds, cell.tokens, cell.has_noise, cell.precision, cell.processes, self.on_gpu, cell.has_second),
+            "step": (
+                cell.seconds,
+                cell.tokens,
+                cell.has_noise,
+                cell.precision,
+                cell.processes,
+                self.on_gpu,
+                cell.has_second,
+            ),
             "libraries": [version_of(name) for name in LIBRARIES],
             "sources": [
                 hashlib.sha256(path.read_bytes()).hexdigest()

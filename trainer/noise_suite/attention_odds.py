@@ -1,5 +1,6 @@
 """Where the two attentions of a checkpoint look in noise: on the frames that noise dominates, or on the others.
 
+Of a checkpoint that hears a second recording, each attention's frames are those of the recording that it reads.
 The decoder is fed the reference text of each mixture (teacher forcing), so its attention does not depend on what it
 would have understood.
 """
@@ -13,16 +14,16 @@ import torch
 from data.batches.evaluation_rows import EvaluationRows
 from data.batches.labels import IGNORED, LabelEncoder
 from data.errors import DataError
-from data.utterance import SAMPLING_RATE, AudioBatch
-from modeling.decoding import encoder_padding, is_multilingual
+from data.utterance import SAMPLING_RATE, AudioBatch, SecondRecordings
+from modeling.decoding import encoder_padding, hears_second, is_multilingual
 
 from ..engine.accelerator import gather_objects
 from ..engine.device import exact_kernels
 from ..evaluation.evaluator import Evaluator
 from ..evaluation.intervals import percentiles, resampled_sums
-from ..step.batch import features_of
+from ..step.batch import features_of, one_below_the_other, with_rows
 from ..step.noise_target import noise_target
-from .conditions import Condition
+from .conditions import MEANT_SPEAKER, Condition
 from .mixing import Mixer
 
 DOMINATED = 0.5  # share of noise in a frame's energy from which noise dominates the frame
@@ -32,8 +33,11 @@ FRAME = SAMPLING_RATE // 50  # samples
 
 
 def condition_for(conditions: Sequence[Condition]) -> Condition | None:
-    """The condition for attention: recorded noise, or else the first kind, at the ratio nearest to 0 dB."""
-    mixed = [one for one in conditions if one.ratio is not None]
+    """The condition for attention: recorded noise, or else the first kind, at the ratio nearest to 0 dB.
+
+    None with a clip of the speaker as the second recording: it holds no noise.
+    """
+    mixed = [one for one in conditions if one.ratio is not None and one.kind != MEANT_SPEAKER]
     kinds = [one for one in mixed if one.kind == "noise"] or [one for one in mixed if one.kind == mixed[0].kind]
     return min(kinds, key=lambda one: (abs(one.ratio or 0.0), one.ratio), default=None)
 
@@ -97,7 +101,15 @@ def figures_of(model: Any, evaluator: Evaluator, labels: LabelEncoder, batch: Au
     device = evaluator.accelerator.device
     lengths = batch.audio_lengths[chosen]
     audio, noise = (samples[chosen, : int(lengths.max())] for samples in (batch.audio, batch.noise))
-    features, visible = features_of(audio, lengths, evaluator.log_mel, encoder_padding(model), device)
+    second = seconds_of(batch, chosen) if hears_second(model) else None
+    read, noise_read, samples, all_lengths, rows = audio, noise, audio, lengths, []  # by the second attentions; by all
+    if second is not None:
+        rows, other = second.rows, second.audio
+        other_noise = torch.zeros_like(other) if second.noise is None else second.noise
+        places = torch.tensor(rows)
+        read, noise_read = with_rows(audio, places, other), with_rows(noise, places, other_noise)
+        samples, all_lengths = one_below_the_other(audio, other), torch.cat((lengths, second.audio_lengths))
+    features, visible = features_of(samples, all_lengths, evaluator.log_mel, encoder_padding(model), device)
     ids, targets = (tokens.to(device) for tokens in labels.pad(encoded))
     with evaluator.accelerator.autocast():
         output = model(
@@ -106,9 +118,12 @@ def figures_of(model: Any, evaluator: Evaluator, labels: LabelEncoder, batch: Au
             decoder_input_ids=ids,
             output_attentions=True,
             use_cache=False,
+            **({"second_rows": rows} if rows else {}),
         )
     frames = output.cross_attentions[0].shape[-1]
-    dominated = (noise_target(audio, noise, frames) > DOMINATED).to(device)
+    dominated, dominated_second = (
+        (noise_target(*pair, frames) > DOMINATED).to(device) for pair in ((audio, noise), (read, noise_read))
+    )
     is_target = (targets != IGNORED).float()
     own = (lengths.to(device) // FRAME).clamp(min=1)
     tokens = is_target.sum(1)
@@ -116,10 +131,21 @@ def figures_of(model: Any, evaluator: Evaluator, labels: LabelEncoder, batch: Au
     for primary, secondary, gate in zip(
         output.cross_attentions, output.secondary_attentions, output.gates, strict=True
     ):
-        shares = [(weights.float() * dominated[:, None, None]).sum(-1).mean(1) for weights in (primary, secondary)]
+        pairs = ((primary, dominated), (secondary, dominated_second))
+        shares = [(weights.float() * frames_of[:, None, None]).sum(-1).mean(1) for weights, frames_of in pairs]
         sums = [(share * is_target).sum(1) for share in (*shares, gate.float())]
         columns.append(torch.stack([tokens, *sums], dim=1))
     return list(torch.stack(columns, dim=2).cpu().double().numpy())
+
+
+def seconds_of(batch: AudioBatch, chosen: list[int]) -> SecondRecordings | None:
+    """The second recordings of some rows of a batch, by their places among those; None if none has one."""
+    if batch.second is None:
+        return None
+    kept = [place for place, row in enumerate(batch.second.rows) if row in chosen]
+    rows = [chosen.index(batch.second.rows[place]) for place in kept]
+    noise = None if batch.second.noise is None else batch.second.noise[kept]
+    return SecondRecordings(rows, batch.second.audio[kept], batch.second.audio_lengths[kept], noise) if kept else None
 
 
 def report(figures: np.ndarray, condition: Condition) -> dict[str, Any]:

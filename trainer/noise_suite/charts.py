@@ -24,6 +24,8 @@ def curves_of(result: dict[str, Any], value: Value) -> dict[str, list[Series]]:
         curves = []
         for number, checkpoint in enumerate(result["checkpoints"]):
             figures = [one for one in checkpoint["conditions"].values() if one["kind"] == kind]
+            if any(one.get("second_ratio") is not None for one in figures):
+                continue  # pairs of ratios lie on no line
             values = [(one["ratio"], value(one)) for one in sorted(figures, key=lambda one: one["ratio"])]
             points = [Point(ratio, *pair) for ratio, pair in values if pair is not None]
             curves.append(Series(checkpoint["name"], points, number))

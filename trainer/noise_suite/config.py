@@ -12,7 +12,16 @@ from data.config import Section, SourceConfig
 
 from ..config.evaluation import EvaluationConfig
 from ..config.reading import apply_overrides, read_yaml, validated
-from .conditions import Condition, NoiseType, conditions_of
+from .conditions import (
+    CLEAN_PAIR,
+    MEANT_SPEAKER,
+    MICROPHONES,
+    OTHER_PARTY,
+    Condition,
+    NoiseType,
+    conditions_of,
+)
+from .heard import WAYS, Heard
 
 SYNTHETIC = "synthetic"
 RECORDED, MADE = "recorded noise", "made noise"  # tags of the two types of ``noise``; messages leave them out
@@ -48,6 +57,30 @@ class NoiseSuiteConfig(Section):
     ratios: tuple[float, ...] = Field((20.0, 10.0, 5.0, 0.0, -5.0), description="decibels of speech over noise")
     clean: bool = Field(True, description="the speech as it is, too")
     non_speech: NonSpeechConfig | None = Field(None, description="clips of noise alone: how many words are invented")
+    microphones: tuple[tuple[float, float], ...] = Field(
+        (),
+        description="pairs of decibels of speech over noise in the first and in a second recording of the same speech, "
+        "each with noise and a level of its own, not synchronised: [[0, 10], [0, 0]]",
+    )
+    clean_pair: bool = Field(False, description="two such recordings without noise")
+    other_party: tuple[float, ...] = Field(
+        (),
+        description="decibels of the speech over that of another speaker, who leaks into the first recording; the "
+        "second recording is the other's channel",
+    )
+    meant_speaker: tuple[float, ...] = Field(
+        (),
+        description="decibels of the speech over a competing speaker who is heard over a part of the clip; the second "
+        "recording is another utterance of the speaker, who is known by `cluster`",
+    )
+    heard: Heard = Field(
+        "both",
+        description="how a second recording is given to a checkpoint: "
+        + "; ".join(f"{name}: {way.told}" for name, way in WAYS.items()),
+    )
+    fused_share: float | None = Field(
+        None, ge=0, le=1, description="heard: fused, share of the first recording; without it, by how certain each is"
+    )
     babble_speakers: int = Field(6, ge=2, le=32, description="utterances that make up a babble")
     utterances: int | None = Field(None, gt=0, description="only so many, drawn by their ids' hashes")
     attention_utterances: int = Field(
@@ -64,20 +97,20 @@ class NoiseSuiteConfig(Section):
     cluster: str | None = Field(None, description="the column, such as speaker, whose values are drawn for intervals")
     columns: tuple[str, ...] | None = Field(None, description="columns that predictions carry")
 
-    @field_validator("ratios")
+    @field_validator("ratios", "microphones", "other_party", "meant_speaker")
     @classmethod
-    def ratios_are_decibels(cls, ratios: tuple[float, ...]) -> tuple[float, ...]:
-        for ratio in ratios:
+    def ratios_are_decibels(cls, ratios: tuple[Any, ...]) -> tuple[Any, ...]:
+        for ratio in (one for part in ratios for one in (part if isinstance(part, tuple) else (part,))):
             if not math.isfinite(ratio) or not LOUDEST <= ratio <= FAINTEST:
                 raise ValueError(f"a ratio is {ratio}; it must be a number of decibels, {LOUDEST:g} to {FAINTEST:g}")
         return ratios
 
-    @field_validator("ratios", "types")
+    @field_validator("ratios", "types", "microphones", "other_party", "meant_speaker")
     @classmethod
-    def each_once(cls, values: tuple[float | str, ...] | None) -> tuple[float | str, ...] | None:
+    def each_once(cls, values: tuple[Any, ...] | None) -> tuple[Any, ...] | None:
         for value in values or ():
             if (values or ()).count(value) > 1:
-                raise ValueError(f"{value!r} stands twice" if isinstance(value, str) else f"{value:g} stands twice")
+                raise ValueError(f"{value:g} stands twice" if isinstance(value, float) else f"{value!r} stands twice")
         return values
 
     @model_validator(mode="after")
@@ -88,10 +121,22 @@ class NoiseSuiteConfig(Section):
             )
         if self.noise is None and self.non_speech is not None:
             raise ValueError("non_speech needs noise: name a folder of recordings, or write noise: synthetic")
+        if self.noise is None and self.microphones:
+            raise ValueError("microphones needs noise: name a folder of recordings, or write noise: synthetic")
         if self.kinds and not self.ratios:
             raise ValueError("ratios is empty: give some, in decibels, or types: [] for clean speech alone")
         if not self.conditions:
             raise ValueError("nothing is measured: clean is false, types is empty and non_speech is missing")
+        return self
+
+    @model_validator(mode="after")
+    def heard_where_it_means_something(self) -> "NoiseSuiteConfig":
+        kinds = WAYS[self.heard].kinds
+        unfit = [one.kind for one in self.paired if one.kind not in kinds]
+        if unfit:
+            raise ValueError(f"heard is {self.heard!r}, which is for {', '.join(kinds)}: take out {unfit[0]}")
+        if self.fused_share is not None and self.heard != "fused":
+            raise ValueError(f"fused_share is given, but heard is {self.heard!r}: take it out, or set heard to fused")
         return self
 
     @property
@@ -102,8 +147,22 @@ class NoiseSuiteConfig(Section):
         return ("noise", "babble", "competing") if self.noise is not None else ("babble", "competing")
 
     @property
+    def voice_kinds(self) -> tuple[str, ...]:
+        """The kinds of condition in which other people are heard."""
+        mixed = [kind for kind in self.kinds if kind != "noise"]
+        return (*mixed, *dict.fromkeys(one.kind for one in self.paired if one.kind in (OTHER_PARTY, MEANT_SPEAKER)))
+
+    @property
+    def paired(self) -> list[Condition]:
+        """The conditions with a second recording, of each kind from the highest ratio down, pairs as they are given."""
+        leaks = [Condition(OTHER_PARTY, ratio) for ratio in sorted(self.other_party, reverse=True)]
+        meant = [Condition(MEANT_SPEAKER, ratio) for ratio in sorted(self.meant_speaker, reverse=True)]
+        pairs = [Condition(MICROPHONES, *pair) for pair in self.microphones]
+        return [*([Condition(CLEAN_PAIR)] if self.clean_pair else []), *pairs, *leaks, *meant]
+
+    @property
     def conditions(self) -> list[Condition]:
-        return conditions_of(self.kinds, self.ratios, self.clean, self.non_speech is not None)
+        return conditions_of(self.kinds, self.ratios, self.clean, self.non_speech is not None, self.paired)
 
     def evaluation(self, below: EvaluationConfig) -> EvaluationConfig:
         """An evaluation section with what is given here over it; columns go with the speech that they are of."""

@@ -2,14 +2,14 @@
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
 
-from ..evaluation.error_rates import ScoredUtterance, corpus_rates
+from ..evaluation.error_rates import Edits, ScoredUtterance, corpus_rates
 from ..evaluation.intervals import Counts, check_same_texts, difference_of, rate_intervals, rates, totals
-from .conditions import NON_SPEECH, Condition
+from .conditions import NON_SPEECH, ONE_VOICE, Condition
 from .results import Measured
 
 MOST_HEARD = 10
@@ -26,9 +26,10 @@ def condition_figures(
         first: what the first checkpoint gave under the condition; None for its own figures.
         cluster: the column whose values are drawn for intervals; None for utterances.
     """
-    about = {
+    about: dict[str, Any] = {
         "kind": condition.kind,
         "ratio": condition.ratio,
+        "second_ratio": condition.second_ratio,
         "normalizer": found.normalizer,
         "skipped": found.skipped,
         "seconds": found.seconds,
@@ -38,6 +39,8 @@ def condition_figures(
     base = None if first is None else [first.scored]
     if condition.kind == NON_SPEECH:
         return about | non_speech_figures([found.scored], base)
+    if condition.kind in ONE_VOICE:
+        about["other_voice"] = other_voice_figures(found, first, cluster)
     return about | asdict(corpus_rates(found.scored)) | rate_figures([found.scored], base, cluster)
 
 
@@ -69,6 +72,31 @@ def rate_figures(ours: Parts, first: Parts | None, cluster: str | None) -> dict[
         "character_error_rate_interval": characters,
         "difference": difference(ours, first, lambda side: summed(side, cluster)[:, :2]),
     }
+
+
+def other_voice_figures(found: Measured, first: Measured | None, cluster: str | None) -> dict[str, Any]:
+    """Words of the one other voice in transcripts: how many, of how many that it said, and for a word of the speaker.
+
+    Args:
+        first: as :func:`condition_figures` takes it.
+    """
+    counts = words_of_other(found, found.scored, cluster)
+    words = int(counts[:, 0].sum())
+    said = sum(len(one.normalizer(found.others.get(one.id, "")).split()) for one in found.scored)
+    (interval,) = rate_intervals(counts)
+    change = None
+    if first is not None:
+        mine, theirs = shared_by([found.scored, first.scored])
+        pair = [words_of_other(found, mine, cluster), words_of_other(first, theirs, cluster)]
+        change = asdict(difference_of(np.hstack(pair))) if mine else None
+    rate = float(rates(*counts.sum(axis=0)[:, None])[0])
+    return {"words": words, "said": said, "rate": rate, "rate_interval": interval, "difference": change}
+
+
+def words_of_other(found: Measured, scored: Sequence[ScoredUtterance], cluster: str | None) -> Counts:
+    """Of each unit, int64 [units, 2]: words of the other voice in transcripts, and the words of the references."""
+    counted = [replace(one, words=Edits(one.words.tokens, insertions=found.words_of_other(one))) for one in scored]
+    return totals(counted, cluster)[:, :2]
 
 
 def shared_by(parts: Parts) -> Parts:

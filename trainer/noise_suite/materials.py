@@ -15,6 +15,7 @@ from ..evaluation.checkpoint import chosen_split, open_split
 from ..evaluation.normalizers import build_normalizer
 from ..model.languages import check_spoken
 from .checkpoints import NamedCheckpoint
+from .conditions import MEANT_SPEAKER
 from .config import NoiseSuiteConfig, load_suite, suite_of
 from .mixing import Mixer
 from .speech import HeldSource, Noises, Speech, check_columns, gather_speech, measured_ids, non_speech_source
@@ -74,7 +75,7 @@ def gather(
     if suite.non_speech is not None:
         assert noises is not None  # the config checks it
         alone = non_speech_source(noises, suite.non_speech, suite.seed)
-    mixer = Mixer(suite.seed, noises, speech.talkers, speech.speakers, suite.babble_speakers)
+    mixer = Mixer(suite.seed, noises, speech.talkers, speech.speakers, suite.babble_speakers, clips=speech.clips)
     return Materials(
         suite,
         run,
@@ -89,15 +90,22 @@ def gather(
 
 
 def own_voices(mixer: Mixer, suite: NoiseSuiteConfig, speech: Speech) -> list[str]:
-    """Warnings for types in which speakers may be mixed with their own other utterances."""
+    """Warnings for kinds in which speakers may be mixed with their own other utterances, or have no other one."""
     warnings = []
-    for kind in (one for one in suite.kinds if one != "noise"):
-        names = measured_ids(speech)
+    names = measured_ids(speech)
+    for kind in suite.voice_kinds:
         alone = sum(mixer.lacks_strangers(name, kind) for name in names)
         if alone:
             warnings.append(
                 f"{kind}: too few other speakers for {alone} of {len(names)} utterances, which the speaker's own "
                 "other utterances may be laid over"
+            )
+    if suite.meant_speaker and speech.clips is not None:
+        without = sum(speech.clips.lacks(speech.speakers.get(name, ""), name) for name in names)
+        if without:
+            warnings.append(
+                f"{MEANT_SPEAKER}: {without} of {len(names)} utterances are measured without a clip of the speaker, of "
+                "whom there is no other utterance"
             )
     return warnings
 

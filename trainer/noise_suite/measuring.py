@@ -1,7 +1,7 @@
 """Measures one checkpoint under all conditions. Results are kept at once, and kept results are not measured again."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -10,16 +10,18 @@ import numpy as np
 
 from ..engine.accelerator import gather_objects
 from ..evaluation.decoding_limits import evaluation_remarks
-from ..evaluation.error_rates import corpus_rates
+from ..evaluation.error_rates import Prediction, ScoredUtterance, corpus_rates, score
 from ..evaluation.evaluator import Evaluator, check_positions
 from ..evaluation.normalizers import build_normalizer
 from ..memory.out_of_memory import ExplainOutOfMemory, evaluation_of
 from ..model.languages import check_known
 from .attention_odds import attention_odds, condition_for
 from .checkpoints import NamedCheckpoint
-from .conditions import CLEAN, NON_SPEECH, Condition
+from .conditions import CLEAN, MEANT_SPEAKER, MICROPHONES, NON_SPEECH, ONE_VOICE, PAIRED, Condition
 from .config import SYNTHETIC
+from .heard import without_clip
 from .materials import Materials
+from .mixing import Said
 from .results import Measured, keep, keep_figures, kept, kept_figures
 
 ODDS = "attention_odds.json"
@@ -109,18 +111,27 @@ class Subject:
             self.tell(f"{name}: {headline(condition, old)}, known already")
             return old
         evaluator = self.of_noise_alone if condition.kind == NON_SPEECH else self.of_speech
-        evaluator.rows.change = self.materials.mixer.change_for(condition)
+        suite = self.materials.suite
+        said: dict[str, Said] = {}
+        evaluator.rows.change = self.materials.mixer.change_for(condition, suite.heard, said)
+        evaluator.fuses, evaluator.fused_share = suite.heard == "fused", suite.fused_share
         run = self.materials.run.model_copy(update={"evaluation": self.materials.evaluation})
         with ExplainOutOfMemory(evaluation_of(run, self.checkpoint.path, self.model), self.accelerator):
             outcome = evaluator.run(self.model)
+        for share in gather_objects(self.accelerator, said):
+            said |= share
+        scored = outcome.utterances
+        if suite.heard == "before":
+            scored = score([after_clip(one, said) for one in scored], evaluator.normalizer_of)
         found = Measured(
-            outcome.utterances,
+            scored,
             normalizer=outcome.normalizer,
             skipped=outcome.skipped,
             seconds=outcome.seconds,
             real_time_factor=outcome.real_time_factor,
             settings=settings,
             noises_unreadable=self.unreadable(condition),
+            others={one.id: said[one.id].other for one in scored if one.id in said and condition.kind in ONE_VOICE},
         )
         if self.accelerator.is_main_process:
             keep(self.place, condition.name, found)
@@ -134,17 +145,20 @@ class Subject:
 
     def unreadable(self, condition: Condition) -> list[dict[str, str]]:
         """Recordings of noise that any process has found unusable so far, for a condition that takes from them."""
-        skipped = getattr(self.materials.noises, "skipped", []) if condition.kind in ("noise", NON_SPEECH) else []
+        skipped = getattr(self.materials.noises, "skipped", []) if takes_noise(condition) else []
         shares = gather_objects(self.accelerator, [{"id": one.id, "reason": one.reason} for one in skipped])
         return sorted({one["id"]: one for share in shares for one in share}.values(), key=lambda one: one["id"])
 
     def attention_odds(self) -> dict[str, Any] | None:
-        """As :func:`.attention_odds.attention_odds`; None for a checkpoint of one attention, or without mixtures."""
+        """As :func:`.attention_odds.attention_odds`; None for a checkpoint of one attention, and without mixtures.
+
+        None, too, where second recordings are not given as the checkpoint hears them.
+        """
         from modeling.checkpoint_files import DUAL
 
         suite = self.materials.suite
         condition = condition_for(suite.conditions)
-        if condition is None or not suite.attention_utterances or self.files.kind != DUAL:
+        if condition is None or not suite.attention_utterances or self.files.kind != DUAL or suite.heard != "both":
             return None
         settings = settings_of(condition, self.identity, self.materials, self.accelerator.mixed_precision)
         settings["attention_utterances"] = suite.attention_utterances
@@ -164,12 +178,26 @@ class Subject:
         return found
 
 
+def after_clip(one: ScoredUtterance, said: dict[str, Said]) -> Prediction:
+    """A prediction without the words of the clip that was heard before the utterance."""
+    prediction = one.prediction
+    clip = said[one.id].clip if one.id in said else ""
+    return replace(prediction, hypothesis=without_clip(prediction.hypothesis, clip)) if clip else prediction
+
+
+def takes_noise(condition: Condition) -> bool:
+    """Whether the suite's noises are heard under a condition."""
+    return condition.kind in ("noise", MICROPHONES, NON_SPEECH)
+
+
 def headline(condition: Condition, found: Measured) -> str:
     """The main figure of a condition, for a line of progress."""
     if condition.kind == NON_SPEECH:
         return f"words in {np.mean([one.words.insertions > 0 for one in found.scored]):.1%} of clips"
     skipped = f", {len(found.skipped)} skipped" if found.skipped else ""
-    return f"word error rate {corpus_rates(found.scored).word_error_rate:.2%}{skipped}"
+    other = sum(map(found.words_of_other, found.scored))
+    heard = f", {other} words of the other voice" if condition.kind in ONE_VOICE else ""
+    return f"word error rate {corpus_rates(found.scored).word_error_rate:.2%}{heard}{skipped}"
 
 
 def settings_of(condition: Condition, identity: str, materials: Materials, precision: str) -> dict[str, Any]:
@@ -189,13 +217,19 @@ def settings_of(condition: Condition, identity: str, materials: Materials, preci
     }
     if condition.kind != CLEAN:
         settings["seed"] = suite.seed
-    if condition.kind in ("noise", NON_SPEECH) and materials.noises is not None:
+    if takes_noise(condition) and materials.noises is not None:
         noise = suite.noise if suite.noise == SYNTHETIC else suite.model_dump(mode="json")["noise"]
         settings["noise"] = {"source": noise, "names": materials.noises.names}
     if condition.kind == NON_SPEECH:
         return settings | {"non_speech": suite.model_dump(mode="json")["non_speech"]}
-    if condition.kind in ("babble", "competing"):
+    if condition.kind == "babble" or condition.kind in ONE_VOICE:
         settings["talkers"] = [talker.id for talker in materials.speech.talkers]
+    if condition.kind in ONE_VOICE:
+        settings["others"] = "with transcripts"
+    if condition.kind == MEANT_SPEAKER:
+        settings["speakers"] = evaluation.cluster
+    if condition.kind in PAIRED or materials.speech.source.config.has_second:
+        settings |= {"heard": suite.heard, "fused_share": suite.fused_share}
     if condition.kind == "babble":
         settings["babble_speakers"] = suite.babble_speakers
     source = materials.speech.source.config.model_dump(mode="json")

@@ -24,6 +24,7 @@ def suite_report(result: dict[str, Any]) -> dict[str, str]:
         rates=tables.rate_tables(result),
         difference_charts=charts.difference_charts(result),
         differences=tables.difference_table(result),
+        others=tables.other_voice_table(result),
         alone=tables.invented_table(result),
         layer_charts=charts.layer_charts(result),
         odds=tables.odds_table(result),

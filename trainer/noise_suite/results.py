@@ -1,12 +1,13 @@
 """Keeps what was heard under a condition on disk, so that an interrupted suite continues where it stopped."""
 
 import json
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..evaluation.error_rates import Prediction, ScoredUtterance, score
+from ..evaluation.error_rates import Prediction, ScoredUtterance, one_space, score
 from ..evaluation.normalizers import Normalizer
 from ..record.durable import write_text
 
@@ -23,6 +24,7 @@ class Measured:
         seconds: of decoding, on the slowest rank.
         settings: everything that the texts depend on.
         noises_unreadable: id and reason of recordings of noise that had turned out unusable by then.
+        others: by id what one other voice says, under conditions in which there is one.
     """
 
     scored: list[ScoredUtterance]
@@ -32,12 +34,25 @@ class Measured:
     real_time_factor: float
     settings: dict[str, Any]
     noises_unreadable: list[dict[str, str]] = field(default_factory=list)
+    others: Mapping[str, str] = field(default_factory=dict)
+
+    def words_of_other(self, one: ScoredUtterance) -> int:
+        """Words of a transcript that the other voice said and the speaker did not, each as often as it was said."""
+        other = one_space(one.normalizer(self.others.get(one.id, ""))).split()
+        invented = Counter(one.normalized_hypothesis.split()) - Counter(one.normalized_reference.split())
+        return (invented & Counter(other)).total()
+
+    def row(self, one: ScoredUtterance) -> dict[str, Any]:
+        """A line of the predictions' file."""
+        if one.id not in self.others:
+            return one.row()
+        return one.row() | {"other": self.others[one.id], "words_of_other": self.words_of_other(one)}
 
 
 def keep(folder: Path, name: str, found: Measured) -> None:
     """Write the predictions, then what says that they are complete."""
     folder.mkdir(parents=True, exist_ok=True)
-    lines = (json.dumps(one.row(), ensure_ascii=False) + "\n" for one in found.scored)
+    lines = (json.dumps(found.row(one), ensure_ascii=False) + "\n" for one in found.scored)
     (folder / f"{name}.json").unlink(missing_ok=True)
     write_text(folder / f"{name}.jsonl", "".join(lines))
     about = {key: getattr(found, key) for key in ("settings", *KEPT)}
@@ -51,14 +66,16 @@ def kept(
     about = kept_figures(folder / f"{name}.json", settings)
     try:
         lines = (folder / f"{name}.jsonl").read_text(encoding="utf-8").split("\n")[:-1]
-        predictions = [prediction_of(json.loads(line)) for line in lines]
+        rows = [json.loads(line) for line in lines]
+        predictions = [prediction_of(row) for row in rows]
+        others = {row["id"]: row["other"] for row in rows if "other" in row}
         if about is None or len(predictions) != about["utterances"]:
             return None
         figures = {"noises_unreadable": []} | about
         figures = {key: figures[key] for key in KEPT}
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return Measured(score(predictions, normalizer_of), settings=settings, **figures)
+    return Measured(score(predictions, normalizer_of), settings=settings, others=others, **figures)
 
 
 def keep_figures(path: Path, about: dict[str, Any]) -> None:

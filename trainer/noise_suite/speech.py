@@ -10,7 +10,7 @@ import numpy as np
 
 from data.audio.cutting import speech_region
 from data.augmentation.noise_mixing import SHORTEST_NOISE, SILENT_POWER, power
-from data.batches.collation import read_audio, row_id
+from data.batches.collation import read_audio, row_id, text_of
 from data.batches.evaluation_rows import Row, check_reported_columns, hash_of, text_of_value
 from data.config import ColumnNames, SourceConfig
 from data.errors import DataError
@@ -18,10 +18,11 @@ from data.sources.source import Source
 from data.utterance import SAMPLING_RATE
 
 from ..config.reading import ConfigError
-from .conditions import NON_SPEECH
+from .conditions import MEANT_SPEAKER, NON_SPEECH, OTHER_PARTY
 from .config import NoiseSuiteConfig, NonSpeechConfig
 
 TALKERS = 64  # utterances that babble and competing speech are made of
+KEPT_CLIPS = 6  # utterances of each speaker, among which a clip of the speaker is drawn
 
 
 class Noises(Protocol):
@@ -34,11 +35,53 @@ class Noises(Protocol):
 
 @dataclass(frozen=True)
 class Talker:
-    """Somebody else's utterance, to be heard beside another: float32 [samples], quiet ends cut off."""
+    """Somebody else's utterance, to be heard beside another: float32 [samples], quiet ends cut off; and its text."""
 
     id: str
     speaker: str
     speech: np.ndarray
+    text: str = ""
+
+
+@dataclass(frozen=True)
+class Clips:
+    """Utterances of each speaker, that may be a clip of the speaker beside another one.
+
+    Attributes:
+        rows: of each speaker those few with the lowest hashes of their ids; sound is decoded when it is wanted.
+    """
+
+    source: Source
+    rows: dict[str, list[Row]]
+
+    def drawn(self, speaker: str, name: str, generator: np.random.Generator) -> tuple[np.ndarray | None, str]:
+        """Another utterance than ``name`` of the speaker, at most 30 s of it, and what is said in it.
+
+        Returns:
+            None and no text where there is no other that can be read and holds sound.
+        """
+        others = [row for row in self.rows.get(speaker, []) if row_id(row, self.source) != name] if speaker else []
+        for index in generator.permutation(len(others)).tolist():
+            row = others[index]
+            try:
+                audio = read_audio(row, self.source)[: 30 * SAMPLING_RATE]
+            except DataError:
+                continue  # reported when it is measured itself
+            if power(audio) >= SILENT_POWER:
+                return audio, transcript_of(row, self.source)
+        return None, ""
+
+    def lacks(self, speaker: str, name: str) -> bool:
+        """Whether there is no other utterance of the speaker."""
+        return not speaker or all(row_id(row, self.source) == name for row in self.rows.get(speaker, []))
+
+
+def transcript_of(row: Row, source: Source) -> str:
+    """A row's transcript; empty where it has none that can be read."""
+    try:
+        return text_of(row[source.columns.text])
+    except DataError:
+        return ""
 
 
 class HeldSource(Source):
@@ -66,26 +109,31 @@ class Speech:
         talkers: other speakers' utterances, drawn by the hashes of their ids; empty if no type needs them.
         speakers: of each utterance by its id, where the suite has a cluster column.
         ids: a digest of the ids that are measured, if they are known beforehand.
+        clips: other utterances of each speaker, where a condition needs them.
     """
 
     source: Source
     talkers: list[Talker]
     speakers: dict[str, str]
     ids: str | None
+    clips: Clips | None = None
 
 
 def gather_speech(source: Source, suite: NoiseSuiteConfig, cluster: str | None) -> Speech:
     """Read a source once, to choose the subset that is measured and the talkers.
 
     Raises:
-        ConfigError: if there are too few utterances for babble or competing speech.
+        ConfigError: if there are too few utterances for babble or competing speech, or speakers are wanted and unknown.
         DataError: if the source cannot be read.
     """
-    wanted = {"babble": suite.babble_speakers, "competing": 1}
-    needed = max([wanted.get(kind, 0) for kind in suite.kinds], default=0)
+    if suite.meant_speaker and not cluster:
+        raise ConfigError("meant_speaker needs cluster: say which column tells who speaks")
+    wanted = {"babble": suite.babble_speakers, "competing": 1, OTHER_PARTY: 1, MEANT_SPEAKER: 1}
+    needed = max([wanted[kind] for kind in suite.voice_kinds], default=0)
     if not needed and suite.utterances is None:
         return Speech(source, [], {}, None)
     speakers: dict[str, str] = {}
+    of_speakers: dict[str, list[tuple[bytes, int, Row]]] = {}
 
     def hashed() -> Iterator[tuple[bytes, int, Row]]:
         seen: set[str] = set()
@@ -96,7 +144,11 @@ def gather_speech(source: Source, suite: NoiseSuiteConfig, cluster: str | None) 
             seen.add(name)
             if cluster and needed:
                 speakers[name] = text_of_value(row.get(cluster))
-            yield hash_of(name), number, row  # the number decides between equal hashes: rows have no order
+            one = hash_of(name), number, row  # the number decides between equal hashes: rows have no order
+            if suite.meant_speaker and speakers[name]:
+                own = [*of_speakers.get(speakers[name], ()), one]
+                of_speakers[speakers[name]] = heapq.nsmallest(KEPT_CLIPS, own, key=lambda one: one[:2])
+            yield one
 
     first = heapq.nsmallest(max(suite.utterances or 0, 2 * TALKERS if needed else 0), hashed(), key=lambda one: one[:2])
     rows = [row for _, _, row in first]
@@ -104,14 +156,15 @@ def gather_speech(source: Source, suite: NoiseSuiteConfig, cluster: str | None) 
     if needed and len(talkers) <= needed:
         raise ConfigError(
             f"{source.name} has {len(talkers)} utterances that can be heard beside others; "
-            f"{' and '.join(kind for kind in suite.kinds if kind in wanted)} need at least {needed + 1}"
+            f"{' and '.join(suite.voice_kinds)} need at least {needed + 1}"
         )
+    clips = Clips(source, {who: [row for _, _, row in own] for who, own in of_speakers.items()})
     if suite.utterances is None:
-        return Speech(source, talkers, speakers, None)
+        return Speech(source, talkers, speakers, None, clips)
     rows = rows[: suite.utterances]
     held = HeldSource(source.config, source.name, rows, source.audio_root)
     names = "\0".join(row_id(row, source) for row in rows)
-    return Speech(held, talkers, speakers, hash_of(names).hex())
+    return Speech(held, talkers, speakers, hash_of(names).hex(), clips)
 
 
 def measured_ids(speech: Speech) -> list[str]:
@@ -133,7 +186,7 @@ def talkers_among(rows: list[Row], source: Source, speakers: dict[str, str]) -> 
         begin, end = speech_region(audio)
         speech, name = audio[begin:end], row_id(row, source)
         if power(speech) >= SILENT_POWER and len(speech) >= SHORTEST_NOISE:
-            yield Talker(name, speakers.get(name, ""), speech)
+            yield Talker(name, speakers.get(name, ""), speech, transcript_of(row, source))
 
 
 def check_columns(source: Source, columns: tuple[str, ...], cluster: str | None) -> None:

@@ -14,9 +14,10 @@ MOST_NAMED = 20  # recordings in a remark; all are in noise_suite.json
 
 
 def label_of(figures: dict[str, Any]) -> str:
-    """``babble, -5 dB``."""
-    kind = DESCRIBED[figures["kind"]]
-    return kind if figures["ratio"] is None else f"{kind}, {figures['ratio']:g} dB"
+    """``babble, -5 dB``; ``two microphones, 0 and 10 dB``."""
+    ratios = [ratio for ratio in (figures["ratio"], figures.get("second_ratio")) if ratio is not None]
+    decibels = " and ".join(f"{ratio:g}" for ratio in ratios)
+    return DESCRIBED[figures["kind"]] + (f", {decibels} dB" if ratios else "")
 
 
 def spoken(result: dict[str, Any]) -> list[str]:
@@ -59,6 +60,20 @@ def difference_table(result: dict[str, Any]) -> FigureTable:
         return NONE if found is None else signed(found["value"], 1) + bracketed(found["interval"], 1)
 
     return by_condition(result, f"Word error rate less that of {first}, points", cell, result["checkpoints"][1:])
+
+
+def other_voice_table(result: dict[str, Any]) -> FigureTable:
+    """Words of the one other voice in each checkpoint's transcripts, by condition, for 100 words of the speaker."""
+    rows = []
+    for name in spoken(result):
+        parts = [one["conditions"][name] for one in result["checkpoints"]]
+        found = [part["other_voice"] for part in parts if "other_voice" in part]
+        if found:
+            cells = (f"{one['words']}: {with_interval(one, 'rate')}" for one in found)
+            rows.append((label_of(parts[0]), str(found[0]["said"]), *cells))
+    names = [one["name"] for one in result["checkpoints"]]
+    title = "Words of the other voice in transcripts, and for 100 words of the speaker"
+    return FigureTable(title, ("condition", "said", *names), rows, numbers=range(1, 2 + len(names)))
 
 
 def invented_table(result: dict[str, Any]) -> FigureTable:
@@ -154,7 +169,8 @@ def print_tables(result: dict[str, Any]) -> None:
     from rich.console import Console
 
     console = Console(soft_wrap=True, highlight=False)
-    for one in [*rate_tables(result), difference_table(result), invented_table(result), odds_table(result)]:
+    tables = [difference_table(result), other_voice_table(result), invented_table(result), odds_table(result)]
+    for one in [*rate_tables(result), *tables]:
         if one.rows:
             print_table(one.columns, one.rows, one.numbers, one.title)
     for remark in remarks_of(result):

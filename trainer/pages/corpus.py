@@ -66,7 +66,10 @@ def inspection_page(inspection: Inspection, address: str, date: datetime.date) -
         headline=headline(inspection),
         distributions=distributions(inspection) if inspection.decoded else [],
         reading=reading(inspection),
-        samples=[(sample, sound_address(sample.flac)) for sample in inspection.samples_to_hear.kept],
+        samples=[
+            (sample, [sound_address(flac) for flac in (sample.flac, sample.second) if flac])
+            for sample in inspection.samples_to_hear.kept
+        ],
         figures=figures(inspection),
         tables=tables(inspection),
     )

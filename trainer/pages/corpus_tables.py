@@ -15,7 +15,7 @@ from data.preparation.summary import duration
 from data.terminal import print_table
 from data.utterance import SAMPLING_RATE
 
-from .formats import NONE, counted
+from .formats import NONE, counted, minus
 from .tables import FigureTable
 
 MOST_ROWS = {"speaker": 20, "words": 40, "characters": 400}
@@ -68,6 +68,7 @@ def figures(inspection: Inspection) -> list[tuple[str, str]]:
             ("length", f"{lengths.smallest:.2f} to {lengths.largest:.2f} s, {averages}"),
             ("level (RMS)", f"median {levels.quantile(0.5):.0f} dBFS, a tenth below {levels.quantile(0.1):.0f} dBFS"),
         ]
+    rows += second_figures(inspection)
     if inspection.samples:
         quiet = inspection.quiet_samples
         share = percent(quiet / inspection.samples)
@@ -83,6 +84,22 @@ def figures(inspection: Inspection) -> list[tuple[str, str]]:
     ]
     for column, name in (("text", "duplicate text"), ("audio", "duplicate audio"), ("id", "duplicate ids")):
         rows.append((name, share_of(inspection.table.repeats(column).surplus, clips)))
+    return rows
+
+
+def second_figures(inspection: Inspection) -> list[tuple[str, str]]:
+    """How many clips have a second recording, and how it differs from the first."""
+    if not inspection.with_second:
+        return []
+    rows = [("with a second recording", f"{inspection.with_second:,} of {inspection.clips:,} clips")]
+    if (delays := inspection.delays).total:
+        low, middle, high = (1000 * (delays.quantile(share) or 0.0) for share in (0.05, 0.5, 0.95))
+        said = f"median {middle:+.0f} ms; nine tenths from {low:+.0f} to {high:+.0f} ms; {delays.total:,} clips"
+        rows.append(("the second hears the same later by", minus(said)))
+    if (levels := inspection.differences).total:
+        low, middle, high = (levels.quantile(share) or 0.0 for share in (0.05, 0.5, 0.95))
+        said = f"median {middle:+.1f} dB; nine tenths from {low:+.1f} to {high:+.1f} dB"
+        rows.append(("the second is louder by", minus(said)))
     return rows
 
 

@@ -1,12 +1,15 @@
 """Watches what second attentions learn: whether they stay copies, where they look, and what their gates say.
 
 A copy under a gate of one half gets the same gradients as its original, and so stays a copy. Only figures show it.
+A copy that reads a second recording gets others, and is of use as it is. Of models that hear second recordings it is
+therefore watched whether utterances have any.
 """
 
 from typing import Any
 
 import torch
 
+from modeling.decoding import hears_second
 from modeling.frozen import rounding_of
 
 from ..engine.accelerator import bare_model, sum_over_ranks
@@ -15,23 +18,35 @@ from .batch import Batch
 
 COPY = 0.002  # a second attention whose relative distance to the first is no larger is still a copy
 STEPS_TO_DIFFER = 100  # no warning comes before this step
+UTTERANCES_TO_HEAR = 100  # nor, of second recordings, before so many utterances
 FIGURES = 5  # sums for each layer: targets, gates, squared gates; noisy targets, shares on noise
 LOSSES = 3  # sums: the noise loss, its noisy targets, its part in the whole loss
 
 
 class AttentionWatch:
-    """Sums figures on the device, and waits for it only when they are read. The model is prepared by the engine."""
+    """Sums figures on the device, and waits for it only when they are read. The model is prepared by the engine.
+
+    Attributes:
+        sums, losses, heard: what is held since the last time, for a step that is taken again. ``heard`` counts
+            utterances, and those of them with a second recording.
+    """
 
     def __init__(self, accelerator: Any, model: Any) -> None:
         self.accelerator = accelerator
         self.layers = bare_model(model).model.decoder.layers if bare_model(model).config.dual_attention else ()
+        self.hears_second = hears_second(bare_model(model))
         self.has_warned = self.has_missed_noise = self.has_heard_noise = False
         self.sums: torch.Tensor | None = None
         self.losses: torch.Tensor | None = None
+        self.heard = (0, 0)
+        self.ever_heard = (0, 0)  # until the last time, of all ranks
 
     @torch.no_grad()
     def add(self, output: Any, batch: Batch, noise_weight: float = 0.0) -> None:
         """Add the model's output for a microbatch, whose noise loss was multiplied by ``noise_weight``."""
+        if self.hears_second and len(batch.features):  # of a kept encoder output nothing is known
+            utterances, seconds = self.heard
+            self.heard = (utterances + len(batch.ids), seconds + len(batch.second_rows))
         if output.gates is None or batch.target_positions is None:
             return
         if noise_weight and output.noise_loss is not None and batch.noise_positions is not None:
@@ -69,6 +84,16 @@ class AttentionWatch:
             figures["noise_share"] = (shares / noisy.clamp(min=1)).tolist()
         distances = self.distances()
         return figures | ({"distance": distances} if distances else {})
+
+    def read_heard(self) -> dict[str, float]:
+        """``with_second``: the share of utterances with a second recording since the last time; all ranks must call it.
+
+        Empty where nothing is known of them.
+        """
+        held, self.heard = torch.tensor(self.heard, device=self.accelerator.device), (0, 0)
+        utterances, seconds = sum_over_ranks(self.accelerator, held).tolist()
+        self.ever_heard = (self.ever_heard[0] + utterances, self.ever_heard[1] + seconds)
+        return {"with_second": seconds / utterances} if utterances else {}
 
     def read_losses(self, loss: float, divisor: int) -> dict[str, float]:
         """The noise loss of a noisy target and the token loss since the last time; all ranks must call it.
@@ -117,6 +142,8 @@ class AttentionWatch:
         """
         figures = self.read()
         journal.write(step, "attention", figures)
+        if self.hears_second:
+            journal.write(step, "recordings", self.read_heard())
         if told := self.warning(step, figures):
             journal.say(told)
         if expects_noise and step >= STEPS_TO_DIFFER and not (self.has_heard_noise or self.has_missed_noise):
@@ -127,7 +154,20 @@ class AttentionWatch:
             )
 
     def warning(self, step: int, figures: dict[str, list[float]]) -> str | None:
-        """A line, once, if every second attention is still a copy of the first."""
+        """A line, once, if every second attention is still a copy of the first and reads what the first reads.
+
+        Or, of a model that hears second recordings, if no utterance had one.
+        """
+        utterances, seconds = self.ever_heard
+        if self.hears_second:
+            if self.has_warned or step < STEPS_TO_DIFFER or seconds or utterances < UTTERANCES_TO_HEAR:
+                return None
+            self.has_warned = True
+            reads = "second attentions read the first one" if self.layers else "the attention reads the first one alone"
+            return (
+                f"warning: none of {utterances:,} utterances had a second recording, so {reads}: look at "
+                "data.train.columns.second_audio, data.train.second and data.augmentation.second_missing_share"
+            )
         distance = max(figures.get("distance", [1.0]))
         if self.has_warned or step < STEPS_TO_DIFFER or distance > COPY:
             return None

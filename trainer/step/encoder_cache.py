@@ -103,8 +103,7 @@ class EncoderCache:
         lengths = upload(torch.tensor(frames), self.device) if min(frames) < max(frames) else None
         heard = Heard(upload(together, self.device), lengths)
         if second is not None:
-            own = frames if lengths is not None else None
-            heard = HEARD[self.second_recording](heard.states, lengths, own, second.rows)
+            heard = HEARD[self.second_recording](heard.states, None if lengths is None else frames, second.rows)
         return EncoderOutput(
             heard.states,
             frame_lengths=heard.lengths,

@@ -18,22 +18,36 @@ from ..config.reading import ConfigError
 from .transcripts import Transcript, written
 
 STANDARD_INPUT = "-"
+CHANNEL_NAMES = ("left", "right")
 
 
 @dataclass(frozen=True)
 class Recording:
-    """A recording to transcribe; no path for standard input."""
+    """A recording to transcribe; no path for standard input.
+
+    Attributes:
+        channel: the one that is heard, from 0; None for the mean of all.
+        second: what is heard beside it.
+    """
 
     path: Path | None
+    channel: int | None = None
+    second: "Recording | None" = None
 
     @property
     def name(self) -> str:
         """As the user wrote it; bytes that are no UTF-8 are replaced, so that it can be printed."""
         return os.fsencode(self.path).decode("utf-8", "replace") if self.path else STANDARD_INPUT
 
+    @property
+    def label(self) -> str:
+        """The name, with the channel."""
+        return self.name if self.channel is None else f"{self.name} ({CHANNEL_NAMES[self.channel]} channel)"
+
     def decode(self) -> Decoded:
         """All that can be read of it, and what is wrong with it; raises as :func:`data.audio.decoding.decode`."""
-        return decode(sys.stdin.buffer.read() if self.path is None else str(self.path), tell=True)
+        value = sys.stdin.buffer.read() if self.path is None else str(self.path)
+        return decode(value, tell=True, channel=self.channel)
 
 
 def find_recordings(arguments: Sequence[str]) -> list[Recording]:

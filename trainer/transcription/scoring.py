@@ -41,7 +41,8 @@ from ..evaluation.error_rates import score as count_errors
 from ..evaluation.normalizers import build_normalizer, lower_case
 from ..model.languages import known_languages
 from ..step.batch import to_batch
-from .transcriber import PROMPT_TOKENS, compression_ratio, similar_lengths
+from .hearing import PROMPT_TOKENS, compression_ratio
+from .transcriber import similar_lengths
 
 Tokens = tuple[list[int], list[int]]  # decoder input and labels, of the same length
 

@@ -1,57 +1,22 @@
 """Transcribes recordings of any length with a checkpoint, in pieces that are padded as in its training."""
 
-import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-
-from data.audio.cutting import WINDOW_SECONDS, Piece, cut_at_quiet, has_sound, sound_bounds
 from data.audio.undecodable import UndecodableAudio
-from data.batches.collation import collate
-from data.batches.features import LogMel
-from data.errors import nearest
-from data.utterance import SAMPLING_RATE, Utterance
-from modeling.checkpoint_files import Checkpoint
-from modeling.checkpoint_parts import check_parts
-from modeling.checkpoints import open_model
-from modeling.decoding import (
-    TIMESTAMP_SECONDS,
-    complete_languages,
-    encode,
-    encoder_padding,
-    first_timestamp_token,
-    generate_tokens,
-    is_multilingual,
-    trained_on_timestamps,
-)
+from data.errors import DataError
+from data.utterance import SAMPLING_RATE
 
-from ..config.reading import ConfigError
-from ..engine.device import find_device, find_dtype, settle_device
-from ..model.languages import known_languages
-from ..step.batch import to_batch
+from .hearing import Heard, Listener
+from .pairing import PairedPiece, cut_pair, read_second
 from .recordings import Recording
-from .transcripts import Segment, Transcript, join_texts, timed_texts
+from .transcripts import SecondHeard, Segment, Transcript, join_texts
 
-SUBTITLE_SECONDS = 10.0  # the longest piece where its bounds are the only times there are
-PROMPT_TOKENS = 4
 LOOK_AHEAD_BATCHES = 16  # sorted by length together: more of them need less padding, but delay the first transcript
 LOOK_AHEAD_SECONDS = 3600.0  # of audio held at once, not counting the last recording
-REPEATING = 2.4  # compression ratio of text beyond which Whisper's authors take it for a loop (arXiv 2212.04356, 4.5)
 NO_SOUND = "no sound: all of it is digital silence"
-TEMPERATURES = (0.2, 0.4, 0.6, 0.8, 1.0)  # tried in turn on a loop, as Whisper's authors do
-
-
-@dataclass(frozen=True)
-class Heard:
-    """What the model heard in a piece: segments in seconds of the piece."""
-
-    language: str
-    segments: list[Segment]
-    repeats: bool
 
 
 @dataclass
@@ -62,9 +27,10 @@ class Work:
     language: str | None
     seconds: float = 0.0
     remarks: tuple[str, ...] = ()
-    pieces: list[Piece] = field(default_factory=list)
+    second: SecondHeard | None = None
+    pieces: list[PairedPiece] = field(default_factory=list)
     heard: dict[int, Heard] = field(default_factory=dict)
-    error: UndecodableAudio | None = None
+    error: DataError | None = None
 
     @property
     def done(self) -> bool:
@@ -73,27 +39,23 @@ class Work:
 
 @dataclass(frozen=True)
 class Untranscribed:
-    """A recording that could not be decoded, and why."""
+    """A recording that could not be transcribed, and why: it or its second one cannot be used."""
 
     file: str
-    error: UndecodableAudio
+    error: DataError
+
+    @property
+    def is_second(self) -> bool:
+        """Whether the second recording is at fault, whose name the error has."""
+        return not isinstance(self.error, UndecodableAudio)
 
 
-class Transcriber:
+class Transcriber(Listener):
     """A checkpoint ready to transcribe.
 
     Args:
-        language: ISO 639-1; heard in each recording's first piece with sound if None and the model knows several.
         batch_size: pieces decoded together.
-        timestamps: None where nobody asks for times; ``tokens`` to let the model say them; ``pauses`` to cut pieces
-            of 10 s at pauses and take their bounds; ``auto``: ``tokens`` from plain Whisper, whose training had them,
-            and ``pauses`` from dual-attention checkpoints, whose training here had none.
-        piece_seconds: the longest piece; 30 if None, or 10 with ``pauses``.
-
-    Raises:
-        CheckpointError: if the checkpoint cannot be opened, or its parts do not fit each other.
-        ConfigError: if there is no such device, or it lacks the precision, or the checkpoint does not know the
-            language, the task or timestamps.
+        options: as of :class:`.hearing.Listener`, with its errors.
     """
 
     def __init__(
@@ -103,41 +65,10 @@ class Transcriber:
         task: str = "transcribe",
         *,
         batch_size: int = 8,
-        beams: int = 1,
-        device: str = "auto",
-        dtype: str = "auto",
-        timestamps: str | None = None,
-        piece_seconds: float | None = None,
+        **options: Any,
     ) -> None:
-        self.device = find_device(device)
-        precision = find_dtype(dtype, self.device)
-        settle_device(self.device)
-        files = Checkpoint(checkpoint)
-        self.model: Any = open_model(files).to(self.device, precision).eval()
-        self.processor: Any = files.processor
-        self.task, self.batch_size, self.beams = task, batch_size, beams
-        self.language = self.check(checkpoint, language, task)
-        self.log_mel = LogMel(self.model.config.num_mel_bins, self.device)
-        self.max_new_tokens = self.model.config.max_target_positions - PROMPT_TOKENS
-        if timestamps == "tokens" and first_timestamp_token(self.model) is None:
-            raise ConfigError(f"--segments is 'tokens', but {checkpoint} has no timestamp tokens; 'pauses' is right")
-        self.asks_tokens = timestamps == "tokens" or (timestamps == "auto" and trained_on_timestamps(self.model))
-        pauses = timestamps is not None and not self.asks_tokens
-        self.piece_seconds = piece_seconds or (SUBTITLE_SECONDS if pauses else WINDOW_SECONDS)
-
-    def check(self, checkpoint: str, language: str | None, task: str) -> str | None:
-        """The language, filled in where there is only one; what does not fit the checkpoint is refused."""
-        model = self.model
-        check_parts(checkpoint, model, self.processor)
-        known = known_languages(model)
-        if language is None and len(known) == 1:
-            language = known[0]
-        if language is not None and language not in known:
-            right = f": it knows {known[0]} only" if len(known) == 1 else nearest(language, known)
-            raise ConfigError(f"--language is {language!r}, which {checkpoint} does not know{right}")
-        if task == "translate" and not is_multilingual(model):
-            raise ConfigError(f"--task is 'translate', but {checkpoint} knows English only")
-        return language
+        super().__init__(checkpoint, language, task, **options)
+        self.batch_size = batch_size
 
     def transcribe(self, path: str | Path) -> Transcript:
         """One recording. Raises UndecodableAudio if it cannot be decoded."""
@@ -162,7 +93,8 @@ class Transcriber:
             given, done = 0, finished
             for batch in self.batches(works):
                 known = [work.language for work, _ in batch]
-                heard = self.hear([work.pieces[number].audio for work, number in batch], known)
+                pieces = [work.pieces[number] for work, number in batch]
+                heard = self.hear([piece.audio for piece in pieces], known, [piece.second for piece in pieces])
                 for (work, number), piece in zip(batch, heard, strict=True):
                     work.heard[number] = piece
                     work.language = work.language or piece.language
@@ -182,7 +114,7 @@ class Transcriber:
         for recording in recordings:
             works.append(self.read(recording))
             pieces += len(works[-1].pieces)
-            seconds += works[-1].seconds
+            seconds += works[-1].seconds * (1 + (works[-1].second is not None))
             if pieces >= LOOK_AHEAD_BATCHES * self.batch_size or seconds >= LOOK_AHEAD_SECONDS:
                 yield works
                 works, pieces, seconds = [], 0, 0.0
@@ -192,16 +124,21 @@ class Transcriber:
     def read(self, recording: Recording) -> Work:
         """Decode a recording and cut it into pieces; what cannot be decoded carries its error."""
         work = Work(recording, self.language)
+        second, remarks = None, tuple[str, ...]()
         try:
             decoded = recording.decode()
-        except UndecodableAudio as error:
+            if recording.second is not None and self.second is not None:
+                pair = read_second(recording, decoded.samples, self.second)
+                second, remarks = pair.samples, pair.remarks
+                how = "fused" if self.second.fuse else "model"
+                work.second = SecondHeard(recording.second.label, how, pair.delay)
+        except DataError as error:
             work.error = error
             return work
-        audio = decoded.samples
-        work.seconds = len(audio) / SAMPLING_RATE
+        work.seconds = len(decoded.samples) / SAMPLING_RATE
         # On silence a model invents text.
-        work.pieces = [piece for piece in cut_at_quiet(audio, self.piece_seconds) if has_sound(piece.audio)]
-        work.remarks = (*decoded.remarks, *decoded.said, *(() if work.pieces else (NO_SOUND,)))
+        work.pieces = cut_pair(decoded.samples, second, self.second, self.piece_seconds)
+        work.remarks = (*decoded.remarks, *decoded.said, *remarks, *(() if work.pieces else (NO_SOUND,)))
         return work
 
     def batches(self, works: Sequence[Work]) -> Iterator[list[tuple[Work, int]]]:
@@ -213,70 +150,6 @@ class Transcriber:
             for rows in similar_lengths([len(work.pieces[n].audio) for work, n in group], self.batch_size):
                 yield [group[row] for row in rows]
 
-    def hear(self, pieces: Sequence[np.ndarray], languages: Sequence[str | None]) -> list[Heard]:
-        """What is said in pieces of at most 30 s; their language where it is None.
-
-        A piece whose text is a loop is decoded again, with rising temperatures.
-        """
-        encoded = self.encode(pieces)
-        heard = self.understand(encoded, pieces, complete_languages(self.model, encoded, languages))
-        for row, piece in enumerate(heard):
-            if piece.repeats:
-                heard[row] = self.hear_again(pieces[row], piece)
-        return heard
-
-    def hear_again(self, piece: np.ndarray, loop: Heard) -> Heard:
-        """Decode a piece by sampling, with rising temperature until it is no loop; by itself, so it is repeatable."""
-        encoded = self.encode([piece])
-        with torch.random.fork_rng([self.device] if self.device.type == "cuda" else []):
-            torch.manual_seed(0)
-            for temperature in TEMPERATURES:
-                (heard,) = self.understand(encoded, [piece], [loop.language], temperature)
-                if not heard.repeats:
-                    return heard
-        return loop
-
-    def encode(self, pieces: Sequence[np.ndarray]) -> Any:
-        """The encoder's output for pieces of at most 30 s."""
-        audio = collate([Utterance(str(number), piece, "") for number, piece in enumerate(pieces)])
-        batch = to_batch(audio, self.log_mel, encoder_padding(self.model), self.device)
-        return encode(self.model, batch.features, batch.length_list)
-
-    def understand(
-        self, encoded: Any, pieces: Sequence[np.ndarray], languages: Sequence[str], temperature: float = 0.0
-    ) -> list[Heard]:
-        """What the model says of encoded pieces; above temperature 0 it samples, with one beam."""
-        tokens = generate_tokens(
-            self.model,
-            encoded,
-            languages,
-            self.task,
-            self.max_new_tokens,
-            beams=1 if temperature else self.beams,
-            timestamps=self.asks_tokens,
-            temperature=temperature,
-        )
-        heard = []
-        for row, piece, language in zip(tokens.tolist(), pieces, languages, strict=True):
-            segments = self.segments(row, piece)
-            repeats = compression_ratio(" ".join(segment.text for segment in segments)) > REPEATING
-            heard.append(Heard(language, segments, repeats))
-        return heard
-
-    def segments(self, tokens: list[int], piece: np.ndarray) -> list[Segment]:
-        """What the tokens say, in seconds of the piece: the model's own times, or where the piece has sound."""
-        begin, end = (samples / SAMPLING_RATE for samples in sound_bounds(piece))
-        ended = self.model.generation_config.eos_token_id
-        said = tokens[: tokens.index(ended)] if ended in tokens else tokens
-        timed = [(begin, end, said)]
-        if self.asks_tokens:
-            first = first_timestamp_token(self.model)
-            assert first is not None  # checked when asked for
-            timed = timed_texts(said, first, TIMESTAMP_SECONDS, len(piece) / SAMPLING_RATE)
-        texts = self.processor.batch_decode([ids for _, _, ids in timed], skip_special_tokens=True)
-        lines = [" ".join(text.split()) for text in texts]
-        return [Segment(start, stop, line) for (start, stop, _), line in zip(timed, lines, strict=True) if line]
-
     def result(self, work: Work) -> Transcript | Untranscribed:
         """The result of a recording; frees its audio."""
         if work.error is not None:
@@ -285,7 +158,10 @@ class Transcriber:
         for number, piece in enumerate(work.pieces):
             offset = piece.begin / SAMPLING_RATE
             for part in work.heard[number].segments:
-                segments.append(Segment(round(offset + part.start, 3), round(offset + part.end, 3), part.text))
+                share = part.share
+                if share is None and work.second is not None and work.second.use == "fused":
+                    share = 0.0 if piece.of_second else 1.0
+                segments.append(Segment(round(offset + part.start, 3), round(offset + part.end, 3), part.text, share))
         written_in = "en" if self.task == "translate" else work.language
         work.pieces = []
         return Transcript(
@@ -297,6 +173,7 @@ class Transcriber:
             segments=tuple(segments),
             repeats=any(heard.repeats for heard in work.heard.values()),
             remarks=work.remarks,
+            second=work.second,
         )
 
 
@@ -304,9 +181,3 @@ def similar_lengths(lengths: Sequence[int], batch_size: int) -> list[list[int]]:
     """Rows in batches of similar length, those with the earliest rows first."""
     by_length = sorted(range(len(lengths)), key=lengths.__getitem__)
     return sorted((by_length[at : at + batch_size] for at in range(0, len(lengths), batch_size)), key=min)
-
-
-def compression_ratio(text: str) -> float:
-    """Bytes of the text over those of its zlib compression: about 1 for a sentence, far more for a loop."""
-    data = text.encode()
-    return len(data) / len(zlib.compress(data))

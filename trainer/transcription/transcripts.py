@@ -4,6 +4,7 @@ import html
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
 FORMATS = ("txt", "json", "srt", "vtt")
 WRITTEN_WITHOUT_SPACES = frozenset(("zh", "yue", "ja", "th", "lo", "my", "km", "bo"))
@@ -11,11 +12,30 @@ WRITTEN_WITHOUT_SPACES = frozenset(("zh", "yue", "ja", "th", "lo", "my", "km", "
 
 @dataclass(frozen=True)
 class Segment:
-    """What was said from ``start`` to ``end``, seconds of the whole recording, start <= end."""
+    """What was said from ``start`` to ``end``, seconds of the whole recording, start <= end.
+
+    ``share``: the first recording's in what was fused, the mean over the tokens; None without fusion.
+    """
 
     start: float
     end: float
     text: str
+    share: float | None = None
+
+
+@dataclass(frozen=True)
+class SecondHeard:
+    """A second recording that was heard beside a first one.
+
+    Attributes:
+        file: as the user wrote it, with its channel.
+        use: ``fused``: their log-probabilities were averaged; ``model``: the model heard both.
+        delay: seconds by which it heard the same later and was moved, below 0 earlier; None where it stayed in place.
+    """
+
+    file: str
+    use: str
+    delay: float | None = None
 
 
 @dataclass(frozen=True)
@@ -31,6 +51,7 @@ class Transcript:
         segments: the same in parts, in order, without overlap.
         repeats: parts of it repeat themselves, as in a loop of the decoder.
         remarks: what is to be told of the recording: damage, what was left out of it, that it holds no sound.
+        second: what was heard beside it.
     """
 
     file: str
@@ -41,6 +62,7 @@ class Transcript:
     segments: tuple[Segment, ...]
     repeats: bool = False
     remarks: tuple[str, ...] = ()
+    second: SecondHeard | None = None
 
     @property
     def warnings(self) -> list[str]:
@@ -61,7 +83,7 @@ def written(transcript: Transcript, kind: str, timestamps: bool = False, indent:
     """
     segments = transcript.segments
     if kind == "json":
-        return json.dumps(asdict(transcript), ensure_ascii=False, indent=indent) + "\n"
+        return json.dumps(plain(transcript), ensure_ascii=False, indent=indent) + "\n"
     if kind == "srt":
         # SubRip has no escapes, so an arrow of a time line is written as another.
         texts = [segment.text.replace("-->", "→") for segment in segments]
@@ -72,6 +94,17 @@ def written(transcript: Transcript, kind: str, timestamps: bool = False, indent:
     if timestamps:
         return "".join(f"[{span(s, '.')}] {s.text}\n" for s in segments)
     return transcript.text + "\n"
+
+
+def plain(transcript: Transcript) -> dict[str, Any]:
+    """A transcript as JSON has it: of a second recording and of fusion only where there is one."""
+    values = asdict(transcript)
+    if values["second"] is None:
+        del values["second"]
+    for segment in values["segments"]:
+        if segment["share"] is None:
+            del segment["share"]
+    return values
 
 
 def span(segment: Segment, point: str) -> str:

@@ -1,29 +1,35 @@
-"""Reads what a decoder attends to for each token, heard or given. Gives arrays and draws nothing."""
+"""What a decoder attends to for each token, as arrays, with what pages call its parts. Draws nothing."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 
-from data.batches.collation import collate
-from data.batches.features import visible_frames
-from data.batches.labels import LabelEncoder
-from data.errors import DataError
-from data.utterance import Utterance
-from modeling.checkpoints import lifted
-from modeling.decoding import detect_languages, encode, encoder_padding, generate_tokens, is_multilingual
-from modeling.network.dual_whisper import DualWhisperForConditionalGeneration
-
-from ..config.reading import ConfigError
-from ..step.batch import to_batch
-from ..step.noise_target import noise_target
-from ..transcription.transcriber import REPEATING, Transcriber, compression_ratio
 from .excerpt import Excerpt
-from .token_names import token_names
 
 FRAME_SECONDS = 0.02  # an encoder frame's: two mel frames; frame s is the 20 ms around second 0.02 s
 DOMINATED = 0.5  # share of a frame's energy that is noise, beyond which noise dominates it
+
+
+@dataclass(frozen=True)
+class HeardRecording:
+    """A recording as the model hears it.
+
+    Attributes:
+        excerpt: what was read of it.
+        features: float32 [mel bins, 2 S], S encoder frames.
+        shown_frames: how many of the S frames hold the recording and half a second after it.
+        noise: float32 [S], share of each encoder frame's energy that is noise, or None where it is not known.
+    """
+
+    excerpt: Excerpt
+    features: np.ndarray
+    shown_frames: int
+    noise: np.ndarray | None
+
+    @property
+    def dominated(self) -> np.ndarray | None:
+        """bool [S]: frames that noise dominates."""
+        return None if self.noise is None else self.noise > DOMINATED
 
 
 @dataclass(frozen=True)
@@ -37,11 +43,13 @@ class AttentionMaps:
         tokens: L names, see :func:`token_names`.
         probabilities: float32 [L], of each token given those before it.
         layers: numbers of the decoder layers that follow.
-        primary, secondary: float32 [layers, L, S]; no secondary in plain Whisper.
-        gates: float32 [layers, L], the primary attention's share; None in plain Whisper.
-        noise: float32 [S], share of each encoder frame's energy that is noise, or None where it is not known.
-        features: float32 [mel bins, T], T = 2 S.
-        shown_frames: how many of the S frames hold the recording and half a second after it.
+        recordings: the first, and the second if one was given, with S and S2 frames.
+        primary: float32 [layers, L, S], the first attention over the first recording.
+        secondary: float32 [layers, L, S2], the second attention, over the second recording if there is one, else over
+            the first. Where one attention reads both recordings, its weights on the second; those and ``primary`` sum
+            to 1. None in plain Whisper.
+        gates: float32 [layers, L], the primary attention's share; None without a second attention.
+        hears_second: the checkpoint can hear a second recording, whether one was given or not.
     """
 
     text: str
@@ -51,22 +59,27 @@ class AttentionMaps:
     tokens: tuple[str, ...]
     probabilities: np.ndarray
     layers: tuple[int, ...]
+    recordings: tuple[HeardRecording, ...]
     primary: np.ndarray
     secondary: np.ndarray | None
     gates: np.ndarray | None
-    noise: np.ndarray | None
-    features: np.ndarray
-    shown_frames: int
+    hears_second: bool = False
 
     @property
-    def peaks(self) -> np.ndarray:
-        """Seconds from the excerpt's begin to where each token's primary attention, mean over layers, peaks."""
-        return peak_frames(self.primary.mean(0)[:, : self.shown_frames]) * FRAME_SECONDS
+    def is_joined(self) -> bool:
+        """Whether one attention reads the frames of both recordings."""
+        return self.secondary is not None and self.gates is None
 
     @property
-    def dominated(self) -> np.ndarray | None:
-        """bool [S]: frames that noise dominates."""
-        return None if self.noise is None else self.noise > DOMINATED
+    def first_shares(self) -> np.ndarray | None:
+        """float32 [layers, L]: how much of the one attention falls on the first recording; None where there are two."""
+        return self.primary.sum(-1) if self.is_joined else None
+
+    @property
+    def second_share(self) -> float:
+        """How much of the one attention falls on the second recording, mean over layers and tokens."""
+        assert self.first_shares is not None
+        return 1 - float(self.first_shares.mean())
 
     @property
     def attentions(self) -> dict[str, np.ndarray]:
@@ -74,20 +87,77 @@ class AttentionMaps:
         both = {"primary": self.primary, "secondary": self.secondary}
         return {kind: weights for kind, weights in both.items() if weights is not None}
 
+    def number_of(self, kind: str) -> int:
+        """Which recording an attention reads: 0 the first, 1 the second."""
+        return len(self.recordings) - 1 if kind == "secondary" else 0
+
+    def recording_of(self, kind: str) -> HeardRecording:
+        return self.recordings[self.number_of(kind)]
+
+    def shown(self, kind: str) -> np.ndarray:
+        """[layers, L, frames]: the weights on the frames that are shown."""
+        return self.attentions[kind][:, :, : self.recording_of(kind).shown_frames]
+
     def called(self, kind: str) -> str:
         """What pages call an attention: ``primary attention``, or ``attention`` where it is the only one."""
-        return "attention" if self.secondary is None else f"{kind} attention"
+        return "attention" if self.gates is None else f"{kind} attention"
+
+    def place(self, number: int) -> str:
+        """What pages call a recording: ``first recording``; empty where it is the only one."""
+        return "" if len(self.recordings) == 1 else ("first recording", "second recording")[number]
+
+    def title(self, kind: str) -> str:
+        """``primary attention``, or ``primary attention, first recording`` where there are two recordings."""
+        return ", ".join(filter(None, (self.called(kind), self.place(self.number_of(kind)))))
 
     @property
     def shares_on_noise(self) -> dict[str, np.ndarray]:
-        """By attention [L]: how much of each token's, mean over layers, falls on frames that noise dominates."""
-        if self.dominated is None:
-            return {}
-        return {kind: weights.mean(0)[:, self.dominated].sum(-1) for kind, weights in self.attentions.items()}
+        """By attention [L]: how much of each token's, mean over layers, falls on frames that noise dominates.
 
-    def share_beyond(self, weights: np.ndarray) -> np.ndarray:
+        Only of attentions over recordings whose noise is known.
+        """
+        noisy = {kind: self.recording_of(kind).dominated for kind in self.attentions}
+        return {
+            kind: self.attentions[kind].mean(0)[:, dominated].sum(-1)
+            for kind, dominated in noisy.items()
+            if dominated is not None
+        }
+
+    def share_beyond(self, kind: str) -> np.ndarray:
         """[L]: how much falls on frames after those shown, which only padding fills."""
-        return weights.mean(0)[:, self.shown_frames :].sum(-1)
+        weights = self.attentions[kind].mean(0)
+        return weights[:, self.recording_of(kind).shown_frames :].sum(-1)
+
+    def peaks(self, number: int = 0) -> np.ndarray:
+        """Seconds from the begin of an excerpt to where each token's attention to it, mean over layers, peaks.
+
+        Of the attentions to a recording, the primary one counts.
+        """
+        kind = "secondary" if number else "primary"
+        return peak_frames(self.within(self.shown(kind).mean(0))) * FRAME_SECONDS
+
+    def peak_weights(self, weights: np.ndarray) -> np.ndarray:
+        """[L]: each row's weight at its peak, full scale in pictures; frames that all tokens see may exceed it."""
+        return np.take_along_axis(weights, peak_frames(self.within(weights))[:, None], 1)[:, 0]
+
+    def within(self, weights: np.ndarray) -> np.ndarray:
+        """Weights [L, S] on a recording; where they are a part of the attention, which varies by token, of sum 1."""
+        least = np.finfo(np.float32).tiny
+        return weights / np.maximum(weights.sum(-1, keepdims=True), least) if self.is_joined else weights
+
+    def full_scale(self, row: int | None = None) -> dict[str, float]:
+        """By attention, the weight that pictures draw darkest: the largest at a peak.
+
+        One attention over both recordings has one scale.
+
+        Args:
+            row: of the layer; None for the mean over layers.
+        """
+        shown = {kind: self.shown(kind).mean(0) if row is None else self.shown(kind)[row] for kind in self.attentions}
+        found = {kind: float(self.peak_weights(weights).max()) for kind, weights in shown.items()}
+        if self.is_joined:
+            found = dict.fromkeys(found, max(found.values()))
+        return {kind: scale or 1.0 for kind, scale in found.items()}
 
 
 def peak_frames(weights: np.ndarray) -> np.ndarray:
@@ -101,110 +171,3 @@ def peak_frames(weights: np.ndarray) -> np.ndarray:
         return weights.argmax(-1)
     least = np.finfo(np.float32).tiny
     return (weights * np.log(np.maximum(weights, least) / np.maximum(weights.mean(0), least))).argmax(-1)
-
-
-def peak_weights(weights: np.ndarray) -> np.ndarray:
-    """[L]: each row's weight at its peak, full scale in pictures; frames that all tokens attend to may exceed it."""
-    return np.take_along_axis(weights, peak_frames(weights)[:, None], 1)[:, 0]
-
-
-class AttentionReader:
-    """Reads the attention of a checkpoint; also of plain Whisper and of merged adapters.
-
-    Args:
-        layers: numbers of the decoder layers to look at; all if None.
-
-    Raises:
-        CheckpointError, ConfigError: as :class:`Transcriber`; ConfigError also for a layer that the decoder lacks.
-    """
-
-    def __init__(
-        self, checkpoint: str, language: str | None = None, layers: Sequence[int] | None = None, device: str = "auto"
-    ) -> None:
-        self.transcriber = Transcriber(checkpoint, language, device=device, dtype="fp32")
-        model = self.transcriber.model
-        if not isinstance(model, DualWhisperForConditionalGeneration):
-            # Our own class returns the weights under every release of transformers; transformers' own only under some.
-            model.config.dual_attention = False
-            model = lifted(model).to(self.transcriber.device)
-            self.transcriber.model = model
-        self.model, self.end_of_text = model, model.generation_config.eos_token_id
-        count = model.config.decoder_layers
-        self.layers = tuple(range(count)) if layers is None else tuple(dict.fromkeys(layers))
-        wrong = [layer for layer in self.layers if layer >= count]
-        if wrong:
-            raise ConfigError(f"--layers names {wrong[0]}, but the decoder of {checkpoint} has 0 to {count - 1}")
-
-    @torch.inference_mode()
-    def read(self, excerpt: Excerpt, text: str | None = None) -> AttentionMaps:
-        """Attention over an excerpt, for the tokens that are heard or for those of a text.
-
-        Raises:
-            DataError: if the text has no words, too many, or bytes that are no text.
-        """
-        model, device = self.model, self.transcriber.device
-        audio = collate([Utterance("excerpt", excerpt.audio, "")])
-        batch = to_batch(audio, self.transcriber.log_mel, encoder_padding(model), device)
-        encoded = encode(model, batch.features, batch.length_list)
-        language = self.transcriber.language
-        if language is None:
-            (language,) = detect_languages(model, encoded) if is_multilingual(model) else ["en"]
-        inputs, targets = self.heard(encoded, language) if text is None else self.spelled(text, language)
-        ids = torch.tensor([inputs], device=device)
-        output = model(encoder_outputs=encoded, decoder_input_ids=ids, output_attentions=True, use_cache=False)
-        first = len(inputs) - len(targets)
-        logits = output.logits[0, first:].float()
-        chosen = torch.tensor(targets, device=device)[:, None]
-
-        def rows(weights: Sequence[torch.Tensor]) -> np.ndarray:
-            return np.stack([weights[layer][0, :, first:].float().mean(0).cpu().numpy() for layer in self.layers])
-
-        is_dual = model.config.dual_attention
-        frames = output.cross_attentions[0].shape[-1]
-        noise = None
-        if excerpt.noise is not None:
-            noise = noise_target(audio.audio, torch.from_numpy(excerpt.noise)[None], frames)[0].float().cpu().numpy()
-        said = " ".join(self.transcriber.processor.decode(list(targets), skip_special_tokens=True).split())
-        return AttentionMaps(
-            text=said,
-            language=language,
-            is_given=text is not None,
-            repeats=text is None and compression_ratio(said) > REPEATING,
-            tokens=tuple(token_names(self.transcriber.processor.tokenizer, targets, self.end_of_text)),
-            probabilities=logits.softmax(-1).gather(1, chosen)[:, 0].cpu().numpy(),
-            layers=self.layers,
-            primary=rows(output.cross_attentions),
-            secondary=rows(output.secondary_attentions) if is_dual else None,
-            gates=np.stack([output.gates[n][0, first:].float().cpu().numpy() for n in self.layers])
-            if is_dual
-            else None,
-            noise=noise,
-            features=batch.features[0, :, : 2 * frames].float().cpu().numpy(),
-            shown_frames=min(frames, visible_frames(len(excerpt.audio)) // 2),
-        )
-
-    def labels(self, language: str) -> LabelEncoder:
-        positions = self.model.config.max_target_positions
-        tokenizer = self.transcriber.processor.tokenizer
-        return LabelEncoder(tokenizer, is_multilingual(self.model), language, max_tokens=positions)
-
-    def heard(self, encoded: object, language: str) -> tuple[list[int], list[int]]:
-        """The decoder's input, and the tokens that the model says, which it predicts at the last positions."""
-        most = self.transcriber.max_new_tokens
-        tokens = generate_tokens(self.model, encoded, [language], "transcribe", most)[0].tolist()
-        end = self.end_of_text
-        targets = tokens[: tokens.index(end) + 1] if end in tokens else tokens
-        return self.labels(language).prompt(language) + targets[:-1], targets
-
-    def spelled(self, text: str, language: str) -> tuple[list[int], list[int]]:
-        """The decoder's input and the tokens of a given text, as :meth:`heard`."""
-        labels = self.labels(language)
-        try:
-            text.encode("utf-8")
-        except UnicodeEncodeError:  # the command line passes other bytes on as surrogates
-            raise DataError(f"--text holds what is no UTF-8 text: {text!a}") from None
-        try:
-            inputs, targets = labels.encode(text, language)
-        except DataError as error:
-            raise DataError(f"--text {text[:60]!r}: {error}") from None
-        return inputs, targets[len(labels.prompt(language)) - 1 :]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ..config.reading import ConfigError
 from ..transcription.recordings import make_writable
-from .excerpt import NoiseGiven, read_excerpt
+from .excerpt import Excerpt, NoiseGiven, SecondGiven, read_excerpts
 
 PAGE, OVERVIEW, LAYERS = "attention.html", "attention.png", "layers.png"
 
@@ -41,6 +41,7 @@ def visualize(
     begin: float = 0.0,
     seconds: float | None = None,
     noise: NoiseGiven | None = None,
+    second: SecondGiven | None = None,
     layers: Sequence[int] | None = None,
     device: str = "auto",
     command: Sequence[str] = (),
@@ -53,6 +54,7 @@ def visualize(
         begin, seconds: the part of the recording, at most 30 s long.
         layers: numbers of decoder layers; all if None.
         noise: what is mixed in, or known to be in the recording.
+        second: a recording that the model hears beside this one.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         command: arguments of the command, for the page to name.
 
@@ -60,31 +62,34 @@ def visualize(
         UndecodableAudio: if a file is no audio, or holds silence only.
         DataError, ConfigError, CheckpointError: for mistakes of the user, if possible before a model is opened.
     """
-    excerpt = read_excerpt(file, begin, seconds, noise or NoiseGiven())
+    excerpt, other = read_excerpts(file, begin, seconds, noise or NoiseGiven(), second or SecondGiven())
     make_writable(output)  # before minutes are spent
-    from .attention_maps import AttentionReader
+    from .attention_reader import AttentionReader
 
     reader = AttentionReader(checkpoint, language, layers, device)
-    maps = reader.read(excerpt, text)
-    if excerpt.note:
-        print(f"note: {excerpt.note}", file=sys.stderr)
+    maps = reader.read(excerpt, text, other)
+    excerpts = [recording.excerpt for recording in maps.recordings]
+    for note in filter(None, (one.note for one in excerpts)):
+        print(f"note: {note}", file=sys.stderr)
     if maps.repeats:
         print(f"warning: {file}: parts of the text repeat themselves", file=sys.stderr)
 
     from .page import attention_page
     from .pictures import every_layer, features_picture, overview
 
-    name = os.fsencode(file.name).decode("utf-8", "replace")
-    title = name if excerpt.added is None else f"{name} with {excerpt.added}"
-    pictures = {
-        "features": features_picture(maps),
-        "overview": overview(maps, excerpt.begin, title),
-        "layers": every_layer(maps, excerpt.begin, title),
-    }
+    title = " and ".join(map(titled, excerpts))
+    pictures = {f"features_{number}": features_picture(heard) for number, heard in enumerate(maps.recordings)}
+    pictures |= {"overview": overview(maps, title), "layers": every_layer(maps, title)}
     again = shlex.join(("python", "launch/visualize.py", *command))
-    page = attention_page(excerpt, maps, pictures, again, datetime.date.today())
+    page = attention_page(maps, pictures, again, datetime.date.today())
     (output / OVERVIEW).write_bytes(pictures["overview"])
     (output / LAYERS).write_bytes(pictures["layers"])
     (output / PAGE).write_text(page, encoding="utf-8", errors="replace")
     print(maps.text)
     print(f"{output / PAGE}, {OVERVIEW} and {LAYERS} written", file=sys.stderr)
+
+
+def titled(excerpt: Excerpt) -> str:
+    """What pictures call an excerpt."""
+    name = os.fsencode(os.path.basename(excerpt.name)).decode("utf-8", "replace")
+    return name if excerpt.added is None else f"{name} with {excerpt.added}"

@@ -17,41 +17,54 @@ from data.utterance import SAMPLING_RATE
 
 from ..pages.charts import Axis
 from ..pages.page import rendered, source
-from .attention_maps import DOMINATED, FRAME_SECONDS, AttentionMaps, peak_weights
-from .excerpt import Excerpt
+from .attention_maps import DOMINATED, FRAME_SECONDS, AttentionMaps
 from .figures import notes, tiles, token_table, told
 
 
-def attention_page(
-    excerpt: Excerpt, maps: AttentionMaps, pictures: dict[str, bytes], command: str, date: datetime.date
-) -> str:
+def attention_page(maps: AttentionMaps, pictures: dict[str, bytes], command: str, date: datetime.date) -> str:
     """The content of attention.html.
 
     Args:
-        pictures: PNG files: ``features`` without axes, ``overview``, ``layers``.
+        pictures: PNG files: ``overview``, ``layers``, and without axes ``features_0`` and, of a second recording,
+            ``features_1``.
         command: the command that made the page.
     """
     script = source("trainer/visualization/page.js")
-    axis = Axis(excerpt.begin - FRAME_SECONDS / 2, excerpt.begin + (maps.shown_frames - 0.5) * FRAME_SECONDS)
+    addresses = {name: data_address(png, "image/png") for name, png in pictures.items()}
     return rendered(
         "trainer/visualization/page.html.j2",
         maps=maps,
-        name=excerpt.name,
+        name=maps.recordings[0].excerpt.name,
         date=date.isoformat(),
         tiles=tiles(maps),
-        notes=notes(excerpt, maps),
-        sound=data_address(wave(excerpt.audio), "audio/wav"),
-        pictures={name: data_address(png, "image/png") for name, png in pictures.items()},
-        kinds={kind: maps.called(kind) for kind in maps.attentions},
-        noise=[] if maps.noise is None else maps.noise[: maps.shown_frames].tolist(),
-        ticks=[(axis.place(tick), f"{tick:g}") for tick in axis.ticks(12)],
-        tokens=token_table(excerpt, maps),
+        notes=notes(maps),
+        views=[view(maps, number, addresses[f"features_{number}"]) for number in range(len(maps.recordings))],
+        pictures=addresses,
+        kinds={kind: maps.title(kind) for kind in maps.attentions},
+        tokens=token_table(maps),
         dominated=DOMINATED,
         command=command,
-        data=script_data(excerpt, maps),
+        data=script_data(maps),
         script=script,
         digest="sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
     )
+
+
+def view(maps: AttentionMaps, number: int, features: Markup) -> dict[str, Any]:
+    """What the template shows of a recording."""
+    recording = maps.recordings[number]
+    begin, frames = recording.excerpt.begin, recording.shown_frames
+    axis = Axis(begin - FRAME_SECONDS / 2, begin + (frames - 0.5) * FRAME_SECONDS)
+    return {
+        "place": maps.place(number),
+        "name": recording.excerpt.name,
+        "sound": data_address(wave(recording.excerpt.audio), "audio/wav"),
+        "features": features,
+        "frames": frames,
+        "noise": [] if recording.noise is None else recording.noise[:frames].tolist(),
+        "kinds": {kind: maps.called(kind) for kind in maps.attentions if maps.number_of(kind) == number},
+        "ticks": [(axis.place(tick), f"{tick:g}") for tick in axis.ticks(12)],
+    }
 
 
 def data_address(content: bytes, kind: str) -> Markup:
@@ -66,25 +79,35 @@ def wave(audio: np.ndarray) -> bytes:
     return file.getvalue()
 
 
-def script_data(excerpt: Excerpt, maps: AttentionMaps) -> dict[str, Any]:
+def script_data(maps: AttentionMaps) -> dict[str, Any]:
     """The data of the page's script. Weights are stored as bytes [token, layer, frame] that hold square roots."""
     found: dict[str, Any] = {
-        "frames": maps.shown_frames,
         "frame": FRAME_SECONDS,
         "layers": list(maps.layers),
-        "peaks": [round(float(peak), 3) for peak in maps.peaks],
-        "told": [told(excerpt, maps, number) for number in range(len(maps.tokens))],
+        "views": [
+            {"frames": recording.shown_frames, "peaks": [round(float(peak), 3) for peak in maps.peaks(number)]}
+            for number, recording in enumerate(maps.recordings)
+        ],
+        "told": [told(maps, number) for number in range(len(maps.tokens))],
     }
-    tops = []
-    for kind, weights in maps.attentions.items():
-        shown = weights[:, :, : maps.shown_frames]
-        found[kind], found[f"{kind}_most"] = quantized(shown)
+    tops, strips = [], {}
+    for kind in maps.attentions:
+        shown = maps.shown(kind)
+        found[kind], most = quantized(shown)
+        found[f"{kind}_most"], found[f"{kind}_view"] = most, maps.number_of(kind)
         # The full scale of the lines and of the strips, as in the pictures.
-        tops.append(peak_weights(shown.mean(0)))
-        found[f"{kind}_strip"] = rounded(np.max([peak_weights(layer) for layer in shown], axis=0))
+        tops.append(maps.peak_weights(shown.mean(0)))
+        strips[kind] = np.max([maps.peak_weights(layer) for layer in shown], axis=0)
+    if maps.is_joined:
+        strips = dict.fromkeys(strips, np.max(list(strips.values()), axis=0))
+    found |= {f"{kind}_strip": rounded(scale) for kind, scale in strips.items()}
     found["top"] = rounded(np.max(tops, axis=0))
     if maps.gates is not None:
         found["gates"] = np.round(maps.gates.T.astype(float), 3).tolist()
+        found["gate_means"] = np.round(maps.gates.mean(1).astype(float), 4).tolist()
+    if maps.first_shares is not None:
+        found["first_shares"] = np.round(maps.first_shares.T.astype(float), 3).tolist()
+        found["second_shares"] = np.round(1 - maps.first_shares.mean(1).astype(float), 4).tolist()
     return found
 
 

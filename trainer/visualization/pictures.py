@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap, PowerNorm
 from matplotlib.figure import Figure
 
-from .attention_maps import DOMINATED, FRAME_SECONDS, AttentionMaps, peak_weights
+from .attention_maps import DOMINATED, FRAME_SECONDS, AttentionMaps, HeardRecording
 
 WIDTH, DOTS = 12.0, 100  # inches, dots per inch
 TOKEN_INCHES = 0.165  # of a row whose name is shown
@@ -24,6 +24,7 @@ LONGEST_NAME = 18
 LONGEST_LINE = 110  # letters of a line of the title
 BAR_ASPECT = 18  # height over width of a colour bar, for each inch of its panel
 MOST_WRITTEN_GATES = 600  # cells whose value is written into them
+TITLE: dict[str, Any] = {"loc": "left", "fontsize": 10}  # of a panel
 COLORS = {"primary": "#0072b2", "secondary": "#d55e00"}
 NOISE = "#7a3b16"
 MAPS = {"primary": "Blues", "secondary": "Oranges"}
@@ -68,82 +69,110 @@ def panel_inches(tokens: int) -> float:
     return min(max(TOKEN_INCHES * tokens, LOWEST), HIGHEST)
 
 
-def overview(maps: AttentionMaps, begin: float, title: str) -> bytes:
-    """Log-mel features, noise, both attentions as means over the layers, the gates, and what falls on noise.
+def overview(maps: AttentionMaps, title: str) -> bytes:
+    """For each recording its log-mel features, its noise, and the attentions to it as means over the layers.
 
-    Args:
-        begin: the excerpt's, in seconds of the recording.
+    Beside them the gates, or the share of the first recording where one attention reads both, and what falls on noise.
     """
-    height = panel_inches(len(maps.tokens))
-    heights = [1.5, *([0.7] if maps.noise is not None else []), *(height for _ in maps.attentions)]
-    figure = Figure(figsize=(WIDTH, sum(heights) + 0.55 * len(heights) + 0.6), dpi=DOTS, layout="constrained")
+    height, count = panel_inches(len(maps.tokens)), len(maps.recordings)
+    kinds = [[kind for kind in maps.attentions if maps.number_of(kind) == number] for number in range(count)]
+    heights = []
+    for recording, readers in zip(maps.recordings, kinds, strict=True):
+        heights += [1.5, *([0.7] if recording.noise is not None else []), *(height for _ in readers)]
+    axis_titles = 0.3 * (count - 1)
+    inches = sum(heights) + 0.55 * len(heights) + 0.6 + axis_titles
+    figure = Figure(figsize=(WIDTH, inches), dpi=DOTS, layout="constrained")
     figure.suptitle(headline(title), fontsize=11).set_parse_math(False)
-    beside = maps.gates is not None or bool(maps.shares_on_noise)
+    mix, scale = maps.gates is not None or maps.is_joined, maps.full_scale()
+    beside = mix or bool(maps.shares_on_noise)
     wide = min(0.55 + 0.03 * len(maps.layers), 0.9)
     grid = figure.add_gridspec(
         len(heights), 2 if beside else 1, height_ratios=heights, width_ratios=[3, wide][: 1 + beside]
     )
-    names = TokenAxis(maps.tokens)
-    first = figure.add_subplot(grid[0, 0])
-    draw_features(first, maps, begin)
-    over_time = [first]
-    if maps.noise is not None:
-        over_time.append(figure.add_subplot(grid[1, 0], sharex=first))
-        draw_noise(over_time[-1], maps, begin)
-    for kind, weights in maps.attentions.items():
-        row = len(over_time)
-        axes = figure.add_subplot(grid[row, 0], sharex=first)
-        over_time.append(axes)
-        image = draw_attention(axes, weights.mean(0), maps, begin, kind)
-        names.label(axes, height)
-        axes.set_title(
-            f"{maps.called(kind).capitalize()}, mean over heads and {described_layers(maps)}", loc="left", fontsize=10
-        )
-        color_bar(figure, image, axes, height)
-        if kind == "primary":
-            axes.plot(begin + maps.peaks, range(len(maps.tokens)), ".", color="#111", markersize=3.5, label="peak")
-            axes.legend(loc="upper right", fontsize=7.5, framealpha=0.8, handlelength=0.8)
-            if maps.gates is not None:
-                draw_gates(figure, figure.add_subplot(grid[row, 1], sharey=axes), maps)
-        if maps.shares_on_noise and kind == list(maps.attentions)[-1]:
-            draw_shares(figure.add_subplot(grid[row, 1], sharey=axes), maps)
-    for axes in over_time[:-1]:
-        axes.tick_params(labelbottom=False)
-    over_time[-1].set_xlabel("time in the recording, seconds")
+    names, row = TokenAxis(maps.tokens), 0
+    for number, recording in enumerate(maps.recordings):
+        first = figure.add_subplot(grid[row, 0])
+        draw_features(first, recording, maps.place(number))
+        over_time = [first]
+        if recording.noise is not None:
+            over_time.append(figure.add_subplot(grid[row + 1, 0], sharex=first))
+            draw_noise(over_time[-1], recording)
+        for kind in kinds[number]:
+            place = row + len(over_time)
+            axes = figure.add_subplot(grid[place, 0], sharex=first)
+            over_time.append(axes)
+            image = draw_attention(axes, maps.shown(kind).mean(0), recording, kind, scale[kind])
+            names.label(axes, height)
+            axes.set_title(f"{capital(maps.title(kind))}, mean over heads and {described_layers(maps)}", **TITLE)
+            color_bar(figure, image, axes, height)
+            if kind == kinds[number][0]:
+                times = recording.excerpt.begin + maps.peaks(number)
+                axes.plot(times, range(len(maps.tokens)), ".", color="#111", markersize=3.5, label="peak")
+                axes.legend(loc="upper right", fontsize=7.5, framealpha=0.8, handlelength=0.8)
+            if mix and kind == "primary":
+                draw_mix(figure, figure.add_subplot(grid[place, 1], sharey=axes), maps)
+            elif maps.shares_on_noise and kind == list(maps.attentions)[-1]:
+                draw_shares(figure.add_subplot(grid[place, 1], sharey=axes), maps)
+        for axes in over_time[:-1]:
+            axes.tick_params(labelbottom=False)
+        over_time[-1].set_xlabel(time_label(maps, number))
+        row += len(over_time)
     return written(figure)
 
 
-def every_layer(maps: AttentionMaps, begin: float, title: str) -> bytes:
-    """Both attentions of each layer side by side."""
+def every_layer(maps: AttentionMaps, title: str) -> bytes:
+    """The attentions of each layer side by side."""
     count, columns = len(maps.layers), len(maps.attentions)
     height = max(min(panel_inches(len(maps.tokens)), ALL_LAYERS_INCHES / count), LOWEST)
     figure = Figure(figsize=(WIDTH, count * (height + 0.5) + 0.9), dpi=DOTS, layout="constrained")
     figure.suptitle(headline(title), fontsize=11).set_parse_math(False)
-    grid = figure.subplots(count, columns, squeeze=False, sharex=True, sharey=True)
+    grid = figure.subplots(count, columns, squeeze=False, sharex="col", sharey=True)
     names = TokenAxis(maps.tokens)
     for row, layer in enumerate(maps.layers):
-        for column, (kind, weights) in enumerate(maps.attentions.items()):
-            axes = grid[row, column]
-            image = draw_attention(axes, weights[row], maps, begin, kind)
-            called = "" if columns == 1 else f", {kind}"
-            if kind == "secondary" and maps.gates is not None:
-                called += f" (mean gate {maps.gates[row].mean():.2f})"
-            axes.set_title(f"Layer {layer}{called}", loc="left", fontsize=9.5)
+        scale = maps.full_scale(row)
+        for column, kind in enumerate(maps.attentions):
+            axes, number = grid[row, column], maps.number_of(kind)
+            image = draw_attention(axes, maps.shown(kind)[row], maps.recordings[number], kind, scale[kind])
+            axes.set_title(f"Layer {layer}{layer_part(maps, row, kind)}", loc="left", fontsize=9.5)
             color_bar(figure, image, axes, height)
             axes.tick_params(labelbottom=True)
             if row == count - 1:
-                axes.set_xlabel("time in the recording, seconds")
+                axes.set_xlabel(time_label(maps, number))
         names.label(grid[row, 0], height)
     return written(figure)
 
 
-def features_picture(maps: AttentionMaps) -> bytes:
+def layer_part(maps: AttentionMaps, row: int, kind: str) -> str:
+    """What follows the layer's number in the title of a panel: which attention, and its mean gate or share."""
+    if maps.first_shares is not None:
+        share = float(maps.first_shares[row].mean())
+        share = 1 - share if kind == "secondary" else share
+        return f", {maps.place(maps.number_of(kind))} ({100 * share:.0f} % of the attention)"
+    if len(maps.attentions) == 1:
+        return ""
+    place = maps.place(maps.number_of(kind))
+    named = f", {kind}, {place}" if place else f", {kind}"
+    if kind == "secondary" and maps.gates is not None:
+        named += f" (mean gate {maps.gates[row].mean():.2f})"
+    return named
+
+
+def features_picture(recording: HeardRecording) -> bytes:
     """The log-mel features without axes; the page draws its own over them."""
     from matplotlib.image import imsave
 
     file = io.BytesIO()
-    imsave(file, maps.features[:, : 2 * maps.shown_frames], cmap="magma", origin="lower", format="png")
+    imsave(file, recording.features[:, : 2 * recording.shown_frames], cmap="magma", origin="lower", format="png")
     return file.getvalue()
+
+
+def capital(text: str) -> str:
+    """The text with a capital at its start, and the rest as it is."""
+    return text[:1].upper() + text[1:]
+
+
+def time_label(maps: AttentionMaps, number: int) -> str:
+    return f"time in the {maps.place(number) or 'recording'}, seconds"
 
 
 def described_layers(maps: AttentionMaps) -> str:
@@ -152,44 +181,43 @@ def described_layers(maps: AttentionMaps) -> str:
     return f"{len(maps.layers)} layers"
 
 
-def extent(maps: AttentionMaps, begin: float, rows: int) -> tuple[float, float, float, float]:
-    half = FRAME_SECONDS / 2
-    return begin - half, begin + maps.shown_frames * FRAME_SECONDS - half, rows - 0.5, -0.5
+def extent(recording: HeardRecording, rows: int) -> tuple[float, float, float, float]:
+    half, begin = FRAME_SECONDS / 2, recording.excerpt.begin
+    return begin - half, begin + recording.shown_frames * FRAME_SECONDS - half, rows - 0.5, -0.5
 
 
-def draw_features(axes: Axes, maps: AttentionMaps, begin: float) -> None:
-    shown = maps.features[:, : 2 * maps.shown_frames]
-    left, right, _, _ = extent(maps, begin, 1)
+def draw_features(axes: Axes, recording: HeardRecording, place: str) -> None:
+    shown = recording.features[:, : 2 * recording.shown_frames]
+    left, right, _, _ = extent(recording, 1)
     axes.imshow(shown, cmap="magma", origin="lower", aspect="auto", extent=(left, right, 0, len(shown)))
     axes.set_ylabel("mel bin")
-    axes.set_title("Log-mel features, what the encoder hears", loc="left", fontsize=10)
+    axes.set_title(f"Log-mel features, what the encoder hears{' of the ' if place else ''}{place}", **TITLE)
 
 
-def draw_noise(axes: Axes, maps: AttentionMaps, begin: float) -> None:
-    assert maps.noise is not None
-    noise = maps.noise[: maps.shown_frames]
-    edges = begin + FRAME_SECONDS * (np.arange(len(noise) + 1) - 0.5)
+def draw_noise(axes: Axes, recording: HeardRecording) -> None:
+    assert recording.noise is not None
+    noise = recording.noise[: recording.shown_frames]
+    edges = recording.excerpt.begin + FRAME_SECONDS * (np.arange(len(noise) + 1) - 0.5)
     axes.stairs(noise, edges, fill=True, color=NOISE, alpha=0.35)
     axes.stairs(noise, edges, color=NOISE, linewidth=0.8)
     axes.axhline(DOMINATED, color="#555", linewidth=0.8, linestyle="--")
     axes.set(ylim=(0, 1), yticks=[0, 0.5, 1], ylabel="share")
-    axes.set_title("Noise, share of each frame's energy (dashed: above it, noise dominates)", loc="left", fontsize=10)
+    axes.set_title("Noise, share of each frame's energy (dashed: above it, noise dominates)", **TITLE)
 
 
-def draw_attention(axes: Axes, weights: np.ndarray, maps: AttentionMaps, begin: float, kind: str) -> Any:
-    """Weights [L, S] as a heat map; darkness is the square root of a weight, so that small ones are visible.
+def draw_attention(axes: Axes, shown: np.ndarray, recording: HeardRecording, kind: str, darkest: float) -> Any:
+    """Weights [L, shown frames] as a heat map; darkness is the square root of a weight, so that small ones are visible.
 
-    The largest weight at a peak is the darkest, so that frames that every token attends to do not make the rest pale.
+    Args:
+        darkest: the weight that is drawn darkest, see :meth:`AttentionMaps.full_scale`.
     """
-    shown = weights[:, : maps.shown_frames]
-    largest = float(peak_weights(shown).max()) or 1.0
     return axes.imshow(
         shown,
         cmap=MAPS[kind],
-        norm=PowerNorm(0.5, 0.0, largest, clip=True),
+        norm=PowerNorm(0.5, 0.0, darkest, clip=True),
         aspect="auto",
         interpolation="nearest",
-        extent=extent(maps, begin, len(weights)),
+        extent=extent(recording, len(shown)),
     )
 
 
@@ -204,15 +232,17 @@ def color_bar(figure: Figure, image: Any, axes: Axes, inches: float) -> None:
     bar.ax.tick_params(labelsize=7)
 
 
-def draw_gates(figure: Figure, axes: Axes, maps: AttentionMaps) -> None:
-    assert maps.gates is not None
-    gates = maps.gates.T
+def draw_mix(figure: Figure, axes: Axes, maps: AttentionMaps) -> None:
+    """Gates, or how much of one attention falls on the first recording."""
+    mix = maps.first_shares if maps.gates is None else maps.gates
+    assert mix is not None
+    gates = mix.T
     image = axes.imshow(gates, cmap=GATE_MAP, vmin=0, vmax=1, aspect="auto", interpolation="nearest")
     step = -(-len(maps.layers) // 10)
     axes.set_xticks(range(0, len(maps.layers), step), [str(layer) for layer in maps.layers[::step]], fontsize=8)
     axes.tick_params(labelleft=False)
     axes.set_xlabel("layer")
-    axes.set_title("Gate (1: primary)", loc="left", fontsize=10)
+    axes.set_title("Gate (1: primary)" if maps.first_shares is None else "Share of the first", **TITLE)
     if gates.size <= MOST_WRITTEN_GATES and len(maps.layers) <= 8 and len(gates) * TOKEN_INCHES <= HIGHEST:
         for (row, column), gate in np.ndenumerate(gates):
             color = "white" if abs(gate - 0.5) > 0.32 else "#222"
@@ -230,9 +260,10 @@ def draw_shares(axes: Axes, maps: AttentionMaps) -> None:
         axes.barh(places, share, thick, color=COLORS[kind])
     axes.tick_params(labelleft=False)
     axes.set(xlim=(0, 1), xticks=[0, 0.5, 1])
-    colors = "" if len(drawn) == 1 else "\n(blue primary, orange secondary)"
+    named = "first, orange second recording" if maps.is_joined else "primary, orange secondary"
+    colors = "" if len(drawn) == 1 else f"\n(blue {named})"
     axes.set_xlabel(f"share on frames that\nnoise dominates{colors}", fontsize=8.5)
-    axes.set_title("Attention on noise", loc="left", fontsize=10)
+    axes.set_title("Attention on noise", **TITLE)
 
 
 def written(figure: Figure) -> bytes:

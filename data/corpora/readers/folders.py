@@ -17,6 +17,7 @@ from ..census import Census
 from ..columns import Layout
 from ..format import Format, Rows, in_pieces
 from ..places import SPLIT_FOLDERS, Spelt, is_hidden, lies_below, relative, split_of_folder, split_of_path
+from ..second.names import without_seconds
 from ..settings import CorpusSettings
 from .beside import notice_annotations
 from .found_files import LOSSLESS
@@ -76,7 +77,9 @@ def read_recordings(folder: str, settings: CorpusSettings, split: str | None, ce
     Raises:
         DataError: when it is reached, for a .txt that says when; see :func:`..annotations.text_kinds.check_plain`.
     """
-    files = [file for file in storage.files_below(folder) if not is_hidden(file, folder)]
+    shown = [file for file in storage.files_below(folder) if not is_hidden(file, folder)]
+    files = without_seconds(shown, settings.second)
+    census.use(*set(shown).difference(files))
     transcripts: Spelt[str] = Spelt({without_suffix(file): file for file in files if suffix_of_path(file) == ".txt"})
     inside = settings.without_columns.model_copy(update={"audio_root": folder})
     layout = Layout.of(folder, inside, ("audio", "text", "id", "split", "speaker"), root=folder)

@@ -14,6 +14,7 @@ from ... import storage
 from ...audio.suffixes import is_recording, is_sound, suffix_of_path
 from ...errors import DataError, nearest
 from ..places import Spelt, canonical, is_hidden, relative
+from ..second.names import without_seconds
 from ..settings import CorpusSettings
 from .tables import JSON, TABLE
 
@@ -46,8 +47,8 @@ class FoundFiles:
     below: bool
 
 
-def find_files(address: str) -> FoundFiles:
-    """A folder's files, a glob's, or the file itself."""
+def find_files(address: str, second: str | None = None) -> FoundFiles:
+    """A folder's files, a glob's, or the file itself; ``second``: what tells those that are second recordings."""
     address = address.rstrip("/") or "/"
     is_folder = storage.is_folder(address)
     below = is_folder or not storage.exists(address)
@@ -58,7 +59,7 @@ def find_files(address: str) -> FoundFiles:
     else:
         root, files = posixpath.dirname(address), [address]
     root = root or "."
-    files = [file for file in files if not is_hidden(file, root)]
+    files = without_seconds([file for file in files if not is_hidden(file, root)], second)
     if not files:
         raise DataError(f"{address}: there is no such file, and no folder with files")
     if is_folder:
@@ -85,6 +86,7 @@ class Recordings:
             else:
                 files = storage.matching(f"{glob.escape(folder.rstrip('/'))}/*")
             sound = [file for file in files if is_sound(file) and not is_hidden(file, folder)]
+            sound = without_seconds(sound, settings.second)
             for file in sorted(sound, key=lambda name: (suffix_of_path(name) not in LOSSLESS, name)):
                 place = canonical(file)
                 if is_recording(file):

@@ -52,7 +52,11 @@ class ParquetRows(Counted):
 
     def parsed(self) -> Iterator[dict[str, Any] | Fault]:
         """The rows. Of a damaged row group the rows before the damage, and a fault for each other."""
-        columns = sorted({name for name in self.layout.names.values() if name} | set(self.layout.extra))
+        columns = sorted(
+            {name for name in self.layout.names.values() if name}
+            | set(self.layout.extra)
+            | set(filter(None, [self.layout.second]))
+        )
         with storage.open_file(self.file) as content:
             try:
                 parquet = pyarrow.parquet.ParquetFile(content, pre_buffer=False, page_checksum_verification=True)
@@ -133,7 +137,8 @@ def read_streamed(
     source = Source(origin, "input").at_commit()
     source.first_row()
     layout = Layout.of(source.config.described, settings, source.column_names, root=root, split=split)
-    columns = ColumnNames(audio=str(layout.names["audio"]), text=str(layout.names["text"]))
+    audio, text = str(layout.names["audio"]), str(layout.names["text"])
+    columns = ColumnNames(audio=audio, text=text, second_audio=layout.second)
     config = source.config.model_copy(update={"columns": columns})
     versions = () if config.hub else tuple(map(storage.version, source.files))
     shards, limit = max(1, source.stream.num_shards), None

@@ -23,6 +23,8 @@ from .found_files import TABLE_SUFFIXES, FoundFiles, find_files
 from .segment_tables import read_segment_table
 from .tables import read_table
 
+OF_SECOND = ("channel", "second", "second_channel", "second_place")  # of a record
+
 
 @dataclass(frozen=True, kw_only=True)
 class RecordRows(Listed):
@@ -33,6 +35,10 @@ class RecordRows(Listed):
 
     def digest(self) -> str:
         described = (asdict(row) | {"place": ""} for row in self.rows)
+        # Rows without a second recording are as they were before there were any.
+        described = (
+            {name: value for name, value in row.items() if name not in OF_SECOND or value} for row in described
+        )
         return digest(repr(sorted(row.items())).encode("utf-8", "surrogatepass") for row in described)
 
 
@@ -42,7 +48,7 @@ def read_segmented(address: str, settings: CorpusSettings, split: str | None, ce
     Raises:
         DataError: before the first piece, for times that are reversed or overlap, and what else cannot be read.
     """
-    found = find_files(address)
+    found = find_files(address, settings.second)
     pairs = None if found.tables else pair_files(found, settings)
     for _ in read_found(found, pairs, settings, census):
         pass
@@ -62,14 +68,18 @@ def read_segments(address: str, settings: CorpusSettings, census: Census) -> Ite
     Raises:
         DataError: naming file and row, when it is reached, for what cannot be read and for times that cannot be.
     """
-    found = find_files(address)
+    found = find_files(address, settings.second)
     yield from read_found(found, None if found.tables else pair_files(found, settings), settings, census)
 
 
 def read_found(found: FoundFiles, pairs: Pairs | None, settings: CorpusSettings, census: Census) -> Iterator[Record]:
     """The segments of tables, or of pairs of annotation files and recordings where there is no table."""
     if pairs is not None:
-        for name, option in (("columns", "--columns"), ("extra_columns", "--keep-columns")):
+        for name, option in (
+            ("columns", "--columns"),
+            ("extra_columns", "--keep-columns"),
+            ("second_column", f"--second {settings.second_column}"),
+        ):
             if getattr(settings, name):
                 raise DataError(f"{option} is for tables of segments, but there is none at {found.address}")
         yield from read_annotations(found, pairs, settings, census)
@@ -93,7 +103,7 @@ def is_segmented(address: str, settings: CorpusSettings) -> bool:
         Undecided: see :func:`.beside.pair_files`.
     """
     try:
-        found = find_files(address)
+        found = find_files(address, settings.second)
         if found.tables:
             one_row = settings.model_copy(update={"job_rows": 1})
             rows = next(read_table(found.tables[0], one_row, None, Census()), None)

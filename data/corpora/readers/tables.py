@@ -21,10 +21,10 @@ from ..census import Census
 from ..columns import Layout, resolve_columns
 from ..format import Fault, Format, Listed, Piece, digest, in_pieces
 from ..settings import CorpusSettings
-from ..stems import Stems
 from .table_files.dialects import called, dialect_of
 from .table_files.json_items import DECODER, MAX_ITEM, list_items
 from .table_files.separated import UNDECODED, Lines, rows_of
+from .table_files.stems import Stems
 from .table_files.text_files import HOW_TO_SAVE, opened, opened_text
 
 __all__ = ["opened"]  # of text_files, for the readers of other texts

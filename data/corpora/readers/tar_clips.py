@@ -104,16 +104,21 @@ def clips_of(tar: TarMembers, kinds: Collection[str], end: int | None = None) ->
         yield clip
 
 
-def row_of(clip: Clip, audio: str | None, without_text: bool = False) -> dict[str, Any] | Fault:
+def row_of(
+    clip: Clip, audio: str | None, without_text: bool = False, second: str | None = None
+) -> dict[str, Any] | Fault:
     """A clip's columns and values, or why it has none.
 
     Args:
         audio: the suffix of the member that is the audio; None where there is one only.
         without_text: a recording alone is a row, too.
+        second: the suffix of the member that is the second recording, or a column of the object.
     """
     if clip.fault is not None:
         return Fault(clip.fault)
     sounds, texts, objects = clip.of_kind("audio"), clip.of_kind("text"), clip.of_kind("json")
+    if second is not None:
+        sounds = [suffix for suffix in sounds if suffix != second]
     if audio is not None:
         sounds = [suffix for suffix in sounds if suffix == audio]
     if not sounds:
@@ -135,6 +140,8 @@ def row_of(clip: Clip, audio: str | None, without_text: bool = False) -> dict[st
         row[suffix] = words = text_of(clip.members[suffix] or b"")
         if isinstance(words, str) and "-->" in words:
             return Fault(f".{suffix} holds times, not a transcript; unpack the shards and prepare the folder")
+    if second in clip.members and kind_of(second) == "audio":
+        row[second] = {"bytes": clip.members[second], "path": f"{posixpath.basename(clip.key)}.{second}"}
     if not clip.members[sounds[0]]:
         return Fault(f".{sounds[0]} is empty")
     name = f"{posixpath.basename(clip.key)}.{sounds[0]}"

@@ -62,7 +62,11 @@ class ShardRows:
         """A clip as a record."""
         place = f"{self.file}: {clip.key or f'byte {clip.begin}'}"
         again = Fault("its key came before in this shard; the members of a clip lie next to each other")
-        row = again if is_again and clip.fault is None else row_of(clip, self.audio, self.without_text)
+        row = (
+            again
+            if is_again and clip.fault is None
+            else row_of(clip, self.audio, self.without_text, self.layout.second)
+        )
         if isinstance(row, Fault):
             return Record(place, id=clip.key or None, fault=str(row))
         record = self.layout.record(row, place)
@@ -208,6 +212,8 @@ def layout_of(shard: str, settings: CorpusSettings, split: str | None, clips: li
         for suffix in clip.of_kind("json"):
             row = object_of(clip.members[suffix] or b"")
             columns |= dict.fromkeys({} if isinstance(row, Fault) else row)
+    if any(settings.second_column in clip.members for clip in usable):
+        columns |= {str(settings.second_column): None}
     if settings.without_text and not columns:
         columns = {"txt": None}
     texts = [name for name in columns if kind_of(name) == "text"]

@@ -8,6 +8,7 @@ from ... import storage
 from ...corpora.census import Census
 from ...corpora.format import Listed
 from ...corpora.formats import Job
+from ...corpora.second.rows import unpaired
 from ...corpora.settings import KNOWN_NAMES
 from ...errors import DataError
 from ..settings import PrepareSettings
@@ -34,7 +35,7 @@ def with_speakers(jobs: Iterator[Job], settings: PrepareSettings, census: Census
     for job in jobs:
         check_layout(job)
         seen.append(job)
-        limit = None if isinstance(job.rows, Listed) else ROWS_OF_FILE
+        limit = None if isinstance(unpaired(job.rows), Listed) else ROWS_OF_FILE
         for record in itertools.islice(job.rows.records(), limit):
             rows += 1
             found = found or speaker_key(record.speaker) is not None

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +13,24 @@ import pytest
 import soundfile
 import yaml
 
-from benchmarks.noise.comparing import compare, counts
-from benchmarks.noise.measuring import NoiseSuites, by_speaker, digest_of, result_path, wanted_suites
-from benchmarks.noise.plan import NoisePlan, planned_arms
+from benchmarks.noise.comparing import Side, compare, counts, words_of_other
+from benchmarks.noise.measuring import (
+    NoiseSuites,
+    by_speaker,
+    digest_of,
+    measured,
+    result_path,
+    suite_figures,
+    wanted_suites,
+)
+from benchmarks.noise.plan import NoisePlan, Variant, planned_arms
 from benchmarks.noise.summary import write_summary
 from tests import ROOT
-from trainer.comparison.planning import PlannedArm, read_plan
-from trainer.config.reading import ConfigError
+from trainer.comparison.planning import PlannedArm, read_plan, written
+from trainer.config.reading import ConfigError, flatten
 from trainer.config.run import RunConfig
+from trainer.noise_suite.config import load_suite
+from trainer.record.journal import whole_rows
 
 
 def result(arm: str, errors: tuple[int, ...], sets: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -43,13 +54,14 @@ def write_result(plan: NoisePlan, folder: Path, arm: str, errors: tuple[int, ...
 def test_families_are_compared_on_the_same_speakers() -> None:
     plain = [result("a", (20, 10, 30, 40)), result("b", (30, 10, 30, 50))]
     better = [result("c", (10, 5, 15, 20)), result("d", (15, 5, 15, 25))]
-    found = compare(better, plain, "report", "noise_0")
+    ours, theirs = Side(better, "report"), Side(plain, "report")
+    found = compare(ours, theirs, "noise_0")
     assert found.mean == pytest.approx(110 / 800) and found.rates == pytest.approx((0.125, 0.15))
     assert found.relative is not None
     # Half of the errors for every speaker: whoever is drawn, it is half.
     assert (found.relative[0], *found.relative[1]) == pytest.approx((0.5, 0.5, 0.5))
-    assert compare(plain, None, "report", "noise_0").relative is None
-    assert compare(plain, None, "report", "noise_0", capped=True).rates == pytest.approx((0.05, 0.05))
+    assert compare(theirs, None, "noise_0").relative is None
+    assert compare(theirs, None, "noise_0", capped=True).rates == pytest.approx((0.05, 0.05))
 
 
 def test_seeds_of_other_words_are_refused() -> None:
@@ -66,7 +78,7 @@ def test_errors_are_summed_by_speaker(tmp_path: Path) -> None:
         for n, (who, more) in enumerate((("x", 2), ("y", 2), ("x", 14)))
     ]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    assert by_speaker(path) == {"x": [4 + 16, 10, 4 + 5], "y": [4, 5, 4]}
+    assert by_speaker(whole_rows(path)) == {"x": [4 + 16, 10, 4 + 5], "y": [4, 5, 4]}
 
 
 def test_the_summary_names_what_has_not_run(tmp_path: Path) -> None:
@@ -101,6 +113,112 @@ def test_the_summary_names_what_has_not_run(tmp_path: Path) -> None:
     (tmp_path / "r.yaml").write_text("a: 2")  # what was measured otherwise chooses still, and is not reported
     text = write_summary(plan, tmp_path)
     assert "| other |" in text and "the report is still to be measured of: base, plain, other." in text
+
+
+def predictions(errors: Sequence[int], others: Sequence[int] | None = None) -> list[dict[str, Any]]:
+    """Of utterances of ten words, two of each speaker."""
+    rows = []
+    for number, wrong in enumerate(errors):
+        row = {"id": f"u{number}", "columns": {"speaker": f"s{number // 2}"}, "insertions": 0, "deletions": 0}
+        row |= {"hits": 10 - wrong, "substitutions": wrong}
+        rows.append(row | ({} if others is None else {"other": "a b", "words_of_other": others[number]}))
+    return rows
+
+
+def write_suite(folder: Path, conditions: dict[str, list[dict[str, Any]]]) -> None:
+    """As launch/eval.py would."""
+    place = folder / "predictions" / "x"
+    place.mkdir(parents=True)
+    figures = {}
+    for name, rows in conditions.items():
+        (place / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        rate = sum(row["substitutions"] for row in rows) / sum(row["hits"] + row["substitutions"] for row in rows)
+        figures[name] = {"kind": name[:-2], "ratio": 0.0, "second_ratio": None, "word_error_rate": rate}
+    suite = {"conditions": list(conditions), "date": "", "hardware": "", "versions": {}, "seconds": 1.0}
+    checkpoint = {"name": "x", "conditions": figures, "attention_odds": None}
+    (folder / "noise_suite.json").write_text(json.dumps(suite | {"checkpoints": [checkpoint]}))
+
+
+def test_errors_and_words_of_the_other_are_kept_by_utterance(tmp_path: Path) -> None:
+    write_suite(tmp_path, {"clean_0": predictions((1, 2, 0)), "other_party_0": predictions((3, 4), (0, 2))})
+    found = suite_figures(tmp_path)
+    assert found["utterances"] == {"ids": "u0 u1 u2", "speakers": "s0 s0 s1", "words": "10 10 10"}
+    clean, party = (found["conditions"][name] for name in ("clean_0", "other_party_0"))
+    assert clean["errors"] == "1 2 0" and "words_of_other" not in clean
+    assert party["errors"] == "3 4 -" and party["words_of_other"] == "0 2 -"  # u2 could not be measured
+    assert party["speakers"] == {"s0": [7, 20, 7]}
+    side = Side([{"arm": "a", "report": found}], "report")
+    assert words_of_other(side, "other_party_0") == (2.0, 0.1) and words_of_other(side, "clean_0") is None
+
+
+VARIANTS: dict[str, Any] = {
+    "config": "base.yaml",
+    "development": "d.yaml",
+    "report": "r.yaml",
+    "arms": {"one": {"training.seed": 0}, "one_seed1": {"training.seed": 1}, "both": {"training.seed": 2}},
+    "families": {"one": ["one", "one_seed1"], "both": ["both"]},
+    "also": {"fused": {"sets": {"heard": "fused"}, "of": ["one"]}},
+    "against": {"both": ["one", "one/fused"]},
+}
+
+
+def test_variants_of_the_report_are_sides_of_comparisons(tmp_path: Path) -> None:
+    plan = NoisePlan(**VARIANTS).beside(tmp_path)
+    for file in ("base.yaml", "d.yaml", "r.yaml"):
+        (tmp_path / file).write_text("a: 1")
+    assert list(plan.sides) == ["one", "one/fused", "both"]
+    assert wanted_suites(plan, "one_seed1") == ["development", "report", "report_fused"]
+    assert wanted_suites(plan, "both") == ["development", "report"]
+    (tmp_path / "arms").mkdir()
+
+    def write(arm: str, **suites: tuple[tuple[int, ...], tuple[int, ...]]) -> None:
+        found: dict[str, Any] = {"arm": arm, "made_from": digest_of(plan, arm)}
+        for suite, (errors, others) in suites.items():
+            place = tmp_path / arm / suite
+            write_suite(place, {"other_party_0": predictions(errors, others)})
+            found[suite] = suite_figures(place) | {"made_from": digest_of(plan, arm, suite)}
+        result_path(tmp_path, arm).write_text(json.dumps(found))
+
+    write("one", report=((4, 4, 8, 8), (2, 2, 2, 2)), report_fused=((2, 2, 4, 4), (1, 1, 1, 1)))
+    write("one_seed1", report=((4, 4, 8, 8), (2, 2, 2, 4)))
+    write("both", report=((1, 1, 2, 2), (0, 0, 0, 1)))
+    text = write_summary(plan, tmp_path)
+    assert "# Does a second attention help in noise? The figures" in text
+    # A quarter of the errors for every speaker and every utterance, whoever is drawn.
+    assert "| both against one | **+75.0%** (75.0% to 75.0%)<br>(75.0% to 75.0%) |" in text
+    assert "| both against one/fused | **+50.0%** (50.0% to 50.0%)<br>(50.0% to 50.0%) |" in text
+    assert "| one | **9**, 22.5% (1.00) |" in text and "| both | **1**, 2.5% (0.11) |" in text
+    assert "the report is still to be measured of: one_seed1." in text
+    changed = plan.model_copy(update={"also": {"fused": Variant(sets={"heard": "average"}, of=("one",))}})
+    assert "report_fused" in measured(plan, tmp_path, "one") and "report_fused" not in measured(
+        changed, tmp_path, "one"
+    )
+
+
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        ({"also": {"fused": {"sets": {"heard": "fused"}, "of": ["two"]}}}, "also.fused.of has 'two'"),
+        ({"also": {"a/b": {"sets": {"heard": "fused"}, "of": ["one"]}}}, "also.a/b: a name is made"),
+        ({"against": {"both/fused": ["one"]}}, "against has 'both/fused'; there is one, one/fused, both"),
+    ],
+)
+def test_mistakes_in_variants_are_named(changed: dict[str, Any], told: str) -> None:
+    with pytest.raises(ValueError, match=told):
+        NoisePlan(**VARIANTS | changed)
+
+
+@pytest.mark.parametrize("use", ["microphones", "other_party", "meant_speaker"])
+def test_the_plans_with_second_recordings_can_be_run(use: str, tmp_path: Path) -> None:
+    plan = read_plan(ROOT / "benchmarks" / "results" / "second_recording" / use / "plan.yaml", NoisePlan)
+    arms = {arm.name: arm.config for arm in planned_arms(plan, tmp_path)}
+    assert list(arms)[:3] == ["one", "joined", "attention"]
+    one, both = (flatten(arms[name].model_dump(mode="json")) for name in ("one", "attention"))
+    sections = {key.split(".")[0] for key in one if one[key] != both[key]}
+    assert sections == {"model", "optimizer", "output_dir"}  # the same data, in the same mixtures
+    for suite in plan.suites.values():
+        found = load_suite(suite.path, written(suite.sets))
+        assert found.cluster == "speaker" and found.paired
 
 
 def test_mistakes_in_a_plan_are_named(tmp_path: Path, tiny_config: Path) -> None:

@@ -18,8 +18,10 @@ from data.batches.collation import read_audio, timed_rows
 from data.config import DataConfig
 from data.corpora.record import Record
 from data.corpora.settings import CorpusSettings
-from data.inspection.facts import InspectionSettings, Kind, examine
-from data.preparation.checking import CONVERTED, ClipCheck, Dropped
+from data.inspection.facts import InspectionSettings, examine
+from data.inspection.kinds import Kind
+from data.preparation.audio_kept.first import CONVERTED
+from data.preparation.checking import ClipCheck, Dropped
 from data.preparation.measuring import NEEDS_FFMPEG
 from data.preparation.prepare import prepare
 from data.preparation.settings import ClipSettings, PrepareSettings
@@ -103,7 +105,7 @@ def test_silence_without_a_text_is_not_at_fault() -> None:
     for text, seconds, kind in ((None, 1, "missing text"), (" ", 1, "empty text"), ("bir", 0.05, "too short")):
         outcome = check(Record("here", encoded(np.zeros(round(seconds * 16_000))), text=text, language="tr"))
         assert isinstance(outcome, Dropped) and outcome.kind == kind
-    check.measure.check_sound(np.zeros(16_000, np.float32), Record("here", b"", text=None))
+    check.audio.measure.check_sound(np.zeros(16_000, np.float32), Record("here", b"", text=None))
 
 
 def test_training_and_inspection_decide_alike(tmp_path: Path) -> None:

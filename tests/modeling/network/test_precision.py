@@ -30,13 +30,18 @@ def small(layers: int = 2, **settings: Any) -> DualWhisperForConditionalGenerati
     return model.train()
 
 
-def loss_of(model: Any, lengths: tuple[int, ...] = (60, 40), **more: Any) -> torch.Tensor:
+def loss_of(
+    model: Any, lengths: tuple[int, ...] = (60, 40), second: tuple[int, ...] = (), **more: Any
+) -> torch.Tensor:
+    """``second`` are the lengths of second recordings of the last clips."""
     generator = torch.Generator().manual_seed(1)
-    features = torch.randn(len(lengths), 80, max(lengths) + 4, generator=generator)
-    ids = torch.randint(2, 60, (len(lengths), 12), generator=generator)
+    clips, both = len(lengths), [*lengths, *second]
+    features = torch.randn(len(both), 80, max(both) + 4, generator=generator)
+    ids = torch.randint(2, 60, (clips, 12), generator=generator)
     positions = torch.arange(3, ids.numel())
     given = {"decoder_input_ids": ids, "labels": ids, "target_positions": positions, "num_items_in_batch": 1.0}
-    loss: torch.Tensor = model(features, feature_lengths=list(lengths), loss_only=True, **given, **more).loss
+    heard = {"feature_lengths": both, "second_rows": list(range(clips - len(second), clips))}
+    loss: torch.Tensor = model(features, loss_only=True, **heard, **given, **more).loss
     return loss
 
 
@@ -93,9 +98,16 @@ def test_float32_casts_nothing_and_makes_each_mask_once() -> None:
     assert counted.counts["where"] == 0
 
 
-@pytest.mark.parametrize("settings", [{}, {"dual_attention": False}, {"secondary_layer": 1}])
+HEARING = (
+    {"second_recording": "attention", "second_recording_layers": 1},
+    {"second_recording": "joined", "dual_attention": False},
+)
+
+
+@pytest.mark.parametrize("settings", [{}, {"dual_attention": False}, {"secondary_layer": 1}, *HEARING])
 @pytest.mark.parametrize("checkpointed", [False, True])
 def test_half_precision_is_within_its_rounding(settings: dict[str, Any], checkpointed: bool) -> None:
+    second = (50,) if "second_recording" in settings else ()
     model = small(init_std=0.1, **settings)
     model.model.encoder.checkpoint_layers(checkpointed)
     model.model.decoder.checkpoint_layers(checkpointed)
@@ -103,7 +115,7 @@ def test_half_precision_is_within_its_rounding(settings: dict[str, Any], checkpo
     def gradients(context: Any) -> tuple[float, dict[str, torch.Tensor]]:
         model.zero_grad()
         with context:
-            loss = loss_of(model)
+            loss = loss_of(model, second=second)
         loss.backward()
         return loss.item(), {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
 
@@ -114,6 +126,24 @@ def test_half_precision_is_within_its_rounding(settings: dict[str, Any], checkpo
     assert {gradient.dtype for gradient in rounded.values()} == {torch.float32}
     difference = sum((exact[name] - rounded[name]).square().sum() for name in exact)
     assert difference < 0.03**2 * sum(gradient.square().sum() for gradient in exact.values())
+
+
+@pytest.mark.parametrize("settings", HEARING, ids=str)
+def test_a_second_recording_costs_no_casts(settings: dict[str, Any]) -> None:
+    """None but of the states that second attentions read; products are in half precision, masks are made once."""
+    model = small(layers=12, **settings)
+    with Operations() as one, half():
+        loss_of(model)
+    with Operations() as two:
+        with half():
+            loss = loss_of(model, second=(50,))
+        loss.backward()
+    with Operations() as forward, half():
+        loss_of(model, second=(50,))
+    assert one.casts <= forward.casts <= one.casts + 3
+    assert forward.total <= one.total + 60
+    assert two.dtypes == {torch.bfloat16}
+    assert forward.counts["masked_fill_"] - one.counts["masked_fill_"] <= 2
 
 
 def test_a_model_in_bf16_multiplies_nothing_in_float32() -> None:

@@ -6,11 +6,11 @@ import torch
 
 from data.batches.labels import IGNORED
 from data.batches.loader import BatchGroup
-from data.utterance import AudioBatch
+from data.utterance import AudioBatch, SecondRecordings
 from trainer.step.splitting import split_group
 
 
-def batch(rows: int) -> AudioBatch:
+def batch(rows: int, second: SecondRecordings | None = None) -> AudioBatch:
     """Row *r* has *r* + 3 labels, the first two without a loss."""
     labels = torch.full((rows, rows + 2), IGNORED)
     for row in range(rows):
@@ -25,6 +25,7 @@ def batch(rows: int) -> AudioBatch:
         texts=[""] * rows,
         languages=[None] * rows,
         seeds=torch.arange(rows),
+        second=second,
     )
 
 
@@ -44,6 +45,19 @@ def test_rows_stay_together_and_in_order() -> None:
         anew = replace(part)  # which searches
         assert part.target_positions is not None and torch.equal(part.target_positions, anew.target_positions)
         assert torch.equal(part.noisy_targets, anew.noisy_targets)
+
+
+def test_second_recordings_stay_with_their_rows() -> None:
+    samples = torch.arange(4)[:, None].repeat(1, 6).float()
+    second = SecondRecordings([0, 1, 4, 6], samples, torch.arange(4) + 1, samples % 2)
+    whole = batch(7, second)
+    parts = [one for one in split_group(BatchGroup([whole], False), 3).batches if one]
+    found = [(part.second.rows, part.second.audio[:, 0].tolist()) for part in parts if part.second]
+    assert found == [([0, 1], [0, 1]), ([0, 2], [2, 3])]
+    assert parts[1].second is None
+    for part in parts:
+        assert torch.equal(part.noisy_targets, replace(part).noisy_targets)  # which searches
+    assert sum(len(part.noisy_targets) for part in parts) == len(whole.noisy_targets)
 
 
 def test_fewer_rows_than_parts_leave_the_rest_empty() -> None:

@@ -140,7 +140,7 @@ def test_a_transcript_that_cannot_be_written(transcribe: Callable[..., Outcome],
 
 
 def test_loops_are_told(transcribe: Callable[..., Outcome], recordings: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("trainer.transcription.transcriber.REPEATING", 0.1)
+    monkeypatch.setattr("trainer.transcription.hearing.REPEATING", 0.1)
     outcome = transcribe("good.wav")
     assert outcome.code == 0
     assert outcome.errors == "warning: good.wav: parts of the text repeat themselves\n"

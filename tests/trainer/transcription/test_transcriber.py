@@ -16,8 +16,9 @@ from modeling.decoding import detect_languages, encode, encoder_padding
 from tests.support.untrained import save_checkpoint
 from trainer.config.reading import ConfigError
 from trainer.model.languages import known_languages
+from trainer.transcription.hearing import REPEATING, compression_ratio
 from trainer.transcription.recordings import Recording
-from trainer.transcription.transcriber import REPEATING, Transcriber, Untranscribed, compression_ratio, similar_lengths
+from trainer.transcription.transcriber import Transcriber, Untranscribed, similar_lengths
 from trainer.transcription.transcripts import Transcript
 
 LANGUAGES = ("az", "de", "en", "tr")
@@ -174,7 +175,7 @@ def test_each_recordings_language_is_detected_once(several: Path, saved: Callabl
 
 
 def detected(transcriber: Transcriber, audio: np.ndarray) -> str:
-    (language,) = detect_languages(transcriber.model, transcriber.encode([audio]))
+    (language,) = detect_languages(transcriber.model, transcriber.encode([audio]).states)
     return language
 
 
@@ -286,7 +287,7 @@ def test_compression_tells_loops_from_sentences() -> None:
 def test_a_loop_is_decoded_again_and_again_the_same(tmp_path: Path) -> None:
     transcriber = Transcriber(str(save_checkpoint(tmp_path / "checkpoint", positions=300)))
     audio = tone(2, 3000).astype(np.float32)
-    (loop,) = transcriber.understand(transcriber.encode([audio]), [audio], ["az"])
+    (loop,) = transcriber.understand(transcriber.encode([audio]), ["az"])
     assert loop.repeats
     (first,) = transcriber.hear([audio], ["az"])
     assert not first.repeats
@@ -299,7 +300,7 @@ def test_a_loop_is_decoded_again_and_again_the_same(tmp_path: Path) -> None:
 def test_a_loop_that_stays_one_is_kept_and_told(
     one: Path, saved: Callable[..., Recording], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("trainer.transcription.transcriber.REPEATING", 0.1)
+    monkeypatch.setattr("trainer.transcription.hearing.REPEATING", 0.1)
     path = saved(noise(1), "a.wav").path
     transcript = Transcriber(str(one)).transcribe(path)
     assert transcript.repeats

@@ -22,7 +22,8 @@ from modeling.checkpoints import open_model
 from tests.end_to_end import Outcome, run
 from tests.support.untrained import save_checkpoint
 from trainer.config.reading import ConfigError
-from trainer.visualization.attention_maps import AttentionMaps, AttentionReader
+from trainer.visualization.attention_maps import AttentionMaps
+from trainer.visualization.attention_reader import AttentionReader
 from trainer.visualization.command import layer_numbers
 from trainer.visualization.excerpt import NoiseGiven, read_excerpt
 from trainer.visualization.page import quantized, script_data
@@ -107,10 +108,10 @@ def test_pictures_and_a_page_that_needs_nothing_else(visualize: Callable[..., Ou
     assert np.abs(heard - sound(1.0)).max() > 0.05  # the mixture, not the recording
     data = page.data
     assert (
-        page.text.count('<tr data-token="') == len(data["peaks"]) == len(data["told"]) == 20
+        page.text.count('<tr data-token="') == len(data["views"][0]["peaks"]) == len(data["told"]) == 20
     )  # an untrained one never ends by itself
     weights = np.frombuffer(base64.b64decode(data["secondary"]), np.uint8)
-    assert len(weights) == 20 * 2 * data["frames"]
+    assert len(weights) == 20 * 2 * data["views"][0]["frames"]
     assert "secondary on noise" in data["told"][0]
 
 
@@ -131,13 +132,13 @@ def test_plain_whisper_has_one_attention_and_no_gate(plain: Path, folder: Path) 
     assert outcome.code == 0
     assert "note: long.wav has 32.0 s; shown are 0 to 30 s, and --begin" in outcome.errors
     page = Page("attention/long/attention.html")
-    assert page.data["frames"] == 1500
+    assert page.data["views"][0]["frames"] == 1500
     assert "secondary" not in page.data and "gates" not in page.data
     assert "gate" not in page.data["told"][0]
     found = maps_of(plain, "bir")
-    assert (found.secondary, found.gates, found.noise) == (None, None, None)
+    assert (found.secondary, found.gates, found.recordings[0].noise) == (None, None, None)
     assert found.primary.shape[2] == 1500  # its window of 30 s, of which the recording's part is shown
-    assert found.shown_frames == 75
+    assert found.recordings[0].shown_frames == 75
 
 
 def test_plain_whisper_says_what_transformers_lets_it_say(plain: Path, folder: Path) -> None:
@@ -175,7 +176,7 @@ def test_weights_are_those_of_the_tokens_that_each_position_predicts(checkpoint:
         ["<|startoftranscript|>", "<|az|>", "<|transcribe|>", "<|notimestamps|>"]
     )
     features = torch.zeros(1, 80, 154)
-    features[0, :, :150] = torch.from_numpy(found.features[:, :150])
+    features[0, :, :150] = torch.from_numpy(found.recordings[0].features[:, :150])
     features[0, :, 150:] = features.min()
     with torch.no_grad():
         output = model(
@@ -209,15 +210,16 @@ def test_shares_on_noise_and_peaks(checkpoint: Path, folder: Path) -> None:
     part[: RATE // 2] = 0
     soundfile.write("part.wav", part, RATE)
     found = maps_of(checkpoint, "bir", NoiseGiven(part=Path("part.wav")))
-    assert found.noise is not None and found.secondary is not None
-    np.testing.assert_allclose(found.noise[1:25], 0, atol=1e-6)
-    np.testing.assert_allclose(found.noise[26:50], 1, atol=1e-3)
+    noise = found.recordings[0].noise
+    assert noise is not None and found.secondary is not None
+    np.testing.assert_allclose(noise[1:25], 0, atol=1e-6)
+    np.testing.assert_allclose(noise[26:50], 1, atol=1e-3)
     share = found.shares_on_noise["secondary"]
     np.testing.assert_allclose(share, found.secondary.mean(0)[:, 25:51].sum(-1), atol=0.03)
     sharp = np.zeros_like(found.primary)
     sharp[:, :, 30] = 1.0
     np.testing.assert_allclose(replace(found, primary=sharp).shares_on_noise["primary"], 1.0)
-    np.testing.assert_allclose(found.share_beyond(sharp), 0.0)
+    np.testing.assert_allclose(replace(found, primary=sharp).share_beyond("primary"), 0.0)
 
 
 def test_peaks_are_not_the_frames_that_every_token_looks_at(checkpoint: Path, folder: Path) -> None:
@@ -226,9 +228,9 @@ def test_peaks_are_not_the_frames_that_every_token_looks_at(checkpoint: Path, fo
     primary[:, :, 30] = 0.6
     for token in range(len(found.tokens)):
         primary[:, token, 5 + 2 * token] = 0.2
-    np.testing.assert_allclose(replace(found, primary=primary).peaks, [0.1, 0.14, 0.18, 0.22, 0.26])
+    np.testing.assert_allclose(replace(found, primary=primary).peaks(), [0.1, 0.14, 0.18, 0.22, 0.26])
     alone = replace(found, primary=primary[:, :1])
-    np.testing.assert_allclose(alone.peaks, [0.6])
+    np.testing.assert_allclose(alone.peaks(), [0.6])
 
 
 def test_noise_is_mixed_in_at_the_ratio_asked_for(folder: Path) -> None:
@@ -249,10 +251,11 @@ def test_pieces_of_a_long_recording(folder: Path) -> None:
 
 def test_times_are_those_of_the_recording(checkpoint: Path, folder: Path) -> None:
     excerpt = read_excerpt(Path("good.wav"), 0.5, None, NoiseGiven())
-    data = script_data(excerpt, AttentionReader(str(checkpoint)).read(excerpt, "bir"))
-    assert data["frames"] == 50  # half a second, and half a second after it
-    assert data["peaks"]
-    for told, peak in zip(data["told"], data["peaks"], strict=True):
+    data = script_data(AttentionReader(str(checkpoint)).read(excerpt, "bir"))
+    (view,) = data["views"]
+    assert view["frames"] == 50  # half a second, and half a second after it
+    assert view["peaks"]
+    for told, peak in zip(data["told"], view["peaks"], strict=True):
         assert f"peak at {0.5 + peak:.2f} s" in told
 
 

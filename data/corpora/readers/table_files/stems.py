@@ -4,10 +4,7 @@ import posixpath
 from array import array
 from collections.abc import Iterable
 
-
-def stem_of(path: str) -> str:
-    """A path without its suffix and the slashes that it begins with."""
-    return posixpath.splitext(path.lstrip("/"))[0]
+from ...places import stem_of
 
 
 class Stems:

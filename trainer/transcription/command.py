@@ -1,0 +1,116 @@
+"""Transcribe recordings: python launch/transcribe.py --checkpoint runs/demo/best recording.flac folder/
+
+Subtitles: python launch/transcribe.py --checkpoint runs/demo/best --format srt --output subtitles folder/
+Two microphones: python launch/transcribe.py --checkpoint openai/whisper-small child.wav --second room.wav --fuse
+"""
+
+import argparse
+import sys
+import time
+
+from ..command_line import CommandLine, complain, number
+from ..config.reading import ConfigError
+from ..errors import CommandFailed
+from .transcripts import FORMATS
+
+
+def main(arguments: list[str]) -> int:
+    options = command_line().parse_args(arguments)
+    check(options)
+    from . import recordings as named
+    from .pairing import SecondUse
+    from .second_recordings import with_second
+    from .transcriber import Transcriber, Untranscribed
+
+    recordings = named.find_recordings(options.files)
+    use = None
+    if options.second is not None:
+        use = SecondUse(options.second_kind, options.fuse, options.fuse_share)
+        recordings = with_second(recordings, options.second, options.files, use)
+    named.warn(*named.left_in_folders(options.files))
+    several = len(recordings) > 1
+    output: named.PrintedTranscripts | named.TranscriptFolder = (
+        named.PrintedTranscripts(options.format, options.timestamps, several)
+        if options.output is None
+        else named.TranscriptFolder(options.output, options.format, options.timestamps, recordings)
+    )
+    transcriber = Transcriber(
+        options.checkpoint,
+        options.language,
+        options.task,
+        batch_size=options.batch_size,
+        beams=options.beams,
+        device=options.device,
+        dtype=options.dtype,
+        timestamps=options.segments if options.timestamps or options.format != "txt" else None,
+        piece_seconds=options.piece_seconds,
+        second=use,
+    )
+    code, seconds, started = 0, 0.0, time.perf_counter()
+    with named.progress(sys.stderr, recordings) as advance_to:
+        for index, result in enumerate(transcriber.transcribe_all(recordings, advance_to)):
+            if isinstance(result, Untranscribed):
+                error = result.error if result.is_second else CommandFailed(f"{result.file}: {result.error}")
+                code = max(code, complain(error))
+                continue
+            named.warn(*result.warnings)
+            seconds += result.duration
+            try:
+                output.write(index, result)
+            except OSError as error:
+                raise CommandFailed(f"the transcript of {result.file} cannot be written: {error.strerror}") from None
+    took = time.perf_counter() - started
+    if seconds and (several or options.output is not None):
+        print(f"{seconds:.1f} s of audio in {took:.1f} s, real-time factor {took / seconds:.3f}", file=sys.stderr)
+    return code
+
+
+def check(options: argparse.Namespace) -> None:
+    """Raises: ConfigError: for options of second recordings that do not go together."""
+    for name, given in (("--fuse", options.fuse), ("--second-kind", options.second_kind != "scene")):
+        if given and options.second is None:
+            raise ConfigError(f"{name} is of a second recording: --second says which")
+    if options.fuse_share is not None and not options.fuse:
+        raise ConfigError("--fuse-share is of --fuse, which averages what both recordings say")
+    if options.fuse and options.second_kind == "speaker":
+        raise ConfigError("--fuse averages two recordings of the same words, and a clip of the speaker has others")
+
+
+def command_line() -> CommandLine:
+    parser = CommandLine(__doc__)
+    add = parser.add_argument
+    add("--checkpoint", required=True, help="a folder or hub name, plain Whisper or dual-attention")
+    add("--language", help="ISO 639-1 code; default: detected in each recording")
+    add("--task", choices=("transcribe", "translate"), default="transcribe", help="translate: into English")
+    add("--format", choices=FORMATS, default="txt", help="srt and vtt are subtitles; default: txt")
+    add("--output", metavar="FOLDER", help="write a file for each recording there; default: standard output")
+    add("--timestamps", action="store_true", help="with txt: a line for each segment, with its times")
+    add("--segments", choices=("auto", "tokens", "pauses"), default="auto", help="times from tokens or from pauses")
+    add("--piece-seconds", type=number(float, 2, 30), metavar="S", help="longest piece decoded at once, 2 to 30")
+    add("--batch-size", type=number(int, 1, 4096), default=8, metavar="N", help="pieces decoded together (8)")
+    add("--beams", type=number(int, 1, 100), default=1, metavar="N", help="beams of beam search; 1: greedy (1)")
+    add("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    add("--dtype", choices=("auto", "fp32", "bf16", "fp16"), default="auto", help="auto: fp32 on CPUs, bf16 on GPUs")
+    add(
+        "--second",
+        metavar="FILE",
+        help="a second recording: a file, a folder of files of the same names, a pattern such as {name}_room.wav, or "
+        "channel: the right one of a stereo file, whose left one is transcribed; left_channel: the other way round",
+    )
+    add(
+        "--second-kind",
+        choices=("scene", "speaker"),
+        default="scene",
+        help="scene: recorded at the same time; speaker: a clip of the speaker who is meant, up to 30 s (scene)",
+    )
+    add(
+        "--fuse", action="store_true", help="any checkpoint hears both recordings: their log-probabilities are averaged"
+    )
+    add(
+        "--fuse-share",
+        type=number(float, 0, 1),
+        metavar="S",
+        help="how much the first recording counts, 0 to 1; default: found at each token",
+    )
+    add("files", nargs="+", metavar="FILE_OR_FOLDER", help="recordings or folders; -: standard input")
+    return parser

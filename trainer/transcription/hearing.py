@@ -1,0 +1,225 @@
+"""A checkpoint that hears pieces of recordings: their language, what is said in them, and when."""
+
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from data.audio.cutting import WINDOW_SECONDS, sound_bounds
+from data.batches.collation import collate
+from data.batches.features import LogMel
+from data.errors import nearest
+from data.utterance import SAMPLING_RATE, Utterance
+from modeling.checkpoint_files import Checkpoint
+from modeling.checkpoint_parts import check_parts
+from modeling.checkpoints import open_model
+from modeling.decoding import (
+    TIMESTAMP_SECONDS,
+    complete_languages,
+    encode,
+    encoder_padding,
+    first_timestamp_token,
+    generate_tokens,
+    hears_second,
+    is_multilingual,
+    trained_on_timestamps,
+)
+from modeling.fusion import Fusion
+
+from ..config.reading import ConfigError
+from ..engine.device import find_device, find_dtype, settle_device
+from ..model.languages import known_languages
+from ..step.batch import to_batch
+from .pairing import SecondUse
+from .transcripts import Segment, timed_texts
+
+SUBTITLE_SECONDS = 10.0  # the longest piece where its bounds are the only times there are
+PROMPT_TOKENS = 4
+REPEATING = 2.4  # compression ratio of text beyond which Whisper's authors take it for a loop (arXiv 2212.04356, 4.5)
+TEMPERATURES = (0.2, 0.4, 0.6, 0.8, 1.0)  # tried in turn on a loop, as Whisper's authors do
+
+
+@dataclass(frozen=True)
+class Heard:
+    """What the model heard in a piece: segments in seconds of the piece."""
+
+    language: str
+    segments: list[Segment]
+    repeats: bool
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """Pieces that the encoder has heard, and how the rows of its output belong together."""
+
+    states: Any
+    pieces: Sequence[np.ndarray]
+    fused: Fusion | None
+
+
+class Listener:
+    """A checkpoint ready to hear pieces of at most 30 s, float32 [N] each, 16 kHz.
+
+    Args:
+        language: ISO 639-1; None to detect it where the model knows several.
+        timestamps: None where nobody asks for times; ``tokens`` to let the model say them; ``pauses`` to cut pieces
+            of 10 s at pauses and take their bounds; ``auto``: ``tokens`` from plain Whisper, whose training had them,
+            and ``pauses`` from dual-attention checkpoints, whose training here had none.
+        piece_seconds: the longest piece; 30 if None, or 10 with ``pauses``.
+        second: how second recordings are heard; None where there are none.
+
+    Raises:
+        CheckpointError: if the checkpoint cannot be opened, or its parts do not fit each other.
+        ConfigError: if there is no such device, or it lacks the precision, or the checkpoint does not know the
+            language, the task or timestamps, or hears no second recording.
+    """
+
+    def __init__(
+        self,
+        checkpoint: str,
+        language: str | None = None,
+        task: str = "transcribe",
+        *,
+        beams: int = 1,
+        device: str = "auto",
+        dtype: str = "auto",
+        timestamps: str | None = None,
+        piece_seconds: float | None = None,
+        second: SecondUse | None = None,
+    ) -> None:
+        self.device = find_device(device)
+        precision = find_dtype(dtype, self.device)
+        settle_device(self.device)
+        files = Checkpoint(checkpoint)
+        self.model: Any = open_model(files).to(self.device, precision).eval()
+        self.processor: Any = files.processor
+        self.task, self.beams, self.second = task, beams, second
+        self.language = self.check(checkpoint, language, task)
+        self.log_mel = LogMel(self.model.config.num_mel_bins, self.device)
+        self.max_new_tokens = self.model.config.max_target_positions - PROMPT_TOKENS
+        if timestamps == "tokens" and first_timestamp_token(self.model) is None:
+            raise ConfigError(f"--segments is 'tokens', but {checkpoint} has no timestamp tokens; 'pauses' is right")
+        self.asks_tokens = timestamps == "tokens" or (timestamps == "auto" and trained_on_timestamps(self.model))
+        pauses = timestamps is not None and not self.asks_tokens
+        self.piece_seconds = piece_seconds or (SUBTITLE_SECONDS if pauses else WINDOW_SECONDS)
+
+    def check(self, checkpoint: str, language: str | None, task: str) -> str | None:
+        """The language, filled in where there is only one; what does not fit the checkpoint is refused."""
+        model = self.model
+        check_parts(checkpoint, model, self.processor)
+        known = known_languages(model)
+        if language is None and len(known) == 1:
+            language = known[0]
+        if language is not None and language not in known:
+            right = f": it knows {known[0]} only" if len(known) == 1 else nearest(language, known)
+            raise ConfigError(f"--language is {language!r}, which {checkpoint} does not know{right}")
+        if task == "translate" and not is_multilingual(model):
+            raise ConfigError(f"--task is 'translate', but {checkpoint} knows English only")
+        if self.second is not None and not self.second.fuse and not hears_second(model):
+            raise ConfigError(
+                f"--second is given, but {checkpoint} hears one recording; with --fuse any checkpoint hears both"
+            )
+        return language
+
+    def hear(
+        self,
+        pieces: Sequence[np.ndarray],
+        languages: Sequence[str | None],
+        seconds: Sequence[np.ndarray | None] | None = None,
+    ) -> list[Heard]:
+        """What is said in pieces of at most 30 s; their language where it is None.
+
+        A piece whose text is a loop is decoded again, with rising temperatures.
+
+        Args:
+            seconds: what is heard beside each piece, float32 [M], or None.
+        """
+        seconds = [None] * len(pieces) if seconds is None else seconds
+        encoded = self.encode(pieces, seconds)
+        known = complete_languages(self.model, encoded.states, languages, fused=encoded.fused)
+        heard = self.understand(encoded, known)
+        for row, piece in enumerate(heard):
+            if piece.repeats:
+                heard[row] = self.hear_again(pieces[row], piece, seconds[row])
+        return heard
+
+    def hear_again(self, piece: np.ndarray, loop: Heard, second: np.ndarray | None = None) -> Heard:
+        """Decode a piece by sampling, with rising temperature until it is no loop; by itself, so it is repeatable."""
+        encoded = self.encode([piece], [second])
+        with torch.random.fork_rng([self.device] if self.device.type == "cuda" else []):
+            torch.manual_seed(0)
+            for temperature in TEMPERATURES:
+                (heard,) = self.understand(encoded, [loop.language], temperature)
+                if not heard.repeats:
+                    return heard
+        return loop
+
+    def encode(self, pieces: Sequence[np.ndarray], seconds: Sequence[np.ndarray | None] = ()) -> Encoded:
+        """The encoder's output for pieces of at most 30 s and what is heard beside them.
+
+        The rows of second recordings follow those of the pieces; a model that hears both joins them to those.
+        """
+        rows = [row for row, second in enumerate(seconds) if second is not None]
+        sounds = [*pieces, *(second for second in seconds if second is not None)]
+        audio = collate([Utterance(str(number), sound, "") for number, sound in enumerate(sounds)])
+        batch = to_batch(audio, self.log_mel, encoder_padding(self.model), self.device)
+        fused = None
+        if rows and self.second is not None and self.second.fuse:
+            fused = Fusion(len(pieces), tuple(rows), self.second.share)
+        joined = () if fused else rows
+        return Encoded(encode(self.model, batch.features, batch.length_list, joined), pieces, fused)
+
+    def understand(self, encoded: Encoded, languages: Sequence[str], temperature: float = 0.0) -> list[Heard]:
+        """What the model says of encoded pieces; above temperature 0 it samples, with one beam."""
+        tokens = generate_tokens(
+            self.model,
+            encoded.states,
+            languages,
+            self.task,
+            self.max_new_tokens,
+            beams=1 if temperature else self.beams,
+            timestamps=self.asks_tokens,
+            temperature=temperature,
+            fused=encoded.fused,
+        )
+        shares = {} if encoded.fused is None else encoded.fused.token_shares
+        heard = []
+        for row, (said, language) in enumerate(zip(tokens.tolist(), languages, strict=True)):
+            segments = self.segments(said, encoded.pieces[row], shares.get(row))
+            repeats = compression_ratio(" ".join(segment.text for segment in segments)) > REPEATING
+            heard.append(Heard(language, segments, repeats))
+        return heard
+
+    def segments(self, tokens: list[int], piece: np.ndarray, shares: Sequence[float] | None = None) -> list[Segment]:
+        """What the tokens say, in seconds of the piece: the model's own times, or where the piece has sound.
+
+        Args:
+            shares: the first recording's at each token, of those that were fused.
+        """
+        begin, end = (samples / SAMPLING_RATE for samples in sound_bounds(piece))
+        ended = self.model.generation_config.eos_token_id
+        said = tokens[: tokens.index(ended)] if ended in tokens else tokens
+        timed, of_text = [(begin, end, said)], list(range(len(said)))
+        if self.asks_tokens:
+            first = first_timestamp_token(self.model)
+            assert first is not None  # checked when asked for
+            timed = timed_texts(said, first, TIMESTAMP_SECONDS, len(piece) / SAMPLING_RATE)
+            of_text = [place for place in of_text if said[place] < first]
+        texts = self.processor.batch_decode([ids for _, _, ids in timed], skip_special_tokens=True)
+        found, at = [], 0
+        for (start, stop, ids), text in zip(timed, texts, strict=True):
+            share = None
+            if shares is not None and ids:
+                share = round(sum(shares[place] for place in of_text[at : at + len(ids)]) / len(ids), 3)
+            found.append(Segment(start, stop, " ".join(text.split()), share))
+            at += len(ids)
+        return [segment for segment in found if segment.text]
+
+
+def compression_ratio(text: str) -> float:
+    """Bytes of the text over those of its zlib compression: about 1 for a sentence, far more for a loop."""
+    data = text.encode()
+    return len(data) / len(zlib.compress(data))
