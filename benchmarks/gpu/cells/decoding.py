@@ -28,7 +28,6 @@ def decoding(setting: Setting) -> Iterator[Part]:
             name = f"{size}, batch {batch}, {seconds} s"
             yield Part(name, partial(measure, models, batch, seconds, tokens=tokens, repeats=repeats))
     yield Part("new lengths", lambda: new_lengths(models[1], setting))
-    del models
     yield Part("second recordings, a token", lambda: a_token(setting))
 
 

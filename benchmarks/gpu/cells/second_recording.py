@@ -73,5 +73,7 @@ def a_token(setting: Setting) -> dict[str, Any]:
     """Milliseconds of a token with second recordings and without, in turn."""
     dtype = setting.size(setting.dtype, torch.float32)
     models = for_a_token.build(setting.size("base", "tiny"), setting.device, dtype)
-    cells = for_a_token.measure(models, setting.size(16, 2), setting.size(10, 1), setting.size(32, 2), setting.size(3, 1))
+    cells = for_a_token.measure(
+        models, setting.size(16, 2), setting.size(10, 1), setting.size(32, 2), setting.size(3, 1)
+    )
     return {"cells": cells}

@@ -25,7 +25,9 @@ def test_sides_take_turns_on_the_same_clips(monkeypatch: pytest.MonkeyPatch) -> 
     taken: list[str] = []
     usual = second_recording.Side.step
     monkeypatch.setattr(
-        second_recording.Side, "step", lambda side: (taken.append(side.trainer.config.model.second_recording), usual(side))
+        second_recording.Side,
+        "step",
+        lambda side: (taken.append(side.trainer.config.model.second_recording), usual(side)),
     )
     wanted = {name: config for name, config in configs().items() if name in ("dual", "attention")}
     found = compare(wanted, (2, 0.5, 8), turns=1)

@@ -69,7 +69,9 @@ def tokens(model: Any) -> None:
     encoded, past = encode(model, features, LENGTHS), None
     for token in (3, 4):
         ids = torch.full((3, 1), token)
-        past = model(encoder_outputs=encoded, decoder_input_ids=ids, past_key_values=past, use_cache=True).past_key_values
+        past = model(
+            encoder_outputs=encoded, decoder_input_ids=ids, past_key_values=past, use_cache=True
+        ).past_key_values
 
 
 @pytest.mark.parametrize("layers", [0, 1])
@@ -94,9 +96,7 @@ def test_a_token_with_second_recordings_takes_as_many_operations(how: str) -> No
         past = model(decoder_input_ids=torch.full((3, 1), 3), **start).past_key_values
         names: Counter[str] = Counter()
         for (operation, _), times in counted(
-            lambda start=start, past=past: model(
-                decoder_input_ids=torch.full((3, 1), 4), past_key_values=past, **start
-            )
+            lambda start=start, past=past: model(decoder_input_ids=torch.full((3, 1), 4), past_key_values=past, **start)
         ).items():
             names[operation.overloadpacket.__name__] += times
         found.append(names)
