@@ -116,11 +116,17 @@ def test_one_attention_is_split_where_the_second_recording_begins(
     with torch.no_grad():
         options = {"output_attentions": True, "use_cache": False}
         output = model(encoder_outputs=encoded, decoder_input_ids=torch.tensor([ids]), **options)
-    for layer, weights in enumerate(output.cross_attentions):
-        own = weights[0, :, 3:].mean(0).numpy()
-        both = np.concatenate([found.primary[layer], found.secondary[layer]], axis=1)
-        np.testing.assert_allclose(both, own, atol=1e-5)
-        np.testing.assert_allclose(found.first_shares[layer], own[:, : ends[0] // 2].sum(-1), atol=1e-5)
+    for seen, weights, end in (
+        (found.primary, output.cross_attentions, ends[0]),
+        (found.secondary, output.secondary_attentions, ends[1]),
+    ):
+        for layer in range(2):
+            own = weights[layer][0, :, 3:].mean(0)
+            np.testing.assert_allclose(seen[layer], own[:, : end // 2], atol=1e-5)
+            assert own[:, end // 2 :].abs().sum() == 0
+    np.testing.assert_allclose(found.primary.sum(-1) + found.secondary.sum(-1), 1.0, atol=1e-5)
+    np.testing.assert_allclose(found.first_shares, found.primary.sum(-1), atol=1e-5)
+    assert 0.1 < found.second_share < 0.9
     values = dict(tiles(found))
     assert values["of the attention on the second recording"] == f"{100 * found.second_share:.0f} %"
 
