@@ -30,9 +30,7 @@ def small(layers: int = 2, **settings: Any) -> DualWhisperForConditionalGenerati
     return model.train()
 
 
-def loss_of(
-    model: Any, lengths: tuple[int, ...] = (60, 40), second: tuple[int, ...] = (), **more: Any
-) -> torch.Tensor:
+def loss_of(model: Any, lengths: tuple[int, ...] = (60, 40), second: tuple[int, ...] = (), **more: Any) -> torch.Tensor:
     """``second`` are the lengths of second recordings of the last clips."""
     generator = torch.Generator().manual_seed(1)
     clips, both = len(lengths), [*lengths, *second]
