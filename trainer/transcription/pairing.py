@@ -5,11 +5,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from data.audio.cutting import Piece, cut_at_quiet, has_sound
+from data.audio.likeness import SHORTEST_SECONDS
 from data.audio.undecodable import UndecodableAudio
 from data.errors import DataError
 from data.utterance import SAMPLING_RATE
 
-from .alignment import LONGEST_DELAY, SHORTEST_SECONDS, find_delay, moved
+from .alignment import LONGEST_DELAY, find_delay, moved
 from .recordings import Recording
 
 BRIDGED = 0.3  # seconds of delay that neither a model nor fusion minds
