@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from transformers import LogitsProcessorList
 
-from .fusion import Fusion
+from .fusion import Fusion, Sureness
 from .network.dual_whisper import DualWhisperForConditionalGeneration
 
 TIMESTAMP_SECONDS = 0.02  # between two timestamp tokens
@@ -158,16 +159,20 @@ def generate_tokens(
     options: dict[str, Any] = {"language": list(languages), "task": task} if is_multilingual(model) else {}
     has_no_timestamps_token = getattr(model.generation_config, "no_timestamps_token_id", None) is not None
     prompt = 1 + len(options) + (has_no_timestamps_token and not timestamps)
-    tokens = model.generate(
-        encoder_outputs=encoded,
-        max_new_tokens=max_new_tokens,
-        num_beams=beams,
-        temperature=temperature or None,
-        return_timestamps=timestamps,
-        synced_gpus=synced_gpus,
+    options |= {
+        "encoder_outputs": encoded,
+        "max_new_tokens": max_new_tokens,
+        "return_timestamps": timestamps,
+        "synced_gpus": synced_gpus,
         # Whisper's generate would go on from the last timestamp, with what is now the wrong encoder output.
-        force_unique_generate_call=True,
-        logits_processor=None if fused is None else fused.processors(temperature),
-        **options,
-    )
-    return tokens[:, prompt:] if fused is None else fused.firsts(tokens, prompt)
+        "force_unique_generate_call": True,
+    }
+    if fused is None:
+        return model.generate(num_beams=beams, temperature=temperature or None, **options)[:, prompt:]
+    if fused.share is None and fused.odds is None:
+        alone = Sureness(model.generation_config.eos_token_id)
+        model.generate(num_beams=1, logits_processor=LogitsProcessorList([alone]), **options)
+        fused.weigh(alone.means)
+    processors = fused.processors(temperature)
+    tokens = model.generate(num_beams=beams, temperature=temperature or None, logits_processor=processors, **options)
+    return fused.firsts(tokens, prompt)

@@ -15,6 +15,8 @@ from transformers import LogitsProcessor, LogitsProcessorList
 
 T = TypeVar("T")
 LEAST_ENTROPY = 1e-3  # nats; below, a distribution counts as certain
+OF_ENTROPY = 2.0  # shares are as this power of the inverse entropies ...
+OF_SURENESS = 10.0  # ... and as the exponential of this many times the mean log-probabilities; docs/transcribing.md
 
 
 @dataclass
@@ -28,6 +30,8 @@ class Fusion:
         rows: ascending, those of them that have a second one; R in all. The others are decoded as they would be alone.
         share: of the first recording in the average, 0 to 1; None to find it at each token, from how certain either
             recording makes the model (:func:`certainty_share`).
+        odds: the logarithm of the odds of the first recording's share, of each pair, float32 [R], from how sure the
+            model is of all that it hears in either alone; None until it has heard them (:meth:`weigh`).
         token_shares: of each pair, by the first recording's row: the share at each token of the last call of
             ``generate()``, its end of text included.
     """
@@ -35,6 +39,7 @@ class Fusion:
     clips: int
     rows: tuple[int, ...]
     share: float | None = None
+    odds: torch.Tensor | None = field(default=None, init=False)
     token_shares: dict[int, list[float]] = field(default_factory=dict, init=False)
     # Of each step: tokens so far, int64 [B + R or times the beams, L], and shares, float32 [R or times the beams].
     steps: list[tuple[torch.Tensor, torch.Tensor]] = field(default_factory=list, init=False, repr=False)
@@ -48,6 +53,10 @@ class Fusion:
         log = scores.float().log_softmax(dim=-1)
         rows = torch.tensor(self.rows, device=log.device)
         return log[: self.clips].index_add(0, rows, log[self.clips :])
+
+    def weigh(self, sureness: torch.Tensor) -> None:
+        """Set the odds by the mean log-probability of what is heard in each row alone, float32 [B + R]."""
+        self.odds = OF_SURENESS * (sureness[list(self.rows)] - sureness[self.clips :])
 
     def processors(self, temperature: float = 0.0) -> "FusedFirst":
         """What ``generate()`` is to do with the scores of each step."""
@@ -77,16 +86,40 @@ class Fusion:
         return list(itertools.takewhile(lambda share: not math.isnan(share), shares))
 
 
-def certainty_share(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
-    """The first recording's share at a token, [..., 1]: shares are as the inverse of either distribution's entropy.
+def certainty_share(first: torch.Tensor, second: torch.Tensor, odds: torch.Tensor | float = 0.0) -> torch.Tensor:
+    """The first recording's share at a token, [..., 1]: the lower its distribution's entropy, the more.
 
     Args:
         first, second: log-probabilities [..., vocabulary].
+        odds: natural logarithm of the share's odds, [..., 1], where both distributions have the same entropy.
     """
     first_entropy, second_entropy = (
-        torch.special.entr(log.exp()).sum(dim=-1, keepdim=True).clamp(min=LEAST_ENTROPY) for log in (first, second)
+        torch.special.entr(log.exp()).sum(dim=-1, keepdim=True).clamp(min=LEAST_ENTROPY).log()
+        for log in (first, second)
     )
-    return second_entropy / (first_entropy + second_entropy)
+    return torch.sigmoid(odds + OF_ENTROPY * (second_entropy - first_entropy))
+
+
+class Sureness(LogitsProcessor):
+    """Changes nothing, and notes how likely the model finds the tokens that it takes greedily.
+
+    ``means``: float32 [rows], the mean log-probability of a row's tokens and its end.
+    """
+
+    def __init__(self, end_of_text: int) -> None:
+        self.end_of_text = end_of_text
+        self.total: torch.Tensor | float = 0.0
+        self.count: torch.Tensor | float = 0.0
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
+        goes_on = ~(input_ids == self.end_of_text).any(dim=-1)
+        self.total = self.total + scores.float().log_softmax(dim=-1).amax(dim=-1) * goes_on
+        self.count = self.count + goes_on
+        return scores
+
+    @property
+    def means(self) -> torch.Tensor:
+        return torch.as_tensor(self.total / self.count)
 
 
 class FusedScores(LogitsProcessor):
@@ -106,7 +139,7 @@ class FusedScores(LogitsProcessor):
             part.float().log_softmax(dim=-1) for part in (grouped[list(fusion.rows)], grouped[fusion.clips :])
         )
         if fusion.share is None:
-            share = certainty_share(first, second)
+            share = certainty_share(first, second, 0.0 if fusion.odds is None else fusion.odds[:, None, None])
         else:
             share = first.new_full((*first.shape[:2], 1), fusion.share)
         fusion.steps.append((input_ids, share.flatten()))

@@ -34,6 +34,8 @@ MEMORY_CELLS = (
     "small, ZeRO-2",
     "small, 8-bit AdamW",
     "small, 30 s windows",
+    "small, second recording, attention",
+    "small, second recording, joined",
     "base, full, checkpointing none",
     "base, lora, checkpointing all",
 )

@@ -9,7 +9,7 @@ import torch
 from data.batches.features import LogMel
 from modeling.checkpoints import open_model
 from modeling.decoding import detect_languages, encode, first_timestamp_token, generate_tokens
-from modeling.fusion import FusedScores, Fusion, SameDraw, certainty_share
+from modeling.fusion import OF_SURENESS, FusedScores, Fusion, SameDraw, Sureness, certainty_share
 from tests.support.untrained import save_checkpoint
 
 LANGUAGES = ("az", "de", "en", "tr")
@@ -39,11 +39,17 @@ def encoded(model: Any, rows: int = CLIPS + len(ROWS), first: int = 0) -> Any:
     return encode(model, LogMel(80)(audio, frames), lengths)
 
 
+def prompts(model: Any, rows: int) -> torch.Tensor:
+    generation = model.generation_config
+    start = [generation.decoder_start_token_id, generation.lang_to_id["<|az|>"]]
+    return torch.tensor([[*start, generation.task_to_id["transcribe"], generation.no_timestamps_token_id]] * rows)
+
+
 def both_rows(model: Any, fused: Fusion, monkeypatch: pytest.MonkeyPatch, **options: Any) -> torch.Tensor:
     """What generate() gives for all rows, int64 [B + R, L]."""
     kept: list[torch.Tensor] = []
     monkeypatch.setattr(Fusion, "firsts", lambda self, tokens, prompt: kept.append(tokens) or tokens)
-    generate_tokens(model, encoded(model), ["az"] * CLIPS, "transcribe", 12, fused=fused, **options)
+    generate_tokens(model, encoded(model), ["az"] * CLIPS, "transcribe", 6, fused=fused, **options)
     monkeypatch.undo()
     return kept[0]
 
@@ -57,7 +63,7 @@ def test_both_rows_of_a_pair_take_the_same_tokens(
     tokens = both_rows(model, Fusion(CLIPS, ROWS), monkeypatch, **options)
     assert len(tokens) == 5
     assert torch.equal(tokens[list(ROWS)], tokens[CLIPS:])
-    alone = generate_tokens(model, encoded(model), ["az"] * 5, "transcribe", 12, **options)
+    alone = generate_tokens(model, encoded(model), ["az"] * 5, "transcribe", 6, **options)
     assert "temperature" in options or not torch.equal(alone[list(ROWS)], alone[CLIPS:])
 
 
@@ -70,9 +76,7 @@ def test_a_share_of_one_hears_the_first_recording_and_of_zero_the_second(
 
     def tokens(rows: int, first: int = 0, fused: Fusion | None = None) -> torch.Tensor:
         languages = ["az"] * (rows if fused is None else CLIPS)
-        return generate_tokens(
-            model, encoded(model, rows, first), languages, "transcribe", 12, beams=beams, fused=fused
-        )
+        return generate_tokens(model, encoded(model, rows, first), languages, "transcribe", 6, beams=beams, fused=fused)
 
     alone = tokens(5)
     assert torch.equal(tokens(5, fused=Fusion(CLIPS, ROWS, 1.0)), alone[:3])
@@ -85,16 +89,13 @@ def test_the_shares_are_those_of_the_tokens_that_were_taken(model_of: Callable[.
     for beams in (1, 4):
         fused = Fusion(CLIPS, ROWS)
         found = generate_tokens(model, encoded(model), ["az"] * CLIPS, "transcribe", 8, beams=beams, fused=fused)
-        generation = model.generation_config
-        start = [generation.decoder_start_token_id, generation.lang_to_id["<|az|>"]]
-        start += [generation.task_to_id["transcribe"], generation.no_timestamps_token_id]
-        taken = fused.beside(list(torch.cat((torch.tensor([start] * CLIPS), found), 1)))
+        taken = fused.beside(list(torch.cat((prompts(model, CLIPS), found), 1)))
         with torch.no_grad():
             logits = model(encoder_outputs=encoded(model), decoder_input_ids=torch.stack(taken)[:, :-1]).logits
         log = logits[:, 3:].log_softmax(-1)
         assert set(fused.token_shares) == set(ROWS)
         for place, row in enumerate(ROWS):
-            expected = certainty_share(log[row], log[CLIPS + place])[:, 0]
+            expected = certainty_share(log[row], log[CLIPS + place], fused.odds[place])[:, 0]
             assert fused.token_shares[row] == pytest.approx(expected.tolist(), abs=1e-4)
 
 
@@ -113,6 +114,29 @@ def test_the_surer_recording_counts_more() -> None:
     assert certainty_share(sure, unsure) > 0.95
     assert certainty_share(sure, unsure) + certainty_share(unsure, sure) == pytest.approx(1)
     assert certainty_share(unsure, unsure) == pytest.approx(0.5)
+
+
+def test_the_recording_that_the_model_is_surer_of_counts_more(model_of: Callable[..., Any]) -> None:
+    """The odds follow the mean log-probability of what is heard in either recording alone."""
+    model, fused = model_of("clip"), Fusion(CLIPS, ROWS)
+    generate_tokens(model, encoded(model), ["az"] * CLIPS, "transcribe", 6, fused=fused)
+    alone = generate_tokens(model, encoded(model), ["az"] * 5, "transcribe", 6)
+    logits = model(encoder_outputs=encoded(model), decoder_input_ids=torch.cat((prompts(model, 5), alone), 1)).logits
+    logits = logits[:, 3:-1].detach()
+    logits[..., model.generation_config.suppress_tokens] = -torch.inf
+    means = logits.log_softmax(-1).gather(2, alone[..., None]).mean(1)[:, 0]
+    assert fused.odds is not None
+    assert torch.allclose(fused.odds, OF_SURENESS * (means[[0, 2]] - means[3:]), atol=1e-3)
+    equal = torch.zeros(4).log_softmax(-1)
+    assert certainty_share(equal, equal, fused.odds[0]) == pytest.approx(torch.sigmoid(fused.odds[0]).item())
+
+
+def test_what_comes_after_the_end_does_not_count() -> None:
+    sureness, end = Sureness(9), torch.tensor([[1, 1], [1, 9]])
+    scores = torch.tensor([[0.5, 0.5], [0.25, 0.75]]).log()
+    assert sureness(torch.tensor([[1], [1]]), scores) is scores
+    sureness(end, scores.flip(0))
+    assert torch.allclose(sureness.means, torch.stack([torch.tensor(0.5 * 0.75).log() / 2, torch.tensor(0.75).log()]))
 
 
 def test_a_draw_follows_the_temperature_and_never_takes_what_is_impossible() -> None:

@@ -201,8 +201,8 @@ class Place:
         if self.kind == "update":
             return ""
         described = [
-            f"{len(lengths)} {name}{'' if len(lengths) == 1 else 's'} with {float(lengths.sum()) / SAMPLING_RATE:.1f} s "
-            f"of audio, the longest {longest_of([lengths]):.1f} s"
+            f"{len(lengths)} {name}{'' if len(lengths) == 1 else 's'} with "
+            f"{float(lengths.sum()) / SAMPLING_RATE:.1f} s of audio, the longest {longest_of([lengths]):.1f} s"
             for lengths, name in zip(self.recordings, ("clip", "second recording"), strict=False)
         ]
         return f" on {', and '.join(described)}" if described else ""

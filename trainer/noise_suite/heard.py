@@ -11,9 +11,10 @@ from data.utterance import SAMPLING_RATE, Utterance
 
 from .conditions import CLEAN_PAIR, MEANT_SPEAKER, MICROPHONES, OTHER_PARTY, PAIRED, Condition
 
-Heard = Literal["both", "first", "fused", "average", "aligned", "better", "before"]
+Heard = Literal["both", "first", "fused", "average", "aligned", "better", "subtracted", "before"]
 MOST_APART = SAMPLING_RATE // 2  # samples, that alignment looks for
 PAUSE = SAMPLING_RATE // 2  # samples, between a clip and the mixture after it
+TAPS = 64  # samples of the filter through which a leak is thought to pass, 4 ms
 LONGEST = 30 * SAMPLING_RATE  # samples that a model hears at once
 
 
@@ -64,6 +65,20 @@ def better(utterance: Utterance, condition: Condition) -> Utterance:
     return alone(utterance, utterance.second) if is_second else first_alone(utterance, condition)
 
 
+def subtracted(utterance: Utterance, condition: Condition) -> Utterance:
+    """The first recording less what of the second is in it: a short filter that leaves the least power (Wiener)."""
+    first, second = utterance.audio, utterance.second
+    assert second is not None
+    size = 1 << (len(first) + len(second)).bit_length()
+    of_first, of_second = np.fft.rfft(first, size), np.fft.rfft(second, size)
+    own = np.fft.irfft(np.abs(of_second) ** 2, size)[:TAPS]
+    across = np.fft.irfft(of_first * np.conj(of_second), size)[:TAPS]
+    own[0] = own[0] * (1 + 1e-4) + 1e-9
+    taps = np.linalg.solve(own[np.abs(np.subtract.outer(range(TAPS), range(TAPS)))], across)
+    leak = np.fft.irfft(of_second * np.fft.rfft(taps, size), size)[: len(first)]
+    return alone(utterance, (first - leak).astype(np.float32))
+
+
 def before(utterance: Utterance, condition: Condition) -> Utterance:
     """The second recording, a pause, and the first; the end of the second alone where both are too long."""
     first, second = utterance.audio, utterance.second
@@ -80,6 +95,7 @@ WAYS: dict[str, Way] = {
     "average": Way("the mean of both signals at equal power", (CLEAN_PAIR, MICROPHONES, OTHER_PARTY), averaged),
     "aligned": Way("the same after alignment by cross-correlation", (CLEAN_PAIR, MICROPHONES), aligned),
     "better": Way("the one with the higher ratio (an oracle)", (CLEAN_PAIR, MICROPHONES), better),
+    "subtracted": Way("the first less what of the second is in it (a Wiener filter)", (OTHER_PARTY,), subtracted),
     "before": Way("the clip before the mixture, its words cut from the transcript", (MEANT_SPEAKER,), before),
 }
 

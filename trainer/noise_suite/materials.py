@@ -75,7 +75,7 @@ def gather(
     if suite.non_speech is not None:
         assert noises is not None  # the config checks it
         alone = non_speech_source(noises, suite.non_speech, suite.seed)
-    mixer = Mixer(suite.seed, noises, speech.talkers, speech.speakers, suite.babble_speakers, speech.clips)
+    mixer = Mixer(suite.seed, noises, speech.talkers, speech.speakers, suite.babble_speakers, clips=speech.clips)
     return Materials(
         suite,
         run,

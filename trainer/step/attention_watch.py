@@ -86,16 +86,14 @@ class AttentionWatch:
         return figures | ({"distance": distances} if distances else {})
 
     def read_heard(self) -> dict[str, float]:
-        """``second_recordings``: the share of utterances that had one, since the last time; all ranks must call it.
+        """``with_second``: the share of utterances with a second recording since the last time; all ranks must call it.
 
-        Empty for a model that hears none, and where nothing is known of them.
+        Empty where nothing is known of them.
         """
-        if not self.hears_second:
-            return {}
         held, self.heard = torch.tensor(self.heard, device=self.accelerator.device), (0, 0)
         utterances, seconds = sum_over_ranks(self.accelerator, held).tolist()
         self.ever_heard = (self.ever_heard[0] + utterances, self.ever_heard[1] + seconds)
-        return {"second_recordings": seconds / utterances} if utterances else {}
+        return {"with_second": seconds / utterances} if utterances else {}
 
     def read_losses(self, loss: float, divisor: int) -> dict[str, float]:
         """The noise loss of a noisy target and the token loss since the last time; all ranks must call it.
@@ -143,7 +141,9 @@ class AttentionWatch:
         If the config ``expects_noise`` for its loss, warn also if there was none.
         """
         figures = self.read()
-        journal.write(step, "attention", figures | self.read_heard())
+        journal.write(step, "attention", figures)
+        if self.hears_second:
+            journal.write(step, "recordings", self.read_heard())
         if told := self.warning(step, figures):
             journal.say(told)
         if expects_noise and step >= STEPS_TO_DIFFER and not (self.has_heard_noise or self.has_missed_noise):

@@ -72,8 +72,7 @@ class AttentionReader:
         model, device = self.model, self.transcriber.device
         if second is not None and not hears_second(model):
             raise ConfigError(
-                f"--second gives a second recording, but {self.checkpoint} hears one only: "
-                "its model.second_recording is none"
+                f"--second is given, but {self.checkpoint} hears one recording: its second_recording is none"
             )
         excerpts = [excerpt] if second is None else [excerpt, second]
         clips = [torch.from_numpy(one.audio)[None] for one in excerpts]
@@ -119,20 +118,18 @@ class AttentionReader:
         Args:
             output: the model's for one clip.
             first: the position that predicts the first of the tokens that are shown.
-            frames: encoder frames of each recording. Where there are two attentions, the weights of both are as wide as
-                the longer one; where one attention reads both, frames of the second follow those of the first.
+            frames: encoder frames of each recording. The output's weights may be wider, with zeros.
         """
 
         def rows(weights: Sequence[torch.Tensor]) -> np.ndarray:
             return np.stack([weights[layer][0, :, first:].float().mean(0).cpu().numpy() for layer in self.layers])
 
-        primary = rows(output.cross_attentions)
+        primary, secondary, gates = rows(output.cross_attentions)[:, :, : frames[0]], None, None
+        if output.secondary_attentions is not None:
+            secondary = rows(output.secondary_attentions)[:, :, : frames[-1]]
         if output.gates is not None:
             gates = np.stack([output.gates[layer][0, first:].float().cpu().numpy() for layer in self.layers])
-            return primary[:, :, : frames[0]], rows(output.secondary_attentions)[:, :, : frames[-1]], gates
-        if len(frames) == 1:
-            return primary, None, None
-        return primary[:, :, : frames[0]], primary[:, :, frames[0] : sum(frames)], None
+        return primary, secondary, gates
 
     def labels(self, language: str) -> LabelEncoder:
         positions = self.model.config.max_target_positions

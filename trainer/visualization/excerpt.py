@@ -11,12 +11,12 @@ import numpy as np
 from data.audio.cutting import WINDOW_SECONDS, has_sound
 from data.audio.decoding import UndecodableAudio, decode_audio
 from data.augmentation.noise_mixing import fitted, mix
+from data.corpora.second.names import CHANNELS
 from data.errors import DataError, placed
 from data.utterance import SAMPLING_RATE
 
 from ..config.reading import ConfigError
 
-CHANNELS = {"channel": (0, 1), "left_channel": (1, 0)}  # of the first and of the second recording
 SIDES = ("left", "right")
 
 

@@ -58,8 +58,8 @@ def notes(maps: AttentionMaps) -> list[str]:
         if number:
             found.append(f"The second recording is {visible(excerpt.name, LONGEST_NAME)}.")
         if excerpt.added is not None:
-            where = f" to the {maps.place(number)}" if maps.place(number) else ""
-            found.append(f"Noise was mixed in{where}: {excerpt.added}.")
+            where = f"into the {maps.place(number)}" if maps.place(number) else "in"
+            found.append(f"Noise was mixed {where}: {excerpt.added}.")
         if excerpt.note:
             found.append(excerpt.note[0].upper() + excerpt.note[1:] + ".")
     if maps.hears_second and len(maps.recordings) == 1:
@@ -75,9 +75,9 @@ def notes(maps: AttentionMaps) -> list[str]:
     for kind in maps.attentions:
         beyond = maps.share_beyond(kind).mean()
         if beyond > BEYOND_WORTH_TELLING:
-            recording = maps.place(maps.number_of(kind)) or "recording"
-            told = f"{percent(beyond, 0)} % of the {maps.called(kind)}"
-            found.append(f"{told} falls on the padding after the {recording}, not shown.")
+            place = maps.place(maps.number_of(kind)) or "recording"
+            part = f"{percent(beyond, 0)} % of the {maps.called(kind)}"
+            found.append(f"{part} falls on the padding after the {place}, not shown.")
     return found
 
 

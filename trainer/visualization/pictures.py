@@ -126,8 +126,7 @@ def every_layer(maps: AttentionMaps, title: str) -> bytes:
     height = max(min(panel_inches(len(maps.tokens)), ALL_LAYERS_INCHES / count), LOWEST)
     figure = Figure(figsize=(WIDTH, count * (height + 0.5) + 0.9), dpi=DOTS, layout="constrained")
     figure.suptitle(headline(title), fontsize=11).set_parse_math(False)
-    sharex = "col" if len(maps.recordings) > 1 else True
-    grid = figure.subplots(count, columns, squeeze=False, sharex=sharex, sharey=True)
+    grid = figure.subplots(count, columns, squeeze=False, sharex="col", sharey=True)
     names = TokenAxis(maps.tokens)
     for row, layer in enumerate(maps.layers):
         scale = maps.full_scale(row)
@@ -153,8 +152,9 @@ def layer_part(maps: AttentionMaps, row: int, kind: str) -> str:
         return ""
     place = maps.place(maps.number_of(kind))
     named = f", {kind}, {place}" if place else f", {kind}"
-    is_mixed = kind == "secondary" and maps.gates is not None
-    return f"{named} (mean gate {maps.gates[row].mean():.2f})" if is_mixed else named
+    if kind == "secondary" and maps.gates is not None:
+        named += f" (mean gate {maps.gates[row].mean():.2f})"
+    return named
 
 
 def features_picture(recording: HeardRecording) -> bytes:

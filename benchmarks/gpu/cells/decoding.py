@@ -12,6 +12,7 @@ from trainer.engine.device import settle_device
 
 from ..device import milliseconds
 from ..setting import Part, Setting
+from .second_recording import a_token
 
 NEW_LENGTHS = (4, 7, 11, 16, 22)  # seconds of input
 
@@ -27,6 +28,7 @@ def decoding(setting: Setting) -> Iterator[Part]:
             name = f"{size}, batch {batch}, {seconds} s"
             yield Part(name, partial(measure, models, batch, seconds, tokens=tokens, repeats=repeats))
     yield Part("new lengths", lambda: new_lengths(models[1], setting))
+    yield Part("second recordings, a token", lambda: a_token(setting))
 
 
 def new_lengths(model: Any, setting: Setting) -> dict[str, Any]:

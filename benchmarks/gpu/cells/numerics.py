@@ -18,6 +18,7 @@ from ..runs import Run, furthest, losses, run_config
 from ..setting import Part, Setting, Skipped
 from ..stand_ins import checkpoint, clips, run_values
 from ..steps import trainer_of
+from .second_recording import batch_mates
 
 ENGINES: dict[str, dict[str, Any]] = {
     "autocast": {},
@@ -36,6 +37,7 @@ def numerics(setting: Setting) -> Iterator[Part]:
     ]
     yield Part("host waits", lambda: host_waits(setting))
     yield Part("GPU beside CPU, bf16 beside float32", lambda: beside_float32(setting))
+    yield Part("second recordings, batch mates", lambda: batch_mates(setting))
     yield Part("DeepSpeed beside autocast", lambda: engines(runs))
 
 

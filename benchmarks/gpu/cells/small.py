@@ -1,4 +1,5 @@
-"""small from the stream: audio, features and all, at two batch sizes, and a profile of three steps."""
+"""small from the stream: audio, features and all, at two batch sizes, and a profile of three steps; and what second
+recordings cost in a step of base."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -10,6 +11,7 @@ from ..setting import Part, Setting
 from ..stand_ins import checkpoint, clips, run_values
 from ..steps import profile_of, timed, trainer_of
 from ..table import SMALL_BATCHES
+from .second_recording import a_step
 
 ON_CPU = {4: 3, 8: 2}
 
@@ -18,6 +20,7 @@ def small(setting: Setting) -> Iterator[Part]:
     yield Part("stand-in", lambda: {"checkpoint": checkpoint(setting, "small").name, "clips": clips(setting).name})
     for size, steps in setting.size(SMALL_BATCHES, ON_CPU).items():
         yield Part(f"batch {size}", partial(from_stream, setting, size, steps))
+    yield Part("second recordings, a step", lambda: a_step(setting))
 
 
 def from_stream(setting: Setting, batch_size: int, steps: int) -> dict[str, Any]:

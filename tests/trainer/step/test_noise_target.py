@@ -20,7 +20,7 @@ from trainer.engine.accelerator import build_accelerator
 from trainer.model.building import build_model
 from trainer.run import train
 from trainer.step.attention_watch import STEPS_TO_DIFFER, AttentionWatch
-from trainer.step.batch import to_batch
+from trainer.step.batch import Batch, to_batch
 from trainer.step.noise_target import noise_arguments, noise_target
 
 
@@ -182,6 +182,46 @@ def test_a_copy_is_told_of_once_in_plain_words(tiny_config: Path) -> None:
     other.report(said, STEPS_TO_DIFFER)  # type: ignore[arg-type]
     assert said.figures[-1]["distance"][0] == 0 and said.figures[-1]["distance"][1] > 0.1
     assert len(said.lines) == 1
+
+
+@pytest.mark.parametrize("kind", ["attention", "joined"])
+def test_copies_that_read_a_second_recording_are_no_fault_but_its_absence_is(tiny_config: Path, kind: str) -> None:
+    dual = kind == "attention"
+    more = [f"model.second_recording={kind}", f"model.dual_attention={str(dual).lower()}", "data.train.second=copy"]
+    config = load_config(tiny_config, more if dual else [*more, "optimizer.new_modules_learning_rate=null"])
+    model, _ = build_model(config)
+    if dual:
+        model.start_as_whisper()
+    gates = (torch.full((4, 3), 0.5),) * 2 if dual else None
+
+    def reported(second_rows: list[int], *, steps: int = 30) -> Said:
+        watch, said = AttentionWatch(build_accelerator(config), model), Said()
+        for step in range(1, steps + 1):
+            batch = Batch(
+                features=torch.zeros(4 + len(second_rows), 80, 4),
+                feature_lengths=None,
+                decoder_input_ids=None,
+                labels=None,
+                target_positions=torch.tensor([1, 4]),
+                noise_target=None,
+                noise_positions=None,
+                ids=list("abcd"),
+                second_rows=second_rows,
+            )
+            watch.add(DualDecoderOutput(gates=gates), batch)
+            watch.report(said, step + STEPS_TO_DIFFER - 2)  # type: ignore[arg-type]
+        return said
+
+    with_some = reported([0, 2, 3])
+    assert with_some.lines == []
+    assert with_some.figures[1::2] == [{"with_second": 0.75}] * 30
+    assert ("distance" in with_some.figures[0]) == dual
+    without = reported([])
+    assert without.figures[1] == {"with_second": 0.0}
+    (line,) = without.lines
+    assert "none of 100 utterances had a second recording" in line and "columns.second_audio" in line
+    assert ("second attentions read the first one" if dual else "the first one alone") in line
+    assert reported([], steps=20).lines == []  # too few utterances to say so
 
 
 def test_gates_and_shares_are_of_targets_alone(tiny_config: Path) -> None:

@@ -45,7 +45,12 @@ def group_of(config: RunConfig, seconds: tuple[float, ...] = (0.4, 0.6)) -> Batc
     assert audio is not None
     lengths = torch.tensor([round(16_000 * one) for one in seconds])
     noise = audio.audio / 2 * torch.tensor([[0.0], [1.0]])
-    audio = replace(audio, audio_lengths=lengths, noise=noise, seeds=torch.tensor([1, 2]))
+    second = None  # of the last clip alone, and shorter than it
+    if audio.second is not None:
+        second = audio.second.part(1, 2)
+        assert second is not None
+        second = replace(second, rows=[1], audio_lengths=lengths[:1], noise=noise[1:])
+    audio = replace(audio, audio_lengths=lengths, noise=noise, seeds=torch.tensor([1, 2]), second=second)
     return BatchGroup([audio.pinned()], exhausted=False)
 
 
@@ -106,6 +111,30 @@ def test_a_microbatch_waits_once(tiny_values: dict[str, Any], tmp_path: Path, gp
         losses.append(verdict.loss)
     assert losses[1] < losses[0]
     assert not any(torch.equal(old, new.held) for old, new in zip(before, trained, strict=True))
+
+
+@pytest.mark.parametrize("kind", ["attention", "joined", "attention, noise loss and SpecAugment", "joined, a layer"])
+def test_second_recordings_cost_no_wait(
+    tiny_values: dict[str, Any], tmp_path: Path, gpu: StandInGpu, kind: str
+) -> None:
+    """Which rows they belong to and how long they are, the host knows: nothing is read back."""
+    sections = noisy(tiny_values) if "noise" in kind else {"data": tiny_values["data"]}
+    data = sections["data"] | {"train": sections["data"]["train"] | {"second": "copy"}}
+    how = kind.partition(",")[0]
+    model = tiny_values["model"] | {"second_recording": how, "dual_attention": how == "attention"}
+    model |= {"second_recording_layers": 1} if kind.endswith("layer") else {}
+    values = {key: value for key, value in tiny_values.items() if key != "optimizer"}
+    trainer = build(values, tmp_path, **sections | {"data": data, "model": model})
+    group, targets = trainer.find_data()  # type: ignore[misc]
+    (audio,) = group.batches
+    assert audio is not None and audio.second is not None and audio.second.rows == [1]
+    losses = []
+    for _ in range(2):
+        with gpu.strictly():
+            verdict = trainer.train_step(group, targets)
+        assert gpu.waits == 1 and verdict.finite
+        losses.append(verdict.loss)
+    assert losses[1] < losses[0]
 
 
 def test_a_loss_that_is_not_finite_is_decided_on_without_a_further_wait(

@@ -116,11 +116,17 @@ def test_one_attention_is_split_where_the_second_recording_begins(
     with torch.no_grad():
         options = {"output_attentions": True, "use_cache": False}
         output = model(encoder_outputs=encoded, decoder_input_ids=torch.tensor([ids]), **options)
-    for layer, weights in enumerate(output.cross_attentions):
-        own = weights[0, :, 3:].mean(0).numpy()
-        both = np.concatenate([found.primary[layer], found.secondary[layer]], axis=1)
-        np.testing.assert_allclose(both, own, atol=1e-5)
-        np.testing.assert_allclose(found.first_shares[layer], own[:, : ends[0] // 2].sum(-1), atol=1e-5)
+    for seen, weights, end in (
+        (found.primary, output.cross_attentions, ends[0]),
+        (found.secondary, output.secondary_attentions, ends[1]),
+    ):
+        for layer in range(2):
+            own = weights[layer][0, :, 3:].mean(0)
+            np.testing.assert_allclose(seen[layer], own[:, : end // 2], atol=1e-5)
+            assert own[:, end // 2 :].abs().sum() == 0
+    np.testing.assert_allclose(found.primary.sum(-1) + found.secondary.sum(-1), 1.0, atol=1e-5)
+    np.testing.assert_allclose(found.first_shares, found.primary.sum(-1), atol=1e-5)
+    assert 0.1 < found.second_share < 0.9
     values = dict(tiles(found))
     assert values["of the attention on the second recording"] == f"{100 * found.second_share:.0f} %"
 
@@ -154,7 +160,7 @@ def test_noise_of_either_recording(checkpoints: dict[str, Path], folder: Path, n
     assert found.shares_on_noise["secondary"].mean() == pytest.approx(expected, rel=0.5)
     both = maps_of(checkpoints[name], SecondGiven("room.wav", None, second_noise), NoiseGiven(Path("hiss.wav"), 0.0))
     assert set(both.shares_on_noise) == {"primary", "secondary"}
-    assert "Noise was mixed in to the second recording: hiss.wav at -60 dB." in notes(both)
+    assert "Noise was mixed into the second recording: hiss.wav at -60 dB." in notes(both)
 
 
 # What comes out
@@ -247,4 +253,4 @@ def test_what_cannot_be_shown(visualize: Callable[..., Outcome], arguments: list
 def test_a_checkpoint_that_hears_one_recording(plain: Path, folder: Path) -> None:
     outcome = run(launch.visualize.main, "--checkpoint", plain, "good.wav", "--second", "room.wav")
     assert outcome.code == 2
-    assert "--second gives a second recording, but" in outcome.complaint and "hears one only" in outcome.complaint
+    assert "--second is given, but" in outcome.complaint and "hears one recording" in outcome.complaint
