@@ -11,7 +11,7 @@ from tests.end_to_end.test_engines import Runs
 
 pytestmark = pytest.mark.slow
 
-STEPS = 8
+STEPS = 5
 JOINED = ("model.second_recording=joined", "model.dual_attention=false", "optimizer.new_modules_learning_rate=null")
 # In this order: the one process of each kind, and those that must equal it.
 KINDS = {"attention": (("one", "ddp", "zero2", "zero3"), ()), "joined": (("one", "zero3"), JOINED)}
@@ -38,7 +38,7 @@ def two(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Runs:
             "train": {
                 "files": str(corpus / "train-*.parquet"),
                 "columns": {"id": "id"},
-                "max_utterances": 50,
+                "max_utterances": 30,
                 "second": "copy",
             },
             "shuffle_window": 16,
