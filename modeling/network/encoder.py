@@ -220,6 +220,10 @@ class DualWhisperEncoder(LayerStack):
             if len(all_weights) == self.secondary_layer:
                 secondary = self.secondary_layer_norm(hidden)
         hidden = self.layer_norm(hidden)
+        if config.second_recording == "attention" and torch.is_grad_enabled():
+            secondary = (
+                hidden  # ZeRO-3 wants as many outputs with gradients on all ranks, with second recordings or not
+            )
         heard = Heard(hidden, frame_lengths, secondary)
         if rows:
             heard = HEARD[config.second_recording](hidden, frames, rows)
