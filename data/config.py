@@ -111,13 +111,17 @@ class DataConfig(Section):
 
     @model_validator(mode="after")
     def changes_of_second_recordings_that_are_there(self) -> "DataConfig":
-        there = {source.second_kind for source in self.training_sources}
-        for key, kinds in ({} if self.augmentation is None else self.augmentation.keys_of_second()).items():
+        augmentation = self.augmentation
+        if augmentation is None:
+            return self
+        there = {augmentation.kind_of(one.second_kind) for one in self.training_sources if one.second_kind is not None}
+        for key, kinds in augmentation.keys_of_second().items():
             if not there.intersection(kinds):
                 told = " or ".join(SECOND_KINDS[kind] for kind in kinds)
+                leaks = "; with leakage_share they are the other party's" if augmentation.leakage_share else ""
                 raise ValueError(
-                    f"augmentation.{key} is {getattr(self.augmentation, key)}, and train has no second recording that "
-                    f"is {told}: see train.second and train.columns.second_audio, or take it out"
+                    f"augmentation.{key} is {getattr(augmentation, key)}, and train has no second recording that "
+                    f"is {told}{leaks}: see train.second and train.columns.second_audio, or take it out"
                 )
         return self
 

@@ -10,6 +10,9 @@ CANCELLED_SHARE = 0.1  # of a recording's energy in stretches that cancel, from 
 AS_LOUD = 0.5  # of the loudest channel's energy; the first such channel is kept
 ADDED_IN_ORDER = 7  # numbers, one after the other by numpy; it adds more of them in pairs
 OUT_OF_PHASE = "channels out of phase, which cancel each other: one of them was kept"
+SIDES = ("left", "right")  # channels of stereo, in their order
+# As users say that both are wanted: which of them is the first recording, and which the second.
+CHANNELS = {"channel": (0, 1), "left_channel": (1, 0)}
 
 
 class Mixer:

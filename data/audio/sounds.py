@@ -12,6 +12,7 @@ import soundfile
 from .containers import PREFIX_BYTES, Container, container_of, mp3_within_wav
 from .decoders import ffmpeg
 from .decoders.library_messages import collected
+from .mixing import SIDES
 from .undecodable import MissingChannel, UndecodableAudio, one_line
 
 BLOCK_FRAMES = 2**20  # decoded at a time
@@ -206,5 +207,5 @@ def check_has_channel(channels: int, wanted: int | None) -> None:
     """Raise MissingChannel where a recording lacks the channel that is wanted, from 0; None wants none."""
     if wanted is not None and wanted >= channels:
         has = "one channel" if channels == 1 else f"{channels} channels"
-        which = "right channel" if wanted == 1 else f"channel {wanted + 1}"
+        which = f"{SIDES[wanted]} channel" if wanted < len(SIDES) else f"channel {wanted + 1}"
         raise MissingChannel(f"the recording has {has}, so no {which}")

@@ -24,7 +24,7 @@ class Augmenter:
     """
 
     def __init__(self, config: AugmentationConfig, seed: int, lengths: tuple[float, float]) -> None:
-        self.seed, self.leaks = seed, config.leakage_share > 0
+        self.seed, self.config = seed, config
         self.changes = [kind(config, lengths) for kind in CHANGES]
 
     def __call__(self, utterance: Utterance, epoch: int, window: int, others: OtherSpeech) -> tuple[Utterance, int]:
@@ -46,12 +46,10 @@ class Augmenter:
         return changed, seed
 
     def pair_of(self, utterance: Utterance) -> Pair:
-        """The recordings before all changes. Where recordings leak into each other, a microphone is another party's."""
+        """The recordings before all changes."""
         if utterance.second is None:
             return Pair(Sound(utterance.audio))
-        kind = utterance.second_kind or "microphone"
-        if kind == "microphone" and self.leaks:
-            kind = "party"
+        kind = self.config.kind_of(utterance.second_kind or "microphone")
         return Pair(Sound(utterance.audio), Sound(utterance.second), kind)
 
     def longest(self, seconds: float) -> float:

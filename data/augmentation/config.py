@@ -59,6 +59,10 @@ class AugmentationConfig(*(kind.fields for kind in reversed(CHANGES))):  # type:
         """Keys that mean nothing while a share is 0, by that share."""
         return {share: keys for kind in CHANGES for share, keys in kind.of_shares.items()}
 
+    def kind_of(self, second: SecondKind) -> SecondKind:
+        """What a second recording counts as: where recordings leak into each other, a microphone is another party's."""
+        return "party" if second == "microphone" and self.leakage_share else second
+
     def keys_of_second(self) -> dict[str, tuple[SecondKind, ...]]:
         """Keys that are given and mean something for second recordings alone, and for which kinds of them."""
         keys = {key: kinds for kind in CHANGES for key, kinds in kind.of_second.items()}

@@ -32,6 +32,12 @@ def power(samples: np.ndarray) -> float:
     return float(np.square(samples, dtype=np.float64).mean()) if len(samples) else 0.0
 
 
+def spoken_power(speech: np.ndarray) -> float:
+    """The power of speech from its first to its last sound."""
+    begin, end = speech_region(speech)
+    return power(speech[begin:end])
+
+
 def mix(speech: np.ndarray, noise: np.ndarray, ratio: float) -> Mixture:
     """Add noise so that the speech has ``ratio`` dB more power than it, over the speech region.
 
@@ -80,6 +86,18 @@ def fitted(noise: np.ndarray, samples: int, offset: int = 0) -> np.ndarray:
     if len(noise) < SHORTEST_NOISE:
         raise DataError(f"a noise of {len(noise)} samples: shorter than a millisecond")
     return np.resize(np.roll(noise, -(offset % len(noise))), samples) if offset else np.resize(noise, samples)
+
+
+def placed(sound: np.ndarray, begin: int, samples: int) -> np.ndarray:
+    """``samples`` samples of silence with a sound from ``begin`` on, which may be below 0; what lies beyond is cut off.
+
+    Returns:
+        float32 [samples].
+    """
+    found = np.zeros(samples, np.float32)
+    part = sound[max(0, -begin) : max(0, samples - begin)]
+    found[max(0, begin) : max(0, begin) + len(part)] = part
+    return found
 
 
 def added(parts: list[np.ndarray]) -> np.ndarray:

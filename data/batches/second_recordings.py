@@ -8,6 +8,7 @@ import numpy as np
 
 from ..audio.cutting import has_sound, speech_region
 from ..audio.decoding import UndecodableAudio, decode_audio, seconds_of
+from ..augmentation.noise_mixing import placed
 from ..errors import DataError
 from ..sources.source import Source
 from ..utterance import SAMPLING_RATE
@@ -36,7 +37,7 @@ def read_audio(row: Row, source: Source) -> np.ndarray:
     Raises:
         UndecodableAudio: as :func:`data.audio.decoding.decode_audio`.
     """
-    return decoded(row[source.columns.audio], source, source.config.channel)
+    return decoded(row[source.columns.audio], source, source.config.channels[0])
 
 
 def decoded(value: Any, source: Source, channel: int | None = None) -> np.ndarray:
@@ -96,16 +97,17 @@ def read_second(
             the next that can be used is taken.
     """
     config, samples = source.config, int(limit * SAMPLING_RATE)
+    _, channel = config.channels
     if config.second == "copy":
         return first
     if config.draws_second:
         return None if drawn is None else read_drawn(source, len(first), samples, drawn)
     if config.columns.second_audio:
-        value, channel = row[config.columns.second_audio], None
+        value = row[config.columns.second_audio]
         if is_absent(value):
             return None
-    elif config.channel is not None:
-        value, channel = row[config.columns.audio], 1 - config.channel
+    elif channel is not None:
+        value = row[config.columns.audio]
     else:
         return None
     try:
@@ -147,9 +149,4 @@ def beside(other: np.ndarray, samples: int, place: float) -> np.ndarray:
         float32 [samples].
     """
     begin, end = speech_region(other)
-    said = other[begin:end]
-    at = int(place * samples) - len(said) // 2
-    channel = np.zeros(samples, np.float32)
-    part = said[max(0, -at) : max(0, samples - at)]
-    channel[max(0, at) : max(0, at) + len(part)] = part
-    return channel
+    return placed(other[begin:end], int(place * samples) - (end - begin) // 2, samples)

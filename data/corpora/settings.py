@@ -2,9 +2,10 @@
 
 from pydantic import Field, field_validator, model_validator
 
+from ..audio.mixing import CHANNELS
 from ..errors import nearest
 from ..sources.config import Section
-from .second.names import CHANNELS, COLUMN, check_second, is_pattern
+from .second.names import COLUMN, check_second, is_pattern
 
 # Our columns, and the usual names of each in corpora.
 KNOWN_NAMES: dict[str, tuple[str, ...]] = {

@@ -9,6 +9,7 @@ import numpy as np
 from .. import storage
 from ..audio.cutting import has_sound
 from ..audio.decoding import decode
+from ..audio.likeness import SHORTEST_SECONDS, likeness_of
 from ..audio.opening import open_audio
 from ..audio.undecodable import BeyondRecording, MissingChannel, UndecodableAudio
 from ..corpora.record import Record
@@ -18,11 +19,6 @@ from ..utterance import SAMPLING_RATE
 from .kinds import Kind
 
 LONGEST_DELAY = 5.0  # seconds that the second recording may begin earlier or later
-SHORTEST = 1.0  # seconds of both, to be compared at all
-BAND = 200.0, 3500.0  # hertz, of speech, and of what a telephone leaves
-WHITENING = 0.8  # of the cross spectrum's magnitude; 1 would weigh bands of noise like those of speech
-NEIGHBOURHOOD = 0.05  # seconds around the peak, where a room's reflections lie
-SAME_SPEECH = 1.8  # times the next peak, from which on both are the same speech: docs/preparing.md measures it
 SAME_SIGNAL = 0.999  # correlation without a delay, from which on there is one microphone only
 SAME_LENGTH = 0.02  # seconds
 
@@ -78,12 +74,12 @@ def second_facts(
     if are_copies(first, second):
         shown[Kind.SECOND_COPY] = ("", 0)
         delay = 0.0
-    elif min(len(first), len(second)) >= SHORTEST * SAMPLING_RATE:
-        likeness, lag = likeness_of(first, second)
-        if likeness >= SAME_SPEECH:
-            delay = lag
+    elif min(len(first), len(second)) >= SHORTEST_SECONDS * SAMPLING_RATE:
+        likeness = likeness_of(first, second, LONGEST_DELAY)
+        if likeness.is_same:
+            delay = likeness.delay
         else:
-            shown[Kind.SECOND_OTHER] = (f"peak of the correlation {likeness:.2f} times the next", -likeness)
+            shown[Kind.SECOND_OTHER] = (f"peak of the correlation {likeness.peak:.2f} times the next", -likeness.peak)
     return SecondFacts(level_of(second) - level_of(first), delay, second), shown
 
 
@@ -118,32 +114,3 @@ def are_copies(first: np.ndarray, second: np.ndarray) -> bool:
     one, two = first[: len(second)], second[: len(first)]
     product, powers = float(np.dot(one, two)), float(np.dot(one, one)) * float(np.dot(two, two))
     return powers > 0 and product >= SAME_SIGNAL * math.sqrt(powers)
-
-
-def likeness_of(first: np.ndarray, second: np.ndarray) -> tuple[float, float]:
-    """How much the two are the same speech, and by how many seconds the second hears it later.
-
-    The generalised cross-correlation with the phase transform (Knapp and Carter 1976), of lags up to
-    :data:`LONGEST_DELAY`: its peak over the highest value elsewhere, about 1 for what has nothing in common. The same
-    speech through two microphones has a peak of its own, whatever noise each of them adds.
-
-    Args:
-        first, second: float32 [N] and [M], 16 kHz.
-    """
-    size = 2 ** math.ceil(math.log2(len(first) + len(second)))
-    kept = size // 4 + 1  # of the spectrum, up to 4 kHz: the correlation is of 8 kHz
-    cross = np.fft.rfft(second, size)[:kept] * np.conj(np.fft.rfft(first, size)[:kept])
-    frequencies = np.arange(kept) * (SAMPLING_RATE / size)
-    magnitude = np.abs(cross)
-    is_used = (frequencies >= BAND[0]) & (frequencies <= BAND[1]) & (magnitude > 0)
-    cross[~is_used] = 0
-    cross[is_used] /= magnitude[is_used] ** WHITENING
-    correlation = np.abs(np.fft.irfft(cross, size // 2))
-    rate = SAMPLING_RATE // 2
-    reach = min(round(LONGEST_DELAY * rate), size // 4 - 1)
-    correlation = np.concatenate([correlation[-reach:], correlation[: reach + 1]])
-    peak, around = int(np.argmax(correlation)), round(NEIGHBOURHOOD * rate)
-    others = correlation[: max(0, peak - around)], correlation[peak + around + 1 :]
-    highest = max(float(part.max(initial=0)) for part in others)
-    likeness = float(correlation[peak]) / highest if highest else 1.0
-    return likeness, (peak - reach) / rate

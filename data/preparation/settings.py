@@ -6,7 +6,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from ..audio.cutting import WINDOW_SECONDS
-from ..corpora.second.names import CHANNELS
+from ..audio.mixing import CHANNELS
 from ..corpora.settings import CorpusSettings
 from ..sources.config import Section
 from .scores import ScoreLimits, ScoreSettings

@@ -5,6 +5,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from ..audio.mixing import CHANNELS
 from ..utterance import SecondKind
 
 
@@ -121,9 +122,9 @@ class SourceConfig(Section):
         return self.second in ("speaker", "other_speaker")
 
     @property
-    def channel(self) -> int | None:
-        """The channel of ``audio`` that is transcribed, from 0; None for the mean of all."""
-        return {"channel": 0, "left_channel": 1}.get(self.second or "")
+    def channels(self) -> tuple[int, int] | tuple[None, None]:
+        """The channels of ``audio`` that are the first and the second recording, from 0; None for the mean of all."""
+        return CHANNELS.get(self.second or "", (None, None))
 
     @property
     def second_kind(self) -> SecondKind | None:

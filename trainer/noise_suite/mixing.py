@@ -10,8 +10,7 @@ from functools import cached_property
 
 import numpy as np
 
-from data.audio.cutting import speech_region
-from data.augmentation.noise_mixing import SILENT_POWER, added, fitted, mix, power
+from data.augmentation.noise_mixing import SILENT_POWER, added, fitted, mix, spoken_power
 from data.batches.evaluation_rows import hash_of
 from data.errors import DataError
 from data.utterance import Utterance
@@ -98,8 +97,7 @@ class Mixer:
             DataError: at every ratio, if the utterance is silent or no noise is found for it.
         """
         speech = utterance.audio
-        begin, end = speech_region(speech) if len(speech) else (0, 0)
-        if power(speech[begin:end]) < SILENT_POWER:
+        if not len(speech) or spoken_power(speech) < SILENT_POWER:
             raise DataError("the speech is silence, to which no ratio can be had")
         if condition.kind == CLEAN:
             return utterance, Said()

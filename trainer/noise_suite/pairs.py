@@ -10,8 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from data.audio.cutting import speech_region
-from data.augmentation.noise_mixing import LOUDEST, SILENT_POWER, mix, power
+from data.augmentation.noise_mixing import LOUDEST, SILENT_POWER, mix, placed, power, spoken_power
 from data.errors import DataError
 from data.utterance import SAMPLING_RATE
 
@@ -95,8 +94,7 @@ def two_parties(speech: np.ndarray, voice: np.ndarray, ratio: float, generator: 
     overlap = round(LEAST_OVERLAP * min(len(speech), len(voice)))
     begin = int(generator.integers(overlap - len(voice), len(speech) - overlap + 1))
     other = placed(voice, begin, len(speech))
-    begin_speech, end_speech = speech_region(speech)
-    relative = np.sqrt(power(speech[begin_speech:end_speech]) / power(voice))
+    relative = np.sqrt(spoken_power(speech) / power(voice))
     first = summed(speech, other * np.float32(relative * 10.0 ** (-ratio / 20.0)))
     second = summed(other, speech * np.float32(10.0 ** (-BACK_RATIO / 20.0) / relative))
     return Recordings(*first, *second)
@@ -114,20 +112,11 @@ def meant_and_competing(
     covered = round(generator.uniform(*COVERED) * len(speech))
     voice = voice[:covered]
     begin = int(generator.integers(len(speech) - len(voice) + 1))
-    begin_speech, end_speech = speech_region(speech)
     of_voice = power(voice)
     if of_voice < SILENT_POWER:
         raise DataError("the other voice is silent in its beginning")
-    scale = np.sqrt(power(speech[begin_speech:end_speech]) / of_voice * 10.0 ** (-ratio / 10.0))
+    scale = np.sqrt(spoken_power(speech) / of_voice * 10.0 ** (-ratio / 10.0))
     return Recordings(*summed(speech, placed(voice, begin, len(speech)) * np.float32(scale)))
-
-
-def placed(voice: np.ndarray, begin: int, samples: int) -> np.ndarray:
-    """``samples`` samples of silence with the voice from ``begin`` on, which may be below 0."""
-    found = np.zeros(samples, np.float32)
-    part = voice[max(0, -begin) : max(0, samples - begin)]
-    found[max(0, begin) : max(0, begin) + len(part)] = part
-    return found
 
 
 def summed(own: np.ndarray, over: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

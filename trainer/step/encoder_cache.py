@@ -109,6 +109,7 @@ class EncoderCache:
             frame_lengths=heard.lengths,
             secondary_hidden_state=heard.second_states,
             secondary_frame_lengths=heard.second_lengths,
+            joined_frames=heard.joined_frames,
         )
 
     @torch.no_grad()

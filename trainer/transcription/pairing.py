@@ -5,11 +5,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from data.audio.cutting import Piece, cut_at_quiet, has_sound
+from data.audio.likeness import SHORTEST_SECONDS
 from data.audio.undecodable import UndecodableAudio
 from data.errors import DataError
 from data.utterance import SAMPLING_RATE
 
-from .alignment import LONGEST_DELAY, SHORTEST_SECONDS, find_delay, moved
+from .alignment import LONGEST_DELAY, find_delay, moved
 from .recordings import Recording
 
 BRIDGED = 0.3  # seconds of delay that neither a model nor fusion minds
@@ -17,6 +18,10 @@ LONGEST_CLIP = 30.0  # seconds of a clip of the speaker
 FAR_LONGER = 2.0  # times the first recording's length, and a delay more
 UNCOVERED = 0.5  # seconds of the first recording that a piece's second one may lack at an end
 EDGE_SEARCH = 2.0  # seconds in which a pause is looked for where the second recording begins or ends
+
+
+class UnusableSecond(DataError):
+    """A second recording cannot be used; the message names it and says why."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +67,7 @@ def read_second(recording: Recording, first: np.ndarray, use: SecondUse) -> Pair
         first: float32 [N], 16 kHz, the first recording's samples.
 
     Raises:
-        DataError: if it cannot be decoded, is silent, or is far longer than the first.
+        UnusableSecond: if it cannot be decoded, is silent, or is far longer than the first.
     """
     assert recording.second is not None
     name = recording.second.label
@@ -70,10 +75,10 @@ def read_second(recording: Recording, first: np.ndarray, use: SecondUse) -> Pair
     try:
         decoded = recording.second.decode()
     except UndecodableAudio as error:
-        raise DataError(f"{beside} cannot be decoded: {error}") from None
+        raise UnusableSecond(f"{beside} cannot be decoded: {error}") from None
     samples = decoded.samples
     if not has_sound(samples):
-        raise DataError(f"{beside} holds no sound: all of it is digital silence")
+        raise UnusableSecond(f"{beside} holds no sound: all of it is digital silence")
     check_lengths(recording, len(first) / SAMPLING_RATE, len(samples) / SAMPLING_RATE, use)
     remarks = [f"{name}: {remark}" for remark in (*decoded.remarks, *decoded.said)]
     if use.kind == "speaker" or recording.second.path == recording.path:
@@ -95,13 +100,15 @@ def read_second(recording: Recording, first: np.ndarray, use: SecondUse) -> Pair
 
 
 def check_lengths(recording: Recording, first: float, second: float, use: SecondUse) -> None:
-    """Raise DataError for a second recording that is far longer than it can be; lengths in seconds."""
+    """Raise UnusableSecond for a second recording that is far longer than it can be; lengths in seconds."""
     assert recording.second is not None
     beside = f"{recording.second.label}, the second recording of {recording.name}, is {second:.1f} s long"
     if use.kind == "speaker" and second > LONGEST_CLIP + 0.01:
-        raise DataError(f"{beside}; a clip of the speaker of up to {LONGEST_CLIP:g} s is right")
+        raise UnusableSecond(f"{beside}; a clip of the speaker of up to {LONGEST_CLIP:g} s is right")
     if use.kind == "scene" and second > FAR_LONGER * first + LONGEST_DELAY:
-        raise DataError(f"{beside}, far longer than the first with its {first:.1f} s; one of the same time is right")
+        raise UnusableSecond(
+            f"{beside}, far longer than the first with its {first:.1f} s; one of the same time is right"
+        )
 
 
 def cut_pair(first: np.ndarray, second: np.ndarray | None, use: SecondUse | None, window: float) -> list[PairedPiece]:

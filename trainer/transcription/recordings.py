@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TextIO
 
 from data.audio.decoding import Decoded, decode, seconds_of
+from data.audio.mixing import SIDES
 from data.audio.suffixes import is_recording, readable_suffixes, unreadable
 from data.audio.undecodable import UndecodableAudio
 from data.errors import DataError
@@ -18,7 +19,6 @@ from ..config.reading import ConfigError
 from .transcripts import Transcript, written
 
 STANDARD_INPUT = "-"
-CHANNEL_NAMES = ("left", "right")
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Recording:
     @property
     def label(self) -> str:
         """The name, with the channel."""
-        return self.name if self.channel is None else f"{self.name} ({CHANNEL_NAMES[self.channel]} channel)"
+        return self.name if self.channel is None else f"{self.name} ({SIDES[self.channel]} channel)"
 
     def decode(self) -> Decoded:
         """All that can be read of it, and what is wrong with it; raises as :func:`data.audio.decoding.decode`."""

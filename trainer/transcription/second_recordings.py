@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from data.audio.decoding import seconds_of
+from data.audio.mixing import CHANNELS
 from data.audio.opening import open_audio
 from data.audio.sounds import check_has_channel, open_sound
 from data.audio.suffixes import is_recording
 from data.audio.undecodable import MissingChannel, UndecodableAudio
-from data.corpora.second.names import CHANNELS, NAME, NamePattern, check_second, is_pattern
+from data.corpora.second.names import NAME, NamePattern, check_second, is_pattern
 from data.errors import DataError, some_of
 
 from ..config.reading import ConfigError

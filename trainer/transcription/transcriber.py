@@ -5,12 +5,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from data.audio.undecodable import UndecodableAudio
 from data.errors import DataError
 from data.utterance import SAMPLING_RATE
 
 from .hearing import Heard, Listener
-from .pairing import PairedPiece, cut_pair, read_second
+from .pairing import PairedPiece, UnusableSecond, cut_pair, read_second
 from .recordings import Recording
 from .transcripts import SecondHeard, Segment, Transcript, join_texts
 
@@ -47,7 +46,7 @@ class Untranscribed:
     @property
     def is_second(self) -> bool:
         """Whether the second recording is at fault, whose name the error has."""
-        return not isinstance(self.error, UndecodableAudio)
+        return isinstance(self.error, UnusableSecond)
 
 
 class Transcriber(Listener):

@@ -10,14 +10,12 @@ import numpy as np
 
 from data.audio.cutting import WINDOW_SECONDS, has_sound
 from data.audio.decoding import UndecodableAudio, decode_audio
+from data.audio.mixing import CHANNELS, SIDES
 from data.augmentation.noise_mixing import fitted, mix
-from data.corpora.second.names import CHANNELS
 from data.errors import DataError, placed
 from data.utterance import SAMPLING_RATE
 
 from ..config.reading import ConfigError
-
-SIDES = ("left", "right")
 
 
 @dataclass(frozen=True)

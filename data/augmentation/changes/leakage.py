@@ -5,11 +5,10 @@ from typing import ClassVar
 import numpy as np
 from pydantic import Field
 
-from ...audio.cutting import speech_region
 from ...sources.config import Section
 from ..change import Change, Draws, OtherSpeech, Pair, Sound
 from ..fields import Decibels, Share
-from ..noise_mixing import SILENT_POWER, power
+from ..noise_mixing import SILENT_POWER, spoken_power
 
 NOBODY_SPEAKS = 1e-4  # of the one channel's power; what is fainter in the other is no voice that could leak
 
@@ -68,9 +67,3 @@ def leaked_into(sound: Sound, other: Sound, decibels: float) -> Sound:
 
 def speech_of(sound: Sound) -> np.ndarray:
     return sound.audio if sound.noise is None else sound.audio - sound.noise
-
-
-def spoken_power(speech: np.ndarray) -> float:
-    """The power from the first to the last sound."""
-    begin, end = speech_region(speech)
-    return power(speech[begin:end])

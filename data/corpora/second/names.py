@@ -10,7 +10,6 @@ from ...audio.suffixes import SOUNDFILE_SUFFIXES, is_recording, is_sound
 from ..places import canonical, normal
 
 NAME = "{name}"
-CHANNELS = {"channel": (0, 1), "left_channel": (1, 0)}  # of the first and of the second recording
 COLUMN = "second_audio"  # what shards call it
 
 

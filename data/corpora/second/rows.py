@@ -5,10 +5,11 @@ from dataclasses import dataclass, replace
 from typing import Any, Self
 
 from ... import storage
+from ...audio.mixing import CHANNELS
 from ...errors import DataError
 from ..format import Listed, Rows, digest
 from ..record import Record
-from .names import CHANNELS, NamePattern, is_pattern
+from .names import NamePattern, is_pattern
 
 
 @dataclass(frozen=True)

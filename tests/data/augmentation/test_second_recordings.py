@@ -222,6 +222,7 @@ def test_where_nobody_speaks_nothing_leaks() -> None:
         ({"second_delay": (-0.1, 0.1)}, "speaker", "another microphone's"),
         ({"second_missing_share": 0.1}, None, "augmentation.second_missing_share is 0.1"),
         ({"leakage_share": 0.5}, "speaker", "augmentation.leakage_share is 0.5"),
+        ({"second_delay": (0, 0.1), "leakage_share": 0.5}, "channel", "with leakage_share they are the other party's"),
         ({"leakage_ratio": (0, 1)}, "other_speaker", "leakage_ratio is given, but leakage_share is 0"),
         ({"competing_part": (0.1, 1)}, None, "competing_part is given, but competing_share is 0"),
     ],
@@ -238,9 +239,10 @@ def test_keys_without_a_use_are_refused(augmentation: dict[str, Any], second: st
 def test_every_key_of_a_second_recording_belongs_to_its_change() -> None:
     for kind in CHANGES:
         assert set(kind.of_second) <= set(kind.fields.model_fields)
-    accepted = {"second_delay": (-0.1, 0.1), "leakage_share": 0.5, "second_missing_share": 0.1}
     train = {"files": "x", "second": "channel"}
-    assert DataConfig.model_validate({"train": train, "augmentation": accepted}).augmentation is not None
+    for key in ({"second_delay": (-0.1, 0.1)}, {"leakage_share": 0.5}):
+        accepted = {"second_missing_share": 0.1, **key}
+        assert DataConfig.model_validate({"train": train, "augmentation": accepted}).augmentation is not None
 
 
 def test_a_folder_of_noises_stays(tmp_path: Path) -> None:

@@ -7,13 +7,14 @@ import numpy as np
 import pytest
 import soundfile
 
+from data.audio.likeness import SAME_SPEECH, likeness_of
 from data.corpora.record import Record
 from data.corpora.settings import CorpusSettings
 from data.inspection.facts import InspectionSettings, examine
 from data.inspection.findings import problems, would_fail
 from data.inspection.inspect import inspect_corpus
 from data.inspection.kinds import Kind
-from data.inspection.second import SAME_SPEECH, likeness_of
+from data.inspection.second import LONGEST_DELAY
 from data.inspection.tally import Inspection
 from trainer.pages.corpus import write_page
 from trainer.pages.corpus_tables import figures
@@ -42,13 +43,15 @@ def microphone(sound: np.ndarray, number: int, later: int = 0, ratio: float = 0.
 @pytest.mark.parametrize("later", [0, 700, 20_000])
 def test_the_same_speech_is_known_in_noise_and_the_delay_is_found(later: int) -> None:
     first, second = microphone(speech(1), 1), microphone(speech(1), 2, later)
-    likeness, delay = likeness_of(first, second)
+    likeness, delay = likeness_of(first, second, LONGEST_DELAY)
     assert likeness > 2 * SAME_SPEECH and delay == pytest.approx(later / RATE, abs=0.001)
-    assert likeness_of(second, first)[1] == pytest.approx(-later / RATE, abs=0.001)
+    assert likeness_of(second, first, LONGEST_DELAY).delay == pytest.approx(-later / RATE, abs=0.001)
 
 
 def test_another_utterance_is_not() -> None:
-    found = [likeness_of(microphone(speech(i), i), microphone(speech(i + 1), i + 50))[0] for i in range(10)]
+    found = [
+        likeness_of(microphone(speech(i), i), microphone(speech(i + 1), i + 50), LONGEST_DELAY).peak for i in range(10)
+    ]
     assert max(found) < SAME_SPEECH
 
 
