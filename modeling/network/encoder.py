@@ -221,9 +221,7 @@ class DualWhisperEncoder(LayerStack):
                 secondary = self.secondary_layer_norm(hidden)
         hidden = self.layer_norm(hidden)
         if config.second_recording == "attention" and torch.is_grad_enabled():
-            secondary = (
-                hidden  # ZeRO-3 wants as many outputs with gradients on all ranks, with second recordings or not
-            )
+            secondary = hidden  # under ZeRO-3 all ranks must have as many outputs with gradients, whatever their clips
         heard = Heard(hidden, frame_lengths, secondary)
         if rows:
             heard = HEARD[config.second_recording](hidden, frames, rows)
