@@ -54,7 +54,7 @@ def encoded(model: Any, batch: int, frames: int) -> tuple[EncoderOutput, Encoder
     shares[0] = shares[batch] = 1.0
     lengths = (shares * frames).long().tolist()
     there = torch.tensor(lengths, device=weight.device) if min(lengths) < frames else None
-    heard = HEARD[model.config.second_recording](states, there, None if there is None else lengths, range(batch))
+    heard = HEARD[model.config.second_recording](states, None if there is None else lengths, range(batch))
     first = EncoderOutput(states[:batch], frame_lengths=None if batch == 1 or there is None else there[:batch])
     both = EncoderOutput(
         heard.states,
@@ -164,8 +164,8 @@ def main(arguments: list[str]) -> None:
         for seconds, batch in itertools.product(options.seconds, options.batch):
             cells += measure(models, batch, seconds, options.tokens, options.repeats)
             print(table(size, cells[-2:]), flush=True)
-        result[size] = cells
-        write_result(options.output, result)
+            result[size] = cells
+            write_result(options.output, result)
 
 
 if __name__ == "__main__":

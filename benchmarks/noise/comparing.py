@@ -95,7 +95,7 @@ def compare(ours: Side, theirs: Side | None, condition: str, capped: bool = Fals
     interval = percentiles(rates(sums[:, 0], sums[:, 1]))
     if theirs is None:
         return Compared(each, mean, interval, None)
-    relative = 1 - mean / mean_base, fewer(sums)
+    relative = 1 - mean / (mean_base or 1.0), fewer(sums)
     pair = [utterance_counts(side, condition, capped) for side in (ours, theirs)]
     shared = sorted(pair[0].keys() & pair[1].keys())
     alone = np.array([np.concatenate([side[name] for side in pair]) for name in shared])
@@ -103,8 +103,13 @@ def compare(ours: Side, theirs: Side | None, condition: str, capped: bool = Fals
 
 
 def fewer(sums: np.ndarray) -> Interval:
-    """The interval of how much lower the first rate is than the second, of drawn sums [draws, 4]."""
-    return percentiles(1 - rates(sums[:, 0], sums[:, 1]) / rates(sums[:, 2], sums[:, 3]))
+    """The interval of how much lower the first rate is than the second, of drawn sums [draws, 4].
+
+    Draws in which the second makes no error, as of a handful of utterances, are left out.
+    """
+    ours, theirs = rates(sums[:, 0], sums[:, 1]), rates(sums[:, 2], sums[:, 3])
+    some = theirs > 0
+    return percentiles(1 - ours[some] / theirs[some]) if some.any() else (0.0, 0.0)
 
 
 def words_of_other(side: Side, condition: str) -> tuple[float, float] | None:

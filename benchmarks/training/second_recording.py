@@ -12,6 +12,7 @@ another program disturbs less, and the operations of the model. Weights are rand
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
@@ -35,30 +36,37 @@ LEAST = 0.8  # the shortest recordings' share of the longest
 MOST_TIMES = 2.0  # that a step may take with second recordings
 PLAIN, THERE = {"model.dual_attention": False}, {"data.train.second": "copy"}
 ATTENTION = {"model.second_recording": "attention"}
+NONE_THERE = "attention, none there"  # a model that could hear them, and clips that have none
 SIDES: Mapping[str, dict[str, Any]] = {
     "plain": PLAIN,
     "joined": PLAIN | THERE | {"model.second_recording": "joined"},
     "dual": {},
     "attention": THERE | ATTENTION,
-    "attention, none there": ATTENTION,
+    NONE_THERE: THERE | ATTENTION,
 }
 # With them, and without; the last costs nothing more.
-PAIRS = (("joined", "plain"), ("attention", "dual"), ("attention", "plain"), ("attention, none there", "dual"))
+PAIRS = (("joined", "plain"), ("attention", "dual"), ("attention", "plain"), (NONE_THERE, "dual"))
 SECONDS, PROCESSOR = "seconds", "processor_seconds"
 
 
 class Side:
     """A model in training, and a step's batch that it takes again and again."""
 
-    def __init__(self, config: dict[str, Any], shape: tuple[int, float, int], folder: Path, stop: StopRequest) -> None:
+    def __init__(self, config: dict[str, Any], shape: tuple[int, float, int], stop: StopRequest, folder: Path) -> None:
         batch_size, seconds, tokens = shape
         job = Job(config, batch_size, seconds, tokens)
         self.trainer = build(job, job.run_config(), folder, stop)
         self.device = self.trainer.accelerator.device
         self.group, self.targets = self.trainer.find_data()
         spread_group(self.group, LEAST)
-        self.operations = step_flops(job.cell(resolve_precision(job.run_config().engine.precision)))
+        self.cell = job.cell(resolve_precision(job.run_config().engine.precision))
         self.taken: list[dict[str, float]] = []
+
+    def leave_out(self) -> None:
+        """Take the second recordings away."""
+        for batch in filter(None, self.group.batches):
+            object.__setattr__(batch, "second", None)
+        self.cell = replace(self.cell, has_second=False)
 
     def step(self) -> None:
         """A step, timed."""
@@ -86,13 +94,15 @@ def compare(configs: Mapping[str, dict[str, Any]], shape: tuple[int, float, int]
         sides: dict[str, Side] = {}
         for name, config in configs.items():
             folder = Path(opened.enter_context(TemporaryDirectory()))
-            sides[name] = Side(config, shape, folder, stop)
+            sides[name] = Side(config, shape, stop, folder)
+            if name == NONE_THERE:
+                sides[name].leave_out()
             opened.callback(sides[name].close)
         for _ in range(turns + 1):
             for side in sides.values():
                 side.step()
         taken = {name: side.taken[1:] for name, side in sides.items()}  # the first makes the optimizer's states
-        operations = {name: side.operations for name, side in sides.items()}
+        operations = {name: step_flops(side.cell) for name, side in sides.items()}
     found: dict[str, Any] = {"batch_size": shape[0], "clip_seconds": shape[1], "tokens": shape[2], "turns": turns}
     found["sides"] = {
         name: {key: median(one[key] for one in taken[name]) for key in (SECONDS, PROCESSOR)}

@@ -167,6 +167,7 @@ class CrossMasks(NamedTuple):
         primary, secondary = frame_mask(first, frames, dtype), frame_mask(second, frames, dtype)
         if not is_cached:
             return cls(primary, secondary)
+        assert primary is not None and secondary is not None  # of lengths that are there
         return cls(primary, secondary, torch.cat([mask.expand(-1, heads, -1, -1) for mask in (primary, secondary)], 1))
 
 

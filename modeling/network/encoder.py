@@ -220,6 +220,8 @@ class DualWhisperEncoder(LayerStack):
             if len(all_weights) == self.secondary_layer:
                 secondary = self.secondary_layer_norm(hidden)
         hidden = self.layer_norm(hidden)
+        if config.second_recording == "attention" and torch.is_grad_enabled():
+            secondary = hidden  # under ZeRO-3 all ranks must have as many outputs with gradients, whatever their clips
         heard = Heard(hidden, frame_lengths, secondary)
         if rows:
             heard = HEARD[config.second_recording](hidden, frames, rows)

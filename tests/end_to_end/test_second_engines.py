@@ -11,8 +11,11 @@ from tests.end_to_end.test_engines import Runs
 
 pytestmark = pytest.mark.slow
 
-STEPS = 8
-JOINED = ("model.second_recording=joined", "model.dual_attention=false", "optimizer.new_modules_learning_rate=null")
+STEPS = 5
+JOINED = (
+    *("model.second_recording=joined", "model.dual_attention=false", "noise.loss_weight=0"),
+    "optimizer.new_modules_learning_rate=null",
+)
 # In this order: the one process of each kind, and those that must equal it.
 KINDS = {"attention": (("one", "ddp", "zero2", "zero3"), ()), "joined": (("one", "zero3"), JOINED)}
 
@@ -38,7 +41,7 @@ def two(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Runs:
             "train": {
                 "files": str(corpus / "train-*.parquet"),
                 "columns": {"id": "id"},
-                "max_utterances": 50,
+                "max_utterances": 30,
                 "second": "copy",
             },
             "shuffle_window": 16,
@@ -81,7 +84,7 @@ def test_losses_equal_one_process(two: Runs, kind: str, engine: str) -> None:
 
 
 def test_the_second_recordings_were_heard(two: Runs) -> None:
-    """A lone microbatch equals what a model that hears one makes of it; not all of them do."""
     heard, deaf = two.losses("attention_one"), two.losses("deaf")
     assert len(heard) == STEPS
-    assert max(abs(one - other) for one, other in zip(heard, deaf, strict=True)) > 1e-3
+    assert max(abs(one - other) for one, other in zip(heard, deaf, strict=True)) > 1e-4
+    assert any(0 < row["with_second"] < 0.5 for row in two.metrics("attention_ddp", "recordings"))  # a rank had none

@@ -74,7 +74,10 @@ def test_a_checkpoint_that_hears_one_learns_to_hear_two(plain: Path, tiny_values
 
 REFUSED = {
     "attention": [
-        ({"second_recording": "joined", "dual_attention": False}, "has second attentions, which would be left out"),
+        (
+            {"second_recording": "joined", "dual_attention": False},
+            "was trained to hear second recordings by attention: take it out",
+        ),
         ({"second_recording_layers": 2}, "was trained with 1: take it out"),
     ],
     "joined": [

@@ -102,8 +102,7 @@ def planned_model(config: RunConfig, checkpoint: Checkpoint | None = None) -> An
                 return None
             stored = shape = published
         if checkpoint.is_adapter and (recorded := checkpoint.recorded_base) is not None:
-            heard = {"second_recording": recorded.second_recording}
-            heard |= {"second_recording_layers": recorded.second_recording_layers}
+            heard = {key: value for key, value in recorded.values.items() if key.startswith("second_recording")}
             stored, own = stored | heard, own | heard
     check_structure(name, stored, settings.decoder_values)
     model = model_without_weights(shape, **own | settings.decoder_values)

@@ -272,3 +272,9 @@ def test_an_arm_from_training_to_its_result(tmp_path: Path, tiny_values: dict[st
     told = reported.stdout.split("## Speakers")[0]
     assert "short: report" in told and "short: training" not in told and "short: development" not in told
     assert json.loads(result_path(tmp_path, "short").read_text()).keys() > found.keys()
+
+
+def test_draws_without_an_error_of_the_other_are_left_out() -> None:
+    ours, theirs = (Side([result(name, (2, 0))], "report") for name in ("a", "b"))
+    found = compare(ours, theirs, "noise_0")
+    assert found.relative == (0.0, (0.0, 0.0))

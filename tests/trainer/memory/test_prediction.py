@@ -284,25 +284,29 @@ def test_second_recordings_are_seen_to(settings: dict[str, Any], alone: dict[str
     def cell(**settings: Any) -> Cell:
         return tiny_cell(tokens=6, seconds=6.0, **SMALLEST, **settings)
 
-    def parts(**settings: Any) -> dict[str, int]:
-        timeline, found = record_step(cell(**settings), chunked=False, on_gpu=False), Counter[str]()
+    def parts(cell: Cell) -> dict[str, int]:
+        timeline, found = record_step(cell, chunked=False, on_gpu=False), Counter[str]()
         for number, size in timeline.events:
             found[timeline.parts[number]] += max(size, 0)
         return found
 
-    alone_parts = parts(**alone)
-    assert 1.8 < parts(**settings)["activations"] / alone_parts["activations"] < 2.2
+    alone_parts = parts(cell(**alone))
+    assert 1.8 < parts(cell(**settings))["activations"] / alone_parts["activations"] < 2.2
     assert 1.5 < step_flops(cell(**settings)) / step_flops(cell(**alone)) < 2
-    unheard, missing = alone | {"data.train.second": "copy"}, {**settings, "data.train.second": None}
+    unheard, missing = cell(**alone, **{"data.train.second": "copy"}), replace(cell(**settings), has_second=False)
     for same in (unheard, missing):
-        assert parts(**same) == alone_parts
-        assert step_flops(cell(**same)) == step_flops(cell(**alone))
+        assert parts(same) == alone_parts
+        assert step_flops(same) == step_flops(cell(**alone))
 
 
 def test_a_description_tells_of_second_recordings_that_are_heard() -> None:
     assert tiny_cell(**SECOND).describe()["second_recording"] == "attention"
-    for same in ({}, {"data.train.second": "copy"}, {**SECOND, "data.train.second": None}):
-        assert "second_recording" not in tiny_cell(**same).describe()
+    for same in (
+        tiny_cell(),
+        tiny_cell(**{"data.train.second": "copy"}),
+        replace(tiny_cell(**SECOND), has_second=False),
+    ):
+        assert "second_recording" not in same.describe()
 
 
 def test_decoding_two_recordings_takes_more() -> None:
