@@ -49,13 +49,21 @@ def both_rows(model: Any, fused: Fusion, monkeypatch: pytest.MonkeyPatch, **opti
     """What generate() gives for all rows, int64 [B + R, L]."""
     kept: list[torch.Tensor] = []
     monkeypatch.setattr(Fusion, "firsts", lambda self, tokens, prompt: kept.append(tokens) or tokens)
-    generate_tokens(model, encoded(model), ["az"] * CLIPS, "transcribe", 6, fused=fused, **options)
+    generate_tokens(model, encoded(model), ["az"] * CLIPS, "transcribe", 4, fused=fused, **options)
     monkeypatch.undo()
     return kept[0]
 
 
-@pytest.mark.parametrize("padding", [None, "clip"])
-@pytest.mark.parametrize("options", [{}, {"beams": 4}, {"temperature": 1.0}, {"timestamps": True}])
+@pytest.mark.parametrize(
+    ("padding", "options"),
+    [
+        ("clip", {}),
+        ("clip", {"beams": 3}),
+        (None, {"beams": 3}),
+        ("clip", {"temperature": 1.0}),
+        (None, {"timestamps": True}),
+    ],
+)
 def test_both_rows_of_a_pair_take_the_same_tokens(
     model_of: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, padding: str | None, options: dict[str, Any]
 ) -> None:
@@ -63,12 +71,11 @@ def test_both_rows_of_a_pair_take_the_same_tokens(
     tokens = both_rows(model, Fusion(CLIPS, ROWS), monkeypatch, **options)
     assert len(tokens) == 5
     assert torch.equal(tokens[list(ROWS)], tokens[CLIPS:])
-    alone = generate_tokens(model, encoded(model), ["az"] * 5, "transcribe", 6, **options)
+    alone = generate_tokens(model, encoded(model), ["az"] * 5, "transcribe", 4, **options)
     assert "temperature" in options or not torch.equal(alone[list(ROWS)], alone[CLIPS:])
 
 
-@pytest.mark.parametrize("padding", [None, "clip"])
-@pytest.mark.parametrize("beams", [1, 3])
+@pytest.mark.parametrize(("padding", "beams"), [("clip", 1), ("clip", 3), (None, 1)])
 def test_a_share_of_one_hears_the_first_recording_and_of_zero_the_second(
     model_of: Callable[..., Any], padding: str | None, beams: int
 ) -> None:
@@ -76,7 +83,7 @@ def test_a_share_of_one_hears_the_first_recording_and_of_zero_the_second(
 
     def tokens(rows: int, first: int = 0, fused: Fusion | None = None) -> torch.Tensor:
         languages = ["az"] * (rows if fused is None else CLIPS)
-        return generate_tokens(model, encoded(model, rows, first), languages, "transcribe", 6, beams=beams, fused=fused)
+        return generate_tokens(model, encoded(model, rows, first), languages, "transcribe", 3, beams=beams, fused=fused)
 
     alone = tokens(5)
     assert torch.equal(tokens(5, fused=Fusion(CLIPS, ROWS, 1.0)), alone[:3])
@@ -86,9 +93,9 @@ def test_a_share_of_one_hears_the_first_recording_and_of_zero_the_second(
 
 def test_the_shares_are_those_of_the_tokens_that_were_taken(model_of: Callable[..., Any]) -> None:
     model = model_of("clip")
-    for beams in (1, 4):
+    for beams in (1, 3):
         fused = Fusion(CLIPS, ROWS)
-        found = generate_tokens(model, encoded(model), ["az"] * CLIPS, "transcribe", 8, beams=beams, fused=fused)
+        found = generate_tokens(model, encoded(model), ["az"] * CLIPS, "transcribe", 5, beams=beams, fused=fused)
         taken = fused.beside(list(torch.cat((prompts(model, CLIPS), found), 1)))
         with torch.no_grad():
             logits = model(encoder_outputs=encoded(model), decoder_input_ids=torch.stack(taken)[:, :-1]).logits

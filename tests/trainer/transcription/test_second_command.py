@@ -15,9 +15,15 @@ import pytest
 import soundfile
 
 import launch.transcribe
+from data.audio.decoding import decode_audio
 from tests.end_to_end import Outcome, run
 from tests.support.untrained import save_checkpoint
 from tests.trainer.transcription.test_alignment import voice
+from trainer.transcription.pairing import SecondUse
+from trainer.transcription.recordings import Recording, find_recordings
+from trainer.transcription.second_recordings import with_second
+from trainer.transcription.transcriber import Transcriber
+from trainer.transcription.transcripts import Transcript
 
 pytestmark = pytest.mark.usefixtures("exact_attention")
 
@@ -44,20 +50,17 @@ def test_two_recordings_are_fused(transcribe: Callable[..., Outcome], pair: Path
     (result,) = results(fused)
     assert result["second"] == {"file": "room.wav", "use": "fused", "delay": None}
     assert all(0 < segment["share"] < 1 for segment in result["segments"])
-    texts = {}
-    for share in ("0", "1"):
-        (texts[share],) = results(
-            transcribe("child.wav", "--second", "room.wav", "--fuse", "--fuse-share", share, "--format", "json")
-        )
-        assert [segment["share"] for segment in texts[share]["segments"]] == [float(share)]
-    (alone,), (room,) = (results(transcribe(name, "--format", "json")) for name in ("child.wav", "room.wav"))
-    assert texts["1"]["text"] == alone["text"]
-    assert texts["0"]["text"] == room["text"]
+    (first,) = results(
+        transcribe("child.wav", "--second", "room.wav", "--fuse", "--fuse-share", "1", "--format", "json")
+    )
+    assert [segment["share"] for segment in first["segments"]] == [1.0]
+    (alone,) = results(transcribe("child.wav", "--format", "json"))
+    assert first["text"] == alone["text"] != result["text"]
     assert "second" not in alone
     assert "share" not in alone["segments"][0]
 
 
-def test_channels_folders_and_patterns_give_the_same(transcribe: Callable[..., Outcome], pair: Path) -> None:
+def test_channels_folders_and_patterns_say_the_same(pair: Path) -> None:
     for name in ("meeting/child.wav", "meeting/deep/child.wav"):
         Path(name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy("child.wav", name)
@@ -65,28 +68,24 @@ def test_channels_folders_and_patterns_give_the_same(transcribe: Callable[..., O
         far.parent.mkdir(parents=True, exist_ok=True)
         soundfile.write(far, soundfile.read("room.wav")[0], 16_000)
     shutil.copy("room.wav", "child_room.wav")
-    (expected,) = results(transcribe("child.wav", "--second", "room.wav", "--fuse", "--format", "json"))
+    child, room = (decode_audio(name) for name in ("child.wav", "room.wav"))
 
-    def check(outcome: Outcome, *seconds: str) -> None:
-        found = results(outcome)
-        assert [result["second"]["file"] for result in found] == list(seconds)
-        for result in found:
-            assert (result["text"], result["segments"]) == (expected["text"], expected["segments"])
+    def check(files: list[str], option: str, *seconds: str) -> None:
+        found = with_second(find_recordings(files), option, files, SecondUse())
+        for recording, name in zip(found, seconds, strict=True):
+            assert recording.second is not None and recording.second.label == name
+            np.testing.assert_array_equal(recording.decode().samples, room if option == "left_channel" else child)
+            np.testing.assert_array_equal(
+                recording.second.decode().samples, child if option == "left_channel" else room
+            )
 
-    options = ("--fuse", "--format", "json")
-    check(transcribe("stereo.wav", "--second", "channel", *options), "stereo.wav (right channel)")
-    check(transcribe("child.wav", "--second", "{name}_room.wav", *options), "child_room.wav")
-    check(transcribe("child.wav", "child_room.wav", "--second", "{name}_room.wav", *options), "child_room.wav")
-    check(transcribe("child.wav", "--second", "meeting/far", *options), "meeting/far/child.flac")
-    check(
-        transcribe("meeting", "--second", "meeting/far", *options),
-        "meeting/far/child.flac",
-        "meeting/far/deep/child.flac",
-    )
-    (turned,) = results(
-        transcribe("stereo.wav", "--second", "left_channel", "--fuse", "--fuse-share", "0", *options[1:])
-    )
-    assert turned["text"] == results(transcribe("child.wav", "--format", "json"))[0]["text"]
+    check(["child.wav"], "room.wav", "room.wav")
+    check(["stereo.wav"], "channel", "stereo.wav (right channel)")
+    check(["stereo.wav"], "left_channel", "stereo.wav (left channel)")
+    check(["child.wav"], "{name}_room.wav", "child_room.wav")
+    check(["child.wav", "child_room.wav"], "{name}_room.wav", "child_room.wav")
+    check(["child.wav"], "meeting/far", "meeting/far/child.flac")
+    check(["meeting"], "meeting/far", "meeting/far/child.flac", "meeting/far/deep/child.flac")
 
 
 def test_beams_times_and_batches_with_some_that_are_fused(
@@ -110,21 +109,27 @@ def test_beams_times_and_batches_with_some_that_are_fused(
 
 def test_a_model_that_hears_both_is_given_both(pair: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
     folder = hearing_both(tmp_path_factory.mktemp("both"))
+    transcriber = Transcriber(str(folder), second=SecondUse())
+    child, room, stereo = (Path(name) for name in ("child.wav", "room.wav", "stereo.wav"))
 
-    def text(*arguments: str) -> str:
-        (result,) = results(run(launch.transcribe.main, "--checkpoint", folder, *arguments, "--format", "json"))
-        if "--second" in arguments:
-            use = "fused" if "--fuse" in arguments else "model"
-            assert result["second"]["use"] == use
-            assert ("share" in result["segments"][0]) == (use == "fused")
-        return str(result["text"])
+    def text(recording: Recording, **use: Any) -> str:
+        transcriber.second = SecondUse(**use)
+        (result,) = transcriber.transcribe_all([recording])
+        assert isinstance(result, Transcript)
+        if result.second is not None:
+            assert result.second.use == ("fused" if use.get("fuse") else "model")
+            assert (result.segments[0].share is not None) == use.get("fuse", False)
+        return result.text
 
-    alone, other = text("child.wav"), text("room.wav")
-    both = text("child.wav", "--second", "room.wav")
+    alone, other, beside = text(Recording(child)), text(Recording(room)), Recording(child, second=Recording(room))
+    both = text(beside)
     assert both not in (alone, other)
-    assert text("child.wav", "--second", "room.wav", "--fuse", "--fuse-share", "1") == alone
-    assert text("child.wav", "--second", "room.wav", "--second-kind", "speaker") == both
-    assert text("stereo.wav", "--second", "channel") == both
+    assert text(beside, fuse=True, share=1.0) == alone
+    assert text(beside, fuse=True, share=0.0) == other
+    assert text(beside, kind="speaker") == both
+    assert text(Recording(stereo, 0, Recording(stereo, 1))) == both
+    (told,) = results(run(launch.transcribe.main, "--checkpoint", folder, child, "--second", room, "--format", "json"))
+    assert told["text"] == both
 
 
 def hearing_both(folder: Path) -> Path:
