@@ -34,6 +34,8 @@ class Plan:
         utterances_per_step: on all processes, if every microbatch is full.
         sources: the training data.
         remarks: what will make decoding differ from training, and what of a folder is not used.
+        second_recording: what hears second recordings, as ``model.second_recording``; the checkpoint's own where that
+            is none.
     """
 
     parts: list[Part] | None
@@ -42,6 +44,7 @@ class Plan:
     utterances_per_step: int
     sources: tuple[PlannedSource, ...]
     remarks: tuple[str, ...] = ()
+    second_recording: str = "none"
 
     @property
     def parameters(self) -> int | None:
@@ -95,6 +98,8 @@ def make_plan(config: RunConfig) -> Plan:
     rows = [known_rows(source) for source in inputs.training_sources]
     from modeling.parameters import parameters_by_part
 
+    own = "none" if inputs.model is None else getattr(inputs.model.config, "second_recording", "none")
+    heard = config.model.second_recording
     return Plan(
         parts=None if inputs.model is None else parameters_by_part(inputs.model),
         processes=processes,
@@ -105,6 +110,7 @@ def make_plan(config: RunConfig) -> Plan:
             for source, share, known in zip(data.training_sources, mixing_shares(data, rows), rows, strict=True)
         ),
         remarks=tuple(filter(None, (finding.remark for finding in findings))),
+        second_recording=own if heard == "none" else heard,
     )
 
 
@@ -136,6 +142,28 @@ def how_split(training: TrainingConfig, processes: int) -> str:
     return f" = {share} x {counted_processes(processes)}{', each' if processes > 1 else ''} in {split}"
 
 
+def second_recordings_row(config: RunConfig, heard: str) -> list[tuple[str, str]]:
+    """What hears second recordings, and which data has none; no row where there is nothing to hear.
+
+    Args:
+        heard: ``joined``, ``attention`` or ``none``.
+    """
+    data = config.data
+    named = {"train": any(source.has_second for source in data.training_sources)}
+    named |= {
+        name: source.has_second
+        for name, source in (("validation", data.validation), ("test", data.test))
+        if source is not None
+    }
+    if not any(named.values()):
+        return []
+    if heard == "none":
+        return [("second recordings", "in the data, but not heard: model.second_recording is none")]
+    without = [f"data.{name}" for name, has_second in named.items() if not has_second]
+    lacking = f"; none in {' and '.join(without)}" if without else ""
+    return [("second recordings", f"heard: {heard}{lacking}")]
+
+
 def plan_rows(config: RunConfig, plan: Plan) -> list[tuple[str, str]]:
     training = config.training
     at_most = "at most " if training.batch_seconds else ""
@@ -145,6 +173,7 @@ def plan_rows(config: RunConfig, plan: Plan) -> list[tuple[str, str]]:
     rows = [
         ("model", config.model.checkpoint or "from nothing"),
         ("strategy", f"{config.model.strategy}, {attention} second attentions"),
+        *second_recordings_row(config, plan.second_recording),
         ("parameters", NOT_LOOKED_AT if plan.parameters is None else count(plan.parameters)),
         ("of them new", NOT_LOOKED_AT if plan.new_parameters is None else count(plan.new_parameters)),
         ("engine", f"{zero}, {resolve_precision(config.engine.precision)} on this machine"),

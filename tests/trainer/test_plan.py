@@ -17,7 +17,7 @@ from tests import ROOT
 from trainer.command_line import run_command
 from trainer.config.reading import ConfigError, load_config
 from trainer.config.run import RunConfig
-from trainer.plan import NOT_LOOKED_AT, how_split, make_plan, print_plan
+from trainer.plan import NOT_LOOKED_AT, how_split, make_plan, plan_rows, print_plan
 
 FOLDER = ROOT / "configs"
 NO_RUNS = ("common.yaml", "demo_adapt.yaml", "noise_suite.yaml", "demo_noise_suite.yaml")
@@ -29,16 +29,23 @@ def test_check_passes_for_every_recipe(
     recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    if (augmentation := load_config(recipe).data.augmentation) is not None:  # the user's own recordings
-        (noises := tmp_path / augmentation.noise.folder).mkdir(parents=True)
+    augmentation = load_config(recipe).data.augmentation
+    if (noise := augmentation and augmentation.noise) is not None:  # the user's own recordings
+        (noises := tmp_path / noise.folder).mkdir(parents=True)
         soundfile.write(noises / "noise.wav", np.random.default_rng(0).normal(0, 0.1, 800), 16_000)
-    monkeypatch.setattr(sys, "argv", ["train", "--config", str(recipe), "--check"])
+    hub = [  # instead of the user's own files
+        f"data.{split}.{change}"
+        for split in ("train", "validation", "test")
+        for change in ("files=null", "hub=own/recordings")
+        if recipe.stem == "small_two_recordings"
+    ]
+    monkeypatch.setattr(sys, "argv", ["train", "--config", str(recipe), "--check", *hub])
     with pytest.raises(SystemExit) as left:
         run_command(launch.train.main)
     shown = capsys.readouterr()
     assert left.value.code == 0
     assert "error" not in shown.err
-    assert [path.name for path in tmp_path.iterdir()] == ([] if augmentation is None else ["recordings"])
+    assert [path.name for path in tmp_path.iterdir()] == ([] if noise is None else ["recordings"])
     assert re.search(r"│ parameters +│ [\d,]+ ", shown.out)
     config = load_config(recipe)
     assert shown.out.startswith("┏")  # the plan comes first
@@ -253,3 +260,25 @@ def test_a_plan_refuses_a_folder_that_is_no_checkpoint(tiny_values: dict[str, An
 def test_how_a_step_is_split(settings: list[str], processes: int, said: str) -> None:
     config = load_config(FOLDER / "demo.yaml", [f"training.{one}" for one in settings])
     assert how_split(config.training, processes) == said
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        ((), "heard: joined"),
+        (("data.validation.second=null",), "heard: joined; none in data.validation"),
+        (("model.second_recording=none",), "in the data, but not heard: model.second_recording is none"),
+        (("model.second_recording=none", "data.train.second=null", "data.validation.second=null"), None),
+    ],
+)
+def test_who_hears_second_recordings(
+    tiny_values: dict[str, Any], tmp_path: Path, overrides: tuple[str, ...], said: str | None
+) -> None:
+    values = yaml.safe_load(yaml.safe_dump(tiny_values))
+    values["model"] |= {"dual_attention": False, "second_recording": "joined"}
+    for split in ("train", "validation"):
+        values["data"][split]["second"] = "copy"
+    (tmp_path / "run.yaml").write_text(yaml.safe_dump(values))
+    config = load_config(tmp_path / "run.yaml", ("optimizer.new_modules_learning_rate=null", *overrides))
+    shown = dict(plan_rows(config, make_plan(config)))
+    assert shown.get("second recordings") == said
