@@ -1,11 +1,14 @@
 """The plan of a run: every recipe passes, what it counts is right, and nothing is fetched or written for it."""
 
+import io
 import re
 import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import soundfile
 import yaml
@@ -29,23 +32,26 @@ def test_check_passes_for_every_recipe(
     recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    augmentation = load_config(recipe).data.augmentation
-    if (noise := augmentation and augmentation.noise) is not None:  # the user's own recordings
+    data = load_config(recipe).data
+    if (noise := data.augmentation and data.augmentation.noise) is not None:  # the user's own recordings
         (noises := tmp_path / noise.folder).mkdir(parents=True)
         soundfile.write(noises / "noise.wav", np.random.default_rng(0).normal(0, 0.1, 800), 16_000)
-    hub = [  # instead of the user's own files
-        f"data.{split}.{change}"
-        for split in ("train", "validation", "test")
-        for change in ("files=null", "hub=own/recordings")
-        if recipe.stem == "small_two_recordings"
-    ]
-    monkeypatch.setattr(sys, "argv", ["train", "--config", str(recipe), "--check", *hub])
+    if prepared := data.training_sources[0].files:  # likewise
+        sound = io.BytesIO()
+        soundfile.write(sound, np.random.default_rng(0).normal(0, 0.1, 16_000), 16_000, format="FLAC")
+        row = {"id": "a", "audio": sound.getvalue(), "second_audio": sound.getvalue(), "text": "a", "duration": 1.0}
+        (tmp_path / "prepared").mkdir()
+        for split in ("train", "validation", "test"):
+            table = pa.Table.from_pylist([row | {"speaker": "anna"}])
+            pq.write_table(table, tmp_path / str(prepared).replace("train", split).replace("*", "00000"))
+    monkeypatch.setattr(sys, "argv", ["train", "--config", str(recipe), "--check"])
     with pytest.raises(SystemExit) as left:
         run_command(launch.train.main)
     shown = capsys.readouterr()
     assert left.value.code == 0
     assert "error" not in shown.err
-    assert [path.name for path in tmp_path.iterdir()] == ([] if noise is None else ["recordings"])
+    own = [name for name, used in (("recordings", noise), ("prepared", prepared)) if used]
+    assert [path.name for path in tmp_path.iterdir()] == own
     assert re.search(r"│ parameters +│ [\d,]+ ", shown.out)
     config = load_config(recipe)
     assert shown.out.startswith("┏")  # the plan comes first
