@@ -134,8 +134,8 @@ def suite_figures(folder: Path) -> Row:
 
 
 def spaced(values: Iterable[object]) -> str:
-    """Values in one line of JSON."""
-    return " ".join(str(value).replace(" ", "_") for value in values)
+    """Values in one line of JSON, in which white space separates them."""
+    return " ".join("_".join(str(value).split()) or "_" for value in values)
 
 
 def words_of(row: Row) -> Edits:

@@ -157,20 +157,18 @@ class Listener:
                     return heard
         return loop
 
-    def encode(self, pieces: Sequence[np.ndarray], seconds: Sequence[np.ndarray | None] = ()) -> Encoded:
+    def encode(self, pieces: Sequence[np.ndarray], seconds: Sequence[np.ndarray | None] | None = None) -> Encoded:
         """The encoder's output for pieces of at most 30 s and what is heard beside them.
 
-        The rows of second recordings follow those of the pieces; a model that hears both joins them to those.
+        With fusion the rows of second recordings follow those of the pieces; a model that hears both has one for each.
         """
-        rows = [row for row, second in enumerate(seconds) if second is not None]
-        sounds = [*pieces, *(second for second in seconds if second is not None)]
-        audio = collate([Utterance(str(number), sound, "") for number, sound in enumerate(sounds)])
-        batch = to_batch(audio, self.log_mel, encoder_padding(self.model), self.device)
-        fused = None
+        pairs = enumerate(zip(pieces, seconds or [None] * len(pieces), strict=True))
+        audio = collate([Utterance(str(number), piece, "", second=second) for number, (piece, second) in pairs])
+        batch = to_batch(audio, self.log_mel, encoder_padding(self.model), self.device, hears_second=True)
+        rows, fused = batch.second_rows, None
         if rows and self.second is not None and self.second.fuse:
-            fused = Fusion(len(pieces), tuple(rows), self.second.share)
-        joined = () if fused else rows
-        return Encoded(encode(self.model, batch.features, batch.length_list, joined), pieces, fused)
+            fused, rows = Fusion(len(pieces), tuple(rows), self.second.share), []
+        return Encoded(encode(self.model, batch.features, batch.length_list, rows), pieces, fused)
 
     def understand(self, encoded: Encoded, languages: Sequence[str], temperature: float = 0.0) -> list[Heard]:
         """What the model says of encoded pieces; above temperature 0 it samples, with one beam."""

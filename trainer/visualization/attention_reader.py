@@ -6,9 +6,11 @@ from typing import Any
 import numpy as np
 import torch
 
+from data.batches.collation import collate
 from data.batches.features import visible_frames
 from data.batches.labels import LabelEncoder
 from data.errors import DataError
+from data.utterance import Utterance
 from modeling.checkpoints import lifted
 from modeling.decoding import (
     detect_languages,
@@ -21,7 +23,7 @@ from modeling.decoding import (
 from modeling.network.dual_whisper import DualWhisperForConditionalGeneration
 
 from ..config.reading import ConfigError
-from ..step.batch import features_of, one_below_the_other
+from ..step.batch import to_batch
 from ..step.noise_target import noise_target
 from ..transcription.hearing import REPEATING, compression_ratio
 from ..transcription.transcriber import Transcriber
@@ -75,12 +77,10 @@ class AttentionReader:
                 f"--second is given, but {self.checkpoint} hears one recording: its second_recording is none"
             )
         excerpts = [excerpt] if second is None else [excerpt, second]
-        clips = [torch.from_numpy(one.audio)[None] for one in excerpts]
-        samples = clips[0] if second is None else one_below_the_other(*clips)
-        sizes = torch.tensor([len(one.audio) for one in excerpts])
-        features, lengths = features_of(samples, sizes, self.transcriber.log_mel, encoder_padding(model), device)
-        ends = [features.shape[2]] * len(excerpts) if lengths is None else lengths.tolist()
-        encoded = encode(model, features, None if lengths is None else ends, [] if second is None else [0])
+        audio = collate([Utterance(excerpt.name, excerpt.audio, "", second=None if second is None else second.audio)])
+        batch = to_batch(audio, self.transcriber.log_mel, encoder_padding(model), device, hears_second=True)
+        features, ends = batch.features, batch.length_list or [batch.features.shape[2]] * len(excerpts)
+        encoded = encode(model, features, batch.length_list, batch.second_rows)
         language = self.transcriber.language
         if language is None:
             (language,) = detect_languages(model, encoded) if is_multilingual(model) else ["en"]

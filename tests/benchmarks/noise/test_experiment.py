@@ -139,6 +139,17 @@ def write_suite(folder: Path, conditions: dict[str, list[dict[str, Any]]]) -> No
     (folder / "noise_suite.json").write_text(json.dumps(suite | {"checkpoints": [checkpoint]}))
 
 
+def test_intervals_over_speakers_and_over_utterances_draw_what_they_say(tmp_path: Path) -> None:
+    """Each speaker has half the errors, but of two utterances one has none and one has as many."""
+    sides = []
+    for name, errors in (("ours", (0, 4, 0, 4)), ("theirs", (4, 4, 4, 4))):
+        write_suite(tmp_path / name, {"noise_0": predictions(errors)})
+        sides.append(Side([{"arm": name, "report": suite_figures(tmp_path / name)}], "report"))
+    found = compare(sides[0], sides[1], "noise_0")
+    assert found.relative == (0.5, (0.5, 0.5))
+    assert found.over_utterances == pytest.approx((0.0, 1.0))
+
+
 def test_errors_and_words_of_the_other_are_kept_by_utterance(tmp_path: Path) -> None:
     write_suite(tmp_path, {"clean_0": predictions((1, 2, 0)), "other_party_0": predictions((3, 4), (0, 2))})
     found = suite_figures(tmp_path)

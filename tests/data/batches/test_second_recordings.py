@@ -213,6 +213,25 @@ def heard(found: dict[str, bytes | None]) -> dict[int, int | None]:
     return {int(name.removeprefix("row")): number for name, number in numbers.items()}
 
 
+@pytest.mark.parametrize("augmentation", [None, {"leakage_share": 1.0, "leakage_ratio": (0, 3), "gain": (-6, 0)}])
+def test_a_model_that_hears_one_recording_gets_the_same_first_ones(
+    augmentation: dict[str, Any] | None, clips: str, labels: LabelEncoder
+) -> None:
+    config = config_of(clips, "other_speaker", augmentation)
+    sources = [source_of(one, "data.train") for one in config.training_sources]
+    found = {}
+    for hears in (True, False):
+        batching = Batching(sources, config, labels, 4, 5, hears_second=hears)
+        batches = TrainingBatches(batching, 0, 1, None, in_processes=False)
+        found[hears] = rest_of(batches)
+        batches.close()
+    assert any(batch.second is not None for batch in found[True])
+    for both, one in zip(found[True], found[False], strict=True):
+        assert one.second is None and one.ids == both.ids and torch.equal(one.audio, both.audio)
+        assert (one.noise is None) == (both.noise is None) == (augmentation is None)
+        assert one.noise is None or both.noise is None or torch.equal(one.noise, both.noise)
+
+
 def test_another_utterance_of_the_speaker_anew_in_each_epoch(clips: str, labels: LabelEncoder) -> None:
     batches = open_batches(config_of(clips, "speaker"), labels)
     epochs = []

@@ -75,8 +75,9 @@ def test_two_microphones_have_ratios_noises_levels_and_a_delay_of_their_own() ->
         noises[pair] = [part / np.abs(part).max() for part in (found.noise, found.second_noise)]
         shared = min(map(len, noises[pair]))
         assert not np.allclose(noises[pair][0][:shared], noises[pair][1][:shared], atol=0.1)
-    for one, other in zip(noises[0.0, 10.0], noises[0.0, 0.0], strict=True):
-        np.testing.assert_allclose(one, other, atol=1e-4)
+    for parts in list(noises.values())[1:]:
+        for one, other in zip(noises[0.0, 10.0], parts, strict=True):
+            np.testing.assert_allclose(one, other, atol=1e-4)
     clean = mixer().mixed(voice, Condition("clean_pair"))
     assert clean.noise is None and clean.second is not None
     later = delay_between(clean.audio, clean.second)
@@ -118,6 +119,9 @@ def test_a_competing_speaker_covers_a_part_and_the_clip_is_of_the_one_meant() ->
     ratio = 10 * np.log10(power(own[begin:end]) / power(found.noise[heard]))
     assert ratio == pytest.approx(5, abs=0.05)
     assert said.clip in ("a2", "a3") and len(found.second) == SAMPLING_RATE // 2
+    louder, as_before = make.mixture(spoken("a1", 3.0), Condition(MEANT_SPEAKER, 0.0))
+    assert as_before == said and louder.second is not None and np.array_equal(louder.second, found.second)
+    assert louder.noise is not None and np.array_equal(louder.noise != 0, found.noise != 0)
     alone, beside = make.mixture(spoken("lone"), Condition(MEANT_SPEAKER, 5.0))
     assert alone.second is None and beside.clip == "" and beside.other  # of whom there is no other utterance
 
@@ -147,6 +151,17 @@ def test_recordings_are_given_in_the_way_that_is_asked_for() -> None:
     assert len(clip) == len(both.second) + SAMPLING_RATE // 2 + len(both.audio)
     lone = spoken("a1")
     assert all(given(lone, condition, heard) is lone for heard in ("first", "average", "before"))
+
+
+@pytest.mark.parametrize("condition", [Condition(MICROPHONES, 0.0, 10.0), Condition(OTHER_PARTY, 0.0)])
+def test_every_way_begins_with_the_same_mixture(condition: Condition) -> None:
+    changes = {heard: mixer().change_for(condition, heard) for heard in ("both", "first", "fused", "average")}
+    found = {heard: change(spoken("a1")) for heard, change in changes.items() if change is not None}
+    assert np.array_equal(found["both"].audio, found["first"].audio)
+    assert np.array_equal(found["both"].audio, found["fused"].audio)
+    assert found["both"].second is not None and found["fused"].second is not None
+    assert np.array_equal(found["both"].second, found["fused"].second)
+    assert np.array_equal(found["average"].audio, given(found["both"], condition, "average").audio)
 
 
 def test_what_leaks_can_be_subtracted_where_the_other_channel_is_known() -> None:
