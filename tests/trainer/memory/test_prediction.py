@@ -291,7 +291,8 @@ def test_second_recordings_are_seen_to(settings: dict[str, Any], alone: dict[str
         return found
 
     alone_parts = parts(cell(**alone))
-    assert 1.8 < parts(cell(**settings))["activations"] / alone_parts["activations"] < 2.2
+    # Joined states are a copy, which counts in a model as small as this one.
+    assert 1.8 < parts(cell(**settings))["activations"] / alone_parts["activations"] < 2.4
     assert 1.5 < step_flops(cell(**settings)) / step_flops(cell(**alone)) < 2
     unheard, missing = cell(**alone, **{"data.train.second": "copy"}), replace(cell(**settings), has_second=False)
     for same in (unheard, missing):
