@@ -43,6 +43,8 @@ FIXED = (
     "engine.zero_stage",
     "evaluation.best_metric",
 )
+# Of these, what older versions could not do: a run without the key has its default.
+ADDED = ("model.second_recording", "model.second_recording_layers")
 # The batches of a lane's window are planned from these.
 REPLANNED = (
     "training.batch_size",
@@ -119,15 +121,15 @@ def changed_settings(config: RunConfig) -> list[str]:
 def saved_settings(saved: dict[str, Any]) -> dict[str, Any]:
     """A run's saved config as :func:`settings_of` gives it; keys that an older version lacked have their defaults.
 
-    Keys of :data:`FIXED` get no default, since the run may have had another value. A config that this version would
-    refuse is returned as it was written.
+    Keys of :data:`FIXED` get no default, since the run may have had another value, but for those of :data:`ADDED`. A
+    config that this version would refuse is returned as it was written.
     """
     raw = flatten(saved)
     try:
         read = settings_of(RunConfig.model_validate(saved))
     except ValidationError:
         return raw
-    return {key: value for key, value in read.items() if key in raw or not key.startswith(FIXED)}
+    return {key: value for key, value in read.items() if key in raw or key in ADDED or not key.startswith(FIXED)}
 
 
 def write_config(config: RunConfig) -> None:
