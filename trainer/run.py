@@ -190,7 +190,7 @@ def training_batches(
     sources: list[Source],
     state: dict[str, Any],
     *,
-    hears_second: bool,
+    hears_second: bool = True,
 ) -> TrainingBatches:
     """This rank's batches, from where ``state`` says; with second recordings where the model hears them."""
     training, size = config.training, config.training.microbatch

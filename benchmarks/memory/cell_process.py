@@ -39,9 +39,10 @@ from benchmarks.memory.random_weights import model_for_shape
 from benchmarks.written import write_whole
 from data.batches.loader import BatchGroup
 from data.utterance import SAMPLING_RATE, AudioBatch
+from modeling.decoding import hears_second
 from trainer.checks import Inputs
 from trainer.config.run import RunConfig
-from trainer.engine.accelerator import build_accelerator, prepare, resolve_precision
+from trainer.engine.accelerator import bare_model, build_accelerator, prepare, resolve_precision
 from trainer.engine.device import wait_for
 from trainer.engine.optimizer import check_optimizer
 from trainer.engine.running_out import is_out_of_memory, linux_bytes
@@ -106,7 +107,8 @@ def build(job: Job, config: RunConfig, folder: Path, stop: StopRequest) -> Train
     model, optimizer = prepare(config, accelerator, model)
     torch.manual_seed(config.training.seed + rank)
     if streams:
-        batches: Any = training_batches(config, accelerator, labels, inputs.training_sources, {})
+        heard, sources = hears_second(bare_model(model)), inputs.training_sources
+        batches: Any = training_batches(config, accelerator, labels, sources, {}, hears_second=heard)
     else:
         group = synthetic_group(cell, vocabulary, rank)
         if accelerator.device.type == "cuda" and config.performance.pin_memory is not False:  # as readers do it
