@@ -15,16 +15,14 @@ from statistics import median
 from typing import Any
 
 import torch
-import transformers
 
-from benchmarks.decoding.tokens import FRAMES_PER_SECOND, SIZES, bytes_read, options_of, ready, seconds_of
+from benchmarks.decoding.tokens import FRAMES_PER_SECOND, bytes_read, options_of, read_options, ready, seconds_of
 from benchmarks.machine import describe_machine
-from benchmarks.written import add_output, table_head, write_result
+from benchmarks.written import table_head, write_result
 from modeling import DualWhisperConfig, DualWhisperForConditionalGeneration
 from modeling.network.encoder import EncoderOutput
 from modeling.network.second_recording import HEARD
-from trainer.command_line import CommandLine, number, run_command
-from trainer.engine.device import find_device, find_dtype, settle_device
+from trainer.command_line import run_command
 
 LEAST = 0.5  # the shortest recording's share of the longest
 
@@ -140,20 +138,7 @@ COLUMNS = (
 
 
 def main(arguments: list[str]) -> None:
-    parser = CommandLine(__doc__)
-    parser.add_argument("--size", action="append", choices=SIZES, help="a published size; may be repeated")
-    parser.add_argument("--batch", type=number(int, 1, 4096), nargs="+", default=[1, 8])
-    parser.add_argument("--seconds", type=number(int, 1, 30), nargs="+", default=[4, 10], help="of input")
-    parser.add_argument("--tokens", type=number(int, 2, 440), default=32, help="decoded each time")
-    parser.add_argument("--repeats", type=number(int, 1, 1000), default=5)
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
-    parser.add_argument("--dtype", default="auto", choices=("auto", "fp32", "bf16", "fp16"))
-    add_output(parser)
-    options = parser.parse_args(arguments)
-    transformers.utils.logging.set_verbosity_error()
-    device = find_device(options.device)
-    dtype = find_dtype(options.dtype, device)
-    settle_device(device)
+    options, device, dtype = read_options(__doc__, arguments, {"seconds": [4, 10], "tokens": 32, "repeats": 5})
     command = " ".join(["python -m benchmarks.decoding.second_recording", *arguments])
     result: dict[str, Any] = {"machine": describe_machine(device), "command": command}
     result["dtype"] = str(dtype).removeprefix("torch.")

@@ -10,10 +10,11 @@ are the medians of those of each turn. Beside them stands the ratio of the bytes
 machine would show that does nothing but read.
 """
 
+import argparse
 import copy
 import itertools
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from statistics import median
 from typing import Any
 
@@ -160,21 +161,35 @@ COLUMNS = (
 )
 
 
-def main(arguments: list[str]) -> None:
-    parser = CommandLine(__doc__)
+def read_options(
+    described: str | None, arguments: list[str], usual: Mapping[str, Any]
+) -> tuple[argparse.Namespace, torch.device, torch.dtype]:
+    """The command line of a benchmark of tokens, and the device, ready to compute, and dtype that it asks for.
+
+    Args:
+        described: the command, for ``--help``.
+        usual: values of ``--seconds``, ``--tokens`` and ``--repeats`` that are not given.
+    """
+    parser = CommandLine(described)
     parser.add_argument("--size", action="append", choices=SIZES, help="a published size; may be repeated")
     parser.add_argument("--batch", type=number(int, 1, 4096), nargs="+", default=[1, 8])
-    parser.add_argument("--seconds", type=number(int, 1, 30), nargs="+", default=[4, 30], help="of input")
-    parser.add_argument("--tokens", type=number(int, 2, 440), default=64, help="decoded each time")
-    parser.add_argument("--repeats", type=number(int, 1, 1000), default=9)
+    parser.add_argument("--seconds", type=number(int, 1, 30), nargs="+", help="of input")
+    parser.add_argument("--tokens", type=number(int, 2, 440), help="decoded each time")
+    parser.add_argument("--repeats", type=number(int, 1, 1000))
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     parser.add_argument("--dtype", default="auto", choices=("auto", "fp32", "bf16", "fp16"))
     add_output(parser)
+    parser.set_defaults(**usual)
     options = parser.parse_args(arguments)
     transformers.utils.logging.set_verbosity_error()
     device = find_device(options.device)
     dtype = find_dtype(options.dtype, device)
     settle_device(device)
+    return options, device, dtype
+
+
+def main(arguments: list[str]) -> None:
+    options, device, dtype = read_options(__doc__, arguments, {"seconds": [4, 30], "tokens": 64, "repeats": 9})
     result: dict[str, Any] = {"machine": describe_machine(device), "dtype": str(dtype).removeprefix("torch.")}
     print(table_head(COLUMNS), flush=True)
     for size in options.size or ["base"]:

@@ -16,7 +16,7 @@ from data.errors import DataError, some_of
 
 from ..config.reading import ConfigError
 from .pairing import SecondUse, check_lengths
-from .recordings import STANDARD_INPUT, Recording
+from .recordings import STANDARD_INPUT, Recording, warn
 
 MOST_CHECKED = 5000  # headers that are read before a model is
 
@@ -26,6 +26,8 @@ def with_second(
 ) -> list[Recording]:
     """The recordings, each with its second one; without those that are second recordings of others.
 
+    Of several recordings some may lack a second one, which a warning tells.
+
     Args:
         second: a file, a folder of files of the same names, a pattern with ``{name}`` seen from each recording's
             folder, or ``channel`` and ``left_channel`` for the right and the left channel of stereo files.
@@ -33,8 +35,8 @@ def with_second(
 
     Raises:
         ConfigError: for a pattern that is none.
-        DataError: for second recordings that are not there, of which there are too few, that lack a channel, or are
-            far longer than the first by their headers.
+        DataError: where none is there, and for second recordings that lack a channel or are far longer than the first
+            by their headers.
     """
     if second in CHANNELS:
         found = of_channels(recordings, second)
@@ -45,7 +47,8 @@ def with_second(
     else:
         found = of_one_file(recordings, second, use)
     for recording in found[:MOST_CHECKED]:
-        check_header(recording, use)
+        if recording.second is not None:
+            check_header(recording, use)
     return found
 
 
@@ -74,6 +77,7 @@ def by_pattern(recordings: Sequence[Recording], second: str) -> list[Recording]:
         there, place = pattern.find(str(recording.path))
         if there is None:
             missing.append(place or f"another than {recording.name} itself")
+            found.append(recording)
         else:
             path = Path(there if recording.path.is_absolute() else os.path.relpath(there))
             found.append(dataclasses.replace(recording, second=Recording(path)))
@@ -96,6 +100,7 @@ def of_folder(recordings: Sequence[Recording], folder: Path, arguments: Sequence
         there = next(filter(None, (same_name(folder / name) for name in names)), None)
         if there is None:
             missing.append(str(folder / recording.path.name))
+            found.append(recording)
         else:
             found.append(dataclasses.replace(recording, second=Recording(there)))
     check_found(found, missing, str(folder))
@@ -111,10 +116,17 @@ def same_name(path: Path) -> Path | None:
 
 
 def check_found(found: Sequence[Recording], missing: Sequence[str], second: str) -> None:
-    """Raises: DataError: if second recordings are not there, or no recording is left that could have one."""
+    """Warn of recordings that lack a second one.
+
+    Raises:
+        DataError: if all do, or no recording is left that could have one.
+    """
+    if found and len(missing) == len(found):
+        raise DataError(
+            f"--second is {second}, but each recording would lack a second one: {some_of(missing)} not found"
+        )
     if missing:
-        count = f"{len(missing)} of {len(found) + len(missing)} recordings" if found else "each recording"
-        raise DataError(f"--second is {second}, but {count} would lack a second one: {some_of(missing)} not found")
+        warn(f"{len(missing)} of {len(found)} recordings have no second one and are heard alone: {some_of(missing)}")
     if not found:
         raise DataError(f"--second is {second}: all recordings that are named are second ones; name the first ones")
 

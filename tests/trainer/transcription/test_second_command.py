@@ -88,6 +88,21 @@ def test_channels_folders_and_patterns_say_the_same(pair: Path) -> None:
     check(["meeting"], "meeting/far", "meeting/far/child.flac", "meeting/far/deep/child.flac")
 
 
+@pytest.mark.parametrize("option", ["{name}_room.wav", "far"])
+def test_a_recording_that_lacks_its_second_one_is_heard_alone(
+    transcribe: Callable[..., Outcome], pair: Path, option: str
+) -> None:
+    Path("far").mkdir()
+    for place in ("child_room.wav", "far/child.wav"):
+        shutil.copy("room.wav", place)
+    shutil.copy("child.wav", "other.wav")
+    outcome = transcribe("other.wav", "child.wav", "--second", option, "--fuse", "--format", "json")
+    assert "warning: 1 of 2 recordings have no second one and are heard alone: " in outcome.errors
+    other, child = results(outcome)
+    assert "second" in child and "second" not in other
+    assert other["text"] == results(transcribe("other.wav", "--format", "json"))[0]["text"]
+
+
 def test_beams_times_and_batches_with_some_that_are_fused(
     transcribe: Callable[..., Outcome], pair: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
