@@ -3,7 +3,7 @@
     python -m benchmarks.input.other_takes --data 'recordings/children_speech/train-*.parquet' \
         --noise recordings/noise --output benchmarks/results/second_recording/other_takes.json
 
-Each clip is heard by two microphones, each in a synthetic room of 0.2 to 0.8 s, in an excerpt of noise of its own, at a
+Each clip is heard by two microphones, each in a synthetic room of 0.2 to 0.8 s, in noise of its own, at a
 level of its own. Their clocks differ by up to 200 ppm, and the second begins earlier or later. The first is compared
 with the second, and with another clip as the second microphone hears it.
 """
@@ -60,16 +60,37 @@ SETTINGS = {
 }
 
 
+class Microphone(NamedTuple):
+    """Where a microphone stands.
+
+    Attributes:
+        number: 0 or 1; the two draw from other recordings of noise, of which each has every second one.
+        later: samples by which it began later, below 0 earlier.
+    """
+
+    number: int
+    later: int = 0
+
+
+def noise_of(number: int, samples: int, noises: NoiseClips, generator: np.random.Generator) -> np.ndarray:
+    """So many samples of a recording of noise that only this microphone hears."""
+    while True:
+        index = 2 * int(generator.integers(len(noises) // 2)) + number
+        if (part := noises.cut(index, samples, generator.random(), whole=True)) is not None:
+            return part
+
+
 def heard(
-    speech: np.ndarray, setting: Setting, later: int, noises: NoiseClips, generator: np.random.Generator
+    speech: np.ndarray, setting: Setting, microphone: Microphone, noises: NoiseClips, generator: np.random.Generator
 ) -> np.ndarray:
-    """The speech as a microphone hears it that began ``later`` samples later, below 0 earlier: float32 [samples]."""
+    """The speech as a microphone hears it: float32 [samples]."""
+    number, later = microphone
     speech = reverberated(speech, synthetic_response(generator.uniform(*ROOM_SECONDS), generator))
     ticks = np.arange(len(speech)) * (1 + generator.uniform(-CLOCKS, CLOCKS))
     speech = np.interp(ticks, np.arange(len(speech)), speech).astype(np.float32)
     speech = speech[later:] if later >= 0 else np.pad(speech, (-later, 0))
     if setting.ratio is not None:
-        speech = mix(speech, noises.excerpt(len(speech), generator), setting.ratio).audio
+        speech = mix(speech, noise_of(number, len(speech), noises, generator), setting.ratio).audio
     level = 10.0 ** (generator.uniform(QUIETEST, 0.0) / 20.0)
     return (speech * np.float32(level / np.abs(speech).max())).astype(np.float32)
 
@@ -81,8 +102,8 @@ def compared(clips: list[np.ndarray], setting: Setting, noises: NoiseClips, seed
     for index, (clip, other) in enumerate(zip(clips, itertools.islice(itertools.cycle(clips), 1, None), strict=False)):
         generator = np.random.default_rng((seed, index))
         later = round(generator.uniform(-setting.apart, setting.apart) * SAMPLING_RATE)
-        first = heard(clip, setting, 0, noises, generator)
-        second, stranger = (heard(one, setting, later, noises, generator) for one in (clip, other))
+        first = heard(clip, setting, Microphone(0), noises, generator)
+        second, stranger = (heard(one, setting, Microphone(1, later), noises, generator) for one in (clip, other))
         if setting.telephone:
             second, stranger = (band_limited(one, *TELEPHONE) for one in (second, stranger))
         begun = time.perf_counter()

@@ -8,6 +8,7 @@ import numpy as np
 import soundfile
 
 from benchmarks.input.other_takes import SETTINGS, compared
+from benchmarks.input.speech_like_clips import clip
 from data.augmentation.fields import NoiseSourceConfig
 from data.augmentation.noise_clips import NoiseClips
 from tests import ROOT
@@ -15,11 +16,11 @@ from tests import ROOT
 
 def test_the_same_sound_is_told_from_another_and_its_delay_is_found(tmp_path: Path) -> None:
     generator = np.random.default_rng(0)
-    soundfile.write(tmp_path / "noise.wav", generator.normal(0, 0.1, 32_000), 16_000)
+    for number in range(2):
+        soundfile.write(tmp_path / f"{number}.wav", generator.normal(0, 0.1, 32_000), 16_000)
     noises = NoiseClips(NoiseSourceConfig(folder=str(tmp_path)))
-    loudness = [np.repeat(generator.random(30), 1600) for _ in range(3)]
-    clips = [(0.1 * one * generator.standard_normal(48_000)).astype(np.float32) for one in loudness]
-    for name in ("no noise", "0 dB, the second a telephone"):
+    clips = [clip(3.0, seed) for seed in range(3)]
+    for name in ("no noise", "10 dB"):
         found = compared(clips, SETTINGS[name], noises, 0)
         assert (found["same_told_as_other"], found["other_told"], found["delay_right"]) == (0, 1, 1)
 
