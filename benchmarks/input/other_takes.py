@@ -25,6 +25,7 @@ from data.augmentation.changes.reverberation import reverberated, synthetic_resp
 from data.augmentation.fields import NoiseSourceConfig
 from data.augmentation.noise_clips import NoiseClips
 from data.augmentation.noise_mixing import mix
+from data.errors import DataError
 from data.inspection.second import LONGEST_DELAY
 from data.utterance import SAMPLING_RATE
 from trainer.command_line import CommandLine, number, run_command
@@ -142,6 +143,8 @@ def main(arguments: list[str]) -> None:
     options = parser.parse_args(arguments)
     noises = NoiseClips(NoiseSourceConfig(folder=options.noise), "--noise")
     clips = list(read_clips(options.data, options.every))
+    if not clips:
+        raise DataError(f"--data is {options.data!r}, where no clip of two seconds or more is; name Parquet files")
     result: dict[str, Any] = {
         "machine": describe_machine(),
         "command": " ".join(["python -m benchmarks.input.other_takes", *arguments]),
