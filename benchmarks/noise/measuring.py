@@ -34,8 +34,9 @@ def result_path(results: Path, arm: str) -> Path:
 
 
 def wanted_suites(plan: NoisePlan, arm: str) -> list[str]:
-    """The suites that measure an arm; for an unmodified checkpoint there is nothing to choose."""
-    chooses = [] if plan.arms[arm] is None else [DEVELOPMENT]
+    """The suites that measure an arm; nothing is chosen by an unmodified checkpoint, nor by a family's later seeds."""
+    later_seeds = {name for arms in plan.families.values() for name in arms[1:]}
+    chooses = [] if plan.arms[arm] is None or arm in later_seeds else [DEVELOPMENT]
     variants = [variant_key(name) for name, about in plan.also.items() if arm in plan.arms_of(about)]
     return [*chooses, *([REPORT] if arm in plan.reported else []), *variants]
 
