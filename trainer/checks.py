@@ -9,8 +9,10 @@ from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Any, Literal
 
+from data.audio.decoding import UndecodableAudio
 from data.augmentation.noise_clips import NoiseClips
 from data.batches.mixture import mixture_lines
+from data.batches.second_recordings import decoded
 from data.opening import source_of, synthesize
 from data.sources.filters import values_not_there
 from data.sources.source import Source
@@ -31,6 +33,7 @@ REMARKS = (
     "decoding",
     "folder",
     "keep and drop",
+    "second recording",
 )  # findings that whoever trains wants to know, whether or not the doctor is called
 
 
@@ -229,6 +232,11 @@ def remarks_on(source: Source) -> Iterator[Finding]:
         yield Finding("folder", "note", f"{source.name}.folder: {line}")
     for line in values_not_there(source):
         yield Finding("keep and drop", "note", line)
+    if source.config.channels[1] is not None:
+        try:
+            decoded(source.first_row()[source.config.columns.audio], source, source.config.channels[1])
+        except UndecodableAudio as error:
+            yield Finding("second recording", "note", f"{source.name}: of its first recording: {error}")
 
 
 def known_rows(source: Source) -> int | None:

@@ -157,6 +157,16 @@ def test_a_value_that_is_dropped_and_not_there_is_told(
     assert "note: data.train.drop: no row has text 'nobody says so'" in capsys.readouterr().out
 
 
+def test_a_mono_recording_that_is_asked_for_its_other_channel_is_told(
+    tiny_values: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "plan.yaml"
+    path.write_text(yaml.safe_dump(tiny_values), encoding="utf-8")
+    print_plan(load_config(path, ["data.train.second=channel"]))
+    said = "note: data.train: of its first recording: the recording has one channel, so no right channel"
+    assert said in capsys.readouterr().out
+
+
 def test_a_temperature_shows_its_shares(
     tiny_values: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

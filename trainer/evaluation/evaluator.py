@@ -142,6 +142,8 @@ class Evaluator:
                 texts: list[str] = []
                 if turn.audio is not None or spread:
                     texts = self.decode(bare, turn.audio, spread)
+                if turn.audio is not None and turn.audio.second is not None and self.hears_second(bare):
+                    share.with_second |= {turn.audio.ids[row] for row in turn.audio.second.rows}
                 share.add(turn, texts, language, time.perf_counter() - start)
                 if first_batch_alone and any_rank(accelerator, bool(share.predictions)):
                     break
@@ -170,7 +172,7 @@ class Evaluator:
             self.log_mel,
             encoder_padding(bare),
             self.accelerator.device,
-            hears_second=self.fuses or hears_second(bare),
+            hears_second=self.hears_second(bare),
         )
         rows, fused = batch.second_rows, None
         if self.fuses and rows:
@@ -189,6 +191,9 @@ class Evaluator:
                 fused=fused,
             )
         return [text.strip() for text in self.processor.batch_decode(tokens, skip_special_tokens=True)]
+
+    def hears_second(self, bare: Any) -> bool:
+        return self.fuses or hears_second(bare)
 
     def languages_of(self, audio: AudioBatch | None) -> list[str | None]:
         """The language of each utterance, None if it must be detected. For silence any language will do."""

@@ -30,6 +30,7 @@ def figures(checkpoint: str, split: str, evaluation: Evaluation) -> dict[str, An
         "split": split,
         "normalizer": evaluation.normalizer,
         "beams": evaluation.beams,
+        "with_second_recording": evaluation.with_second,
         **asdict(evaluation.rates),
         "word_error_rate_interval": word_interval,
         "character_error_rate_interval": character_interval,
@@ -71,6 +72,8 @@ def print_evaluation(
     edits = ("substitutions", "deletions", "insertions")
     rows.append(("subst., deletions, insert.", *(", ".join(str(side[kind]) for kind in edits) for side in sides)))
     rows.append(("utterances, words", *(f"{side['utterances']}, {side['words']}" for side in sides)))
+    if any(side["with_second_recording"] for side in sides):
+        rows.append(("second recordings heard", *(str(side["with_second_recording"]) for side in sides)))
     speeds = (f"{side['audio_seconds']:.1f} s, {side['real_time_factor']:.3f}" for side in sides)
     rows.append(("audio, real-time factor", *speeds))
     print_table(("", checkpoint, "plain Whisper")[: 1 + len(sides)], rows)

@@ -30,6 +30,7 @@ class Evaluation:
         skipped: id and reason of rows that could not be evaluated.
         repeated: rows left out because an earlier row has the same id.
         rows: rows looked at.
+        with_second: utterances of which the model heard a second recording, too.
     """
 
     utterances: list[ScoredUtterance] = field(repr=False)
@@ -44,6 +45,7 @@ class Evaluation:
     skipped: list[dict[str, str]] = field(default_factory=list)
     repeated: int = 0
     rows: int = 0
+    with_second: int = 0
 
     def metrics(self) -> dict[str, float]:
         """What metrics.jsonl holds of it."""
@@ -63,11 +65,15 @@ class Evaluation:
 
 @dataclass
 class Share:
-    """What one rank has decoded, and how long that took; the warm-up is its first batch."""
+    """What one rank has decoded, and how long that took; the warm-up is its first batch.
+
+    ``with_second`` are the ids of utterances of which the model heard a second recording, too.
+    """
 
     predictions: list[Prediction] = field(default_factory=list)
     skipped: list[Skipped] = field(default_factory=list)
     repeated: int = 0
+    with_second: set[str] = field(default_factory=set)
     seconds: float = 0.0
     audio_seconds: float = 0.0
     warm_up_seconds: float = 0.0
@@ -148,4 +154,5 @@ def joined(
         skipped=sorted(skipped, key=lambda row: (row["id"], row["reason"])),
         repeated=sum(share.repeated for share in shares),
         rows=rows,
+        with_second=len(set().union(*(share.with_second for share in shares))),
     )

@@ -269,3 +269,16 @@ def test_an_output_that_is_a_file(evaluate: Evaluate, tmp_path: Path) -> None:
     outcome = evaluate("--output", tmp_path / "taken")
     assert outcome.code == 2
     assert "--output" in outcome.complaint and "is a file" in outcome.complaint.replace("which is", "is")
+
+
+def test_utterances_with_a_second_recording_are_counted(evaluate: Evaluate, tmp_path: Path, models: Path) -> None:
+    """A model that hears both says of how many it did; plain Whisper hears none of them."""
+    joined = tmp_path / "joined"
+    shutil.copytree(models / "dual", joined)
+    config = json.loads((joined / "config.json").read_text())
+    (joined / "config.json").write_text(json.dumps(config | {"second_recording": "attention"}))
+    given = ("data.test.second=copy", "--output", tmp_path / "out")
+    outcome = evaluate(*given, "--baseline", "plain", checkpoint=joined)
+    assert outcome.code == 0, outcome.errors
+    assert read(tmp_path / "out")[0]["with_second_recording"] == 11
+    assert read(tmp_path / "out" / "baseline_plain")[0]["with_second_recording"] == 0

@@ -94,7 +94,8 @@ def test_the_files(tmp_path: Path) -> None:
     ]
     figures = json.loads((tmp_path / "new" / "folder" / "evaluation.json").read_text("utf-8"))
     assert list(figures) == [
-        "checkpoint", "split", "normalizer", "beams", "utterances", "words", "substitutions", "deletions", "insertions",
+        "checkpoint", "split", "normalizer", "beams", "with_second_recording", "utterances", "words",
+        "substitutions", "deletions", "insertions",
         "word_error_rate", "character_error_rate", "raw_word_error_rate", "raw_character_error_rate",
         "word_error_rate_interval", "character_error_rate_interval", "interval_units", "seconds", "audio_seconds",
         "real_time_factor", "by", "confusions", "worst", "skipped", "repeated",
@@ -127,3 +128,10 @@ def test_what_is_printed_is_short(capsys: pytest.CaptureFixture[str]) -> None:
     assert "word error rate by speaker: 10 40.0%, 9 33.3%" in shown
     assert "repeated ids, counted once: 1" in shown and "skipped: 1" in shown
     assert len(shown.splitlines()) < 25
+    assert "second recording" not in shown, "the data have none"
+
+
+def test_second_recordings_that_were_heard_are_told(capsys: pytest.CaptureFixture[str]) -> None:
+    print_evaluation("best", evaluation(with_second=3), evaluation())
+    line = next(line for line in capsys.readouterr().out.splitlines() if "second recordings heard" in line)
+    assert [cell.strip() for cell in line.split("│")[2:4]] == ["3", "0"]
