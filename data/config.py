@@ -6,6 +6,7 @@ from pydantic import Discriminator, Field, Tag, model_validator
 
 from .augmentation.config import AugmentationConfig, SpecAugmentConfig
 from .sources.config import ColumnNames, DigitSpeech, Section, SourceConfig
+from .sources.languages import Language
 from .utterance import SecondKind
 
 __all__ = ["ColumnNames", "DataConfig", "DigitSpeech", "Section", "SourceConfig"]
@@ -48,8 +49,8 @@ class DataConfig(Section):
         None, description="evaluated in training; decides which checkpoint is best/"
     )
     test: SourceConfig | None = Field(None, description="for launch/eval.py; not used in training")
-    language: str | None = Field(
-        None, description="ISO 639-1 code of what is spoken, such as az; multilingual models need it"
+    language: Language | None = Field(
+        None, description="code or English name of what is spoken, such as az; multilingual models need it"
     )
     task: Literal["transcribe", "translate"] = Field(
         "transcribe", description="translate: the transcripts are English translations"

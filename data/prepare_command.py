@@ -38,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--second", metavar="PATTERN", help='the second recording of each: files by the name of the first, '
         '"{name}_room.wav" or "room/{name}.flac"; channel: the right one of stereo recordings, whose left one is the '
         "first; left_channel: the other way round; or a column's name")  # fmt: skip
-    add("--language", help="ISO 639-1 code for rows without a language")
+    add("--language", help="code or English name for rows without a language")
     add("--hub-name", help="the hub dataset's configuration, often a language")
     add("--hub-revision", help="the hub dataset's branch, tag or commit")
     add("--hub-splits", nargs="+", default=["train"], metavar="SPLIT", help="splits of the hub dataset (train)")

@@ -42,7 +42,7 @@ def command_line() -> CommandLine:
     add("--checkpoint", required=True, help="a folder or hub name: dual-attention, plain Whisper or an adapter")
     add("file", type=Path, metavar="FILE", help="a recording; without --begin and --seconds its first 30 s")
     add("--output", type=Path, metavar="FOLDER", help="default: attention/NAME, after the recording")
-    add("--language", help="ISO 639-1 code; default: detected in the recording")
+    add("--language", help="code or English name, such as tr or Turkish; default: detected in the recording")
     add("--text", help="show attention for this text instead of the decoded one")
     add("--begin", type=number(float, 0, 1e6), default=0.0, metavar="S", help="start, in seconds (0)")
     add("--seconds", type=number(float, 0.01, 30), metavar="S", help="length, at most 30 seconds")

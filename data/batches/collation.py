@@ -1,7 +1,6 @@
 """A row of a source becomes an utterance, and utterances become a batch; rows that cannot be used are named."""
 
 import math
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -15,6 +14,7 @@ from ..config import DataConfig
 from ..errors import DataError
 from ..preparation.special_tokens import complaint, special_token_in
 from ..sources.class_labels import UnnamedLabel
+from ..sources.languages import whisper_code
 from ..sources.source import Source
 from ..utterance import SAMPLING_RATE, AudioBatch, SecondRecordings, Skipped, Utterance
 from .labels import LabelEncoder
@@ -23,7 +23,6 @@ from .second_recordings import Drawn, header_seconds, read_audio, read_second, s
 __all__ = ["TimedRow", "collate", "read_audio", "read_batch", "read_utterance", "row_id", "timed_rows"]
 # How far the duration column may be from the decoded audio. Batches were planned by the column.
 TOLERATED_SHARE, TOLERATED_SECONDS = 0.05, 0.1
-REGION = re.compile(r"([A-Za-z]{2,3})[-_][A-Za-z0-9_-]+")  # a language's code and what follows it
 
 
 class TimedRow(NamedTuple):
@@ -66,7 +65,7 @@ def read_utterance(
 
 
 def language_of(row: dict[str, Any], source: Source) -> str | None:
-    """The language of a row, without its region (``az_az`` is ``az``), or, where it has none, of its source.
+    """The language of a row as Whisper's code (``az_az`` is ``az``), or, where it has none, of its source.
 
     Raises:
         DataError: for a number that is none of the column's languages.
@@ -76,8 +75,7 @@ def language_of(row: dict[str, Any], source: Source) -> str | None:
         raise DataError(f"the language is {given}")
     if given is None:
         return source.config.language
-    region = REGION.fullmatch(str(given))
-    return region[1].lower() if region else str(given)
+    return whisper_code(str(given))
 
 
 def text_of(value: Any) -> str:

@@ -5,8 +5,9 @@ from typing import Any
 
 import torch
 
-from ..errors import DataError, nearest
+from ..errors import DataError
 from ..preparation.special_tokens import complaint, own_tokens
+from ..sources.languages import nearest_language
 
 IGNORED = -100
 
@@ -59,13 +60,11 @@ class LabelEncoder:
                 if language is None:
                     raise DataError("data.language is missing (or columns.language): a multilingual model needs one")
                 if f"<|{language}|>" not in self.vocabulary or not 2 <= len(language) <= 3:
-                    from transformers.models.whisper.tokenization_whisper import TO_LANGUAGE_CODE
-
                     special = (token for token in self.vocabulary if token.startswith("<|"))
                     codes = [token[2:-2] for token in special if 6 <= len(token) <= 7]
-                    meant = TO_LANGUAGE_CODE.get(language.lower())
-                    hint = f" (did you mean {meant!r}?)" if meant in codes else nearest(language.lower(), codes)
-                    raise DataError(f"language {language!r} is not one of the tokenizer's{hint}")
+                    raise DataError(
+                        f"language {language!r} is not one of the tokenizer's{nearest_language(language, codes)}"
+                    )
                 tokens += [f"<|{language}|>", f"<|{self.task}|>"]
             tokens.append("<|notimestamps|>")
             missing = [token for token in tokens if token not in self.vocabulary]

@@ -5,6 +5,7 @@ from pydantic import Field, field_validator, model_validator
 from ..audio.mixing import CHANNELS
 from ..errors import nearest
 from ..sources.config import Section
+from ..sources.languages import Language
 from .second.names import COLUMN, check_second, is_pattern
 
 # Our columns, and the usual names of each in corpora.
@@ -32,7 +33,9 @@ class CorpusSettings(Section):
     kind: str = Field("auto", description="the name of a format; auto: by what is found there")
     columns: dict[str, str | None] = Field({}, description="what the corpus calls our columns; None: not to be used")
     audio_root: str | None = Field(None, description="what relative audio paths are relative to, and may not leave")
-    language: str | None = Field(None, pattern=r"^[a-z]{2,3}$", description="ISO 639-1 code where rows have none")
+    language: Language | None = Field(
+        None, pattern=r"^[a-z]{2,3}$", description="code or English name where rows have none"
+    )
     hub_name: str | None = Field(None, description="the hub dataset's configuration")
     hub_revision: str | None = Field(None, description="the hub dataset's branch, tag or commit")
     hub_splits: tuple[str, ...] = Field(("train",), description="the hub dataset's splits")

@@ -24,6 +24,7 @@ from ..preparation.clips import RecordingReader, cut_clip
 from ..preparation.measuring import contradicts
 from ..preparation.special_tokens import special_token_in
 from ..sources.config import Section
+from ..sources.languages import whisper_code
 from ..utterance import SAMPLING_RATE
 from .characters import oddities
 from .counts import digest, text_digest
@@ -143,7 +144,11 @@ def examine(
     """
     text = (record.text or "").strip()
     shown: dict[Kind, tuple[str, float]] = {}
-    parts = {"language": record.language or "", "split": record.split or "", "speaker": record.speaker or ""}
+    parts = {
+        "language": whisper_code(record.language or ""),
+        "split": record.split or "",
+        "speaker": record.speaker or "",
+    }
     audio = samples = None
     if record.fault is not None:
         shown[Kind.FAULT] = (record.fault, 0)

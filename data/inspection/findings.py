@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from ..errors import nearest
+from ..sources.languages import nearest_language
 from .characters import visible
 from .counts import Example
 from .kinds import Kind
@@ -194,13 +194,10 @@ def language_failures(inspection: Inspection) -> Iterator[Finding]:
     wrong = wrong_languages(inspection)
     if not wrong:
         return
-    from transformers.models.whisper.tokenization_whisper import LANGUAGES, TO_LANGUAGE_CODE
-
     counts = inspection.usable_clips
     for language in wrong[:LANGUAGES_NAMED]:
-        code = TO_LANGUAGE_CODE.get(language.lower())
-        hint = f" (did you mean {code!r}?)" if code else nearest(language.lower().split("-")[0], LANGUAGES)
-        title, meaning = f"language {visible(language, 30)!r}", f"Whisper does not know it{hint}. Training skips them."
+        meaning = f"Whisper does not know it{nearest_language(language)}. Training skips them."
+        title = f"language {visible(language, 30)!r}"
         if not language:
             title = "no language"
             meaning = "Other rows name theirs, and a multilingual model needs one for each: training skips them."

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from ..sources.languages import CODES
 from ..utterance import SAMPLING_RATE
 from .tally import Inspection
 
@@ -32,7 +33,5 @@ def wrong_languages(inspection: Inspection) -> list[str]:
     languages = [language for language, _ in inspection.usable_clips.top()]
     if languages in ([], [""]):  # one for all belongs into the config
         return []
-    from transformers.models.whisper.tokenization_whisper import LANGUAGES
-
-    known = LANGUAGES if settings.language is None else {*LANGUAGES, ""}
+    known = CODES if settings.language is None else {*CODES, ""}
     return [language for language in languages if language not in known]

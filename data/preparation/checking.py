@@ -10,6 +10,7 @@ from ..audio.decoding import digest_id
 from ..audio.undecodable import MissingChannel, UndecodableAudio
 from ..corpora.record import Record
 from ..errors import DataError
+from ..sources.languages import whisper_code
 from .audio_kept.first import BROKEN_NAME, AudioCheck, path_of
 from .audio_kept.second import SecondAudio, SecondCheck
 from .measuring import Unusable
@@ -165,15 +166,15 @@ class ClipCheck:
         )
 
     def checked_language(self, language: str | None) -> str | None:
-        """A language's code without its region: ``zh-CN`` is ``zh``."""
+        """A language as Whisper's code: ``zh-CN`` is ``zh``, ``Turkish`` is ``tr``."""
         if not language:
             self.notice("clips without a language: training wants data.language then")
             return None
-        code = language.strip().replace("_", "-").split("-")[0].lower()
+        code = whisper_code(language.strip())
         if not LANGUAGE.fullmatch(code):
             raise Unusable("unusable row", f"language is {language[:40]!r}; a code of ISO 639-1 is right, such as az")
         if code != language:
-            self.notice("language codes without their region")
+            self.notice("languages under Whisper's codes")
         return code
 
     def notice(self, what: str) -> None:

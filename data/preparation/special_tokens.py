@@ -7,6 +7,8 @@ rows; :class:`data.batches.labels.LabelEncoder` sees to what a tokenizer has bes
 import re
 from typing import Any
 
+from ..sources.languages import CODES
+
 MARK = re.compile(r"<\|([^<>|]{1,24})\|>")
 TIMESTAMP = re.compile(r"<\|\d{1,2}\.\d\d\|>")
 NAMES = frozenset(
@@ -19,11 +21,9 @@ def special_token_in(text: str) -> str | None:
     """The first special or timestamp token that a text spells out, in any Whisper's vocabulary."""
     if "<|" not in text:
         return None
-    from transformers.models.whisper.tokenization_whisper import LANGUAGES
-
     for mark in MARK.finditer(text):
         name = mark.group(1)
-        if name in NAMES or name in LANGUAGES or TIMESTAMP.fullmatch(mark.group()):
+        if name in NAMES or name in CODES or TIMESTAMP.fullmatch(mark.group()):
             return mark.group()
     return None
 

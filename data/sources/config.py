@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from ..audio.mixing import CHANNELS
 from ..utterance import SecondKind
+from .languages import Language
 
 
 class Section(BaseModel):
@@ -21,7 +22,7 @@ class ColumnNames(Section):
     audio: str = Field("audio", description="encoded bytes, a path, or samples with their rate, as in `datasets`")
     text: str = Field("text", description="the transcript")
     id: str | None = Field(None, description="unique name of the row; without it, a digest of audio and text")
-    language: str | None = Field(None, description="ISO 639-1 code of the row; goes before the source's")
+    language: str | None = Field(None, description="code or English name of the row; goes before the source's")
     duration: str | None = Field(None, description="seconds; saves reading the audio's header")
     second_audio: str | None = Field(
         None, description="a second recording that is heard beside audio, in the same forms; null where a row has none"
@@ -73,7 +74,7 @@ class SourceConfig(Section):
     audio_root: str | None = Field(
         None, description="folder or address with the audio, which its paths are relative to; else that of the files"
     )
-    language: str | None = Field(None, description="ISO 639-1 code of this source; goes before data.language")
+    language: Language | None = Field(None, description="code or English name; goes before data.language")
     weight: float | None = Field(
         None, gt=0, description="in a list of sources: relative share of the utterances drawn; 1 if not given"
     )

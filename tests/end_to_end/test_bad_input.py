@@ -233,9 +233,9 @@ def test_a_folder_without_recordings(refused: Callable[..., str], tmp_path: Path
 
 
 def test_a_language_that_whisper_does_not_know(refused: Callable[..., str]) -> None:
-    message = refused("data.language=azz")
-    assert "data.language is 'azz'" in message
-    assert "did you mean 'az'?" in message
+    message = refused("data.language=azerbajani")
+    assert "data.language is 'azerbajani'" in message
+    assert "did you mean 'azerbaijani', 'az'?" in message
 
 
 def test_a_language_that_the_checkpoint_does_not_know(refused: Callable[..., str], checkpoint: Path) -> None:

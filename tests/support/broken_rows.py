@@ -204,7 +204,7 @@ def name_cases() -> Iterator[RowCase]:
         ("an escape", "\x1b[2J"),
     ):
         yield RowCase(f"id holds {name}", {"id": value}, reason=r"id holds U\+")
-    for value in ("Azerbaijani", "xyz1", "a", "12", 5, "az/../x", "\0az", "🇦🇿"):
+    for value in ("Klingon", "xyz1", "a", "12", 5, "az/../x", "\0az", "🇦🇿"):
         yield RowCase(f"language {value}", {"language": value}, reason="language is")
     for value in (["az"], {"az": 1}, True):
         yield RowCase(f"language is {value}", {"language": value}, reason="language is")

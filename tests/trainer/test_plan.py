@@ -225,8 +225,12 @@ def test_a_checkpoint_of_the_hub_that_openai_did_not_publish_is_not_looked_at(
 @pytest.mark.parametrize(
     ("overrides", "kind", "message"),
     [
-        (["data.language=azz"], ConfigError, "data.language is 'azz'.*did you mean 'az'"),
-        (["data.train.language=trk"], ConfigError, "data.train.language is 'trk'.*did you mean 'tr'"),
+        (["data.language=azz"], ConfigError, "data.language is 'azz', which Whisper does not know$"),
+        (
+            ["data.train.language=turkich"],
+            ConfigError,
+            "data.train.language is 'turkich'.*did you mean 'turkish', 'tr'",
+        ),
         (["data.train=[{folder: x}, {folder: y, language: az1}]"], ConfigError, "data.train.1.language is 'az1'"),
         (["data.train=[{folder: nowhere}]"], DataError, "data.train.0.folder"),
         (["data.train.columns.text=txt"], DataError, "data.train.columns.text"),

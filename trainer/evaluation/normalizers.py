@@ -11,11 +11,11 @@ import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import resources
-from typing import Any, Literal
+from typing import Literal
 
 import regex
 
-from data.errors import nearest
+from data.sources.languages import CODES, nearest_language
 
 from ..config.reading import ConfigError
 
@@ -134,9 +134,9 @@ def build_normalizer(kind: str, language: str | None) -> Normalizer:
     """
     if kind == "none":
         return Normalizer("none", language)
-    if language is not None and language not in known_languages():
+    if language is not None and language not in CODES:
         raise ConfigError(
-            f"there is no normalizer for the language {language!r}{nearest(language, known_languages())}; "
+            f"there is no normalizer for the language {language!r}{nearest_language(language)}; "
             "with evaluation.normalizer: none texts are compared as they are"
         )
     if kind == "english" and language not in ("en", None):
@@ -146,12 +146,3 @@ def build_normalizer(kind: str, language: str | None) -> Normalizer:
         )
     english = kind == "english" or (kind == "auto" and language == "en")
     return Normalizer("english" if english else "basic", language)
-
-
-@functools.cache
-def known_languages() -> frozenset[str]:
-    """ISO 639 codes of the languages that Whisper knows."""
-    from transformers.models.whisper.tokenization_whisper import LANGUAGES
-
-    languages: dict[str, Any] = LANGUAGES
-    return frozenset(languages)

@@ -3,7 +3,7 @@
 from typing import Any
 
 from data.batches.labels import LabelEncoder
-from data.errors import nearest
+from data.sources.languages import CODES, nearest_language
 
 from ..config.reading import ConfigError
 from ..config.run import RunConfig
@@ -29,11 +29,9 @@ def check_language(config: RunConfig) -> None:
 
 def check_spoken(named: dict[str, str | None]) -> None:
     """Raises: ConfigError: for a language, given by its key, that no Whisper knows; the message names the nearest."""
-    from transformers.models.whisper.tokenization_whisper import LANGUAGES
-
     for key, language in named.items():
-        if language is not None and language not in LANGUAGES:
-            raise ConfigError(f"{key} is {language!r}, which Whisper does not know{nearest(language, LANGUAGES)}")
+        if language is not None and language not in CODES:
+            raise ConfigError(f"{key} is {language!r}, which Whisper does not know{nearest_language(language)}")
 
 
 def check_known(named: dict[str, str | None], model: Any) -> None:

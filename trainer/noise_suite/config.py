@@ -9,6 +9,7 @@ from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
 from data.augmentation.fields import NoiseSourceConfig
 from data.config import Section, SourceConfig
+from data.sources.languages import Language
 
 from ..config.evaluation import EvaluationConfig
 from ..config.reading import apply_overrides, read_yaml, validated
@@ -93,7 +94,7 @@ class NoiseSuiteConfig(Section):
     normalizer: Literal["auto", "english", "basic", "none"] | None = Field(
         None, description="applied to reference and transcript before counting"
     )
-    language: str | None = Field(None, description="ISO 639-1 code of the speech; else that of the source or the run")
+    language: Language | None = Field(None, description="that of the speech; else that of the source or the run")
     cluster: str | None = Field(None, description="the column, such as speaker, whose values are drawn for intervals")
     columns: tuple[str, ...] | None = Field(None, description="columns that predictions carry")
 

@@ -80,7 +80,7 @@ def command_line() -> CommandLine:
     parser = CommandLine(__doc__)
     add = parser.add_argument
     add("--checkpoint", required=True, help="a folder or hub name, plain Whisper or dual-attention")
-    add("--language", help="ISO 639-1 code; default: detected in each recording")
+    add("--language", help="code or English name, such as tr or Turkish; default: detected in each recording")
     add("--task", choices=("transcribe", "translate"), default="transcribe", help="translate: into English")
     add("--format", choices=FORMATS, default="txt", help="srt and vtt are subtitles; default: txt")
     add("--output", metavar="FOLDER", help="write a file for each recording there; default: standard output")

@@ -11,7 +11,7 @@ import torch
 from data.audio.cutting import WINDOW_SECONDS, sound_bounds
 from data.batches.collation import collate
 from data.batches.features import LogMel
-from data.errors import nearest
+from data.sources.languages import nearest_language, whisper_code
 from data.utterance import SAMPLING_RATE, Utterance
 from modeling.checkpoint_files import Checkpoint
 from modeling.checkpoint_parts import check_parts
@@ -111,10 +111,9 @@ class Listener:
         model = self.model
         check_parts(checkpoint, model, self.processor)
         known = known_languages(model)
-        if language is None and len(known) == 1:
-            language = known[0]
+        language = known[0] if language is None and len(known) == 1 else language and whisper_code(language)
         if language is not None and language not in known:
-            right = f": it knows {known[0]} only" if len(known) == 1 else nearest(language, known)
+            right = f": it knows {known[0]} only" if len(known) == 1 else nearest_language(language, known)
             raise ConfigError(f"--language is {language!r}, which {checkpoint} does not know{right}")
         if task == "translate" and not is_multilingual(model):
             raise ConfigError(f"--task is 'translate', but {checkpoint} knows English only")

@@ -18,8 +18,9 @@ import torch
 from data.batches.collation import collate
 from data.batches.features import LogMel
 from data.batches.labels import IGNORED, LabelEncoder
-from data.errors import DataError, nearest
+from data.errors import DataError
 from data.preparation.scores import Score, Sounding
+from data.sources.languages import nearest_language
 from data.utterance import SAMPLING_RATE, Utterance
 from modeling.adapters import fingerprint_of
 from modeling.checkpoint_files import Checkpoint
@@ -96,7 +97,7 @@ class OpenScorer:
         """Raises: ConfigError: for a language that the checkpoint does not know."""
         known = known_languages(self.model)
         if language is not None and known and language not in known:
-            right = f": it knows {known[0]} only" if len(known) == 1 else nearest(language, known)
+            right = f": it knows {known[0]} only" if len(known) == 1 else nearest_language(language, known)
             raise ConfigError(f"--language is {language!r}, which {self.checkpoint} does not know{right}")
 
     def weights(self) -> str:

@@ -5,12 +5,12 @@ from collections.abc import Iterator
 from typing import Any
 
 from ...errors import DataError
+from ...sources.languages import whisper_code
 from ...storage import is_remote
 
 COLUMNS = ("audio", "text", "id", "speaker", "language", "start", "end", "duration", "sampling_rate", "gender")
 TOLERANCE = 0.05  # seconds by which a supervision may reach beyond its cut: Lhotse rounds
 SAME = 0.001  # seconds within which a segment is the whole recording
-LONGEST_CODE = 3  # letters of a language's code
 SAMPLES_UNCHANGED = ("Resample",)  # whatever the rate, what is read is resampled
 
 
@@ -91,7 +91,7 @@ def row_of(said: dict[str, Any], cut: dict[str, Any], recording: dict[str, Any],
         "id": said.get("id") or cut.get("id"),
         "text": said.get("text"),
         "speaker": said.get("speaker"),
-        "language": code_of(said.get("language")),
+        "language": whisper_code(str(said["language"])) if said.get("language") is not None else None,
         "gender": said.get("gender"),
         "start": start,
         "end": end,
@@ -101,15 +101,6 @@ def row_of(said: dict[str, Any], cut: dict[str, Any], recording: dict[str, Any],
     if start < SAME and abs(end - total) < SAME:
         row |= {"start": None, "end": None, "duration": total}
     return row
-
-
-def code_of(language: Any) -> Any:
-    """A language's code where it is written as a name, as Lhotse's recipes do; whatever else is there as it is."""
-    if not isinstance(language, str) or len(language) <= LONGEST_CODE:
-        return language
-    from transformers.models.whisper.tokenization_whisper import TO_LANGUAGE_CODE
-
-    return TO_LANGUAGE_CODE.get(language.strip().lower(), language)
 
 
 def seconds(item: dict[str, Any], key: str, least: float = 0.0) -> float:

@@ -75,7 +75,7 @@ def test_text_is_trimmed_and_begins_with_a_space(tokenizer: PreTrainedTokenizerB
 
 @pytest.mark.parametrize(
     ("language", "hint"),
-    [("azz", "'az'"), ("turkish", "'tr'"), ("Azerbaijani", "'az'"), ("TR", "'tr'"), ("5", "not one of")],
+    [("azz", "not one of"), ("turkich", "'tr'"), ("Azerbajani", "'az'"), ("5", "not one of")],
 )
 def test_unknown_language_names_the_nearest(tokenizer: PreTrainedTokenizerBase, language: str, hint: str) -> None:
     with pytest.raises(DataError) as caught:

@@ -354,7 +354,7 @@ STREAM_ROWS: list[tuple[str, dict[str, Any], str | None]] = [
     ("duration NaN", {"duration": float("nan")}, None),
     ("duration negative", {"duration": -1.0}, None),
     ("duration 0", {"duration": 0.0}, None),
-    ("language unknown", {"language": "Azerbaijani"}, "language 'Azerbaijani'"),
+    ("language unknown", {"language": "Klingon"}, "language 'Klingon'"),
     ("language empty", {"language": ""}, None),
     ("language null", {"language": None}, None),
 ]

@@ -247,7 +247,7 @@ def test_runs_that_did_not_begin_from_plain_whisper(
         (("evaluation.cluster=room",), ("evaluation.cluster is 'room'", "it has ")),
         (("evaluation.normalizer=english",), ("evaluation.normalizer is 'english'", "language 'az'")),
         (("evaluation.normalizer=englisch",), ("evaluation.normalizer is 'englisch'", "'english', 'basic'")),
-        (("data.language=azz",), ("no normalizer for the language 'azz'", "did you mean 'az'?")),
+        (("data.language=turkich",), ("no normalizer for the language 'turkich'", "did you mean 'turkish', 'tr'?")),
         (("data.language=tr", "evaluation.normalizer=none"), ("data.language is 'tr'", "knows az, en")),
         (("evaluation.beams=0",), ("evaluation.beams is 0",)),
         (("evaluation.max_new_tokens=21",), ("evaluation.max_new_tokens is 21", "places for 20")),

@@ -210,10 +210,15 @@ def test_english_only(tmp_path: Path, saved: Callable[..., Recording]) -> None:
         Transcriber(str(folder), task="translate")
 
 
-@pytest.mark.parametrize("language", ["pl", "xx", "AZ", "azerbaijani", ""])
+@pytest.mark.parametrize("language", ["pl", "xx", "kmr", ""])
 def test_a_language_that_the_checkpoint_does_not_know(one: Path, language: str) -> None:
     with pytest.raises(ConfigError, match=f"--language is '{language}'.*knows az only"):
         Transcriber(str(one), language)
+
+
+@pytest.mark.parametrize("language", ["az", "AZ", "azj", "az-AZ", "Azerbaijani"])
+def test_a_language_is_understood_however_it_is_given(one: Path, language: str) -> None:
+    assert Transcriber(str(one), language).language == "az"
 
 
 def test_a_checkpoint_that_does_not_say_what_it_knows(tmp_path: Path) -> None:
