@@ -1,6 +1,7 @@
 """From features to token ids, following how the checkpoint was trained: clips as long as they are, or 30 s windows."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -65,23 +66,50 @@ def encode(
     return model.get_encoder()(features, feature_lengths=feature_lengths, **more)
 
 
+@dataclass(frozen=True)
+class FirstStep:
+    """What the model predicts after the start of transcript, before it is told a language.
+
+    Attributes:
+        no_speech: float32 [B], the probability of ``<|nospeech|>``; NaN where the vocabulary has none.
+        languages: float32 [B, languages], natural logarithms of the probabilities of the languages among themselves.
+        codes: of the languages; none of an English-only model.
+    """
+
+    no_speech: torch.Tensor
+    languages: torch.Tensor
+    codes: list[str]
+
+    @property
+    def likeliest(self) -> list[str]:
+        return [self.codes[row] for row in self.languages.argmax(dim=-1).tolist()]
+
+
 @torch.no_grad()
+def first_step(model: Any, encoded: Any, fused: Fusion | None = None) -> FirstStep:
+    """One decoder step from the start token, as transformers' ``detect_language``, which takes 30 s windows only.
+
+    Of recordings that are fused, log-probabilities of languages are added up, and those of no speech averaged.
+    """
+    hidden = encoded.last_hidden_state
+    start = torch.full((len(hidden), 1), model.generation_config.decoder_start_token_id, device=hidden.device)
+    logits = model(encoder_outputs=encoded, decoder_input_ids=start, use_cache=False).logits[:, -1].float()
+    found = logits.log_softmax(dim=-1)
+    heard = found.new_ones(len(found))
+    if fused is not None:
+        found, pairs = fused.summed(logits), torch.tensor(fused.rows, dtype=torch.long, device=logits.device)
+        heard = found.new_ones(len(found)).index_fill(0, pairs, 2.0)
+    token, ids = no_speech_token(model), getattr(model.generation_config, "lang_to_id", None) or {}
+    no_speech = found.new_full((len(found),), torch.nan) if token is None else (found[:, token] / heard).exp()
+    return FirstStep(no_speech, found[:, list(ids.values())].log_softmax(dim=-1), [name[2:-2] for name in ids])
+
+
 def detect_languages(model: Any, encoded: Any, fused: Fusion | None = None) -> list[str]:
     """The likeliest language of each clip, ISO 639-1, among those that the checkpoint knows (``lang_to_id``).
 
     Of recordings that are fused, the one that is likeliest by the sum of both log-probabilities.
-
-    One decoder step from the start token, as transformers' ``detect_language``, which takes 30 s windows only.
     """
-    ids = model.generation_config.lang_to_id
-    tokens = list(ids)
-    hidden = encoded.last_hidden_state
-    start = torch.full((len(hidden), 1), model.generation_config.decoder_start_token_id, device=hidden.device)
-    logits = model(encoder_outputs=encoded, decoder_input_ids=start, use_cache=False).logits[:, -1]
-    if fused is not None:
-        logits = fused.summed(logits)
-    best = logits[:, [ids[token] for token in tokens]].argmax(dim=-1)
-    return [tokens[row][2:-2] for row in best.tolist()]
+    return first_step(model, encoded, fused).likeliest
 
 
 def complete_languages(

@@ -69,6 +69,13 @@ class NoiseSuiteConfig(Section):
         description="decibels of the speech over that of another speaker, who leaks into the first recording; the "
         "second recording is the other's channel",
     )
+    leak_room: float | None = Field(
+        None,
+        ge=0.05,
+        le=5,
+        description="the other party leaks through a room whose sound is 60 dB down after so many "
+        "seconds; without it as a fainter copy",
+    )
     meant_speaker: tuple[float, ...] = Field(
         (),
         description="decibels of the speech over a competing speaker who is heard over a part of the clip; the second "

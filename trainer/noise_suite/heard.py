@@ -6,6 +6,7 @@ from typing import Literal
 
 import numpy as np
 
+from data.audio.subtraction import without_leak
 from data.augmentation.noise_mixing import LOUDEST, SILENT_POWER, power
 from data.utterance import SAMPLING_RATE, Utterance
 
@@ -14,7 +15,6 @@ from .conditions import CLEAN_PAIR, MEANT_SPEAKER, MICROPHONES, OTHER_PARTY, PAI
 Heard = Literal["both", "first", "fused", "average", "aligned", "better", "subtracted", "before"]
 MOST_APART = SAMPLING_RATE // 2  # samples, that alignment looks for
 PAUSE = SAMPLING_RATE // 2  # samples, between a clip and the mixture after it
-TAPS = 64  # samples of the filter through which a leak is thought to pass, 4 ms
 LONGEST = 30 * SAMPLING_RATE  # samples that a model hears at once
 
 
@@ -66,17 +66,9 @@ def better(utterance: Utterance, condition: Condition) -> Utterance:
 
 
 def subtracted(utterance: Utterance, condition: Condition) -> Utterance:
-    """The first recording less what of the second is in it: a short filter that leaves the least power (Wiener)."""
-    first, second = utterance.audio, utterance.second
-    assert second is not None
-    size = 1 << (len(first) + len(second)).bit_length()
-    of_first, of_second = np.fft.rfft(first, size), np.fft.rfft(second, size)
-    own = np.fft.irfft(np.abs(of_second) ** 2, size)[:TAPS]
-    across = np.fft.irfft(of_first * np.conj(of_second), size)[:TAPS]
-    own[0] = own[0] * (1 + 1e-4) + 1e-9
-    taps = np.linalg.solve(own[np.abs(np.subtract.outer(range(TAPS), range(TAPS)))], across)
-    leak = np.fft.irfft(of_second * np.fft.rfft(taps, size), size)[: len(first)]
-    return alone(utterance, (first - leak).astype(np.float32))
+    """The first recording less what of the second is in it, as ``launch/transcribe.py --subtract`` hears it."""
+    assert utterance.second is not None
+    return alone(utterance, without_leak(utterance.audio, utterance.second))
 
 
 def before(utterance: Utterance, condition: Condition) -> Utterance:

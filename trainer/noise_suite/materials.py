@@ -75,7 +75,15 @@ def gather(
     if suite.non_speech is not None:
         assert noises is not None  # the config checks it
         alone = non_speech_source(noises, suite.non_speech, suite.seed)
-    mixer = Mixer(suite.seed, noises, speech.talkers, speech.speakers, suite.babble_speakers, clips=speech.clips)
+    mixer = Mixer(
+        suite.seed,
+        noises,
+        speech.talkers,
+        speech.speakers,
+        suite.babble_speakers,
+        clips=speech.clips,
+        leak_room=suite.leak_room,
+    )
     return Materials(
         suite,
         run,

@@ -10,6 +10,7 @@ from functools import cached_property
 
 import numpy as np
 
+from data.augmentation.changes.reverberation import synthetic_response
 from data.augmentation.noise_mixing import SILENT_POWER, added, fitted, mix, spoken_power
 from data.batches.evaluation_rows import hash_of
 from data.errors import DataError
@@ -49,6 +50,7 @@ class Mixer:
             utterance; nobody is heard beside themselves, as long as there are enough others.
         babble_speakers: talkers of a babble.
         clips: other utterances of each speaker; for ``meant_speaker``.
+        leak_room: seconds of the room through which another party leaks; None for a fainter copy.
     """
 
     seed: int
@@ -57,6 +59,7 @@ class Mixer:
     speakers: dict[str, str]
     babble_speakers: int
     clips: Clips | None = None
+    leak_room: float | None = None
 
     @cached_property
     def of_speakers(self) -> Counter[str]:
@@ -129,7 +132,11 @@ class Mixer:
         generator = self.generator_for(kind, utterance)
         other = self.chosen(kind, utterance, generator)[0]
         if kind == OTHER_PARTY:
-            return with_recordings(utterance, two_parties(speech, other.speech, ratio, generator)), Said(other.text)
+            room = None
+            if self.leak_room is not None:
+                room = synthetic_response(self.leak_room, self.generator_for("leak_room", utterance))
+            found = two_parties(speech, other.speech, ratio, generator, room)
+            return with_recordings(utterance, found), Said(other.text)
         assert kind == MEANT_SPEAKER and self.clips is not None
         found = meant_and_competing(speech, other.speech, ratio, generator)
         clip, text = self.clips.drawn(self.speakers.get(utterance.id, ""), utterance.id, generator)

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from data.augmentation.changes.reverberation import reverberated
 from data.augmentation.noise_mixing import LOUDEST, SILENT_POWER, mix, placed, power, spoken_power
 from data.errors import DataError
 from data.utterance import SAMPLING_RATE
@@ -81,7 +82,13 @@ def delayed(speech: np.ndarray, later: int) -> np.ndarray:
     return speech[min(later, len(speech) // 2) :] if later >= 0 else np.pad(speech, (-later, 0))
 
 
-def two_parties(speech: np.ndarray, voice: np.ndarray, ratio: float, generator: np.random.Generator) -> Recordings:
+def two_parties(
+    speech: np.ndarray,
+    voice: np.ndarray,
+    ratio: float,
+    generator: np.random.Generator,
+    room: np.ndarray | None = None,
+) -> Recordings:
     """The channels of two parties, of equal length: each speaks in their own and leaks into the other's.
 
     The other's utterance lies at a random place, over which the two overlap by half of the shorter at least; what lies
@@ -90,12 +97,14 @@ def two_parties(speech: np.ndarray, voice: np.ndarray, ratio: float, generator: 
     Args:
         voice: what the other says, without quiet ends.
         ratio: decibels of the speech over the other in the first channel.
+        room: the impulse response through which the other leaks, float32 [samples]; None for a fainter copy.
     """
     overlap = round(LEAST_OVERLAP * min(len(speech), len(voice)))
     begin = int(generator.integers(overlap - len(voice), len(speech) - overlap + 1))
     other = placed(voice, begin, len(speech))
     relative = np.sqrt(spoken_power(speech) / power(voice))
-    first = summed(speech, other * np.float32(relative * 10.0 ** (-ratio / 20.0)))
+    leak = other if room is None else reverberated(other, room)
+    first = summed(speech, leak * np.float32(relative * 10.0 ** (-ratio / 20.0)))
     second = summed(other, speech * np.float32(10.0 ** (-BACK_RATIO / 20.0) / relative))
     return Recordings(*first, *second)
 

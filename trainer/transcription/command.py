@@ -18,6 +18,7 @@ def main(arguments: list[str]) -> int:
     options = command_line().parse_args(arguments)
     check(options)
     from . import recordings as named
+    from .hearing import Silence
     from .pairing import SecondUse
     from .second_recordings import with_second
     from .transcriber import Transcriber, Untranscribed
@@ -25,7 +26,7 @@ def main(arguments: list[str]) -> int:
     recordings = named.find_recordings(options.files)
     use = None
     if options.second is not None:
-        use = SecondUse(options.second_kind, options.fuse, options.fuse_share)
+        use = SecondUse(options.second_kind, options.fuse, options.fuse_share, options.subtract)
         recordings = with_second(recordings, options.second, options.files, use)
     named.warn(*named.left_in_folders(options.files))
     several = len(recordings) > 1
@@ -45,6 +46,7 @@ def main(arguments: list[str]) -> int:
         timestamps=options.segments if options.timestamps or options.format != "txt" else None,
         piece_seconds=options.piece_seconds,
         second=use,
+        silence=Silence(options.no_speech_threshold, options.logprob_threshold),
     )
     code, seconds, started = 0, 0.0, time.perf_counter()
     with named.progress(sys.stderr, recordings) as advance_to:
@@ -67,9 +69,17 @@ def main(arguments: list[str]) -> int:
 
 def check(options: argparse.Namespace) -> None:
     """Raises: ConfigError: for options of second recordings that do not go together."""
-    for name, given in (("--fuse", options.fuse), ("--second-kind", options.second_kind != "scene")):
+    of_second = {
+        "--fuse": options.fuse,
+        "--subtract": options.subtract,
+        "--second-kind": options.second_kind != "scene",
+    }
+    for name, given in of_second.items():
         if given and options.second is None:
             raise ConfigError(f"{name} is of a second recording: --second says which")
+    if options.subtract and (options.fuse or options.second_kind == "speaker"):
+        other = "--fuse" if options.fuse else "--second-kind speaker"
+        raise ConfigError(f"--subtract takes out what leaks from another party's channel, so it excludes {other}")
     if options.fuse_share is not None and not options.fuse:
         raise ConfigError("--fuse-share is of --fuse, which averages what both recordings say")
     if options.fuse and options.second_kind == "speaker":
@@ -89,6 +99,21 @@ def command_line() -> CommandLine:
     add("--piece-seconds", type=number(float, 2, 30), metavar="S", help="longest piece decoded at once, 2 to 30")
     add("--batch-size", type=number(int, 1, 4096), default=8, metavar="N", help="pieces decoded together (8)")
     add("--beams", type=number(int, 1, 100), default=1, metavar="N", help="beams of beam search; 1: greedy (1)")
+    add(
+        "--no-speech-threshold",
+        type=number(float, 0, 1),
+        default=0.6,
+        metavar="P",
+        help="a piece is taken to hold no speech if that is likelier than this (0.6) and its text less likely than "
+        "--logprob-threshold; 1: never",
+    )
+    add(
+        "--logprob-threshold",
+        type=number(float, -100, 0),
+        default=-1.0,
+        metavar="L",
+        help="mean log-probability of a piece's tokens (-1)",
+    )
     add("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     add("--dtype", choices=("auto", "fp32", "bf16", "fp16"), default="auto", help="auto: fp32 on CPUs, bf16 on GPUs")
     add(
@@ -105,6 +130,12 @@ def command_line() -> CommandLine:
     )
     add(
         "--fuse", action="store_true", help="any checkpoint hears both recordings: their log-probabilities are averaged"
+    )
+    add(
+        "--subtract",
+        action="store_true",
+        help="the second recording is another party's channel: what of it is heard in the first is taken out, with any "
+        "checkpoint",
     )
     add(
         "--fuse-share",

@@ -1,8 +1,9 @@
 """A checkpoint that hears pieces of recordings: their language, what is said in them, and when."""
 
+import math
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import torch
 from data.audio.cutting import WINDOW_SECONDS, sound_bounds
 from data.batches.collation import collate
 from data.batches.features import LogMel
+from data.batches.labels import IGNORED, LabelEncoder
 from data.sources.languages import nearest_language, whisper_code
 from data.utterance import SAMPLING_RATE, Utterance
 from modeling.checkpoint_files import Checkpoint
@@ -18,13 +20,15 @@ from modeling.checkpoint_parts import check_parts
 from modeling.checkpoints import open_model
 from modeling.decoding import (
     TIMESTAMP_SECONDS,
-    complete_languages,
+    FirstStep,
     encode,
     encoder_padding,
+    first_step,
     first_timestamp_token,
     generate_tokens,
     hears_second,
     is_multilingual,
+    log_probabilities,
     trained_on_timestamps,
 )
 from modeling.fusion import Fusion
@@ -34,7 +38,7 @@ from ..engine.device import find_device, find_dtype, settle_device
 from ..model.languages import known_languages
 from ..step.batch import to_batch
 from .pairing import SecondUse
-from .transcripts import Segment, timed_texts
+from .transcripts import Segment, TimedText, timed_texts
 
 SUBTITLE_SECONDS = 10.0  # the longest piece where its bounds are the only times there are
 PROMPT_TOKENS = 4
@@ -43,12 +47,37 @@ TEMPERATURES = (0.2, 0.4, 0.6, 0.8, 1.0)  # tried in turn on a loop, as Whisper'
 
 
 @dataclass(frozen=True)
+class Silence:
+    """When what the model writes is taken for invented, as Whisper's authors do (arXiv 2212.04356, 4.5).
+
+    Attributes:
+        no_speech: the probability of no speech is above this, 0 to 1 ...
+        log_probability: ... and the mean log-probability of the tokens is below this, or they repeat endlessly.
+    """
+
+    no_speech: float = 0.6
+    log_probability: float = -1.0
+
+
+@dataclass(frozen=True)
 class Heard:
-    """What the model heard in a piece: segments in seconds of the piece."""
+    """What the model heard in a piece: segments in seconds of the piece.
+
+    Attributes:
+        tokens: ids of what is said, without prompt and end.
+        likelihoods: natural logarithms of the languages' probabilities, float32 [languages]; None of an English-only
+            model.
+        no_speech: the probability that nobody speaks; None if the checkpoint cannot tell.
+        is_speech: False where the segments are taken for invented.
+    """
 
     language: str
     segments: list[Segment]
     repeats: bool
+    tokens: list[int]
+    likelihoods: np.ndarray | None = None
+    no_speech: float | None = None
+    is_speech: bool = True
 
 
 @dataclass(frozen=True)
@@ -70,6 +99,7 @@ class Listener:
             and ``pauses`` from dual-attention checkpoints, whose training here had none.
         piece_seconds: the longest piece; 30 if None, or 10 with ``pauses``.
         second: how second recordings are heard; None where there are none.
+        silence: when what is written is taken for invented.
 
     Raises:
         CheckpointError: if the checkpoint cannot be opened, or its parts do not fit each other.
@@ -89,6 +119,7 @@ class Listener:
         timestamps: str | None = None,
         piece_seconds: float | None = None,
         second: SecondUse | None = None,
+        silence: Silence = Silence(),
     ) -> None:
         self.device = find_device(device)
         precision = find_dtype(dtype, self.device)
@@ -96,10 +127,13 @@ class Listener:
         files = Checkpoint(checkpoint)
         self.model: Any = open_model(files).to(self.device, precision).eval()
         self.processor: Any = files.processor
-        self.task, self.beams, self.second = task, beams, second
+        self.task, self.beams, self.second, self.silence = task, beams, second, silence
         self.language = self.check(checkpoint, language, task)
+        self.codes = known_languages(self.model)
         self.log_mel = LogMel(self.model.config.num_mel_bins, self.device)
-        self.max_new_tokens = self.model.config.max_target_positions - PROMPT_TOKENS
+        positions = self.model.config.max_target_positions
+        self.max_new_tokens = positions - PROMPT_TOKENS
+        self.labels = LabelEncoder(self.processor.tokenizer, is_multilingual(self.model), None, task, positions)
         if timestamps == "tokens" and first_timestamp_token(self.model) is None:
             raise ConfigError(f"--segments is 'tokens', but {checkpoint} has no timestamp tokens; 'pauses' is right")
         self.asks_tokens = timestamps == "tokens" or (timestamps == "auto" and trained_on_timestamps(self.model))
@@ -117,9 +151,10 @@ class Listener:
             raise ConfigError(f"--language is {language!r}, which {checkpoint} does not know{right}")
         if task == "translate" and not is_multilingual(model):
             raise ConfigError(f"--task is 'translate', but {checkpoint} knows English only")
-        if self.second is not None and not self.second.fuse and not hears_second(model):
+        if self.second is not None and self.second.name == "model" and not hears_second(model):
             raise ConfigError(
-                f"--second is given, but {checkpoint} hears one recording; with --fuse any checkpoint hears both"
+                f"--second is given, but {checkpoint} hears one recording; with --fuse any checkpoint hears both, and "
+                "with --subtract any hears one without what leaks into it from the other"
             )
         return language
 
@@ -138,12 +173,49 @@ class Listener:
         """
         seconds = [None] * len(pieces) if seconds is None else seconds
         encoded = self.encode(pieces, seconds)
-        known = complete_languages(self.model, encoded.states, languages, fused=encoded.fused)
+        first = first_step(self.model, encoded.states, encoded.fused)
+        known = self.spoken(languages, first)
         heard = self.understand(encoded, known)
         for row, piece in enumerate(heard):
             if piece.repeats:
                 heard[row] = self.hear_again(pieces[row], piece, seconds[row])
-        return heard
+        return self.judged(encoded, first, heard)
+
+    def spoken(self, given: Sequence[str | None], first: FirstStep) -> list[str]:
+        """The languages given, else the likeliest; an English-only model, which ignores them, knows one."""
+        found = first.likeliest if is_multilingual(self.model) and not all(given) else ["en"] * len(given)
+        return [known or heard for known, heard in zip(given, found, strict=True)]
+
+    def judged(self, encoded: Encoded, first: FirstStep, heard: Sequence[Heard]) -> list[Heard]:
+        """The same with what the first step tells: whether somebody speaks, and how likely each language is."""
+        likelihoods, silent = first.languages.cpu().numpy(), first.no_speech.tolist()
+        found = []
+        sure = self.sureness(encoded, heard) if max(silent) > self.silence.no_speech else None
+        for row, piece in enumerate(heard):
+            no_speech = None if math.isnan(silent[row]) else silent[row]
+            invented = silent[row] > self.silence.no_speech and (
+                piece.repeats or (sure is not None and sure[row] < self.silence.log_probability)
+            )
+            of_languages = likelihoods[row] if first.codes else None
+            found.append(replace(piece, likelihoods=of_languages, no_speech=no_speech, is_speech=not invented))
+        return found
+
+    def sureness(self, encoded: Encoded, heard: Sequence[Heard]) -> list[float]:
+        """The mean log-probability of each piece's tokens and its end; of fused recordings, that of the better one."""
+        framed = []
+        for piece in heard:
+            prompt = self.labels.prompt(piece.language)[: -1 if self.asks_tokens else None]
+            ended = [*piece.tokens, self.labels.end_of_text]
+            framed.append((prompt + piece.tokens, [IGNORED] * (len(prompt) - 1) + ended))
+        rows = framed if encoded.fused is None else encoded.fused.beside(framed)
+        tokens, labels = (part.to(self.device) for part in self.labels.pad(rows))
+        likely, _ = log_probabilities(self.model, encoded.states, tokens, labels)
+        means = likely.sum(dim=-1) / (labels >= 0).sum(dim=-1)
+        if encoded.fused is not None:
+            pairs = torch.tensor(encoded.fused.rows, dtype=torch.long, device=means.device)
+            first = means[: encoded.fused.clips]
+            means = first.index_copy(0, pairs, torch.maximum(first[pairs], means[encoded.fused.clips :]))
+        return [float(mean) for mean in means]
 
     def hear_again(self, piece: np.ndarray, loop: Heard, second: np.ndarray | None = None) -> Heard:
         """Decode a piece by sampling, with rising temperature until it is no loop; by itself, so it is repeatable."""
@@ -184,26 +256,26 @@ class Listener:
         )
         shares = {} if encoded.fused is None else encoded.fused.token_shares
         heard = []
-        for row, (said, language) in enumerate(zip(tokens.tolist(), languages, strict=True)):
+        ended = self.model.generation_config.eos_token_id
+        for row, (ids, language) in enumerate(zip(tokens.tolist(), languages, strict=True)):
+            said = ids[: ids.index(ended)] if ended in ids else ids
             segments = self.segments(said, encoded.pieces[row], shares.get(row))
             repeats = compression_ratio(" ".join(segment.text for segment in segments)) > REPEATING
-            heard.append(Heard(language, segments, repeats))
+            heard.append(Heard(language, segments, repeats, said))
         return heard
 
-    def segments(self, tokens: list[int], piece: np.ndarray, shares: Sequence[float] | None = None) -> list[Segment]:
+    def segments(self, said: list[int], piece: np.ndarray, shares: Sequence[float] | None = None) -> list[Segment]:
         """What the tokens say, in seconds of the piece: the model's own times, or where the piece has sound.
 
         Args:
             shares: the first recording's at each token, of those that were fused.
         """
         begin, end = (samples / SAMPLING_RATE for samples in sound_bounds(piece))
-        ended = self.model.generation_config.eos_token_id
-        said = tokens[: tokens.index(ended)] if ended in tokens else tokens
         timed, of_text = [(begin, end, said)], list(range(len(said)))
         if self.asks_tokens:
             first = first_timestamp_token(self.model)
             assert first is not None  # checked when asked for
-            timed = timed_texts(said, first, TIMESTAMP_SECONDS, len(piece) / SAMPLING_RATE)
+            timed = within_sound(timed_texts(said, first, TIMESTAMP_SECONDS, len(piece) / SAMPLING_RATE), begin, end)
             of_text = [place for place in of_text if said[place] < first]
         texts = self.processor.batch_decode([ids for _, _, ids in timed], skip_special_tokens=True)
         found, at = [], 0
@@ -214,6 +286,18 @@ class Listener:
             found.append(Segment(start, stop, " ".join(text.split()), share))
             at += len(ids)
         return [segment for segment in found if segment.text]
+
+
+def within_sound(timed: list[TimedText], begin: float, end: float) -> list[TimedText]:
+    """Times of which the first is no earlier than the sound and the last no later; small models begin at the piece's.
+
+    Args:
+        begin, end: of the sound, in seconds of the piece.
+    """
+    return [
+        (max(start, begin), min(stop, end), text) if max(start, begin) < min(stop, end) else (start, stop, text)
+        for start, stop, text in timed
+    ]
 
 
 def compression_ratio(text: str) -> float:

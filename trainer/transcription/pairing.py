@@ -17,6 +17,7 @@ BRIDGED = 0.3  # seconds of delay that neither a model nor fusion minds
 LONGEST_CLIP = 30.0  # seconds of a clip of the speaker
 FAR_LONGER = 2.0  # times the first recording's length, and a delay more
 UNCOVERED = 0.5  # seconds of the first recording that a piece's second one may lack at an end
+LEAD = 0.01  # seconds by which a channel that is subtracted is moved ahead of what leaks of it
 EDGE_SEARCH = 2.0  # seconds in which a pause is looked for where the second recording begins or ends
 
 
@@ -33,11 +34,17 @@ class SecondUse:
             the speaker who is meant, heard beside every piece.
         fuse: any model hears both, and their log-probabilities are averaged; otherwise the model hears both itself.
         share: of the first recording in the average; None to find it at each token.
+        subtract: what of the second is in the first is taken out of it, and the model hears the rest alone.
     """
 
     kind: str = "scene"
     fuse: bool = False
     share: float | None = None
+    subtract: bool = False
+
+    @property
+    def name(self) -> str:
+        return "fused" if self.fuse else "subtracted" if self.subtract else "model"
 
 
 @dataclass(frozen=True)
@@ -77,7 +84,7 @@ def read_second(recording: Recording, first: np.ndarray, use: SecondUse) -> Pair
     except UndecodableAudio as error:
         raise UnusableSecond(f"{beside} cannot be decoded: {error}") from None
     samples = decoded.samples
-    if not has_sound(samples):
+    if not has_sound(samples) and not use.subtract:
         raise UnusableSecond(f"{beside} holds no sound: all of it is digital silence")
     check_lengths(recording, len(first) / SAMPLING_RATE, len(samples) / SAMPLING_RATE, use)
     remarks = [f"{name}: {remark}" for remark in (*decoded.remarks, *decoded.said)]
@@ -88,10 +95,14 @@ def read_second(recording: Recording, first: np.ndarray, use: SecondUse) -> Pair
     delay = find_delay(first, samples)
     if delay is None:
         fit = "the text will suffer" if use.fuse else "right for another party's voice alone"
+        if use.subtract:
+            return Pair(samples, None, (*remarks, f"nothing of {name} is found in it that could be taken out"))
         remarks.append(f"{name} has no speech in common with it, as if it were of another take: {fit}")
         return Pair(samples, None, tuple(remarks))
-    if delay.drift > BRIDGED:
-        remarks.append(f"the clock of {name} runs apart by {delay.drift:.1f} s from end to end")
+    if delay.drift > (LEAD if use.subtract else BRIDGED):
+        remarks.append(f"the clock of {name} runs apart by {delay.drift:.2g} s from end to end")
+    if use.subtract:
+        return Pair(moved(samples, delay.seconds + LEAD), round(delay.seconds, 3), tuple(remarks))
     if abs(delay.seconds) <= BRIDGED:
         return Pair(samples, None, tuple(remarks))
     when = "earlier" if delay.seconds > 0 else "later"

@@ -5,6 +5,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from data.audio.subtraction import without_leak
 from data.errors import DataError
 from data.utterance import SAMPLING_RATE
 
@@ -16,14 +19,23 @@ from .transcripts import SecondHeard, Segment, Transcript, join_texts
 LOOK_AHEAD_BATCHES = 16  # sorted by length together: more of them need less padding, but delay the first transcript
 LOOK_AHEAD_SECONDS = 3600.0  # of audio held at once, not counting the last recording
 NO_SOUND = "no sound: all of it is digital silence"
+TELLING_PIECES = 5  # at most so many tell a recording's language ...
+SURE = 0.8  # ... fewer, once it is as likely as this
+UNSURE = 0.5  # a language that is less likely is told
 
 
 @dataclass
 class Work:
-    """A recording that is being transcribed: its pieces with sound, and what was heard in each so far."""
+    """A recording that is being transcribed: its pieces with sound, and what was heard in each so far.
+
+    Attributes:
+        language: given, or told by the first pieces with speech; None until they have.
+        sure: how likely the language is, 0 to 1, the mean over these pieces; None where it was given.
+    """
 
     recording: Recording
     language: str | None
+    sure: float | None = None
     seconds: float = 0.0
     remarks: tuple[str, ...] = ()
     second: SecondHeard | None = None
@@ -33,7 +45,37 @@ class Work:
 
     @property
     def done(self) -> bool:
-        return len(self.heard) == len(self.pieces)
+        return len(self.heard) == len(self.pieces) and (self.language is not None or not self.pieces)
+
+    def tell_language(self, codes: Sequence[str]) -> list[int]:
+        """Choose the language, once the pieces that were heard make it sure, or no more of them are asked.
+
+        Pieces where nobody speaks count only if there are no others.
+
+        Args:
+            codes: of the languages whose likelihoods the pieces have.
+
+        Returns:
+            The pieces that were heard in another language, which are to be heard again.
+        """
+        told = [piece for piece in self.heard.values() if piece.likelihoods is not None]
+        speaking = [piece for piece in told if piece.is_speech]
+        asked_all = len(self.heard) >= min(len(self.pieces), TELLING_PIECES)
+        if not speaking and not asked_all:
+            return []
+        if not told:  # English alone is known
+            self.language = next(iter(self.heard.values())).language
+            return []
+        likelihoods = np.stack([piece.likelihoods for piece in speaking or told if piece.likelihoods is not None])
+        best = int(likelihoods.sum(axis=0).argmax())
+        sure = float(np.exp(likelihoods[:, best]).mean())
+        if sure < SURE and not asked_all:
+            return []
+        self.language, self.sure = codes[best], sure
+        again = [number for number, piece in self.heard.items() if piece.language != self.language]
+        for number in again:
+            del self.heard[number]
+        return again
 
 
 @dataclass(frozen=True)
@@ -96,8 +138,9 @@ class Transcriber(Listener):
                 heard = self.hear([piece.audio for piece in pieces], known, [piece.second for piece in pieces])
                 for (work, number), piece in zip(batch, heard, strict=True):
                     work.heard[number] = piece
-                    work.language = work.language or piece.language
-                done += sum(work.pieces[number].seconds for work, number in batch)
+                    done += work.pieces[number].seconds
+                    if work.language is None:
+                        done -= sum(work.pieces[again].seconds for again in work.tell_language(self.codes))
                 advance_to(done)
                 while given < len(works) and works[given].done:
                     yield self.result(works[given])
@@ -129,51 +172,72 @@ class Transcriber(Listener):
             if recording.second is not None and self.second is not None:
                 pair = read_second(recording, decoded.samples, self.second)
                 second, remarks = pair.samples, pair.remarks
-                how = "fused" if self.second.fuse else "model"
-                work.second = SecondHeard(recording.second.label, how, pair.delay)
+                work.second = SecondHeard(recording.second.label, self.second.name, pair.delay)
         except DataError as error:
             work.error = error
             return work
-        work.seconds = len(decoded.samples) / SAMPLING_RATE
+        work.seconds, samples = len(decoded.samples) / SAMPLING_RATE, decoded.samples
+        if second is not None and self.second is not None and self.second.subtract:
+            samples, second = without_leak(samples, second), None
         # On silence a model invents text.
-        work.pieces = cut_pair(decoded.samples, second, self.second, self.piece_seconds)
+        work.pieces = cut_pair(samples, second, self.second, self.piece_seconds)
         work.remarks = (*decoded.remarks, *decoded.said, *remarks, *(() if work.pieces else (NO_SOUND,)))
         return work
 
     def batches(self, works: Sequence[Work]) -> Iterator[list[tuple[Work, int]]]:
-        """Pieces by recording and number; first those from which a language is detected, then those that need it."""
-        pieces = [(work, number) for work in works for number in range(len(work.pieces))]
-        telling = [work.language is None and number == 0 for work, number in pieces]
-        for wanted in (True, False):
-            group = [piece for piece, tells in zip(pieces, telling, strict=True) if tells == wanted]
-            for rows in similar_lengths([len(work.pieces[n].audio) for work, n in group], self.batch_size):
-                yield [group[row] for row in rows]
+        """Pieces by recording and number; first those that tell a language, one of each recording at a time.
+
+        What is heard in one batch decides what is in the next.
+        """
+        while telling := [(work, len(work.heard)) for work in works if work.pieces and work.language is None]:
+            yield from self.of_similar_length(telling)
+        pieces = [(work, number) for work in works for number in range(len(work.pieces)) if number not in work.heard]
+        yield from self.of_similar_length(pieces)
+
+    def of_similar_length(self, pieces: Sequence[tuple[Work, int]]) -> Iterator[list[tuple[Work, int]]]:
+        lengths = [len(work.pieces[number].audio) for work, number in pieces]
+        for rows in similar_lengths(lengths, self.batch_size):
+            yield [pieces[row] for row in rows]
 
     def result(self, work: Work) -> Transcript | Untranscribed:
         """The result of a recording; frees its audio."""
         if work.error is not None:
             return Untranscribed(work.recording.name, work.error)
-        segments = []
+        segments: list[Segment] = []
+        left_out: list[Segment] = []
         for number, piece in enumerate(work.pieces):
-            offset = piece.begin / SAMPLING_RATE
-            for part in work.heard[number].segments:
+            heard, offset = work.heard[number], piece.begin / SAMPLING_RATE
+            for part in heard.segments:
                 share = part.share
                 if share is None and work.second is not None and work.second.use == "fused":
                     share = 0.0 if piece.of_second else 1.0
-                segments.append(Segment(round(offset + part.start, 3), round(offset + part.end, 3), part.text, share))
+                times = (round(offset + part.start, 3), round(offset + part.end, 3))
+                no_speech = None if heard.no_speech is None else round(heard.no_speech, 3)
+                (segments if heard.is_speech else left_out).append(Segment(*times, part.text, share, no_speech))
         written_in = "en" if self.task == "translate" else work.language
         work.pieces = []
         return Transcript(
             file=work.recording.name,
             language=work.language,
             language_detected=self.language is None and work.language is not None,
+            language_probability=None if work.sure is None else round(work.sure, 3),
             duration=round(work.seconds, 3),
             text=join_texts([segment.text for segment in segments], written_in),
             segments=tuple(segments),
-            repeats=any(heard.repeats for heard in work.heard.values()),
-            remarks=work.remarks,
+            left_out=tuple(left_out),
+            repeats=any(heard.repeats and heard.is_speech for heard in work.heard.values()),
+            remarks=(*work.remarks, *remarks_on(work, left_out)),
             second=work.second,
         )
+
+
+def remarks_on(work: Work, left_out: Sequence[Segment]) -> Iterator[str]:
+    """What is to be told of what was heard."""
+    if work.sure is not None and work.sure < UNSURE:
+        yield f"its language seems to be {work.language!r}, which is {work.sure:.0%} likely: --language sets it"
+    if left_out:
+        seconds = sum(part.end - part.start for part in left_out)
+        yield f"nobody seems to speak in {seconds:.1f} s of it: what the model writes there is left out"
 
 
 def similar_lengths(lengths: Sequence[int], batch_size: int) -> list[list[int]]:

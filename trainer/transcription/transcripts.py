@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 FORMATS = ("txt", "json", "srt", "vtt")
+TimedText = tuple[float, float, list[int]]  # start and end in seconds, and tokens
 WRITTEN_WITHOUT_SPACES = frozenset(("zh", "yue", "ja", "th", "lo", "my", "km", "bo"))
 
 
@@ -14,13 +15,17 @@ WRITTEN_WITHOUT_SPACES = frozenset(("zh", "yue", "ja", "th", "lo", "my", "km", "
 class Segment:
     """What was said from ``start`` to ``end``, seconds of the whole recording, start <= end.
 
-    ``share``: the first recording's in what was fused, the mean over the tokens; None without fusion.
+    Attributes:
+        share: the first recording's in what was fused, the mean over the tokens; None without fusion.
+        no_speech_prob: how likely the model finds it that nobody speaks in the piece that the segment is of; None if it
+            cannot tell.
     """
 
     start: float
     end: float
     text: str
     share: float | None = None
+    no_speech_prob: float | None = None
 
 
 @dataclass(frozen=True)
@@ -29,7 +34,8 @@ class SecondHeard:
 
     Attributes:
         file: as the user wrote it, with its channel.
-        use: ``fused``: their log-probabilities were averaged; ``model``: the model heard both.
+        use: ``fused``: their log-probabilities were averaged; ``model``: the model heard both; ``subtracted``: what of
+            it was in the first was taken out of that.
         delay: seconds by which it heard the same later and was moved, below 0 earlier; None where it stayed in place.
     """
 
@@ -44,11 +50,13 @@ class Transcript:
 
     Attributes:
         file: the recording, as the user named it.
-        language: ISO 639-1, given or heard in the first piece with sound; None if none was given and none has sound.
+        language: ISO 639-1, given or heard in the first pieces with speech; None if none was given and none has sound.
         language_detected: whether it was heard rather than given.
+        language_probability: how likely the language is in these pieces, the mean over them; None where it was given.
         duration: seconds.
         text: everything that was said, on one line.
         segments: the same in parts, in order, without overlap.
+        left_out: what the model wrote where it finds it likely that nobody speaks; not part of ``text``.
         repeats: parts of it repeat themselves, as in a loop of the decoder.
         remarks: what is to be told of the recording: damage, what was left out of it, that it holds no sound.
         second: what was heard beside it.
@@ -60,6 +68,8 @@ class Transcript:
     duration: float
     text: str
     segments: tuple[Segment, ...]
+    left_out: tuple[Segment, ...] = ()
+    language_probability: float | None = None
     repeats: bool = False
     remarks: tuple[str, ...] = ()
     second: SecondHeard | None = None
@@ -97,13 +107,14 @@ def written(transcript: Transcript, kind: str, timestamps: bool = False, indent:
 
 
 def plain(transcript: Transcript) -> dict[str, Any]:
-    """A transcript as JSON has it: of a second recording and of fusion only where there is one."""
+    """A transcript as JSON has it: without a second recording, a share or a probability where there is none."""
     values = asdict(transcript)
     if values["second"] is None:
         del values["second"]
-    for segment in values["segments"]:
-        if segment["share"] is None:
-            del segment["share"]
+    for segment in (*values["segments"], *values["left_out"]):
+        for key in ("share", "no_speech_prob"):
+            if segment[key] is None:
+                del segment[key]
     return values
 
 
@@ -119,14 +130,12 @@ def clock(milliseconds: int, point: str) -> str:
     return f"{seconds // 3600:02d}:{seconds // 60 % 60:02d}:{seconds % 60:02d}{point}{rest:03d}"
 
 
-def timed_texts(
-    tokens: Sequence[int], first_timestamp: int, seconds_each: float, duration: float
-) -> list[tuple[float, float, list[int]]]:
+def timed_texts(tokens: Sequence[int], first_timestamp: int, seconds_each: float, duration: float) -> list[TimedText]:
     """Start, end and text tokens of what lies between timestamp tokens.
 
     Times are limited to the ``duration`` of the piece and kept in order; a text without an end lasts to its end.
     """
-    found: list[tuple[float, float, list[int]]] = []
+    found: list[TimedText] = []
     start, pending = 0.0, list[int]()
     for token in tokens:
         if token < first_timestamp:

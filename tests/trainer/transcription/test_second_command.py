@@ -60,6 +60,45 @@ def test_two_recordings_are_fused(transcribe: Callable[..., Outcome], pair: Path
     assert "share" not in alone["segments"][0]
 
 
+def test_what_leaks_from_the_other_channel_is_taken_out(transcribe: Callable[..., Outcome], pair: Path) -> None:
+    own, other = voice(3), voice(3, seed=5)
+    soundfile.write("call.wav", np.stack([own + 0.7 * other, other], axis=1), 16_000, subtype="FLOAT")
+    soundfile.write("own.wav", own, 16_000, subtype="FLOAT")
+    (heard,) = results(transcribe("call.wav", "--second", "channel", "--subtract", "--format", "json"))
+    assert heard["second"] == {"file": "call.wav (right channel)", "use": "subtracted", "delay": None}
+    folder = save_checkpoint(pair / "checkpoint_of_one", padding=None)
+    transcriber = Transcriber(str(folder), second=SecondUse(subtract=True))
+    (recording,) = with_second(find_recordings(["call.wav"]), "channel", ["call.wav"], SecondUse())
+    (piece,) = transcriber.read(recording).pieces
+    assert piece.second is None
+    mixed = soundfile.read("call.wav", dtype="float32")[0][:, 0]
+    assert np.corrcoef(piece.audio, own)[0, 1] > 0.95 > np.corrcoef(mixed, own)[0, 1]
+
+
+def test_what_leaks_from_another_file_is_taken_out_at_its_time(transcribe: Callable[..., Outcome], pair: Path) -> None:
+    """Two telephones that were started half a second apart."""
+    own, other = voice(6), voice(6, seed=5)
+    soundfile.write("mine.wav", own + other, 16_000, subtype="FLOAT")
+    soundfile.write("theirs.wav", np.concatenate([np.zeros(8000), other]), 16_000, subtype="FLOAT")
+    files = ["mine.wav"]
+    use = SecondUse(subtract=True)
+    (recording,) = with_second(find_recordings(files), "theirs.wav", files, use)
+    work = Transcriber(str(save_checkpoint(pair / "checkpoint_of_one")), second=use).read(recording)
+    assert work.second is not None and work.second.delay == pytest.approx(0.5, abs=0.01)
+    assert np.corrcoef(np.concatenate([piece.audio for piece in work.pieces]), own)[0, 1] > 0.9
+
+
+def test_a_silent_other_party_leaks_nothing(transcribe: Callable[..., Outcome], pair: Path) -> None:
+    both = np.stack([voice(2), np.zeros(32_000)], axis=1)
+    soundfile.write("call.wav", both, 16_000, subtype="FLOAT")
+    soundfile.write("own.wav", both[:, 0], 16_000, subtype="FLOAT")
+    said = [
+        results(transcribe(*given, "--format", "json"))[0]["text"]
+        for given in (("call.wav", "--second", "channel", "--subtract"), ("own.wav",))
+    ]
+    assert said[0] == said[1]
+
+
 def test_channels_folders_and_patterns_say_the_same(pair: Path) -> None:
     for name in ("meeting/child.wav", "meeting/deep/child.wav"):
         Path(name).parent.mkdir(parents=True, exist_ok=True)
@@ -187,6 +226,9 @@ def test_standard_input_has_a_second_file(
         (["child.wav", "--second", "room.wav", "--fuse-share", "0.5"], ("--fuse-share is of --fuse",)),
         (["child.wav", "--second", "room.wav", "--fuse", "--fuse-share", "2"], ("--fuse-share", "from 0 to 1")),
         (["child.wav", "--second", "room.wav", "--fuse", "--second-kind", "speaker"], ("--fuse averages",)),
+        (["child.wav", "--subtract"], ("--subtract", "--second says which")),
+        (["child.wav", "--second", "room.wav", "--subtract", "--fuse"], ("--subtract", "excludes --fuse")),
+        (["child.wav", "--second", "channel", "--subtract"], ("one channel",)),
         (["child.wav", "--second", "nowhere.wav", "--fuse"], ("'nowhere.wav'", "does not exist", "channel")),
         (["child.wav", "--second", "{name}_far.wav", "--fuse"], ("child_far.wav not found",)),
         (["child.wav", "good.wav", "--second", "{name}_far.wav", "--fuse"], ("each recording would lack",)),

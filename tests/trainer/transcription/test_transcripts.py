@@ -64,6 +64,8 @@ def test_json_is_one_line_that_holds_everything() -> None:
         "duration": 400_000.5,
         "text": "bir & iki",
         "segments": [{"start": s.start, "end": s.end, "text": s.text} for s in HARD.segments],
+        "left_out": [],
+        "language_probability": None,
         "repeats": False,
         "remarks": [],
     }
