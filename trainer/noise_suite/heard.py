@@ -6,7 +6,7 @@ from typing import Literal
 
 import numpy as np
 
-from data.audio.subtraction import without_leak
+from data.audio.mixing import without_leak
 from data.augmentation.noise_mixing import LOUDEST, SILENT_POWER, power
 from data.utterance import SAMPLING_RATE, Utterance
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from data.audio.subtraction import without_leak
+from data.audio.mixing import without_leak
 from data.errors import DataError
 from data.utterance import SAMPLING_RATE
 

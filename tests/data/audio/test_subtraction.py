@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from data.audio.subtraction import BLOCK, without_leak
+from data.audio.mixing import LEAK_BLOCK, without_leak
 from data.augmentation.changes.reverberation import reverberated, synthetic_response
 from data.utterance import SAMPLING_RATE
 from tests.support.ratios import ratio_in_decibel
@@ -39,7 +39,7 @@ def test_channels_may_differ_in_length_and_change_in_time() -> None:
     """Each 20 s has a filter of its own."""
     own, other = voice(41, 1), voice(41, 2)
     gain = np.where(np.arange(len(own)) < len(own) // 2, 0.3, 1.0).astype(np.float32)
-    assert len(own) > 2 * BLOCK
+    assert len(own) > 2 * LEAK_BLOCK
     left = without_leak(own + gain * other, np.concatenate([other, voice(2, 5)]))
     assert ratio_in_decibel(own, left - own) > 15
     short = without_leak(own, other[:100])
