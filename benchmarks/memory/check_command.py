@@ -74,6 +74,7 @@ CELLS = (
     Checked("second recording, joined", JOINED, 4),
     Checked("second recording, joined, long clips", JOINED, 2, LONG),
     Checked("second recording, joined, 30 s windows", JOINED | {"model.encoder_padding": "window"}, 1),
+    Checked("second recording, before", JOINED | {"model.second_recording": "before"}, 4),
     Checked("second recording, two encoder layers", SECOND | {"model.second_recording_layers": 2}, 4),
     Checked("second recording, frozen encoder", SECOND | {"model.strategy": "frozen_encoder"}, 4, LONG),
     Checked("second recording, noise loss", SECOND | NOISE, 4),

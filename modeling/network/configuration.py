@@ -14,7 +14,7 @@ from transformers import (
 )
 
 ENCODER_PADDINGS = ("clip", "window")
-SECOND_RECORDINGS = ("none", "attention", "joined")
+SECOND_RECORDINGS = ("none", "attention", "joined", "before")
 
 
 class DualWhisperConfig(WhisperConfig):
@@ -34,7 +34,9 @@ class DualWhisperConfig(WhisperConfig):
             a lifted model it begins as zero, so the model equals plain Whisper.
         gate_bias: initial bias of the gates when a plain Whisper is lifted: above 0 nearer the primary attention.
         second_recording: what hears a second recording of each clip, which the same encoder encodes. ``attention``: the
-            second attentions; ``joined``: the one attention, over the frames of both; ``none``: nothing does.
+            second attentions; ``joined``: the one attention, over the frames of both; ``before``: the encoder alone,
+            which hears it before the clip, as one recording, of which the decoder reads the clip's frames; ``none``:
+            nothing does.
         second_recording_layers: in so many upper layers of the encoder, the frames of each recording also look at those
             of the other.
         wider_feed_forward: without second attentions, as many new parameters in wider feed-forward blocks: what second
@@ -99,6 +101,9 @@ class DualWhisperConfig(WhisperConfig):
             raise ValueError("second_recording: attention is for second attentions: set dual_attention to true")
         if heard == "joined" and self.dual_attention:
             raise ValueError("second_recording: joined is for one attention: set dual_attention to false")
+        if heard == "before" and (self.encoder_padding != "clip" or layers):
+            what = "second_recording_layers" if layers else "encoder_padding: window"
+            raise ValueError(f"second_recording: before puts both into one window, so it excludes {what}")
         if heard == "attention" and self.secondary_layer is not None:
             raise ValueError("second attentions read a second recording or secondary_layer, not both")
         if layers and heard == "none":

@@ -12,11 +12,10 @@ from transformers.modeling_outputs import BaseModelOutput
 from .attention import AttentionProjections, FeedForward, attend, frame_mask, is_eager
 from .precision import casts_weights_together, computing, computing_dtype
 from .pretrained import EncoderPositions, refuse_head_masks, wants_dict
-from .second_recording import HEARD, Heard, OtherRecording, as_rows, uploaded
+from .second_recording import EDGE_FRAMES, HEARD, Heard, OtherRecording, as_rows, put_behind, uploaded
 from .stack import LayerStack
 
 MARGIN_FRAMES = 50  # 0.5 s of silence that the model may see after each clip
-EDGE_FRAMES = 4  # beyond the longest clip, so that the convolutions see the same edge whoever is in the batch
 
 
 @dataclass
@@ -191,15 +190,21 @@ class DualWhisperEncoder(LayerStack):
         if feature_lengths is None and config.encoder_padding == "clip":
             features, feature_lengths = fit_to_clips(features, 2 * config.max_source_positions)
             length = features.shape[2]
-        features = features.to(self.conv1.weight.dtype)
-        hidden = F.gelu(self.conv2(F.gelu(self.conv1(features)))).transpose(1, 2)
-        frame_lengths = frames = None
+        lengths: list[int] = []
         if feature_lengths is not None:
             lengths = feature_lengths.tolist() if isinstance(feature_lengths, torch.Tensor) else list(feature_lengths)
             if len(lengths) != len(features):
                 raise ValueError(f"{len(lengths)} feature lengths for {len(features)} rows of features")
             if any(n % 2 or not 0 < n <= length for n in lengths):
                 raise ValueError(f"feature lengths {lengths} must be even, above 0 and at most {length}")
+        behind = None
+        if rows and lengths and config.second_recording == "before":
+            behind = put_behind(features, lengths, rows, 2 * config.max_source_positions)
+            features, lengths, rows = behind.features, behind.lengths, []
+        features = features.to(self.conv1.weight.dtype)
+        hidden = F.gelu(self.conv2(F.gelu(self.conv1(features)))).transpose(1, 2)
+        frame_lengths = frames = None
+        if lengths:
             hidden = hidden[:, : max(lengths) // 2]
             if min(lengths) < max(lengths):
                 frames = [n // 2 for n in lengths]
@@ -223,7 +228,9 @@ class DualWhisperEncoder(LayerStack):
         if config.second_recording == "attention" and torch.is_grad_enabled():
             secondary = hidden  # under ZeRO-3 all ranks must have as many outputs with gradients, whatever their clips
         heard = Heard(hidden, frame_lengths, secondary)
-        if rows:
+        if behind is not None:
+            heard = behind.heard(hidden)
+        elif rows:
             heard = HEARD[config.second_recording](hidden, frames, rows)
         result = EncoderOutput(
             last_hidden_state=heard.states,

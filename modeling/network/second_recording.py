@@ -10,6 +10,8 @@ import torch
 
 from .attention import additive
 
+EDGE_FRAMES = 4  # mel frames beyond the longest row, so that the convolutions see the same edge whoever is in the batch
+
 
 class Heard(NamedTuple):
     """What cross-attentions read, one row for each clip.
@@ -67,6 +69,61 @@ def as_rows(features: torch.Tensor, second_rows: Sequence[int], config: Any) -> 
         rows = [row for row, there in enumerate(is_there.tolist()) if there]
         features = torch.cat((features, second[rows]))
     return features, rows
+
+
+class Behind(NamedTuple):
+    """Clips that the encoder hears behind their second recordings, each pair as one recording.
+
+    Attributes:
+        features: [B, mel bins, T].
+        lengths: mel frames of each row that may be seen, its second recording's and its own.
+        begins, frames: where each clip begins in its row, and how long it is, in encoder frames.
+    """
+
+    features: torch.Tensor
+    lengths: list[int]
+    begins: list[int]
+    frames: list[int]
+
+    def heard(self, hidden: torch.Tensor) -> Heard:
+        """What the decoder reads of the encoder's states [B, S, width]: the clips' own frames."""
+        at = torch.arange(max(self.frames), device=hidden.device)
+        begins = uploaded(self.begins, hidden.device)[:, None]
+        index = (at + begins).clamp(max=hidden.shape[1] - 1)
+        states = hidden.gather(1, index[:, :, None].expand(-1, -1, hidden.shape[2]))
+        all_alike = min(self.frames) == max(self.frames)
+        return Heard(states, None if all_alike else uploaded(self.frames, hidden.device))
+
+
+def put_behind(features: torch.Tensor, lengths: Sequence[int], rows: Sequence[int], window: int) -> Behind:
+    """Each clip behind its second recording, with the half second of silence between that every recording ends with.
+
+    The end of a second recording is cut off where both are longer than the window.
+
+    Args:
+        features: [B + R, mel bins, T].
+        lengths: mel frames of each row that may be seen, even numbers.
+        rows: the clips that the last R rows are second recordings of.
+        window: mel frames that the encoder takes at most.
+    """
+    clips = len(features) - len(rows)
+    places = {clip: clips + place for place, clip in enumerate(rows)}
+    begins = [min(lengths[places[clip]], window - lengths[clip]) if clip in places else 0 for clip in range(clips)]
+    totals = [begin + lengths[clip] for clip, begin in enumerate(begins)]
+    longest, length = min(max(totals) + EDGE_FRAMES, window), features.shape[2]
+    owns = [min(lengths[clip] + EDGE_FRAMES, length, longest - begin) for clip, begin in enumerate(begins)]
+    rows_of = [places.get(clip, clip) for clip in range(clips)]
+    begin, own, row, other = uploaded([begins, owns, list(range(clips)), rows_of], features.device)[:, :, None].unbind()
+    at = torch.arange(longest, device=features.device)
+    # Of each frame in all recordings' frames; -1: silence.
+    index = torch.where(at < begin + own, row * length + at - begin, -1)
+    index = torch.where(at < begin, other * length + at, index)
+    found = features.transpose(1, 2).flatten(0, 1).index_select(0, index.clamp(min=0).flatten())
+    together = found.view(clips, longest, -1).transpose(1, 2)
+    silence = (features[:clips].amax(dim=(1, 2)) - 8 / 4).clamp(min=(-10 + 4) / 4)
+    together = torch.where(index[:, None] < 0, silence[:, None, None], together)
+    frames = [length // 2 for length in lengths[:clips]]
+    return Behind(together, totals, [begin // 2 for begin in begins], frames)
 
 
 def heard_by_attentions(hidden: torch.Tensor, frames: Sequence[int] | None, rows: Sequence[int]) -> Heard:

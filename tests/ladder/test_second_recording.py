@@ -1,5 +1,6 @@
 """A second recording of a clip: what each attention reads, whatever its mates are, through all of ``generate()``."""
 
+import itertools
 import shutil
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import torch
 
 from modeling import DualWhisperConfig, DualWhisperForConditionalGeneration
 from modeling.network.encoder import EncoderOutput
-from modeling.network.second_recording import as_rows
+from modeling.network.second_recording import as_rows, put_behind
 from tests.ladder import ask_stranger, stranger
 from tests.ladder.test_generation import LONG_FORM, assert_equal
 from tests.ladder.test_generation import generate as generate_so_many
@@ -18,6 +19,7 @@ from tests.ladder.test_training import assert_equal_gradients, labels
 from tests.ladder.tiny_whisper import move_apart
 
 HEARING = ["attention", "joined"]
+WAYS = [*HEARING, "before"]
 LENGTHS = [120, 180, 150]  # mel frames of three clips
 SECOND = [90, 200]  # of the second recordings of the first and the third
 ROWS = [0, 2]
@@ -57,8 +59,7 @@ def stacked(frames: int = 200) -> torch.Tensor:
 
 
 @pytest.mark.promise("cached steps")
-@pytest.mark.parametrize("layers", [0, 1])
-@pytest.mark.parametrize("heard", HEARING)
+@pytest.mark.parametrize(("heard", "layers"), [*itertools.product(HEARING, (0, 1)), ("before", 0)])
 @torch.no_grad()
 def test_a_clip_s_logits_depend_neither_on_its_mates_nor_on_the_cache(heard: str, layers: int, plain_folder) -> None:
     model = hearing(plain_folder, heard, second_recording_layers=layers).double()
@@ -113,8 +114,30 @@ def test_second_attentions_read_the_second_and_the_one_attention_reads_both(plai
 
 
 @pytest.mark.promise("model, loss, gradients")
+@torch.no_grad()
+def test_the_encoder_hears_the_second_before_the_clip_as_one_recording(plain_folder: Path) -> None:
+    """The decoder reads the clip's frames alone. What does not fit into the window is cut off the second one's end."""
+    model = hearing(plain_folder, "before").double()
+    features = recordings().double()
+    found = encoded(model, features, LENGTHS + SECOND, ROWS)
+    assert found.frame_lengths.tolist() == [60, 90, 75]
+    assert found.secondary_hidden_state is None and found.joined_frames is None
+    whole = torch.cat((features[4, :, :50], features[2, :, :150]), dim=1)[None]  # the tiny window is 2 s
+    expected = encoded(model, whole, [200], [])
+    torch.testing.assert_close(found.last_hidden_state[2, :75], expected.last_hidden_state[0, 25:])
+    alone = encoded(model, features[1:2], [180], [])
+    torch.testing.assert_close(found.last_hidden_state[1], alone.last_hidden_state[0])
+    window = 2 * model.config.max_source_positions
+    long = torch.randn(2, 80, window, generator=torch.Generator().manual_seed(4)).double()
+    short = put_behind(long, [window - 30, 100], [0], window)
+    assert (short.lengths, short.begins, short.frames) == ([window], [15], [window // 2 - 15])
+    full = put_behind(long, [window, 100], [0], window)
+    assert (full.lengths, full.begins) == ([window], [0]) and torch.equal(full.features, long[:1])
+
+
+@pytest.mark.promise("model, loss, gradients")
 @pytest.mark.parametrize("lengths", [LENGTHS + SECOND, [200] * 5])
-@pytest.mark.parametrize("heard", HEARING)
+@pytest.mark.parametrize("heard", WAYS)
 @torch.no_grad()
 def test_nothing_is_lost_in_a_tuple(heard: str, lengths: list[int], plain_folder: Path) -> None:
     model = hearing(plain_folder, heard)
@@ -167,7 +190,7 @@ def test_open_attention_gives_the_same(heard: str, plain_folder: Path) -> None:
 
 @pytest.mark.promise("clips as long as they are")
 @pytest.mark.parametrize("options", [{}, {"num_beams": 3, "return_timestamps": True}], ids=str)
-@pytest.mark.parametrize("heard", HEARING)
+@pytest.mark.parametrize("heard", WAYS)
 def test_a_clip_decodes_as_it_does_alone(heard: str, options: dict[str, Any], plain_folder: Path) -> None:
     """Stacked features, with any padding; as with the lengths told, and without the cache."""
     model = hearing(plain_folder, heard).double()
@@ -202,7 +225,7 @@ def test_whole_windows(heard: str, plain_folder: Path) -> None:
 
 
 @pytest.mark.promise("language detection")
-@pytest.mark.parametrize("heard", HEARING)
+@pytest.mark.parametrize("heard", WAYS)
 @torch.no_grad()
 def test_detected_languages(heard: str, plain_folder: Path) -> None:
     """From both recordings: as the logits after the start token have it, for which few models differ."""
@@ -248,7 +271,9 @@ def test_long_recordings(heard: str, padding: str, way: str, plain_folder: Path)
 
 
 @pytest.mark.promise("token timestamps")
-@pytest.mark.parametrize(("heard", "beams"), [("none", 1), ("attention", 2), ("joined", 1), ("joined", 2)])
+@pytest.mark.parametrize(
+    ("heard", "beams"), [("none", 1), ("attention", 2), ("joined", 1), ("joined", 2), ("before", 1)]
+)
 def test_token_timestamps_are_of_the_first_recording(heard: str, beams: int, plain_folder: Path) -> None:
     """Within the clip, as it has them alone."""
     model = hearing(plain_folder, heard, dual_attention=heard != "joined").double()
@@ -264,7 +289,7 @@ def test_token_timestamps_are_of_the_first_recording(heard: str, beams: int, pla
 
 @pytest.mark.promise("static cache")
 def test_the_same_tokens_with_a_static_cache(plain_folder: Path) -> None:
-    for heard in HEARING:
+    for heard in WAYS:
         model = hearing(plain_folder, heard)
         expected = generate(model, stacked(), language="en", num_beams=3)
         assert_equal(generate(model, stacked(), language="en", num_beams=3, cache_implementation="static"), expected)
@@ -292,9 +317,9 @@ def test_decoding_compiles_in_one_graph(heard: str, padding: str, plain_folder: 
 
 
 @pytest.mark.promise("gradient checkpointing")
-@pytest.mark.parametrize("heard", HEARING)
+@pytest.mark.parametrize("heard", WAYS)
 def test_gradients_reach_everything_with_and_without_checkpointing(heard: str, plain_folder: Path) -> None:
-    model = hearing(plain_folder, heard, second_recording_layers=1).train()
+    model = hearing(plain_folder, heard, second_recording_layers=int(heard != "before")).train()
 
     def found() -> dict[str, torch.Tensor]:
         model.zero_grad()
@@ -368,6 +393,11 @@ def test_what_cannot_be_is_refused(lifted: Any, plain_folder: Path) -> None:
         ({"second_recording_layers": 1}, "is none"),
         ({"second_recording": "attention", "second_recording_layers": 9}, "has 6 layers"),
         ({"second_recording": "attention", "secondary_layer": 2}, "not both"),
+        ({"second_recording": "before"}, "excludes encoder_padding: window"),
+        (
+            {"second_recording": "before", "encoder_padding": "clip", "second_recording_layers": 1},
+            "excludes second_recording_layers",
+        ),
     ):
         with pytest.raises(ValueError, match=told):
             DualWhisperConfig(**{"encoder_layers": 6} | values)

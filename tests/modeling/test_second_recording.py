@@ -26,11 +26,12 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save_checkpoint(tmp_path_factory.mktemp("plain") / "whisper", ("az", "en"), padding=None, positions=100)
 
 
-@pytest.fixture(scope="module", params=["attention", "joined"])
+@pytest.fixture(scope="module", params=["attention", "joined", "before"])
 def hearing(request: pytest.FixtureRequest, plain: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkpoint that hears second recordings by the one way or the other, in one layer of the encoder too."""
     folder = tmp_path_factory.mktemp("hearing") / request.param
-    asked = {"second_recording": request.param, "second_recording_layers": 1, "encoder_padding": "clip"}
+    layers = int(request.param != "before")
+    asked = {"second_recording": request.param, "second_recording_layers": layers, "encoder_padding": "clip"}
     model = open_model(str(plain), lift=True, dual_attention=request.param == "attention", **asked)
     model.save_pretrained(folder)
     Checkpoint(str(plain)).processor.save_pretrained(folder)
@@ -61,7 +62,7 @@ def test_training_goes_on_hearing_both_where_the_config_does_not_say_so(hearing:
     config = config_of(tiny_values, checkpoint=str(hearing), dual_attention=kind_of(hearing) == "attention")
     for model in (planned_model(config), build_model(config)[0]):
         assert model.config.second_recording == kind_of(hearing)
-        assert model.config.second_recording_layers == 1
+        assert model.config.second_recording_layers == int(kind_of(hearing) != "before")
 
 
 def test_a_checkpoint_that_hears_one_learns_to_hear_two(plain: Path, tiny_values, tmp_path: Path) -> None:
@@ -84,6 +85,9 @@ REFUSED = {
         ({"second_recording": "attention"}, "was trained to hear second recordings by joined: take it out"),
         ({}, "reads both recordings with its one attention: set dual_attention to false"),
         ({"second_recording_layers": 2, "dual_attention": False}, "was trained with 1: take it out"),
+    ],
+    "before": [
+        ({"second_recording": "attention"}, "was trained to hear second recordings by before: take it out"),
     ],
 }
 

@@ -88,11 +88,11 @@ class ModelConfig(Section):
     dual_attention: bool = Field(
         True, description="the second attentions and gates; false: plain Whisper's decoder, trained by the same loop"
     )
-    second_recording: Literal["none", "attention", "joined"] = Field(
+    second_recording: Literal["none", "attention", "joined", "before"] = Field(
         "none",
         description="what hears a second recording of each clip (docs/second_recording.md). attention: the second "
-        "attentions; joined: the one attention, over the frames of both, with dual_attention: false; none: nothing, or "
-        "what the checkpoint was trained to",
+        "attentions; joined: the one attention, over the frames of both, with dual_attention: false; before: the "
+        "encoder, which hears it before the clip in one window; none: nothing, or what the checkpoint was trained to",
     )
     second_recording_layers: int = Field(
         0,
@@ -195,6 +195,9 @@ class ModelConfig(Section):
             yield "second attentions read the second recording or secondary_layer: take one of them out"
         if self.second_recording == "joined" and self.dual_attention:
             yield "second_recording is joined, which is for one attention: set dual_attention to false"
+        if self.second_recording == "before" and (self.second_recording_layers or self.encoder_padding == "window"):
+            other = "second_recording_layers" if self.second_recording_layers else "encoder_padding: window"
+            yield f"second_recording is before, which puts both into one window: take {other} out"
         layers, shape = self.second_recording_layers, self.architecture
         if shape is not None and layers > shape.encoder_layers:
             yield f"second_recording_layers is {layers}; the encoder has {shape.encoder_layers}"

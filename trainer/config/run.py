@@ -235,10 +235,11 @@ def of_encoder_cache(config: RunConfig) -> Iterator[str]:
             "performance.cache_encoder keeps only the encoder's last output, but model.secondary_layer reads another "
             "layer: take one of them out"
         )
-    if model.second_recording_layers:
+    if model.second_recording_layers or model.second_recording == "before":
+        key = "second_recording_layers" if model.second_recording_layers else "second_recording: before"
         yield (
-            "performance.cache_encoder keeps what the encoder makes of one recording, but with "
-            "model.second_recording_layers it hears two: take one of them out"
+            f"performance.cache_encoder keeps what the encoder makes of one recording, but with model.{key} it hears "
+            "two: take one of them out"
         )
     if config.data.augmentation is not None:
         yield f"{given}, but data.augmentation changes each utterance in each epoch: take one of them out"

@@ -31,14 +31,16 @@ def evaluation_bytes(cell: Cell, on_gpu: bool = True, frames: int = WINDOW_FRAME
         features = torch.empty(recordings * settings.batch_size, shape.num_mel_bins, frames)
         seconds = range(settings.batch_size if recordings > 1 else 0)
         with autocast(cell):
-            model.model.encoder(features.to(parameter_dtype(cell)), second_rows=seconds)
+            lengths = [frames] * len(features)  # told, since made-up features have no ends
+            model.model.encoder(features.to(parameter_dtype(cell)), feature_lengths=lengths, second_rows=seconds)
     encoding = timeline.peak()
     size = torch.tensor([], dtype=DTYPES[cell.precision]).element_size()
     cast = 0
     if cell.precision != "fp32" and parameter_dtype(cell) == torch.float32:  # autocast keeps copies of trained weights
         cast = size * sum(parameter.numel() for parameter in trained)
     states = rows * (frames // 2) * shape.d_model
-    sources = max(recordings, 2 if shape.dual_attention else 1)  # joined, one attention keeps the frames of both
+    kept = 1 if shape.second_recording == "before" else recordings  # joined, one attention keeps the frames of both
+    sources = max(kept, 2 if shape.dual_attention else 1)
     length = settings.max_new_tokens + PROMPT_TOKENS
     cross = shape.decoder_layers * sources * 2 * states * size
     own = (shape.decoder_layers + 1) * 2 * rows * length * shape.d_model * size  # one layer's while it grows

@@ -34,7 +34,7 @@ trained_of = functools.lru_cache(maxsize=16)(Trained)
 
 
 def second_recording(cell: Cell) -> str:
-    """How a cell's model hears second recordings: ``attention`` or ``joined``; ``none`` where it hears none.
+    """How a cell's model hears second recordings; ``none`` where it hears none.
 
     Raises:
         ConfigError: if only the hub knows the model's shape.
@@ -61,7 +61,7 @@ def utterance_flops(cell: Cell) -> float:
     trained, positions = trained_of(cell.config.model_dump_json()), cell.encoder_positions
     how = second_recording(cell)
     one = Utterance(trained)
-    below = one.add_encoder(cell.frames, positions, hears_second=how != "none")
+    below = one.add_encoder(cell.frames, positions, second=how)
     one.add_decoder(2 * positions if how == "joined" else positions, cell.tokens, cell.targets, below)
     return one.operations
 
@@ -81,7 +81,7 @@ class Utterance:
         """A product with the weight of a module."""
         self.operations += operations * (1 + self.trained.weight(path) + below)
 
-    def add_encoder(self, frames: int, positions: int, *, hears_second: bool) -> bool:
+    def add_encoder(self, frames: int, positions: int, *, second: str) -> bool:
         """The encoder's pass over the first recording, and over the second one, which is as long."""
         root, within = "model.encoder", self.trained.within
         mel = 2 * CONVOLUTION_WIDTH * self.width * frames
@@ -91,10 +91,11 @@ class Utterance:
         first_of_both = self.shape.encoder_layers - self.shape.second_recording_layers
         for number in range(self.shape.encoder_layers):
             layer = f"{root}.layers.{number}"
-            of_the_other = positions if hears_second and number >= first_of_both else 0
+            is_seen = second == "before" or (second != "none" and number >= first_of_both)
+            of_the_other = positions if is_seen else 0
             below = self.add_attention(f"{layer}.self_attn", positions, positions, below, also_seen=of_the_other)
             below = self.add_feed_forward(layer, self.shape.encoder_ffn_dim, positions, below)
-        self.operations *= 2 if hears_second else 1
+        self.operations *= 1 if second == "none" else 2
         return below or within(f"{root}.layer_norm")
 
     def add_decoder(self, frames: int, tokens: int, targets: int, encoder: bool) -> None:

@@ -105,7 +105,7 @@ def planned_model(config: RunConfig, checkpoint: Checkpoint | None = None) -> An
             heard = {key: value for key, value in recorded.values.items() if key.startswith("second_recording")}
             stored, own = stored | heard, own | heard
     check_structure(name, stored, settings.decoder_values)
-    model = model_without_weights(shape, **own | settings.decoder_values)
+    model = model_without_weights(shape, encoder_padding=settings.encoder_padding, **own | settings.decoder_values)
     apply_strategy(model, config, checkpoint)
     return model
 

@@ -210,10 +210,10 @@ def open_encoder_cache(
             "performance.cache_encoder keeps the encoder's output alone, but the second attentions of "
             f"{config.model.checkpoint} read another layer: take it out"
         )
-    if getattr(model.config, "second_recording_layers", 0):
+    if getattr(model.config, "second_recording_layers", 0) or getattr(model.config, "second_recording", "") == "before":
         raise ConfigError(
-            "performance.cache_encoder keeps what the encoder makes of one recording, but in the upper layers of "
-            f"{config.model.checkpoint} it hears two (second_recording_layers): take the cache out"
+            "performance.cache_encoder keeps what the encoder makes of one recording, but that of "
+            f"{config.model.checkpoint} hears two together (second_recording): take the cache out"
         )
     if model.config.apply_spec_augment:
         raise ConfigError(

@@ -41,6 +41,7 @@ from .pairing import SecondUse
 from .transcripts import Segment, TimedText, timed_texts
 
 SUBTITLE_SECONDS = 10.0  # the longest piece where its bounds are the only times there are
+BESIDE_SECONDS = 20.0  # the longest piece in whose window a second recording is heard, too
 PROMPT_TOKENS = 4
 REPEATING = 2.4  # compression ratio of text beyond which Whisper's authors take it for a loop (arXiv 2212.04356, 4.5)
 TEMPERATURES = (0.2, 0.4, 0.6, 0.8, 1.0)  # tried in turn on a loop, as Whisper's authors do
@@ -139,6 +140,8 @@ class Listener:
         self.asks_tokens = timestamps == "tokens" or (timestamps == "auto" and trained_on_timestamps(self.model))
         pauses = timestamps is not None and not self.asks_tokens
         self.piece_seconds = piece_seconds or (SUBTITLE_SECONDS if pauses else WINDOW_SECONDS)
+        if second is not None and getattr(self.model.config, "second_recording", "none") == "before":
+            self.piece_seconds = min(self.piece_seconds, BESIDE_SECONDS)
 
     def check(self, checkpoint: str, language: str | None, task: str) -> str | None:
         """The language, filled in where there is only one; what does not fit the checkpoint is refused."""

@@ -99,6 +99,7 @@ def test_float32_casts_nothing_and_makes_each_mask_once() -> None:
 HEARING = (
     {"second_recording": "attention", "second_recording_layers": 1},
     {"second_recording": "joined", "dual_attention": False},
+    {"second_recording": "before", "dual_attention": False, "encoder_padding": "clip"},
 )
 
 

@@ -113,7 +113,9 @@ def test_a_microbatch_waits_once(tiny_values: dict[str, Any], tmp_path: Path, gp
     assert not any(torch.equal(old, new.held) for old, new in zip(before, trained, strict=True))
 
 
-@pytest.mark.parametrize("kind", ["attention", "joined", "attention, noise loss and SpecAugment", "joined, a layer"])
+@pytest.mark.parametrize(
+    "kind", ["attention", "joined", "attention, noise loss and SpecAugment", "joined, a layer", "before"]
+)
 def test_second_recordings_cost_no_wait(
     tiny_values: dict[str, Any], tmp_path: Path, gpu: StandInGpu, kind: str
 ) -> None:
