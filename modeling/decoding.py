@@ -1,7 +1,6 @@
 """From features to token ids, following how the checkpoint was trained: clips as long as they are, or 30 s windows."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -66,50 +65,61 @@ def encode(
     return model.get_encoder()(features, feature_lengths=feature_lengths, **more)
 
 
-@dataclass(frozen=True)
-class FirstStep:
-    """What the model predicts after the start of transcript, before it is told a language.
-
-    Attributes:
-        no_speech: float32 [B], the probability of ``<|nospeech|>``; NaN where the vocabulary has none.
-        languages: float32 [B, languages], natural logarithms of the probabilities of the languages among themselves.
-        codes: of the languages; none of an English-only model.
-    """
-
-    no_speech: torch.Tensor
-    languages: torch.Tensor
-    codes: list[str]
-
-    @property
-    def likeliest(self) -> list[str]:
-        return [self.codes[row] for row in self.languages.argmax(dim=-1).tolist()]
-
-
 @torch.no_grad()
-def first_step(model: Any, encoded: Any, fused: Fusion | None = None) -> FirstStep:
-    """One decoder step from the start token, as transformers' ``detect_language``, which takes 30 s windows only.
+def language_likelihoods(model: Any, encoded: Any, fused: Fusion | None = None) -> torch.Tensor:
+    """Natural logarithms of the probabilities of the languages that the checkpoint knows (``lang_to_id``, in its order)
+    among themselves, float32 [B, languages]. Of recordings that are fused, the sum of both decides.
 
-    Of recordings that are fused, log-probabilities of languages are added up, and those of no speech averaged.
+    One decoder step from the start token, as transformers' ``detect_language``, which takes 30 s windows only.
     """
     hidden = encoded.last_hidden_state
     start = torch.full((len(hidden), 1), model.generation_config.decoder_start_token_id, device=hidden.device)
     logits = model(encoder_outputs=encoded, decoder_input_ids=start, use_cache=False).logits[:, -1].float()
-    found = logits.log_softmax(dim=-1)
-    heard = found.new_ones(len(found))
     if fused is not None:
-        found, pairs = fused.summed(logits), torch.tensor(fused.rows, dtype=torch.long, device=logits.device)
-        heard = found.new_ones(len(found)).index_fill(0, pairs, 2.0)
-    token, ids = no_speech_token(model), getattr(model.generation_config, "lang_to_id", None) or {}
-    no_speech = found.new_full((len(found),), torch.nan) if token is None else (found[:, token] / heard).exp()
-    return FirstStep(no_speech, found[:, list(ids.values())].log_softmax(dim=-1), [name[2:-2] for name in ids])
+        logits = fused.summed(logits)
+    return logits[:, list(model.generation_config.lang_to_id.values())].log_softmax(dim=-1)
 
 
 def detect_languages(model: Any, encoded: Any, fused: Fusion | None = None) -> list[str]:
-    """The likeliest language of each clip, ISO 639-1, among those that the checkpoint knows (``lang_to_id``).
+    """The likeliest language of each clip, ISO 639-1, among those that the checkpoint knows."""
+    tokens = list(model.generation_config.lang_to_id)
+    return [tokens[row][2:-2] for row in language_likelihoods(model, encoded, fused).argmax(dim=-1).tolist()]
 
-    Of recordings that are fused, the one that is likeliest by the sum of both log-probabilities.
+
+class NoSpeech:
+    """While it is open, notes how likely the model finds it that nobody speaks (arXiv 2212.04356, 4.5).
+
+    That is the probability of ``<|nospeech|>`` after the start of transcript, which :func:`generate_tokens` passes
+    anyway.
     """
-    return first_step(model, encoded, fused).likeliest
+
+    def __init__(self, model: Any) -> None:
+        self.model, self.hidden = model, torch.Tensor()
+
+    def __enter__(self) -> "NoSpeech":
+        def keep(decoder: Any, given: Any, output: Any) -> None:
+            if not len(self.hidden):
+                self.hidden = output[0][:, 0]
+
+        self.hook = self.model.get_decoder().register_forward_hook(keep)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.hook.remove()
+
+    @torch.no_grad()
+    def probabilities(self, clips: int, fused: Fusion | None = None) -> list[float]:
+        """Of each of the clips, 0 to 1; NaN where the vocabulary has no such token. Of fused recordings their geometric
+        mean."""
+        recordings = clips if fused is None else clips + len(fused.rows)
+        rows, token = self.hidden[:: len(self.hidden) // recordings], no_speech_token(self.model)  # one of each's beams
+        if token is None:
+            return [float("nan")] * clips
+        found = self.model.proj_out(rows).float().log_softmax(dim=-1)[:, token]
+        if fused is not None:
+            pairs = torch.tensor(fused.rows, dtype=torch.long, device=found.device)
+            found = found[:clips].index_copy(0, pairs, (found[pairs] + found[clips:]) / 2)
+        return [float(value) for value in found.exp()]
 
 
 def complete_languages(
@@ -188,7 +198,7 @@ def generate_tokens(
     has_no_timestamps_token = getattr(model.generation_config, "no_timestamps_token_id", None) is not None
     prompt = 1 + len(options) + (has_no_timestamps_token and not timestamps)
     options |= {
-        "encoder_outputs": encoded,
+        "encoder_outputs": type(encoded)(**encoded),  # generate() repeats its rows in place, for beams
         "max_new_tokens": max_new_tokens,
         "return_timestamps": timestamps,
         "synced_gpus": synced_gpus,

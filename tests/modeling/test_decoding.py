@@ -11,6 +11,7 @@ from transformers import AutoTokenizer
 from data.batches.features import LogMel
 from modeling.checkpoints import open_model
 from modeling.decoding import (
+    NoSpeech,
     complete_languages,
     detect_languages,
     encode,
@@ -20,6 +21,7 @@ from modeling.decoding import (
     no_speech_token,
     trained_on_timestamps,
 )
+from modeling.fusion import Fusion
 from tests.support.untrained import save_checkpoint
 
 LANGUAGES = ("az", "de", "en", "tr")
@@ -166,6 +168,29 @@ def test_how_likely_a_text_is_is_the_loss_that_transformers_finds(
     expected = torch.nn.functional.cross_entropy(logits.transpose(1, 2), labels, reduction="none")
     torch.testing.assert_close(likelihoods, -expected)
     torch.testing.assert_close(silence, logits[:, 0].softmax(dim=-1)[:, no_speech_token(model)])
+
+
+@pytest.mark.parametrize("beams", [1, 3])
+@pytest.mark.parametrize("padding", [None, "clip"])
+def test_no_speech_is_told_by_the_decoding_itself(
+    model_of: Callable[..., Any], padding: str | None, beams: int
+) -> None:
+    model, lengths = model_of(padding=padding), [300] * 7 + [200]
+    features = tones(3000 if padding is None else 304)
+    encoded = encode(model, features, None if padding is None else lengths)
+    start = torch.full((8, 1), model.generation_config.decoder_start_token_id)
+    _, expected = log_probabilities(model, encoded, start, torch.full((8, 1), -100))
+    with NoSpeech(model) as silent:
+        generate_tokens(model, encoded, ["de"] * 8, "transcribe", 4, beams=beams)
+    assert silent.probabilities(8) == pytest.approx(expected.tolist(), rel=1e-4)
+    pairs = Fusion(6, (1, 4))
+    with NoSpeech(model) as silent:
+        generate_tokens(model, encoded, ["de"] * 6, "transcribe", 4, beams=beams, fused=pairs)
+    found = silent.probabilities(6, pairs)
+    assert found[0] == pytest.approx(expected[0].item(), rel=1e-4)
+    assert found[4] == pytest.approx((expected[4] * expected[7]).sqrt().item(), rel=1e-3)
+    model.generation_config.no_timestamps_token_id = None
+    assert all(value != value for value in silent.probabilities(6, pairs))
 
 
 def test_the_token_for_no_speech_is_whispers(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from ..memory.out_of_memory import ExplainOutOfMemory, evaluation_of
 from ..model.languages import check_known
 from .attention_odds import attention_odds, condition_for
 from .checkpoints import NamedCheckpoint
-from .conditions import CLEAN, MEANT_SPEAKER, MICROPHONES, NON_SPEECH, ONE_VOICE, PAIRED, Condition
+from .conditions import CLEAN, MEANT_SPEAKER, MICROPHONES, NON_SPEECH, ONE_VOICE, OTHER_PARTY, PAIRED, Condition
 from .config import SYNTHETIC
 from .heard import without_clip
 from .materials import Materials
@@ -226,6 +226,8 @@ def settings_of(condition: Condition, identity: str, materials: Materials, preci
         settings["talkers"] = [talker.id for talker in materials.speech.talkers]
     if condition.kind in ONE_VOICE:
         settings["others"] = "with transcripts"
+    if condition.kind == OTHER_PARTY and suite.leak_room is not None:
+        settings["leak_room"] = suite.leak_room
     if condition.kind == MEANT_SPEAKER:
         settings["speakers"] = evaluation.cluster
     if condition.kind in PAIRED or materials.speech.source.config.has_second:

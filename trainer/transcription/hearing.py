@@ -20,14 +20,14 @@ from modeling.checkpoint_parts import check_parts
 from modeling.checkpoints import open_model
 from modeling.decoding import (
     TIMESTAMP_SECONDS,
-    FirstStep,
+    NoSpeech,
     encode,
     encoder_padding,
-    first_step,
     first_timestamp_token,
     generate_tokens,
     hears_second,
     is_multilingual,
+    language_likelihoods,
     log_probabilities,
     trained_on_timestamps,
 )
@@ -66,8 +66,8 @@ class Heard:
 
     Attributes:
         tokens: ids of what is said, without prompt and end.
-        likelihoods: natural logarithms of the languages' probabilities, float32 [languages]; None of an English-only
-            model.
+        likelihoods: natural logarithms of the languages' probabilities, float32 [languages]; None where the languages
+            of the batch were given.
         no_speech: the probability that nobody speaks; None if the checkpoint cannot tell.
         is_speech: False where the segments are taken for invented.
     """
@@ -176,31 +176,37 @@ class Listener:
         """
         seconds = [None] * len(pieces) if seconds is None else seconds
         encoded = self.encode(pieces, seconds)
-        first = first_step(self.model, encoded.states, encoded.fused)
-        known = self.spoken(languages, first)
-        heard = self.understand(encoded, known)
+        likelihoods, known = self.spoken(encoded, languages)
+        with NoSpeech(self.model) as silent:
+            heard = self.understand(encoded, known)
+        no_speech = silent.probabilities(len(pieces), encoded.fused)
         for row, piece in enumerate(heard):
             if piece.repeats:
                 heard[row] = self.hear_again(pieces[row], piece, seconds[row])
-        return self.judged(encoded, first, heard)
+        return self.judged(encoded, heard, no_speech, likelihoods)
 
-    def spoken(self, given: Sequence[str | None], first: FirstStep) -> list[str]:
-        """The languages given, else the likeliest; an English-only model, which ignores them, knows one."""
-        found = first.likeliest if is_multilingual(self.model) and not all(given) else ["en"] * len(given)
-        return [known or heard for known, heard in zip(given, found, strict=True)]
+    def spoken(self, encoded: Encoded, given: Sequence[str | None]) -> tuple[np.ndarray | None, list[str]]:
+        """How likely each language is, where one is not given, and the languages given, else the likeliest.
 
-    def judged(self, encoded: Encoded, first: FirstStep, heard: Sequence[Heard]) -> list[Heard]:
-        """The same with what the first step tells: whether somebody speaks, and how likely each language is."""
-        likelihoods, silent = first.languages.cpu().numpy(), first.no_speech.tolist()
-        found = []
-        sure = self.sureness(encoded, heard) if max(silent) > self.silence.no_speech else None
-        for row, piece in enumerate(heard):
-            no_speech = None if math.isnan(silent[row]) else silent[row]
-            invented = silent[row] > self.silence.no_speech and (
-                piece.repeats or (sure is not None and sure[row] < self.silence.log_probability)
-            )
-            of_languages = likelihoods[row] if first.codes else None
-            found.append(replace(piece, likelihoods=of_languages, no_speech=no_speech, is_speech=not invented))
+        An English-only model, which ignores languages, knows one.
+        """
+        if all(given) or not is_multilingual(self.model):
+            return None, [known or "en" for known in given]
+        found = language_likelihoods(self.model, encoded.states, encoded.fused).cpu().numpy()
+        heard = [self.codes[place] for place in found.argmax(axis=1)]
+        return found, [known or other for known, other in zip(given, heard, strict=True)]
+
+    def judged(
+        self, encoded: Encoded, heard: Sequence[Heard], no_speech: Sequence[float], likelihoods: np.ndarray | None
+    ) -> list[Heard]:
+        """The same with how likely each language is, and whether somebody speaks."""
+        limits, found = self.silence, []
+        sure = self.sureness(encoded, heard) if any(one > limits.no_speech for one in no_speech) else [0.0] * len(heard)
+        for row, (piece, silent) in enumerate(zip(heard, no_speech, strict=True)):
+            invented = silent > limits.no_speech and (piece.repeats or sure[row] < limits.log_probability)
+            of_languages = None if likelihoods is None else likelihoods[row]
+            told = None if math.isnan(silent) else silent
+            found.append(replace(piece, likelihoods=of_languages, no_speech=told, is_speech=not invented))
         return found
 
     def sureness(self, encoded: Encoded, heard: Sequence[Heard]) -> list[float]:

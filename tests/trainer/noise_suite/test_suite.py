@@ -139,6 +139,9 @@ def test_other_settings_and_weights_are_measured_again(suite: Suite, best: Path,
     assert measured(suite(**few)) == {"clean", "noise_0"}
     assert measured(suite(**few, seed=1)) == {"noise_0"}
     assert measured(suite("beams=2", **few, seed=1)) == {"clean", "noise_0"}
+    leaks = few | {"types": [], "other_party": [0]}
+    assert measured(suite("beams=2", **leaks, seed=1)) == {"other_party_0"}
+    assert measured(suite("beams=2", **leaks, seed=1, leak_room=0.3)) == {"other_party_0"}
     config = json.loads((best / "config.json").read_text("utf-8"))
     (best / "config.json").write_text(json.dumps(config | {"encoder_padding": "window"}), encoding="utf-8")
     assert measured(suite("beams=2", **few, seed=1)) == {"clean", "noise_0"}
