@@ -178,7 +178,8 @@ def test_variants_of_the_report_are_sides_of_comparisons(tmp_path: Path) -> None
     for file in ("base.yaml", "d.yaml", "r.yaml"):
         (tmp_path / file).write_text("a: 1")
     assert list(plan.sides) == ["one", "one/fused", "both"]
-    assert wanted_suites(plan, "one_seed1") == ["development", "report", "report_fused"]
+    assert wanted_suites(plan, "one") == ["development", "report", "report_fused"]
+    assert wanted_suites(plan, "one_seed1") == ["report", "report_fused"], "a later seed chooses nothing"
     assert wanted_suites(plan, "both") == ["development", "report"]
     (tmp_path / "arms").mkdir()
 
