@@ -65,7 +65,7 @@ def started(hub: DatasetHub, home: Path, *command: object, **more: str) -> Itera
 
 
 def wait_until(true: Callable[[], object], process: subprocess.Popen) -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while not true():
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < deadline, "it never came to where it should wait"
