@@ -80,10 +80,14 @@ class NoisePlan(Plan):
         return dict(self.each_side())
 
     def each_side(self) -> Iterator[tuple[str, tuple[str, str]]]:
+        """A family that is a part of another one has only the variants that are measured of no more than it."""
         for family, arms in self.families.items():
-            yield family, (family, REPORT)
+            is_part = any(set(arms) < set(other) for other in self.families.values())
+            if not is_part:
+                yield family, (family, REPORT)
             for variant, about in self.also.items():
-                if set(arms) <= self.arms_of(about):
+                measured = self.arms_of(about)
+                if set(arms) == measured or (set(arms) <= measured and not is_part):
                     yield f"{family}/{variant}", (family, variant_key(variant))
 
     def arms_of(self, variant: Variant) -> set[str]:

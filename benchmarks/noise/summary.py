@@ -35,7 +35,7 @@ def write_summary(plan: NoisePlan, folder: Path) -> str:
     sides = sides_of(plan, results)
     families = {name: side for name, side in sides.items() if side.suite == REPORT}
     if families:
-        draw(families, folder / "summary.png")
+        draw(sides, folder / "summary.png")
     wanted = {arm: wanted_suites(plan, arm) for arm in results}
     text = rendered(
         "benchmarks/noise/summary.md.j2",
@@ -168,13 +168,14 @@ def spanned(interval: Interval) -> str:
     return f"({interval[0]:.1%} to {interval[1]:.1%})"
 
 
-def draw(families: Sides, path: Path) -> None:
-    """Word error rate against the ratio, a line for each family, with its interval; pairs of ratios side by side."""
+def draw(sides: Sides, path: Path) -> None:
+    """Word error rate against the ratio, a line for each side that was measured at two ratios at least, with its
+    interval; pairs of ratios side by side."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(8, 4.5), layout="constrained")
     axes = figure.subplots()
-    first = next(iter(families.values()))
+    first = next(side for side in sides.values() if side.suite == REPORT)
     about = first.results[0][first.suite]["conditions"]
     are_pairs = any(one.get("second_ratio") is not None for one in about.values())
     if are_pairs:
@@ -184,12 +185,16 @@ def draw(families: Sides, path: Path) -> None:
         places = {name: one["ratio"] for name, one in about.items() if one["ratio"] is not None}
         axes.set_xlabel("speech over noise, dB")
     names = sorted(places, key=lambda name: places[name])
-    width = 0.6 / len(families) if are_pairs else 0.12  # so that no interval hides another
-    for number, (family, side) in enumerate(families.items()):
-        shift = width * (number - (len(families) - 1) / 2)
-        compared = [(places[name] + shift, compare(side, None, name)) for name in names]
+    there = {
+        name: [one for one in names if one in side.results[0][side.suite]["conditions"]] for name, side in sides.items()
+    }
+    drawn = {name: found for name, found in there.items() if len(found) > 1}
+    width = 0.6 / len(drawn) if are_pairs else 0.12  # so that no interval hides another
+    for number, (name, found) in enumerate(drawn.items()):
+        shift = width * (number - (len(drawn) - 1) / 2)
+        compared = [(places[one] + shift, compare(sides[name], None, one)) for one in found]
         points = [Point(place, one.mean, one.interval) for place, one in compared]
-        draw_curve(axes, Series(family, points, number))
+        draw_curve(axes, Series(name, points, number))
     axes.set(ylabel="word error rate, %", ylim=(0, None))
     axes.legend()
     figure.savefig(path, dpi=120)

@@ -178,6 +178,10 @@ def test_variants_of_the_report_are_sides_of_comparisons(tmp_path: Path) -> None
     for file in ("base.yaml", "d.yaml", "r.yaml"):
         (tmp_path / file).write_text("a: 1")
     assert list(plan.sides) == ["one", "one/fused", "both"]
+    of_first = {"first": ["one"]} | VARIANTS["families"]
+    also = {"even": {"sets": {"fused_share": 0.5}, "of": ["first"]}} | VARIANTS["also"]
+    parts = NoisePlan(**VARIANTS | {"families": of_first, "also": also})
+    assert list(parts.sides) == ["first/even", "one", "one/fused", "both"], "a part of a family is not shown twice"
     assert wanted_suites(plan, "one") == ["development", "report", "report_fused"]
     assert wanted_suites(plan, "one_seed1") == ["report", "report_fused"], "a later seed chooses nothing"
     assert wanted_suites(plan, "both") == ["development", "report"]
