@@ -148,23 +148,23 @@ def test_a_mixture_shows_shares_and_passes(
     assert "at most 40 s, padding included" in shown and "at most 4 = 4 a microbatch" in shown
 
 
-def test_a_value_that_is_dropped_and_not_there_is_told(
-    tiny_values: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("override", "told"),
+    [
+        ("data.train.drop={text: [nobody says so]}", "note: data.train.drop: no row has text 'nobody says so'"),
+        (
+            "data.train.second=channel",
+            "note: data.train: of its first recording: the recording has one channel, so no right channel",
+        ),
+    ],
+)
+def test_what_the_data_lack_is_told(
+    tiny_values: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str], override: str, told: str
 ) -> None:
     path = tmp_path / "plan.yaml"
     path.write_text(yaml.safe_dump(tiny_values), encoding="utf-8")
-    print_plan(load_config(path, ["data.train.drop={text: [nobody says so]}"]))
-    assert "note: data.train.drop: no row has text 'nobody says so'" in capsys.readouterr().out
-
-
-def test_a_mono_recording_that_is_asked_for_its_other_channel_is_told(
-    tiny_values: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    path = tmp_path / "plan.yaml"
-    path.write_text(yaml.safe_dump(tiny_values), encoding="utf-8")
-    print_plan(load_config(path, ["data.train.second=channel"]))
-    said = "note: data.train: of its first recording: the recording has one channel, so no right channel"
-    assert said in capsys.readouterr().out
+    print_plan(load_config(path, [override]))
+    assert told in capsys.readouterr().out
 
 
 def test_a_temperature_shows_its_shares(

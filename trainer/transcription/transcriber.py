@@ -58,13 +58,10 @@ class Work:
         Returns:
             The pieces that were heard in another language, which are to be heard again.
         """
-        told = [piece for piece in self.heard.values() if piece.likelihoods is not None]
+        told = list(self.heard.values())
         speaking = [piece for piece in told if piece.is_speech]
-        asked_all = len(self.heard) >= min(len(self.pieces), TELLING_PIECES)
+        asked_all = len(told) >= min(len(self.pieces), TELLING_PIECES)
         if not speaking and not asked_all:
-            return []
-        if not told:  # English alone is known
-            self.language = next(iter(self.heard.values())).language
             return []
         likelihoods = np.stack([piece.likelihoods for piece in speaking or told if piece.likelihoods is not None])
         best = int(likelihoods.sum(axis=0).argmax())
@@ -205,8 +202,10 @@ class Transcriber(Listener):
             return Untranscribed(work.recording.name, work.error)
         segments: list[Segment] = []
         left_out: list[Segment] = []
+        silent = 0.0
         for number, piece in enumerate(work.pieces):
             heard, offset = work.heard[number], piece.begin / SAMPLING_RATE
+            silent += piece.seconds if heard.segments and not heard.is_speech else 0.0
             for part in heard.segments:
                 share = part.share
                 if share is None and work.second is not None and work.second.use == "fused":
@@ -226,18 +225,17 @@ class Transcriber(Listener):
             segments=tuple(segments),
             left_out=tuple(left_out),
             repeats=any(heard.repeats and heard.is_speech for heard in work.heard.values()),
-            remarks=(*work.remarks, *remarks_on(work, left_out)),
+            remarks=(*work.remarks, *remarks_on(work, silent)),
             second=work.second,
         )
 
 
-def remarks_on(work: Work, left_out: Sequence[Segment]) -> Iterator[str]:
-    """What is to be told of what was heard."""
+def remarks_on(work: Work, silent: float) -> Iterator[str]:
+    """What is to be told of what was heard; ``silent``: seconds of the pieces whose text is left out."""
     if work.sure is not None and work.sure < UNSURE:
         yield f"its language seems to be {work.language!r}, which is {work.sure:.0%} likely: --language sets it"
-    if left_out:
-        seconds = sum(part.end - part.start for part in left_out)
-        yield f"nobody seems to speak in {seconds:.1f} s of it: what the model writes there is left out"
+    if silent:
+        yield f"nobody seems to speak in {silent:.1f} s of it: what the model writes there is left out"
 
 
 def similar_lengths(lengths: Sequence[int], batch_size: int) -> list[list[int]]:
