@@ -31,7 +31,7 @@ def main(arguments: list[str]) -> int:
     workers, scorer = worker_count(options), None
     if settings.score is not None:
         from trainer.pages.corpus import check_page
-        from trainer.transcription.scorer import prepare_scoring
+        from trainer.transcription.scoring.scorer import prepare_scoring
 
         if options.report:
             check_page(options.report)
@@ -47,7 +47,7 @@ def main(arguments: list[str]) -> int:
         )
     print_summary(summary, settings.output)
     if summary.scores is not None:
-        from trainer.transcription.score_report import tell_scores
+        from trainer.transcription.scoring.report import tell_scores
 
         tell_scores(summary.scores, options.report or join(settings.output, SCORES_PAGE))
     return 0

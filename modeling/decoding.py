@@ -11,6 +11,7 @@ from .network.dual_whisper import DualWhisperForConditionalGeneration
 
 TIMESTAMP_SECONDS = 0.02  # between two timestamp tokens
 TIMESTAMP_TOKENS = 1501  # 0.00 to 30.00
+TRAINED_ON_TIMESTAMPS = "trained_on_timestamps"  # a generation config's key, true or false
 
 
 def encoder_padding(model: Any) -> str:
@@ -38,8 +39,15 @@ def no_speech_token(model: Any) -> int | None:
 
 
 def trained_on_timestamps(model: Any) -> bool:
-    """Whether the model may be asked for timestamp tokens: plain Whisper, whose labels had them; ours have none."""
-    return first_timestamp_token(model) is not None and not isinstance(model, DualWhisperForConditionalGeneration)
+    """Whether the model may be asked for timestamp tokens.
+
+    Training here notes it in the generation config. Where that says nothing, plain Whisper is taken to know them, and a
+    dual-attention checkpoint not.
+    """
+    if first_timestamp_token(model) is None:
+        return False
+    noted = getattr(model.generation_config, TRAINED_ON_TIMESTAMPS, None)
+    return not isinstance(model, DualWhisperForConditionalGeneration) if noted is None else bool(noted)
 
 
 def is_multilingual(model: Any) -> bool:

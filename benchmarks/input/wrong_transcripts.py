@@ -67,7 +67,7 @@ def score_clips(checkpoint: str, clips: Sequence[Clip], batch: int, device: str,
     """Add ``scores`` to each clip, by kind of transcript. The encoder and the hypothesis are the same for all kinds."""
     from data.audio.decoding import decode_audio
     from data.preparation.scores import Sounding
-    from trainer.transcription.scoring import OpenScorer, fit
+    from trainer.transcription.scoring.opened import OpenScorer, fit
 
     scorer = OpenScorer(checkpoint, batch, device)
     for begin in range(0, len(clips), batch):

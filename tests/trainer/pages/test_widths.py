@@ -27,7 +27,7 @@ from trainer.comparison.reading import read_arms
 from trainer.noise_suite.page import suite_report
 from trainer.noise_suite.suite import run_suite
 from trainer.pages.corpus import inspection_page
-from trainer.transcription.score_report import score_page
+from trainer.transcription.scoring.report import score_page
 
 from ...benchmarks.memory.test_report import files, write
 from ...data.inspection.test_inspect import clip, varied

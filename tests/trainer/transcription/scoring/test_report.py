@@ -8,7 +8,7 @@ from rich.console import Console
 
 from data.preparation.misfits import JudgedClip, ScoreReport
 from data.preparation.scores import ScoreLimits
-from trainer.transcription.score_report import evidence_bars, score_page, tell_scores
+from trainer.transcription.scoring.report import evidence_bars, score_page, tell_scores
 
 from ..pages.test_corpus import NASTY, Page
 

@@ -35,15 +35,15 @@ from modeling.decoding import (
     log_probabilities,
 )
 
-from ..config.reading import ConfigError
-from ..engine.device import DTYPES, find_device, settle_device
-from ..evaluation.error_rates import Prediction, rate
-from ..evaluation.error_rates import score as count_errors
-from ..evaluation.normalizers import build_normalizer, lower_case
-from ..model.languages import known_languages
-from ..step.batch import to_batch
-from .hearing import PROMPT_TOKENS, compression_ratio
-from .transcriber import similar_lengths
+from ...config.reading import ConfigError
+from ...engine.device import DTYPES, find_device, settle_device
+from ...evaluation.error_rates import Prediction, rate
+from ...evaluation.error_rates import score as count_errors
+from ...evaluation.normalizers import build_normalizer, lower_case
+from ...model.languages import known_languages
+from ...step.batch import to_batch
+from ..hearing import PROMPT_TOKENS, compression_ratio
+from ..transcriber import similar_lengths
 
 Tokens = tuple[list[int], list[int]]  # decoder input and labels, of the same length
 

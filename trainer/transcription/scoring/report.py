@@ -10,11 +10,11 @@ from data.inspection.characters import visible
 from data.preparation.misfits import DOUBTFUL_EDGE, DOUBTFUL_EVIDENCE, EVIDENCE_BIN, JudgedClip, ScoreReport
 from data.terminal import print_table
 
-from ..evaluation.error_rates import Alignment, Prediction, score
-from ..evaluation.normalizers import build_normalizer
-from ..pages.charts import Bars
-from ..pages.formats import NONE, counted, decimal, minus, percent
-from ..pages.page import rendered
+from ...evaluation.error_rates import Alignment, Prediction, score
+from ...evaluation.normalizers import build_normalizer
+from ...pages.charts import Bars
+from ...pages.formats import NONE, counted, decimal, minus, percent
+from ...pages.page import rendered
 
 MOST_PRINTED = 10
 SHOWN = (-8.0, 16.0)  # nats of evidence in the distribution; what is beyond is in the first and last bar
@@ -99,7 +99,7 @@ def told(report: ScoreReport) -> list[str]:
 def score_page(report: ScoreReport) -> str:
     """The page of a report."""
     return rendered(
-        "trainer/transcription/scores.html.j2",
+        "trainer/transcription/scoring/scores.html.j2",
         checkpoint=report.checkpoint,
         lines=told(report),
         tiles=[

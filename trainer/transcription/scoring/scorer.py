@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 from data.preparation.scores import Scorer
 from data.preparation.settings import PrepareSettings
 
-from .. import library_output
-from ..config.reading import ConfigError
-from ..engine.free_memory import machine_room
+from ... import library_output
+from ...config.reading import ConfigError
+from ...engine.free_memory import machine_room
 
 if TYPE_CHECKING:
-    from .scoring import OpenScorer
+    from .opened import OpenScorer
 
 WORKING_MEMORY = 2**30  # bytes that a process takes beside the weights
 OF_WORKER = contextlib.ExitStack()  # until the process ends
@@ -50,7 +50,7 @@ def opened(scorer: CheckpointScorer) -> "OpenScorer":
     """
     if multiprocessing.parent_process() is not None and library_output.CURRENT is None:
         OF_WORKER.enter_context(library_output.sorted_output())
-    from .scoring import OpenScorer
+    from .opened import OpenScorer
 
     return OpenScorer(scorer.checkpoint, scorer.batch_size, scorer.device)
 
