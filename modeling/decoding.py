@@ -50,6 +50,17 @@ def trained_on_timestamps(model: Any) -> bool:
     return not isinstance(model, DualWhisperForConditionalGeneration) if noted is None else bool(noted)
 
 
+def note_timestamps(model: Any, trained: bool) -> None:
+    """Note in the generation config whether the model is trained on timestamps.
+
+    If it is, a window's first timestamp may be any, and not of its first second alone, to which OpenAI's generation
+    configs limit it.
+    """
+    setattr(model.generation_config, TRAINED_ON_TIMESTAMPS, trained)
+    if trained:
+        model.generation_config.max_initial_timestamp_index = TIMESTAMP_TOKENS - 1
+
+
 def is_multilingual(model: Any) -> bool:
     return getattr(model.generation_config, "is_multilingual", True) is not False
 

@@ -54,6 +54,7 @@ REPLANNED = (
     "data.shuffle_window",
     "data.min_seconds",
     "data.max_seconds",
+    "data.windows",
     "data.mixing_temperature",
     "data.mixing_rows",
 )
