@@ -18,6 +18,7 @@ from .checking import dropped as dropped_as
 from .clips import cut_clip
 from .measuring import Unusable
 from .scores import GIVEN, Score, Scorer, ScoreSettings, Sounding
+from .segment_windows import in_windows
 from .settings import PrepareSettings
 from .shards import AudioFolderPieces, ParquetShards, Shard, original_of
 from .splits.groups import Heard, Splits, corpus_folder
@@ -120,13 +121,23 @@ def run_job(job: Job, settings: PrepareSettings, scorer: Scorer | None = None) -
             ClipCheck(settings.clips, settings.embed_audio, splits_of(job, settings, folder), needs_text)
         ) as check,
         contextlib.closing(
-            kind(settings.output, job.number, settings.corpus.carried, columns, with_second=with_second)
+            kind(
+                settings.output,
+                job.number,
+                settings.corpus.carried,
+                columns,
+                with_second=with_second,
+                with_windows=settings.windows is not None,
+            )
         ) as writer,
     ):
 
         def outcomes_of_rows() -> Iterator[Outcome]:
             nonlocal rows
-            for record in job.rows.records():
+            records = job.rows.records()
+            if settings.windows is not None:
+                records = in_windows(records, settings.windows, one_speaker=settings.split_by == "speaker")
+            for record in records:
                 rows += 1
                 outcome = check(record)
                 too_long = isinstance(outcome, Dropped) and outcome.kind == "too long"

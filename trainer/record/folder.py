@@ -114,7 +114,7 @@ def changed_settings(config: RunConfig) -> list[str]:
             "set it back, or choose another output_dir"
         )
     lines = [f"{key}: {old.get(key)!r} -> {new.get(key)!r}" for key in changed]
-    if any(key in REPLANNED for key in changed):
+    if any(key in REPLANNED or key.startswith("data.windows.") for key in changed):
         lines.append(f"so {ANEW}")
     return lines
 
