@@ -76,6 +76,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "transcripts that lack words at the beginning or end")  # fmt: skip
     add("--max-word-error-rate", type=float, metavar="R", help="leave out clips with more, as a fraction")
     add("--max-no-speech", type=float, metavar="P", help="leave out clips without speech by this probability")
+    add("--split-long", action="store_true", help="segments longer than --max-seconds are cut at quiet places, and "
+        "their transcripts where what the model hears tells where")  # fmt: skip
     add("--pseudo-label", action="store_true", help="audio without a transcript gets what the model hears as its text")
     add("--min-log-probability", type=float, metavar="L", help="leave out pseudo-labels below this mean a token (-1)")
     add("--max-compression-ratio", type=float, metavar="C", help="leave out pseudo-labels that repeat themselves (2.4)")
@@ -160,7 +162,17 @@ def score_settings(options: argparse.Namespace) -> tuple[ScoreSettings | None, S
 
 def inspection_settings(options: argparse.Namespace) -> tuple[CorpusSettings, InspectionSettings]:
     """What is inspected, and what training will ask of it."""
-    for name in ("output", "split", "paths_only", "overwrite", "reencode", "windows", "score", "pseudo_label"):
+    for name in (
+        "output",
+        "split",
+        "paths_only",
+        "overwrite",
+        "reencode",
+        "windows",
+        "split_long",
+        "score",
+        "pseudo_label",
+    ):
         if getattr(options, name):
             raise DataError(f"--inspect writes no shards: leave --{name.replace('_', '-')} out, or --inspect")
     return corpus_settings(options), checked(InspectionSettings, options, tokenizer=options.checkpoint)

@@ -49,6 +49,7 @@ class PrepareSettings(Section):
     split_method: Literal["hash", "balanced"] = Field("hash", description="balanced: splits come near their shares")
     split_seed: int = 0
     windows: float | None = Field(None, ge=1, le=30, description="seconds of windows of segments; None: one clip each")
+    split_long: bool = Field(False, description="cut segments that are too long at pauses, as the scorer hears them")
     score: ScoreSettings | None = Field(None, description="how clips are scored; None: they are not")
     limits: ScoreLimits = ScoreLimits()
     max_skipped_share: float = Field(0.05, ge=0, le=1, description="of at least 100 rows; above it nothing is finished")
@@ -67,6 +68,9 @@ class PrepareSettings(Section):
             taken = self.score.columns.keys() & set(self.corpus.carried)
             if taken:
                 raise ValueError(f"--keep-columns {min(taken)}: --score writes a column of that name")
+        if self.split_long and (self.score is None or self.corpus.second is not None):
+            what = "goes with --score CHECKPOINT, which hears where the transcript is to be cut"
+            raise ValueError(f"--split-long {what if self.score is None else 'does not go with --second'}")
         if self.windows is not None:
             for given, what in (
                 (self.score is not None, "--score, which scores clips"),
@@ -95,6 +99,8 @@ class PrepareSettings(Section):
             del values["score"]  # outputs of earlier releases go on
         if self.windows is None:
             del values["windows"]  # likewise
+        if not self.split_long:
+            del values["split_long"]  # likewise
         del values["corpus"]["cache"]
         if self.corpus.second is None:
             del values["corpus"]["second"]  # likewise
