@@ -90,7 +90,7 @@ def decode(
     hidden = rows.begin()
     no_speech = rows.no_speech(hidden)
     states = States.begin(len(prompts), rules.first_timestamp, device)
-    draws = [random.Random(0) for _ in prompts]  # noqa: S311 - no secrets
+    draws = [random.Random(0) for _ in prompts]
     tokens: list[list[int]] = [[] for _ in prompts]
     totals, counts = [0.0] * len(prompts), [0] * len(prompts)
     for step in range(max_new_tokens):
