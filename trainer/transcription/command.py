@@ -18,11 +18,13 @@ def main(arguments: list[str]) -> int:
     options = command_line().parse_args(arguments)
     check(options)
     from . import recordings as named
-    from .hearing import Silence
+    from .heard import Silence
     from .pairing import SecondUse
+    from .prompting import Told, read_hotwords
     from .second_recordings import with_second
     from .transcriber import Transcriber, Untranscribed
 
+    hotwords = () if options.hotwords is None else read_hotwords(options.hotwords)
     recordings = named.find_recordings(options.files)
     use = None
     if options.second is not None:
@@ -47,6 +49,8 @@ def main(arguments: list[str]) -> int:
         piece_seconds=options.piece_seconds,
         second=use,
         silence=Silence(options.no_speech_threshold, options.logprob_threshold),
+        windows=options.windows,
+        told=Told(options.prompt, hotwords, options.previous_text),
     )
     code, seconds, started = 0, 0.0, time.perf_counter()
     with named.progress(sys.stderr, recordings) as advance_to:
@@ -68,7 +72,8 @@ def main(arguments: list[str]) -> int:
 
 
 def check(options: argparse.Namespace) -> None:
-    """Raises: ConfigError: for options of second recordings that do not go together."""
+    """Raises: ConfigError: for options that do not go together."""
+    check_windows(options)
     of_second = {
         "--fuse": options.fuse,
         "--subtract": options.subtract,
@@ -86,6 +91,24 @@ def check(options: argparse.Namespace) -> None:
         raise ConfigError("--fuse averages two recordings of the same words, and a clip of the speaker has others")
 
 
+def check_windows(options: argparse.Namespace) -> None:
+    """Raises: ConfigError: for options that are not of the windows that were asked for."""
+    if options.windows == "pieces":
+        if options.previous_text:
+            raise ConfigError("--previous-text is of --windows sequential, where each window follows the one before")
+        return
+    excluded = {
+        "--fuse": options.fuse,
+        "--beams": options.beams > 1,
+        "--piece-seconds": options.piece_seconds is not None,
+        "--segments pauses": options.segments == "pauses",
+        "--second": options.second is not None and not options.subtract,
+    }
+    for name, given in excluded.items():
+        if given:
+            raise ConfigError(f"--windows sequential excludes {name}, which 'pieces' know")
+
+
 def command_line() -> CommandLine:
     parser = CommandLine(__doc__)
     add = parser.add_argument
@@ -97,6 +120,16 @@ def command_line() -> CommandLine:
     add("--timestamps", action="store_true", help="with txt: a line for each segment, with its times")
     add("--segments", choices=("auto", "tokens", "pauses"), default="auto", help="times from tokens or from pauses")
     add("--piece-seconds", type=number(float, 2, 30), metavar="S", help="longest piece decoded at once, 2 to 30")
+    add(
+        "--windows",
+        choices=("pieces", "sequential"),
+        default="pieces",
+        help="pieces: cut at pauses before anything is heard; sequential: each window of 30 s begins at the last "
+        "timestamp of the one before, with checkpoints that know timestamps (pieces)",
+    )
+    add("--previous-text", action="store_true", help="with sequential: the text so far is the prompt of each window")
+    add("--prompt", metavar="TEXT", help="a prompt for every piece or window: names, spelling, style")
+    add("--hotwords", metavar="FILE", help="words that are likely to be said, one a line, for every prompt")
     add("--batch-size", type=number(int, 1, 4096), default=8, metavar="N", help="pieces decoded together (8)")
     add("--beams", type=number(int, 1, 100), default=1, metavar="N", help="beams of beam search; 1: greedy (1)")
     add(

@@ -1,91 +1,26 @@
 """Transcribes recordings of any length with a checkpoint, in pieces that are padded as in its training."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from data.audio.cutting import has_sound
 from data.audio.mixing import without_leak
 from data.errors import DataError
 from data.utterance import SAMPLING_RATE
 
-from .hearing import Heard, Listener
-from .pairing import PairedPiece, UnusableSecond, cut_pair, read_second
+from .hearing import Listener
+from .pairing import cut_pair, read_second
 from .recordings import Recording
 from .transcripts import SecondHeard, Segment, Transcript, join_texts
+from .windows import Sequential
+from .work import Untranscribed, Work, remarks_on
 
 LOOK_AHEAD_BATCHES = 16  # sorted by length together: more of them need less padding, but delay the first transcript
 LOOK_AHEAD_SECONDS = 3600.0  # of audio held at once, not counting the last recording
 NO_SOUND = "no sound: all of it is digital silence"
-TELLING_PIECES = 5  # at most so many tell a recording's language ...
-SURE = 0.8  # ... fewer, once it is as likely as this
-UNSURE = 0.5  # a language that is less likely is told
-
-
-@dataclass
-class Work:
-    """A recording that is being transcribed: its pieces with sound, and what was heard in each so far.
-
-    Attributes:
-        language: given, or told by the first pieces with speech; None until they have.
-        sure: how likely the language is, 0 to 1, the mean over these pieces; None where it was given.
-    """
-
-    recording: Recording
-    language: str | None
-    sure: float | None = None
-    seconds: float = 0.0
-    remarks: tuple[str, ...] = ()
-    second: SecondHeard | None = None
-    pieces: list[PairedPiece] = field(default_factory=list)
-    heard: dict[int, Heard] = field(default_factory=dict)
-    error: DataError | None = None
-
-    @property
-    def done(self) -> bool:
-        return len(self.heard) == len(self.pieces) and (self.language is not None or not self.pieces)
-
-    def tell_language(self, codes: Sequence[str]) -> list[int]:
-        """Choose the language, once the pieces that were heard make it sure, or no more of them are asked.
-
-        Pieces where nobody speaks count only if there are no others.
-
-        Args:
-            codes: of the languages whose likelihoods the pieces have.
-
-        Returns:
-            The pieces that were heard in another language, which are to be heard again.
-        """
-        told = list(self.heard.values())
-        speaking = [piece for piece in told if piece.is_speech]
-        asked_all = len(told) >= min(len(self.pieces), TELLING_PIECES)
-        if not speaking and not asked_all:
-            return []
-        likelihoods = np.stack([piece.likelihoods for piece in speaking or told if piece.likelihoods is not None])
-        best = int(likelihoods.sum(axis=0).argmax())
-        sure = float(np.exp(likelihoods[:, best]).mean())
-        if sure < SURE and not asked_all:
-            return []
-        self.language, self.sure = codes[best], sure
-        again = [number for number, piece in self.heard.items() if piece.language != self.language]
-        for number in again:
-            del self.heard[number]
-        return again
-
-
-@dataclass(frozen=True)
-class Untranscribed:
-    """A recording that could not be transcribed, and why: it or its second one cannot be used."""
-
-    file: str
-    error: DataError
-
-    @property
-    def is_second(self) -> bool:
-        """Whether the second recording is at fault, whose name the error has."""
-        return isinstance(self.error, UnusableSecond)
 
 
 class Transcriber(Listener):
@@ -126,6 +61,10 @@ class Transcriber(Listener):
         Args:
             advance_to: called after each batch with the seconds of audio that are done.
         """
+        if self.is_sequential:
+            windows = Sequential(self, self.batch_size)
+            yield from windows.transcribe_all(map(self.open_recording, recordings), self.result, advance_to)
+            return
         finished = 0.0
         for works in self.look_ahead(recordings):
             given, done = 0, finished
@@ -162,6 +101,21 @@ class Transcriber(Listener):
 
     def read(self, recording: Recording) -> Work:
         """Decode a recording and cut it into pieces; what cannot be decoded carries its error."""
+        work, samples, second = self.opened(recording)
+        if work.error is None:
+            work.pieces = cut_pair(samples, second, self.second, self.piece_seconds)
+            work.remarks = (*work.remarks, *(() if work.pieces else (NO_SOUND,)))  # on silence a model invents text
+        return work
+
+    def open_recording(self, recording: Recording) -> tuple[Work, np.ndarray]:
+        """Decode a recording that is not cut before it is heard; as :meth:`read` else."""
+        work, samples, _ = self.opened(recording)
+        if work.error is None and not has_sound(samples):
+            work.remarks = (*work.remarks, NO_SOUND)
+        return work, samples
+
+    def opened(self, recording: Recording) -> tuple[Work, np.ndarray, np.ndarray | None]:
+        """The samples that are heard, and those that are heard beside them."""
         work = Work(recording, self.language)
         second, remarks = None, tuple[str, ...]()
         try:
@@ -172,14 +126,12 @@ class Transcriber(Listener):
                 work.second = SecondHeard(recording.second.label, self.second.name, pair.delay)
         except DataError as error:
             work.error = error
-            return work
+            return work, np.zeros(0, np.float32), None
         work.seconds, samples = len(decoded.samples) / SAMPLING_RATE, decoded.samples
         if second is not None and self.second is not None and self.second.subtract:
             samples, second = without_leak(samples, second), None
-        # On silence a model invents text.
-        work.pieces = cut_pair(samples, second, self.second, self.piece_seconds)
-        work.remarks = (*decoded.remarks, *decoded.said, *remarks, *(() if work.pieces else (NO_SOUND,)))
-        return work
+        work.remarks = (*decoded.remarks, *decoded.said, *remarks)
+        return work, samples, second
 
     def batches(self, works: Sequence[Work]) -> Iterator[list[tuple[Work, int]]]:
         """Pieces by recording and number; first those that tell a language, one of each recording at a time.
@@ -212,7 +164,10 @@ class Transcriber(Listener):
                     share = 0.0 if piece.of_second else 1.0
                 times = (round(offset + part.start, 3), round(offset + part.end, 3))
                 no_speech = None if heard.no_speech is None else round(heard.no_speech, 3)
-                (segments if heard.is_speech else left_out).append(Segment(*times, part.text, share, no_speech))
+                likely = None if heard.log_probability is None else round(heard.log_probability, 3)
+                (segments if heard.is_speech else left_out).append(
+                    Segment(*times, part.text, share, no_speech, avg_logprob=likely, temperature=heard.temperature)
+                )
         written_in = "en" if self.task == "translate" else work.language
         work.pieces = []
         return Transcript(
@@ -225,17 +180,9 @@ class Transcriber(Listener):
             segments=tuple(segments),
             left_out=tuple(left_out),
             repeats=any(heard.repeats and heard.is_speech for heard in work.heard.values()),
-            remarks=(*work.remarks, *remarks_on(work, silent)),
+            remarks=(*work.remarks, *remarks_on(work, silent), *filter(None, [self.trial.remark()])),
             second=work.second,
         )
-
-
-def remarks_on(work: Work, silent: float) -> Iterator[str]:
-    """What is to be told of what was heard; ``silent``: seconds of the pieces whose text is left out."""
-    if work.sure is not None and work.sure < UNSURE:
-        yield f"its language seems to be {work.language!r}, which is {work.sure:.0%} likely: --language sets it"
-    if silent:
-        yield f"nobody seems to speak in {silent:.1f} s of it: what the model writes there is left out"
 
 
 def similar_lengths(lengths: Sequence[int], batch_size: int) -> list[list[int]]:

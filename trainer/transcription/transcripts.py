@@ -19,6 +19,9 @@ class Segment:
         share: the first recording's in what was fused, the mean over the tokens; None without fusion.
         no_speech_prob: how likely the model finds it that nobody speaks in the piece that the segment is of; None if it
             cannot tell.
+        avg_logprob: the mean natural logarithm of the probabilities of the tokens of the piece or window; None where it
+            is not known.
+        temperature: at which they were decoded; 0 for the likeliest, None where it is not known.
     """
 
     start: float
@@ -26,6 +29,8 @@ class Segment:
     text: str
     share: float | None = None
     no_speech_prob: float | None = None
+    avg_logprob: float | None = None
+    temperature: float | None = None
 
 
 @dataclass(frozen=True)
@@ -112,7 +117,7 @@ def plain(transcript: Transcript) -> dict[str, Any]:
     if values["second"] is None:
         del values["second"]
     for segment in (*values["segments"], *values["left_out"]):
-        for key in ("share", "no_speech_prob"):
+        for key in ("share", "no_speech_prob", "avg_logprob", "temperature"):
             if segment[key] is None:
                 del segment[key]
     return values
