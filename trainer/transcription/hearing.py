@@ -38,7 +38,8 @@ from ..engine.device import find_device, find_dtype, settle_device
 from ..model.languages import known_languages
 from ..step.batch import to_batch
 from .pairing import SecondUse
-from .transcripts import Segment, TimedText, timed_texts
+from .transcripts import Segment, timed_texts, within_sound
+from .words import WordFinder
 
 SUBTITLE_SECONDS = 10.0  # the longest piece where its bounds are the only times there are
 BESIDE_SECONDS = 20.0  # the longest piece in whose window a second recording is heard, too
@@ -101,6 +102,7 @@ class Listener:
         piece_seconds: the longest piece; 30 if None, or 10 with ``pauses``.
         second: how second recordings are heard; None where there are none.
         silence: when what is written is taken for invented.
+        words: find when each word is said.
 
     Raises:
         CheckpointError: if the checkpoint cannot be opened, or its parts do not fit each other.
@@ -121,6 +123,7 @@ class Listener:
         piece_seconds: float | None = None,
         second: SecondUse | None = None,
         silence: Silence = Silence(),
+        words: bool = False,
     ) -> None:
         self.device = find_device(device)
         precision = find_dtype(dtype, self.device)
@@ -138,6 +141,8 @@ class Listener:
         if timestamps == "tokens" and first_timestamp_token(self.model) is None:
             raise ConfigError(f"--segments is 'tokens', but {checkpoint} has no timestamp tokens; 'pauses' is right")
         self.asks_tokens = timestamps == "tokens" or (timestamps == "auto" and trained_on_timestamps(self.model))
+        first = first_timestamp_token(self.model) if self.asks_tokens else None
+        self.word_finder = WordFinder(self.model, self.processor.tokenizer, self.labels, first) if words else None
         pauses = timestamps is not None and not self.asks_tokens
         self.piece_seconds = piece_seconds or (SUBTITLE_SECONDS if pauses else WINDOW_SECONDS)
         if second is not None and getattr(self.model.config, "second_recording", "none") == "before":
@@ -183,7 +188,12 @@ class Listener:
         for row, piece in enumerate(heard):
             if piece.repeats:
                 heard[row] = self.hear_again(pieces[row], piece, seconds[row])
-        return self.judged(encoded, heard, no_speech, likelihoods)
+        heard = self.judged(encoded, heard, no_speech, likelihoods)
+        if self.word_finder is None:
+            return heard
+        return [
+            replace(piece, segments=own) for piece, own in zip(heard, self.word_finder(encoded, heard), strict=True)
+        ]
 
     def spoken(self, encoded: Encoded, given: Sequence[str | None]) -> tuple[np.ndarray | None, list[str]]:
         """How likely each language is, where one is not given, and the languages given, else the likeliest.
@@ -295,18 +305,6 @@ class Listener:
             found.append(Segment(start, stop, " ".join(text.split()), share))
             at += len(ids)
         return [segment for segment in found if segment.text]
-
-
-def within_sound(timed: list[TimedText], begin: float, end: float) -> list[TimedText]:
-    """Times of which the first is no earlier than the sound and the last no later; small models begin at the piece's.
-
-    Args:
-        begin, end: of the sound, in seconds of the piece.
-    """
-    return [
-        (max(start, begin), min(stop, end), text) if max(start, begin) < min(stop, end) else (start, stop, text)
-        for start, stop, text in timed
-    ]
 
 
 def compression_ratio(text: str) -> float:

@@ -15,6 +15,7 @@ from .hearing import Heard, Listener
 from .pairing import PairedPiece, UnusableSecond, cut_pair, read_second
 from .recordings import Recording
 from .transcripts import SecondHeard, Segment, Transcript, join_texts
+from .words import moved as moved_words
 
 LOOK_AHEAD_BATCHES = 16  # sorted by length together: more of them need less padding, but delay the first transcript
 LOOK_AHEAD_SECONDS = 3600.0  # of audio held at once, not counting the last recording
@@ -212,7 +213,9 @@ class Transcriber(Listener):
                     share = 0.0 if piece.of_second else 1.0
                 times = (round(offset + part.start, 3), round(offset + part.end, 3))
                 no_speech = None if heard.no_speech is None else round(heard.no_speech, 3)
-                (segments if heard.is_speech else left_out).append(Segment(*times, part.text, share, no_speech))
+                (segments if heard.is_speech else left_out).append(
+                    Segment(*times, part.text, share, no_speech, moved_words(part.words, offset))
+                )
         written_in = "en" if self.task == "translate" else work.language
         work.pieces = []
         return Transcript(

@@ -480,9 +480,7 @@ def test_what_is_held_for_scoring_is_bounded(
 
 def test_a_scorer_is_sent_to_processes_without_importing_libraries() -> None:
     """What they print when they are imported would reach the terminal from each process."""
-    command = (
-        "import sys, trainer.transcription.scoring.scorer; sys.exit(not {'torch', 'transformers'}.isdisjoint(sys.modules))"
-    )
+    command = "import sys, trainer.transcription.scoring.scorer; sys.exit(not {'torch', 'transformers'}.isdisjoint(sys.modules))"
     assert subprocess.run([sys.executable, "-c", command], cwd=ROOT, check=False).returncode == 0
 
 
