@@ -53,7 +53,33 @@ _OUTPUT_SYNCHRONOUS = 2
 _INITIALIZE_DONT_EXIT = 0x8000
 _PARAMETER_SPEED, _PARAMETER_VOLUME, _PARAMETER_PITCH = 1, 2, 3
 _CHARACTERS_UTF8 = 1
-_SynthCallback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p)
+_EVENT_LIST_TERMINATED, _EVENT_WORD = 0, 1
+
+
+class _Event(ctypes.Structure):
+    """espeak_EVENT: what begins where in the sound."""
+
+    _fields_ = [
+        ("type", ctypes.c_int), ("unique_identifier", ctypes.c_uint), ("text_position", ctypes.c_int),
+        ("length", ctypes.c_int), ("audio_position", ctypes.c_int), ("sample", ctypes.c_int),
+        ("user_data", ctypes.c_void_p), ("id", ctypes.c_char * 8),
+    ]  # fmt: skip
+
+
+_SynthCallback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.POINTER(_Event))
+
+
+@dataclass(frozen=True)
+class SpokenText:
+    """A text as espeak-ng speaks it, without silence at its ends: float32 [N] at 16 kHz.
+
+    Attributes:
+        word_starts: seconds at which each word begins, as espeak-ng tells it, to a millisecond.
+    """
+
+    text: str
+    samples: npt.NDArray[np.float32]
+    word_starts: tuple[float, ...]
 
 
 @dataclass(frozen=True)
@@ -150,6 +176,25 @@ def synthesize_clip(folder: Path, *, voice: str, seed: int) -> tuple[Path, str]:
     return clip, row["text"]
 
 
+def speak_texts(texts: Sequence[str], *, voices: Sequence[str], seed: int) -> list[SpokenText]:
+    """Texts spoken in turn by espeak-ng's voices, with speed, pitch and volume drawn from the seed, as in a corpus.
+
+    Raises:
+        DataError: if espeak-ng or a voice is missing.
+    """
+    generator, found = random.Random(seed), []
+    with _Espeak() as espeak:
+        espeak.require_voices(voices)
+        for text, voice in zip(texts, itertools.cycle(voices), strict=False):
+            speed, pitch, volume = generator.randint(130, 200), generator.randint(25, 75), generator.randint(50, 100)
+            spoken = espeak.speak(text, voice=voice, speed=speed, pitch=pitch, volume=volume)
+            samples = soxr.resample(spoken, espeak.sampling_rate, SAMPLING_RATE)
+            begin, end = _loud_part(samples)
+            starts = tuple(max(0.0, start - begin / SAMPLING_RATE) for start in espeak.word_starts)
+            found.append(SpokenText(text, samples[begin:end], starts))
+    return found
+
+
 def _arguments_of(path: Path) -> str | None:
     """The arguments that a shard was made from, as JSON; None where it is no shard of ours."""
     try:
@@ -187,9 +232,14 @@ def _recordings(espeak: "_Espeak", arguments: _CorpusArguments) -> Iterator[dict
 
 def _with_exact_margins(samples: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     """Cut the quiet ends of `[samples]` at 16 kHz off and set 0.1 s of silence in their place."""
+    begin, end = _loud_part(samples)
+    return np.pad(samples[begin:end], round(_MARGIN_SECONDS * SAMPLING_RATE))
+
+
+def _loud_part(samples: npt.NDArray[np.float32]) -> tuple[int, int]:
+    """First sample of what is not quiet beside the peak, and the first after it."""
     loud = np.flatnonzero(np.abs(samples) > _SILENCE_OF_PEAK * np.abs(samples).max())
-    margin = round(_MARGIN_SECONDS * SAMPLING_RATE)
-    return np.pad(samples[loud[0] : loud[-1] + 1], margin)
+    return int(loud[0]), int(loud[-1]) + 1
 
 
 class _Espeak(contextlib.AbstractContextManager["_Espeak"]):
@@ -218,6 +268,7 @@ class _Espeak(contextlib.AbstractContextManager["_Espeak"]):
         if self.sampling_rate <= 0:
             raise DataError(f"espeak-ng does not start with its data in {self._data_folder}")
         self._chunks: list[npt.NDArray[np.int16]] = []
+        self.word_starts: list[float] = []  # of what was spoken last, seconds
         self._callback = _SynthCallback(self._collect)  # held here: the library keeps only a bare pointer
         self._library.espeak_SetSynthCallback(self._callback)
 
@@ -234,9 +285,11 @@ class _Espeak(contextlib.AbstractContextManager["_Espeak"]):
     def __exit__(self, *error: object) -> None:
         self._library.espeak_Terminate()
 
-    def _collect(self, samples: Any, count: int, _events: int | None) -> int:
+    def _collect(self, samples: Any, count: int, events: Any) -> int:
         if samples and count > 0:
             self._chunks.append(np.ctypeslib.as_array(samples, (count,)).copy())
+        begun = itertools.takewhile(lambda event: event.type != _EVENT_LIST_TERMINATED, events or ())
+        self.word_starts += [event.audio_position / 1000 for event in begun if event.type == _EVENT_WORD]
         return 0
 
     def require_voices(self, voices: Sequence[str]) -> None:
@@ -254,6 +307,7 @@ class _Espeak(contextlib.AbstractContextManager["_Espeak"]):
     def speak(self, text: str, *, voice: str, speed: int, pitch: int, volume: int) -> npt.NDArray[np.float32]:
         """`[samples]` in [-1, 1) at `sampling_rate`; speed in words a minute, pitch 0 to 99, volume 100 is normal."""
         self._chunks.clear()
+        self.word_starts.clear()
         self._library.espeak_SetVoiceByName(voice.encode())
         for parameter, value in ((_PARAMETER_SPEED, speed), (_PARAMETER_PITCH, pitch), (_PARAMETER_VOLUME, volume)):
             self._library.espeak_SetParameter(parameter, value, 0)

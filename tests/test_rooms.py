@@ -41,7 +41,7 @@ FLOORS = {
         "byte_processor frozen fusion hub network parameters processors quantization",
         "decoding published",
         "checkpoint_files",
-        "adapters checkpoint_parts",
+        "adapters alignment checkpoint_parts",
         "checkpoints",
     ),
     "trainer": (

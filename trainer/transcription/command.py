@@ -51,6 +51,7 @@ def main(arguments: list[str]) -> int:
         silence=Silence(options.no_speech_threshold, options.logprob_threshold),
         windows=options.windows,
         told=Told(options.prompt, hotwords, options.previous_text),
+        words=options.words,
     )
     code, seconds, started = 0, 0.0, time.perf_counter()
     with named.progress(sys.stderr, recordings) as advance_to:
@@ -118,6 +119,7 @@ def command_line() -> CommandLine:
     add("--format", choices=FORMATS, default="txt", help="srt and vtt are subtitles; default: txt")
     add("--output", metavar="FOLDER", help="write a file for each recording there; default: standard output")
     add("--timestamps", action="store_true", help="with txt: a line for each segment, with its times")
+    add("--words", action="store_true", help="when each word is said: in json, and as karaoke in srt and vtt")
     add("--segments", choices=("auto", "tokens", "pauses"), default="auto", help="times from tokens or from pauses")
     add("--piece-seconds", type=number(float, 2, 30), metavar="S", help="longest piece decoded at once, 2 to 30")
     add(

@@ -12,7 +12,6 @@ from data.audio.cutting import WINDOW_SECONDS, sound_bounds
 from data.batches.collation import collate
 from data.batches.features import LogMel
 from data.batches.labels import IGNORED, LabelEncoder
-from data.sources.languages import nearest_language, whisper_code
 from data.utterance import SAMPLING_RATE, Utterance
 from modeling.checkpoint_files import Checkpoint
 from modeling.checkpoint_parts import check_parts
@@ -24,7 +23,6 @@ from modeling.decoding import (
     encoder_padding,
     first_timestamp_token,
     generate_tokens,
-    hears_second,
     is_multilingual,
     language_likelihoods,
     log_probabilities,
@@ -38,10 +36,12 @@ from ..config.reading import ConfigError
 from ..engine.device import find_device, find_dtype, settle_device
 from ..model.languages import known_languages
 from ..step.batch import to_batch
+from .fitting import check_hears_second, check_sequential, fitting_language
 from .heard import AUTHORS, REPEATING, TEMPERATURES, Encoded, Heard, Silence, compression_ratio, within_sound
 from .pairing import SecondUse
 from .prompting import NOTHING, Prompter, Told, Trial
 from .transcripts import Segment, timed_texts
+from .words import WordFinder
 
 SUBTITLE_SECONDS = 10.0  # the longest piece where its bounds are the only times there are
 BESIDE_SECONDS = 20.0  # the longest piece in whose window a second recording is heard, too
@@ -62,6 +62,7 @@ class Listener:
         windows: ``pieces``, which are cut before anything is heard, or ``sequential``: each begins where the model says
             that the one before ended.
         told: what the decoder is told before it writes.
+        words: find when each word is said.
 
     Raises:
         CheckpointError: if the checkpoint cannot be opened, or its parts do not fit each other.
@@ -84,6 +85,7 @@ class Listener:
         silence: Silence = AUTHORS,
         windows: str = "pieces",
         told: Told = NOTHING,
+        words: bool = False,
     ) -> None:
         self.device = find_device(device)
         precision = find_dtype(dtype, self.device)
@@ -94,7 +96,10 @@ class Listener:
         self.model: Any = in_own_modules(opened).to(self.device, precision).eval()
         self.processor: Any = files.processor
         self.task, self.beams, self.second, self.silence = task, beams, second, silence
-        self.language = self.check(checkpoint, language, task)
+        check_parts(checkpoint, self.model, self.processor)
+        self.language = fitting_language(self.model, checkpoint, language, task)
+        if second is not None and second.name == "model":
+            check_hears_second(self.model, checkpoint)
         self.codes = known_languages(self.model)
         self.log_mel = LogMel(self.model.config.num_mel_bins, self.device)
         positions = self.model.config.max_target_positions
@@ -106,43 +111,15 @@ class Listener:
         if timestamps == "tokens" and first_timestamp_token(self.model) is None:
             raise ConfigError(f"--segments is 'tokens', but {checkpoint} has no timestamp tokens; 'pauses' is right")
         if self.is_sequential:
-            self.check_sequential(checkpoint)
+            check_sequential(self.model, checkpoint)
             timestamps = "tokens"
         self.asks_tokens = timestamps == "tokens" or (timestamps == "auto" and trained_on_timestamps(self.model))
+        first = first_timestamp_token(self.model) if self.asks_tokens else None
+        self.word_finder = WordFinder(self.model, self.processor.tokenizer, self.labels, first) if words else None
         pauses = timestamps is not None and not self.asks_tokens
         self.piece_seconds = piece_seconds or (SUBTITLE_SECONDS if pauses else WINDOW_SECONDS)
         if second is not None and getattr(self.model.config, "second_recording", "none") == "before":
             self.piece_seconds = min(self.piece_seconds, BESIDE_SECONDS)
-
-    def check(self, checkpoint: str, language: str | None, task: str) -> str | None:
-        """The language, filled in where there is only one; what does not fit the checkpoint is refused."""
-        model = self.model
-        check_parts(checkpoint, model, self.processor)
-        known = known_languages(model)
-        language = known[0] if language is None and len(known) == 1 else language and whisper_code(language)
-        if language is not None and language not in known:
-            right = f": it knows {known[0]} only" if len(known) == 1 else nearest_language(language, known)
-            raise ConfigError(f"--language is {language!r}, which {checkpoint} does not know{right}")
-        if task == "translate" and not is_multilingual(model):
-            raise ConfigError(f"--task is 'translate', but {checkpoint} knows English only")
-        if self.second is not None and self.second.name == "model" and not hears_second(model):
-            raise ConfigError(
-                f"--second is given, but {checkpoint} hears one recording; with --fuse any checkpoint hears both, and "
-                "with --subtract any hears one without what leaks into it from the other"
-            )
-        return language
-
-    def check_sequential(self, checkpoint: str) -> None:
-        """Raises: ConfigError: if the model cannot say where the next window begins."""
-        if not trained_on_timestamps(self.model):
-            raise ConfigError(
-                f"--windows is 'sequential', but {checkpoint} was not trained on timestamps, which say where the next "
-                "window begins; 'pieces' is right"
-            )
-        if self.only_generate is not None:
-            raise ConfigError(
-                f"--windows is 'sequential', but {checkpoint} asks for {self.only_generate}, which only 'pieces' follow"
-            )
 
     def hear(
         self,
@@ -166,7 +143,14 @@ class Listener:
         for row, piece in enumerate(heard):
             if piece.repeats:
                 heard[row] = self.hear_again(pieces[row], piece, seconds[row])
-        return self.judged(encoded, heard, no_speech, likelihoods)
+        return self.with_words(encoded, self.judged(encoded, heard, no_speech, likelihoods))
+
+    def with_words(self, encoded: Encoded, heard: list[Heard]) -> list[Heard]:
+        """The same with the times of the words in their segments, if they are asked for."""
+        if self.word_finder is None:
+            return heard
+        found = self.word_finder(encoded, heard)
+        return [replace(piece, segments=own) for piece, own in zip(heard, found, strict=True)]
 
     def spoken(self, encoded: Encoded, given: Sequence[str | None]) -> tuple[np.ndarray | None, list[str]]:
         """How likely each language is, where one is not given, and the languages given, else the likeliest.

@@ -16,6 +16,7 @@ from .pairing import cut_pair, read_second
 from .recordings import Recording
 from .transcripts import SecondHeard, Segment, Transcript, join_texts
 from .windows import Sequential
+from .words import moved as moved_words
 from .work import Untranscribed, Work, remarks_on
 
 LOOK_AHEAD_BATCHES = 16  # sorted by length together: more of them need less padding, but delay the first transcript
@@ -166,7 +167,15 @@ class Transcriber(Listener):
                 no_speech = None if heard.no_speech is None else round(heard.no_speech, 3)
                 likely = None if heard.log_probability is None else round(heard.log_probability, 3)
                 (segments if heard.is_speech else left_out).append(
-                    Segment(*times, part.text, share, no_speech, avg_logprob=likely, temperature=heard.temperature)
+                    Segment(
+                        *times,
+                        part.text,
+                        share,
+                        no_speech,
+                        avg_logprob=likely,
+                        temperature=heard.temperature,
+                        words=moved_words(part.words, offset),
+                    )
                 )
         written_in = "en" if self.task == "translate" else work.language
         work.pieces = []

@@ -3,7 +3,7 @@
 import html
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 FORMATS = ("txt", "json", "srt", "vtt")
@@ -12,10 +12,26 @@ WRITTEN_WITHOUT_SPACES = frozenset(("zh", "yue", "ja", "th", "lo", "my", "km", "
 
 
 @dataclass(frozen=True)
+class Word:
+    """A word with its punctuation, said from ``start`` to ``end``, seconds of the whole recording, start < end.
+
+    Attributes:
+        word: without spaces around it.
+        probability: how likely the model finds it, 0 to 1, the mean over its tokens.
+    """
+
+    word: str
+    start: float
+    end: float
+    probability: float
+
+
+@dataclass(frozen=True)
 class Segment:
     """What was said from ``start`` to ``end``, seconds of the whole recording, start <= end.
 
     Attributes:
+        words: its words in order, without overlap, from ``start`` to ``end``; None where nobody asked for them.
         share: the first recording's in what was fused, the mean over the tokens; None without fusion.
         no_speech_prob: how likely the model finds it that nobody speaks in the piece that the segment is of; None if it
             cannot tell.
@@ -31,6 +47,7 @@ class Segment:
     no_speech_prob: float | None = None
     avg_logprob: float | None = None
     temperature: float | None = None
+    words: tuple[Word, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -100,38 +117,99 @@ def written(transcript: Transcript, kind: str, timestamps: bool = False, indent:
     if kind == "json":
         return json.dumps(plain(transcript), ensure_ascii=False, indent=indent) + "\n"
     if kind == "srt":
-        # SubRip has no escapes, so an arrow of a time line is written as another.
-        texts = [segment.text.replace("-->", "→") for segment in segments]
-        cues = [f"{n}\n{span(segments[n - 1], ',')}\n{text}\n" for n, text in enumerate(texts, 1)]
-        return "\n".join(cues)
+        cues = [cue for segment in segments for cue in highlighted(segment)]
+        return "\n".join(f"{n}\n{span(cue, ',')}\n{cue.text}\n" for n, cue in enumerate(cues, 1))
     if kind == "vtt":
-        return "\n".join(["WEBVTT\n", *(f"{span(s, '.')}\n{html.escape(s.text, quote=False)}\n" for s in segments)])
+        return "\n".join(["WEBVTT\n", *(f"{span(segment, '.')}\n{with_times(segment)}\n" for segment in segments)])
     if timestamps:
         return "".join(f"[{span(s, '.')}] {s.text}\n" for s in segments)
     return transcript.text + "\n"
 
 
 def plain(transcript: Transcript) -> dict[str, Any]:
-    """A transcript as JSON has it: without a second recording, a share or a probability where there is none."""
+    """A transcript as JSON has it: without a second recording, a share, a probability or words where there are none."""
     values = asdict(transcript)
     if values["second"] is None:
         del values["second"]
     for segment in (*values["segments"], *values["left_out"]):
-        for key in ("share", "no_speech_prob", "avg_logprob", "temperature"):
+        for key in ("share", "no_speech_prob", "avg_logprob", "temperature", "words"):
             if segment[key] is None:
                 del segment[key]
     return values
 
 
+def highlighted(segment: Segment) -> list[Segment]:
+    """A segment as cues of SubRip: itself, or for each word one in which it is underlined, and pauses without.
+
+    SubRip has no escapes, so an arrow of a time line is written as another.
+    """
+    found = [replace(segment, text=segment.text.replace("-->", "→"))]
+    parts = words_within(segment)
+    if not parts:
+        return found
+    cues, at = [], segment.start
+    plain_text = found[0].text
+    for number, (_, _, word) in enumerate(parts):
+        if milliseconds(word.start) > milliseconds(at):
+            cues.append(Segment(at, word.start, plain_text))
+        marked = [
+            before + (f"<u>{text}</u>" if number == place else text) for place, (before, text, _) in enumerate(parts)
+        ]
+        cues.append(Segment(word.start, word.end, "".join(marked).replace("-->", "→")))
+        at = word.end
+    return cues
+
+
+def with_times(segment: Segment) -> str:
+    """A segment's text as a cue of WebVTT; where it has words, each with the time from which it is being said.
+
+    A time tag must lie within its cue and after the tag before it, so that a first word at the cue's start has none.
+    """
+    parts = words_within(segment)
+    if not parts:
+        return html.escape(segment.text, quote=False)
+    written, last = [], milliseconds(segment.start)
+    for before, text, word in parts:
+        start = milliseconds(word.start)
+        tag = f"<{clock(start, '.')}>" if last < start < milliseconds(segment.end) else ""
+        written.append(f"{html.escape(before, quote=False)}{tag}<c>{html.escape(text, quote=False)}</c>")
+        last = max(last, start)
+    return "".join(written)
+
+
+def words_within(segment: Segment) -> list[tuple[str, str, Word]]:
+    """Each word with what of the segment's text lies before it and what is its own; together the text.
+
+    Empty without words, and where they do not make up the text.
+    """
+    parts, at, text = [], 0, segment.text
+    for word in segment.words or ():
+        begin = at + len(text[at:]) - len(text[at:].lstrip())
+        end = begin
+        for character in "".join(word.word.split()):
+            end += len(text[end:]) - len(text[end:].lstrip())
+            if text[end : end + 1] != character:
+                return []
+            end += 1
+        parts.append((text[at:begin], text[begin:end], word))
+        at = end
+    return parts if at == len(text) else []
+
+
 def span(segment: Segment, point: str) -> str:
     """``hh:mm:ss,mmm --> hh:mm:ss,mmm``, at least a millisecond long."""
-    start = round(segment.start * 1000)
-    end = max(round(segment.end * 1000), start + 1)
+    start = milliseconds(segment.start)
+    end = max(milliseconds(segment.end), start + 1)
     return f"{clock(start, point)} --> {clock(end, point)}"
 
 
-def clock(milliseconds: int, point: str) -> str:
-    seconds, rest = divmod(milliseconds, 1000)
+def milliseconds(seconds: float) -> int:
+    return round(seconds * 1000)
+
+
+def clock(time: int, point: str) -> str:
+    """``hh:mm:ss.mmm`` of milliseconds."""
+    seconds, rest = divmod(time, 1000)
     return f"{seconds // 3600:02d}:{seconds // 60 % 60:02d}:{seconds % 60:02d}{point}{rest:03d}"
 
 

@@ -239,9 +239,12 @@ class Sequential:
             better = listener.said(rows_of(encoded.states, again), languages, texts, temperature)
             for row, said in zip(again, better, strict=True):
                 found[row] = said, temperature
+        results = []
         for row, (course, (said, temperature)) in enumerate(zip(courses, found, strict=True)):
             likely = None if likelihoods is None else likelihoods[row]
-            heard, parts = self.heard(course, said, known[row], likely, temperature=temperature)
+            results.append(self.heard(course, said, known[row], likely, temperature=temperature))
+        every = listener.with_words(encoded, [heard for heard, _ in results])
+        for course, heard, (_, parts) in zip(courses, every, results, strict=True):
             course.pass_on(heard, parts)
             if course.work.language is None:
                 course.tell_language(listener.codes)
