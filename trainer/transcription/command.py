@@ -22,7 +22,9 @@ def main(arguments: list[str]) -> int:
     from .pairing import SecondUse
     from .second_recordings import with_second
     from .transcriber import Transcriber, Untranscribed
+    from .voice.detector import SpeechDetector
 
+    voice = SpeechDetector() if options.vad == "silero" else None
     recordings = named.find_recordings(options.files)
     use = None
     if options.second is not None:
@@ -45,6 +47,7 @@ def main(arguments: list[str]) -> int:
         dtype=options.dtype,
         timestamps=options.segments if options.timestamps or options.format != "txt" else None,
         piece_seconds=options.piece_seconds,
+        voice=voice,
         second=use,
         silence=Silence(options.no_speech_threshold, options.logprob_threshold),
     )
@@ -114,6 +117,7 @@ def command_line() -> CommandLine:
         metavar="L",
         help="mean log-probability of a piece's tokens (-1)",
     )
+    add("--vad", choices=("silero", "none"), default="none", help="silero: only what somebody speaks is decoded (none)")
     add("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     add("--dtype", choices=("auto", "fp32", "bf16", "fp16"), default="auto", help="auto: fp32 on CPUs, bf16 on GPUs")
     add(

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from data.audio.cutting import has_sound
 from data.audio.mixing import without_leak
 from data.errors import DataError
 from data.utterance import SAMPLING_RATE
@@ -15,6 +16,8 @@ from .hearing import Heard, Listener
 from .pairing import PairedPiece, UnusableSecond, cut_pair, read_second
 from .recordings import Recording
 from .transcripts import SecondHeard, Segment, Transcript, join_texts
+from .voice.detector import SpeechDetector
+from .voice.regions import NOBODY, cut_spoken
 
 LOOK_AHEAD_BATCHES = 16  # sorted by length together: more of them need less padding, but delay the first transcript
 LOOK_AHEAD_SECONDS = 3600.0  # of audio held at once, not counting the last recording
@@ -93,6 +96,7 @@ class Transcriber(Listener):
 
     Args:
         batch_size: pieces decoded together.
+        voice: finds where somebody speaks, and nothing else is decoded; None to decode all that has sound.
         options: as of :class:`.hearing.Listener`, with its errors.
     """
 
@@ -103,10 +107,11 @@ class Transcriber(Listener):
         task: str = "transcribe",
         *,
         batch_size: int = 8,
+        voice: SpeechDetector | None = None,
         **options: Any,
     ) -> None:
         super().__init__(checkpoint, language, task, **options)
-        self.batch_size = batch_size
+        self.batch_size, self.voice = batch_size, voice
 
     def transcribe(self, path: str | Path) -> Transcript:
         """One recording. Raises UndecodableAudio if it cannot be decoded."""
@@ -177,8 +182,12 @@ class Transcriber(Listener):
         if second is not None and self.second is not None and self.second.subtract:
             samples, second = without_leak(samples, second), None
         # On silence a model invents text.
-        work.pieces = cut_pair(samples, second, self.second, self.piece_seconds)
-        work.remarks = (*decoded.remarks, *decoded.said, *remarks, *(() if work.pieces else (NO_SOUND,)))
+        if self.voice is None:
+            work.pieces = cut_pair(samples, second, self.second, self.piece_seconds)
+        else:
+            work.pieces = cut_spoken(self.voice, samples, second, self.second, self.piece_seconds)
+        empty = () if work.pieces else (NOBODY if self.voice and has_sound(samples) else NO_SOUND,)
+        work.remarks = (*decoded.remarks, *decoded.said, *remarks, *empty)
         return work
 
     def batches(self, works: Sequence[Work]) -> Iterator[list[tuple[Work, int]]]:
