@@ -4,10 +4,11 @@
         --speech 'recordings/validation-*.parquet' --language en \
         --output benchmarks/results/long_form/silence.json
 
-Sounds without speech: white and pink noise, music, many voices far away, and the recordings of a folder. Speech: each
-utterance alone in 30 s of faint noise; and a first word after 34 s in which nobody speaks.
+Sounds without speech: white and pink noise, music, many voices far away, and the recordings of a folder. Speech:
+utterances joined with pauses of 0.5 to 8 s; and a first word after 34 s in which nobody speaks.
 """
 
+import itertools
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
@@ -21,9 +22,9 @@ from scipy.signal import butter, sosfilt
 
 from benchmarks.machine import describe_machine
 from benchmarks.written import add_output, table_head, write_result
-from data.audio.cutting import speech_region
 from data.audio.decoding import decode_audio
 from data.config import SourceConfig
+from data.digit_speech import UNSEEN_VOICES, synthesize_clip
 from data.sources.source import Source
 from data.utterance import SAMPLING_RATE
 from trainer.command_line import CommandLine, number, run_command
@@ -36,9 +37,11 @@ from trainer.transcription.voice.detector import SpeechDetector
 
 SECONDS = 60.0
 LEVELS = (-60.0, -45.0, -30.0)  # root mean square, decibels of full scale
-FLOOR = -65.0  # of the noise around an utterance
-WINDOW = 30.0
-BEFORE = 34.0  # seconds before the first word
+FLOOR = -65.0  # of the noise under utterances
+TOGETHER = 10  # utterances in a recording
+PAUSES = (0.5, 8.0)  # seconds before each of them, log-uniform
+BEFORE = 34.0  # seconds before the first word, and ...
+DIGITS_BEGIN = 0.1  # ... after which synthesised digits begin
 CHORDS = ((0, 4, 7), (5, 9, 12), (7, 11, 14), (9, 12, 16))  # semitones above the lowest tone
 VOICES = 12
 FAR = 1500.0  # hertz above which voices far away are not heard
@@ -140,43 +143,57 @@ def measure_sounds(transcriber: Transcriber, made: Mapping[str, Sequence[Audio]]
     return found
 
 
-def around(audio: Audio, generator: np.random.Generator) -> Audio:
-    """An utterance in the middle of 30 s of faint noise."""
-    whole = levelled(white(generator, WINDOW), FLOOR)
-    begin = max(0, (len(whole) - len(audio)) // 2)
-    part = audio[: len(whole)]
-    whole[begin : begin + len(part)] += part
-    return whole
+def joined(utterances: Sequence[Audio], generator: np.random.Generator) -> Audio:
+    """Utterances one after the other on a floor of faint noise, with pauses between them and at both ends."""
+    parts = []
+    for audio in utterances:
+        parts += [np.zeros(round(np.exp(generator.uniform(*np.log(PAUSES))) * SAMPLING_RATE), np.float32), audio]
+    whole = np.concatenate([*parts, np.zeros(SAMPLING_RATE, np.float32)])
+    return whole + levelled(generator.normal(size=len(whole)), FLOOR)
 
 
-def measure_speech(transcriber: Transcriber, utterances: Mapping[str, tuple[Audio, str]], language: str) -> Any:
-    """Error rates of utterances, each alone in 30 s of faint noise."""
+def measure_speech(transcriber: Transcriber, utterances: Sequence[tuple[Audio, str]], language: str) -> dict[str, Any]:
+    """Error rates of recordings of several utterances each."""
     generator, started = np.random.default_rng(1), time.process_time()
-    transcripts = transcribe(transcriber, [around(audio, generator) for audio, _ in utterances.values()])
-    texts = dict(zip(utterances, (one.text for one in transcripts), strict=True))
-    rates = error_rates({key: text for key, (_, text) in utterances.items()}, texts, build_normalizer("auto", language))
+    groups = [utterances[at : at + TOGETHER] for at in range(0, len(utterances), TOGETHER)]
+    recordings = [joined([audio for audio, _ in group], generator) for group in groups]
+    transcripts = transcribe(transcriber, recordings)
+    said = {str(place): " ".join(text for _, text in group) for place, group in enumerate(groups)}
+    heard = {str(place): one.text for place, one in enumerate(transcripts)}
+    rates = error_rates(said, heard, build_normalizer("auto", language))
     return {
         "utterances": len(utterances),
+        "recordings": len(groups),
+        "audio_seconds": sum(len(audio) for audio in recordings) / SAMPLING_RATE,
         "word_error_rate": rates.word_error_rate,
         "character_error_rate": rates.character_error_rate,
-        "without_text": sum(not text for text in texts.values()),
         "processor_seconds": time.process_time() - started,
     }
 
 
-def measure_start(transcriber: Transcriber, utterances: Sequence[Audio]) -> dict[str, Any]:
+def first_words(count: int) -> list[Audio]:
+    """Spoken digits, synthesised, that begin after exactly 0.1 s."""
+    with tempfile.TemporaryDirectory() as folder:
+        voices = list(itertools.islice(itertools.cycle(UNSEEN_VOICES), count))
+        return [
+            decode_audio(str(synthesize_clip(Path(folder), voice=voice, seed=seed)[0]))
+            for seed, voice in enumerate(voices)
+        ]
+
+
+def measure_start(transcriber: Transcriber, clips: Sequence[Audio]) -> dict[str, Any]:
     """Seconds from the first word, which comes after 34 s, to the first segment's start; by what is before it."""
     generator, found = np.random.default_rng(2), {}
     length = round(BEFORE * SAMPLING_RATE)
     for kind in ("silence", "noise -45 dB"):
         recordings, true = [], []
-        for audio in utterances:
+        for audio in clips:
             before = np.zeros(length, np.float32)
             if kind != "silence":
                 before = levelled(generator.normal(size=length), -45)
                 audio = audio + levelled(generator.normal(size=len(audio)), -45)
             recordings.append(np.concatenate([before, audio]).astype(np.float32))
-            true.append(BEFORE + speech_region(audio)[0] / SAMPLING_RATE)
+            true.append(BEFORE + DIGITS_BEGIN)
         late = []
         for transcript, start in zip(transcribe(transcriber, recordings), true, strict=True):
             late.append(round(transcript.segments[0].start - start, 3) if transcript.segments else None)
@@ -219,15 +236,13 @@ def main(arguments: list[str]) -> None:
     add("--noise", type=Path, metavar="FOLDER", help="recordings without speech")
     add("--language", required=True)
     add("--limit", type=number(int, 1, 10**9), metavar="N", help="utterances; all by default")
-    add("--starts", type=number(int, 1, 10**9), default=12, metavar="N", help="of them as a first word (12)")
+    add("--starts", type=number(int, 1, 10**9), default=8, metavar="N", help="recordings that begin after 34 s (8)")
     add("--batch-size", type=number(int, 1, 4096), default=8)
     add_output(parser, with_table=True)
     options = parser.parse_args(arguments)
     source = Source(SourceConfig(files=options.speech, max_utterances=options.limit), "speech")
-    utterances = {}
-    for place, row in enumerate(source.rows()):
-        utterances[f"{place:05d}"] = (decode_audio(row["audio"]["bytes"]), str(row["text"]))
-    clips = [audio for audio, _ in utterances.values()]
+    utterances = [(decode_audio(row["audio"]["bytes"]), str(row["text"])) for row in source.rows()]
+    clips = [audio for audio, _ in utterances]
     made, detector = sounds(clips, options.noise), SpeechDetector()
     result: dict[str, Any] = {"machine": describe_machine(), "checkpoints": {}}
     result["machine"]["versions"] |= {"silero-vad": version("silero-vad")}
@@ -240,9 +255,10 @@ def main(arguments: list[str]) -> None:
             )
             parts[way] = {
                 "sounds": measure_sounds(transcriber, made),
-                "start": measure_start(transcriber, clips[:: max(1, len(clips) // options.starts)][: options.starts]),
+                "start": measure_start(transcriber, first_words(options.starts)),
                 "speech": measure_speech(transcriber, utterances, options.language),
             }
+            print(name, way, parts[way], flush=True)
         write_result(options.output, result, table(result))
     print(table(result))
 

@@ -2,6 +2,7 @@
 
 Subtitles: python launch/transcribe.py --checkpoint runs/demo/best --format srt --output subtitles folder/
 Two microphones: python launch/transcribe.py --checkpoint openai/whisper-small child.wav --second room.wav --fuse
+While it is spoken: python launch/transcribe.py --checkpoint openai/whisper-base --live microphone
 """
 
 import argparse
@@ -17,6 +18,11 @@ from .transcripts import FORMATS
 def main(arguments: list[str]) -> int:
     options = command_line().parse_args(arguments)
     check(options)
+    if options.live:
+        from .live.command import check_live, transcribe_live
+
+        check_live(options)
+        return transcribe_live(options)
     from . import recordings as named
     from .hearing import Silence
     from .pairing import SecondUse
@@ -146,6 +152,11 @@ def command_line() -> CommandLine:
         type=number(float, 0, 1),
         metavar="S",
         help="how much the first recording counts, 0 to 1; default: found at each token",
+    )
+    add(
+        "--live",
+        action="store_true",
+        help="write words while they are spoken: microphone, or -: 16 kHz samples of 16 bit on standard input",
     )
     add("files", nargs="+", metavar="FILE_OR_FOLDER", help="recordings or folders; -: standard input")
     return parser

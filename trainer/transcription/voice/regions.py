@@ -13,8 +13,8 @@ from data.utterance import SAMPLING_RATE
 from ..pairing import PairedPiece, SecondUse, cut_pair
 from .detector import FRAME, FRAME_SECONDS, SpeechDetector
 
-BEGINS = 0.5  # probability from which somebody speaks ...
-GOES_ON = 0.35  # ... and until which they go on
+BEGINS = 0.75  # probability that is reached where somebody speaks; many voices far away stay below ...
+GOES_ON = 0.35  # ... and until which they go on, before and after
 SHORTEST_PAUSE = 0.3  # seconds: a shorter one is within what is said
 SHORTEST_SPEECH = 0.1  # seconds: shorter ones are clicks
 MARGIN = 0.25  # seconds that are decoded before and after what is said

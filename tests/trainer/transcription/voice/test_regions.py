@@ -11,6 +11,7 @@ import soundfile
 from data.utterance import SAMPLING_RATE
 from tests.end_to_end import Outcome
 from tests.support.films import noise
+from tests.support.loudness import Loudness, spoken
 from tests.support.untrained import save_checkpoint
 from trainer.config.reading import ConfigError
 from trainer.transcription.pairing import SecondUse
@@ -18,36 +19,19 @@ from trainer.transcription.recordings import Recording
 from trainer.transcription.transcriber import Transcriber
 from trainer.transcription.transcripts import Transcript
 from trainer.transcription.voice import detector, regions
-from trainer.transcription.voice.detector import FRAME, Before, SpeechDetector
+from trainer.transcription.voice.detector import FRAME
 from trainer.transcription.voice.regions import cut_spoken, packed, speech_regions, spoken_spans
-
-
-class Loudness(SpeechDetector):
-    """Takes for speech what is loud, so that tests need no package."""
-
-    def __init__(self) -> None:
-        pass
-
-    def probabilities(self, audio: np.ndarray, before: Before = detector.NOTHING) -> tuple[np.ndarray, Before]:
-        frames = np.pad(audio, (0, -len(audio) % FRAME)).reshape(-1, FRAME)
-        return (np.abs(frames).max(axis=1) > 0.1).astype(np.float32), before
 
 
 def seconds(spans: list[tuple[int, int]]) -> list[tuple[float, float]]:
     return [(begin / SAMPLING_RATE, end / SAMPLING_RATE) for begin, end in spans]
 
 
-def spoken(*parts: tuple[str, float]) -> np.ndarray:
-    """Loud and faint noise of these lengths, one after the other."""
-    levels = {"loud": 1.0, "faint": 0.02}
-    return np.concatenate([levels[kind] * noise(length) for kind, length in parts]).astype(np.float32)
-
-
 # Regions
 
 
 def test_speech_begins_where_it_is_likely_and_ends_where_it_is_not() -> None:
-    likely = np.array([0.4, 0.6, 0.4, 0.4, 0.4, 0.4, 0.3, 0.1] + 12 * [0.0] + 9 * [0.45] + 5 * [0.0])
+    likely = np.array([0.4, 0.8, 0.4, 0.4, 0.4, 0.4, 0.3, 0.1] + 12 * [0.0] + 9 * [0.7] + 5 * [0.0])
     assert speech_regions(likely) == [(0, 6)], "likely enough to go on, but never to begin"
     assert speech_regions(np.zeros(0)) == [] and speech_regions(np.zeros(9)) == []
     assert speech_regions(np.ones(9)) == [(0, 9)]
