@@ -2,6 +2,7 @@
 
 Subtitles: python launch/transcribe.py --checkpoint runs/demo/best --format srt --output subtitles folder/
 Two microphones: python launch/transcribe.py --checkpoint openai/whisper-small child.wav --second room.wav --fuse
+While it is spoken: python launch/transcribe.py --checkpoint openai/whisper-base --live microphone
 """
 
 import argparse
@@ -17,14 +18,21 @@ from .transcripts import FORMATS
 def main(arguments: list[str]) -> int:
     options = command_line().parse_args(arguments)
     check(options)
+    if options.live:
+        from .live.command import check_live, transcribe_live
+
+        check_live(options)
+        return transcribe_live(options)
     from . import recordings as named
     from .heard import Silence
     from .pairing import SecondUse
     from .prompting import Told, read_hotwords
     from .second_recordings import with_second
     from .transcriber import Transcriber, Untranscribed
+    from .voice.detector import SpeechDetector
 
     hotwords = () if options.hotwords is None else read_hotwords(options.hotwords)
+    voice = SpeechDetector() if options.vad == "silero" else None
     recordings = named.find_recordings(options.files)
     use = None
     if options.second is not None:
@@ -47,6 +55,7 @@ def main(arguments: list[str]) -> int:
         dtype=options.dtype,
         timestamps=options.segments if options.timestamps or options.format != "txt" else None,
         piece_seconds=options.piece_seconds,
+        voice=voice,
         second=use,
         silence=Silence(options.no_speech_threshold, options.logprob_threshold),
         windows=options.windows,
@@ -149,6 +158,7 @@ def command_line() -> CommandLine:
         metavar="L",
         help="mean log-probability of a piece's tokens (-1)",
     )
+    add("--vad", choices=("silero", "none"), default="none", help="silero: only what somebody speaks is decoded (none)")
     add("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     add("--dtype", choices=("auto", "fp32", "bf16", "fp16"), default="auto", help="auto: fp32 on CPUs, bf16 on GPUs")
     add(
@@ -177,6 +187,11 @@ def command_line() -> CommandLine:
         type=number(float, 0, 1),
         metavar="S",
         help="how much the first recording counts, 0 to 1; default: found at each token",
+    )
+    add(
+        "--live",
+        action="store_true",
+        help="write words while they are spoken: microphone, or -: 16 kHz samples of 16 bit on standard input",
     )
     add("files", nargs="+", metavar="FILE_OR_FOLDER", help="recordings or folders; -: standard input")
     return parser

@@ -15,7 +15,9 @@ from .hearing import Listener
 from .pairing import cut_pair, read_second
 from .recordings import Recording
 from .transcripts import SecondHeard, Segment, Transcript, join_texts
-from .windows import Sequential
+from .voice.detector import SpeechDetector
+from .voice.regions import NOBODY, cut_spoken, spans_of
+from .windows import Opened, Sequential
 from .words import moved as moved_words
 from .work import Untranscribed, Work, remarks_on
 
@@ -29,6 +31,7 @@ class Transcriber(Listener):
 
     Args:
         batch_size: pieces decoded together.
+        voice: finds where somebody speaks, and nothing else is decoded; None to decode all that has sound.
         options: as of :class:`.hearing.Listener`, with its errors.
     """
 
@@ -39,10 +42,11 @@ class Transcriber(Listener):
         task: str = "transcribe",
         *,
         batch_size: int = 8,
+        voice: SpeechDetector | None = None,
         **options: Any,
     ) -> None:
         super().__init__(checkpoint, language, task, **options)
-        self.batch_size = batch_size
+        self.batch_size, self.voice = batch_size, voice
 
     def transcribe(self, path: str | Path) -> Transcript:
         """One recording. Raises UndecodableAudio if it cannot be decoded."""
@@ -104,16 +108,25 @@ class Transcriber(Listener):
         """Decode a recording and cut it into pieces; what cannot be decoded carries its error."""
         work, samples, second = self.opened(recording)
         if work.error is None:
-            work.pieces = cut_pair(samples, second, self.second, self.piece_seconds)
-            work.remarks = (*work.remarks, *(() if work.pieces else (NO_SOUND,)))  # on silence a model invents text
+            if self.voice is None:
+                work.pieces = cut_pair(samples, second, self.second, self.piece_seconds)
+            else:
+                work.pieces = cut_spoken(self.voice, samples, second, self.second, self.piece_seconds)
+            self.tell_empty(work, samples, not work.pieces)
         return work
 
-    def open_recording(self, recording: Recording) -> tuple[Work, np.ndarray]:
+    def open_recording(self, recording: Recording) -> Opened:
         """Decode a recording that is not cut before it is heard; as :meth:`read` else."""
         work, samples, _ = self.opened(recording)
-        if work.error is None and not has_sound(samples):
-            work.remarks = (*work.remarks, NO_SOUND)
-        return work, samples
+        spans = None if self.voice is None or work.error is not None else spans_of(self.voice, samples)
+        if work.error is None:
+            self.tell_empty(work, samples, not has_sound(samples) if spans is None else not spans)
+        return Opened(work, samples, spans)
+
+    def tell_empty(self, work: Work, samples: np.ndarray, is_empty: bool) -> None:
+        """Say where nothing is decoded; on silence a model invents text."""
+        if is_empty:
+            work.remarks = (*work.remarks, NOBODY if self.voice is not None and has_sound(samples) else NO_SOUND)
 
     def opened(self, recording: Recording) -> tuple[Work, np.ndarray, np.ndarray | None]:
         """The samples that are heard, and those that are heard beside them."""

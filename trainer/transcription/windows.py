@@ -75,6 +75,14 @@ def parts_of(tokens: Sequence[int], first: int, frames: int) -> Parts:
     return Parts(timed, advance, list(tokens[:begin]))
 
 
+class Opened(NamedTuple):
+    """A recording that is to be heard: samples float32 [N], 16 kHz, and where somebody speaks, in samples, if known."""
+
+    work: Work
+    audio: np.ndarray
+    spans: Sequence[tuple[int, int]] | None = None
+
+
 @dataclass
 class Course:
     """A recording on its way: where its next window begins, and what is to be remembered of those before.
@@ -83,6 +91,8 @@ class Course:
         number: of the recording, from 0.
         audio: float32 [N], 16 kHz.
         features: float32 [mel bins, T] of the whole recording; None for models that hear each window by itself.
+        speech: where somebody speaks, in mel frames: only there a window begins, and it ends with the last of it; None
+            where that is not known.
         place: mel frame at which the next window begins.
         texts: of each window so far the tokens that count.
         forgets: whether the text so far is left out after that window.
@@ -92,6 +102,7 @@ class Course:
     work: Work
     audio: np.ndarray
     features: torch.Tensor | None
+    speech: list[tuple[int, int]] | None = None
     place: int = 0
     texts: list[list[int]] = field(default_factory=list)
     forgets: list[bool] = field(default_factory=list)
@@ -102,7 +113,10 @@ class Course:
     @property
     def left(self) -> int:
         """Mel frames of the next window."""
-        return min(self.frames - self.place, WINDOW_FRAMES)
+        end = min(self.frames, self.place + WINDOW_FRAMES)
+        if self.speech is not None:
+            end = max((min(stop, end) for begin, stop in self.speech if begin < end and stop > self.place), default=end)
+        return end - self.place
 
     @property
     def is_over(self) -> bool:
@@ -113,7 +127,10 @@ class Course:
         return self.audio[begin * SAMPLES_PER_FRAME : (begin + count) * SAMPLES_PER_FRAME]
 
     def skip_silence(self) -> None:
-        """Pass over windows of digital silence."""
+        """Pass over what nobody says, or windows of digital silence."""
+        if self.speech is not None:
+            begins = [max(begin, self.place) for begin, stop in self.speech if stop > self.place]
+            self.place = min(begins, default=self.frames)
         while not self.is_over and not has_sound(self.window()):
             self.place += self.left
 
@@ -162,7 +179,7 @@ class Sequential:
 
     def transcribe_all(
         self,
-        opened: Iterable[tuple[Work, np.ndarray]],
+        opened: Iterable[Opened],
         result_of: Callable[[Work], Result],
         advance_to: Callable[[float], None] = lambda seconds: None,
     ) -> Iterator[Result]:
@@ -171,7 +188,7 @@ class Sequential:
         A recording that is done makes place for the next one.
 
         Args:
-            opened: works without pieces, and samples, float32 [N], 16 kHz; read when there is a place.
+            opened: recordings whose works have no pieces; read when there is a place.
             result_of: what is made of a work that is done.
             advance_to: called with the seconds of audio that are done.
         """
@@ -199,13 +216,16 @@ class Sequential:
                 yield results.pop(given)
                 given += 1
 
-    def begin(self, number: int, opened: tuple[Work, np.ndarray]) -> Course:
-        work, audio = opened
+    def begin(self, number: int, opened: Opened) -> Course:
+        work, audio, spans = opened
         features = None
         if self.listener.is_plain and work.error is None and has_sound(audio):
             samples = torch.from_numpy(np.ascontiguousarray(audio)).to(self.listener.device)
             features = self.listener.log_mel.of_recording(samples)
-        course = Course(number, work, audio, features)
+        speech = None
+        if spans is not None:
+            speech = [(begin // SAMPLES_PER_FRAME, -(-end // SAMPLES_PER_FRAME)) for begin, end in spans]
+        course = Course(number, work, audio, features, speech)
         course.skip_silence()
         return course
 
