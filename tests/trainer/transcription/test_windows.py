@@ -15,7 +15,7 @@ from tests.support.untrained import save_checkpoint
 from trainer.transcription.heard import Silence
 from trainer.transcription.recordings import Recording
 from trainer.transcription.transcriber import Transcriber
-from trainer.transcription.windows import Parts, Sequential, parts_of
+from trainer.transcription.windows import Opened, Parts, Sequential, parts_of
 from trainer.transcription.work import Work
 
 from .test_transcriber import noise, saved, tone
@@ -42,7 +42,7 @@ def scene(seed: int, seconds: float) -> np.ndarray:
 
 def tokens_of(transcriber: Transcriber, recordings: list[np.ndarray], batch_size: int) -> list[list[list[int]]]:
     """Of each recording and window the tokens that count."""
-    opened = [(Work(Recording(Path(f"{n}.wav")), "en"), audio) for n, audio in enumerate(recordings)]
+    opened = [Opened(Work(Recording(Path(f"{n}.wav")), "en"), audio) for n, audio in enumerate(recordings)]
     windows = Sequential(transcriber, batch_size, temperatures=())
     return list(windows.transcribe_all(opened, lambda work: [work.heard[n].tokens for n in range(len(work.pieces))]))
 
