@@ -4,7 +4,6 @@ Further options are those of ``launch/transcribe.py``, as in
 python launch/eval.py --recordings interviews --checkpoint runs/demo/best --segments tokens --batch-size 16
 """
 
-import json
 import os
 import resource
 import sys
@@ -12,19 +11,15 @@ import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
-
-from data.errors import some_of
 
 from ...command_line import CommandLine
 from ...config.reading import ConfigError
-from ...errors import CommandFailed
 from ...record.durable import check_place
 from ..command import main as transcribe
-from .known import Known, Unit, read_known
-from .measures import Written
+from .known import Known, read_known
 from .report import print_evaluation, write_evaluation
 from .results import RecordingsEvaluation, evaluated
+from .transcribed import read_written
 
 OUR_OWN = ("--format", "--timestamps", "--live")  # what the transcripts' files are like is decided here
 
@@ -96,24 +91,14 @@ def evaluate_recordings(
     Raises:
         CommandFailed: if a recording could not be transcribed; the command has said why.
     """
-    languages = {one.language for one in known.recordings}
-    if (
-        not any(option.split("=")[0] == "--language" for option in options)
-        and len(languages) == 1
-        and None not in languages
-    ):
-        options = [*options, "--language", str(languages.pop())]
+    if known.language is not None and not any(option.split("=")[0] == "--language" for option in options):
+        options = [*options, "--language", known.language]
     files = [str(one.path) for one in known.recordings]
     started, cpu_started = time.perf_counter(), cpu_seconds()
     with tempfile.TemporaryDirectory() as folder:
         transcribe(["--checkpoint", checkpoint, *options, "--format", "json", "--output", folder, *files])
         seconds, cpu = time.perf_counter() - started, cpu_seconds() - cpu_started
-        transcripts = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(Path(folder).rglob("*.json"))]
-    by_file = {transcript["file"]: written_of(transcript) for transcript in transcripts}
-    lacking = [file for file in files if file not in by_file]
-    if lacking:
-        raise CommandFailed(f"without a transcript nothing is scored, and these have none: {some_of(lacking)}")
-    written = [by_file[file] for file in files]
+        written = read_written(Path(folder), known.recordings)
     return evaluated(known.recordings, written, normalizer=normalizer, seconds=seconds, cpu_seconds=cpu)
 
 
@@ -121,14 +106,3 @@ def cpu_seconds() -> float:
     """Of this process and of those that it has waited for."""
     used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     return sum(one.ru_utime + one.ru_stime for one in used)
-
-
-def written_of(transcript: dict[str, Any]) -> Written:
-    """A transcript's segments and words."""
-    segments = transcript["segments"]
-    words = [word for segment in segments for word in segment.get("words") or ()]
-    return Written(
-        segments=tuple(Unit(one["start"], one["end"], one["text"]) for one in segments),
-        words=tuple(Unit(one["start"], one["end"], one["word"]) for one in words),
-        language=transcript["language"],
-    )

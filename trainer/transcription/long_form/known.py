@@ -59,6 +59,12 @@ class Known:
     recordings: tuple[KnownRecording, ...]
     remarks: tuple[str, ...]
 
+    @property
+    def language(self) -> str | None:
+        """The language of all recordings; None if they have several, or if it is not known."""
+        languages = {one.language for one in self.recordings}
+        return languages.pop() if len(languages) == 1 else None
+
 
 def read_known(address: str, audio_root: str | None = None) -> Known:
     """The recordings of a folder, a table of segments or an annotation file.
