@@ -109,7 +109,7 @@ def test_the_tokens_are_those_of_transformers(plain: Path, seed: int) -> None:
     redraw(transcriber.model, seed)
     found = tokens_of(transcriber, recordings, batch_size=2)
     assert [[token for window in windows for token in window] for windows in found] == expected
-    assert sum(map(len, found)) > 12, "windows begin at timestamps, not every 30 s"
+    assert sum(map(len, found)) > 9, "windows begin at timestamps, not every 30 s"
 
 
 def test_windows_do_not_depend_on_what_is_decoded_together(plain: Path) -> None:
