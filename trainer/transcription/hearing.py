@@ -294,7 +294,7 @@ class Listener:
             assert first is not None  # checked when asked for
             timed = within_sound(timed_texts(said, first, TIMESTAMP_SECONDS, len(piece) / SAMPLING_RATE), begin, end)
             of_text = [place for place in of_text if said[place] < first]
-        texts = self.processor.batch_decode([ids for _, _, ids in timed], skip_special_tokens=True)
+        texts = [self.processor.decode(ids, skip_special_tokens=True) for _, _, ids in timed]
         found, at = [], 0
         for (start, stop, ids), text in zip(timed, texts, strict=True):
             share = None

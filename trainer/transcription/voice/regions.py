@@ -17,7 +17,8 @@ BEGINS = 0.75  # probability that is reached where somebody speaks; many voices 
 GOES_ON = 0.35  # ... and until which they go on, before and after
 SHORTEST_PAUSE = 0.3  # seconds: a shorter one is within what is said
 SHORTEST_SPEECH = 0.1  # seconds: shorter ones are clicks
-MARGIN = 0.25  # seconds that are decoded before and after what is said
+MARGIN = 0.25  # seconds that are decoded before what is said
+END_MARGIN = 0.4  # and after it: a model that hears speech up to the end takes it for cut off there
 LONGEST_PAUSE = 2.0  # seconds between two parts of one piece
 NOBODY = "nobody is heard to speak in it"
 
@@ -44,9 +45,9 @@ def speech_regions(probabilities: np.ndarray) -> list[Span]:
 
 def spoken_spans(regions: Sequence[Span], samples: int) -> list[Span]:
     """The same in samples of a recording of that length, with a margin; parts whose margins meet are one."""
-    margin, found = round(MARGIN * SAMPLING_RATE), list[Span]()
+    before, after, found = round(MARGIN * SAMPLING_RATE), round(END_MARGIN * SAMPLING_RATE), list[Span]()
     for begin, end in sorted(regions):
-        start, stop = max(0, begin * FRAME - margin), min(samples, end * FRAME)
+        start, stop = max(0, begin * FRAME - before), min(samples, end * FRAME + after)
         if found and start <= found[-1][1]:
             start, stop = found[-1][0], max(stop, found.pop()[1])
         found.append((start, stop))
