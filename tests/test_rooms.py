@@ -60,7 +60,7 @@ FLOORS = {
         "machine noise outcomes written",
         "decoding memory",
         "communication peers",
-        "input",
+        "input long_form",
         "training",
         "gpu",
     ),
