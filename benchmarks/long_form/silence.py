@@ -1,6 +1,6 @@
 """What is written where nobody speaks, with and without voice activity detection, and what that costs in speech.
 
-    python -m benchmarks.long_form.silence --checkpoint base=openai/whisper-base --noise noise \
+    python -m benchmarks.long_form.silence --checkpoint base=openai/whisper-base --noise noise/* \
         --speech 'recordings/validation-*.parquet' --language en \
         --output benchmarks/results/long_form/silence.json
 
@@ -35,7 +35,6 @@ from trainer.transcription.transcriber import Transcriber
 from trainer.transcription.transcripts import Segment, Transcript
 from trainer.transcription.voice.detector import SpeechDetector
 
-SECONDS = 60.0
 LEVELS = (-60.0, -45.0, -30.0)  # root mean square, decibels of full scale
 FLOOR = -65.0  # of the noise under utterances
 TOGETHER = 10  # utterances in a recording
@@ -55,14 +54,14 @@ def levelled(audio: Audio, decibels: float) -> Audio:
     return np.clip(scaled, -1, 1).astype(np.float32)
 
 
-def white(generator: np.random.Generator, seconds: float = SECONDS) -> Audio:
+def white(generator: np.random.Generator, seconds: float) -> Audio:
     return generator.normal(size=round(seconds * SAMPLING_RATE))
 
 
-def pink(generator: np.random.Generator) -> Audio:
-    """Noise of equal power in each octave."""
-    spectrum = np.fft.rfft(white(generator))
-    return np.fft.irfft(spectrum / np.sqrt(np.maximum(np.arange(len(spectrum)), SECONDS * 20)))
+def pink(generator: np.random.Generator, seconds: float) -> Audio:
+    """Noise of equal power in each octave above 20 Hz."""
+    spectrum = np.fft.rfft(white(generator, seconds))
+    return np.fft.irfft(spectrum / np.sqrt(np.maximum(np.arange(len(spectrum)), seconds * 20)))
 
 
 def tone(hertz: float, seconds: float, fall: float) -> Audio:
@@ -72,15 +71,15 @@ def tone(hertz: float, seconds: float, fall: float) -> Audio:
     return np.sum(waves, axis=0) * np.exp(-times / fall) * np.minimum(1, times / 0.01)
 
 
-def music(generator: np.random.Generator) -> Audio:
+def music(generator: np.random.Generator, seconds: float) -> Audio:
     """Chords with a melody above, a drum on each beat and a brush between, 120 beats a minute."""
-    beat, audio = 0.5, np.zeros(round((SECONDS + 3) * SAMPLING_RATE))
+    beat, audio = 0.5, np.zeros(round((seconds + 3) * SAMPLING_RATE))
 
     def add(sound: Audio, at: float, level: float) -> None:
         begin = round(at * SAMPLING_RATE)
         audio[begin : begin + len(sound)] += level * sound
 
-    for number_, at in enumerate(np.arange(0, SECONDS, beat)):
+    for number_, at in enumerate(np.arange(0, seconds, beat)):
         chord = CHORDS[number_ // 4 % len(CHORDS)]
         if number_ % 4 == 0:
             for step in chord:
@@ -88,12 +87,12 @@ def music(generator: np.random.Generator) -> Audio:
         add(tone(523.3 * 2 ** (int(generator.choice(chord)) / 12), beat, 0.4), at, 0.4)
         add(tone(55, 0.3, 0.06), at, 1.0)
         add(generator.normal(size=1600) * np.exp(-np.arange(1600) / 300), at + beat / 2, 0.15)
-    return audio[: round(SECONDS * SAMPLING_RATE)]
+    return audio[: round(seconds * SAMPLING_RATE)]
 
 
-def babble(utterances: Sequence[Audio], generator: np.random.Generator) -> Audio:
+def babble(utterances: Sequence[Audio], generator: np.random.Generator, seconds: float) -> Audio:
     """Many voices at once, each speaking all the time, without what lies above 1.5 kHz."""
-    length = round(SECONDS * SAMPLING_RATE)
+    length = round(seconds * SAMPLING_RATE)
     voices = []
     for _ in range(VOICES):
         said, total = list[Audio](), 0
@@ -104,14 +103,14 @@ def babble(utterances: Sequence[Audio], generator: np.random.Generator) -> Audio
     return sosfilt(butter(4, FAR, fs=SAMPLING_RATE, output="sos"), np.sum(voices, axis=0))
 
 
-def sounds(utterances: Sequence[Audio], noise: Path | None) -> dict[str, list[Audio]]:
-    """Recordings without speech, by kind and level."""
+def sounds(utterances: Sequence[Audio], noise: Sequence[Path], seconds: float) -> dict[str, list[Audio]]:
+    """Recordings without speech, by kind and level; those that are made last so many seconds."""
     generator = np.random.default_rng(0)
-    made = {"white noise": white(generator), "pink noise": pink(generator), "music": music(generator)}
-    made["many voices far away"] = babble(utterances, generator)
+    made = {kind.__name__: kind(generator, seconds) for kind in (white, pink, music)}
+    made["many voices far away"] = babble(utterances, generator, seconds)
     found = {f"{kind} {level:g} dB": [levelled(audio, level)] for kind, audio in made.items() for level in LEVELS}
-    if noise is not None:
-        found["recorded noises"] = [decode_audio(str(path)) for path in sorted(noise.iterdir())]
+    if noise:
+        found["recorded noises"] = [decode_audio(str(path)) for path in noise]
     return found
 
 
@@ -233,7 +232,8 @@ def main(arguments: list[str]) -> None:
     add = parser.add_argument
     add("--checkpoint", required=True, action="append", metavar="NAME=FOLDER", help="may be given several times")
     add("--speech", required=True, help="Parquet with audio and text, such as 'folder/*.parquet'")
-    add("--noise", type=Path, metavar="FOLDER", help="recordings without speech")
+    add("--noise", type=Path, nargs="+", default=[], metavar="FILE", help="recordings without speech")
+    add("--seconds", type=number(float, 10, 3600), default=60.0, help="of each sound that is made (60)")
     add("--language", required=True)
     add("--limit", type=number(int, 1, 10**9), metavar="N", help="utterances; all by default")
     add("--starts", type=number(int, 1, 10**9), default=8, metavar="N", help="recordings that begin after 34 s (8)")
@@ -243,7 +243,7 @@ def main(arguments: list[str]) -> None:
     source = Source(SourceConfig(files=options.speech, max_utterances=options.limit), "speech")
     utterances = [(decode_audio(row["audio"]["bytes"]), str(row["text"])) for row in source.rows()]
     clips = [audio for audio, _ in utterances]
-    made, detector = sounds(clips, options.noise), SpeechDetector()
+    made, detector = sounds(clips, options.noise, options.seconds), SpeechDetector()
     result: dict[str, Any] = {"machine": describe_machine(), "checkpoints": {}}
     result["machine"]["versions"] |= {"silero-vad": version("silero-vad")}
     for given in options.checkpoint:
@@ -253,12 +253,10 @@ def main(arguments: list[str]) -> None:
             transcriber = Transcriber(
                 folder, options.language, batch_size=options.batch_size, timestamps="auto", voice=voice
             )
-            parts[way] = {
-                "sounds": measure_sounds(transcriber, made),
-                "start": measure_start(transcriber, first_words(options.starts)),
-                "speech": measure_speech(transcriber, utterances, options.language),
-            }
-            print(name, way, parts[way], flush=True)
+            parts[way] = {"sounds": measure_sounds(transcriber, made)}
+            parts[way]["start"] = measure_start(transcriber, first_words(options.starts))
+            parts[way]["speech"] = measure_speech(transcriber, utterances, options.language)
+            write_result(options.output, result)
         write_result(options.output, result, table(result))
     print(table(result))
 

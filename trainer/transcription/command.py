@@ -158,7 +158,7 @@ def command_line() -> CommandLine:
         metavar="L",
         help="mean log-probability of a piece's tokens (-1)",
     )
-    add("--vad", choices=("silero", "none"), default="none", help="silero: only what somebody speaks is decoded (none)")
+    add("--vad", choices=("silero", "none"), help="silero: only where somebody speaks is anything decoded (none)")
     add("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     add("--dtype", choices=("auto", "fp32", "bf16", "fp16"), default="auto", help="auto: fp32 on CPUs, bf16 on GPUs")
     add(

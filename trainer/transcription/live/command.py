@@ -65,6 +65,7 @@ def check_live(options: argparse.Namespace) -> None:
     excluded = {
         "--second": options.second is not None,
         "--output": options.output is not None,
+        "--vad none": options.vad == "none",
         "--timestamps": options.timestamps,
         "--beams": options.beams != 1,
         "--piece-seconds": options.piece_seconds is not None,

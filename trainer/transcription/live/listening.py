@@ -8,11 +8,12 @@ import numpy as np
 import torch
 
 from data.utterance import SAMPLING_RATE
-from modeling.decoding import language_likelihoods, no_speech_token
+from modeling.decoding import encoder_padding, language_likelihoods, no_speech_token
 
 from ..hearing import REPEATING, Listener, compression_ratio
 from ..transcripts import WRITTEN_WITHOUT_SPACES
 from .agreement import Spoken, words_of
+from .short_windows import ShortWindows
 
 TOKENS_EACH_SECOND = 12  # more than anybody speaks: what is beyond is a loop
 SURE = 0.8  # a language this likely is kept
@@ -31,7 +32,15 @@ class Guess:
 
 
 class LiveListener(Listener):
-    """As :class:`trainer.transcription.hearing.Listener`, for one piece at a time, greedily and without timestamps."""
+    """As :class:`trainer.transcription.hearing.Listener`, for one piece at a time, greedily and without timestamps.
+
+    Checkpoints of 30 s windows hear shorter ones where the audio is shorter.
+    """
+
+    def __init__(self, *given: Any, **options: Any) -> None:
+        super().__init__(*given, **options)
+        in_windows = encoder_padding(self.model) == "window"
+        self.short = ShortWindows(self.model, self.log_mel) if in_windows else None
 
     def hear_on(self, audio: np.ndarray, final: Sequence[int]) -> Guess:
         """What is said in a piece after the final words.
@@ -40,7 +49,7 @@ class LiveListener(Listener):
             audio: float32 [N], 16 kHz, at most 30 s.
             final: tokens of the words of this piece that are final.
         """
-        encoded = self.encode([audio]).states
+        encoded = self.encode([audio]).states if self.short is None else self.short.encode(audio)
         language = self.language or self.spoken_language(encoded)
         prompt = self.labels.prompt(language)
         most = round(len(audio) / SAMPLING_RATE * TOKENS_EACH_SECOND) + TOKENS_EACH_SECOND

@@ -46,7 +46,10 @@ class Shown(Protocol):
 
 
 class JsonLines:
-    """A line of JSON for each event: its type, text, words with times in seconds of the stream, and latency."""
+    """A line of JSON for each event: its type, text, words with times in seconds of the stream, and latency.
+
+    Final words take the place of the tentative ones; none are left until the next line says so.
+    """
 
     def __init__(self, output: TextIO) -> None:
         self.output, self.last = output, ""

@@ -1,10 +1,10 @@
-"""A stream on a simulated clock, and a listener that knows what is said in it."""
+"""A speaker on a simulated clock, and a listener that knows what is said in it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
 import numpy as np
 
+from benchmarks.long_form.simulated import SimulatedStream
 from data.utterance import SAMPLING_RATE
 from tests.support.loudness import Loudness, spoken
 from trainer.transcription.live.agreement import Spoken
@@ -12,49 +12,6 @@ from trainer.transcription.live.command import Measured, run_stream
 from trainer.transcription.live.listening import Guess
 from trainer.transcription.live.output import Latencies
 from trainer.transcription.live.session import Event, LiveSession
-
-
-@dataclass
-class Clocked:
-    """Audio that comes as fast as it is spoken; hearing costs time on the same clock.
-
-    Attributes:
-        pieces: parts of the stream, float32 [N] each; a number of seconds is a stall, in which nothing comes.
-    """
-
-    pieces: Sequence[np.ndarray | float]
-    now: float = 0.0
-    given: int = 0
-    audio: np.ndarray = field(init=False)
-    arrival: np.ndarray = field(init=False)  # of each tenth of a second
-
-    def __post_init__(self) -> None:
-        step, at = SAMPLING_RATE // 10, 0.0
-        parts, arrivals = [], []
-        for piece in self.pieces:
-            if isinstance(piece, float):
-                at += piece
-                continue
-            for begin in range(0, len(piece), step):
-                at += len(piece[begin : begin + step]) / SAMPLING_RATE
-                parts.append(piece[begin : begin + step])
-                arrivals.append(at)
-        self.parts, self.arrival = parts, np.array(arrivals)
-        self.received = np.concatenate([[0], np.cumsum([len(part) for part in parts])]) / SAMPLING_RATE
-
-    @property
-    def seconds(self) -> float:
-        """Received so far."""
-        return float(self.received[int(np.searchsorted(self.arrival, self.now + 1e-6))])
-
-    def take(self, wait: float) -> np.ndarray | None:
-        if self.given == len(self.parts):
-            return None
-        self.now = max(self.now, min(float(self.arrival[self.given]), self.now + wait))
-        there = int(np.searchsorted(self.arrival, self.now + 1e-6))
-        found = self.parts[self.given : min(there, self.given + 50)]
-        self.given += len(found)
-        return np.concatenate(found) if found else np.zeros(0, np.float32)
 
 
 class Speaker:
@@ -76,7 +33,7 @@ class Speaker:
 
     def listen(self, *before: np.ndarray | float) -> tuple[list[Event], Measured, LiveSession]:
         """Run it all; what was shown, in order."""
-        self.stream = Clocked([*before, self.audio])
+        self.stream = SimulatedStream([*before, self.audio])
         self.session = LiveSession(self.hear, Loudness())
         self.events: list[tuple[Event, float]] = []
         measured = Measured(Latencies())
