@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Discriminator, Field, Tag, model_validator
 
 from .augmentation.config import AugmentationConfig, SpecAugmentConfig
-from .batches.windows.config import WindowConfig
+from .augmentation.windows import WindowConfig
 from .sources.config import ColumnNames, DigitSpeech, Section, SourceConfig
 from .sources.languages import Language
 from .utterance import SecondKind

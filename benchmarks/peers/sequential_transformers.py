@@ -75,7 +75,7 @@ def main(arguments: list[str]) -> None:
             text = " ".join(segment.text for segment in segments)
             seconds = len(audio[row]) / SAMPLING_RATE
             name = recordings[row].name
-            output.write(row, Transcript(name, options.language, False, seconds, text, tuple(segments)))
+            output.write(row, Transcript(name, options.language, False, seconds, text, segments=tuple(segments)))
     took = time.perf_counter() - started
     seconds = sum(map(len, audio)) / SAMPLING_RATE
     print(f"{seconds:.1f} s of audio in {took:.1f} s, real-time factor {took / seconds:.3f}", file=sys.stderr)

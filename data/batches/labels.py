@@ -1,16 +1,14 @@
 """Transcripts to decoder input and labels, with Whisper's prompt tokens."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
 from ..errors import DataError
 from ..preparation.special_tokens import complaint, own_tokens
 from ..sources.languages import nearest_language
-
-if TYPE_CHECKING:
-    from .windows.texts import WindowText
+from .spoken import WindowText
 
 IGNORED = -100
 PROMPT_TOKENS = 4  # start of transcript, language, task, no timestamps
@@ -99,7 +97,7 @@ class LabelEncoder:
             raise DataError(f"the text holds {complaint(token)}")
         return ids
 
-    def encode_window(self, window: "WindowText", language: str | None) -> tuple[list[int], list[int]]:
+    def encode_window(self, window: WindowText, language: str | None) -> tuple[list[int], list[int]]:
         """Decoder input ids and labels of a window, both of the same length.
 
         With timestamps as in Whisper's training (arXiv 2212.04356, 2.3): each segment between the times of its start

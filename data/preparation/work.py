@@ -16,10 +16,10 @@ from ..utterance import SAMPLING_RATE
 from .checking import Clip, ClipCheck, Dropped, checked_text, name_of
 from .checking import dropped as dropped_as
 from .clips import cut_clip
-from .long_segments import split_text
+from .long_recordings.splitting import split_text
+from .long_recordings.windows import in_windows
 from .measuring import Unusable
 from .scores import GIVEN, Score, Scorer, ScoreSettings, Sounding
-from .segment_windows import in_windows
 from .settings import PrepareSettings
 from .shards import AudioFolderPieces, ParquetShards, Shard, original_of
 from .splits.groups import Heard, Splits, corpus_folder

@@ -25,9 +25,9 @@ def main(arguments: list[str]) -> int:
         return transcribe_live(options)
     from . import recordings as named
     from .heard import Silence
-    from .pairing import SecondUse
     from .prompting import Told, read_hotwords
-    from .second_recordings import with_second
+    from .second.pairing import SecondUse
+    from .second.second_recordings import with_second
     from .transcriber import Transcriber, Untranscribed
     from .voice.detector import SpeechDetector
 

@@ -38,10 +38,10 @@ from ..model.languages import known_languages
 from ..step.batch import to_batch
 from .fitting import check_hears_second, check_sequential, fitting_language
 from .heard import AUTHORS, REPEATING, TEMPERATURES, Encoded, Heard, Silence, compression_ratio, within_sound
-from .pairing import SecondUse
 from .prompting import NOTHING, Prompter, Told, Trial
+from .second.pairing import SecondUse
 from .transcripts import Segment, timed_texts
-from .words import WordFinder
+from .word_times.words import WordFinder
 
 SUBTITLE_SECONDS = 10.0  # the longest piece where its bounds are the only times there are
 BESIDE_SECONDS = 20.0  # the longest piece in whose window a second recording is heard, too

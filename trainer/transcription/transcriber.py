@@ -12,13 +12,13 @@ from data.errors import DataError
 from data.utterance import SAMPLING_RATE
 
 from .hearing import Listener
-from .pairing import cut_pair, read_second
 from .recordings import Recording
+from .second.pairing import cut_pair, read_second
 from .transcripts import SecondHeard, Segment, Transcript, join_texts
 from .voice.detector import SpeechDetector
 from .voice.regions import NOBODY, cut_spoken, spans_of
 from .windows import Opened, Sequential
-from .words import moved as moved_words
+from .word_times.words import moved as moved_words
 from .work import Untranscribed, Work, remarks_on
 
 LOOK_AHEAD_BATCHES = 16  # sorted by length together: more of them need less padding, but delay the first transcript

@@ -20,7 +20,7 @@ from modeling.greedy import Said
 
 from .heard import REPEATING, TEMPERATURES, Encoded, Heard, compression_ratio, within_sound
 from .hearing import Listener
-from .pairing import PairedPiece
+from .second.pairing import PairedPiece
 from .transcripts import Segment, TimedText
 from .work import Work
 
@@ -305,7 +305,7 @@ class Sequential:
             repeats,
             parts.kept,
             likelihoods,
-            None if np.isnan(said.no_speech) else said.no_speech,
+            no_speech=None if np.isnan(said.no_speech) else said.no_speech,
             is_speech=not is_silent,
             log_probability=said.log_probability,
             temperature=temperature,

@@ -8,8 +8,8 @@ import numpy as np
 from data.errors import DataError
 
 from .heard import Heard
-from .pairing import PairedPiece, UnusableSecond
 from .recordings import Recording
+from .second.pairing import PairedPiece, UnusableSecond
 from .transcripts import SecondHeard
 
 TELLING_PIECES = 5  # at most so many tell a recording's language ...

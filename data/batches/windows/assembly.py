@@ -8,8 +8,9 @@ from ...audio.cutting import speech_region
 from ...errors import DataError
 from ...utterance import SAMPLING_RATE, AudioBatch, Skipped, Utterance
 from ..collation import TimedRow, collate, language_of, read_audio, read_utterance, refuse_other_length, row_id, text_of
+from ..spoken import Said, WindowText
 from .plan import Window, WindowPlanner
-from .texts import Said, WindowText, segments_of
+from .texts import segments_of
 
 QUIET_SECONDS = 0.1  # of a clip, whose noise is taken for that of its room
 SILENCE_LEVELS = (-60.0, -15.0)  # dB of full scale, of recordings without speech

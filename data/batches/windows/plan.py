@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 
 from ...augmentation.noise_clips import NoiseClips
+from ...augmentation.windows import WindowConfig
 from ...errors import DataError
 from ...sources.source import Source
 from ..collation import TimedRow, language_of, text_of
 from ..drawing import speaker_of
 from ..labels import PROMPT_TOKENS, LabelEncoder
-from .config import WindowConfig
 
 STREAM = 101  # as .drawing.SECOND_STREAM: of random numbers that nothing else draws
 HEARD_BEGINNING = 0.5  # seconds of a clip that ends beyond the window; of less nobody could tell that it begins

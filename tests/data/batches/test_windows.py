@@ -15,7 +15,8 @@ from data.batches.labels import IGNORED, LabelEncoder
 from data.batches.lanes import Batching, Lane
 from data.batches.loader import TrainingBatches
 from data.batches.mixture import LanePart
-from data.batches.windows.texts import Said, WindowText, segments_of
+from data.batches.spoken import Said, WindowText
+from data.batches.windows.texts import segments_of
 from data.config import DataConfig
 from data.errors import DataError
 from data.opening import source_of

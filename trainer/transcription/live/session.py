@@ -12,7 +12,7 @@ import numpy as np
 
 from data.utterance import SAMPLING_RATE
 
-from ..pairing import quietest
+from ..second.pairing import quietest
 from ..voice.detector import FRAME, NOTHING, SpeechDetector
 from ..voice.regions import MARGIN, Span, speech_regions
 from .agreement import Agreement, Spoken

@@ -55,16 +55,13 @@ class SpeechDetector(nn.Module):
         super().__init__()
         weights = published_weights()
         self.transform = nn.Conv1d(1, 2 * BANDS, 256, stride=128, bias=False)  # cosines, then sines
-        self.convolutions = nn.Sequential(
+        layers = [
             nn.Conv1d(BANDS, 128, 3, padding=1),
-            nn.ReLU(),
             nn.Conv1d(128, 64, 3, stride=2, padding=1),
-            nn.ReLU(),
             nn.Conv1d(64, 64, 3, stride=2, padding=1),
-            nn.ReLU(),
             nn.Conv1d(64, 128, 3, padding=1),
-            nn.ReLU(),
-        )
+        ]
+        self.convolutions = nn.Sequential(*(part for layer in layers for part in (layer, nn.ReLU())))
         self.lstm = nn.LSTM(128, 128, batch_first=True)
         self.head = nn.Linear(128, 1)
         named = {"transform.weight": weights["stft.forward_basis_buffer"]}

@@ -10,15 +10,15 @@ import numpy as np
 
 from data.utterance import SAMPLING_RATE
 
-from ..pairing import PairedPiece, SecondUse, cut_pair
+from ..second.pairing import PairedPiece, SecondUse, cut_pair
 from .detector import FRAME, FRAME_SECONDS, SpeechDetector
 
 BEGINS = 0.75  # probability that is reached where somebody speaks; many voices far away stay below ...
 GOES_ON = 0.35  # ... and until which they go on, before and after
 SHORTEST_PAUSE = 0.3  # seconds: a shorter one is within what is said
 SHORTEST_SPEECH = 0.1  # seconds: shorter ones are clicks
-MARGIN = 0.25  # seconds that are decoded before what is said
-END_MARGIN = 0.4  # and after it: a model that hears speech up to the end takes it for cut off there
+MARGIN = 0.4  # seconds that are decoded before what is said
+END_MARGIN = 1.5  # and after it: a model that hears speech up to the end takes it for cut off there
 LONGEST_PAUSE = 2.0  # seconds between two parts of one piece
 NOBODY = "nobody is heard to speak in it"
 
@@ -73,7 +73,7 @@ def packed(spans: Sequence[Span], window: float) -> list[Span]:
 def cut_spoken(
     detector: SpeechDetector, first: np.ndarray, second: np.ndarray | None, use: SecondUse | None, window: float
 ) -> list[PairedPiece]:
-    """As :func:`trainer.transcription.pairing.cut_pair`, of where somebody speaks alone.
+    """As :func:`trainer.transcription.second.pairing.cut_pair`, of where somebody speaks alone.
 
     What lasts longer than ``window`` seconds is cut where it is quietest. With fusion, speech in either recording
     counts; otherwise that in the first.

@@ -14,8 +14,8 @@ from tests.support.films import noise
 from tests.support.loudness import Loudness, spoken
 from tests.support.untrained import save_checkpoint
 from trainer.config.reading import ConfigError
-from trainer.transcription.pairing import SecondUse
 from trainer.transcription.recordings import Recording
+from trainer.transcription.second.pairing import SecondUse
 from trainer.transcription.transcriber import Transcriber
 from trainer.transcription.transcripts import Transcript
 from trainer.transcription.voice import detector, regions

@@ -17,10 +17,10 @@ from data.utterance import SAMPLING_RATE
 from modeling.alignment.heads import ALIGNMENT_HEADS
 from modeling.checkpoint_files import GENERATION_CONFIG
 
-from ..config.reading import ConfigError
-from ..record.durable import write_text
+from ...config.reading import ConfigError
+from ...record.durable import write_text
+from ..hearing import Listener
 from .aligning import FoundHeads, find_heads
-from .hearing import Listener
 from .joining import Joined, join
 
 MEASURED = "alignment_heads_measured"  # the generation config's key of the errors

@@ -9,8 +9,8 @@ import soundfile
 from data.errors import DataError
 from data.utterance import SAMPLING_RATE
 from tests.trainer.transcription.test_alignment import voice
-from trainer.transcription.pairing import SecondUse, cut_pair, read_second
 from trainer.transcription.recordings import Recording
+from trainer.transcription.second.pairing import SecondUse, cut_pair, read_second
 
 FUSED, BESIDE, CLIP = SecondUse(fuse=True), SecondUse(), SecondUse("speaker")
 

@@ -15,7 +15,7 @@ from tests.support.untrained import save_checkpoint
 from trainer.transcription.hearing import Silence
 from trainer.transcription.transcriber import Transcriber
 from trainer.transcription.transcripts import Segment, Word
-from trainer.transcription.words import moved, silence_of, texts_between
+from trainer.transcription.word_times.words import moved, silence_of, texts_between
 
 ALWAYS = Silence(no_speech=1.0)  # untrained models are unsure of everything
 

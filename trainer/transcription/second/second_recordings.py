@@ -14,9 +14,9 @@ from data.audio.undecodable import MissingChannel, UndecodableAudio
 from data.corpora.second.names import NAME, NamePattern, check_second, is_pattern
 from data.errors import DataError, some_of
 
-from ..config.reading import ConfigError
+from ...config.reading import ConfigError
+from ..recordings import STANDARD_INPUT, Recording, warn
 from .pairing import SecondUse, check_lengths
-from .recordings import STANDARD_INPUT, Recording, warn
 
 MOST_CHECKED = 5000  # headers that are read before a model is
 

@@ -17,7 +17,7 @@ from data.config import DataConfig
 from data.corpora.record import Record
 from data.errors import DataError
 from data.opening import source_of
-from data.preparation.segment_windows import in_windows
+from data.preparation.long_recordings.windows import in_windows
 from launch.prepare import main
 from modeling.byte_processor import build_byte_processor
 

@@ -4,8 +4,8 @@ from typing import Annotated
 
 from pydantic import Field
 
-from ...augmentation.fields import NoiseSourceConfig, Range, Share, within
-from ...sources.config import Section
+from ..sources.config import Section
+from .fields import NoiseSourceConfig, Range, Share, within
 
 
 class WindowConfig(Section):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from data.utterance import SAMPLING_RATE
-from trainer.transcription.alignment import find_delay, moved
+from trainer.transcription.second.alignment import find_delay, moved
 
 
 def voice(seconds: float, seed: int = 0) -> np.ndarray:

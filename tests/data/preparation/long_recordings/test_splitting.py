@@ -12,7 +12,7 @@ import pytest
 import soundfile
 
 from data.corpora.settings import CorpusSettings
-from data.preparation.long_segments import boundaries
+from data.preparation.long_recordings.splitting import boundaries
 from data.preparation.prepare import prepare
 from data.preparation.scores import Score, Scorer, ScoreSettings, Sounding
 from data.preparation.settings import ClipSettings, PrepareSettings

@@ -12,9 +12,9 @@ from modeling.alignment.heads import all_heads
 from modeling.alignment.word_times import FRAME_SECONDS, SpelledWords, bounds, spell_all, token_gains
 from modeling.alignment.words import SpelledWord, words_of
 
-from .hearing import Listener
+from ..hearing import Listener
+from ..transcripts import WRITTEN_WITHOUT_SPACES
 from .joining import Joined
-from .transcripts import WRITTEN_WITHOUT_SPACES
 from .words import silence_of
 
 FEWEST_RECORDINGS = 8

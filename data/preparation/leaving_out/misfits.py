@@ -6,10 +6,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..scores import GIVEN, LABEL, PSEUDO_NO_SPEECH, ScoreLimits
+from ..settings import PrepareSettings
+from ..shards import Shard
 from .duplicates import RowsOut, details, rows_of
-from .scores import GIVEN, LABEL, PSEUDO_NO_SPEECH, ScoreLimits
-from .settings import PrepareSettings
-from .shards import Shard
 
 MOST_WORST = 50
 DOUBTFUL_EVIDENCE = 1.0  # below it a transcript is most often of something else: docs/cleaning.md measures it

@@ -13,7 +13,7 @@ from modeling.alignment.heads import alignment_heads
 from modeling.alignment.word_times import FRAME_SECONDS, SpelledWords, TimedWords, word_times
 from modeling.alignment.words import SpelledWord, words_of
 
-from .transcripts import WRITTEN_WITHOUT_SPACES, Segment, Word
+from ..transcripts import WRITTEN_WITHOUT_SPACES, Segment, Word
 
 FRAME_SAMPLES = round(FRAME_SECONDS * SAMPLING_RATE)
 FLOOR_PERCENTILE, LOUD_PERCENTILE = 5, 95  # of the levels of a recording's frames: its background, its speech
@@ -64,8 +64,8 @@ class WordFinder:
         Where nobody is taken to speak, segments stay as they are. Of recordings that are fused, the first counts.
 
         Args:
-            encoded: pieces as :class:`.hearing.Encoded` has them.
-            heard: of each its :class:`.hearing.Heard`.
+            encoded: pieces as :class:`..hearing.Encoded` has them.
+            heard: of each its :class:`..hearing.Heard`.
         """
         texts = [self.texts(piece) if piece.is_speech else [] for piece in heard]
         rows = [

@@ -10,8 +10,8 @@ from data.audio.undecodable import UndecodableAudio
 from data.errors import DataError
 from data.utterance import SAMPLING_RATE
 
+from ..recordings import Recording
 from .alignment import LONGEST_DELAY, find_delay, moved
-from .recordings import Recording
 
 BRIDGED = 0.3  # seconds of delay that neither a model nor fusion minds
 LONGEST_CLIP = 30.0  # seconds of a clip of the speaker

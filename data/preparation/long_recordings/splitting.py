@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from .scores import Score, Sounding
+from ..scores import Score, Sounding
 
 MOST_ERRORS = 0.5  # of the words, beyond which what the model hears does not say where the transcript is to be cut
 NO_LETTER = re.compile(r"\W+")

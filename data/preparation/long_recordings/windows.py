@@ -3,9 +3,9 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
-from ..corpora.record import Record
-from .checking import checked_text
-from .measuring import Unusable
+from ...corpora.record import Record
+from ..checking import checked_text
+from ..measuring import Unusable
 
 LEAD_SECONDS = 0.2  # heard before a window's first segment at most, where nothing else is said
 BEFORE_LETTERS = 1500  # of what is said before a window; a prompt holds 223 tokens

@@ -19,9 +19,9 @@ from data.audio.decoding import decode_audio
 from tests.end_to_end import Outcome, run
 from tests.support.untrained import save_checkpoint
 from tests.trainer.transcription.test_alignment import voice
-from trainer.transcription.pairing import SecondUse
 from trainer.transcription.recordings import Recording, find_recordings
-from trainer.transcription.second_recordings import with_second
+from trainer.transcription.second.pairing import SecondUse
+from trainer.transcription.second.second_recordings import with_second
 from trainer.transcription.transcriber import Transcriber
 from trainer.transcription.transcripts import Transcript
 

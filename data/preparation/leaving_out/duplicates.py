@@ -14,11 +14,11 @@ import numpy as np
 import pyarrow
 import pyarrow.parquet
 
-from .. import storage
-from ..corpora.second.names import COLUMN
-from .checking import Dropped
-from .settings import PrepareSettings
-from .shards import SECOND_FILE, Shard, original_of
+from ... import storage
+from ...corpora.second.names import COLUMN
+from ..checking import Dropped
+from ..settings import PrepareSettings
+from ..shards import SECOND_FILE, Shard, original_of
 
 IDS_AT_ONCE = 2**18
 REPEATED = ("duplicate id", "an earlier row has this id: the first was kept")
