@@ -1,6 +1,7 @@
 """Transcribes recordings of any length with a checkpoint, in pieces that are padded as in its training."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -176,6 +177,8 @@ class Transcriber(Listener):
                 share = part.share
                 if share is None and work.second is not None and work.second.use == "fused":
                     share = 0.0 if piece.of_second else 1.0
+                if piece.spoken is not None and part.words is None:
+                    part = within(part, *piece.spoken)
                 times = (round(offset + part.start, 3), round(offset + part.end, 3))
                 no_speech = None if heard.no_speech is None else round(heard.no_speech, 3)
                 likely = None if heard.log_probability is None else round(heard.log_probability, 3)
@@ -211,3 +214,9 @@ def similar_lengths(lengths: Sequence[int], batch_size: int) -> list[list[int]]:
     """Rows in batches of similar length, those with the earliest rows first."""
     by_length = sorted(range(len(lengths)), key=lengths.__getitem__)
     return sorted((by_length[at : at + batch_size] for at in range(0, len(lengths), batch_size)), key=min)
+
+
+def within(segment: Segment, begin: float, end: float) -> Segment:
+    """The segment from ``begin`` to ``end`` at most, seconds; as it is where it lies outside."""
+    start, stop = max(segment.start, begin), min(segment.end, end)
+    return replace(segment, start=start, end=stop) if start < stop else segment

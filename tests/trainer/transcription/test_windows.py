@@ -1,21 +1,29 @@
 """Long recordings by windows that follow each other: the places, tokens and prompts of Whisper's authors."""
 
+import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 from transformers import WhisperFeatureExtractor
 
+import launch.transcribe
 from data.utterance import SAMPLING_RATE
 from modeling.checkpoints import open_model
 from modeling.decoding import first_timestamp_token
+from modeling.greedy import Said
+from tests.end_to_end import Outcome, run
 from tests.support.untrained import save_checkpoint
-from trainer.transcription.heard import Silence
+from trainer.config.reading import ConfigError
+from trainer.transcription.heard import Heard, Silence
+from trainer.transcription.prompting import Told
 from trainer.transcription.recordings import Recording
 from trainer.transcription.transcriber import Transcriber
-from trainer.transcription.windows import Opened, Parts, Sequential, parts_of
+from trainer.transcription.windows import Course, Opened, Parts, Sequential, parts_of
 from trainer.transcription.work import Work
 
 from .test_transcriber import noise, saved, tone

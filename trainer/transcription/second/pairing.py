@@ -51,11 +51,14 @@ class SecondUse:
 class PairedPiece(Piece):
     """A piece with what the second recording holds at the same time, float32 [M]; None where it has nothing.
 
-    ``of_second``: the first recording is silent here, so the samples are the second one's.
+    Attributes:
+        of_second: the first recording is silent here, so the samples are the second one's.
+        spoken: seconds of the piece at which somebody begins and ends to speak; None where that is not known.
     """
 
     second: np.ndarray | None = None
     of_second: bool = False
+    spoken: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)

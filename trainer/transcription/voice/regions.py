@@ -5,6 +5,7 @@ is put into pieces for the model, and what lies between them is never decoded.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -86,5 +87,16 @@ def cut_spoken(
     for begin, end in packed(spoken_spans(regions, len(first)), window):
         other = second if beside is None else beside[begin:end]
         for piece in cut_pair(first[begin:end], other, use, window):
-            pieces.append(PairedPiece(begin + piece.begin, piece.audio, piece.second, piece.of_second))
+            moved = replace(piece, begin=begin + piece.begin)
+            pieces.append(replace(moved, spoken=spoken_in(moved, regions)))
     return pieces
+
+
+def spoken_in(piece: PairedPiece, regions: Sequence[Span]) -> tuple[float, float] | None:
+    """Seconds of a piece at which the first of the regions that it holds begins, and the last ends."""
+    begin, end = piece.begin, piece.begin + len(piece.audio)
+    inside = [(start * FRAME, stop * FRAME) for start, stop in regions if start * FRAME < end and stop * FRAME > begin]
+    if not inside:
+        return None
+    first, last = min(start for start, _ in inside), max(stop for _, stop in inside)
+    return max(0.0, (first - begin) / SAMPLING_RATE), (min(last, end) - begin) / SAMPLING_RATE

@@ -18,7 +18,7 @@ import launch.transcribe
 from data.audio.decoding import decode_audio
 from tests.end_to_end import Outcome, run
 from tests.support.untrained import save_checkpoint
-from tests.trainer.transcription.test_alignment import voice
+from tests.trainer.transcription.second.test_alignment import voice
 from trainer.transcription.recordings import Recording, find_recordings
 from trainer.transcription.second.pairing import SecondUse
 from trainer.transcription.second.second_recordings import with_second

@@ -8,7 +8,7 @@ import soundfile
 
 from data.errors import DataError
 from data.utterance import SAMPLING_RATE
-from tests.trainer.transcription.test_alignment import voice
+from tests.trainer.transcription.second.test_alignment import voice
 from trainer.transcription.recordings import Recording
 from trainer.transcription.second.pairing import SecondUse, cut_pair, read_second
 

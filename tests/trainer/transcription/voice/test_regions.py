@@ -46,8 +46,8 @@ def test_short_pauses_belong_to_what_is_said_and_clicks_do_not() -> None:
 
 def test_spans_have_a_margin_within_the_recording() -> None:
     rate = SAMPLING_RATE / FRAME
-    spans = spoken_spans([(0, round(rate)), (round(3 * rate), round(4 * rate))], 4 * SAMPLING_RATE)
-    assert seconds(spans) == [(0, pytest.approx(1.25, abs=0.02)), (pytest.approx(2.75, abs=0.02), 4)]
+    spans = spoken_spans([(0, round(rate)), (round(4 * rate), round(5 * rate))], 5 * SAMPLING_RATE)
+    assert seconds(spans) == [(0, pytest.approx(2.5, abs=0.02)), (pytest.approx(3.6, abs=0.02), 5)]
     assert len(spoken_spans([(0, 100), (110, 200)], 200 * FRAME)) == 1, "margins that meet"
     assert spoken_spans([(50, 200), (0, 100)], 200 * FRAME) == [(0, 200 * FRAME)], "of two recordings"
 
@@ -67,7 +67,11 @@ def test_pieces_hold_what_is_said() -> None:
     audio = spoken(("faint", 34), ("loud", 3), ("faint", 40), ("loud", 2), ("faint", 1), ("loud", 2), ("faint", 9))
     pieces = cut_spoken(Loudness(), audio, None, None, 30)
     spans = [(piece.begin / SAMPLING_RATE, piece.begin / SAMPLING_RATE + piece.seconds) for piece in pieces]
-    assert spans == [pytest.approx((33.75, 37.25), abs=0.04), pytest.approx((76.75, 82.25), abs=0.04)]
+    assert spans == [pytest.approx((33.6, 38.5), abs=0.04), pytest.approx((76.6, 83.5), abs=0.04)]
+    assert [piece.spoken for piece in pieces] == [
+        pytest.approx((0.4, 3.4), abs=0.06),
+        pytest.approx((0.4, 5.4), abs=0.06),
+    ]
     for piece in pieces:
         assert np.array_equal(piece.audio, audio[piece.begin : piece.begin + len(piece.audio)])
 
@@ -113,8 +117,8 @@ def heard(tmp_path: Path) -> Callable[[np.ndarray], Transcript]:
 def test_times_stay_those_of_the_recording(heard: Callable[[np.ndarray], Transcript]) -> None:
     result = heard(spoken(("faint", 34), ("loud", 2), ("faint", 30), ("loud", 2), ("faint", 7)))
     assert [segment.start for segment in result.segments] == [
-        pytest.approx(34, abs=0.3),
-        pytest.approx(66, abs=0.3),
+        pytest.approx(34, abs=0.05),
+        pytest.approx(66, abs=0.05),
     ]
     assert result.duration == 75
 
