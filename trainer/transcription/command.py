@@ -22,7 +22,8 @@ def main(arguments: list[str]) -> int:
     from .pairing import SecondUse
     from .prompting import Told, read_hotwords
     from .second_recordings import with_second
-    from .transcriber import Transcriber, Untranscribed
+    from .transcriber import Transcriber
+    from .work import Untranscribed
 
     hotwords = () if options.hotwords is None else read_hotwords(options.hotwords)
     recordings = named.find_recordings(options.files)

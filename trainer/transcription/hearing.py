@@ -38,7 +38,7 @@ from ..config.reading import ConfigError
 from ..engine.device import find_device, find_dtype, settle_device
 from ..model.languages import known_languages
 from ..step.batch import to_batch
-from .heard import AUTHORS, REPEATING, TEMPERATURES, Encoded, Heard, Silence, compression_ratio, within_sound
+from .heard import AUTHORS, REPEATING, TEMPERATURES, Encoded, Heard, Silence, compression_ratio, until, within_sound
 from .pairing import SecondUse
 from .prompting import NOTHING, Prompter, Told, Trial
 from .transcripts import Segment, timed_texts
@@ -258,7 +258,7 @@ class Listener:
                 fused=fused,
                 before=self.prompter.tokens(),
             )
-            tokens, likely = [self.until_end(ids) for ids in found.tolist()], [None] * len(found)
+            tokens, likely = [until(self.labels.end_of_text, ids) for ids in found.tolist()], [None] * len(found)
         shares = {} if fused is None else fused.token_shares
         heard = []
         for row, (said, language) in enumerate(zip(tokens, languages, strict=True)):
@@ -268,10 +268,6 @@ class Listener:
             echoes = self.prompter.echoes(text)
             heard.append(replace(piece, log_probability=likely[row], temperature=temperature, echoes=echoes))
         return heard
-
-    def until_end(self, ids: list[int]) -> list[int]:
-        ended = self.model.generation_config.eos_token_id
-        return ids[: ids.index(ended)] if ended in ids else ids
 
     def said(
         self,
