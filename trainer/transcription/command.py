@@ -28,8 +28,9 @@ def main(arguments: list[str]) -> int:
     from .prompting import Told, read_hotwords
     from .second.pairing import SecondUse
     from .second.second_recordings import with_second
-    from .transcriber import Transcriber, Untranscribed
+    from .transcriber import Transcriber
     from .voice.detector import SpeechDetector
+    from .work import Untranscribed
 
     hotwords = () if options.hotwords is None else read_hotwords(options.hotwords)
     voice = SpeechDetector() if options.vad == "silero" else None

@@ -84,3 +84,8 @@ def compression_ratio(text: str) -> float:
     """Bytes of the text over those of its zlib compression: about 1 for a sentence, far more for a loop."""
     data = text.encode()
     return len(data) / len(zlib.compress(data))
+
+
+def until(end: int, ids: list[int]) -> list[int]:
+    """The tokens before the first end of text."""
+    return ids[: ids.index(end)] if end in ids else ids

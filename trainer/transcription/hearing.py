@@ -37,7 +37,7 @@ from ..engine.device import find_device, find_dtype, settle_device
 from ..model.languages import known_languages
 from ..step.batch import to_batch
 from .fitting import check_hears_second, check_sequential, fitting_language
-from .heard import AUTHORS, REPEATING, TEMPERATURES, Encoded, Heard, Silence, compression_ratio, within_sound
+from .heard import AUTHORS, REPEATING, TEMPERATURES, Encoded, Heard, Silence, compression_ratio, until, within_sound
 from .prompting import NOTHING, Prompter, Told, Trial
 from .second.pairing import SecondUse
 from .transcripts import Segment, timed_texts
@@ -242,7 +242,7 @@ class Listener:
                 fused=fused,
                 before=self.prompter.tokens(),
             )
-            tokens, likely = [self.until_end(ids) for ids in found.tolist()], [None] * len(found)
+            tokens, likely = [until(self.labels.end_of_text, ids) for ids in found.tolist()], [None] * len(found)
         shares = {} if fused is None else fused.token_shares
         heard = []
         for row, (said, language) in enumerate(zip(tokens, languages, strict=True)):
@@ -252,10 +252,6 @@ class Listener:
             echoes = self.prompter.echoes(text)
             heard.append(replace(piece, log_probability=likely[row], temperature=temperature, echoes=echoes))
         return heard
-
-    def until_end(self, ids: list[int]) -> list[int]:
-        ended = self.model.generation_config.eos_token_id
-        return ids[: ids.index(ended)] if ended in ids else ids
 
     def said(
         self,

@@ -304,7 +304,7 @@ class Sequential:
             segments,
             repeats,
             parts.kept,
-            likelihoods,
+            likelihoods=likelihoods,
             no_speech=None if np.isnan(said.no_speech) else said.no_speech,
             is_speech=not is_silent,
             log_probability=said.log_probability,

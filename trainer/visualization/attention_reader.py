@@ -23,7 +23,7 @@ from modeling.decoding import (
 from ..config.reading import ConfigError
 from ..step.batch import to_batch
 from ..step.noise_target import noise_target
-from ..transcription.hearing import REPEATING, compression_ratio
+from ..transcription.heard import REPEATING, compression_ratio
 from ..transcription.transcriber import Transcriber
 from .attention_maps import AttentionMaps, HeardRecording
 from .excerpt import Excerpt

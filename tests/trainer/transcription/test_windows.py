@@ -159,7 +159,7 @@ class Spoken(Sequential):
 
 def work_of(windows: Sequential, seconds: float) -> Work:
     work = Work(Recording(Path("a.wav")), "en")
-    (found,) = windows.transcribe_all([(work, noise(seconds))], lambda work: work)
+    (found,) = windows.transcribe_all([Opened(work, noise(seconds))], lambda work: work)
     return found
 
 
@@ -233,7 +233,8 @@ def test_digital_silence_is_not_heard(plain: Path) -> None:
     audio = np.concatenate(
         [np.zeros(65 * SAMPLING_RATE, np.float32), noise(3), np.zeros(40 * SAMPLING_RATE, np.float32)]
     )
-    opened = [(Work(Recording(Path("a.wav")), "en"), audio), (Work(Recording(Path("b.wav")), "en"), audio[:800_000])]
+    works = [Work(Recording(Path(name)), "en") for name in ("a.wav", "b.wav")]
+    opened = [Opened(works[0], audio), Opened(works[1], audio[:800_000])]
     seen: list[float] = []
     works = list(Sequential(transcriber, 2, ()).transcribe_all(opened, lambda work: work, seen.append))
     assert [piece.begin for piece in works[0].pieces][:1] == [60 * SAMPLING_RATE]
