@@ -83,8 +83,8 @@ def transcribe_live(options: argparse.Namespace) -> int:
     from ..voice.detector import SpeechDetector
     from .listening import LiveListener
 
-    detector = SpeechDetector()
-    with STREAMS[options.files[0]]() as stream, Asked() as stop:
+    detector, stop = SpeechDetector(), Asked()
+    with STREAMS[options.files[0]]() as stream, stop:
         listener = LiveListener(
             options.checkpoint,
             options.language,

@@ -46,7 +46,7 @@ def spoken_spans(regions: Sequence[Span], samples: int) -> list[Span]:
     """The same in samples of a recording of that length, with a margin; parts whose margins meet are one."""
     margin, found = round(MARGIN * SAMPLING_RATE), list[Span]()
     for begin, end in sorted(regions):
-        start, stop = max(0, begin * FRAME - margin), min(samples, end * FRAME)
+        start, stop = max(0, begin * FRAME - margin), min(samples, end * FRAME + margin)
         if found and start <= found[-1][1]:
             start, stop = found[-1][0], max(stop, found.pop()[1])
         found.append((start, stop))
