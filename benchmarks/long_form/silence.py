@@ -249,7 +249,7 @@ def main(arguments: list[str]) -> None:
     for given in options.checkpoint:
         name, _, folder = given.rpartition("=")
         parts = result["checkpoints"].setdefault(name or folder, {})
-        for way, voice in (("none", None), ("silero", detector)):
+        for way, voice in (("silero", detector), ("none", None)):
             transcriber = Transcriber(
                 folder, options.language, batch_size=options.batch_size, timestamps="auto", voice=voice
             )

@@ -34,6 +34,10 @@ class Asked(StopRequest):
 
     number = signal.SIGINT
 
+    def __enter__(self) -> "Asked":
+        super().__enter__()
+        return self
+
     def receive(self, number: int, frame: FrameType | None) -> None:
         self.number = signal.Signals(number)
         super().receive(number, frame)
@@ -83,8 +87,8 @@ def transcribe_live(options: argparse.Namespace) -> int:
     from ..voice.detector import SpeechDetector
     from .listening import LiveListener
 
-    detector = SpeechDetector()
-    with STREAMS[options.files[0]]() as stream, Asked() as stop:
+    detector, stop = SpeechDetector(), Asked()
+    with STREAMS[options.files[0]]() as stream, stop:
         listener = LiveListener(
             options.checkpoint,
             options.language,

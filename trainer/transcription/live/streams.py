@@ -114,13 +114,14 @@ def microphone() -> Iterator[PcmStream]:
     try:
         yield stream
     finally:
-        if recorder.poll() is None and not stream.has_ended:
+        ended_itself = stream.has_ended or recorder.poll() is not None
+        if not ended_itself:
             recorder.terminate()
         with contextlib.suppress(subprocess.TimeoutExpired):
             recorder.wait(2)
         if recorder.poll() is None:
             recorder.kill()
-    if not stream.received:
+    if ended_itself and not stream.received:
         why = recorder.stderr.read().decode(errors="replace").strip().splitlines() or ["it says nothing"]
         raise CommandFailed(f"ffmpeg records no microphone: {why[-1]}")
 

@@ -55,18 +55,13 @@ class SpeechDetector(nn.Module):
         super().__init__()
         weights = published_weights()
         self.transform = nn.Conv1d(1, 2 * BANDS, 256, stride=128, bias=False)  # cosines, then sines
-        layers = [
-            nn.Conv1d(BANDS, 128, 3, padding=1),
-            nn.Conv1d(128, 64, 3, stride=2, padding=1),
-            nn.Conv1d(64, 64, 3, stride=2, padding=1),
-            nn.Conv1d(64, 128, 3, padding=1),
-        ]
-        self.convolutions = nn.Sequential(*(part for layer in layers for part in (layer, nn.ReLU())))
+        shapes = ((BANDS, 128, 1), (128, 64, 2), (64, 64, 2), (64, 128, 1))  # channels in and out, stride
+        self.convolutions = nn.ModuleList(nn.Conv1d(*channels, 3, stride, padding=1) for *channels, stride in shapes)
         self.lstm = nn.LSTM(128, 128, batch_first=True)
         self.head = nn.Linear(128, 1)
         named = {"transform.weight": weights["stft.forward_basis_buffer"]}
         for number, kind in product(range(4), ("weight", "bias")):
-            named[f"convolutions.{2 * number}.{kind}"] = weights[f"encoder.{number}.reparam_conv.{kind}"]
+            named[f"convolutions.{number}.{kind}"] = weights[f"encoder.{number}.reparam_conv.{kind}"]
         for kind in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"):
             named[f"lstm.{kind}_l0"] = weights[f"decoder.rnn.{kind}"]
         named |= {"head.weight": weights["decoder.decoder.2.weight"][..., 0]}
@@ -95,8 +90,10 @@ class SpeechDetector(nn.Module):
         heard = torch.cat([contexts, frames], dim=1)
         heard = nn.functional.pad(heard[:, None], (0, MIRRORED), mode="reflect")  # [T, 1, 640]
         cosines, sines = self.transform(heard).split(BANDS, dim=1)  # [T, 129, 4] each
-        states = self.convolutions(torch.sqrt(cosines**2 + sines**2))[..., 0]  # [T, 128]
-        states, (hidden, cell) = self.lstm(states[None], (before.hidden, before.cell))
+        states = torch.sqrt(cosines**2 + sines**2)
+        for convolution in self.convolutions:
+            states = convolution(states).relu()  # [T, 128, 1] at the end
+        states, (hidden, cell) = self.lstm(states[None, ..., 0], (before.hidden, before.cell))
         likely = torch.sigmoid(self.head(states[0].relu()))[:, 0]
         return likely, Before(frames[-1, -CONTEXT:], hidden, cell)
 
