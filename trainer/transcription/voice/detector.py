@@ -56,7 +56,7 @@ class SpeechDetector(nn.Module):
         weights = published_weights()
         self.transform = nn.Conv1d(1, 2 * BANDS, 256, stride=128, bias=False)  # cosines, then sines
         shapes = ((BANDS, 128, 1), (128, 64, 2), (64, 64, 2), (64, 128, 1))  # channels in and out, stride
-        self.convolutions = nn.ModuleList(nn.Conv1d(*channels, 3, stride, padding=1) for *channels, stride in shapes)
+        self.convolutions = nn.ModuleList(nn.Conv1d(a, b, 3, stride, padding=1) for a, b, stride in shapes)
         self.lstm = nn.LSTM(128, 128, batch_first=True)
         self.head = nn.Linear(128, 1)
         named = {"transform.weight": weights["stft.forward_basis_buffer"]}
