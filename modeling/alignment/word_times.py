@@ -119,7 +119,9 @@ def bounds(gains: np.ndarray, text: SpelledWords, silence: np.ndarray) -> tuple[
         places.append((at, at + after - first))
         at += after - first + 1
     rows = first_frames(np.concatenate(parts, axis=1))
-    starts, ends = rows[:, [first for first, _ in places]], rows[:, [after for _, after in places]]
+    starts, pauses = rows[:, [first for first, _ in places]], rows[:, [after for _, after in places]]
+    following = np.concatenate((starts[:, 1:], np.full((count, 1), frames)), axis=1)
+    ends = np.where(following - pauses <= 1, following, pauses)  # a frame that a word shares with a pause is its own
     return in_order(starts, ends, frames)
 
 

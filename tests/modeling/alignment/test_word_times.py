@@ -13,7 +13,7 @@ from modeling.alignment.word_times import SpelledWords, in_order, word_times
 from modeling.checkpoints import open_model
 from tests.support.untrained import save_checkpoint
 
-PROMPT = (257, 258, 309, 310)
+PROMPT = (257, 303, 305, 309)
 FRAMES = 60
 HEAD_SIZE = 16
 NOWHERE = HEAD_SIZE - 1  # a dimension that no frame has

@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from trainer.transcription.transcripts import Segment, Transcript, join_texts, timed_texts, written
+from trainer.transcription.transcripts import Segment, Transcript, Word, join_texts, timed_texts, written
 
 FIRST = 1000  # the token of 0.00 s
 
@@ -100,3 +100,55 @@ def test_clock_times_never_run_backwards() -> None:
     for line in re.findall(r".* --> .*", written(transcript(*segments), "vtt")):
         start, end = line.split(" --> ")
         assert start < end
+
+
+SPOKEN = transcript(
+    Segment(
+        1.0,
+        3.0,
+        "bir & <iki>, üç",
+        words=(Word("bir &", 1, 1.5, 0.9), Word("<iki>,", 1.5, 2, 0.8), Word("üç", 2.6, 3, 0.7)),
+    ),
+    Segment(4.0, 5.0, "dörd"),
+)
+
+
+def test_words_in_json() -> None:
+    first, second = json.loads(written(SPOKEN, "json"))["segments"]
+    assert first["words"][0] == {"word": "bir &", "start": 1, "end": 1.5, "probability": 0.9}
+    assert "words" not in second
+
+
+def test_words_in_vtt_have_time_tags_within_their_cue() -> None:
+    cues = written(SPOKEN, "vtt").split("\n\n")
+    assert cues[1:] == [
+        "00:00:01.000 --> 00:00:03.000\n<c>bir &amp;</c> <00:00:01.500><c>&lt;iki&gt;,</c> <00:00:02.600><c>üç</c>",
+        "00:00:04.000 --> 00:00:05.000\ndörd\n",
+    ]
+
+
+def test_words_in_srt_are_underlined_while_they_are_said() -> None:
+    cues = [cue.strip().split("\n") for cue in written(SPOKEN, "srt").split("\n\n")]
+    assert [cue[0] for cue in cues] == ["1", "2", "3", "4", "5"]
+    assert [cue[1:] for cue in cues] == [
+        ["00:00:01,000 --> 00:00:01,500", "<u>bir &</u> <iki>, üç"],
+        ["00:00:01,500 --> 00:00:02,000", "bir & <u><iki>,</u> üç"],
+        ["00:00:02,000 --> 00:00:02,600", "bir & <iki>, üç"],
+        ["00:00:02,600 --> 00:00:03,000", "bir & <iki>, <u>üç</u>"],
+        ["00:00:04,000 --> 00:00:05,000", "dörd"],
+    ]
+
+
+def test_words_of_a_script_without_spaces_and_words_that_are_not_the_text() -> None:
+    words = (Word("你好，", 0, 0.5, 1), Word("世", 0.5, 0.7, 1), Word("界。", 0.7, 1, 1))
+    together = transcript(Segment(0, 1, "你好，世界。", words=words))
+    assert "<c>你好，</c><00:00:00.500><c>世</c><00:00:00.700><c>界。</c>" in written(together, "vtt")
+    other = transcript(Segment(0, 1, "otherwise", words=words))
+    assert written(other, "vtt").endswith("\notherwise\n")
+    assert written(other, "srt").count("-->") == 1
+
+
+def test_txt_is_the_same_with_words() -> None:
+    assert written(SPOKEN, "txt", timestamps=True).splitlines()[0] == (
+        "[00:00:01.000 --> 00:00:03.000] bir & <iki>, üç"
+    )

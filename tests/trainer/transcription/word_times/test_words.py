@@ -100,13 +100,13 @@ def test_the_command_writes_words(transcribe: Any, recordings: Path) -> None:
     given = ("--words", "--no-speech-threshold", "1")
     outcome: Outcome = transcribe(*given, "--format", "json", "good.wav")
     assert outcome.code == 0, outcome
-    (segment,) = json.loads(outcome.out)["segments"]
+    (segment,) = json.loads(outcome.output)["segments"]
     assert segment["words"]
     for word in segment["words"]:
         assert word.keys() == {"word", "start", "end", "probability"}
         assert segment["start"] <= word["start"] < word["end"] <= segment["end"]
-    assert "<c>" in transcribe(*given, "--format", "vtt", "good.wav").out
-    assert "<u>" in transcribe(*given, "--format", "srt", "good.wav").out
+    assert "<c>" in transcribe(*given, "--format", "vtt", "good.wav").output
+    assert "<u>" in transcribe(*given, "--format", "srt", "good.wav").output
 
 
 def test_fused_recordings_have_the_words_of_the_first(transcribe: Any, recordings: Path) -> None:
@@ -114,7 +114,7 @@ def test_fused_recordings_have_the_words_of_the_first(transcribe: Any, recording
     given = ("--words", "--format", "json", "--no-speech-threshold", "1", "--second", "other.wav", "--fuse")
     outcome: Outcome = transcribe(*given, "good.wav")
     assert outcome.code == 0, outcome
-    assert all(segment["words"] for segment in json.loads(outcome.out)["segments"])
+    assert all(segment["words"] for segment in json.loads(outcome.output)["segments"])
 
 
 def test_segments_of_silence_stay_as_they_are(checkpoint_and_source: tuple[Path, str], tmp_path: Path) -> None:
