@@ -44,7 +44,7 @@ def joined(utterances: Sequence[tuple[np.ndarray, str]], normalize: Normalizer) 
         pause = np.zeros(round(np.exp(generator.uniform(*np.log(PAUSES))) * SAMPLING_RATE), np.float32)
         parts += [pause, audio]
         begin, end = (at + len(pause) + place for place in speech_region(audio))
-        said = normalize(text).split()
+        said = [part for word in text.split() for part in normalize(word).split()]  # alone, as they are shown
         shares = np.cumsum([len(word) for word in said]) / max(1, sum(map(len, said)))
         words += [
             (word, (begin + share * (end - begin)) / SAMPLING_RATE) for word, share in zip(said, shares, strict=True)
