@@ -50,6 +50,12 @@ def trained_on_timestamps(model: Any) -> bool:
     return not isinstance(model, DualWhisperForConditionalGeneration) if noted is None else bool(noted)
 
 
+def notes_timestamps(model: Any) -> bool:
+    """Whether the generation config notes that the model was trained on timestamps here."""
+    noted = getattr(model.generation_config, TRAINED_ON_TIMESTAMPS, False)
+    return bool(noted) and first_timestamp_token(model) is not None
+
+
 def note_timestamps(model: Any, trained: bool) -> None:
     """Note in the generation config whether the model is trained on timestamps.
 

@@ -26,6 +26,7 @@ from modeling.decoding import (
     is_multilingual,
     language_likelihoods,
     log_probabilities,
+    notes_timestamps,
     trained_on_timestamps,
 )
 from modeling.fusion import Fusion
@@ -54,8 +55,8 @@ class Listener:
     Args:
         language: ISO 639-1; None to detect it where the model knows several.
         timestamps: None where nobody asks for times; ``tokens`` to let the model say them; ``pauses`` to cut pieces
-            of 10 s at pauses and take their bounds; ``auto``: ``tokens`` from plain Whisper, whose training had them,
-            and ``pauses`` from dual-attention checkpoints, whose training here had none.
+            of 10 s at pauses and take their bounds; ``auto``: ``tokens`` from models that were trained on them, and
+            ``pauses`` from others. A model that notes such training writes them even if nobody asks.
         piece_seconds: the longest piece; 30 if None, or 10 with ``pauses``.
         second: how second recordings are heard; None where there are none.
         silence: when what is written is taken for invented.
@@ -113,7 +114,8 @@ class Listener:
         if self.is_sequential:
             check_sequential(self.model, checkpoint)
             timestamps = "tokens"
-        self.asks_tokens = timestamps == "tokens" or (timestamps == "auto" and trained_on_timestamps(self.model))
+        knows = notes_timestamps(self.model) if timestamps is None else trained_on_timestamps(self.model)
+        self.asks_tokens = timestamps == "tokens" or (timestamps != "pauses" and knows)
         first = first_timestamp_token(self.model) if self.asks_tokens else None
         self.word_finder = WordFinder(self.model, self.processor.tokenizer, self.labels, first) if words else None
         pauses = timestamps is not None and not self.asks_tokens

@@ -1,5 +1,6 @@
 """Recordings of any length to text: in which pieces, batches and language, and when each part was said."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -336,3 +337,16 @@ def test_half_precision(several: Path) -> None:
     assert encoder_padding(transcriber.model) == "clip"
     assert encode(transcriber.model, torch.zeros(1, 80, 104), [100]).last_hidden_state.dtype == torch.bfloat16
     assert transcriber.hear([noise(1)], [None])[0].segments
+
+
+@pytest.mark.parametrize(("noted", "asked"), [(True, (True, True)), (False, (False, False)), (None, (False, False))])
+def test_a_checkpoint_says_whether_it_was_trained_on_timestamps(
+    tmp_path: Path, noted: bool | None, asked: tuple[bool, bool]
+) -> None:
+    """Its text is better with them, so that they are asked for even where nobody wants times."""
+    folder = save_checkpoint(tmp_path / "checkpoint", timestamp_tokens=True)
+    file = folder / "generation_config.json"
+    values = json.loads(file.read_text(encoding="utf-8"))
+    file.write_text(json.dumps(values if noted is None else values | {"trained_on_timestamps": noted}), "utf-8")
+    assert tuple(Transcriber(str(folder), timestamps=one).asks_tokens for one in ("auto", None)) == asked
+    assert Transcriber(str(folder), timestamps="pauses").asks_tokens is False
