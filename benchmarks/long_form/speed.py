@@ -157,11 +157,25 @@ def measure_speed(options: argparse.Namespace) -> int:
                 continue
             found[name] = with_turn(found.get(name), run, known)
             found |= sameness(found)
-            result = {"source": source, "machine": describe_machine(), "remark": options.remark, "measured": found}
+            result = {
+                "source": source,
+                "machine": described_machine(found),
+                "remark": options.remark,
+                "measured": found,
+            }
             write_result(options.output, result, table(result))
     if found:
         print(table({"source": source, "remark": options.remark, "measured": found}), end="")
     return 1 if failed else 0
+
+
+def described_machine(found: dict[str, Any]) -> dict[str, Any]:
+    """The machine; with the versions of faster-whisper's environment, if it was measured."""
+    machine = describe_machine()
+    if any(name.startswith("faster_whisper") for name in found):
+        pinned = environment.REQUIREMENTS.read_text(encoding="utf-8").splitlines()
+        machine["versions"] |= dict(line.split("==") for line in pinned if "==" in line)
+    return machine
 
 
 class SystemFailed(RuntimeError):
