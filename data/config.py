@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Discriminator, Field, Tag, model_validator
 
 from .augmentation.config import AugmentationConfig, SpecAugmentConfig
+from .augmentation.windows import WindowConfig
 from .sources.config import ColumnNames, DigitSpeech, Section, SourceConfig
 from .sources.languages import Language
 from .utterance import SecondKind
@@ -78,6 +79,11 @@ class DataConfig(Section):
         0.01, ge=0, le=1, description="the run stops if a larger share of the rows is unusable, once 100 were read"
     )
     augmentation: AugmentationConfig | None = Field(None, description="random changes to training clips")
+    windows: WindowConfig | None = Field(
+        None,
+        description="train on windows of up to 30 s with timestamps, for long recordings and subtitles; without it, on "
+        "each clip by itself and without timestamps",
+    )
 
     @model_validator(mode="after")
     def sensible_lengths(self) -> "DataConfig":
@@ -111,6 +117,21 @@ class DataConfig(Section):
         return self
 
     @model_validator(mode="after")
+    def windows_that_can_be(self) -> "DataConfig":
+        for key, source in zip(self.train_names, self.training_sources, strict=True):
+            key, columns = key.removeprefix("data."), source.columns
+            if self.windows is None:
+                if columns.segments or columns.previous_text:
+                    name = "segments" if columns.segments else "previous_text"
+                    raise ValueError(f"{key}.columns.{name} is for training on windows: give windows too, such as {{}}")
+                continue
+            if source.has_second:
+                raise ValueError(f"windows are of one recording, and {key} has second recordings: take one of them out")
+            if self.windows.one_speaker and not columns.speaker:
+                raise ValueError(f"windows.one_speaker needs {key}.columns.speaker, the column that tells who speaks")
+        return self
+
+    @model_validator(mode="after")
     def changes_of_second_recordings_that_are_there(self) -> "DataConfig":
         augmentation = self.augmentation
         if augmentation is None:
@@ -135,6 +156,11 @@ class DataConfig(Section):
     def masks(self) -> SpecAugmentConfig | None:
         """The part of ``augmentation`` that changes features; None without it."""
         return self.augmentation.spec_augment if self.augmentation else None
+
+    @property
+    def longest_seconds(self) -> float:
+        """The longest that anything in a batch is."""
+        return self.max_seconds if self.windows is None else max(self.max_seconds, self.windows.seconds[1])
 
     @property
     def is_mixture(self) -> bool:

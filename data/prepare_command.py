@@ -55,6 +55,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--trim-silence", action="store_true", help="cut off silence at both ends")
     add("--normalize", choices=("none", "peak", "rms"), default="none", help="bring all clips to one level")
     add("--paths-only", action="store_true", help="write paths instead of audio, which stays where it is")
+    add("--windows", type=float, metavar="S", help="long recordings become windows of up to S seconds, 30 at most, of "
+        "consecutive segments with their times, for data.windows; default: each segment is a clip")  # fmt: skip
     splits = parser.add_argument_group("splits")
     add = splits.add_argument
     add("--split", metavar="NAME=SHARE,...", help="train=0.9,validation=0.05,test=0.05; default: the corpus's own")
@@ -74,6 +76,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "transcripts that lack words at the beginning or end")  # fmt: skip
     add("--max-word-error-rate", type=float, metavar="R", help="leave out clips with more, as a fraction")
     add("--max-no-speech", type=float, metavar="P", help="leave out clips without speech by this probability")
+    add("--split-long", action="store_true", help="segments longer than --max-seconds are cut at quiet places, and "
+        "their transcripts where what the model hears tells where")  # fmt: skip
     add("--pseudo-label", action="store_true", help="audio without a transcript gets what the model hears as its text")
     add("--min-log-probability", type=float, metavar="L", help="leave out pseudo-labels below this mean a token (-1)")
     add("--max-compression-ratio", type=float, metavar="C", help="leave out pseudo-labels that repeat themselves (2.4)")
@@ -158,7 +162,17 @@ def score_settings(options: argparse.Namespace) -> tuple[ScoreSettings | None, S
 
 def inspection_settings(options: argparse.Namespace) -> tuple[CorpusSettings, InspectionSettings]:
     """What is inspected, and what training will ask of it."""
-    for name in ("output", "split", "paths_only", "overwrite", "reencode", "score", "pseudo_label"):
+    for name in (
+        "output",
+        "split",
+        "paths_only",
+        "overwrite",
+        "reencode",
+        "windows",
+        "split_long",
+        "score",
+        "pseudo_label",
+    ):
         if getattr(options, name):
             raise DataError(f"--inspect writes no shards: leave --{name.replace('_', '-')} out, or --inspect")
     return corpus_settings(options), checked(InspectionSettings, options, tokenizer=options.checkpoint)

@@ -20,8 +20,8 @@ def main(arguments: list[str]) -> None:
     options = parser.parse_intermixed_args(arguments)
     from trainer.config.reading import load_config
     from trainer.evaluation.checkpoint import open_split, run_config_of
-    from trainer.transcription.aligning_command import align, check_place
     from trainer.transcription.hearing import Listener
+    from trainer.transcription.word_times.aligning_command import align, check_place
 
     check_place(options.checkpoint, not options.dry_run)
     config = load_config(options.config or run_config_of(options.checkpoint), options.overrides)

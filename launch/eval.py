@@ -1,13 +1,18 @@
 """Error rates of a checkpoint: python launch/eval.py --checkpoint runs/medium/best evaluation.columns=[speaker]
 
 In noise: python launch/eval.py --noise-suite configs/noise_suite.yaml --checkpoint runs/medium/best --checkpoint A=DIR
-See docs/evaluation.md and docs/noise_suite.md.
+On long recordings: python launch/eval.py --recordings interviews/ --checkpoint runs/medium/best
+See docs/evaluation.md, docs/noise_suite.md and docs/long_form.md.
 """
 
 from trainer.command_line import CommandLine, run_command
 
 
-def main(arguments: list[str]) -> None:
+def main(arguments: list[str]) -> int | None:
+    if any(word.split("=")[0] == "--recordings" for word in arguments):
+        from trainer.transcription.long_form.command import main as measure_recordings
+
+        return measure_recordings(arguments)
     parser = CommandLine(__doc__)
     parser.add_argument(
         "--checkpoint",
@@ -24,12 +29,19 @@ def main(arguments: list[str]) -> None:
         metavar="CONFIG",
         help="measure error rates by kind of noise and ratio instead; --output gets noise_suite.html",
     )
+    parser.add_argument(
+        "--recordings",
+        metavar="FOLDER",
+        help="transcribe long recordings whose segments are known, and measure errors and times; further options "
+        "are those of launch/transcribe.py",
+    )
     parser.add_argument("overrides", nargs="*", metavar="key.path=value", help="values in place of those in the config")
     options = parser.parse_intermixed_args(arguments)
     if options.noise_suite is not None:
         from trainer.noise_suite.command import measure_and_print
 
-        return measure_and_print(options)
+        measure_and_print(options)
+        return None
     if len(options.checkpoint) > 1:
         parser.error("--checkpoint is given more than once, which goes with --noise-suite")
     from trainer.config.reading import load_config
@@ -42,6 +54,7 @@ def main(arguments: list[str]) -> None:
     found = evaluate_checkpoint(*asked, baseline=options.baseline == "plain")
     if found:
         print_evaluation(checkpoint, *found, folder=output_folder(*asked))
+    return None
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 Subtitles: python launch/transcribe.py --checkpoint runs/demo/best --format srt --output subtitles folder/
 Two microphones: python launch/transcribe.py --checkpoint openai/whisper-small child.wav --second room.wav --fuse
+While it is spoken: python launch/transcribe.py --checkpoint openai/whisper-base --live microphone
 """
 
 from trainer.command_line import run_command

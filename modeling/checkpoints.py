@@ -4,10 +4,12 @@ import inspect
 from typing import Any
 
 import torch
+from torch import nn
 from transformers import WhisperConfig, WhisperForConditionalGeneration
 
 from .adapters import merged, read_adapter, with_adapter
 from .checkpoint_files import DUAL, Checkpoint, CheckpointError, first_line
+from .decoding import TRAINED_ON_TIMESTAMPS, trained_on_timestamps
 from .hub import where_to_look
 from .network.configuration import DualWhisperConfig
 from .network.dual_whisper import DualWhisperForConditionalGeneration
@@ -150,6 +152,26 @@ def lifted(model: Any) -> DualWhisperForConditionalGeneration:
     assert not left_out.unexpected_keys, left_out
     own.start_as_whisper()
     own.generation_config = model.generation_config
+    return own.eval()
+
+
+def in_own_modules(model: Any) -> Any:
+    """A plain Whisper in this project's modules, which share its weights: they decode faster on CPUs, and
+    :mod:`.greedy` takes no others. Any other model, and one whose layers were replaced, is returned as it is.
+    """
+    if type(model) is not WhisperForConditionalGeneration:
+        return model
+    if any(isinstance(layer, nn.Linear) and type(layer) is not nn.Linear for layer in model.modules()):
+        return model
+    left_out = {"model_type", "encoder_layerdrop", "decoder_layerdrop"}  # layers are dropped in training alone
+    values = {key: value for key, value in model.config.to_dict().items() if key not in left_out}
+    with torch.device("meta"):
+        own = DualWhisperForConditionalGeneration(DualWhisperConfig(**values | {"dual_attention": False}))
+    own.load_state_dict(model.state_dict(), assign=True)
+    own.tie_weights()
+    own.generation_config = model.generation_config
+    if getattr(own.generation_config, TRAINED_ON_TIMESTAMPS, None) is None:
+        setattr(own.generation_config, TRAINED_ON_TIMESTAMPS, trained_on_timestamps(model))
     return own.eval()
 
 

@@ -50,6 +50,17 @@ def trained_on_timestamps(model: Any) -> bool:
     return not isinstance(model, DualWhisperForConditionalGeneration) if noted is None else bool(noted)
 
 
+def note_timestamps(model: Any, trained: bool) -> None:
+    """Note in the generation config whether the model is trained on timestamps.
+
+    If it is, a window's first timestamp may be any, and not of its first second alone, to which OpenAI's generation
+    configs limit it.
+    """
+    setattr(model.generation_config, TRAINED_ON_TIMESTAMPS, trained)
+    if trained:
+        model.generation_config.max_initial_timestamp_index = TIMESTAMP_TOKENS - 1
+
+
 def is_multilingual(model: Any) -> bool:
     return getattr(model.generation_config, "is_multilingual", True) is not False
 
@@ -99,15 +110,18 @@ class NoSpeech:
 
     That is the probability of ``<|nospeech|>`` after the start of transcript, which :func:`generate_tokens` passes
     anyway.
+
+    Args:
+        before: tokens of a prompt that stand before the start of transcript.
     """
 
-    def __init__(self, model: Any) -> None:
-        self.model, self.hidden = model, torch.Tensor()
+    def __init__(self, model: Any, before: int = 0) -> None:
+        self.model, self.before, self.hidden = model, before, torch.Tensor()
 
     def __enter__(self) -> "NoSpeech":
         def keep(decoder: Any, given: Any, output: Any) -> None:
             if not len(self.hidden):
-                self.hidden = output[0][:, 0]
+                self.hidden = output[0][:, self.before]
 
         self.hook = self.model.get_decoder().register_forward_hook(keep)
         return self
@@ -182,6 +196,7 @@ def generate_tokens(
     temperature: float = 0.0,
     synced_gpus: bool = False,
     fused: Fusion | None = None,
+    before: Sequence[int] = (),
 ) -> torch.Tensor:
     """Token ids int64 [B, L], padded with end-of-text, without the prompt.
 
@@ -194,6 +209,7 @@ def generate_tokens(
         temperature: above 0 to sample, with torch's random state.
         synced_gpus: every rank goes on until all are done (parameters that are spread over ranks).
         fused: the rows of the encoder's output beyond the first B are second recordings of those.
+        before: ids that stand before the start of transcript, ``<|startofprev|>`` and a prompt.
 
     Raises:
         ValueError: for beams by sampling of recordings that are fused.
@@ -204,7 +220,9 @@ def generate_tokens(
         languages = fused.beside(languages)
     options: dict[str, Any] = {"language": list(languages), "task": task} if is_multilingual(model) else {}
     has_no_timestamps_token = getattr(model.generation_config, "no_timestamps_token_id", None) is not None
-    prompt = 1 + len(options) + (has_no_timestamps_token and not timestamps)
+    prompt = len(before) + 1 + len(options) + (has_no_timestamps_token and not timestamps)
+    if before:
+        options["prompt_ids"] = torch.tensor(before, device=encoded.last_hidden_state.device)
     options |= {
         "encoder_outputs": type(encoded)(**encoded),  # generate() repeats its rows in place, for beams
         "max_new_tokens": max_new_tokens,

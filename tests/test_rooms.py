@@ -40,7 +40,7 @@ FLOORS = {
     "modeling": (
         "byte_processor frozen fusion hub network parameters processors quantization",
         "decoding published",
-        "checkpoint_files",
+        "checkpoint_files greedy",
         "adapters alignment checkpoint_parts",
         "checkpoints",
     ),

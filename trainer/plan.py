@@ -182,6 +182,12 @@ def plan_rows(config: RunConfig, plan: Plan) -> list[tuple[str, str]]:
     ]
     if training.batch_seconds:
         rows.append(("audio a microbatch", f"at most {training.batch_seconds:g} s, padding included"))
+    windows = config.data.windows
+    if windows is not None:
+        shortest, longest = windows.seconds
+        length = f"{longest:g}" if shortest == longest else f"{shortest:g} to {longest:g}"
+        timed = f"{windows.timestamps:.0%} of them with timestamps"
+        rows.append(("windows", f"{windows.joined:.0%} of the clips share windows of up to {length} s; {timed}"))
     uneven = "; not a multiple of the processes, some of which will wait" if plan.lanes % plan.processes else ""
     rows.append(("data lanes", f"{plan.lanes}{uneven}"))
     utterances = training.steps * plan.utterances_per_step
@@ -194,7 +200,8 @@ def plan_rows(config: RunConfig, plan: Plan) -> list[tuple[str, str]]:
         unknown = NOT_LOOKED_AT if hub else "not known without reading them all"
         rows.append(("training rows", count(plan.training_rows) if plan.training_rows else unknown))
         epochs = plan.epochs(training.steps)
-        rows.append(("epochs", f"{at_most}{epochs:.1f}" if epochs else unknown))
+        at_least = "at least " if windows is not None and windows.joined else ""  # a window is one utterance
+        rows.append(("epochs", f"{at_least or at_most}{epochs:.1f}" if epochs else unknown))
     evaluations = -(-training.steps // config.evaluation.every_steps) if config.data.validation else 0
     rows.append(("evaluations", str(evaluations)))
     checkpoint_steps = config.checkpoints.every_steps

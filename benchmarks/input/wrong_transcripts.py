@@ -172,7 +172,7 @@ def main(arguments: list[str]) -> int:
     add("--device", default="auto")
     add_output(parser)
     options = parser.parse_args(arguments)
-    from data.preparation.misfits import DOUBTFUL_EDGE, DOUBTFUL_EVIDENCE
+    from data.preparation.leaving_out.misfits import DOUBTFUL_EDGE, DOUBTFUL_EVIDENCE
 
     clips = read_clips(options.data, options.clips, options.seed, options.speakers)
     score_clips(options.checkpoint, clips, options.batch_size, options.device, options.language)

@@ -16,9 +16,9 @@ from data.digit_speech import DIGIT_WORDS, UNSEEN_VOICES, SpokenText, speak_text
 from data.utterance import SAMPLING_RATE
 from modeling.alignment.word_times import FRAME_SECONDS, SpelledWords, word_times
 from trainer.command_line import CommandLine, number, run_command
-from trainer.transcription.aligning import BoundaryErrors, HeardClips, finder_of
 from trainer.transcription.hearing import Listener
-from trainer.transcription.joining import LEAD_SECONDS, Joined, join
+from trainer.transcription.word_times.aligning import BoundaryErrors, HeardClips, finder_of
+from trainer.transcription.word_times.joining import LEAD_SECONDS, Joined, join
 
 from ..machine import describe_machine
 from ..written import add_output, table_head, write_result

@@ -44,6 +44,11 @@ class TimedRow(NamedTuple):
     second_seconds: float = 0.0
     drawn: Drawn | None = None
 
+    @property
+    def rows(self) -> tuple["TimedRow", ...]:
+        """Itself, as a window has the rows that are said in it."""
+        return (self,)
+
 
 def read_utterance(
     row: dict[str, Any], source: Source, drawn: Drawn | None = None, max_seconds: float = WINDOW_SECONDS
@@ -173,8 +178,7 @@ def read_batch(
         try:
             utterance = read_utterance(timed.row, timed.source, timed.drawn, max_seconds)
             seconds = len(utterance.audio) / SAMPLING_RATE
-            if timed.claimed and differs(timed.seconds, seconds):
-                raise DataError(f"the duration column says {timed.seconds:.2f} s, but the audio has {seconds:.2f} s")
+            refuse_other_length(timed, seconds)
             if seconds > max_seconds + 0.01:  # beyond what resampling adds: its header said less
                 reason = f"{seconds:.2f} s long; up to {max_seconds:g} s are kept"
                 skipped.append(Skipped(utterance.id, reason, broken=False))
@@ -191,10 +195,11 @@ def read_batch(
     return (collate(utterances, labels.pad(encoded), seeds) if utterances else None), skipped, origins
 
 
-def differs(claimed: float, seconds: float) -> bool:
-    """Whether a duration column is so far off that the plan made from it is wrong."""
-    off = abs(claimed - seconds)
-    return off > TOLERATED_SECONDS and off > TOLERATED_SHARE * seconds
+def refuse_other_length(timed: TimedRow, seconds: float) -> None:
+    """Raises: DataError: if the duration column is so far off that the plan made from it is wrong."""
+    off = abs(timed.seconds - seconds)
+    if timed.claimed and off > TOLERATED_SECONDS and off > TOLERATED_SHARE * seconds:
+        raise DataError(f"the duration column says {timed.seconds:.2f} s, but the audio has {seconds:.2f} s")
 
 
 def timed_rows(

@@ -34,6 +34,31 @@ class LogMel:
         self.filters = torch.from_numpy(filters).to(device=device, dtype=torch.float32)
         self.window = torch.hann_window(400, device=device)
 
+    def of_recording(self, audio: torch.Tensor) -> torch.Tensor:
+        """Features of a whole recording of any length, in parts of a minute, so that memory holds no long spectrum.
+
+        What is quiet is cut off below the loudest of all of it. Whisper's authors cut windows of 30 s out of these.
+
+        Args:
+            audio: float32 [N], 16 kHz.
+
+        Returns:
+            float32 [mel bins, ceil(N / 160)].
+        """
+        frames = -(-len(audio) // SAMPLES_PER_FRAME)
+        pad = torch.nn.functional.pad
+        padded = pad(audio, (0, frames * SAMPLES_PER_FRAME - len(audio) + 200))
+        begin = torch.flip(pad(audio, (0, max(0, 201 - len(audio))))[1:201], dims=[0])  # mirrored, as torch.stft does
+        padded = torch.cat((begin, padded))
+        parts = []
+        for first in range(0, frames, 2 * WINDOW_FRAMES):
+            last = min(first + 2 * WINDOW_FRAMES, frames)
+            part = padded[first * SAMPLES_PER_FRAME : (last - 1) * SAMPLES_PER_FRAME + 400]
+            spectrum = torch.stft(part, 400, SAMPLES_PER_FRAME, window=self.window, center=False, return_complex=True)
+            parts.append((self.filters.T @ (spectrum.abs() ** 2)).clamp(min=1e-10).log10())
+        log_mel = torch.cat(parts, dim=1)
+        return (torch.maximum(log_mel, log_mel.max() - 8.0) + 4.0) / 4.0
+
     def __call__(self, audio: torch.Tensor, frames: int) -> torch.Tensor:
         """Features of clips cut or padded with silence to ``frames`` frames of 10 ms.
 

@@ -8,8 +8,12 @@ import torch
 from ..errors import DataError
 from ..preparation.special_tokens import complaint, own_tokens
 from ..sources.languages import nearest_language
+from .spoken import WindowText
 
 IGNORED = -100
+PROMPT_TOKENS = 4  # start of transcript, language, task, no timestamps
+MOST_BEFORE = 223  # tokens of the text before: half of the decoder's positions, less the token that it begins with
+TIMESTAMP_SECONDS = 0.02  # between two timestamp tokens
 
 
 @dataclass(eq=False)
@@ -76,17 +80,66 @@ class LabelEncoder:
     def encode(self, text: str, language: str | None) -> tuple[list[int], list[int]]:
         """Decoder input ids and labels of one transcript, both of the same length."""
         prompt = self.prompt(language)
+        ids = self.text_tokens(text)
+        if len(prompt) + len(ids) > self.max_tokens:
+            raise DataError(f"the text is {len(ids)} tokens long; {self.max_tokens - len(prompt)} fit the decoder")
+        labels = [IGNORED] * (len(prompt) - 1) + ids + [self.end_of_text]
+        return prompt + ids, labels
+
+    def text_tokens(self, text: str) -> list[int]:
+        """Tokens of what is said. Raises DataError for an empty text, and for one that becomes Whisper's own tokens."""
         words = text.strip()
         if not words:
             raise DataError("the text is empty")
         ids = self.tokenizer(f" {words}", add_special_tokens=False).input_ids
-        if len(prompt) + len(ids) > self.max_tokens:
-            raise DataError(f"the text is {len(ids)} tokens long; {self.max_tokens - len(prompt)} fit the decoder")
         if not self.special.keys().isdisjoint(ids):
             token = next(self.special[number] for number in ids if number in self.special)
             raise DataError(f"the text holds {complaint(token)}")
-        labels = [IGNORED] * (len(prompt) - 1) + ids + [self.end_of_text]
-        return prompt + ids, labels
+        return ids
+
+    def encode_window(self, window: WindowText, language: str | None) -> tuple[list[int], list[int]]:
+        """Decoder input ids and labels of a window, both of the same length.
+
+        With timestamps as in Whisper's training (arXiv 2212.04356, 2.3): each segment between the times of its start
+        and end; of one that ends beyond the window its start alone; for silence ``<|0.00|>`` alone. The text before
+        stands after ``<|startofprev|>`` and is shortened at its beginning to what fits; there is no loss on it.
+
+        Raises:
+            DataError: as :meth:`encode`, but for empty text.
+        """
+        prompt = self.prompt(language)[: -1 if window.timestamps else None]
+        said: list[int] = []
+        for start, end, text in window.said:
+            if end is None:
+                said += [self.timestamp(start)] if window.timestamps else []
+                continue
+            ids = self.text_tokens(text)
+            said += [self.timestamp(start), *ids, self.timestamp(end)] if window.timestamps else ids
+        if window.timestamps and not window.said:
+            said = [self.timestamp(0.0)]
+        room = self.max_tokens - len(prompt) - len(said)
+        if room < 0:
+            fit = self.max_tokens - len(prompt)
+            raise DataError(f"the window's text is {len(said)} tokens long; {fit} fit the decoder")
+        before: list[int] = []
+        if window.before and room > 1:
+            told = self.text_tokens(window.before)[-min(MOST_BEFORE, room - 1) :]
+            before = [self.own("<|startofprev|>"), *told]
+        tokens = [*before, *prompt, *said, self.end_of_text]
+        labels = [IGNORED] * (len(before) + len(prompt) - 1) + tokens[len(before) + len(prompt) :]
+        if window.learns_speech:
+            labels[len(before)] = tokens[len(before) + 1] if window.said else self.own("<|notimestamps|>") - 1
+        return tokens[:-1], labels
+
+    def timestamp(self, seconds: float) -> int:
+        """The token of a time from the beginning of the window, to the nearest 0.02 s."""
+        return self.own("<|notimestamps|>") + 1 + round(seconds / TIMESTAMP_SECONDS)
+
+    def own(self, token: str) -> int:
+        """The id of one of Whisper's own tokens. Raises DataError where the tokenizer has none."""
+        if token not in self.vocabulary:
+            raise DataError(f"the tokenizer has no {token}: it is not Whisper's")
+        return self.vocabulary[token]
 
     def pad(self, encoded: list[tuple[list[int], list[int]]]) -> tuple[torch.Tensor, torch.Tensor]:
         """Decoder input ids and labels, both int64 [B, L], L the longest of them."""

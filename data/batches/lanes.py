@@ -18,11 +18,13 @@ from ..augmentation.change import OtherSpeech
 from ..config import DataConfig
 from ..errors import DataError
 from ..sources.source import Source
-from ..utterance import LaneItem, Skipped, Utterance
+from ..utterance import AudioBatch, LaneItem, Skipped, Utterance
 from .collation import TimedRow, read_audio, read_batch, row_id, timed_rows
 from .drawing import speaker_of, with_drawn
 from .labels import LabelEncoder
 from .mixture import LanePart, LaneRows, mixing_shares
+from .windows.assembly import read_windows
+from .windows.plan import Window, WindowPlanner
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,23 @@ class Batching:
         config = self.config
         counts = config.mixing_temperature is not None and None in (config.mixing_rows or (None,))
         return mixing_shares(config, [source.row_count() if counts else None for source in self.sources])
+
+    @cached_property
+    def windows(self) -> WindowPlanner | None:
+        """Makes windows of clips; None where each clip is trained on by itself. Raises DataError as that does."""
+        return None if self.config.windows is None else WindowPlanner(self.config.windows, self.labels)
+
+    def planned(self, rows: Sequence[TimedRow], *entropy: int) -> Sequence[TimedRow | Window]:
+        """What the batches are made of: rows, or windows of them; ``entropy`` as of :meth:`WindowPlanner.plan`."""
+        return rows if self.windows is None else self.windows.plan(rows, *entropy)
+
+    def read(
+        self, chosen: Sequence[Any], augment: Callable[[Utterance, Any], tuple[Utterance, int | None]] | None
+    ) -> tuple[AudioBatch | None, list[Skipped], set[int]]:
+        """A batch of what was planned; see :func:`read_batch`."""
+        if self.windows is None:
+            return read_batch(chosen, self.labels, self.config.max_seconds, augment)
+        return read_windows(chosen, self.windows, augment)
 
 
 def plan_batches(
@@ -156,15 +175,15 @@ class Lane:
                 yield LaneItem(self.lane, None, {}, read, tuple(skipped))
                 return
             generator = np.random.default_rng((*self.seeds, self.window))
-            seconds, second = [row.seconds for row in usable], [row.second_seconds for row in usable]
+            planned = batching.planned(usable, *self.seeds, self.window)
+            seconds, second = [one.seconds for one in planned], [one.second_seconds for one in planned]
             if self.augmenter is not None:
                 seconds = list(map(self.augmenter.longest, seconds))
                 second = list(map(self.augmenter.longest_second, second))
             plan = plan_batches(seconds, batching.batch_size, generator, batching.batch_seconds, second)
             augment = self.change_of(usable)
             for given in range(self.given, len(plan)):
-                chosen = [usable[i] for i in plan[given]]
-                batch, broken, origins = read_batch(chosen, batching.labels, config.max_seconds, augment)
+                batch, broken, origins = batching.read([planned[i] for i in plan[given]], augment)
                 skipped += broken
                 self.used |= origins
                 if batch is not None:
@@ -179,15 +198,13 @@ class Lane:
         """The number of the window in a mixture, whose utterances may come again; else 0."""
         return self.window if self.batching.config.is_mixture else 0
 
-    def change_of(
-        self, window: Sequence[TimedRow]
-    ) -> Callable[[Utterance, TimedRow], tuple[Utterance, int | None]] | None:
+    def change_of(self, window: Sequence[TimedRow]) -> Callable[[Utterance, Any], tuple[Utterance, int | None]] | None:
         """What is done to each utterance of a window, with the seed of what is still to be drawn; None for nothing."""
         augment = None if self.augmenter is None else self.augmentation(self.augmenter, window)
         if self.batching.hears_second or not any(row.source.config.has_second for row in window):
             return augment
 
-        def change(utterance: Utterance, timed: TimedRow) -> tuple[Utterance, int | None]:
+        def change(utterance: Utterance, timed: TimedRow | Window) -> tuple[Utterance, int | None]:
             changed, seed = (utterance, None) if augment is None else augment(utterance, timed)
             return replace(changed, second=None, second_noise=None, second_kind=None), seed
 
@@ -195,22 +212,23 @@ class Lane:
 
     def augmentation(
         self, augmenter: Augmenter, window: Sequence[TimedRow]
-    ) -> Callable[[Utterance, TimedRow], tuple[Utterance, int]]:
+    ) -> Callable[[Utterance, TimedRow | Window], tuple[Utterance, int]]:
         """A function that augments an utterance of a window; others of the window may be laid over it.
 
-        They are not of the same speaker, where that is known.
+        They are not of the same speakers, where those are known.
         """
         number = self.mixture_window
 
-        def augment(utterance: Utterance, timed: TimedRow) -> tuple[Utterance, int]:
-            speaker = speaker_of(timed.row, timed.source)
+        def augment(utterance: Utterance, item: TimedRow | Window) -> tuple[Utterance, int]:
+            speakers = {(one.origin, speaker_of(one.row, one.source)) for one in item.rows}
+            own = {row_id(one.row, one.source) for one in item.rows}
 
             def read(index: int) -> np.ndarray | None:
                 other = window[index]
-                if row_id(other.row, other.source) == utterance.id:
+                if row_id(other.row, other.source) in own:
                     return None
-                known = speaker is not None and other.origin == timed.origin
-                if known and speaker_of(other.row, other.source) == speaker:
+                speaker = speaker_of(other.row, other.source)
+                if speaker is not None and (other.origin, speaker) in speakers:
                     return None
                 return read_audio(other.row, other.source)
 

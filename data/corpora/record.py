@@ -24,6 +24,9 @@ class Record:
         second: the second recording, as ``audio``; None where there is none. A part of it is cut at the same times.
         second_channel: likewise, of the second recording.
         second_place: where the second recording lies or should lie, if it is a file.
+        segments: of a clip that is a window of several: start, end and text of each, in seconds of the clip; the end is
+            None where a segment goes on after the clip, and its text empty.
+        before: what is said before such a clip.
     """
 
     place: str
@@ -43,6 +46,8 @@ class Record:
     second: Any = None
     second_channel: int | None = None
     second_place: str | None = None
+    segments: tuple[tuple[float, float | None, str], ...] = ()
+    before: str = ""
 
     @property
     def is_part(self) -> bool:

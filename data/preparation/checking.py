@@ -38,6 +38,8 @@ class Clip:
         second: the second recording, if it has one.
         text: empty where there is none and none is needed.
         score: what a model says of it, if one was asked.
+        segments: of a window, see :class:`data.corpora.record.Record`; None of a clip by itself.
+        previous_text: what is said before a window; None for nothing.
         label: whose its text is, the corpus's (:data:`data.preparation.scores.GIVEN`) or the checkpoint's.
     """
 
@@ -53,6 +55,8 @@ class Clip:
     score: Score | None = None
     label: str | None = None
     second: SecondAudio | None = None
+    segments: list[dict[str, Any]] | None = None
+    previous_text: str | None = None
 
     @property
     def bytes(self) -> int:
@@ -163,6 +167,8 @@ class ClipCheck:
             split=split,
             extra=record.extra,
             second=second,
+            segments=[dict(zip(("start", "end", "text"), one, strict=True)) for one in record.segments] or None,
+            previous_text=record.before or None,
         )
 
     def checked_language(self, language: str | None) -> str | None:

@@ -9,8 +9,8 @@ from typing import Any
 
 from .. import storage
 from ..errors import DataError
-from .duplicates import RowsOut, find_duplicates, shard_without, take_out
-from .misfits import judge
+from .leaving_out.duplicates import RowsOut, find_duplicates, shard_without, take_out
+from .leaving_out.misfits import judge
 from .settings import PrepareSettings
 from .shards import SECOND_FILE, Shard, original_of
 from .splits.groups import Heard

@@ -60,7 +60,7 @@ class Sounding(NamedTuple):
 
 
 class Scorer:
-    """Opened in each process that needs it; small and picklable before. See ``trainer.transcription.scoring.opened``."""
+    """Opened in each process that needs it; small and picklable before. See ``trainer.transcription.scoring``."""
 
     def open(self) -> Callable[[Sequence[Sounding]], list[Score | None]]:
         """What scores clips, in their order; None for a clip whose language the model does not know."""

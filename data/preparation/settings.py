@@ -48,6 +48,8 @@ class PrepareSettings(Section):
     split_by: Literal["id", "speaker", "recording"] = Field("id", description="what is never in two splits")
     split_method: Literal["hash", "balanced"] = Field("hash", description="balanced: splits come near their shares")
     split_seed: int = 0
+    windows: float | None = Field(None, ge=1, le=30, description="seconds of windows of segments; None: one clip each")
+    split_long: bool = Field(False, description="cut segments that are too long at pauses, as the scorer hears them")
     score: ScoreSettings | None = Field(None, description="how clips are scored; None: they are not")
     limits: ScoreLimits = ScoreLimits()
     max_skipped_share: float = Field(0.05, ge=0, le=1, description="of at least 100 rows; above it nothing is finished")
@@ -66,6 +68,21 @@ class PrepareSettings(Section):
             taken = self.score.columns.keys() & set(self.corpus.carried)
             if taken:
                 raise ValueError(f"--keep-columns {min(taken)}: --score writes a column of that name")
+        if self.split_long and (self.score is None or self.corpus.second is not None):
+            what = "goes with --score CHECKPOINT, which hears where the transcript is to be cut"
+            raise ValueError(f"--split-long {what if self.score is None else 'does not go with --second'}")
+        if self.windows is not None:
+            for given, what in (
+                (self.score is not None, "--score, which scores clips"),
+                (self.corpus.second is not None, "--second"),
+                (self.clips.trim_silence, "--trim-silence, which moves times"),
+                (not self.embed_audio, "--paths-only"),
+                (self.split_method == "balanced" and self.split_by == "id", "--split-method balanced by ids"),
+                (self.corpus.allow_overlaps, "--allow-overlaps"),
+                (self.windows > self.clips.max_seconds, f"--max-seconds {self.clips.max_seconds:g}"),
+            ):
+                if given:
+                    raise ValueError(f"--windows does not go with {what}: take one of them out")
         if self.shares is None:
             for name in ("split_by", "split_method"):
                 if getattr(self, name) != type(self).model_fields[name].default:
@@ -80,6 +97,10 @@ class PrepareSettings(Section):
             del values[free]
         if self.score is None:
             del values["score"]  # outputs of earlier releases go on
+        if self.windows is None:
+            del values["windows"]  # likewise
+        if not self.split_long:
+            del values["split_long"]  # likewise
         del values["corpus"]["cache"]
         if self.corpus.second is None:
             del values["corpus"]["second"]  # likewise

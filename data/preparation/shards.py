@@ -23,6 +23,7 @@ GROUP_BYTES = 8 * 2**20
 GROUP_ROWS = 1024
 NO_SCORES: Mapping[str, str] = {}
 SECOND_FILE = f"{COLUMN}_file_name"  # as Hugging Face's AudioFolder calls further files of a row
+WINDOW_COLUMNS = ("segments", "previous_text")  # of windows of several segments
 UNSAFE = re.compile(r"[^\w.-]+")
 
 
@@ -55,7 +56,9 @@ class Shard:
         )
 
 
-def schema(extra: Sequence[str], scored: Mapping[str, str], with_second: bool = False) -> Any:
+def schema(
+    extra: Sequence[str], scored: Mapping[str, str], with_second: bool = False, with_windows: bool = False
+) -> Any:
     """The shards' columns, with the metadata by which `datasets` knows the audio."""
     kinds: dict[str, Any] = dict.fromkeys((*SHARD_COLUMNS, *extra), pyarrow.string())
     features: dict[str, Any] = {name: {"dtype": "string", "_type": "Value"} for name in kinds}
@@ -64,6 +67,12 @@ def schema(extra: Sequence[str], scored: Mapping[str, str], with_second: bool = 
     features |= {"audio": {"_type": "Audio"}, "duration": {"dtype": "float64", "_type": "Value"}}
     if with_second:
         kinds, features = kinds | {COLUMN: audio}, features | {COLUMN: {"_type": "Audio"}}
+    if with_windows:
+        of_one = {"start": "float64", "end": "float64", "text": "string"}
+        segment = pyarrow.struct([(name, pyarrow.type_for_alias(kind)) for name, kind in of_one.items()])
+        kinds |= {"segments": pyarrow.list_(segment), "previous_text": pyarrow.string()}
+        described_one = {name: {"dtype": kind, "_type": "Value"} for name, kind in of_one.items()}
+        features |= {"segments": [described_one], "previous_text": {"dtype": "string", "_type": "Value"}}
     kinds |= {name: pyarrow.type_for_alias(kind) for name, kind in scored.items()}
     features |= {name: {"dtype": kind, "_type": "Value"} for name, kind in scored.items()}
     described = json.dumps({"info": {"features": features}})
@@ -79,6 +88,7 @@ class ParquetShards:
         extra: columns that are carried along.
         scored: columns that scoring adds, and their types.
         with_second: whether there is a column of second recordings.
+        with_windows: whether there are the columns of windows.
     """
 
     def __init__(
@@ -89,10 +99,11 @@ class ParquetShards:
         scored: Mapping[str, str] = NO_SCORES,
         *,
         with_second: bool = False,
+        with_windows: bool = False,
     ) -> None:
         self.output, self.job, self.extra, self.scored = output, job, extra, scored
-        self.with_second = with_second
-        self.schema = schema(extra, scored, with_second)
+        self.with_second, self.with_windows = with_second, with_windows
+        self.schema = schema(extra, scored, with_second, with_windows)
         self.scratch = tempfile.TemporaryDirectory(prefix="shards-", dir=scratch_folder(output))
         self.groups: dict[str, list[Clip]] = {}
         self.group_bytes: dict[str, int] = {}
@@ -119,6 +130,8 @@ class ParquetShards:
             self.open[split] = Shard(name, split)
             plain = ["id", "text", "language", "speaker", "duration", "audio.path", *self.extra, *self.scored]
             held = ["audio.bytes"]
+            if self.with_windows:
+                plain += [*(f"segments.list.element.{name}" for name in ("start", "end", "text")), "previous_text"]
             if self.with_second:
                 plain, held = [*plain, f"{COLUMN}.path"], [*held, f"{COLUMN}.bytes"]
             self.writers[split] = pyarrow.parquet.ParquetWriter(
@@ -132,6 +145,7 @@ class ParquetShards:
         columns = {name: [getattr(clip, name) for clip in clips] for name in SHARD_COLUMNS}
         columns |= {name: [clip.extra.get(name) for clip in clips] for name in self.extra}
         columns |= {name: [clip.score_value(name) for clip in clips] for name in self.scored}
+        columns |= {name: [getattr(clip, name) for clip in clips] for name in WINDOW_COLUMNS if self.with_windows}
         columns["audio"] = [{"bytes": clip.audio, "path": clip.path} for clip in clips]
         if self.with_second:
             columns[COLUMN] = [clip.second and {"bytes": clip.second.audio, "path": clip.second.path} for clip in clips]
@@ -176,9 +190,10 @@ class AudioFolderPieces:
         scored: Mapping[str, str] = NO_SCORES,
         *,
         with_second: bool = False,
+        with_windows: bool = False,
     ) -> None:
         self.output, self.job, self.extra, self.scored = output, job, extra, scored
-        self.with_second = with_second
+        self.with_second, self.with_windows = with_second, with_windows
         self.lines: dict[str, list[str]] = {}
         self.totals: dict[str, Shard] = {}
         self.taken: set[str] = set()
@@ -188,6 +203,8 @@ class AudioFolderPieces:
         storage.write_bytes(storage.join(self.output, f"{clip.split}/{name}"), clip.audio or b"")
         row = {"file_name": name} | {key: getattr(clip, key) for key in SHARD_COLUMNS if key != "audio"} | clip.extra
         row |= {key: clip.score_value(key) for key in self.scored}
+        if self.with_windows:
+            row |= {name: getattr(clip, name) for name in WINDOW_COLUMNS}
         if self.with_second:
             row[SECOND_FILE] = clip.second and self.add_second(clip, name)
         self.lines.setdefault(clip.split, []).append(json.dumps(row, ensure_ascii=False))

@@ -12,7 +12,7 @@ from ..corpora.census import Census
 from ..errors import DataError
 from ..terminal import print_table, speed
 from .checking import Dropped
-from .misfits import ScoreReport
+from .leaving_out.misfits import ScoreReport
 from .work import JobResult
 
 MIN_ROWS_TO_JUDGE = 100  # the share of broken rows is taken of at least so many

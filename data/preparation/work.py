@@ -16,6 +16,8 @@ from ..utterance import SAMPLING_RATE
 from .checking import Clip, ClipCheck, Dropped, checked_text, name_of
 from .checking import dropped as dropped_as
 from .clips import cut_clip
+from .long_recordings.splitting import split_text
+from .long_recordings.windows import in_windows
 from .measuring import Unusable
 from .scores import GIVEN, Score, Scorer, ScoreSettings, Sounding
 from .settings import PrepareSettings
@@ -120,18 +122,31 @@ def run_job(job: Job, settings: PrepareSettings, scorer: Scorer | None = None) -
             ClipCheck(settings.clips, settings.embed_audio, splits_of(job, settings, folder), needs_text)
         ) as check,
         contextlib.closing(
-            kind(settings.output, job.number, settings.corpus.carried, columns, with_second=with_second)
+            kind(
+                settings.output,
+                job.number,
+                settings.corpus.carried,
+                columns,
+                with_second=with_second,
+                with_windows=settings.windows is not None,
+            )
         ) as writer,
     ):
 
         def outcomes_of_rows() -> Iterator[Outcome]:
             nonlocal rows
-            for record in job.rows.records():
+            records = job.rows.records()
+            if settings.windows is not None:
+                records = in_windows(records, settings.windows, one_speaker=settings.split_by == "speaker")
+            for record in records:
                 rows += 1
                 outcome = check(record)
                 too_long = isinstance(outcome, Dropped) and outcome.kind == "too long"
-                if too_long and not needs_text and not (record.text or "").strip():
+                has_text = bool((record.text or "").strip())
+                if too_long and not needs_text and not has_text:
                     yield from cut_outcomes(record, check)
+                elif too_long and has_text and settings.split_long:
+                    yield from cut_outcomes(record, check, scorer)
                 else:
                     yield record, outcome
 
@@ -172,31 +187,46 @@ def splits_of(job: Job, settings: PrepareSettings, folder: str) -> Splits | None
     return Splits(settings.split_by, of_group, folder, by_final_id=True)
 
 
-def cut_outcomes(record: Record, check: ClipCheck) -> Iterator[Outcome]:
-    """The parts with sound of a recording without a transcript, cut at pauses as transcription cuts them."""
+def cut_outcomes(record: Record, check: ClipCheck, scorer: Scorer | None = None) -> Iterator[Outcome]:
+    """The parts with sound of a recording that is too long, cut at pauses as transcription cuts them.
+
+    Args:
+        scorer: hears where the transcript is to be cut, too; None of a recording without one.
+    """
     name = record.id or name_of(record)
     try:
         pieces = cut_at_quiet(cut_clip(record), min(check.settings.max_seconds, WINDOW_SECONDS))
     except UndecodableAudio as error:
         yield record, dropped_as(record, "undecodable audio", str(error))
         return
-    spans = [(piece.begin, piece.begin + len(piece.audio)) for piece in pieces if has_sound(piece.audio)]
-    if not spans:
+    pieces = [piece for piece in pieces if has_sound(piece.audio)]
+    if not pieces:
         yield (
             record,
             dropped_as(record, "nothing heard", "the recording is silent, and has no transcript", broken=False),
         )
         return
-    check.notice("recordings without a transcript, cut at pauses")
+    texts: list[str] | None = [""] * len(pieces)
+    if scorer is not None:
+        texts = split_text(record.text or "", [piece.audio for piece in pieces], record.language, scorer.open())
+    if texts is None:
+        reason = "it is too long, and what the model of --score hears does not tell where to cut its transcript"
+        yield record, dropped_as(record, "too long", reason, broken=False)
+        return
+    what = "recordings without a transcript" if scorer is None else "segments that are too long"
+    check.notice(f"{what}, cut at pauses")
     split_of = check.split_of
     try:
         if split_of is not None:
             split = split_of(record, name)
             check.split_of = lambda *_: split  # all parts are in that of the whole
-        for begin, end in spans:
-            start, stop = (record.start + samples / SAMPLING_RATE for samples in (begin, end))
+        for piece, text in zip(pieces, texts, strict=True):
+            if scorer is not None and not text:
+                continue  # nothing is heard there
+            start = record.start + piece.begin / SAMPLING_RATE
+            stop = start + piece.seconds
             own = f"{name}-{round(1000 * start)}-{round(1000 * stop)}"
-            part = replace(record, id=own, start=start, end=stop, duration=None)
+            part = replace(record, id=own, start=start, end=stop, duration=None, text=text or record.text)
             yield part, check(part)
     except Unusable as error:
         yield record, dropped_as(record, error.kind, error.reason, error.broken)

@@ -30,6 +30,12 @@ class ColumnNames(Section):
     speaker: str | None = Field(
         None, description="who speaks: for second; and nobody competes with another utterance of their own"
     )
+    segments: str | None = Field(
+        None,
+        description="of rows that are windows of a longer recording: a list of start and end, in seconds of the row's "
+        "audio, and text; an end of null is that of a segment which goes on after the window",
+    )
+    previous_text: str | None = Field(None, description="of such rows, what is said before them; null for nothing")
 
 
 class DigitSpeech(Section):

@@ -72,9 +72,12 @@ class EncoderDecoderCacheAdapter:
 
 
 def open_cache(past: Any, use_cache: bool, cache_position: torch.Tensor | None = None) -> DecoderCache:
-    """The adapter for what the caller handed over: nothing, tuples, or a cache object."""
+    """The adapter for what the caller handed over: nothing, tuples, or a cache object; one of this interface is taken
+    as it is."""
     if not use_cache:
         return NoCache()
+    if hasattr(past, "cross_attention"):
+        return past
     if past is None and EncoderDecoderCache is not None:
         past = EncoderDecoderCache(DynamicCache(), DynamicCache())
     if past is None or isinstance(past, (tuple, list)):

@@ -1,6 +1,7 @@
 """How a run asks for its batches, and keeps what it measured at its start."""
 
 import json
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from safetensors.torch import load_file
 
 import trainer.run
 from trainer.config.reading import load_config
@@ -72,3 +74,26 @@ def test_a_resumed_run_updates_at_the_end_of_its_steps(tiny_config: Path, monkey
     trainer.run.train(load_config(tiny_config, [*usual, "training.steps=3"]))
     trainer.run.train(load_config(tiny_config, [*usual, "training.steps=5", "training.batch_size=2"]), resume=True)
     assert updates == [True] * 3 + [False, True] * 2
+
+
+def test_a_run_on_windows_is_resumed_to_the_last_bit_and_noted(tiny_config: Path, tmp_path: Path) -> None:
+    """Generation configs tell transcription which models write timestamps."""
+    windows = "data.windows={seconds: [4, 9], silence: 0.2, joined: 0.7}"
+    often = "checkpoints.every_steps=2"
+    usual = ("optimizer.warmup_steps=1", "data.validation=null", windows, often, "training.steps=4")
+    trainer.run.train(load_config(tiny_config, [*usual, f"output_dir={tmp_path / 'whole'}"]))
+    shutil.copytree(tmp_path / "whole", tmp_path / "resumed")
+    for written in ("checkpoints/step_00000004", "final"):
+        shutil.rmtree(tmp_path / "resumed" / written)
+    trainer.run.train(load_config(tiny_config, [*usual, f"output_dir={tmp_path / 'resumed'}"]), resume=True)
+    found = []
+    for folder in ("whole", "resumed"):
+        found.append(load_file(tmp_path / folder / "final" / "model.safetensors"))
+        noted = json.loads((tmp_path / folder / "final" / "generation_config.json").read_text(encoding="utf-8"))
+        assert noted["trained_on_timestamps"] is True
+        assert noted["max_initial_timestamp_index"] == 1500
+    assert found[0].keys() == found[1].keys()
+    assert all(found[0][name].equal(found[1][name]) for name in found[0])
+    trainer.run.train(load_config(tiny_config, ["training.steps=2", "optimizer.warmup_steps=1"]))
+    noted = json.loads((tmp_path / "run" / "final" / "generation_config.json").read_text(encoding="utf-8"))
+    assert noted["trained_on_timestamps"] is False

@@ -266,9 +266,10 @@ def of_lengths(config: RunConfig) -> Iterator[str]:
     yield from too_late(config, "optimizer.warmup_steps", config.optimizer.warmup_steps)
     if data.workers and data.lanes and data.lanes % data.workers:
         yield f"data.lanes ({data.lanes}) must be a multiple of data.workers ({data.workers})"
-    if seconds is not None and seconds < data.max_seconds:
+    if seconds is not None and seconds < data.longest_seconds:
+        key = "max_seconds" if data.max_seconds == data.longest_seconds else "windows.seconds"
         yield (
-            f"training.batch_seconds ({seconds:g}) must be at least data.max_seconds ({data.max_seconds:g}): the "
+            f"training.batch_seconds ({seconds:g}) must be at least data.{key} ({data.longest_seconds:g}): the "
             "longest clip must fit a microbatch"
         )
     if seconds is not None and config.model.encoder_padding == "window":

@@ -134,7 +134,7 @@ def cell_of(
     return Cell(
         config,
         batch_size=batch_size or config.training.microbatch,
-        seconds=config.data.max_seconds if seconds is None else seconds,
+        seconds=config.data.longest_seconds if seconds is None else seconds,
         tokens=DECODER_POSITIONS if tokens is None else tokens,
         processes=processes,
         precision=precision,

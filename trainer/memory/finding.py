@@ -141,7 +141,7 @@ def room_here(config: RunConfig, device: Any, share: int) -> int | None:
         return None
     batches = HELD + (read_ahead(share) + 1) * config.data.workers  # a thread holds one more while it waits for room
     recordings = 2 if any(source.has_second for source in config.data.training_sources) else 1
-    return max(0, room - round(batches * share * recordings * config.data.max_seconds * SAMPLE_BYTES))
+    return max(0, room - round(batches * share * recordings * config.data.longest_seconds * SAMPLE_BYTES))
 
 
 def predicted_size(config: RunConfig, accelerator: Any, share: int, room: int | None) -> tuple[int, str, bool]:

@@ -104,7 +104,7 @@ class ExplainOutOfMemory:
             config=self.config.model_dump(mode="json"),
             kind=place.kind,
             utterances=len(place.audio.ids) if place.audio else self.config.training.microbatch,
-            seconds=longest_of(place.recordings) if place.audio else self.config.data.max_seconds,
+            seconds=longest_of(place.recordings) if place.audio else self.config.data.longest_seconds,
             tokens=place.audio.labels.shape[1] if place.audio and place.audio.labels is not None else 0,
             processes=self.accelerator.num_processes,
             precision={"no": "fp32"}.get(self.accelerator.mixed_precision, self.accelerator.mixed_precision),

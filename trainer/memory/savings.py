@@ -95,7 +95,7 @@ def smaller_passes(config: RunConfig, question: Question) -> Iterator[dict[str, 
         if (size := min(question.utterances, training.microbatch)) > 1:
             yield {"training.batch_size": size // 2}
     elif training.batch_seconds is not None and question.utterances < training.microbatch:
-        half = max(training.batch_seconds / 2, config.data.max_seconds)
+        half = max(training.batch_seconds / 2, config.data.longest_seconds)
         if half < training.batch_seconds:
             yield {"training.batch_seconds": half, "training.accumulation": 2 * training.accumulation}
     elif training.microbatch > 1:

@@ -15,6 +15,7 @@ from modeling.byte_processor import build_byte_processor, generation_config_for
 from modeling.checkpoint_files import Base, Checkpoint, check_name
 from modeling.checkpoint_parts import check_stored_parts
 from modeling.checkpoints import check_structure, open_model
+from modeling.decoding import first_timestamp_token, note_timestamps
 from modeling.frozen import hold_frozen
 from modeling.network.decoder_layer import DualWhisperDecoderLayer
 from modeling.network.linear import choose_onednn
@@ -53,6 +54,12 @@ def build_model(config: RunConfig, checkpoint: Checkpoint | None = None) -> tupl
             dropout=settings.dropout,
             **settings.decoder_values,
         )
+    windows = config.data.windows
+    if windows is not None and windows.timestamps and first_timestamp_token(model) is None:
+        raise ConfigError(
+            "data.windows.timestamps is above 0, but the model's vocabulary has no timestamps: set it to 0"
+        )
+    note_timestamps(model, windows is not None and windows.timestamps > 0)
     make_trainable(model, config, checkpoint)
     return model, processor
 

@@ -54,6 +54,7 @@ REPLANNED = (
     "data.shuffle_window",
     "data.min_seconds",
     "data.max_seconds",
+    "data.windows",
     "data.mixing_temperature",
     "data.mixing_rows",
 )
@@ -113,7 +114,7 @@ def changed_settings(config: RunConfig) -> list[str]:
             "set it back, or choose another output_dir"
         )
     lines = [f"{key}: {old.get(key)!r} -> {new.get(key)!r}" for key in changed]
-    if any(key in REPLANNED for key in changed):
+    if any(key in REPLANNED or key.startswith("data.windows.") for key in changed):
         lines.append(f"so {ANEW}")
     return lines
 

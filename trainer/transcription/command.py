@@ -2,6 +2,7 @@
 
 Subtitles: python launch/transcribe.py --checkpoint runs/demo/best --format srt --output subtitles folder/
 Two microphones: python launch/transcribe.py --checkpoint openai/whisper-small child.wav --second room.wav --fuse
+While it is spoken: python launch/transcribe.py --checkpoint openai/whisper-base --live microphone
 """
 
 import argparse
@@ -17,12 +18,22 @@ from .transcripts import FORMATS
 def main(arguments: list[str]) -> int:
     options = command_line().parse_args(arguments)
     check(options)
-    from . import recordings as named
-    from .hearing import Silence
-    from .pairing import SecondUse
-    from .second_recordings import with_second
-    from .transcriber import Transcriber, Untranscribed
+    if options.live:
+        from .live.command import check_live, transcribe_live
 
+        check_live(options)
+        return transcribe_live(options)
+    from . import recordings as named
+    from .heard import Silence
+    from .prompting import Told, read_hotwords
+    from .second.pairing import SecondUse
+    from .second.second_recordings import with_second
+    from .transcriber import Transcriber
+    from .voice.detector import SpeechDetector
+    from .work import Untranscribed
+
+    hotwords = () if options.hotwords is None else read_hotwords(options.hotwords)
+    voice = SpeechDetector() if options.vad == "silero" else None
     recordings = named.find_recordings(options.files)
     use = None
     if options.second is not None:
@@ -45,8 +56,11 @@ def main(arguments: list[str]) -> int:
         dtype=options.dtype,
         timestamps=options.segments if options.timestamps or options.format != "txt" else None,
         piece_seconds=options.piece_seconds,
+        voice=voice,
         second=use,
         silence=Silence(options.no_speech_threshold, options.logprob_threshold),
+        windows=options.windows,
+        told=Told(options.prompt, hotwords, options.previous_text),
         words=options.words,
     )
     code, seconds, started = 0, 0.0, time.perf_counter()
@@ -69,7 +83,8 @@ def main(arguments: list[str]) -> int:
 
 
 def check(options: argparse.Namespace) -> None:
-    """Raises: ConfigError: for options of second recordings that do not go together."""
+    """Raises: ConfigError: for options that do not go together."""
+    check_windows(options)
     of_second = {
         "--fuse": options.fuse,
         "--subtract": options.subtract,
@@ -87,6 +102,24 @@ def check(options: argparse.Namespace) -> None:
         raise ConfigError("--fuse averages two recordings of the same words, and a clip of the speaker has others")
 
 
+def check_windows(options: argparse.Namespace) -> None:
+    """Raises: ConfigError: for options that are not of the windows that were asked for."""
+    if options.windows == "pieces":
+        if options.previous_text:
+            raise ConfigError("--previous-text is of --windows sequential, where each window follows the one before")
+        return
+    excluded = {
+        "--fuse": options.fuse,
+        "--beams": options.beams > 1,
+        "--piece-seconds": options.piece_seconds is not None,
+        "--segments pauses": options.segments == "pauses",
+        "--second": options.second is not None and not options.subtract,
+    }
+    for name, given in excluded.items():
+        if given:
+            raise ConfigError(f"--windows sequential excludes {name}, which 'pieces' know")
+
+
 def command_line() -> CommandLine:
     parser = CommandLine(__doc__)
     add = parser.add_argument
@@ -99,6 +132,16 @@ def command_line() -> CommandLine:
     add("--words", action="store_true", help="when each word is said: in json, and as karaoke in srt and vtt")
     add("--segments", choices=("auto", "tokens", "pauses"), default="auto", help="times from tokens or from pauses")
     add("--piece-seconds", type=number(float, 2, 30), metavar="S", help="longest piece decoded at once, 2 to 30")
+    add(
+        "--windows",
+        choices=("pieces", "sequential"),
+        default="pieces",
+        help="pieces: cut at pauses before anything is heard; sequential: each window of 30 s begins at the last "
+        "timestamp of the one before, with checkpoints that know timestamps (pieces)",
+    )
+    add("--previous-text", action="store_true", help="with sequential: the text so far is the prompt of each window")
+    add("--prompt", metavar="TEXT", help="a prompt for every piece or window: names, spelling, style")
+    add("--hotwords", metavar="FILE", help="words that are likely to be said, one a line, for every prompt")
     add("--batch-size", type=number(int, 1, 4096), default=8, metavar="N", help="pieces decoded together (8)")
     add("--beams", type=number(int, 1, 100), default=1, metavar="N", help="beams of beam search; 1: greedy (1)")
     add(
@@ -116,6 +159,7 @@ def command_line() -> CommandLine:
         metavar="L",
         help="mean log-probability of a piece's tokens (-1)",
     )
+    add("--vad", choices=("silero", "none"), help="silero: only where somebody speaks is anything decoded (none)")
     add("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     add("--dtype", choices=("auto", "fp32", "bf16", "fp16"), default="auto", help="auto: fp32 on CPUs, bf16 on GPUs")
     add(
@@ -144,6 +188,11 @@ def command_line() -> CommandLine:
         type=number(float, 0, 1),
         metavar="S",
         help="how much the first recording counts, 0 to 1; default: found at each token",
+    )
+    add(
+        "--live",
+        action="store_true",
+        help="write words while they are spoken: microphone, or -: 16 kHz samples of 16 bit on standard input",
     )
     add("files", nargs="+", metavar="FILE_OR_FOLDER", help="recordings or folders; -: standard input")
     return parser

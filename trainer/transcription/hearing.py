@@ -1,9 +1,8 @@
 """A checkpoint that hears pieces of recordings: their language, what is said in them, and when."""
 
 import math
-import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,11 +12,10 @@ from data.audio.cutting import WINDOW_SECONDS, sound_bounds
 from data.batches.collation import collate
 from data.batches.features import LogMel
 from data.batches.labels import IGNORED, LabelEncoder
-from data.sources.languages import nearest_language, whisper_code
 from data.utterance import SAMPLING_RATE, Utterance
 from modeling.checkpoint_files import Checkpoint
 from modeling.checkpoint_parts import check_parts
-from modeling.checkpoints import open_model
+from modeling.checkpoints import in_own_modules, open_model
 from modeling.decoding import (
     TIMESTAMP_SECONDS,
     NoSpeech,
@@ -25,70 +23,29 @@ from modeling.decoding import (
     encoder_padding,
     first_timestamp_token,
     generate_tokens,
-    hears_second,
     is_multilingual,
     language_likelihoods,
     log_probabilities,
     trained_on_timestamps,
 )
 from modeling.fusion import Fusion
+from modeling.greedy import Said, decode, unknown_to_the_loop
+from modeling.network.dual_whisper import DualWhisperForConditionalGeneration
 
 from ..config.reading import ConfigError
 from ..engine.device import find_device, find_dtype, settle_device
 from ..model.languages import known_languages
 from ..step.batch import to_batch
-from .pairing import SecondUse
-from .transcripts import Segment, timed_texts, within_sound
-from .words import WordFinder
+from .fitting import check_hears_second, check_sequential, fitting_language
+from .heard import AUTHORS, REPEATING, TEMPERATURES, Encoded, Heard, Silence, compression_ratio, until, within_sound
+from .prompting import NOTHING, Prompter, Told, Trial
+from .second.pairing import SecondUse
+from .transcripts import Segment, timed_texts
+from .word_times.words import WordFinder
 
 SUBTITLE_SECONDS = 10.0  # the longest piece where its bounds are the only times there are
 BESIDE_SECONDS = 20.0  # the longest piece in whose window a second recording is heard, too
 PROMPT_TOKENS = 4
-REPEATING = 2.4  # compression ratio of text beyond which Whisper's authors take it for a loop (arXiv 2212.04356, 4.5)
-TEMPERATURES = (0.2, 0.4, 0.6, 0.8, 1.0)  # tried in turn on a loop, as Whisper's authors do
-
-
-@dataclass(frozen=True)
-class Silence:
-    """When what the model writes is taken for invented, as Whisper's authors do (arXiv 2212.04356, 4.5).
-
-    Attributes:
-        no_speech: the probability of no speech is above this, 0 to 1 ...
-        log_probability: ... and the mean log-probability of the tokens is below this, or they repeat endlessly.
-    """
-
-    no_speech: float = 0.6
-    log_probability: float = -1.0
-
-
-@dataclass(frozen=True)
-class Heard:
-    """What the model heard in a piece: segments in seconds of the piece.
-
-    Attributes:
-        tokens: ids of what is said, without prompt and end.
-        likelihoods: natural logarithms of the languages' probabilities, float32 [languages]; None where the languages
-            of the batch were given.
-        no_speech: the probability that nobody speaks; None if the checkpoint cannot tell.
-        is_speech: False where the segments are taken for invented.
-    """
-
-    language: str
-    segments: list[Segment]
-    repeats: bool
-    tokens: list[int]
-    likelihoods: np.ndarray | None = None
-    no_speech: float | None = None
-    is_speech: bool = True
-
-
-@dataclass(frozen=True)
-class Encoded:
-    """Pieces that the encoder has heard, and how the rows of its output belong together."""
-
-    states: Any
-    pieces: Sequence[np.ndarray]
-    fused: Fusion | None
 
 
 class Listener:
@@ -102,12 +59,15 @@ class Listener:
         piece_seconds: the longest piece; 30 if None, or 10 with ``pauses``.
         second: how second recordings are heard; None where there are none.
         silence: when what is written is taken for invented.
+        windows: ``pieces``, which are cut before anything is heard, or ``sequential``: each begins where the model says
+            that the one before ended.
+        told: what the decoder is told before it writes.
         words: find when each word is said.
 
     Raises:
         CheckpointError: if the checkpoint cannot be opened, or its parts do not fit each other.
         ConfigError: if there is no such device, or it lacks the precision, or the checkpoint does not know the
-            language, the task or timestamps, or hears no second recording.
+            language, the task or timestamps, or hears no second recording, or what it is told does not fit.
     """
 
     def __init__(
@@ -122,24 +82,37 @@ class Listener:
         timestamps: str | None = None,
         piece_seconds: float | None = None,
         second: SecondUse | None = None,
-        silence: Silence = Silence(),
+        silence: Silence = AUTHORS,
+        windows: str = "pieces",
+        told: Told = NOTHING,
         words: bool = False,
     ) -> None:
         self.device = find_device(device)
         precision = find_dtype(dtype, self.device)
         settle_device(self.device)
         files = Checkpoint(checkpoint)
-        self.model: Any = open_model(files).to(self.device, precision).eval()
+        opened = open_model(files)
+        self.is_plain = not isinstance(opened, DualWhisperForConditionalGeneration)
+        self.model: Any = in_own_modules(opened).to(self.device, precision).eval()
         self.processor: Any = files.processor
         self.task, self.beams, self.second, self.silence = task, beams, second, silence
-        self.language = self.check(checkpoint, language, task)
+        check_parts(checkpoint, self.model, self.processor)
+        self.language = fitting_language(self.model, checkpoint, language, task)
+        if second is not None and second.name == "model":
+            check_hears_second(self.model, checkpoint)
         self.codes = known_languages(self.model)
         self.log_mel = LogMel(self.model.config.num_mel_bins, self.device)
         positions = self.model.config.max_target_positions
-        self.max_new_tokens = positions - PROMPT_TOKENS
+        self.prompter, self.trial = Prompter(self.processor.tokenizer, positions, told), Trial()
+        self.is_sequential = windows == "sequential"
+        self.only_generate = unknown_to_the_loop(self.model)
+        self.max_new_tokens = positions - PROMPT_TOKENS + self.is_sequential - self.prompter.longest
         self.labels = LabelEncoder(self.processor.tokenizer, is_multilingual(self.model), None, task, positions)
         if timestamps == "tokens" and first_timestamp_token(self.model) is None:
             raise ConfigError(f"--segments is 'tokens', but {checkpoint} has no timestamp tokens; 'pauses' is right")
+        if self.is_sequential:
+            check_sequential(self.model, checkpoint)
+            timestamps = "tokens"
         self.asks_tokens = timestamps == "tokens" or (timestamps == "auto" and trained_on_timestamps(self.model))
         first = first_timestamp_token(self.model) if self.asks_tokens else None
         self.word_finder = WordFinder(self.model, self.processor.tokenizer, self.labels, first) if words else None
@@ -147,24 +120,6 @@ class Listener:
         self.piece_seconds = piece_seconds or (SUBTITLE_SECONDS if pauses else WINDOW_SECONDS)
         if second is not None and getattr(self.model.config, "second_recording", "none") == "before":
             self.piece_seconds = min(self.piece_seconds, BESIDE_SECONDS)
-
-    def check(self, checkpoint: str, language: str | None, task: str) -> str | None:
-        """The language, filled in where there is only one; what does not fit the checkpoint is refused."""
-        model = self.model
-        check_parts(checkpoint, model, self.processor)
-        known = known_languages(model)
-        language = known[0] if language is None and len(known) == 1 else language and whisper_code(language)
-        if language is not None and language not in known:
-            right = f": it knows {known[0]} only" if len(known) == 1 else nearest_language(language, known)
-            raise ConfigError(f"--language is {language!r}, which {checkpoint} does not know{right}")
-        if task == "translate" and not is_multilingual(model):
-            raise ConfigError(f"--task is 'translate', but {checkpoint} knows English only")
-        if self.second is not None and self.second.name == "model" and not hears_second(model):
-            raise ConfigError(
-                f"--second is given, but {checkpoint} hears one recording; with --fuse any checkpoint hears both, and "
-                "with --subtract any hears one without what leaks into it from the other"
-            )
-        return language
 
     def hear(
         self,
@@ -182,18 +137,20 @@ class Listener:
         seconds = [None] * len(pieces) if seconds is None else seconds
         encoded = self.encode(pieces, seconds)
         likelihoods, known = self.spoken(encoded, languages)
-        with NoSpeech(self.model) as silent:
+        with NoSpeech(self.model, len(self.prompter.tokens())) as silent:
             heard = self.understand(encoded, known)
         no_speech = silent.probabilities(len(pieces), encoded.fused)
         for row, piece in enumerate(heard):
             if piece.repeats:
                 heard[row] = self.hear_again(pieces[row], piece, seconds[row])
-        heard = self.judged(encoded, heard, no_speech, likelihoods)
+        return self.with_words(encoded, self.judged(encoded, heard, no_speech, likelihoods))
+
+    def with_words(self, encoded: Encoded, heard: list[Heard]) -> list[Heard]:
+        """The same with the times of the words in their segments, if they are asked for."""
         if self.word_finder is None:
             return heard
-        return [
-            replace(piece, segments=own) for piece, own in zip(heard, self.word_finder(encoded, heard), strict=True)
-        ]
+        found = self.word_finder(encoded, heard)
+        return [replace(piece, segments=own) for piece, own in zip(heard, found, strict=True)]
 
     def spoken(self, encoded: Encoded, given: Sequence[str | None]) -> tuple[np.ndarray | None, list[str]]:
         """How likely each language is, where one is not given, and the languages given, else the likeliest.
@@ -223,7 +180,7 @@ class Listener:
         """The mean log-probability of each piece's tokens and its end; of fused recordings, that of the better one."""
         framed = []
         for piece in heard:
-            prompt = self.labels.prompt(piece.language)[: -1 if self.asks_tokens else None]
+            prompt = self.prompter.tokens() + self.start_of(piece.language)
             ended = [*piece.tokens, self.labels.end_of_text]
             framed.append((prompt + piece.tokens, [IGNORED] * (len(prompt) - 1) + ended))
         rows = framed if encoded.fused is None else encoded.fused.beside(framed)
@@ -260,28 +217,65 @@ class Listener:
             fused, rows = Fusion(len(pieces), tuple(rows), self.second.share), []
         return Encoded(encode(self.model, batch.features, batch.length_list, rows), pieces, fused)
 
+    def start_of(self, language: str) -> list[int]:
+        """The tokens from the start of transcript to where the text begins."""
+        return self.labels.prompt(language)[: -1 if self.asks_tokens else None]
+
     def understand(self, encoded: Encoded, languages: Sequence[str], temperature: float = 0.0) -> list[Heard]:
         """What the model says of encoded pieces; above temperature 0 it samples, with one beam."""
-        tokens = generate_tokens(
-            self.model,
-            encoded.states,
-            languages,
-            self.task,
-            self.max_new_tokens,
-            beams=1 if temperature else self.beams,
-            timestamps=self.asks_tokens,
-            temperature=temperature,
-            fused=encoded.fused,
-        )
-        shares = {} if encoded.fused is None else encoded.fused.token_shares
+        fused = encoded.fused
+        tokens, likely = list[list[int]](), list[float | None]()
+        if self.only_generate is None and self.beams == 1 and not temperature and fused is None:
+            for one in self.said(encoded.states, languages):
+                tokens.append(one.tokens)
+                likely.append(one.log_probability)
+        else:
+            found = generate_tokens(
+                self.model,
+                encoded.states,
+                languages,
+                self.task,
+                self.max_new_tokens,
+                beams=1 if temperature else self.beams,
+                timestamps=self.asks_tokens,
+                temperature=temperature,
+                fused=fused,
+                before=self.prompter.tokens(),
+            )
+            tokens, likely = [until(self.labels.end_of_text, ids) for ids in found.tolist()], [None] * len(found)
+        shares = {} if fused is None else fused.token_shares
         heard = []
-        ended = self.model.generation_config.eos_token_id
-        for row, (ids, language) in enumerate(zip(tokens.tolist(), languages, strict=True)):
-            said = ids[: ids.index(ended)] if ended in ids else ids
+        for row, (said, language) in enumerate(zip(tokens, languages, strict=True)):
             segments = self.segments(said, encoded.pieces[row], shares.get(row))
-            repeats = compression_ratio(" ".join(segment.text for segment in segments)) > REPEATING
-            heard.append(Heard(language, segments, repeats, said))
+            text = " ".join(segment.text for segment in segments)
+            piece = Heard(language, segments, compression_ratio(text) > REPEATING, said)
+            echoes = self.prompter.echoes(text)
+            heard.append(replace(piece, log_probability=likely[row], temperature=temperature, echoes=echoes))
         return heard
+
+    def said(
+        self,
+        states: Any,
+        languages: Sequence[str],
+        so_far: Sequence[Sequence[int]] | None = None,
+        temperature: float = 0.0,
+    ) -> list[Said]:
+        """What the decoding loop finds in the rows of an encoder's output.
+
+        Args:
+            so_far: of each row the text before it, for ``previous_text``.
+        """
+        befores = [self.prompter.tokens(ids) for ids in so_far or [()] * len(languages)]
+        starts = [self.start_of(language) for language in languages]
+        prompts = [before + start for before, start in zip(befores, starts, strict=True)]
+        how: dict[str, Any] = {"timestamps": self.asks_tokens, "temperature": temperature}
+        found = decode(self.model, states, prompts, self.max_new_tokens, **how)
+        if any(befores) and not temperature and self.trial.goes_on:
+            without = decode(self.model, states, starts, self.max_new_tokens, **how)
+            for before, one, other in zip(befores, found, without, strict=True):
+                if before:
+                    self.trial.note(one.log_probability, other.log_probability)
+        return found
 
     def segments(self, said: list[int], piece: np.ndarray, shares: Sequence[float] | None = None) -> list[Segment]:
         """What the tokens say, in seconds of the piece: the model's own times, or where the piece has sound.
@@ -296,7 +290,7 @@ class Listener:
             assert first is not None  # checked when asked for
             timed = within_sound(timed_texts(said, first, TIMESTAMP_SECONDS, len(piece) / SAMPLING_RATE), begin, end)
             of_text = [place for place in of_text if said[place] < first]
-        texts = self.processor.batch_decode([ids for _, _, ids in timed], skip_special_tokens=True)
+        texts = [self.processor.decode(ids, skip_special_tokens=True) for _, _, ids in timed]
         found, at = [], 0
         for (start, stop, ids), text in zip(timed, texts, strict=True):
             share = None
@@ -305,9 +299,3 @@ class Listener:
             found.append(Segment(start, stop, " ".join(text.split()), share))
             at += len(ids)
         return [segment for segment in found if segment.text]
-
-
-def compression_ratio(text: str) -> float:
-    """Bytes of the text over those of its zlib compression: about 1 for a sentence, far more for a loop."""
-    data = text.encode()
-    return len(data) / len(zlib.compress(data))

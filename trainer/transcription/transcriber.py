@@ -1,92 +1,30 @@
 """Transcribes recordings of any length with a checkpoint, in pieces that are padded as in its training."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from data.audio.cutting import has_sound
 from data.audio.mixing import without_leak
 from data.errors import DataError
 from data.utterance import SAMPLING_RATE
 
-from .hearing import Heard, Listener
-from .pairing import PairedPiece, UnusableSecond, cut_pair, read_second
+from .hearing import Listener
 from .recordings import Recording
+from .second.pairing import cut_pair, read_second
 from .transcripts import SecondHeard, Segment, Transcript, join_texts
-from .words import moved as moved_words
+from .voice.detector import SpeechDetector
+from .voice.regions import NOBODY, cut_spoken, spans_of
+from .windows import Opened, Sequential
+from .word_times.words import moved as moved_words
+from .work import Untranscribed, Work, remarks_on
 
 LOOK_AHEAD_BATCHES = 16  # sorted by length together: more of them need less padding, but delay the first transcript
 LOOK_AHEAD_SECONDS = 3600.0  # of audio held at once, not counting the last recording
 NO_SOUND = "no sound: all of it is digital silence"
-TELLING_PIECES = 5  # at most so many tell a recording's language ...
-SURE = 0.8  # ... fewer, once it is as likely as this
-UNSURE = 0.5  # a language that is less likely is told
-
-
-@dataclass
-class Work:
-    """A recording that is being transcribed: its pieces with sound, and what was heard in each so far.
-
-    Attributes:
-        language: given, or told by the first pieces with speech; None until they have.
-        sure: how likely the language is, 0 to 1, the mean over these pieces; None where it was given.
-    """
-
-    recording: Recording
-    language: str | None
-    sure: float | None = None
-    seconds: float = 0.0
-    remarks: tuple[str, ...] = ()
-    second: SecondHeard | None = None
-    pieces: list[PairedPiece] = field(default_factory=list)
-    heard: dict[int, Heard] = field(default_factory=dict)
-    error: DataError | None = None
-
-    @property
-    def done(self) -> bool:
-        return len(self.heard) == len(self.pieces) and (self.language is not None or not self.pieces)
-
-    def tell_language(self, codes: Sequence[str]) -> list[int]:
-        """Choose the language, once the pieces that were heard make it sure, or no more of them are asked.
-
-        Pieces where nobody speaks count only if there are no others.
-
-        Args:
-            codes: of the languages whose likelihoods the pieces have.
-
-        Returns:
-            The pieces that were heard in another language, which are to be heard again.
-        """
-        told = list(self.heard.values())
-        speaking = [piece for piece in told if piece.is_speech]
-        asked_all = len(told) >= min(len(self.pieces), TELLING_PIECES)
-        if not speaking and not asked_all:
-            return []
-        likelihoods = np.stack([piece.likelihoods for piece in speaking or told if piece.likelihoods is not None])
-        best = int(likelihoods.sum(axis=0).argmax())
-        sure = float(np.exp(likelihoods[:, best]).mean())
-        if sure < SURE and not asked_all:
-            return []
-        self.language, self.sure = codes[best], sure
-        again = [number for number, piece in self.heard.items() if piece.language != self.language]
-        for number in again:
-            del self.heard[number]
-        return again
-
-
-@dataclass(frozen=True)
-class Untranscribed:
-    """A recording that could not be transcribed, and why: it or its second one cannot be used."""
-
-    file: str
-    error: DataError
-
-    @property
-    def is_second(self) -> bool:
-        """Whether the second recording is at fault, whose name the error has."""
-        return isinstance(self.error, UnusableSecond)
 
 
 class Transcriber(Listener):
@@ -94,6 +32,7 @@ class Transcriber(Listener):
 
     Args:
         batch_size: pieces decoded together.
+        voice: finds where somebody speaks, and nothing else is decoded; None to decode all that has sound.
         options: as of :class:`.hearing.Listener`, with its errors.
     """
 
@@ -104,10 +43,11 @@ class Transcriber(Listener):
         task: str = "transcribe",
         *,
         batch_size: int = 8,
+        voice: SpeechDetector | None = None,
         **options: Any,
     ) -> None:
         super().__init__(checkpoint, language, task, **options)
-        self.batch_size = batch_size
+        self.batch_size, self.voice = batch_size, voice
 
     def transcribe(self, path: str | Path) -> Transcript:
         """One recording. Raises UndecodableAudio if it cannot be decoded."""
@@ -127,6 +67,10 @@ class Transcriber(Listener):
         Args:
             advance_to: called after each batch with the seconds of audio that are done.
         """
+        if self.is_sequential:
+            windows = Sequential(self, self.batch_size)
+            yield from windows.transcribe_all(map(self.open_recording, recordings), self.result, advance_to)
+            return
         finished = 0.0
         for works in self.look_ahead(recordings):
             given, done = 0, finished
@@ -163,6 +107,30 @@ class Transcriber(Listener):
 
     def read(self, recording: Recording) -> Work:
         """Decode a recording and cut it into pieces; what cannot be decoded carries its error."""
+        work, samples, second = self.opened(recording)
+        if work.error is None:
+            if self.voice is None:
+                work.pieces = cut_pair(samples, second, self.second, self.piece_seconds)
+            else:
+                work.pieces = cut_spoken(self.voice, samples, second, self.second, self.piece_seconds)
+            self.tell_empty(work, samples, not work.pieces)
+        return work
+
+    def open_recording(self, recording: Recording) -> Opened:
+        """Decode a recording that is not cut before it is heard; as :meth:`read` else."""
+        work, samples, _ = self.opened(recording)
+        spans = None if self.voice is None or work.error is not None else spans_of(self.voice, samples)
+        if work.error is None:
+            self.tell_empty(work, samples, not has_sound(samples) if spans is None else not spans)
+        return Opened(work, samples, spans)
+
+    def tell_empty(self, work: Work, samples: np.ndarray, is_empty: bool) -> None:
+        """Say where nothing is decoded; on silence a model invents text."""
+        if is_empty:
+            work.remarks = (*work.remarks, NOBODY if self.voice is not None and has_sound(samples) else NO_SOUND)
+
+    def opened(self, recording: Recording) -> tuple[Work, np.ndarray, np.ndarray | None]:
+        """The samples that are heard, and those that are heard beside them."""
         work = Work(recording, self.language)
         second, remarks = None, tuple[str, ...]()
         try:
@@ -173,14 +141,12 @@ class Transcriber(Listener):
                 work.second = SecondHeard(recording.second.label, self.second.name, pair.delay)
         except DataError as error:
             work.error = error
-            return work
+            return work, np.zeros(0, np.float32), None
         work.seconds, samples = len(decoded.samples) / SAMPLING_RATE, decoded.samples
         if second is not None and self.second is not None and self.second.subtract:
             samples, second = without_leak(samples, second), None
-        # On silence a model invents text.
-        work.pieces = cut_pair(samples, second, self.second, self.piece_seconds)
-        work.remarks = (*decoded.remarks, *decoded.said, *remarks, *(() if work.pieces else (NO_SOUND,)))
-        return work
+        work.remarks = (*decoded.remarks, *decoded.said, *remarks)
+        return work, samples, second
 
     def batches(self, works: Sequence[Work]) -> Iterator[list[tuple[Work, int]]]:
         """Pieces by recording and number; first those that tell a language, one of each recording at a time.
@@ -211,10 +177,21 @@ class Transcriber(Listener):
                 share = part.share
                 if share is None and work.second is not None and work.second.use == "fused":
                     share = 0.0 if piece.of_second else 1.0
+                if piece.spoken is not None and part.words is None:
+                    part = within(part, *piece.spoken)
                 times = (round(offset + part.start, 3), round(offset + part.end, 3))
                 no_speech = None if heard.no_speech is None else round(heard.no_speech, 3)
+                likely = None if heard.log_probability is None else round(heard.log_probability, 3)
                 (segments if heard.is_speech else left_out).append(
-                    Segment(*times, part.text, share, no_speech, moved_words(part.words, offset))
+                    Segment(
+                        *times,
+                        part.text,
+                        share,
+                        no_speech,
+                        avg_logprob=likely,
+                        temperature=heard.temperature,
+                        words=moved_words(part.words, offset),
+                    )
                 )
         written_in = "en" if self.task == "translate" else work.language
         work.pieces = []
@@ -228,20 +205,18 @@ class Transcriber(Listener):
             segments=tuple(segments),
             left_out=tuple(left_out),
             repeats=any(heard.repeats and heard.is_speech for heard in work.heard.values()),
-            remarks=(*work.remarks, *remarks_on(work, silent)),
+            remarks=(*work.remarks, *remarks_on(work, silent), *filter(None, [self.trial.remark()])),
             second=work.second,
         )
-
-
-def remarks_on(work: Work, silent: float) -> Iterator[str]:
-    """What is to be told of what was heard; ``silent``: seconds of the pieces whose text is left out."""
-    if work.sure is not None and work.sure < UNSURE:
-        yield f"its language seems to be {work.language!r}, which is {work.sure:.0%} likely: --language sets it"
-    if silent:
-        yield f"nobody seems to speak in {silent:.1f} s of it: what the model writes there is left out"
 
 
 def similar_lengths(lengths: Sequence[int], batch_size: int) -> list[list[int]]:
     """Rows in batches of similar length, those with the earliest rows first."""
     by_length = sorted(range(len(lengths)), key=lengths.__getitem__)
     return sorted((by_length[at : at + batch_size] for at in range(0, len(lengths), batch_size)), key=min)
+
+
+def within(segment: Segment, begin: float, end: float) -> Segment:
+    """The segment from ``begin`` to ``end`` at most, seconds; as it is where it lies outside."""
+    start, stop = max(segment.start, begin), min(segment.end, end)
+    return replace(segment, start=start, end=stop) if start < stop else segment

@@ -35,6 +35,9 @@ class Segment:
         share: the first recording's in what was fused, the mean over the tokens; None without fusion.
         no_speech_prob: how likely the model finds it that nobody speaks in the piece that the segment is of; None if it
             cannot tell.
+        avg_logprob: the mean natural logarithm of the probabilities of the tokens of the piece or window; None where it
+            is not known.
+        temperature: at which they were decoded; 0 for the likeliest, None where it is not known.
     """
 
     start: float
@@ -42,6 +45,8 @@ class Segment:
     text: str
     share: float | None = None
     no_speech_prob: float | None = None
+    avg_logprob: float | None = None
+    temperature: float | None = None
     words: tuple[Word, ...] | None = None
 
 
@@ -127,7 +132,7 @@ def plain(transcript: Transcript) -> dict[str, Any]:
     if values["second"] is None:
         del values["second"]
     for segment in (*values["segments"], *values["left_out"]):
-        for key in ("share", "no_speech_prob", "words"):
+        for key in ("share", "no_speech_prob", "avg_logprob", "temperature", "words"):
             if segment[key] is None:
                 del segment[key]
     return values
@@ -225,15 +230,3 @@ def timed_texts(tokens: Sequence[int], first_timestamp: int, seconds_each: float
             pending = []
         start = time
     return [*found, (start, duration, pending)] if pending else found
-
-
-def within_sound(timed: list[TimedText], begin: float, end: float) -> list[TimedText]:
-    """Times of which the first is no earlier than the sound and the last no later; small models begin at the piece's.
-
-    Args:
-        begin, end: of the sound, in seconds of the piece.
-    """
-    return [
-        (max(start, begin), min(stop, end), text) if max(start, begin) < min(stop, end) else (start, stop, text)
-        for start, stop, text in timed
-    ]

@@ -11,7 +11,6 @@ from data.batches.features import visible_frames
 from data.batches.labels import LabelEncoder
 from data.errors import DataError
 from data.utterance import Utterance
-from modeling.checkpoints import lifted
 from modeling.decoding import (
     detect_languages,
     encode,
@@ -20,12 +19,11 @@ from modeling.decoding import (
     hears_second,
     is_multilingual,
 )
-from modeling.network.dual_whisper import DualWhisperForConditionalGeneration
 
 from ..config.reading import ConfigError
 from ..step.batch import to_batch
 from ..step.noise_target import noise_target
-from ..transcription.hearing import REPEATING, compression_ratio
+from ..transcription.heard import REPEATING, compression_ratio
 from ..transcription.transcriber import Transcriber
 from .attention_maps import AttentionMaps, HeardRecording
 from .excerpt import Excerpt
@@ -48,11 +46,6 @@ class AttentionReader:
         self.checkpoint = checkpoint
         self.transcriber = Transcriber(checkpoint, language, device=device, dtype="fp32")
         model = self.transcriber.model
-        if not isinstance(model, DualWhisperForConditionalGeneration):
-            # Our own class returns the weights under every release of transformers; transformers' own only under some.
-            model.config.dual_attention = False
-            model = lifted(model).to(self.transcriber.device)
-            self.transcriber.model = model
         self.model, self.end_of_text = model, model.generation_config.eos_token_id
         count = model.config.decoder_layers
         self.layers = tuple(range(count)) if layers is None else tuple(dict.fromkeys(layers))

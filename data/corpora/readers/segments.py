@@ -23,7 +23,7 @@ from .found_files import TABLE_SUFFIXES, FoundFiles, find_files
 from .segment_tables import read_segment_table
 from .tables import read_table
 
-OF_SECOND = ("channel", "second", "second_channel", "second_place")  # of a record
+ADDED = ("channel", "second", "second_channel", "second_place", "segments", "before")  # fields of a record
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,10 +35,8 @@ class RecordRows(Listed):
 
     def digest(self) -> str:
         described = (asdict(row) | {"place": ""} for row in self.rows)
-        # Rows without a second recording are as they were before there were any.
-        described = (
-            {name: value for name, value in row.items() if name not in OF_SECOND or value} for row in described
-        )
+        # Rows without them are as they were before there were any.
+        described = ({name: value for name, value in row.items() if name not in ADDED or value} for row in described)
         return digest(repr(sorted(row.items())).encode("utf-8", "surrogatepass") for row in described)
 
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from data.preparation.misfits import MOST_WORST, JudgedClip, Least, fault_of, margin
+from data.preparation.leaving_out.misfits import MOST_WORST, JudgedClip, Least, fault_of, margin
 from data.preparation.scores import ScoreLimits
 
 GIVEN: dict[str, Any] = {

@@ -16,7 +16,7 @@ from benchmarks.memory.report.inputs import read_inputs
 from data.digit_speech import UNSEEN_VOICES, synthesize_digit_corpus
 from data.inspection.facts import InspectionSettings
 from data.inspection.tally import inspect_records
-from data.preparation.misfits import JudgedClip, ScoreReport
+from data.preparation.leaving_out.misfits import JudgedClip, ScoreReport
 from data.preparation.scores import ScoreLimits
 from tests.end_to_end import run
 from tests.support.browser import BROWSER, measured

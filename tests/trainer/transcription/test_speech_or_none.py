@@ -13,11 +13,12 @@ import launch.transcribe
 from data.utterance import SAMPLING_RATE
 from tests.end_to_end import run
 from tests.support.untrained import save_checkpoint
-from trainer.transcription.hearing import Heard, Silence, within_sound
-from trainer.transcription.pairing import PairedPiece
+from trainer.transcription.heard import Heard, Silence, within_sound
 from trainer.transcription.recordings import Recording
-from trainer.transcription.transcriber import Transcriber, Work
+from trainer.transcription.second.pairing import PairedPiece
+from trainer.transcription.transcriber import Transcriber
 from trainer.transcription.transcripts import Segment
+from trainer.transcription.work import Work
 
 from .test_transcriber import noise, saved, tone
 

@@ -16,10 +16,11 @@ from modeling.decoding import detect_languages, encode, encoder_padding
 from tests.support.untrained import save_checkpoint
 from trainer.config.reading import ConfigError
 from trainer.model.languages import known_languages
-from trainer.transcription.hearing import REPEATING, compression_ratio
+from trainer.transcription.heard import REPEATING, compression_ratio
 from trainer.transcription.recordings import Recording
-from trainer.transcription.transcriber import Transcriber, Untranscribed, similar_lengths
+from trainer.transcription.transcriber import Transcriber, similar_lengths
 from trainer.transcription.transcripts import Transcript
+from trainer.transcription.work import Untranscribed
 
 LANGUAGES = ("az", "de", "en", "tr")
 

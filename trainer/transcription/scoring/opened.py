@@ -42,7 +42,8 @@ from ...evaluation.error_rates import score as count_errors
 from ...evaluation.normalizers import build_normalizer, lower_case
 from ...model.languages import known_languages
 from ...step.batch import to_batch
-from ..hearing import PROMPT_TOKENS, compression_ratio
+from ..heard import compression_ratio
+from ..hearing import PROMPT_TOKENS
 from ..transcriber import similar_lengths
 
 Tokens = tuple[list[int], list[int]]  # decoder input and labels, of the same length

@@ -7,7 +7,7 @@ from rich.text import Text
 
 from data import storage
 from data.inspection.characters import visible
-from data.preparation.misfits import DOUBTFUL_EDGE, DOUBTFUL_EVIDENCE, EVIDENCE_BIN, JudgedClip, ScoreReport
+from data.preparation.leaving_out.misfits import DOUBTFUL_EDGE, DOUBTFUL_EVIDENCE, EVIDENCE_BIN, JudgedClip, ScoreReport
 from data.terminal import print_table
 
 from ...evaluation.error_rates import Alignment, Prediction, score

@@ -6,7 +6,7 @@ from typing import Any
 
 from rich.console import Console
 
-from data.preparation.misfits import JudgedClip, ScoreReport
+from data.preparation.leaving_out.misfits import JudgedClip, ScoreReport
 from data.preparation.scores import ScoreLimits
 from trainer.transcription.scoring.report import evidence_bars, score_page, tell_scores
 

@@ -28,10 +28,10 @@ from modeling.decoding import generate_tokens
 from tests import ROOT
 from tests.end_to_end import Outcome, run
 from tests.support.untrained import save_checkpoint
-from trainer.transcription.scoring import scorer as scorers
 from trainer.transcription.scoring import opened as scoring
-from trainer.transcription.scoring.scorer import scoring_workers
+from trainer.transcription.scoring import scorer as scorers
 from trainer.transcription.scoring.opened import OpenScorer
+from trainer.transcription.scoring.scorer import scoring_workers
 
 from ...data.preparation.test_resume import content
 
@@ -480,7 +480,8 @@ def test_what_is_held_for_scoring_is_bounded(
 
 def test_a_scorer_is_sent_to_processes_without_importing_libraries() -> None:
     """What they print when they are imported would reach the terminal from each process."""
-    command = "import sys, trainer.transcription.scoring.scorer; sys.exit(not {'torch', 'transformers'}.isdisjoint(sys.modules))"
+    module = "trainer.transcription.scoring.scorer"
+    command = f"import sys, {module}; sys.exit(not {{'torch', 'transformers'}}.isdisjoint(sys.modules))"
     assert subprocess.run([sys.executable, "-c", command], cwd=ROOT, check=False).returncode == 0
 
 

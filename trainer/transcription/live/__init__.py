@@ -1,0 +1,1 @@
+"""Transcription of a stream while it is spoken."""

@@ -1,0 +1,1 @@
+"""Measuring what a checkpoint writes for long recordings whose words and times are known."""
