@@ -20,10 +20,10 @@ from tests.end_to_end import run
 from tests.modeling.alignment.test_word_times import Fixed
 from tests.support.films import noise
 from tests.support.untrained import save_checkpoint
-from trainer.transcription.aligning import find_heads
-from trainer.transcription.aligning_command import joined_clips
 from trainer.transcription.hearing import Listener
-from trainer.transcription.joining import join
+from trainer.transcription.word_times.aligning import find_heads
+from trainer.transcription.word_times.aligning_command import joined_clips
+from trainer.transcription.word_times.joining import join
 
 BEST = (0, 1)
 
