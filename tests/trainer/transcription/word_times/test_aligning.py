@@ -10,9 +10,6 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from trainer.transcription.aligning import find_heads
-from trainer.transcription.aligning_command import joined_clips
-from trainer.transcription.joining import join
 from transformers import GenerationConfig
 
 import launch.align
@@ -24,6 +21,9 @@ from tests.modeling.alignment.test_word_times import Fixed
 from tests.support.films import noise
 from tests.support.untrained import save_checkpoint
 from trainer.transcription.hearing import Listener
+from trainer.transcription.word_times.aligning import find_heads
+from trainer.transcription.word_times.aligning_command import joined_clips
+from trainer.transcription.word_times.joining import join
 
 BEST = (0, 1)
 
@@ -62,11 +62,16 @@ def listener(tmp_path: Path) -> Listener:
     return Listener(str(save_checkpoint(tmp_path / "tiny", positions=40)), "az", words=True)
 
 
+def broken(generator: random.Random, text: str) -> tuple[str, np.ndarray]:
+    """A clip with a pause within it, so that levels alone do not tell where it ends."""
+    lengths = [generator.uniform(0.2, 0.5), generator.uniform(0.1, 0.4), generator.uniform(0.2, 0.5)]
+    first, pause, last = (clip(seconds)[1] for seconds in lengths)
+    return text, np.concatenate((first, 0 * pause, last))
+
+
 def test_the_head_that_looks_at_what_is_said_is_found(listener: Listener, monkeypatch: pytest.MonkeyPatch) -> None:
     generator = random.Random(0)
-    recordings = [
-        join([clip(generator.uniform(0.2, 0.8), text) for text in "abcd"], generator, "az") for _ in range(15)
-    ]
+    recordings = [join([broken(generator, text) for text in "abcd"], generator, "az") for _ in range(15)]
     layer, head = BEST
     attention = listener.model.get_decoder().layers[layer].encoder_attn
     encode, prompt = listener.encode, len(listener.labels.prompt("az"))
