@@ -74,8 +74,15 @@ def main(arguments: list[str]) -> None:
         for row, segments in zip(rows, found, strict=True):
             text = " ".join(segment.text for segment in segments)
             seconds = len(audio[row]) / SAMPLING_RATE
-            name = recordings[row].name
-            output.write(row, Transcript(name, options.language, False, seconds, text, tuple(segments)))
+            transcript = Transcript(
+                file=recordings[row].name,
+                language=options.language,
+                language_detected=False,
+                duration=seconds,
+                text=text,
+                segments=tuple(segments),
+            )
+            output.write(row, transcript)
     took = time.perf_counter() - started
     seconds = sum(map(len, audio)) / SAMPLING_RATE
     print(f"{seconds:.1f} s of audio in {took:.1f} s, real-time factor {took / seconds:.3f}", file=sys.stderr)
