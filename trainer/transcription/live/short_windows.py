@@ -14,7 +14,7 @@ from data.batches.features import SAMPLES_PER_FRAME, WINDOW_FRAMES, LogMel
 from modeling import DualWhisperConfig, DualWhisperForConditionalGeneration
 from modeling.network.encoder import DualWhisperEncoder
 
-STEP_FRAMES = 1000  # windows are a multiple of 10 s: with 5 s whisper-base's errors grow
+STEP_FRAMES = 1000  # windows are a multiple of 10 s, the shortest that was measured
 MARGIN_FRAMES = 50  # of silence after the audio, at least
 OF_ENCODER = (
     "d_model",
