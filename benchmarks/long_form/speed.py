@@ -38,7 +38,7 @@ from .measuring import read_before
 from .scored import ERROR_COLUMNS, KEPT, described, error_cells, time_cells
 
 SPEED_LINE = re.compile(r"([\d.]+) s of audio in ([\d.]+) s, real-time factor [\d.]+")
-SAME_AS = ("sequential", "transformers")  # that are to write the same
+SAME_AS = ("sequential", "transformers")  # that are to write the same: neither decodes anything again
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,8 @@ def faster_whisper(compute_type: str, *options: str) -> Callable[[Job], list[str
 SYSTEMS: dict[str, Callable[[Job], list[str]]] = {
     "pieces": ours("--segments", "tokens"),
     "pieces_vad": ours("--segments", "tokens", "--vad", "silero"),
-    "sequential": ours("--windows", "sequential"),
+    "sequential": ours("--windows", "sequential", "--no-speech-threshold", "1", "--logprob-threshold", "-100"),
+    "sequential_rules": ours("--windows", "sequential"),
     "sequential_vad": ours("--windows", "sequential", "--vad", "silero"),
     "transformers": transformers,
     "faster_whisper_int8": faster_whisper("int8"),

@@ -87,8 +87,8 @@ def read_window(window: Window, planner: WindowPlanner, skipped: list[Skipped]) 
     if begun and spans[-1][0] * SAMPLING_RATE < most:
         said.append(Said(spans[-1][0], None, ""))
     before = [text for text in map(text_before, window.before) if text]
-    hotwords = [", ".join(window.hotwords) + "."] if window.hotwords else []
-    text = WindowText(tuple(said), window.timestamps, " ".join([*hotwords, *before]), learns_speech)
+    prompt = ". ".join(filter(None, (", ".join(window.hotwords), " ".join(before))))  # as transcription's prompts
+    text = WindowText(tuple(said), window.timestamps, prompt, learns_speech)
     return Utterance("+".join(names), audio[:most], text.text, language), text
 
 
