@@ -95,7 +95,7 @@ def faster_whisper(compute_type: str, *options: str) -> Callable[[Job], list[str
 SYSTEMS: dict[str, Callable[[Job], list[str]]] = {
     "pieces": ours("--segments", "tokens"),
     "pieces_vad": ours("--segments", "tokens", "--vad", "silero"),
-    "sequential": ours("--windows", "sequential", "--no-speech-threshold", "1", "--logprob-threshold", "-100"),
+    "sequential": ours("--windows", "sequential", "--no-speech-threshold", "1", "--no-fallback"),
     "sequential_rules": ours("--windows", "sequential"),
     "sequential_vad": ours("--windows", "sequential", "--vad", "silero"),
     "transformers": transformers,

@@ -8,6 +8,7 @@ While it is spoken: python launch/transcribe.py --checkpoint openai/whisper-base
 import argparse
 import sys
 import time
+from dataclasses import replace
 
 from ..command_line import CommandLine, complain, number
 from ..config.reading import ConfigError
@@ -34,6 +35,9 @@ def main(arguments: list[str]) -> int:
 
     hotwords = () if options.hotwords is None else read_hotwords(options.hotwords)
     voice = SpeechDetector() if options.vad == "silero" else None
+    silence = Silence(options.no_speech_threshold, options.logprob_threshold)
+    if options.no_fallback:
+        silence = replace(silence, temperatures=())
     recordings = named.find_recordings(options.files)
     use = None
     if options.second is not None:
@@ -58,7 +62,7 @@ def main(arguments: list[str]) -> int:
         piece_seconds=options.piece_seconds,
         voice=voice,
         second=use,
-        silence=Silence(options.no_speech_threshold, options.logprob_threshold),
+        silence=silence,
         windows=options.windows,
         told=Told(options.prompt, hotwords, options.previous_text),
         words=options.words,
@@ -159,6 +163,7 @@ def command_line() -> CommandLine:
         metavar="L",
         help="mean log-probability of a piece's tokens (-1)",
     )
+    add("--no-fallback", action="store_true", help="loops and unlikely windows are not decoded again by sampling")
     add("--vad", choices=("silero", "none"), help="silero: only where somebody speaks is anything decoded (none)")
     add("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     add("--dtype", choices=("auto", "fp32", "bf16", "fp16"), default="auto", help="auto: fp32 on CPUs, bf16 on GPUs")

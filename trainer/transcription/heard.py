@@ -22,10 +22,12 @@ class Silence:
     Attributes:
         no_speech: the probability of no speech is above this, 0 to 1 ...
         log_probability: ... and the mean log-probability of the tokens is below this, or they repeat endlessly.
+        temperatures: at which what repeats endlessly, or of a window is too unlikely, is decoded again, in turn.
     """
 
     no_speech: float = 0.6
     log_probability: float = -1.0
+    temperatures: tuple[float, ...] = TEMPERATURES
 
 
 AUTHORS = Silence()

@@ -38,7 +38,7 @@ from ..engine.device import find_device, find_dtype, settle_device
 from ..model.languages import known_languages
 from ..step.batch import to_batch
 from .fitting import check_hears_second, check_sequential, fitting_language
-from .heard import AUTHORS, REPEATING, TEMPERATURES, Encoded, Heard, Silence, compression_ratio, until, within_sound
+from .heard import AUTHORS, REPEATING, Encoded, Heard, Silence, compression_ratio, until, within_sound
 from .prompting import NOTHING, Prompter, Told, Trial
 from .second.pairing import SecondUse
 from .transcripts import Segment, timed_texts
@@ -200,7 +200,7 @@ class Listener:
         encoded = self.encode([piece], [second])
         with torch.random.fork_rng([self.device] if self.device.type == "cuda" else []):
             torch.manual_seed(0)
-            for temperature in TEMPERATURES:
+            for temperature in self.silence.temperatures:
                 (heard,) = self.understand(encoded, [loop.language], temperature)
                 if not heard.repeats:
                     return heard

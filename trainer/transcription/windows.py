@@ -18,7 +18,7 @@ from data.utterance import SAMPLING_RATE
 from modeling.decoding import TIMESTAMP_SECONDS, encode, first_timestamp_token
 from modeling.greedy import Said
 
-from .heard import REPEATING, TEMPERATURES, Encoded, Heard, compression_ratio, within_sound
+from .heard import REPEATING, Encoded, Heard, compression_ratio, within_sound
 from .hearing import Listener
 from .second.pairing import PairedPiece
 from .transcripts import Segment, TimedText
@@ -168,11 +168,10 @@ class Sequential:
     Args:
         listener: a checkpoint that knows timestamps.
         batch_size: recordings that are on their way at once, a window of each decoded together.
-        temperatures: at which a window is decoded again, in turn, whose text repeats itself or is too unlikely.
     """
 
-    def __init__(self, listener: Listener, batch_size: int, temperatures: Sequence[float] = TEMPERATURES) -> None:
-        self.listener, self.batch_size, self.temperatures = listener, batch_size, temperatures
+    def __init__(self, listener: Listener, batch_size: int) -> None:
+        self.listener, self.batch_size = listener, batch_size
         first = first_timestamp_token(listener.model)
         assert first is not None  # the listener was checked
         self.first = first
@@ -251,7 +250,7 @@ class Sequential:
         likelihoods, known = listener.spoken(encoded, [course.work.language for course in courses])
         so_far = [course.so_far() for course in courses]
         found = [(said, 0.0) for said in listener.said(encoded.states, known, so_far)]
-        for temperature in self.temperatures:
+        for temperature in listener.silence.temperatures:
             again = [row for row, (said, _) in enumerate(found) if self.fails(said)]
             if not again:
                 break

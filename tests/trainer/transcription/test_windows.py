@@ -30,7 +30,7 @@ from .test_transcriber import noise, saved, tone
 
 __all__ = ["saved"]
 FIRST = 1000  # the token of 0.00 s in tests without a model
-EVERYTHING = Silence(1.0, -100.0)  # nothing is left out, nothing decoded again
+EVERYTHING = Silence(1.0, -100.0, ())  # nothing is left out, nothing decoded again
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +51,7 @@ def scene(seed: int, seconds: float) -> np.ndarray:
 def tokens_of(transcriber: Transcriber, recordings: list[np.ndarray], batch_size: int) -> list[list[list[int]]]:
     """Of each recording and window the tokens that count."""
     opened = [Opened(Work(Recording(Path(f"{n}.wav")), "en"), audio) for n, audio in enumerate(recordings)]
-    windows = Sequential(transcriber, batch_size, temperatures=())
+    windows = Sequential(transcriber, batch_size)
     return list(windows.transcribe_all(opened, lambda work: [work.heard[n].tokens for n in range(len(work.pieces))]))
 
 
@@ -178,7 +178,7 @@ def test_unlikely_and_repeating_windows_are_decoded_again(plain: Path) -> None:
         1.0: [likely(loop)] * 6,
     }
     for temperature, answers in cases.items():
-        steps = (0.0, *Sequential(transcriber, 1).temperatures)
+        steps = (0.0, *transcriber.silence.temperatures)
         windows = Spoken(transcriber, dict(zip(steps, answers, strict=False)))
         (heard,) = work_of(windows, 20).heard.values()
         assert (heard.temperature, heard.repeats) == (temperature, temperature == 1.0)
