@@ -11,6 +11,7 @@ import pytest
 import soundfile
 
 from data.audio.cutting import speech_region
+from data.augmentation.augmenter import Augmenter
 from data.batches.labels import IGNORED, LabelEncoder
 from data.batches.lanes import Batching, Lane
 from data.batches.loader import TrainingBatches
@@ -73,7 +74,9 @@ def batching(clips: str, labels: LabelEncoder, windows: dict[str, Any] | None, *
 
 
 def items(of: Batching, position: dict[str, Any] | None = None, epoch: int = 0) -> list[LaneItem]:
-    return list(Lane(of, epoch, LanePart(0, 1), position or {}))
+    changes, lengths = of.config.augmentation, (of.config.min_seconds, of.config.longest_seconds)
+    augmenter = None if changes is None else Augmenter(changes, of.seed, lengths)
+    return list(Lane(of, epoch, LanePart(0, 1), position or {}, augmenter))
 
 
 def batches(of: Batching) -> list[AudioBatch]:
@@ -351,9 +354,9 @@ def test_a_text_before_is_shortened_at_its_beginning(labels: LabelEncoder) -> No
 
 def test_windows_whose_text_would_not_fit_are_shorter(clips: str) -> None:
     short = LabelEncoder(build_byte_processor(["az", "tr"]).tokenizer, True, "az", max_tokens=40)
-    for names, _, inputs, _ in windows_of(batching(clips, short, PLAIN | {"seconds": (30, 30)})):
-        assert names.count("+") <= 2
-        assert len(inputs) <= 40
+    found = windows_of(batching(clips, short, PLAIN | {"seconds": (30, 30)}))
+    assert sorted(name for names, *_ in found for name in names.split("+")) == sorted(f"row{i}" for i in range(ROWS))
+    assert all(len(inputs) <= 40 for _, _, inputs, _ in found)
 
 
 @pytest.mark.parametrize(
