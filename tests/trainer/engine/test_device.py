@@ -107,6 +107,7 @@ def test_evaluating_in_bf16_on_a_gpu_that_lacks_it(gpu: dict[str, Any], tiny_con
 # By command: the tests of what it computes, or why there are none. Those begin with torch's own choice of kernels, and
 # fail where attention runs under it (conftest.py).
 COMMANDS = {
+    "align": ("trainer/transcription/word_times/test_aligning.py",),
     "batch_size": "computes on no device",
     "compare": "starts train and eval",
     "demo": "starts train and eval",

@@ -25,6 +25,8 @@ from trainer.transcription.word_times.aligning import find_heads
 from trainer.transcription.word_times.aligning_command import joined_clips
 from trainer.transcription.word_times.joining import join
 
+pytestmark = pytest.mark.usefixtures("exact_attention")
+
 BEST = (0, 1)
 
 
