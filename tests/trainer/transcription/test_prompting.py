@@ -93,8 +93,8 @@ def test_the_first_windows_are_decoded_without_the_prompt_too(
         assert any("the prompt seems to do harm: with it" in remark for remark in remarks)
 
 
-@pytest.mark.parametrize("timestamps", [None, "tokens"])
-def test_pieces_hear_the_prompt_as_transformers_gives_it(checkpoint: Path, timestamps: str | None) -> None:
+@pytest.mark.parametrize("timestamps", ["pauses", "tokens"])
+def test_pieces_hear_the_prompt_as_transformers_gives_it(checkpoint: Path, timestamps: str) -> None:
     transcriber = Transcriber(str(checkpoint), "en", told=Told("abc"), timestamps=timestamps)
     without = Transcriber(str(checkpoint), "en", timestamps=timestamps)
     pieces = [noise(3), tone(5, 300).astype("float32")]
@@ -107,7 +107,7 @@ def test_pieces_hear_the_prompt_as_transformers_gives_it(checkpoint: Path, times
         ["en", "en"],
         "transcribe",
         transcriber.max_new_tokens,
-        timestamps=timestamps is not None,
+        timestamps=timestamps == "tokens",
         before=transcriber.prompter.tokens(),
     )
     assert found == [until(transcriber.labels.end_of_text, ids) for ids in expected.tolist()]

@@ -10,7 +10,7 @@ from data.preparation.leaving_out.misfits import JudgedClip, ScoreReport
 from data.preparation.scores import ScoreLimits
 from trainer.transcription.scoring.report import evidence_bars, score_page, tell_scores
 
-from ..pages.test_corpus import NASTY, Page
+from ...pages.test_corpus import NASTY, Page
 
 ROW: dict[str, Any] = {
     "id": "clip-7", "text": "we call it bear", "language": "en", "duration": 2.5, "hypothesis": "we called bear",

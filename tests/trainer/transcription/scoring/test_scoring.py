@@ -33,7 +33,7 @@ from trainer.transcription.scoring import scorer as scorers
 from trainer.transcription.scoring.opened import OpenScorer
 from trainer.transcription.scoring.scorer import scoring_workers
 
-from ...data.preparation.test_resume import content
+from ....data.preparation.test_resume import content
 
 pytestmark = pytest.mark.usefixtures("exact_attention")
 
