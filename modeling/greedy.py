@@ -67,6 +67,7 @@ def decode(
     *,
     timestamps: bool = False,
     temperature: float = 0.0,
+    begins: bool = True,
 ) -> list[Said]:
     """Decode each row of an encoder's output by itself.
 
@@ -77,6 +78,7 @@ def decode(
         max_new_tokens: at most the decoder's positions less the longest prompt.
         timestamps: tokens of text and of time alternate as Whisper's authors ask for.
         temperature: above 0 to draw each token. Each row has its own random numbers, always the same.
+        begins: the text begins after the prompts; False where they hold its beginning.
 
     Raises:
         ValueError: if prompts and new tokens do not fit the decoder.
@@ -95,7 +97,7 @@ def decode(
     totals, counts = [0.0] * len(prompts), [0] * len(prompts)
     for step in range(max_new_tokens):
         scores = linear(model.proj_out, hidden[:, -1]).float()
-        rules.apply(scores, states, is_first=step == 0)
+        rules.apply(scores, states, is_first=begins and step == 0)
         chosen = drawn(scores / temperature, [draws[row] for row in rows.order]) if temperature else scores.argmax(-1)
         likely = scores.gather(1, chosen[:, None])[:, 0] - scores.logsumexp(dim=-1)
         ended = []

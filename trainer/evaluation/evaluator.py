@@ -9,6 +9,7 @@ import torch
 
 from data.batches.evaluation_rows import EvaluationRows, check_reported_columns
 from data.batches.features import LogMel
+from data.batches.labels import PROMPT_TOKENS
 from data.errors import DataError
 from data.sources.source import Source
 from data.utterance import AudioBatch
@@ -33,7 +34,6 @@ from ..step.batch import silent_batch, to_batch
 from .normalizers import build_normalizer
 from .result import Evaluation, Share, joined
 
-PROMPT_TOKENS = 4  # start, language, task, no timestamps
 MOST_ROWS = 2048  # that evaluation.max_seconds is spent on, if there is no evaluation.utterances
 
 

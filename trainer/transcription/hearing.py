@@ -11,7 +11,7 @@ import torch
 from data.audio.cutting import WINDOW_SECONDS, sound_bounds
 from data.batches.collation import collate
 from data.batches.features import LogMel
-from data.batches.labels import IGNORED, LabelEncoder
+from data.batches.labels import IGNORED, PROMPT_TOKENS, LabelEncoder
 from data.utterance import SAMPLING_RATE, Utterance
 from modeling.checkpoint_files import Checkpoint
 from modeling.checkpoint_parts import check_parts
@@ -46,7 +46,6 @@ from .word_times.words import WordFinder
 
 SUBTITLE_SECONDS = 10.0  # the longest piece where its bounds are the only times there are
 BESIDE_SECONDS = 20.0  # the longest piece in whose window a second recording is heard, too
-PROMPT_TOKENS = 4
 
 
 class Listener:

@@ -100,11 +100,12 @@ def own_window(window: Window, learns_speech: bool) -> tuple[Utterance, WindowTe
     audio = read_audio(timed.row, timed.source)
     refuse_other_length(timed, len(audio) / SAMPLING_RATE)
     said = segments_of(timed.row[columns.segments], len(audio) / SAMPLING_RATE)
-    if not window.timestamps and said and said[-1].end is None:  # its words would be heard and not written
+    timestamps = window.timestamps or (len(said) == 1 and said[0].end is None)  # nothing could be said without
+    if not timestamps and said and said[-1].end is None:  # its words would be heard and not written
         audio, said = audio[: round(said[-1].start * SAMPLING_RATE)], said[:-1]
     value = timed.row[columns.previous_text] if columns.previous_text and window.before else None
     before = "" if value is None else text_of(value).strip()
-    text = WindowText(said, window.timestamps, before, learns_speech)
+    text = WindowText(said, timestamps, before, learns_speech)
     utterance = Utterance(row_id(timed.row, timed.source), audio, text.text, language_of(timed.row, timed.source))
     return utterance, text
 

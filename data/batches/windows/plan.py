@@ -13,7 +13,6 @@ import numpy as np
 from ...augmentation.noise_clips import NoiseClips
 from ...augmentation.windows import WindowConfig
 from ...errors import DataError
-from ...sources.source import Source
 from ..collation import TimedRow, language_of, text_of
 from ..drawing import speaker_of
 from ..labels import PROMPT_TOKENS, LabelEncoder
@@ -54,10 +53,6 @@ class Window:
     second_seconds = 0.0  # a window has no second recording
 
     @property
-    def source(self) -> Source:
-        return self.example.source
-
-    @property
     def has_own_segments(self) -> bool:
         """Whether the one row is a window by itself, with its segments in a column."""
         return len(self.rows) == 1 and has_segments(self.rows[0])
@@ -96,9 +91,10 @@ class WindowPlanner:
         windows: list[Window] = []
         for chain in self.chains(rows, generator):
             windows += self.laid(chain, generator)
+        usable = [window.example for window in windows if self.tokens_of(window.example) is not None]
         often = self.config.silence / (1 - self.config.silence)
-        silent = math.floor(often * len(windows) + generator.random())
-        return windows + [self.silent(windows[int(generator.integers(len(windows)))], generator) for _ in range(silent)]
+        silent = math.floor(often * len(usable) + generator.random()) if usable else 0
+        return windows + [self.silent(usable[int(generator.integers(len(usable)))], generator) for _ in range(silent)]
 
     def chains(self, rows: Sequence[TimedRow], generator: np.random.Generator) -> Iterator[list[TimedRow]]:
         """Rows that may follow each other, in the order in which they do; those that stay alone, one by one."""
@@ -116,8 +112,9 @@ class WindowPlanner:
         yield from ([timed] for timed in alone)
 
     def tokens_of(self, timed: TimedRow) -> int | None:
-        """Tokens of a row's text; None where it cannot be used, which is told when it is read."""
+        """Tokens of a row's text; None if it or its language cannot be used, which is told when the row is read."""
         try:
+            self.labels.prompt(language_of(timed.row, timed.source))
             return len(self.labels.text_tokens(text_of(timed.row[timed.source.columns.text])))
         except DataError:
             return None
@@ -178,7 +175,7 @@ class WindowPlanner:
         self, rows: Sequence[TimedRow], chain: Sequence[TimedRow], generator: np.random.Generator
     ) -> tuple[str, ...]:
         """Words for a prompt, about half of them said in the window; mostly none."""
-        if generator.random() >= self.config.hotwords:
+        if generator.random() >= self.config.hotwords or self.tokens_of(chain[0]) is None:
             return ()
         count = int(generator.integers(HOTWORDS[0], HOTWORDS[1] + 1))
         others = [chain[int(generator.integers(len(chain)))] for _ in range(count)]
@@ -187,11 +184,11 @@ class WindowPlanner:
         found = [said[place] for place in own] + unsaid[: count - len(own)]
         return tuple(dict.fromkeys(found[place] for place in generator.permutation(len(found)).tolist()))
 
-    def silent(self, near: Window, generator: np.random.Generator) -> Window:
-        """A window where nobody speaks, of a source and a language that another window has."""
+    def silent(self, example: TimedRow, generator: np.random.Generator) -> Window:
+        """A window where nobody speaks, of the source and the language of a row."""
         seconds = generator.uniform(SHORTEST_SILENCE, max(SHORTEST_SILENCE, self.config.seconds[1]))
         timestamps, seed = generator.random() < self.config.timestamps, int(generator.integers(2**63))
-        return Window((), (seconds,), seconds, timestamps, example=near.example, seed=seed)
+        return Window((), (seconds,), seconds, timestamps, example=example, seed=seed)
 
 
 def words_of(rows: Sequence[TimedRow]) -> list[str]:

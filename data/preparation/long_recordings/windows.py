@@ -30,18 +30,20 @@ def in_windows(records: Iterable[Record], seconds: float, one_speaker: bool = Fa
     Args:
         seconds: the longest window.
     """
-    run = Recording()
+    run, last = Recording(), None
     for record in records:
         text = usable_text(record, seconds)
         if run.segments and (text is None or not follows(run.segments[-1], record, one_speaker)):
             yield from windows_of(run, seconds)
-            run = Recording(end_of(run.segments[-1], record))
+            run = Recording()
         if text is None:
             yield record
-            run = Recording(record.end or 0.0)
-            continue
-        run.segments.append(record)
-        run.texts.append(text)
+        else:
+            if not run.segments:
+                run.begin = 0.0 if last is None else end_of(last, record)
+            run.segments.append(record)
+            run.texts.append(text)
+        last = record
     yield from windows_of(run, seconds)
 
 

@@ -272,11 +272,14 @@ def test_a_clip_that_cannot_be_read_is_left_out_of_its_window_and_named(
     rows[5]["audio"]["bytes"] = rows[5]["audio"]["bytes"][:3000]
     rows[8]["text"] = None
     rows[11]["text"] = ""
+    rows[14]["language"] = "xx"
     pq.write_table(pa.Table.from_pylist(rows, schema=table.schema), tmp_path / "0.parquet")
-    of = batching(str(tmp_path / "*.parquet"), labels, PLAIN)
+    more = {"hotwords": 1.0, "silence": 0.3}
+    of = batching(str(tmp_path / "*.parquet"), labels, PLAIN | more, columns={"language": "language"})
     skipped = {one.id: one.reason for item in items(of) for one in item.skipped}
-    assert sorted(skipped) == ["row11", "row5", "row8"]
-    said = [name for names, *_ in windows_of(of) for name in names.split("+")]
+    assert sorted(skipped) == ["row11", "row14", "row5", "row8"]
+    assert "language 'xx'" in skipped["row14"]
+    said = [name for names, *_ in windows_of(of) for name in names.split("+") if not name.startswith("silence")]
     assert sorted(said) == sorted({f"row{i}" for i in range(ROWS)} - set(skipped))
 
 
@@ -311,6 +314,14 @@ def test_rows_with_segments_are_windows_by_themselves(labels: LabelEncoder, tmp_
     ((_, audio, inputs, targets),) = windows_of(batching(files, labels, never, columns=OWN))
     assert len(audio) == 4 * SAMPLING_RATE
     assert inputs[0] == labels.vocabulary["<|startoftranscript|>"]
+
+
+def test_a_window_in_which_a_segment_only_begins_has_its_start(labels: LabelEncoder, tmp_path: Path) -> None:
+    """Without timestamps there would be nothing to write of it, and no audio left."""
+    files = write_windows(tmp_path, [{"start": 0.0, "end": None, "text": ""}])
+    ((_, audio, _, targets),) = windows_of(batching(files, labels, {"timestamps": 0.0}, columns=OWN))
+    assert len(audio) == 5 * SAMPLING_RATE
+    assert said_in(labels, targets) == [0.0]
 
 
 @pytest.mark.parametrize(

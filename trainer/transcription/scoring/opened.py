@@ -17,7 +17,7 @@ import torch
 
 from data.batches.collation import collate
 from data.batches.features import LogMel
-from data.batches.labels import IGNORED, LabelEncoder
+from data.batches.labels import IGNORED, PROMPT_TOKENS, LabelEncoder
 from data.errors import DataError
 from data.preparation.scores import Score, Sounding
 from data.sources.languages import nearest_language
@@ -43,7 +43,6 @@ from ...evaluation.normalizers import build_normalizer, lower_case
 from ...model.languages import known_languages
 from ...step.batch import to_batch
 from ..heard import compression_ratio
-from ..hearing import PROMPT_TOKENS
 from ..transcriber import similar_lengths
 
 Tokens = tuple[list[int], list[int]]  # decoder input and labels, of the same length

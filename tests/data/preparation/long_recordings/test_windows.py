@@ -64,6 +64,13 @@ def test_a_segment_that_cannot_be_used_is_in_no_window(spoilt: dict[str, Any]) -
     assert found[2].before == ""
 
 
+def test_what_ended_in_another_recording_is_not_before_a_window() -> None:
+    rows = segments([(1.0, 3.0), (500.0, 501.0), (1.0, 3.0)])
+    rows[1] = replace(rows[1], text="")
+    rows[2] = replace(rows[2], audio="b.wav")
+    assert [one.start for one in in_windows(rows, 30.0)] == [0.8, 500.0, 0.8]
+
+
 def test_other_recordings_languages_and_speakers_begin_anew() -> None:
     rows = segments([(1.0, 3.0), (4.0, 6.0)])
     assert len(list(in_windows(rows, 30.0))) == 1
