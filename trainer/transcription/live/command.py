@@ -74,6 +74,10 @@ def check_live(options: argparse.Namespace) -> None:
         "--beams": options.beams != 1,
         "--piece-seconds": options.piece_seconds is not None,
         "--segments": options.segments != "auto",
+        "--words": options.words,
+        "--windows": options.windows != "pieces",
+        "--prompt": options.prompt is not None,
+        "--hotwords": options.hotwords is not None,
         f"--format {options.format}": options.format not in ("txt", "json"),
     }
     for name, given in excluded.items():

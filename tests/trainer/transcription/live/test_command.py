@@ -131,6 +131,9 @@ def test_a_reader_that_has_gone_ends_the_command(checkpoint: Path) -> None:
         (["-", "--second", "b.wav"], "--live excludes --second"),
         (["-", "--output", "texts"], "--live excludes --output"),
         (["-", "--vad", "none"], "--live excludes --vad none"),
+        (["-", "--words"], "--live excludes --words"),
+        (["-", "--prompt", "names"], "--live excludes --prompt"),
+        (["-", "--windows", "sequential"], "--live excludes --windows"),
     ],
 )
 def test_what_does_not_go_with_a_stream(transcribe: Callable[..., Outcome], arguments: list[str], part: str) -> None:
