@@ -55,6 +55,8 @@ def unknown_to_the_loop(model: Any) -> str | None:
     if not isinstance(model, DualWhisperForConditionalGeneration):
         return type(model).__name__
     config = model.generation_config
+    if not isinstance(config.eos_token_id, int):
+        return "eos_token_id"
     return next((name for name, free in NEUTRAL.items() if getattr(config, name, None) not in free), None)
 
 
@@ -166,7 +168,9 @@ class Rules:
             raise ValueError("the vocabulary has no timestamps")
         self.first_timestamp = model.config.vocab_size if first is None else first
         self.suppressed, self.suppressed_first = (
-            torch.tensor(list(getattr(config, name, None) or []), dtype=torch.long, device=device)
+            torch.tensor(
+                [one for one in getattr(config, name, None) or () if one >= 0], dtype=torch.long, device=device
+            )
             for name in ("suppress_tokens", "begin_suppress_tokens")
         )
         self.most_at_first = getattr(config, "max_initial_timestamp_index", None)
@@ -199,8 +203,8 @@ class Rules:
 class Rows:
     """The rows of a batch that have not ended, and their keys and values: a :class:`.network.cache.DecoderCache`.
 
-    Keys and values lie in the first ``n`` places of tensors made once. Where a row has ended, the last one moves to its
-    place, so that no more than one row is copied.
+    Keys and values lie in the first ``n`` places of tensors made once. The last row moves to the place of one that has
+    ended, so each ended row costs one copy at most.
 
     Attributes:
         order: the row in each place.

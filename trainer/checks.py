@@ -11,8 +11,12 @@ from typing import Any, Literal
 
 from data.audio.decoding import UndecodableAudio
 from data.augmentation.noise_clips import NoiseClips
+from data.batches.collation import row_id
 from data.batches.mixture import mixture_lines
-from data.batches.second_recordings import decoded
+from data.batches.second_recordings import decoded, header_seconds
+from data.batches.windows.plan import SILENCE_SOUNDS
+from data.batches.windows.texts import own_segments
+from data.errors import DataError
 from data.opening import source_of, synthesize
 from data.sources.filters import values_not_there
 from data.sources.source import Source
@@ -237,6 +241,13 @@ def remarks_on(source: Source) -> Iterator[Finding]:
             decoded(source.first_row()[source.config.columns.audio], source, source.config.channels[1])
         except UndecodableAudio as error:
             yield Finding("second recording", "note", f"{source.name}: of its first recording: {error}")
+    columns = source.config.columns
+    if columns.segments or columns.previous_text:
+        row = source.first_row()
+        try:
+            own_segments(row, source, header_seconds(row[columns.audio], source))
+        except DataError as error:
+            raise DataError(f"{source.name}: its first row, {row_id(row, source)}: {error}") from None
 
 
 def known_rows(source: Source) -> int | None:
@@ -271,11 +282,14 @@ def evaluation_fits(inputs: Inputs) -> None:
 
 
 def recordings_open(inputs: Inputs) -> None:
-    """The recordings of ``data.augmentation``, except those of the hub."""
-    augmentation = inputs.config.data.augmentation
-    for key, source in augmentation.recordings.items() if augmentation else ():
+    """The recordings of ``data.augmentation`` and ``data.windows``, except those of the hub."""
+    augmentation, windows = inputs.config.data.augmentation, inputs.config.data.windows
+    named = {f"data.augmentation.{key}": one for key, one in augmentation.recordings.items()} if augmentation else {}
+    if windows is not None and windows.silence_sounds is not None:
+        named[SILENCE_SOUNDS] = windows.silence_sounds
+    for key, source in named.items():
         if source.dataset is None or source.dataset.hub is None:
-            NoiseClips(source, f"data.augmentation.{key}")
+            NoiseClips(source, key)
 
 
 def model_opens(inputs: Inputs) -> Iterator[Finding]:

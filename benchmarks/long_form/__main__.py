@@ -4,7 +4,7 @@ python -m benchmarks.long_form recordings --source recordings/validation-*.parqu
 python -m benchmarks.long_form measure --recordings long --checkpoint plain=openai/whisper-base --output results.json
 python -m benchmarks.long_form speed --recordings long --checkpoint openai/whisper-base --output speed.json
 
-ACTION --help says more.
+ACTION --help says more. By themselves: python -m benchmarks.long_form.silence, .words and .live.
 """
 
 from trainer.command_line import CommandLine, run_command

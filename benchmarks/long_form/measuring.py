@@ -57,7 +57,7 @@ def read_before(output: Path, source: dict[str, Any]) -> dict[str, Any]:
     before = json.loads(output.read_text(encoding="utf-8"))
     differ = [key for key in source if before["source"].get(key) != source[key]]
     if differ:
-        raise ConfigError(f"--output is {output}, whose {differ[0]} was another: name another file")
+        raise ConfigError(f"--output is {output}, which was measured with another {differ[0]}: name another file")
     found: dict[str, Any] = before["measured"]
     return found
 

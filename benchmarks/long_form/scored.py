@@ -5,13 +5,13 @@ from pathlib import Path
 from typing import Any
 
 from trainer.transcription.long_form.known import Known
+from trainer.transcription.long_form.report import NONE
 
 RATES = ("recordings", "words", "word_error_rate", "word_error_rate_interval", "character_error_rate", "substitutions",
          "deletions", "insertions")  # fmt: skip
 KEPT = (*RATES, "normalizer", "deletion_bursts", "insertion_bursts", "repetition_bursts", "segments",
         "matched_segments", "boundaries", "boundaries_by_words", "word_times", "where_nobody_speaks", "audio_seconds",
         "seconds", "cpu_seconds")  # fmt: skip
-NONE = "–"
 
 
 def digest_of(known: Known) -> str:

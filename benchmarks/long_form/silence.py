@@ -211,7 +211,7 @@ def table(result: Mapping[str, Any]) -> str:
     lines = []
     for name, parts in result["checkpoints"].items():
         lines += [f"{name}: words an hour where nobody speaks", ""]
-        lines.append(table_head(("sound", "nothing", "no-speech rule", "silero", "both")))
+        lines.append(table_head(("sound", "neither", "no-speech rule", "silero", "both")))
         for kind in parts["none"]["sounds"]:
             cells = [parts[way]["sounds"][kind][rule] for way in ("none", "silero") for rule in (
                 "without_rule", "with_rule")]  # fmt: skip

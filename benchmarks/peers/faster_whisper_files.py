@@ -1,8 +1,8 @@
 """Long recordings by faster-whisper, written as launch/transcribe.py writes them; run by the Python of its environment.
 
     python -m benchmarks.peers.faster_whisper_environment --folder ENVIRONMENT --checkpoint openai/whisper-base
-    ENVIRONMENT/bin/python benchmarks/peers/faster_whisper_files.py --checkpoint ENVIRONMENT/openai_whisper-base \
-        --language en --compute-type int8 --output FOLDER FILE ...
+    ENVIRONMENT/bin/python benchmarks/peers/faster_whisper_files.py \
+        --checkpoint ENVIRONMENT/converted/openai_whisper-base --language en --compute-type int8 --output FOLDER FILE...
 
 It needs nothing of this project, so that faster-whisper's requirements and this project's never meet. Greedy, with its
 voice activity detection, by its batched pipeline, or one window after the other with ``--batch-size 0``. The last line

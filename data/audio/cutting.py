@@ -10,6 +10,7 @@ import numpy as np
 from ..utterance import SAMPLING_RATE
 
 WINDOW_SECONDS = 30.0  # the longest that Whisper hears at once
+END_TOLERANCE = 0.5  # seconds that a segment may end beyond its recording: annotators round, encoders drop frames
 SEARCH_SHARE = 0.7  # of a piece's end, where the quietest place is looked for ...
 SEARCH_SECONDS = 8.0  # ... but no more than this
 SHORTEST_SECONDS = 1.0  # a last piece of less says too little to be recognised reliably

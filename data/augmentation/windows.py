@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from ..sources.config import Section
 from .fields import NoiseSourceConfig, Range, Share, within
@@ -35,3 +35,9 @@ class WindowConfig(Section):
     silence_sounds: NoiseSourceConfig | None = Field(
         None, description="recordings without speech for these windows; without it, the rooms' noise between words"
     )
+
+    @model_validator(mode="after")
+    def sounds_that_are_heard(self) -> "WindowConfig":
+        if self.silence_sounds is not None and not self.silence:
+            raise ValueError("silence_sounds says nothing while silence is 0: give silence a share, such as 0.05")
+        return self

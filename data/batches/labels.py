@@ -12,7 +12,6 @@ from .spoken import WindowText
 
 IGNORED = -100
 PROMPT_TOKENS = 4  # start of transcript, language, task, no timestamps
-MOST_BEFORE = 223  # tokens of the text before: half of the decoder's positions, less the token that it begins with
 TIMESTAMP_SECONDS = 0.02  # between two timestamp tokens
 
 
@@ -123,7 +122,7 @@ class LabelEncoder:
             raise DataError(f"the window's text is {len(said)} tokens long; {fit} fit the decoder")
         before: list[int] = []
         if window.before and room > 1:
-            told = self.text_tokens(window.before)[-min(MOST_BEFORE, room - 1) :]
+            told = self.text_tokens(window.before)[-min(self.max_tokens // 2 - 1, room - 1) :]
             before = [self.own("<|startofprev|>"), *told]
         tokens = [*before, *prompt, *said, self.end_of_text]
         labels = [IGNORED] * (len(before) + len(prompt) - 1) + tokens[len(before) + len(prompt) :]

@@ -10,7 +10,7 @@ import numpy as np
 import soundfile
 
 from .. import storage
-from ..audio.cutting import has_sound, sound_bounds
+from ..audio.cutting import END_TOLERANCE, has_sound, sound_bounds
 from ..audio.decoders.temporary import temporary_file
 from ..audio.decoding import decode_whole, kept_channel, parts_of, resampled, samples_of
 from ..audio.joined import joined_fault
@@ -29,7 +29,6 @@ from ..audio.undecodable import BeyondRecording, MissingChannel, UndecodableAudi
 from ..corpora.record import Record
 from ..utterance import SAMPLING_RATE
 
-END_TOLERANCE = 0.5  # seconds that a segment may end beyond its recording: annotators round, encoders drop frames
 CONTEXT = 0.1  # seconds decoded around a clip, so that resampling filters it as in the whole recording
 PEAK_LEVEL = -1.0  # dBFS
 RMS_LEVEL = -20.0  # dBFS

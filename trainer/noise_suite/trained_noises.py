@@ -46,6 +46,9 @@ def training_of(checkpoint: NamedCheckpoint) -> Training:
         augmentation = config.data.augmentation
         if augmentation is not None and augmentation.noise is not None and augmentation.noise_share:
             found.noises.append(augmentation.noise)
+        windows = config.data.windows
+        if windows is not None and windows.silence_sounds is not None:
+            found.noises.append(windows.silence_sounds)
         if config.model.checkpoint is None:
             return found  # it began from random weights
         current = NamedCheckpoint(checkpoint.name, config.model.checkpoint)

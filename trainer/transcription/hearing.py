@@ -226,8 +226,8 @@ class Listener:
         """What the model says of encoded pieces; above temperature 0 it samples, with one beam."""
         fused = encoded.fused
         tokens, likely = list[list[int]](), list[float | None]()
-        if self.only_generate is None and self.beams == 1 and not temperature and fused is None:
-            for one in self.said(encoded.states, languages):
+        if self.only_generate is None and (temperature or self.beams == 1) and fused is None:
+            for one in self.said(encoded.states, languages, temperature=temperature):
                 tokens.append(one.tokens)
                 likely.append(one.log_probability)
         else:

@@ -10,7 +10,7 @@ from ...utterance import SAMPLING_RATE, AudioBatch, Skipped, Utterance
 from ..collation import TimedRow, collate, language_of, read_audio, read_utterance, refuse_other_length, row_id, text_of
 from ..spoken import Said, WindowText
 from .plan import Window, WindowPlanner
-from .texts import segments_of
+from .texts import own_segments
 
 QUIET_SECONDS = 0.1  # of a clip, whose noise is taken for that of its room
 SILENCE_LEVELS = (-60.0, -15.0)  # dB of full scale, of recordings without speech
@@ -95,17 +95,13 @@ def read_window(window: Window, planner: WindowPlanner, skipped: list[Skipped]) 
 def own_window(window: Window, learns_speech: bool) -> tuple[Utterance, WindowText]:
     """A row that is a window by itself."""
     timed = window.example
-    columns = timed.source.columns
-    assert columns.segments is not None
     audio = read_audio(timed.row, timed.source)
     refuse_other_length(timed, len(audio) / SAMPLING_RATE)
-    said = segments_of(timed.row[columns.segments], len(audio) / SAMPLING_RATE)
+    said, before = own_segments(timed.row, timed.source, len(audio) / SAMPLING_RATE)
     timestamps = window.timestamps or (len(said) == 1 and said[0].end is None)  # nothing could be said without
     if not timestamps and said and said[-1].end is None:  # its words would be heard and not written
         audio, said = audio[: round(said[-1].start * SAMPLING_RATE)], said[:-1]
-    value = timed.row[columns.previous_text] if columns.previous_text and window.before else None
-    before = "" if value is None else text_of(value).strip()
-    text = WindowText(said, timestamps, before, learns_speech)
+    text = WindowText(said, timestamps, before if window.before else "", learns_speech)
     utterance = Utterance(row_id(timed.row, timed.source), audio, text.text, language_of(timed.row, timed.source))
     return utterance, text
 

@@ -17,6 +17,7 @@ from ..collation import TimedRow, language_of, text_of
 from ..drawing import speaker_of
 from ..labels import PROMPT_TOKENS, LabelEncoder
 
+SILENCE_SOUNDS = "data.windows.silence_sounds"  # the config's key
 STREAM = 101  # as .drawing.SECOND_STREAM: of random numbers that nothing else draws
 HEARD_BEGINNING = 0.5  # seconds of a clip that ends beyond the window; of less nobody could tell that it begins
 SHORTEST_SILENCE = 1.0  # seconds of a window where nobody speaks
@@ -79,7 +80,7 @@ class WindowPlanner:
     def __init__(self, config: WindowConfig, labels: LabelEncoder) -> None:
         self.config, self.labels = config, labels
         sounds = config.silence_sounds
-        self.sounds = None if sounds is None else NoiseClips(sounds, "data.windows.silence_sounds")
+        self.sounds = None if sounds is None else NoiseClips(sounds, SILENCE_SOUNDS)
 
     def plan(self, rows: Sequence[TimedRow], *entropy: int) -> list[Window]:
         """Windows that together hold every row once, and those where nobody speaks.

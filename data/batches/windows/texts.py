@@ -3,12 +3,28 @@
 from collections.abc import Sequence
 from typing import Any
 
+from ...audio.cutting import END_TOLERANCE, WINDOW_SECONDS
 from ...errors import DataError
+from ...sources.source import Source
 from ..collation import text_of
 from ..spoken import Said
 
-TOLERATED = 0.5  # seconds that a segment may end after its recording: annotators round, encoders drop frames
-LONGEST = 30.0  # seconds of a segment: what Whisper hears at once
+
+def own_segments(row: dict[str, Any], source: Source, seconds: float) -> tuple[tuple[Said, ...], str]:
+    """The segments of a row that is a window by itself, and what is said before it.
+
+    Args:
+        seconds: of its recording.
+
+    Raises:
+        DataError: as :func:`segments_of`, and for a text before that is none.
+    """
+    columns = source.columns
+    value = row[columns.segments] if columns.segments else None
+    before = row[columns.previous_text] if columns.previous_text else None
+    if before is not None and not isinstance(before, str):
+        raise DataError(f"the text before is no text but a {type(before).__name__}")
+    return () if value is None else segments_of(value, seconds), (before or "").strip()
 
 
 def segments_of(value: Any, seconds: float) -> tuple[Said, ...]:
@@ -35,9 +51,9 @@ def segments_of(value: Any, seconds: float) -> tuple[Said, ...]:
             raise DataError(f"{name} runs backwards")
         if found and (found[-1].end is None or start < found[-1].end):
             raise DataError(f"{name} begins before the one before it ends")
-        if end is not None and end - start > LONGEST:
-            raise DataError(f"{name} is longer than the {LONGEST:g} s that Whisper hears at once")
-        if start >= seconds or (end is not None and end > seconds + TOLERATED):
+        if end is not None and end - start > WINDOW_SECONDS:
+            raise DataError(f"{name} is longer than the {WINDOW_SECONDS:g} s that Whisper hears at once")
+        if start >= seconds or (end is not None and end > seconds + END_TOLERANCE):
             raise DataError(f"{name} lies beyond the recording's {seconds:.2f} s")
         if end is None:
             found.append(Said(start, None, ""))

@@ -49,6 +49,8 @@ class FoundFiles:
 
 def find_files(address: str, second: str | None = None) -> FoundFiles:
     """A folder's files, a glob's, or the file itself; ``second``: what tells those that are second recordings."""
+    if not address.strip():
+        raise DataError("the input is empty: a file, a folder or a glob is right")
     address = address.rstrip("/") or "/"
     is_folder = storage.is_folder(address)
     below = is_folder or not storage.exists(address)

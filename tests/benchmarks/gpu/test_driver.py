@@ -50,7 +50,10 @@ def test_a_cell_costs_itself_alone_and_the_deadline_drops_the_last(
     assert fine["parts"][0]["figures"]["offline"] == "1"
     assert (dropped["status"], dropped["reason"]) == ("dropped", "no time was left of 5 s") and not dropped["parts"]
     assert kept == [1, 2, 3, 4, 5]
-    assert not is_running(int((tmp_path / "child").read_text()))
+    child = int((tmp_path / "child").read_text())
+    while is_running(child) and time.monotonic() - started < 60:  # a busy machine takes a moment to end what was killed
+        time.sleep(0.05)
+    assert not is_running(child)
 
 
 @pytest.mark.parametrize(

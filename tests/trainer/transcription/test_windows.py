@@ -236,7 +236,7 @@ def test_digital_silence_is_not_heard(plain: Path) -> None:
     works = [Work(Recording(Path(name)), "en") for name in ("a.wav", "b.wav")]
     opened = [Opened(works[0], audio), Opened(works[1], audio[:800_000])]
     seen: list[float] = []
-    works = list(Sequential(transcriber, 2, ()).transcribe_all(opened, lambda work: work, seen.append))
+    works = list(Sequential(transcriber, 2).transcribe_all(opened, lambda work: work, seen.append))
     assert [piece.begin for piece in works[0].pieces][:1] == [60 * SAMPLING_RATE]
     assert works[1].pieces == []
     assert seen == sorted(seen)
@@ -306,6 +306,6 @@ def test_dual_attention_checkpoints_hear_windows_too(tmp_path: Path, padding: st
     transcriber = Transcriber(str(folder), windows="sequential", silence=EVERYTHING)
     lengths: list[int] = []
     transcriber.model.get_encoder().conv1.register_forward_hook(lambda m, given, out: lengths.append(given[0].shape[2]))
-    work = work_of(Sequential(transcriber, 1, ()), 33)
+    work = work_of(Sequential(transcriber, 1), 33)
     assert work.pieces and lengths[0] == 3000
     assert (lengths[-1] < 1000) == (padding == "clip")

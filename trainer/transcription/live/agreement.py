@@ -4,7 +4,7 @@ LocalAgreement-2 of Macháček et al. (arXiv 2307.14743). Knows words and their 
 """
 
 import unicodedata
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import takewhile
 
@@ -53,28 +53,3 @@ class Agreement:
         """The utterance is over: returns the tentative words, which are final now, and begins another."""
         left, self.final, self.tentative = self.tentative, [], []
         return left
-
-
-def words_of(tokens: Sequence[int], decode: Callable[[list[int]], str], spaced: bool) -> list[Spoken]:
-    """Tokens as words. A word ends before a space, or, in a language without spaces, after each whole character.
-
-    Args:
-        decode: token ids to text, U+FFFD where a character is not whole.
-        spaced: the language has spaces between words.
-    """
-    found: list[Spoken] = []
-    pending: list[int] = []
-    for token in tokens:
-        pending.append(token)
-        text = decode(pending)
-        if text.endswith("\N{REPLACEMENT CHARACTER}"):
-            continue
-        part, pending = tuple(pending), []
-        begins = not found or text[:1].isspace() or (not spaced and text.strip()[:1].isalnum())
-        if begins:
-            found.append(Spoken(text.strip(), part, text[:1].isspace()))
-        else:
-            last = found[-1]
-            joined = decode([*last.tokens, *part])
-            found[-1] = Spoken(joined.strip(), last.tokens + part, last.spaced)
-    return [word for word in found if word.text]

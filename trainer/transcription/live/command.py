@@ -65,7 +65,9 @@ class Measured:
 def check_live(options: argparse.Namespace) -> None:
     """Raises: ConfigError: for what a stream cannot be combined with."""
     if options.files not in [[name] for name in STREAMS]:
-        raise ConfigError(f"--live takes {' or '.join(STREAMS)}, and here it is {' '.join(options.files)!r}")
+        raise ConfigError(
+            f"--live takes {' or '.join(STREAMS)}, not {' '.join(options.files)!r}: without --live it takes files"
+        )
     excluded = {
         "--second": options.second is not None,
         "--output": options.output is not None,
@@ -78,11 +80,12 @@ def check_live(options: argparse.Namespace) -> None:
         "--windows": options.windows != "pieces",
         "--prompt": options.prompt is not None,
         "--hotwords": options.hotwords is not None,
+        "--no-fallback": options.no_fallback,
         f"--format {options.format}": options.format not in ("txt", "json"),
     }
     for name, given in excluded.items():
         if given:
-            raise ConfigError(f"--live excludes {name}: it writes words as they become final, as txt or json")
+            raise ConfigError(f"--live excludes {name}: it writes words as they become final, as txt or json, greedily")
 
 
 def transcribe_live(options: argparse.Namespace) -> int:
@@ -108,7 +111,7 @@ def transcribe_live(options: argparse.Namespace) -> int:
         session = LiveSession(listener.hear_on, detector)
         run_stream(stream, session, shown, measured, stop)
     print(measured.summary(session.seconds), file=sys.stderr)
-    if getattr(stream, "is_torn", False):
+    if stream.is_torn:
         print("warning: the stream ended within a sample, whose first byte is left out", file=sys.stderr)
     if stop.asked:
         raise Ended(stop.number)

@@ -10,12 +10,13 @@ import torch
 
 from data.batches.features import SAMPLES_PER_FRAME, WINDOW_FRAMES
 from data.utterance import SAMPLING_RATE
+from modeling.alignment.words import words_of
 from modeling.decoding import encode, encoder_padding, language_likelihoods
 from modeling.greedy import decode
 
 from ..hearing import REPEATING, Listener, compression_ratio
 from ..transcripts import WRITTEN_WITHOUT_SPACES
-from .agreement import Spoken, words_of
+from .agreement import Spoken
 
 TOKENS_EACH_SECOND = 12  # more than anybody speaks: what is beyond is a loop
 SURE = 0.8  # a language this likely is kept
@@ -56,12 +57,11 @@ class LiveListener(Listener):
         room = self.labels.max_tokens - len(prompt) - len(final)
         most = max(0, min(most - len(final), room))
         (said,) = decode(self.model, encoded, [[*prompt, *final]], most, begins=not final)
-        written = self.processor.tokenizer.decode
-        text = written([*final, *said.tokens], skip_special_tokens=True)
+        text = self.processor.tokenizer.decode([*final, *said.tokens], skip_special_tokens=True)
         limits = self.silence
         invented = said.no_speech > limits.no_speech and said.log_probability < limits.log_probability and not final
-        spaced = language not in WRITTEN_WITHOUT_SPACES
-        words = words_of(said.tokens, lambda ids: written(ids, skip_special_tokens=True), spaced)
+        spelled = words_of(self.processor.tokenizer, said.tokens, language not in WRITTEN_WITHOUT_SPACES)
+        words = [Spoken(word.text, word.tokens, word.spelled[:1].isspace()) for word in spelled if word.text]
         return Guess(words, not invented and compression_ratio(text) <= REPEATING)
 
     def encode_short(self, audio: np.ndarray) -> Any:

@@ -68,7 +68,7 @@ class LiveSession:
         self.agreement = Agreement()
         self.heard_to = 0  # samples of the buffer that the last hearing had
         self.last_end = 0.0  # of the last final word, seconds of the stream
-        self.is_open = False  # final words of this segment have been told
+        self.is_open = False  # final words were shown since the last pause
 
     @property
     def seconds(self) -> float:
@@ -121,7 +121,7 @@ class LiveSession:
         return place
 
     def quiet_place(self) -> int:
-        """The quietest sample near the buffer's end that no final word is beyond."""
+        """The quietest sample near the buffer's end, after all final words."""
         told = round(self.last_end * SAMPLING_RATE) - self.begin
         first = max(told, len(self.buffer) - round(SEARCH_SECONDS * SAMPLING_RATE))
         tail = self.buffer[first:]

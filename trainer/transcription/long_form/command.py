@@ -63,7 +63,7 @@ def check(rest: Sequence[str]) -> None:
     """Raises: ConfigError: for options of transcribing that measuring has no use for, and for several processes."""
     for option in rest:
         if option.split("=")[0] in OUR_OWN:
-            raise ConfigError(f"{option.split('=')[0]} is of launch/transcribe.py alone: --recordings reads the times")
+            raise ConfigError(f"{option.split('=')[0]} does not go with --recordings, which chooses it: leave it out")
     if os.environ.get("WORLD_SIZE", "1") != "1":
         raise ConfigError("--recordings transcribes in one process: start it without a launcher")
 
@@ -96,7 +96,7 @@ def evaluate_recordings(
     files = [str(one.path) for one in known.recordings]
     started, cpu_started = time.perf_counter(), cpu_seconds()
     with tempfile.TemporaryDirectory() as folder:
-        transcribe(["--checkpoint", checkpoint, *options, "--format", "json", "--output", folder, *files])
+        transcribe([*files, "--checkpoint", checkpoint, *options, "--format", "json", "--output", folder])
         seconds, cpu = time.perf_counter() - started, cpu_seconds() - cpu_started
         written = read_written(Path(folder), known.recordings)
     return evaluated(known.recordings, written, normalizer=normalizer, seconds=seconds, cpu_seconds=cpu)

@@ -4,14 +4,16 @@ Every time is checked before anything is decoded.
 """
 
 import json
+import re
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from data import storage
+from data.audio.cutting import END_TOLERANCE, WINDOW_SECONDS
 from data.audio.decoding import seconds_of
 from data.audio.undecodable import UndecodableAudio
 from data.corpora.annotations.timeline import parse_interval, shown
@@ -21,8 +23,7 @@ from data.corpora.record import Record
 from data.corpora.settings import CorpusSettings
 from data.errors import DataError, placed
 
-LONGEST_SEGMENT = 30.0  # seconds
-END_TOLERANCE = 0.5  # seconds that a segment may end beyond its recording, as in preparation
+OVERLAP_HINT = re.compile(r"; (--tiers chooses, )?--allow-overlaps reads (all|both)$")
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,7 @@ def read_known(address: str, audio_root: str | None = None) -> Known:
     census = Census()
     by_audio: dict[str, list[Record]] = defaultdict(list)
     settings = CorpusSettings(input=address, audio_root=audio_root)
-    for record in read_segments(address, settings, census):
+    for record in without_hint(read_segments(address, settings, census)):
         if record.fault:
             raise DataError(f"{record.place}: {record.fault}")
         by_audio[local_path(record)].append(record)
@@ -84,6 +85,14 @@ def read_known(address: str, audio_root: str | None = None) -> Known:
         raise DataError(f"{address}: no recording with segments")
     found = tuple(known_recording(audio, by_audio[audio]) for audio in sorted(by_audio))
     return Known(found, tuple(census.lines()))
+
+
+def without_hint(records: Iterator[Record]) -> Iterator[Record]:
+    """The same; errors of overlaps do not name an option that preparation alone has."""
+    try:
+        yield from records
+    except DataError as error:
+        raise DataError(OVERLAP_HINT.sub("", str(error))) from None
 
 
 def local_path(record: Record) -> str:
@@ -125,8 +134,8 @@ def known_recording(audio: str, records: Sequence[Record]) -> KnownRecording:
 
 def check_segment(start: float, end: float, seconds: float) -> None:
     """Raises: DataError: for a segment that no model hears at once, or that ends after its recording of ``seconds``."""
-    if end - start > LONGEST_SEGMENT:
-        raise DataError(f"{shown(end - start)} s long; at most {LONGEST_SEGMENT:g} s are right")
+    if end - start > WINDOW_SECONDS:
+        raise DataError(f"{shown(end - start)} s long; at most {WINDOW_SECONDS:g} s are right")
     if end > seconds + END_TOLERANCE:
         raise DataError(f"ends at {shown(end)} s, but its recording at {shown(seconds)} s")
 

@@ -10,7 +10,7 @@ from data.terminal import print_table
 
 from ...evaluation.report import shown_interval
 from ...record.durable import write_text
-from .results import RecordingsEvaluation, figures
+from .results import NEAR, NEAR_WORD, RecordingsEvaluation, figures
 
 SHOWN_RECORDINGS = 6
 NONE = "–"
@@ -85,9 +85,9 @@ def rows(found: dict[str, Any]) -> list[tuple[str, str]]:
     shown.append(("words where nobody speaks", f"{silence['words']}, {per_hour} of {silence['seconds'] / 60:.1f} min"))
     shown.append(("segments recognised", f"{found['matched_segments']} of {found['segments']}"))
     for key, what, near in (
-        ("boundaries", "segment", 0.5),
-        ("boundaries_by_words", "segment, by words", 0.5),
-        ("word_times", "word", 0.1),
+        ("boundaries", "segment", NEAR),
+        ("boundaries_by_words", "segment, by words", NEAR),
+        ("word_times", "word", NEAR_WORD),
     ):
         for side in ("starts", "ends"):
             if found[key] is not None:

@@ -119,4 +119,4 @@ def weights_path() -> Path:
     for folder in (package.submodule_search_locations or []) if package else []:
         if (path := Path(folder, "data", WEIGHTS)).is_file():
             return path
-    raise ConfigError("--vad is 'silero', whose package is not installed: pip install silero-vad; or take --vad none")
+    raise ConfigError("finding where somebody speaks (--vad silero, --live) needs a package: pip install silero-vad")

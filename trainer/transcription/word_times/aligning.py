@@ -87,8 +87,11 @@ class HeardClips:
     silence: np.ndarray
 
     @classmethod
-    def of(cls, listener: Listener, joined: Joined) -> "HeardClips":
+    def of(cls, listener: Listener, joined: Joined) -> "HeardClips | None":
+        """None if the text does not fit the decoder."""
         text, places = spelled_clips(listener, joined)
+        if len(text.tokens) > listener.labels.max_tokens:
+            return None
         return cls(joined, listener.encode([joined.audio]).states, text, tuple(places), silence_of(joined.audio))
 
 
@@ -104,9 +107,11 @@ def find_heads(listener: Listener, recordings: Sequence[Joined]) -> FoundHeads:
     Raises:
         DataError: for fewer than 8 recordings.
     """
-    if len(recordings) < FEWEST_RECORDINGS:
-        raise DataError(f"the clips make {len(recordings)} recordings; {FEWEST_RECORDINGS} or more are needed")
-    heard = [HeardClips.of(listener, joined) for joined in recordings]
+    heard = list(filter(None, (HeardClips.of(listener, joined) for joined in recordings)))
+    if len(heard) < FEWEST_RECORDINGS:
+        raise DataError(
+            f"the clips make {len(heard)} recordings whose texts fit the decoder; {FEWEST_RECORDINGS} are needed"
+        )
     ranking, choosing, telling = (
         [one for place, one in enumerate(heard) if place % 5 in part] for part in (RANKING, CHOOSING, TELLING)
     )
@@ -125,7 +130,7 @@ def find_heads(listener: Listener, recordings: Sequence[Joined]) -> FoundHeads:
     )
     heads = chosen if is_better else there
     before, after = (BoundaryErrors.of(all_errors(model, telling, which)) for which in (there, heads))
-    return FoundHeads(heads, bool(is_better), before, after, len(recordings))
+    return FoundHeads(heads, bool(is_better), before, after, len(heard))
 
 
 def all_errors(model: Any, heard: Sequence[HeardClips], heads: Sequence[Head], share: float = 1.0) -> np.ndarray:
@@ -173,7 +178,7 @@ def spelled_clips(listener: Listener, joined: Joined) -> tuple[SpelledWords, lis
     for text in joined.texts:
         own = words_of(
             tokenizer,
-            tokenizer(f" {text.strip()}", add_special_tokens=False).input_ids,
+            listener.labels.text_tokens(text),
             joined.language not in WRITTEN_WITHOUT_SPACES,
         )
         places.append((len(words), len(words) + len(own)))

@@ -52,7 +52,8 @@ def check_place(checkpoint: str, write: bool) -> None:
     """Raises: ConfigError: for a hub name, into which nothing can be written."""
     if write and not Path(checkpoint).is_dir():
         raise ConfigError(
-            f"--checkpoint is {checkpoint!r}, no folder here that the heads could be written into: --dry-run measures"
+            f"--checkpoint is {checkpoint!r}, which is no folder here, so nothing can be written; --dry-run only "
+            "measures"
         )
 
 

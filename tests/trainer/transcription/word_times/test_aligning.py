@@ -105,7 +105,7 @@ def test_the_head_that_looks_at_what_is_said_is_found(listener: Listener, monkey
 
 
 def test_too_few_recordings_are_refused(listener: Listener) -> None:
-    with pytest.raises(DataError, match=r"^the clips make 3 recordings; 8 or more are needed$"):
+    with pytest.raises(DataError, match=r"^the clips make 3 recordings whose texts fit the decoder; 8 are needed$"):
         find_heads(listener, [join([clip(0.3), clip(0.3)], random.Random(0), "az")] * 3)
 
 
