@@ -31,7 +31,9 @@ def run_config_of(checkpoint: str) -> Path:
         check_name(checkpoint)
         if Path(checkpoint).is_dir():
             Checkpoint(checkpoint).kind  # noqa: B018 - raises for a run's folder instead of its best/
-        raise ConfigError(f"--config is missing, and {checkpoint} does not lie in a run's folder")
+        raise ConfigError(
+            f"{checkpoint} does not lie in a run's folder, whose config says what to evaluate on: give --config FILE"
+        )
     return path
 
 
