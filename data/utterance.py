@@ -32,6 +32,7 @@ class Utterance:
         second: float32 [samples of its own], 16 kHz, a recording that is heard beside ``audio``, or None.
         second_noise: float32, as long as ``second``, the part of it that is noise, or None.
         second_kind: what ``second`` is; None without it.
+        clean: float32 [samples], as long as ``audio``, the recording before any change; None where nobody wants it.
     """
 
     id: str
@@ -42,6 +43,7 @@ class Utterance:
     second: np.ndarray | None = None
     second_noise: np.ndarray | None = None
     second_kind: SecondKind | None = None
+    clean: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -89,10 +91,12 @@ class AudioBatch:
         ids, texts, languages: one for each utterance.
         seeds: int64 [B], what is drawn for each utterance on the device is drawn from; None without augmentation.
         second: the second recordings of the utterances that have one; None if none has.
+        clean: float32 [B, N], the recordings before noise was laid over them; None where nobody wants them.
         target_positions: int64 [N], where in the flattened labels there is a loss; None without labels. This and the
             next are found where the batch is made, which is in a thread that reads ahead.
         noisy_targets: int64 [N], those of them that are of utterances with noise in what second attentions read: in the
             second recording where there is one, else in the first.
+        noisy_rows: int64 [R], the utterances with known noise in the first recording, ascending.
     """
 
     audio: torch.Tensor
@@ -105,13 +109,18 @@ class AudioBatch:
     languages: list[str | None]
     seeds: torch.Tensor | None = None
     second: SecondRecordings | None = None
+    clean: torch.Tensor | None = None
     target_positions: torch.Tensor | None = field(init=False)
     noisy_targets: torch.Tensor = field(init=False)
+    noisy_rows: torch.Tensor = field(init=False)
 
     def __post_init__(self) -> None:
         import torch
 
-        positions, noisy = None, torch.empty(0, dtype=torch.int64)
+        positions, noisy, rows = None, torch.empty(0, dtype=torch.int64), torch.empty(0, dtype=torch.int64)
+        if self.noise is not None:
+            rows = (self.noise != 0).any(dim=1).nonzero().squeeze(1)
+        object.__setattr__(self, "noisy_rows", rows)
         if self.labels is not None:
             counts = self.labels != -100
             positions = counts.flatten().nonzero().squeeze(1)
@@ -127,7 +136,8 @@ class AudioBatch:
         second = self.second
         if self.noise is None and (second is None or second.noise is None):
             return None
-        is_noisy = self.audio_lengths < 0 if self.noise is None else (self.noise != 0).any(dim=1)
+        is_noisy = self.audio_lengths < 0
+        is_noisy[self.noisy_rows] = True
         if second is not None:
             is_noisy[second.rows] = False if second.noise is None else (second.noise != 0).any(dim=1)
         return is_noisy

@@ -32,6 +32,7 @@ from .step.loss import TrainingLoss
 from .step.meter import Meter
 from .step.splitting import split_group
 from .step.supply import Supply
+from .step.teacher import CleanTeacher
 
 MIN_ROWS_TO_JUDGE = 100  # the share of broken rows is taken of at least this many
 
@@ -42,6 +43,7 @@ class Trainer:
 
     Attributes:
         halves: microbatches are halved where memory runs out in a step.
+        teacher: the clean teacher, where the config has one.
     """
 
     config: RunConfig
@@ -56,13 +58,14 @@ class Trainer:
     state: RunState
     stop: StopRequest
     halves: bool = False
+    teacher: CleanTeacher | None = None
 
     def __post_init__(self) -> None:
         training = self.config.training
         planned = training.accumulation if training.step_utterances is None else 1  # split later, as memory allows
         self.supply = Supply(self.accelerator, self.batches, planned, self.stop, self.journal)
         self.watch = AttentionWatch(self.accelerator, self.model)
-        self.loss = TrainingLoss(self.config, self.accelerator, self.model, self.watch)
+        self.loss = TrainingLoss(self.config, self.accelerator, self.model, self.watch, self.teacher)
         self.gradients = Gradients(
             self.accelerator, self.model, self.optimizer, training.max_gradient_norm, Path(self.config.output_dir)
         )
@@ -96,6 +99,8 @@ class Trainer:
                 stopped = found is None
         if self.loss.encoder_cache is not None:
             self.journal.say(f"performance.cache_encoder: {self.loss.encoder_cache.describe()}")
+        if self.teacher is not None and self.teacher.cache is not None:
+            self.journal.say(f"noise.teacher.cache: {self.teacher.cache.describe()}")
         if not stopped:
             self.save_final()
         return not stopped
@@ -248,7 +253,8 @@ class Trainer:
 
     def log_step(self) -> None:
         """Write and show the figures since the last time, if the config wants them now."""
-        step, expects_noise = self.state.step, self.config.noise.loss_weight > 0
+        step, noise = self.state.step, self.config.noise
+        expects_noise = noise.loss_weight > 0 or noise.teacher is not None
         if step % self.config.logging.every_steps and step != 1:
             return
         self.gradients.check()

@@ -39,7 +39,7 @@ from .record.checkpoints import BLUEPRINT, Checkpoints, RunState, read_state, sa
 from .record.disk import explain_full_disk, files_of_a_run
 from .record.folder import ANEW, write_config, write_summary
 from .record.journal import Journal
-from .record.resuming import found_before, value_before, whole_checkpoint
+from .record.resuming import check_base, found_before, value_before, whole_checkpoint
 from .record.saving import RunLock, save_together
 
 
@@ -198,7 +198,14 @@ def training_batches(
         size = share_of(training.step_utterances, accelerator.num_processes)
     seconds = training.batch_seconds
     batching = Batching(
-        sources, config.data, labels, size, training.seed, batch_seconds=seconds, hears_second=hears_second
+        sources,
+        config.data,
+        labels,
+        size,
+        training.seed,
+        batch_seconds=seconds,
+        hears_second=hears_second,
+        keeps_clean=config.hears_recordings_clean,
     )
     pinned = config.performance.pin_memory is not False and accelerator.device.type == "cuda"
     return TrainingBatches(
@@ -223,6 +230,7 @@ def assemble(inputs: Inputs, accelerator: Any, labels: LabelEncoder, stop: StopR
     from modeling.parameters import parameters_by_part
 
     from .loop import Trainer
+    from .step.teacher import open_teacher
 
     config, start, (model, processor) = inputs.config, inputs.start, inputs.opened
     folder, training = Path(config.output_dir), config.training
@@ -234,6 +242,7 @@ def assemble(inputs: Inputs, accelerator: Any, labels: LabelEncoder, stop: StopR
             f"such as the {accelerator.num_processes} of now"
         )
     expected = files_of_a_run(config, model)
+    teacher = open_teacher(config, accelerator, model)  # of the model before training, whole on every rank
     model, optimizer = prepare(config, accelerator, model)
     torch.manual_seed(training.seed + accelerator.process_index)
     np.random.seed((training.seed + accelerator.process_index) % 2**32)  # Whisper's apply_spec_augment draws from it
@@ -304,16 +313,5 @@ def assemble(inputs: Inputs, accelerator: Any, labels: LabelEncoder, stop: StopR
         journal=journal,
         state=state,
         stop=stop,
+        teacher=teacher,
     )
-
-
-def check_base(model: Any, blueprint: Path) -> None:
-    """Refuse to go on with an adapter whose base is not what it was: its checkpoints hold no weight of it."""
-    from modeling.checkpoint_files import Checkpoint
-
-    before, now = Checkpoint(str(blueprint)).recorded_base, getattr(bare_model(model), "adapter_base", None)
-    if before is not None and now is not None and before.fingerprint != now.fingerprint:
-        raise ConfigError(
-            f"model.checkpoint is {now.checkpoint!r}, whose weights are not those that the run was begun with: the "
-            "adapter fits those alone"
-        )

@@ -54,6 +54,7 @@ from trainer.model.languages import check_language, label_encoder
 from trainer.record.checkpoints import RunState
 from trainer.record.journal import Journal
 from trainer.run import training_batches
+from trainer.step.teacher import open_teacher
 
 COULD_NOT = 3  # exit code: the result says why
 
@@ -104,6 +105,7 @@ def build(job: Job, config: RunConfig, folder: Path, stop: StopRequest) -> Train
     accelerator = build_accelerator(config)
     cell = job.cell(resolve_precision(config.engine.precision))
     vocabulary, rank = model.config.vocab_size, accelerator.process_index
+    teacher = open_teacher(config, accelerator, model)
     model, optimizer = prepare(config, accelerator, model)
     torch.manual_seed(config.training.seed + rank)
     if streams:
@@ -130,6 +132,7 @@ def build(job: Job, config: RunConfig, folder: Path, stop: StopRequest) -> Train
         journal=journal,
         state=RunState(),
         stop=stop,
+        teacher=teacher,
     )
 
 

@@ -82,6 +82,7 @@ class Change(Generic[FieldsT]):
         fields: the keys that it adds to ``data.augmentation``.
         of_shares: keys that mean nothing while a share is 0, by that share; giving them then is an error.
         of_second: keys that mean nothing without a second recording of one of these kinds, by the key.
+        only_adds: it adds noise, or says what is noise, and leaves what is said as it is.
         place: changes are applied in ascending order of it.
         stream: the number of its random generator. It belongs to no other change and never changes: another number
             would draw every clip anew.
@@ -97,6 +98,7 @@ class Change(Generic[FieldsT]):
     fields: ClassVar[type[Section]]
     of_shares: ClassVar[dict[str, tuple[str, ...]]] = {}
     of_second: ClassVar[dict[str, tuple[SecondKind, ...]]] = {}
+    only_adds: ClassVar[bool] = False
     place: ClassVar[int]
     stream: ClassVar[int]
 

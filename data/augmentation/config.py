@@ -74,6 +74,12 @@ class AugmentationConfig(*(kind.fields for kind in reversed(CHANGES))):  # type:
         return any(kind.knows_noise(self) for kind in CHANGES)
 
     @property
+    def only_adds_noise(self) -> bool:
+        """Whether a clip without its noise is the recording, at another level at most; masks are no matter of it."""
+        keys = [key for kind in CHANGES if not kind.only_adds for key in kind.fields.model_fields]
+        return all(getattr(self, key) == type(self).model_fields[key].default for key in keys)
+
+    @property
     def recordings(self) -> dict[str, NoiseSourceConfig]:
         """The sources of recordings that are drawn from, by their keys."""
         keys = [key for share, keys in self.of_shares().items() if getattr(self, share) for key in keys]

@@ -123,6 +123,9 @@ def collate(
 ) -> AudioBatch:
     """Pad utterances into a batch, with noise, second recordings, decoder input ids, labels and seeds where given."""
     audio, lengths, noise = padded([(utterance.audio, utterance.noise) for utterance in utterances])
+    clean = None
+    if any(one.clean is not None for one in utterances):
+        clean = padded([(one.audio if one.clean is None else one.clean, None) for one in utterances])[0]
     return AudioBatch(
         audio=audio,
         audio_lengths=lengths,
@@ -134,6 +137,7 @@ def collate(
         languages=[utterance.language for utterance in utterances],
         seeds=torch.tensor(seeds, dtype=torch.int64) if seeds else None,
         second=collated_seconds(utterances),
+        clean=clean,
     )
 
 

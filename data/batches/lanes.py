@@ -36,6 +36,7 @@ class Batching:
         batch_size, batch_seconds: as :func:`plan_batches` takes them.
         seed: of shuffling and of augmentation.
         hears_second: second recordings go into the batches; otherwise they only decide what leaks into the first.
+        keeps_clean: batches also have the recordings as they were before augmentation.
     """
 
     sources: Sequence[Source]
@@ -45,6 +46,7 @@ class Batching:
     seed: int = 0
     batch_seconds: float | None = None
     hears_second: bool = True
+    keeps_clean: bool = False
 
     @cached_property
     def shares(self) -> list[float]:
@@ -201,12 +203,16 @@ class Lane:
     def change_of(self, window: Sequence[TimedRow]) -> Callable[[Utterance, Any], tuple[Utterance, int | None]] | None:
         """What is done to each utterance of a window, with the seed of what is still to be drawn; None for nothing."""
         augment = None if self.augmenter is None else self.augmentation(self.augmenter, window)
-        if self.batching.hears_second or not any(row.source.config.has_second for row in window):
+        keeps_clean = self.batching.keeps_clean
+        hears = self.batching.hears_second or not any(row.source.config.has_second for row in window)
+        if hears and not keeps_clean:
             return augment
 
         def change(utterance: Utterance, timed: TimedRow | Window) -> tuple[Utterance, int | None]:
             changed, seed = (utterance, None) if augment is None else augment(utterance, timed)
-            return replace(changed, second=None, second_noise=None, second_kind=None), seed
+            if keeps_clean:
+                changed = replace(changed, clean=utterance.audio)
+            return changed if hears else replace(changed, second=None, second_noise=None, second_kind=None), seed
 
         return change
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from ..augmentation.augmenter import Augmenter
 from ..utterance import AudioBatch, LaneItem, Skipped
+from .features import visible_frames
 from .lanes import Batching, Lane, check_usable
 from .mixture import LanePart
 from .passing import IS_POSSIBLE
@@ -50,6 +51,16 @@ class BatchGroup:
     def noisy_tokens(self) -> int:
         """Target tokens of utterances with noise in them."""
         return sum(len(batch.noisy_targets) for batch in self.batches if batch is not None)
+
+    @property
+    def noisy_frames(self) -> int:
+        """Encoder frames of the clips with noise in them, the margin after each included."""
+        return sum(sum(noisy_frames(batch)) for batch in self.batches if batch is not None)
+
+
+def noisy_frames(batch: AudioBatch) -> list[int]:
+    """Encoder frames, of 20 ms, of each of ``batch.noisy_rows``: its own and the margin."""
+    return [visible_frames(samples) // 2 for samples in batch.audio_lengths[batch.noisy_rows].tolist()]
 
 
 class LaneReader:

@@ -18,7 +18,7 @@ from .decoder import DualWhisperDecoder
 from .decoder_layer import DualWhisperDecoderLayer  # noqa: F401 - likewise
 from .encoder import DualWhisperEncoder, EncoderOutput, fit_to_clips
 from .linear import linear
-from .losses import IGNORED, NoiseTarget, logits_loss_sum, noise_loss_sum, token_loss_sum
+from .losses import IGNORED, CleanStates, NoiseTarget, logits_loss_sum, noise_loss_sum, token_loss_sum
 from .precision import computing  # noqa: F401 - likewise
 from .pretrained import DualWhisperPreTrained, refuse_head_masks, wants_dict
 from .second_recording import as_rows
@@ -38,12 +38,14 @@ class DualModelOutput(Seq2SeqModelOutput):
 
 @dataclass
 class DualLMOutput(Seq2SeqLMOutput):
-    """Likewise; ``noise_loss`` is the noise loss summed over its tokens, which ``loss`` holds a share of."""
+    """Likewise; ``noise_loss`` is the noise loss summed over its tokens, ``clean_loss`` the distance from clean states
+    summed over their frames. ``loss`` holds a share of each."""
 
     secondary_attentions: tuple[torch.Tensor, ...] | None = None
     gates: tuple[torch.Tensor, ...] | None = None
     noise_shares: tuple[torch.Tensor, ...] | None = None
     noise_loss: torch.Tensor | None = None
+    clean_loss: torch.Tensor | None = None
 
 
 class DualWhisperModel(DualWhisperPreTrained, WhisperModel):
@@ -73,11 +75,13 @@ class DualWhisperModel(DualWhisperPreTrained, WhisperModel):
         feature_lengths: Sequence[int] | torch.Tensor | None = None,
         second_rows: Sequence[int] = (),
         noise_target: NoiseTarget | None = None,
+        encoder_layers_too: bool = False,
         **more: Any,
     ) -> DualModelOutput | tuple:
         """Whisper's forward, and lengths and second recordings as :meth:`DualWhisperEncoder.forward` takes them.
 
-        In training, features are masked as the configuration's ``apply_spec_augment`` asks, within each clip.
+        In training, features are masked as the configuration's ``apply_spec_augment`` asks, within each clip. With
+        ``encoder_layers_too`` the output has the encoder's hidden states, whether or not all are asked for.
         """
         refuse_head_masks(more)
         wanted = {"output_attentions": output_attentions, "output_hidden_states": output_hidden_states}
@@ -89,7 +93,8 @@ class DualWhisperModel(DualWhisperPreTrained, WhisperModel):
                 masks = attention_mask if not second_rows else None  # of the first recordings alone
                 input_features, feature_lengths = self.augmented(input_features, masks, feature_lengths)
             given = {"feature_lengths": feature_lengths, "second_rows": second_rows}
-            encoder_outputs = self.encoder(input_features, return_dict=True, **given, **wanted)
+            asked = wanted | ({"output_hidden_states": True} if encoder_layers_too else {})
+            encoder_outputs = self.encoder(input_features, return_dict=True, **given, **asked)
         elif not isinstance(encoder_outputs, BaseModelOutput):
             encoder_outputs = EncoderOutput.from_tuple(encoder_outputs)
         decoded = self.decoder(
@@ -175,6 +180,8 @@ class DualWhisperForConditionalGeneration(DualWhisperPreTrained, WhisperForCondi
         noise_weight: float = 0.0,
         noise_layers: Sequence[int] | None = None,
         noise_loss_is_local: bool = True,
+        clean_states: CleanStates | None = None,
+        clean_weight: float = 0.0,
         **more: Any,
     ) -> DualLMOutput | tuple:
         """Whisper's forward, the clips' lengths, and losses that can be summed over microbatches.
@@ -191,6 +198,8 @@ class DualWhisperForConditionalGeneration(DualWhisperPreTrained, WhisperForCondi
             noise_weight: what the noise loss, summed over them, is multiplied by in ``loss``.
             noise_layers: the decoder layers it is of; all if None.
             noise_loss_is_local: see :class:`~modeling.network.losses.NoiseTarget`.
+            clean_states: what the encoder's states of noisy clips are to come near to.
+            clean_weight: what their distance, summed over frames, is multiplied by in ``loss``.
         """
         noise = None
         if noise_target is not None and self.config.dual_attention:
@@ -219,8 +228,9 @@ class DualWhisperForConditionalGeneration(DualWhisperPreTrained, WhisperForCondi
             cache_position=more.get("cache_position"),
             return_dict=True,
             noise_target=noise,
+            encoder_layers_too=clean_states is not None,
         )
-        loss = noise_loss = None
+        loss = noise_loss = clean_loss = None
         logits = None if loss_only else linear(self.proj_out, outputs.last_hidden_state)
         if labels is not None:
             tokens = (labels != IGNORED).sum() if num_items_in_batch is None else num_items_in_batch
@@ -232,13 +242,20 @@ class DualWhisperForConditionalGeneration(DualWhisperPreTrained, WhisperForCondi
             if noise is not None and noise_positions is not None:
                 noise_loss = noise_loss_sum(noise.chosen(outputs.noise_shares), noise_positions)
                 loss = loss + noise_weight * noise_loss if noise.is_trained else loss
-        passed_on = {key: value for key, value in outputs.items() if key not in ("last_hidden_state", "noise_shares")}
+            if clean_states is not None:
+                clean_loss = clean_states.distance_sum(outputs.encoder_hidden_states)
+                loss = loss + clean_weight * clean_loss
+        own = {"last_hidden_state", "noise_shares"}
+        if clean_states is not None and not output_hidden_states:
+            own.add("encoder_hidden_states")  # nobody asked for them
+        passed_on = {key: value for key, value in outputs.items() if key not in own}
         output = DualLMOutput(
             loss=loss,
             logits=logits,
             **passed_on,
             noise_shares=detached(outputs.noise_shares),
             noise_loss=None if noise_loss is None else noise_loss.detach(),
+            clean_loss=None if clean_loss is None else clean_loss.detach(),
         )
         return output if wants_dict(self.config, return_dict) else output.to_tuple()
 

@@ -1,6 +1,7 @@
 """Losses on decoder states: cross-entropy in chunks, computed only where there is a target, and the noise loss on where
 the second attentions look."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -50,6 +51,43 @@ class NoiseTarget(NamedTuple):
         """
         values = F.pad(self.frames.to(keys.dtype)[:, None, :, None], (0, keys.shape[3] - 1))  # kernels want equal sizes
         return attend(queries, keys, values.expand(-1, keys.shape[1], -1, -1), mask)[0][..., 0]
+
+
+class CleanStates(NamedTuple):
+    """What an encoder's states of noisy clips are to come near to.
+
+    Attributes:
+        states: of each of ``layers`` [R, S', width], a teacher's for the same clips without the noise.
+        layers: the encoder layers, from 1; the last is the encoder's output.
+        rows: int64 [R], the noisy clips' rows in the batch; there may be none.
+        lengths: int64 [R], frames that count of each.
+    """
+
+    states: Sequence[torch.Tensor]
+    layers: Sequence[int]
+    rows: torch.Tensor
+    lengths: torch.Tensor
+
+    def distance_sum(self, hidden: Sequence[torch.Tensor]) -> torch.Tensor:
+        """The squared difference of states normalised frame by frame, its mean over their width and over the layers,
+        summed over frames.
+
+        Between 0 and 4 a frame, and twice 1 less the correlation of its two states. A model without noisy clips in its
+        batch gets a gradient of zeros: under ZeRO-3 all ranks must go through the same modules.
+
+        Args:
+            hidden: the encoder's states [B, S, width], beginning with its first layer's input.
+        """
+        sums = []
+        for layer, clean in zip(self.layers, self.states, strict=True):
+            ours = hidden[layer].index_select(0, self.rows)
+            frames = min(ours.shape[1], clean.shape[1])
+            counts = torch.arange(frames, device=ours.device) < self.lengths[:, None]
+            ours, theirs = (
+                F.layer_norm(side[:, :frames].float(), side.shape[-1:]) for side in (ours, clean.to(ours.device))
+            )
+            sums.append(((ours - theirs).square().mean(dim=2) * counts).sum())
+        return torch.stack(sums).mean()
 
 
 def noise_loss_sum(shares: tuple[torch.Tensor, ...], positions: torch.Tensor) -> torch.Tensor:

@@ -1,7 +1,7 @@
 """A run's whole configuration: typed, frozen, checked across fields before anything is loaded."""
 
 from collections.abc import Iterator
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -9,6 +9,7 @@ from data.config import DataConfig, Section
 
 from .evaluation import EvaluationConfig
 from .model import ModelConfig
+from .noise import NoiseConfig, of_teacher
 from .performance import PerformanceConfig
 from .strategies import STRATEGIES
 from .training import TrainingConfig
@@ -53,26 +54,6 @@ class OptimizerConfig(Section):
     )
     betas: tuple[float, float] = Field((0.9, 0.999), description="AdamW's decay of the running means of g and g^2")
     epsilon: float = Field(1e-8, gt=0, description="AdamW's addend to the denominator")
-
-
-class NoiseConfig(Section):
-    """The noise loss: -log of the share of the second attentions' weight on noisy frames, in clips with known noise."""
-
-    loss_weight: float = Field(
-        0.0, ge=0, allow_inf_nan=False, description="factor before it is added to the token loss; 0: off"
-    )
-    loss_warmup_steps: int = Field(0, ge=0, description="steps in which the weight rises from 0 to loss_weight")
-    loss_reach: Literal["attention", "everything"] = Field(
-        "attention",
-        description="what its gradient reaches. attention: only the queries and keys of the second attentions; "
-        "everything: all that these depend on, the encoder too",
-    )
-    loss_frames: Literal["all", "speech"] = Field(
-        "all", description="all: noise counts in every frame; speech: only in frames with speech, judged by level"
-    )
-    loss_layers: tuple[Annotated[int, Field(ge=0)], ...] | None = Field(
-        None, min_length=1, description="decoder layers that it covers, from 0; without it, all"
-    )
 
 
 class EngineConfig(Section):
@@ -121,7 +102,10 @@ class RunConfig(Section):
     data: DataConfig = Field(description="recordings, their language, and how they become batches")
     training: TrainingConfig = Field(description="steps and batches")
     optimizer: OptimizerConfig = Field(OptimizerConfig(), description="AdamW and its rates")
-    noise: NoiseConfig = Field(NoiseConfig(), description="the loss that teaches the second attentions where noise is")
+    noise: NoiseConfig = Field(
+        NoiseConfig(),
+        description="losses where noise is known: of where second attentions look, and of a clean teacher",
+    )
     engine: EngineConfig = Field(EngineConfig(), description="one process, DDP or DeepSpeed ZeRO; precision")
     performance: PerformanceConfig = Field(PerformanceConfig(), description="options for speed and memory")
     evaluation: EvaluationConfig = Field(EvaluationConfig(), description="decoding and error rates")
@@ -155,6 +139,13 @@ class RunConfig(Section):
             rates["learning_rate"] = STRATEGIES[strategy].learning_rate
         return values | {"optimizer": rates}
 
+    @property
+    def hears_recordings_clean(self) -> bool:
+        """Whether a clean teacher hears recordings as they are, so that what it makes of them can be kept."""
+        augmentation = self.data.augmentation
+        adds_alone = augmentation is not None and augmentation.only_adds_noise and self.data.windows is None
+        return self.noise.teacher is not None and adds_alone
+
     @model_validator(mode="after")
     def sections_agree(self) -> "RunConfig":
         for problems in (of_strategy, of_noise_loss, of_second_recording, of_encoder_cache, of_kernels, of_lengths):
@@ -184,12 +175,15 @@ def of_strategy(config: RunConfig) -> Iterator[str]:
 
 
 def of_noise_loss(config: RunConfig) -> Iterator[str]:
-    """What the noise loss lacks, or which of its keys does nothing."""
+    """What the losses on noise lack, or which of their keys does nothing."""
     noise, augmentation = config.noise, config.data.augmentation
     given = f"noise.loss_weight is {noise.loss_weight:g}"
     if noise.loss_weight and not config.model.dual_attention:
         yield f"{given}, for second attentions, which model.dual_attention: false lacks: take it out"
     yield from too_late(config, "noise.loss_warmup_steps", noise.loss_warmup_steps)
+    if noise.teacher is not None:
+        yield from of_teacher(noise.teacher, config.model, config.data)
+        yield from too_late(config, "noise.teacher.warmup_steps", noise.teacher.warmup_steps)
     for key in ("loss_warmup_steps", "loss_frames", "loss_layers"):
         if not noise.loss_weight and getattr(noise, key) != NoiseConfig.model_fields[key].default:
             yield f"noise.{key} does nothing where noise.loss_weight is 0: take it out"

@@ -1,5 +1,6 @@
 """A config's model in fake tensors: shapes and dtypes, no numbers, no memory and no download."""
 
+import copy
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ from ..config.reading import ConfigError
 from ..config.run import RunConfig
 from ..engine.device import DTYPES
 from ..model.building import checkpoint_gradients, planned_model
+from ..model.teacher import freeze
 from .cells import Cell
 from .engines import parameter_dtype
 from .timeline import Recorder
@@ -42,8 +44,17 @@ def shaped_model(cell: Cell) -> Any:
     return model.train()
 
 
-def fill_with_fakes(model: Any, cell: Cell, recorder: Recorder) -> None:
-    """Give a model of the meta device fake parameters; to be called with fake tensors active."""
+def shaped_teacher(cell: Cell, model: Any) -> Any:
+    """A clean teacher's encoder on the meta device; None without one. ``model`` is that of :func:`shaped_model`."""
+    if cell.config.noise.teacher is None:
+        return None
+    encoder = copy.deepcopy(model.model.encoder)
+    freeze(encoder)
+    return encoder
+
+
+def fill_with_fakes(model: Any, cell: Cell, recorder: Recorder, part: str = "parameters") -> None:
+    """Give a model of the meta device fake parameters, which count as that part; with fake tensors active."""
     dtype, held = parameter_dtype(cell), {id(parameter) for *_, parameter in frozen_in_linear(model)}
     made: dict[int, nn.Parameter] = {}
     for module in model.modules():
@@ -54,7 +65,7 @@ def fill_with_fakes(model: Any, cell: Cell, recorder: Recorder) -> None:
                 kind = DTYPES[cell.precision] if id(parameter) in held else dtype
                 kind = kind if parameter.dtype.is_floating_point else parameter.dtype
                 numbers = torch.empty(parameter.shape, dtype=kind)
-                recorder.add(numbers, "parameters")
+                recorder.add(numbers, part)
                 made[id(parameter)] = nn.Parameter(numbers, requires_grad=parameter.requires_grad)
             module._parameters[name] = made[id(parameter)]
 

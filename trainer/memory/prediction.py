@@ -21,21 +21,23 @@ import modeling.network.linear
 import modeling.network.precision
 from data.batches.features import LogMel
 from modeling.network.linear import choose_onednn, onednn_is_faster
-from modeling.network.losses import CHUNK_TOKENS
+from modeling.network.losses import CHUNK_TOKENS, CleanStates
 
 from ..engine.device import DTYPES
+from ..model.teacher import teacher_layers
 from ..step.batch import one_below_the_other, with_rows
 from ..step.noise_target import noise_arguments, noise_target
 from .allocator import BLOCK, serve
 from .cells import Cell
 from .engines import FakeEngine, FakeZero3, fake_engine, parameter_dtype
-from .fake_model import fill_with_fakes, shaped_model
+from .fake_model import fill_with_fakes, shaped_model, shaped_teacher
 from .timeline import Recorder, Timeline
 
 PROBES = (2, 3)  # batch sizes; batch 1 uses other kernels
 WORKSPACE_BYTES = 32 * 2**20  # of cuBLAS, as on an H100; 8 MiB before
 CONTEXT_BYTES = 560 * 2**20  # CUDA's own, with the kernels of torch loaded; 450 to 600 MiB
 COLLECTIVES_BYTES = 300 * 2**20  # NCCL's channels, several processes
+TEACHER = "teacher"  # the part that a clean teacher's encoder is
 USUAL_BATCH = 8  # if its targets take several chunks, smaller batches are counted in chunks too, which saves a run
 
 
@@ -137,10 +139,14 @@ def record_step(cell: Cell, chunked: bool, on_gpu: bool) -> Timeline:
     onednn_is_faster()  # asked for the first time among fake tensors, it would fail
     model = shaped_model(cell)
     choose_onednn(model, cell.config.performance.onednn)
+    teacher = shaped_teacher(cell, model)
     log_mel = LogMel(model.config.num_mel_bins)
     with prepared(model, cell, on_gpu, WORKSPACE_BYTES if on_gpu else 0) as engine:
         recorder = engine.recorder
         recorder.vocabulary = model.config.vocab_size
+        if teacher is not None:
+            with recorder.naming(TEACHER):
+                fill_with_fakes(teacher, cell, recorder, TEACHER)
         if cell.config.training.accumulation > 1 and not cell.config.engine.zero_stage:
             for parameter in engine.trained:  # of the microbatches before; DDP's lie beside its buckets
                 parameter.grad = torch.empty_like(parameter)
@@ -148,7 +154,7 @@ def record_step(cell: Cell, chunked: bool, on_gpu: bool) -> Timeline:
         chunk = math.ceil(cell.batch_size * cell.targets / 2) if chunked else cell.batch_size * cell.targets
         in_chunks = functools.partial(modeling.network.dual_whisper.token_loss_sum, chunk_tokens=chunk)
         with replaced(modeling.network.dual_whisper, "token_loss_sum", in_chunks):
-            loss = step_loss(cell, model, log_mel, on_gpu)
+            loss = step_loss(cell, model, log_mel, on_gpu, teacher)
         engine.before_backward()
         with recorder.naming("temporary"):
             recorder.in_backward = True
@@ -189,8 +195,8 @@ def prepared(model: Any, cell: Cell, on_gpu: bool, workspace: int = 0) -> Iterat
             yield engine
 
 
-def step_loss(cell: Cell, model: Any, log_mel: LogMel, on_gpu: bool) -> torch.Tensor:
-    """The forward pass of trainer/loop.py, of a batch that is all alike."""
+def step_loss(cell: Cell, model: Any, log_mel: LogMel, on_gpu: bool, teacher: Any = None) -> torch.Tensor:
+    """The forward pass of trainer/loop.py, of a batch that is all alike; its clips are noisy, for a teacher."""
     audio = torch.empty(cell.batch_size, cell.samples)
     second = torch.empty_like(audio) if cell.hears_second(model.config) else None
     samples = audio if second is None else one_below_the_other(audio, second)
@@ -199,6 +205,7 @@ def step_loss(cell: Cell, model: Any, log_mel: LogMel, on_gpu: bool) -> torch.Te
     positions = torch.empty(cell.batch_size * cell.targets, dtype=torch.int64)
     features = log_mel(samples, cell.frames_on(on_gpu))
     is_window = cell.config.model.encoder_padding == "window"
+    lengths = None if is_window else [2 * cell.encoder_positions] * len(samples)
     noise: dict[str, Any] = {}
     if cell.has_noise:
         clips, added = audio, torch.empty_like(audio)
@@ -207,10 +214,14 @@ def step_loss(cell: Cell, model: Any, log_mel: LogMel, on_gpu: bool) -> torch.Te
             clips, added = with_rows(clips, rows, second), with_rows(added, rows, torch.empty_like(second))
         target = noise_target(clips, added, cell.encoder_positions)
         noise = noise_arguments(cell.config.noise, target, positions, cell.config.training.steps, 1.0)
+    if teacher is not None:
+        noise |= {
+            "clean_states": clean_states(cell, teacher, log_mel(torch.empty_like(audio), features.shape[2]), lengths)
+        }
     with autocast(cell):
         loss: torch.Tensor = model(
             features,
-            feature_lengths=None if is_window else [2 * cell.encoder_positions] * len(samples),
+            feature_lengths=lengths,
             second_rows=() if second is None else range(cell.batch_size),
             decoder_input_ids=ids,
             labels=labels,
@@ -220,6 +231,16 @@ def step_loss(cell: Cell, model: Any, log_mel: LogMel, on_gpu: bool) -> torch.Te
             **noise,
         ).loss
     return loss
+
+
+def clean_states(cell: Cell, teacher: Any, features: torch.Tensor, lengths: list[int] | None) -> CleanStates:
+    """What a teacher gives that keeps no states on disk, or has none there yet."""
+    layers = teacher_layers(cell.config, teacher.config.encoder_layers)
+    with torch.no_grad(), autocast(cell):
+        output = teacher(features, feature_lengths=lengths, output_hidden_states=True, return_dict=True)
+        together = torch.cat([output.hidden_states[layer] for layer in layers], dim=2).to(DTYPES[cell.precision])
+    rows = torch.arange(len(features))
+    return CleanStates(together.split(teacher.config.d_model, dim=2), layers, rows, torch.empty_like(rows))
 
 
 def autocast(cell: Cell) -> Any:

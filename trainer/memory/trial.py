@@ -23,6 +23,7 @@ from ..engine.running_out import is_out_of_memory
 from ..step.agreement import Targets
 from ..step.attention_watch import AttentionWatch
 from ..step.loss import TrainingLoss
+from ..step.teacher import open_teacher
 from .cells import cell_of, synthetic_group, with_settings
 from .engines import state_bytes
 
@@ -64,6 +65,9 @@ def try_step(config: RunConfig, accelerator: Any, model: Any, size: int) -> None
     device, training = accelerator.device, config.training
     alone = with_settings(config, "training", accumulation=1)  # one microbatch is made
     without_cache = with_settings(config, "performance", cache_encoder=None)
+    if config.noise.teacher is not None:
+        teaching = config.noise.teacher.model_copy(update={"cache": None})
+        without_cache = with_settings(without_cache, "noise", teacher=teaching)
     cell = cell_of(alone, precision="fp32", batch_size=size)
     audio = synthetic_group(cell, model.config.vocab_size).batches[0]
     assert isinstance(audio, AudioBatch)
@@ -78,7 +82,8 @@ def try_step(config: RunConfig, accelerator: Any, model: Any, size: int) -> None
             if training.accumulation > 1 or accelerator.num_processes > 1:  # of microbatches before, or DDP's buckets
                 for parameter in trained:
                     parameter.grad = torch.zeros_like(parameter)
-            loss_of = TrainingLoss(without_cache, accelerator, model, AttentionWatch(accelerator, model))
+            teacher = open_teacher(without_cache, accelerator, model)
+            loss_of = TrainingLoss(without_cache, accelerator, model, AttentionWatch(accelerator, model), teacher)
             with accelerator.autocast():
                 loss = loss_of(audio, Targets(audio.target_tokens, len(audio.noisy_targets)), 1)
             loss.backward()

@@ -29,6 +29,7 @@ from ..config.strategies import choose_trained
 from ..engine.accelerator import resolve_precision
 from ..engine.device import DTYPES
 from .languages import languages_of
+from .teacher import check_teacher
 
 
 def build_model(config: RunConfig, checkpoint: Checkpoint | None = None) -> tuple[Any, Any]:
@@ -154,6 +155,7 @@ def apply_strategy(model: Any, config: RunConfig, checkpoint: Checkpoint | None 
     for layer in config.noise.loss_layers or ():
         if layer > last:
             raise ConfigError(f"noise.loss_layers holds {layer}; the decoder has layers 0 to {last}")
+    check_teacher(config, model.config)
     strategy = settings.chosen_strategy
     try:
         choose_trained(model, strategy, settings.strategy_options)

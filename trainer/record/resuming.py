@@ -11,7 +11,7 @@ from modeling.checkpoint_files import CheckpointError
 
 from ..config.reading import ConfigError, read_yaml
 from ..config.run import RunConfig
-from ..engine.accelerator import gather_objects
+from ..engine.accelerator import bare_model, gather_objects
 from .best import BEST, read_record
 from .checkpoints import latest_checkpoint, list_checkpoints, read_state
 from .durable import Damage, damage_of, digest_damage, files_below, listed_files
@@ -159,3 +159,15 @@ def none_left(folder: Path, lines: list[str]) -> str:
     best = folder / BEST
     remedy = f"{best} can be model.checkpoint of a new run" if best.is_dir() else "begin in another output_dir"
     return f"no checkpoint in {folder / 'checkpoints'} is whole ({'; '.join(lines)}); {remedy}"
+
+
+def check_base(model: Any, blueprint: Path) -> None:
+    """Refuse to go on with an adapter whose base is not what it was: its checkpoints hold no weight of it."""
+    from modeling.checkpoint_files import Checkpoint
+
+    before, now = Checkpoint(str(blueprint)).recorded_base, getattr(bare_model(model), "adapter_base", None)
+    if before is not None and now is not None and before.fingerprint != now.fingerprint:
+        raise ConfigError(
+            f"model.checkpoint is {now.checkpoint!r}, whose weights are not those that the run was begun with: the "
+            "adapter fits those alone"
+        )

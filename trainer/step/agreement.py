@@ -18,10 +18,11 @@ from .upload import upload
 
 
 class Targets(NamedTuple):
-    """Target tokens of a step on all ranks, and those of them that are of noisy utterances."""
+    """Target tokens of a step on all ranks, those of them that are of noisy utterances, and these clips' frames."""
 
     tokens: int
     noisy: int
+    noisy_frames: int = 0
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,7 @@ class Report:
         has_data: its data have not run out.
         next_tokens: target tokens that it has ready for the next step.
         next_noisy: those of them that are of noisy utterances.
+        next_noisy_frames: encoder frames of these utterances.
         rows, broken: rows read, and broken rows among them.
         utterances, audio_seconds: of this microbatch.
     """
@@ -43,6 +45,7 @@ class Report:
     has_data: bool = False
     next_tokens: int = 0
     next_noisy: int = 0
+    next_noisy_frames: int = 0
     rows: int = 0
     broken: int = 0
     utterances: int = 0
@@ -65,7 +68,7 @@ class Verdict(Report):
 
     @property
     def next_targets(self) -> Targets:
-        return Targets(self.next_tokens, self.next_noisy)
+        return Targets(self.next_tokens, self.next_noisy, self.next_noisy_frames)
 
 
 class Agreement:

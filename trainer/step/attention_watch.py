@@ -20,7 +20,7 @@ COPY = 0.002  # a second attention whose relative distance to the first is no la
 STEPS_TO_DIFFER = 100  # no warning comes before this step
 UTTERANCES_TO_HEAR = 100  # nor, of second recordings, before so many utterances
 FIGURES = 5  # sums for each layer: targets, gates, squared gates; noisy targets, shares on noise
-LOSSES = 3  # sums: the noise loss, its noisy targets, its part in the whole loss
+LOSSES = 6  # sums: the noise loss, its noisy targets, its part in the whole loss; the teacher's, its frames, its part
 
 
 class AttentionWatch:
@@ -42,18 +42,35 @@ class AttentionWatch:
         self.ever_heard = (0, 0)  # until the last time, of all ranks
 
     @torch.no_grad()
-    def add(self, output: Any, batch: Batch, noise_weight: float = 0.0) -> None:
-        """Add the model's output for a microbatch, whose noise loss was multiplied by ``noise_weight``."""
+    def add_losses(self, output: Any, batch: Batch, noise_weight: float, clean: dict[str, Any]) -> None:
+        """Add what a microbatch's loss consists of beside the token loss.
+
+        Args:
+            noise_weight: what the noise loss was multiplied by.
+            clean: the arguments of :meth:`trainer.step.teacher.CleanTeacher.arguments`; empty without a teacher.
+        """
+        parts = []
+        if noise_weight and output.noise_loss is not None and batch.noise_positions is not None:
+            loss = output.noise_loss.float()
+            # A tensor made from a number would wait for a GPU.
+            parts += [loss, loss.new_full((), len(batch.noise_positions)), noise_weight * loss]
+        if clean:
+            loss = output.clean_loss.float()
+            parts = parts or [loss.new_zeros(())] * 3
+            parts += [loss, clean["clean_states"].lengths.sum(), clean["clean_weight"] * loss]
+        if parts:
+            parts += [parts[0].new_zeros(())] * (LOSSES - len(parts))
+            losses = torch.stack([part.float() for part in parts])
+            self.losses = losses if self.losses is None else self.losses + losses
+
+    @torch.no_grad()
+    def add(self, output: Any, batch: Batch) -> None:
+        """Add the model's output for a microbatch."""
         if self.hears_second and len(batch.features):  # of a kept encoder output nothing is known
             utterances, seconds = self.heard
             self.heard = (utterances + len(batch.ids), seconds + len(batch.second_rows))
         if output.gates is None or batch.target_positions is None:
             return
-        if noise_weight and output.noise_loss is not None and batch.noise_positions is not None:
-            loss = output.noise_loss.float()
-            targets = loss.new_full((), len(batch.noise_positions))  # a tensor made from a number would wait for a GPU
-            losses = torch.stack((loss, targets, noise_weight * loss))
-            self.losses = losses if self.losses is None else self.losses + losses
         gates = at(output.gates, batch.target_positions)
         figures = gates.new_zeros(FIGURES, len(gates))
         figures[0] = gates.shape[1]
@@ -96,19 +113,25 @@ class AttentionWatch:
         return {"with_second": seconds / utterances} if utterances else {}
 
     def read_losses(self, loss: float, divisor: int) -> dict[str, float]:
-        """The noise loss of a noisy target and the token loss since the last time; all ranks must call it.
+        """The noise loss of a noisy target, the teacher's of a noisy frame and the token loss since the last time.
+
+        All ranks must call it.
 
         Args:
-            loss: mean of the steps since then, the noise loss included.
+            loss: mean of the steps since then, the others included.
             divisor: the steps since then, times what the engine divides a microbatch's loss by.
 
         Returns:
-            ``token_loss`` and ``noise_loss``; empty if no target was noisy.
+            ``token_loss``, and ``noise_loss`` and ``teacher_loss`` where there were any; empty if nothing was noisy.
         """
         losses, self.losses = self.summed(self.losses, LOSSES), None
-        summed, targets, part = losses.tolist()
-        self.has_heard_noise = self.has_heard_noise or targets > 0
-        return {"token_loss": loss - part / divisor, "noise_loss": summed / targets} if targets else {}
+        of_noise, targets, noise_part, of_teacher, frames, teacher_part = losses.tolist()
+        if not targets and not frames:
+            return {}
+        self.has_heard_noise = True
+        found = {"token_loss": loss - (noise_part + teacher_part) / divisor}
+        found |= {"noise_loss": of_noise / targets} if targets else {}
+        return found | ({"teacher_loss": of_teacher / frames} if frames else {})
 
     def summed(self, held: torch.Tensor | None, *shape: int) -> torch.Tensor:
         """Over all ranks; None counts as zeros."""
@@ -149,7 +172,7 @@ class AttentionWatch:
         if expects_noise and step >= STEPS_TO_DIFFER and not (self.has_heard_noise or self.has_missed_noise):
             self.has_missed_noise = True
             journal.say(
-                f"warning: in {step} steps no utterance had noise laid over it, so the noise loss did nothing: look "
+                f"warning: in {step} steps no utterance had noise laid over it, so its loss did nothing: look "
                 "at data.augmentation, and whether the speech is silent or has no other utterances to lay over it"
             )
 

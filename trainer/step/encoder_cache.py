@@ -11,7 +11,7 @@ import hashlib
 import os
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -47,35 +47,72 @@ OF_THE_ENCODER = (
 )
 
 
+class States:
+    """What a frozen encoder makes of clips, without gradients and dropout.
+
+    Args:
+        padding: the model's ``encoder_padding``.
+        accelerator: its precision, in which the decoder computes, is that of the states: nothing is lost.
+        layers: the layers whose states are wanted, from 1, one beside the other; without them, the encoder's output.
+    """
+
+    def __init__(
+        self, encoder: Any, log_mel: LogMel, padding: str, *, accelerator: Any, layers: tuple[int, ...] = ()
+    ) -> None:
+        self.encoder, self.log_mel, self.padding, self.layers = encoder, log_mel, padding, layers
+        self.width = encoder.config.d_model * max(1, len(layers))
+        self.device, self.autocast = accelerator.device, accelerator.autocast
+        self.writers = accelerator.num_processes
+        self.dtype = DTYPES.get(accelerator.mixed_precision, torch.float32)
+
+    def frames_of(self, samples: int) -> int:
+        """How many frames of a clip are wanted: what decoders see, or what layers are compared in."""
+        whole = self.padding == "window" and not self.layers
+        return (WINDOW_FRAMES if whole else visible_frames(samples)) // 2
+
+    @torch.no_grad()
+    def of_batch(self, audio: torch.Tensor, audio_lengths: torch.Tensor) -> torch.Tensor:
+        """[B, N] samples → [B, S, width] on the device.
+
+        Args:
+            audio_lengths: int64 [B] on the CPU.
+        """
+        features, lengths = features_of(audio, audio_lengths, self.log_mel, self.padding, self.device)
+        given = {"feature_lengths": None if lengths is None else lengths.tolist()}
+        with self.autocast(), evaluating(self.encoder):
+            output = self.encoder(features, output_hidden_states=bool(self.layers), return_dict=True, **given)
+        states = output.last_hidden_state
+        if self.layers:
+            states = torch.cat([output.hidden_states[layer] for layer in self.layers], dim=2)
+        return states.to(self.dtype)
+
+    def fingerprint(self) -> str:
+        """Names the folder of their entries."""
+        return fingerprint(self.encoder, self.padding, self.dtype, self.log_mel, self.layers)
+
+
 class EncoderCache:
-    """A frozen encoder that remembers its outputs.
+    """A frozen encoder that remembers what it made of clips. All processes fill the folder.
 
     Args:
         folder: made if it is not there.
         limit: bytes of files in it; once they are reached, new clips are computed each time.
-        accelerator: whose processes all fill the folder. Entries are stored in its precision, which the decoder
-            computes in, so nothing is lost.
-        model: the bare one; its encoder is frozen.
+        key: of the config, for messages.
 
     Raises:
         ConfigError: if the folder cannot be made.
     """
 
-    def __init__(
-        self, folder: Path, limit: float, *, accelerator: Any, model: Any, log_mel: LogMel, padding: str
-    ) -> None:
-        self.encoder, self.width = model.model.encoder, model.config.d_model
-        self.second_recording = model.config.second_recording
-        self.log_mel, self.padding, self.limit = log_mel, padding, limit
-        self.device, self.autocast = accelerator.device, accelerator.autocast
-        self.writers = accelerator.num_processes
-        self.dtype = DTYPES.get(accelerator.mixed_precision, torch.float32)
+    def __init__(self, folder: Path, limit: float, states: States, key: str = "performance.cache_encoder") -> None:
+        self.states, self.limit = states, limit
+        self.second_recording = states.encoder.config.second_recording
+        self.width, self.dtype = states.width, states.dtype
         self.hits = self.misses = 0
-        self.folder = folder / fingerprint(self.encoder, padding, self.dtype, log_mel)
+        self.folder = folder / states.fingerprint()
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise ConfigError(f"performance.cache_encoder is {str(folder)!r}, which cannot be used: {error}") from None
+            raise ConfigError(f"{key} is {str(folder)!r}, which cannot be used: {error}") from None
         self.held = bytes_held(folder)
 
     def outputs(self, audio: AudioBatch) -> EncoderOutput:
@@ -84,24 +121,14 @@ class EncoderCache:
         recordings = [(audio.audio, audio.audio_lengths)]
         recordings += [] if second is None else [(second.audio, second.audio_lengths)]
         clips = [clip[:n] for samples, lengths in recordings for clip, n in zip(samples, lengths.tolist(), strict=True)]
-        names = [hashlib.blake2b(clip.numpy().tobytes(), digest_size=20).hexdigest() for clip in clips]
-        clip_padding = self.padding == "clip"
-        frames = [(visible_frames(len(clip)) if clip_padding else WINDOW_FRAMES) // 2 for clip in clips]
-        states = [self.read(name, length) for name, length in zip(names, frames, strict=True)]
-        missing = [row for row, found in enumerate(states) if found is None]
-        self.hits, self.misses = self.hits + len(clips) - len(missing), self.misses + len(missing)
-        if missing:
-            samples = pad_sequence([clips[row] for row in missing], batch_first=True)
-            computed = self.encode(samples, torch.tensor([len(clips[row]) for row in missing]))
-            for row, whole in zip(missing, computed, strict=True):
-                states[row] = own = whole[: frames[row]].to(self.dtype)
-                self.write(names[row], own)
+        found = self.of_clips(clips)
+        frames = [len(one) for one in found]
         together = torch.zeros(len(clips), max(frames), self.width, dtype=self.dtype)
-        for row, found in enumerate(states):
-            assert found is not None  # read or computed
-            together[row, : frames[row]] = found
-        lengths = upload(torch.tensor(frames), self.device) if min(frames) < max(frames) else None
-        heard = Heard(upload(together, self.device), lengths)
+        for row, one in enumerate(found):
+            together[row, : frames[row]] = one
+        device = self.states.device
+        lengths = upload(torch.tensor(frames), device) if min(frames) < max(frames) else None
+        heard = Heard(upload(together, device), lengths)
         if second is not None:
             heard = HEARD[self.second_recording](heard.states, None if lengths is None else frames, second.rows)
         return EncoderOutput(
@@ -112,13 +139,20 @@ class EncoderCache:
             joined_frames=heard.joined_frames,
         )
 
-    @torch.no_grad()
-    def encode(self, audio: torch.Tensor, audio_lengths: torch.Tensor) -> torch.Tensor:
-        """[B, N] samples → [B, S, width] on the CPU."""
-        features, lengths = features_of(audio, audio_lengths, self.log_mel, self.padding, self.device)
-        with self.autocast(), evaluating(self.encoder):
-            output = self.encoder(features, feature_lengths=None if lengths is None else lengths.tolist())
-        return output.last_hidden_state.cpu()
+    def of_clips(self, clips: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+        """What the encoder gives for clips, float32 [samples] each on the CPU: [frames of each, width], on the CPU."""
+        names = [hashlib.blake2b(clip.numpy().tobytes(), digest_size=20).hexdigest() for clip in clips]
+        frames = [self.states.frames_of(len(clip)) for clip in clips]
+        found = [self.read(name, length) for name, length in zip(names, frames, strict=True)]
+        missing = [row for row, one in enumerate(found) if one is None]
+        self.hits, self.misses = self.hits + len(clips) - len(missing), self.misses + len(missing)
+        if missing:
+            samples = pad_sequence([clips[row] for row in missing], batch_first=True)
+            lengths = torch.tensor([len(clips[row]) for row in missing])
+            for row, whole in zip(missing, self.states.of_batch(samples, lengths).cpu(), strict=True):
+                found[row] = own = whole[: frames[row]]
+                self.write(names[row], own)
+        return [one for one in found if one is not None]  # all are, read or computed
 
     def describe(self) -> str:
         """In words, what this process has read so far and what it computed."""
@@ -138,7 +172,7 @@ class EncoderCache:
     def write(self, name: str, states: torch.Tensor) -> None:
         """Write an entry whole. If the limit or the disk does not allow it, it will be computed again."""
         stored = states.contiguous().view(torch.uint8).numpy().tobytes()
-        size = (len(stored) + DIGEST_BYTES) * self.writers  # the others write as much
+        size = (len(stored) + DIGEST_BYTES) * self.states.writers  # the others write as much
         if self.held + size > self.limit:
             return
         # Processes on other nodes or in other containers may have the same number.
@@ -184,11 +218,12 @@ def digest_of(stored: bytes) -> bytes:
     return hashlib.blake2b(stored, digest_size=DIGEST_BYTES).digest()
 
 
-def fingerprint(encoder: Any, padding: str, dtype: torch.dtype, log_mel: LogMel) -> str:
-    """A hash of what an entry depends on besides the audio: weights, settings, precision and features."""
+def fingerprint(encoder: Any, padding: str, dtype: torch.dtype, log_mel: LogMel, layers: tuple[int, ...] = ()) -> str:
+    """A hash of what an entry depends on besides the audio: weights, settings, precision, features and layers."""
     digest = hashlib.blake2b(digest_size=12)
     settings = {name: getattr(encoder.config, name, None) for name in OF_THE_ENCODER}
-    digest.update(repr((padding, str(dtype), tuple(log_mel.filters.shape), settings)).encode())
+    depends = (padding, str(dtype), tuple(log_mel.filters.shape), settings, *([layers] if layers else []))
+    digest.update(repr(depends).encode())
     for name, weight in sorted(encoder.state_dict().items()):
         digest.update(f"{name} {tuple(weight.shape)} {weight.dtype}".encode())
         digest.update(weight.detach().cpu().contiguous().view(torch.uint8).numpy())
@@ -221,4 +256,4 @@ def open_encoder_cache(
             f"{config.model.checkpoint} has apply_spec_augment, which masks it anew each time: take one of the two out"
         )
     folder, limit = Path(settings.cache_encoder), settings.cache_encoder_gib * GIB
-    return EncoderCache(folder, limit, accelerator=accelerator, model=model, log_mel=log_mel, padding=padding)
+    return EncoderCache(folder, limit, States(model.model.encoder, log_mel, padding, accelerator=accelerator))

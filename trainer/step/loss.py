@@ -17,6 +17,7 @@ from .batch import silent_batch, to_batch
 from .encoder_cache import open_encoder_cache
 from .noise_target import noise_arguments
 from .offload import OffloadedActivations
+from .teacher import CleanTeacher
 
 
 class TrainingLoss:
@@ -25,6 +26,7 @@ class TrainingLoss:
     Args:
         model: prepared by the engine.
         watch: told of each output.
+        teacher: the clean teacher, where the config has one.
 
     Attributes:
         parts: what the engine divides losses by: ranks times microbatches of a step.
@@ -33,8 +35,17 @@ class TrainingLoss:
         ConfigError: if the encoder's outputs cannot be cached as the config asks.
     """
 
-    def __init__(self, config: RunConfig, accelerator: Any, model: Any, watch: AttentionWatch) -> None:
+    def __init__(
+        self,
+        config: RunConfig,
+        accelerator: Any,
+        model: Any,
+        watch: AttentionWatch,
+        teacher: CleanTeacher | None = None,
+    ) -> None:
         self.config, self.model, self.device, self.watch = config, model, accelerator.device, watch
+        assert (teacher is None) == (config.noise.teacher is None)
+        self.teacher = teacher
         self.parts = accelerator.num_processes * config.training.accumulation
         bare = bare_model(model)
         self.padding, self.hears_second = encoder_padding(bare), hears_second(bare)
@@ -45,9 +56,10 @@ class TrainingLoss:
         self.encoder_cache = open_encoder_cache(config, accelerator, bare, self.log_mel, self.padding)
 
     def __call__(self, audio: AudioBatch | None, targets: Targets, step: int) -> torch.Tensor:
-        """A scalar: summed token loss over the step's tokens, plus weighted noise loss over its noisy tokens.
+        """A scalar: summed token loss over the step's tokens, plus weighted noise loss over its noisy tokens, plus
+        weighted distance from the teacher's states over its noisy clips' frames.
 
-        Both are multiplied by :attr:`parts`, so that the engine's division leaves the mean over the whole step.
+        All are multiplied by :attr:`parts`, so that the engine's division leaves the mean over the whole step.
 
         Args:
             audio: None for a rank without data, which takes part with silence at weight zero.
@@ -67,6 +79,9 @@ class TrainingLoss:
         )
         noisy = targets.noisy / self.parts
         noise = noise_arguments(config.noise, batch.noise_target, batch.noise_positions, step, noisy)
+        clean: dict[str, Any] = {}
+        if self.teacher is not None:
+            clean = self.teacher.arguments(audio or self.silence, step, targets.noisy_frames / self.parts)
         with self.offload or nullcontext():
             output = self.model(
                 batch.features,
@@ -79,8 +94,10 @@ class TrainingLoss:
                 num_items_in_batch=targets.tokens / self.parts,
                 loss_only=True,
                 **noise,
+                **clean,
             )
         if audio is None:
             return output.loss * 0.0
-        self.watch.add(output, batch, noise.get("noise_weight", 0.0))
+        self.watch.add_losses(output, batch, noise.get("noise_weight", 0.0), clean)
+        self.watch.add(output, batch)
         return output.loss

@@ -6,7 +6,7 @@ import torch
 
 from data.batches.features import SAMPLES_PER_FRAME
 
-from ..config.run import NoiseConfig
+from ..config.noise import NoiseConfig
 
 SAMPLES = 2 * SAMPLES_PER_FRAME  # of an encoder frame, 20 ms
 LEAST_ENERGY = 1e-9  # mean square, -90 dB of full scale: a quieter frame is silent and holds no noise

@@ -33,8 +33,12 @@ def rows_of(batch: AudioBatch, first: int, end: int) -> AudioBatch:
     """
     rows = slice(first, end)
     own: dict[str, Any] = {
-        name: None if value is None else value[rows] for name, value in vars(batch).items() if name != "second"
+        name: None if value is None else value[rows]
+        for name, value in vars(batch).items()
+        if name not in ("second", "noisy_rows")
     }
+    noisy_rows = batch.noisy_rows
+    own["noisy_rows"] = noisy_rows[(noisy_rows >= first) & (noisy_rows < end)] - first
     own["second"] = None if batch.second is None else batch.second.part(first, end)
     if batch.labels is not None and batch.target_positions is not None:
         width = batch.labels.shape[1]

@@ -50,6 +50,7 @@ class Supply:
             has_data=not self.upcoming.exhausted,
             next_tokens=self.upcoming.target_tokens,
             next_noisy=self.upcoming.noisy_tokens,
+            next_noisy_frames=self.upcoming.noisy_frames,
         )
 
     def find(self, verdict: Verdict | None = None) -> tuple[BatchGroup, Targets] | None:

@@ -94,6 +94,7 @@ class Overlay(Change[OverlayFields]):
         "babble_share": ("babble_speakers", "babble_ratio"),
         "competing_share": ("competing_ratio", "competing_part"),
     }
+    only_adds = True
     place, stream = 30, 2
 
     def __init__(self, config: OverlayFields, lengths: tuple[float, float]) -> None:

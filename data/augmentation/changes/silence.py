@@ -22,6 +22,7 @@ class SilenceFields(Section):
 
 class Silence(Change[SilenceFields]):
     fields = SilenceFields
+    only_adds = True
     place, stream = 40, 6
 
     def __call__(self, sound: Sound, generator: np.random.Generator, others: OtherSpeech) -> Sound:

@@ -18,7 +18,7 @@ from trainer.config.reading import ConfigError, load_config
 from trainer.config.run import RunConfig
 from trainer.model.building import build_model
 from trainer.run import train
-from trainer.step.encoder_cache import EncoderCache, bytes_held, fingerprint
+from trainer.step.encoder_cache import EncoderCache, States, bytes_held, fingerprint
 
 SHORT = ("training.steps=8", "data.validation=null", "checkpoints.every_steps=99", "logging.every_steps=1")
 SHORT = (*SHORT, "optimizer.schedule=constant", "optimizer.warmup_steps=0", "training.batch_size=4")
@@ -169,8 +169,8 @@ def model(tiny_values: dict[str, Any]) -> Any:
 
 
 def cache_of(model: Any, folder: Path) -> EncoderCache:
-    options = {"model": model, "log_mel": LogMel(80), "padding": "clip"}
-    return EncoderCache(folder, 2**30, accelerator=Accelerator(cpu=True), **options)
+    states = States(model.model.encoder, LogMel(80), "clip", accelerator=Accelerator(cpu=True))
+    return EncoderCache(folder, 2**30, states)
 
 
 def clips(number: int) -> AudioBatch:

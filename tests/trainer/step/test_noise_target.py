@@ -14,8 +14,9 @@ from safetensors.torch import load_file
 from data.batches.labels import IGNORED
 from data.utterance import AudioBatch
 from modeling.network.decoder import DualDecoderOutput
+from trainer.config.noise import NoiseConfig
 from trainer.config.reading import ConfigError, load_config
-from trainer.config.run import NoiseConfig, RunConfig
+from trainer.config.run import RunConfig
 from trainer.engine.accelerator import build_accelerator
 from trainer.model.building import build_model
 from trainer.run import train
