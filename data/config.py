@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Discriminator, Field, Tag, model_validator
 
 from .augmentation.config import AugmentationConfig, SpecAugmentConfig
-from .augmentation.windows import WindowConfig
+from .augmentation.windows import NonSpeechConfig, WindowConfig
 from .sources.config import ColumnNames, DigitSpeech, Section, SourceConfig
 from .sources.languages import Language
 from .utterance import SecondKind
@@ -84,6 +84,9 @@ class DataConfig(Section):
         description="train on windows of up to 30 s with timestamps, for long recordings and subtitles; without it, on "
         "each clip by itself and without timestamps",
     )
+    non_speech: NonSpeechConfig | None = Field(
+        None, description="also train on clips where nobody speaks, so that no words are written there"
+    )
 
     @model_validator(mode="after")
     def sensible_lengths(self) -> "DataConfig":
@@ -118,6 +121,8 @@ class DataConfig(Section):
 
     @model_validator(mode="after")
     def windows_that_can_be(self) -> "DataConfig":
+        if self.windows is not None and self.non_speech is not None:
+            raise ValueError("non_speech is for training on clips: give windows.silence a share instead")
         for key, source in zip(self.train_names, self.training_sources, strict=True):
             key, columns = key.removeprefix("data."), source.columns
             if self.windows is None:
@@ -160,7 +165,9 @@ class DataConfig(Section):
     @property
     def longest_seconds(self) -> float:
         """The longest that anything in a batch is."""
-        return self.max_seconds if self.windows is None else max(self.max_seconds, self.windows.seconds[1])
+        windows = 0.0 if self.windows is None else self.windows.seconds[1]
+        non_speech = 0.0 if self.non_speech is None else self.non_speech.max_seconds
+        return max(self.max_seconds, windows, non_speech)
 
     @property
     def is_mixture(self) -> bool:

@@ -13,6 +13,7 @@ from data.audio.decoding import UndecodableAudio
 from data.augmentation.noise_clips import NoiseClips
 from data.batches.collation import row_id
 from data.batches.mixture import mixture_lines
+from data.batches.non_speech import NON_SPEECH_SOUNDS
 from data.batches.second_recordings import decoded, header_seconds
 from data.batches.windows.plan import SILENCE_SOUNDS
 from data.batches.windows.texts import own_segments
@@ -282,11 +283,14 @@ def evaluation_fits(inputs: Inputs) -> None:
 
 
 def recordings_open(inputs: Inputs) -> None:
-    """The recordings of ``data.augmentation`` and ``data.windows``, except those of the hub."""
+    """The recordings of ``data.augmentation``, ``data.windows`` and ``data.non_speech``, except those of the hub."""
     augmentation, windows = inputs.config.data.augmentation, inputs.config.data.windows
     named = {f"data.augmentation.{key}": one for key, one in augmentation.recordings.items()} if augmentation else {}
     if windows is not None and windows.silence_sounds is not None:
         named[SILENCE_SOUNDS] = windows.silence_sounds
+    non_speech = inputs.config.data.non_speech
+    if non_speech is not None and non_speech.sounds is not None:
+        named[NON_SPEECH_SOUNDS] = non_speech.sounds
     for key, source in named.items():
         if source.dataset is None or source.dataset.hub is None:
             NoiseClips(source, key)

@@ -164,6 +164,23 @@ def second_recordings_row(config: RunConfig, heard: str) -> list[tuple[str, str]
     return [("second recordings", f"heard: {heard}{lacking}")]
 
 
+def teacher_row(config: RunConfig) -> list[tuple[str, str]]:
+    """Who teaches the encoder, which layers, and where what it gives is kept; no row without a clean teacher."""
+    teacher = config.noise.teacher
+    if teacher is None:
+        return []
+    layers = "the encoder's output"
+    if teacher.layers is not None:
+        layers = f"encoder layers {', '.join(map(str, teacher.layers))}"
+    kept = f", kept in {teacher.cache}" if teacher.cache else ""
+    return [
+        (
+            "clean teacher",
+            f"{teacher.checkpoint or 'the model before training'}: {layers}, weight {teacher.weight:g}{kept}",
+        )
+    ]
+
+
 def plan_rows(config: RunConfig, plan: Plan) -> list[tuple[str, str]]:
     training = config.training
     at_most = "at most " if training.batch_seconds else ""
@@ -174,6 +191,7 @@ def plan_rows(config: RunConfig, plan: Plan) -> list[tuple[str, str]]:
         ("model", config.model.checkpoint or "from nothing"),
         ("strategy", f"{config.model.strategy}, {attention} second attentions"),
         *second_recordings_row(config, plan.second_recording),
+        *teacher_row(config),
         ("parameters", NOT_LOOKED_AT if plan.parameters is None else count(plan.parameters)),
         ("of them new", NOT_LOOKED_AT if plan.new_parameters is None else count(plan.new_parameters)),
         ("engine", f"{zero}, {resolve_precision(config.engine.precision)} on this machine"),
@@ -188,6 +206,13 @@ def plan_rows(config: RunConfig, plan: Plan) -> list[tuple[str, str]]:
         length = f"{longest:g}" if shortest == longest else f"{shortest:g} to {longest:g}"
         timed = f"{windows.timestamps:.0%} of them with timestamps"
         rows.append(("windows", f"{windows.joined:.0%} of the clips share windows of up to {length} s; {timed}"))
+    if config.data.non_speech is not None:
+        rows.append(
+            (
+                "without speech",
+                f"{config.data.non_speech.share:.0%} of the clips, up to {config.data.non_speech.max_seconds:g} s",
+            )
+        )
     uneven = "; not a multiple of the processes, some of which will wait" if plan.lanes % plan.processes else ""
     rows.append(("data lanes", f"{plan.lanes}{uneven}"))
     utterances = training.steps * plan.utterances_per_step

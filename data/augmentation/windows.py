@@ -1,4 +1,5 @@
-"""The ``data.windows`` section: training on windows of several segments, with timestamps and the text before."""
+"""The ``data.windows`` section: training on windows of several segments, with timestamps and the text before. And
+``data.non_speech``, what clips have of it: some where nobody speaks."""
 
 from typing import Annotated
 
@@ -40,4 +41,23 @@ class WindowConfig(Section):
     def sounds_that_are_heard(self) -> "WindowConfig":
         if self.silence_sounds is not None and not self.silence:
             raise ValueError("silence_sounds says nothing while silence is 0: give silence a share, such as 0.05")
+        return self
+
+
+class NonSpeechConfig(Section):
+    """Clips where nobody speaks, beside the clips of the data, with an empty text: what is learned there is to write
+    nothing. They last from 1 s on and have any level. Augmentation leaves them as they are, but for masks."""
+
+    share: Annotated[float, Field(gt=0, lt=1)] = Field(description="of the clips that are trained on")
+    max_seconds: float = Field(10.0, ge=1, le=30, description="the longest of them")
+    sounds: NoiseSourceConfig | None = Field(
+        None, description="recordings without speech; without it, the noise of the clips' rooms"
+    )
+    synthetic: Share = Field(0.25, description="share of them with noise that is made, from hums to clicks")
+    digital: Share = Field(0.1, description="share of them that are digital silence")
+
+    @model_validator(mode="after")
+    def one_kind_each(self) -> "NonSpeechConfig":
+        if self.synthetic + self.digital > 1 + 1e-9:
+            raise ValueError(f"synthetic {self.synthetic:g} and digital {self.digital:g} must sum to 1 or less")
         return self

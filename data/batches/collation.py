@@ -163,16 +163,19 @@ def padded(
 
 
 def read_batch(
-    rows: Sequence[TimedRow],
+    rows: Sequence[Any],
     labels: LabelEncoder,
     max_seconds: float,
     augment: Callable[[Utterance, TimedRow], tuple[Utterance, int | None]] | None = None,
+    without_speech: Callable[[Any], tuple[Utterance, tuple[list[int], list[int]]]] | None = None,
 ) -> tuple[AudioBatch | None, list[Skipped], set[int]]:
     """Decode rows into a batch; rows that cannot be used are left out and named.
 
     Args:
+        rows: :class:`TimedRow`, and what :class:`.non_speech.NonSpeech` has planned.
         max_seconds: longer rows are left out, longer second recordings cut.
         augment: gives an utterance, which was read from a row, as it is trained on, and its seed if it has one.
+        without_speech: reads what has no row.
 
     Returns:
         The batch, or None where no row could be used; what was left out; the origins of what is in the batch.
@@ -180,6 +183,12 @@ def read_batch(
     utterances, encoded, skipped, origins, seeds = [], [], [], set(), []
     for timed in rows:
         try:
+            if not timed.rows and without_speech is not None:
+                utterance, tokens = without_speech(timed)
+                seeds += [] if augment is None else [timed.seed]
+                encoded.append(tokens)
+                utterances.append(utterance)
+                continue
             utterance = read_utterance(timed.row, timed.source, timed.drawn, max_seconds)
             seconds = len(utterance.audio) / SAMPLING_RATE
             refuse_other_length(timed, seconds)
@@ -195,7 +204,8 @@ def read_batch(
             utterances.append(utterance)
             origins.add(timed.origin)
         except DataError as error:
-            skipped.append(Skipped(row_id(timed.row, timed.source), str(error)))
+            row = timed if timed.rows else timed.example
+            skipped.append(Skipped(row_id(row.row, row.source), str(error)))
     return (collate(utterances, labels.pad(encoded), seeds) if utterances else None), skipped, origins
 
 

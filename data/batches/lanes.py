@@ -23,6 +23,7 @@ from .collation import TimedRow, read_audio, read_batch, row_id, timed_rows
 from .drawing import speaker_of, with_drawn
 from .labels import LabelEncoder
 from .mixture import LanePart, LaneRows, mixing_shares
+from .non_speech import NonSpeech
 from .windows.assembly import read_windows
 from .windows.plan import Window, WindowPlanner
 
@@ -66,16 +67,25 @@ class Batching:
         """Makes windows of clips; None where each clip is trained on by itself. Raises DataError as that does."""
         return None if self.config.windows is None else WindowPlanner(self.config.windows, self.labels)
 
+    @cached_property
+    def non_speech(self) -> NonSpeech | None:
+        """Makes clips where nobody speaks; None without them. Raises DataError as that does."""
+        return None if self.config.non_speech is None else NonSpeech(self.config.non_speech, self.labels)
+
     def planned(self, rows: Sequence[TimedRow], *entropy: int) -> Sequence[TimedRow | Window]:
-        """What the batches are made of: rows, or windows of them; ``entropy`` as of :meth:`WindowPlanner.plan`."""
-        return rows if self.windows is None else self.windows.plan(rows, *entropy)
+        """What the batches are made of: rows and clips without speech, or windows; ``entropy`` as of
+        :meth:`WindowPlanner.plan`."""
+        if self.windows is not None:
+            return self.windows.plan(rows, *entropy)
+        return rows if self.non_speech is None else [*rows, *self.non_speech.plan(rows, *entropy)]
 
     def read(
         self, chosen: Sequence[Any], augment: Callable[[Utterance, Any], tuple[Utterance, int | None]] | None
     ) -> tuple[AudioBatch | None, list[Skipped], set[int]]:
         """A batch of what was planned; see :func:`read_batch`."""
         if self.windows is None:
-            return read_batch(chosen, self.labels, self.config.max_seconds, augment)
+            without_speech = None if self.non_speech is None else self.non_speech.read
+            return read_batch(chosen, self.labels, self.config.max_seconds, augment, without_speech)
         return read_windows(chosen, self.windows, augment)
 
 

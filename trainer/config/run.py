@@ -261,7 +261,8 @@ def of_lengths(config: RunConfig) -> Iterator[str]:
     if data.workers and data.lanes and data.lanes % data.workers:
         yield f"data.lanes ({data.lanes}) must be a multiple of data.workers ({data.workers})"
     if seconds is not None and seconds < data.longest_seconds:
-        key = "max_seconds" if data.max_seconds == data.longest_seconds else "windows.seconds"
+        key = "non_speech.max_seconds" if data.windows is None else "windows.seconds"
+        key = "max_seconds" if data.max_seconds == data.longest_seconds else key
         yield (
             f"training.batch_seconds ({seconds:g}) must be at least data.{key} ({data.longest_seconds:g}): the "
             "longest clip must fit a microbatch"

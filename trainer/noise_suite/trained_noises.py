@@ -49,6 +49,8 @@ def training_of(checkpoint: NamedCheckpoint) -> Training:
         windows = config.data.windows
         if windows is not None and windows.silence_sounds is not None:
             found.noises.append(windows.silence_sounds)
+        if config.data.non_speech is not None and config.data.non_speech.sounds is not None:
+            found.noises.append(config.data.non_speech.sounds)
         if config.model.checkpoint is None:
             return found  # it began from random weights
         current = NamedCheckpoint(checkpoint.name, config.model.checkpoint)

@@ -55,6 +55,7 @@ REPLANNED = (
     "data.min_seconds",
     "data.max_seconds",
     "data.windows",
+    "data.non_speech",
     "data.mixing_temperature",
     "data.mixing_rows",
 )
@@ -114,7 +115,7 @@ def changed_settings(config: RunConfig) -> list[str]:
             "set it back, or choose another output_dir"
         )
     lines = [f"{key}: {old.get(key)!r} -> {new.get(key)!r}" for key in changed]
-    if any(key in REPLANNED or key.startswith("data.windows.") for key in changed):
+    if any(key in REPLANNED or key.startswith(("data.windows.", "data.non_speech.")) for key in changed):
         lines.append(f"so {ANEW}")
     return lines
 

@@ -180,6 +180,10 @@ def silence(window: Window, planner: WindowPlanner, generator: np.random.Generat
     samples = round(window.seconds * SAMPLING_RATE)
     if planner.sounds is None:
         return room_noise([read_audio(window.example.row, window.example.source)], samples, generator)
-    excerpt = planner.sounds.excerpt(samples, generator)
+    return at_any_level(planner.sounds.excerpt(samples, generator), generator)
+
+
+def at_any_level(sound: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+    """A sound without speech as loud or quiet as one may be, float32 within [-1, 1]."""
     level = 10 ** (generator.uniform(*SILENCE_LEVELS) / 20)
-    return np.clip(excerpt * (level / np.sqrt(np.square(excerpt).mean())), -1, 1).astype(np.float32)
+    return np.clip(sound * (level / np.sqrt(np.square(sound).mean())), -1, 1).astype(np.float32)
