@@ -169,9 +169,11 @@ def places() -> dict[Callable[..., Any], str]:
     from .memory.trial import try_step
     from .step.gradients import Gradients
     from .step.loss import TrainingLoss
+    from .step.teacher import open_teacher
 
     return {
         prepare: PREPARING,
+        open_teacher: PREPARING,
         try_step: TRYING,
         Trainer.train_step: STEP,
         TrainingLoss.__call__: "forward pass",

@@ -4,6 +4,7 @@ Written after what accelerate 1.15's DDP and DeepSpeed 0.19's optimizers allocat
 """
 
 import math
+from typing import Any
 
 import torch
 
@@ -42,12 +43,16 @@ class FakeEngine:
 
     Args:
         trained: the parameters with a gradient.
+
+    Attributes:
+        teacher: a clean teacher's encoder beside the model; None without one.
     """
 
     def __init__(self, cell: Cell, trained: list[torch.nn.Parameter], recorder: Recorder) -> None:
         self.cell, self.trained, self.recorder = cell, trained, recorder
         self.numbers = sum(parameter.numel() for parameter in trained)
         self.held: list[torch.Tensor] = []
+        self.teacher: Any = None
 
     def hold(self, size: float, part: str) -> torch.Tensor | None:
         """Take so many bytes, for this."""

@@ -139,14 +139,10 @@ def record_step(cell: Cell, chunked: bool, on_gpu: bool) -> Timeline:
     onednn_is_faster()  # asked for the first time among fake tensors, it would fail
     model = shaped_model(cell)
     choose_onednn(model, cell.config.performance.onednn)
-    teacher = shaped_teacher(cell, model)
     log_mel = LogMel(model.config.num_mel_bins)
     with prepared(model, cell, on_gpu, WORKSPACE_BYTES if on_gpu else 0) as engine:
         recorder = engine.recorder
         recorder.vocabulary = model.config.vocab_size
-        if teacher is not None:
-            with recorder.naming(TEACHER):
-                fill_with_fakes(teacher, cell, recorder, TEACHER)
         if cell.config.training.accumulation > 1 and not cell.config.engine.zero_stage:
             for parameter in engine.trained:  # of the microbatches before; DDP's lie beside its buckets
                 parameter.grad = torch.empty_like(parameter)
@@ -154,7 +150,7 @@ def record_step(cell: Cell, chunked: bool, on_gpu: bool) -> Timeline:
         chunk = math.ceil(cell.batch_size * cell.targets / 2) if chunked else cell.batch_size * cell.targets
         in_chunks = functools.partial(modeling.network.dual_whisper.token_loss_sum, chunk_tokens=chunk)
         with replaced(modeling.network.dual_whisper, "token_loss_sum", in_chunks):
-            loss = step_loss(cell, model, log_mel, on_gpu, teacher)
+            loss = step_loss(cell, model, log_mel, on_gpu, engine.teacher)
         engine.before_backward()
         with recorder.naming("temporary"):
             recorder.in_backward = True
@@ -173,6 +169,7 @@ def prepared(model: Any, cell: Cell, on_gpu: bool, workspace: int = 0) -> Iterat
         model: as :func:`shaped_model` gave it.
         workspace: bytes that libraries take for themselves.
     """
+    teacher = shaped_teacher(cell, model)
     with FakeTensorMode(allow_non_fake_inputs=True):
         recorder = Recorder(Timeline(), on_gpu=on_gpu)
         fill_with_fakes(model, cell, recorder)
@@ -192,6 +189,10 @@ def prepared(model: Any, cell: Cell, on_gpu: bool, workspace: int = 0) -> Iterat
             if isinstance(engine, FakeZero3):
                 spread_parameters(engine, model)
             engine.prepare()
+            if teacher is not None:
+                with recorder.naming(TEACHER):
+                    fill_with_fakes(teacher, cell, recorder, TEACHER)
+                engine.teacher = teacher
             yield engine
 
 

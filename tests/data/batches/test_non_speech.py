@@ -13,9 +13,7 @@ from data.batches.lanes import Batching
 from data.batches.loader import TrainingBatches
 from data.batches.non_speech import NonSpeech
 from data.config import DataConfig
-from data.opening import source_of
 from data.utterance import SAMPLING_RATE, AudioBatch
-from modeling.byte_processor import build_byte_processor
 from tests.data.batches.test_windows import ROWS, batches, batching, clips, items, labels  # noqa: F401 - fixtures
 from trainer.config.reading import ConfigError, load_config
 
@@ -159,9 +157,8 @@ def test_a_folder_without_recordings_ends_the_run_before_it_begins(tiny_config: 
         make_plan(load_config(tiny_config, more))
 
 
-def test_a_tokenizer_without_the_language_is_named(clips: str) -> None:
-    encoder = LabelEncoder(build_byte_processor(["az"]).tokenizer, True, "az")
-    of = with_non_speech(clips, encoder, SHARE, columns={"id": "id", "language": "language"})
+def test_a_language_that_is_none_is_named(clips: str, labels: LabelEncoder) -> None:
+    of = with_non_speech(clips, labels, SHARE, columns={"id": "id", "language": "text"})
     skipped = [one for item in items(of) for one in item.skipped]
-    assert {one.id for one in skipped} and all("'tr'" in one.reason for one in skipped)
-    assert source_of(of.config.training_sources[0], "data.train").name == "data.train"
+    assert len(skipped) > ROWS and len({one.id for one in skipped}) == ROWS and not batches(of)
+    assert all("is not one of the tokenizer's" in one.reason for one in skipped)

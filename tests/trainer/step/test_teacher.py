@@ -19,6 +19,7 @@ from data.utterance import AudioBatch
 from modeling.network.losses import CleanStates
 from trainer.config.reading import ConfigError, load_config
 from trainer.memory.cells import cell_of
+from trainer.memory.decoding_peak import evaluation_bytes
 from trainer.memory.prediction import StepMemory
 from trainer.model.building import build_model
 from trainer.plan import make_plan, plan_rows
@@ -261,6 +262,8 @@ def test_memory_counts_it(start: Path) -> None:
         assert least * encoder <= more.parts["teacher"] <= 4 * encoder
         assert (more.parts["teacher"] < 4 * encoder) == (precision == "bf16")
         assert more.peak_bytes > less.peak_bytes + more.parts["teacher"]
+        decoding = [evaluation_bytes(cell, on_gpu=False, frames=500) for cell in cells]
+        assert decoding[1] - decoding[0] == more.parts["teacher"]
 
 
 def test_a_plan_tells_of_it(start: Path) -> None:
