@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 from scipy.linalg import solve_toeplitz
-from scipy.signal import lfilter
+from scipy.signal import lfilter, welch
 
 from data.augmentation.augmenter import Augmenter
 from data.augmentation.change import OtherSpeech
@@ -90,6 +90,28 @@ CHANGED = {
 @pytest.fixture(scope="module")
 def spoken() -> np.ndarray:
     return speak_texts(["bir iki üç"], voices=["az+f4"], seed=1)[0].samples
+
+
+def test_pitch_and_formants_of_spoken_digits(spoken: np.ndarray) -> None:
+    for ratio in (0.8, 1.25):
+        assert pitch_of(with_pitch(spoken, ratio)) / pitch_of(spoken) == pytest.approx(ratio, rel=0.03)
+    for factor in (0.85, 1.15):
+        changed = with_vocal_tract(spoken, factor)
+        assert pitch_of(changed) == pytest.approx(pitch_of(spoken), rel=0.02)
+        assert warp_between(spoken, changed) == pytest.approx(factor, abs=0.03)
+    assert warp_between(spoken, with_pitch(spoken, 1.25)) == pytest.approx(1.0, abs=0.03)
+
+
+def warp_between(before: np.ndarray, after: np.ndarray) -> float:
+    """The factor by which the long-term spectrum of one is most like the other's, from 300 to 5000 Hz."""
+    hertz, *levels = welch(before, RATE, nperseg=128)[0], *(welch(one, RATE, nperseg=128)[1] for one in (before, after))
+    places, (old, new) = np.linspace(300, 5000, 200), np.log(levels)
+    wanted = np.interp(places, hertz, new)
+    alike = {
+        factor: np.corrcoef(np.interp(places / factor, hertz, old), wanted)[0, 1]
+        for factor in np.arange(0.7, 1.4, 0.01)
+    }
+    return max(alike, key=lambda factor: alike[factor])
 
 
 @pytest.mark.parametrize("kind", CHANGED)
