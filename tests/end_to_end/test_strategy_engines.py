@@ -27,6 +27,8 @@ STRATEGIES = {
     "qlora_8": ("model.strategy=qlora", NO_DROPOUT, "model.lora.bits=8"),
     "selective": ("model.strategy=selective",),
     "frozen_encoder": ("model.strategy=frozen_encoder",),
+    "frozen_decoder": ("model.strategy=frozen_decoder",),
+    "layer_decay": ("optimizer.layer_decay=0.5",),
     "frozen_primary": ("model.strategy=frozen_primary",),
 }
 # tests/modeling/test_adapters.py kills and resumes twice in one process; here several processes share the work.
@@ -41,6 +43,12 @@ CASES = [
     ("qlora_8", "zero2"),
     ("selective", "zero2"),
     ("frozen_encoder", "zero3"),
+    ("frozen_decoder", "ddp"),
+    ("frozen_decoder", "zero3"),
+    ("layer_decay", "ddp"),
+    ("layer_decay", "zero1"),
+    ("layer_decay", "zero2"),
+    ("layer_decay", "zero3"),
     ("frozen_primary", "zero3"),
     ("frozen_primary", "ddp"),
 ]

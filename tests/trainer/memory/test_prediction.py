@@ -133,6 +133,7 @@ def test_serving_a_timeline_takes_no_more_for_what_comes_after_what_is_let_go() 
         {},
         {"model.dual_attention": False},
         {"model.strategy": "frozen_encoder"},
+        {"model.strategy": "frozen_decoder"},
         {"model.strategy": "frozen_primary"},
         {"model.strategy": "selective"},
         SECOND,
