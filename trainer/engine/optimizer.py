@@ -215,9 +215,9 @@ def logged_learning_rates(optimizer: Any) -> dict[str, float]:
 
     Under ``layer_decay`` it is that of the highest layer that is trained.
     """
-    by_name = sorted(optimizer.param_groups, key=lambda group: group["lr"])
-    order = dict.fromkeys(group["name"] for group in optimizer.param_groups)
-    rates = order | {group["name"]: group["lr"] for group in by_name}
+    rates: dict[str, float] = {}
+    for group in optimizer.param_groups:
+        rates[group["name"]] = max(group["lr"], rates.get(group["name"], 0.0))
     first = next(name for name in ("decoder", "encoder", "new_modules") if name in rates)
     named = {f"learning_rate_{name}": rate for name, rate in rates.items()} if len(set(rates.values())) > 1 else {}
     return {"learning_rate": rates[first]} | named
