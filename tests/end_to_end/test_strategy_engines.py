@@ -42,7 +42,6 @@ CASES = [
     ("plain_lora", "zero2"),
     ("pissa", "ddp"),
     ("pissa", "zero2"),
-    ("pissa", "zero3"),
     ("dora", "ddp"),
     ("dora", "zero2"),
     ("qlora_4", "ddp"),

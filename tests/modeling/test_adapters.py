@@ -330,6 +330,7 @@ def test_pissa_goes_on_only_where_it_finds_the_same_vectors(
         ),
         ({"strategy": "qlora", "lora": {"kind": "pissa"}}, {}, "'pissa', which needs whole weights"),
         ({"strategy": "lora", "lora": {"kind": "dora"}}, {"zero_stage": 3}, "'dora', which reads whole weights"),
+        ({"strategy": "lora", "lora": {"kind": "pissa"}}, {"zero_stage": 3}, "'pissa', which reads whole weights"),
         ({"strategy": "lora", "lora": {"kind": "adalora"}}, {}, "kind"),
     ],
 )

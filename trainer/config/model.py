@@ -73,8 +73,8 @@ class LoraConfig(Section):
     kind: Literal["lora", "rslora", "dora", "pissa"] = Field(
         "lora",
         description="rslora: scaled by alpha / sqrt(rank), for high ranks; dora: the length of each row of a weight is "
-        "trained too; pissa: begins with the largest singular vectors of the weights. dora and pissa not with qlora, "
-        "dora not with ZeRO-3",
+        "trained too; pissa: begins with the largest singular vectors of the weights. dora and pissa go neither with "
+        "qlora nor with ZeRO-3",
     )
     bits: Literal[4, 8] | None = Field(None, description="qlora only: of the frozen linear layers; 4 if not given")
 

@@ -179,10 +179,11 @@ def of_strategy(config: RunConfig) -> Iterator[str]:
             f"model.strategy is {model.strategy!r} and engine.zero_stage is 3, which spreads quantised weights but "
             "not their scales, and holds those in 8 bits whole on every rank: take zero_stage 2, or strategy lora"
         )
-    if model.adapter is not None and model.adapter.kind == "dora" and config.engine.zero_stage == 3:
+    kind = model.adapter.kind if model.adapter is not None else "lora"
+    if kind in ("dora", "pissa") and config.engine.zero_stage == 3:
         yield (
-            "model.lora.kind is 'dora', which reads whole weights, and engine.zero_stage is 3, which spreads them: "
-            "take zero_stage 2, or kind lora, rslora or pissa"
+            f"model.lora.kind is {kind!r}, which reads whole weights, and engine.zero_stage is 3, which spreads them: "
+            "take zero_stage 2, or kind lora or rslora"
         )
     for key in ("new_modules_learning_rate", "primary_frozen_steps"):
         if getattr(config.optimizer, key) and not (model.dual_attention or model.wider_feed_forward):
