@@ -5,6 +5,7 @@ was trained on (``base.json``) and its generation config; no weight of the base.
 opens it on the same base.
 """
 
+import copy
 import hashlib
 import json
 import os
@@ -12,7 +13,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -29,16 +30,20 @@ from .checkpoint_files import (
     refuse_names,
 )
 from .network.linear import quicken
+from .parameters import trained_names
 from .quantization import hush_bitsandbytes
 
 NEW_MODULES = ("secondary_attn", "secondary_attn_layer_norm", "secondary_layer_norm", "gate", "wider")
 PREFIX = "base_model.model."  # what peft's wrapper puts before every name
 SAMPLED = 256  # numbers of each tensor that go into a fingerprint
+LoraKind = Literal["lora", "rslora", "dora", "pissa"]
+START = "lora_start_"  # buffers of an adapted layer: A and B as PiSSA began with them
+MAGNITUDE = ".lora_magnitude_vector"  # DoRA's, whose name in files is shorter than in the model
 
 
 @dataclass(frozen=True)
 class LoraSettings:
-    """Hu et al., arXiv 2106.09685: W + alpha / rank · B A.
+    """Hu et al., arXiv 2106.09685: W + alpha / rank · B A, or one of its kin.
 
     Attributes:
         rank: rows of A.
@@ -46,6 +51,9 @@ class LoraSettings:
         dropout: on the adapter's input, in training.
         targets: ends of names of linear layers, such as ``q_proj`` or ``self_attn.v_proj``.
         where: ``encoder``, ``decoder`` or both.
+        kind: ``rslora`` scales by alpha / √rank (Kalajdzievski, arXiv 2312.03732). ``dora`` trains the length of each
+            row of W too (Liu et al., 2402.09353). ``pissa`` begins with the largest singular vectors of W instead of
+            zero (Meng et al., 2404.02948), which are taken out of W.
     """
 
     rank: int
@@ -53,6 +61,7 @@ class LoraSettings:
     dropout: float
     targets: tuple[str, ...]
     where: tuple[str, ...]
+    kind: LoraKind = "lora"
 
 
 def add_lora(model: Any, settings: LoraSettings, base: Base) -> None:
@@ -61,7 +70,8 @@ def add_lora(model: Any, settings: LoraSettings, base: Base) -> None:
     The adapters and the new modules can be trained, all else is frozen.
 
     Raises:
-        ValueError: if a target names no linear layer; the message names those there are.
+        ValueError: if a target names no linear layer, or the rank is above what PiSSA can take; the message begins
+            with the setting, and names the targets there are.
     """
     hush_bitsandbytes()  # peft imports it
     from peft import LoraConfig, inject_adapter_in_model
@@ -71,6 +81,8 @@ def add_lora(model: Any, settings: LoraSettings, base: Base) -> None:
         r=settings.rank,
         lora_alpha=settings.alpha,  # type: ignore[arg-type]
         lora_dropout=settings.dropout,
+        use_rslora=settings.kind == "rslora",
+        use_dora=settings.kind == "dora",
         target_modules=pattern,
         modules_to_save=list(NEW_MODULES) if base.dual_attention else None,
         base_model_name_or_path=base.checkpoint,
@@ -83,10 +95,47 @@ def add_lora(model: Any, settings: LoraSettings, base: Base) -> None:
         if name.endswith(".base_layer") and type(module) is nn.Linear:  # which peft calls, not this project's attention
             quicken(module)
             # Autocast casts the adapter's input; peft would cast it to the adapter's float32 before.
-            model.get_submodule(name.removesuffix(".base_layer")).cast_input_dtype_enabled = False
+            adapted = model.get_submodule(name.removesuffix(".base_layer"))
+            adapted.cast_input_dtype_enabled = False
+            if settings.kind == "pissa":
+                begin_with_principal(adapted, settings.rank)
     model.adapter_base = base
     for name in model.new_modules():
         model.get_parameter(name).requires_grad_(True)
+
+
+@torch.no_grad()
+def begin_with_principal(layer: Any, rank: int) -> None:
+    """PiSSA: give an adapter the largest singular vectors of its layer's weight, and take them out of the weight.
+
+    They are rounded to bfloat16, so that every engine holds what was taken out to the last bit.
+    """
+    weight, scaling = layer.get_base_layer().weight, layer.scaling["default"]
+    down, up = layer.lora_A["default"].weight, layer.lora_B["default"].weight
+    if rank > min(weight.shape):
+        raise ValueError(f"rank is {rank}; kind pissa takes {min(weight.shape)} at most")
+    if not weight.is_meta:
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(
+                0
+            )  # for the approximation, which is the same on every rank and in every resume
+            left, sizes, right = torch.svd_lowrank(weight.float(), min(2 * rank, *weight.shape), niter=8)
+        root = (sizes[:rank] / scaling).sqrt()
+        down.copy_((root[:, None] * right.T[:rank]).bfloat16())
+        up.copy_((left[:, :rank] * root).bfloat16())
+        weight -= scaling * up @ down
+    layer.register_buffer(f"{START}A", down.detach().clone())
+    layer.register_buffer(f"{START}B", up.detach().clone())
+
+
+def kept_names(model: Any) -> set[str]:
+    """What a resumable checkpoint of an adapted model holds: all that is trained, and where PiSSA began."""
+    return {*trained_names(model), *(name for name, _ in model.named_buffers() if START in name)}
+
+
+def starts_of(model: Any) -> dict[str, torch.Tensor]:
+    """Copies of where PiSSA began, by name; empty for other kinds."""
+    return {name: buffer.clone() for name, buffer in model.named_buffers() if START in name}
 
 
 def target_pattern(model: Any, settings: LoraSettings) -> str:
@@ -106,7 +155,7 @@ def target_pattern(model: Any, settings: LoraSettings) -> str:
         if not any(re.fullmatch(pattern([target]), name) for name in linear):
             there = sorted({re.sub(r"^model\.\w+\.layers\.\d+\.", "", name) for name in linear})
             raise ValueError(
-                f"{target!r} matches no linear layer in the {' and '.join(settings.where)}; there are "
+                f"targets: {target!r} matches no linear layer in the {' and '.join(settings.where)}; there are "
                 f"{', '.join(there)}"
             )
     return pattern(settings.targets)
@@ -151,18 +200,29 @@ def fingerprint(model: Any) -> str:
 
 
 def adapter_weights(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """The part of a model's state that an adapter's folder holds, under the names that peft gives it there."""
+    """The part of a model's state that an adapter's folder holds, under the names that peft gives it there.
+
+    For PiSSA it is an adapter of twice the rank on the weights before anything was taken out of them: beside what was
+    trained it holds what was taken out, with its sign changed.
+    """
     kept = {key: tensor for key, tensor in weights.items() if ".lora_" in key or is_new(key)}
-    return {PREFIX + key.replace(".default.", "."): tensor for key, tensor in kept.items()}
+    for key in [key for key in kept if START in key]:
+        layer, _, side = key.rpartition(f".{START}")
+        began, trained = kept.pop(key), f"{layer}.lora_{side}.default.weight"
+        now = kept[trained]
+        kept[trained] = torch.cat([now, began.to(now)] if side == "A" else [now, -began.to(now)], dim="AB".index(side))
+    short = {key: key.replace(f"{MAGNITUDE}.default.weight", MAGNITUDE).replace(".default.", ".") for key in kept}
+    return {PREFIX + short[key]: tensor for key, tensor in kept.items()}
 
 
 def save_adapter(model: Any, weights: dict[str, torch.Tensor] | None, folder: Path) -> None:
     """Write the adapter's folder. ``weights`` are the model's state; None to write everything but the weights."""
     folder.mkdir(parents=True, exist_ok=True)
-    config = model.peft_config["default"]
-    config.inference_mode, before = True, config.inference_mode
+    config = copy.copy(model.peft_config["default"])
+    config.inference_mode = True
+    if starts_of(model):  # as in :func:`adapter_weights`, at the same scale
+        config.r, config.lora_alpha = 2 * config.r, 2 * config.lora_alpha
     config.save_pretrained(str(folder))
-    config.inference_mode = before
     model.generation_config.save_pretrained(folder)  # training may have changed the base's
     base = model.adapter_base
     if os.path.isdir(base.checkpoint):

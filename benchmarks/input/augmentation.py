@@ -33,6 +33,8 @@ def settings(noise: str) -> dict[str, dict[str, Any]]:
         "competing speaker": {"competing_share": 1.0},
         "silence_is_noise": {"silence_is_noise": True},
         "speed, 0.9 to 1.1": {"speed": (0.9, 1.1)},
+        "pitch, -3 to 3 semitones": {"pitch": (-3.0, 3.0)},
+        "vocal_tract, 0.85 to 1.15": {"vocal_tract": (0.85, 1.15)},
         "reverberation, 0.2 to 0.8 s": {"reverberation_share": 1.0},
         "band": {"band_share": 1.0},
         "gain": {"gain": (-10.0, 10.0)},

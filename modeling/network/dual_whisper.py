@@ -174,6 +174,7 @@ class DualWhisperForConditionalGeneration(DualWhisperPreTrained, WhisperForCondi
         second_rows: Sequence[int] = (),
         target_positions: torch.Tensor | None = None,
         num_items_in_batch: float | torch.Tensor | None = None,
+        label_smoothing: float = 0.0,
         loss_only: bool = False,
         noise_target: torch.Tensor | None = None,
         noise_positions: torch.Tensor | None = None,
@@ -191,6 +192,7 @@ class DualWhisperForConditionalGeneration(DualWhisperPreTrained, WhisperForCondi
             labels: int64 [B, L], -100 where there is no loss; alone, they are shifted to make the decoder's input.
             target_positions: int64 [N], where in the flattened labels there is a loss; saves a wait for the GPU.
             num_items_in_batch: what the summed token loss is divided by; the number of target tokens if None.
+            label_smoothing: the share of a target's probability that the loss spreads evenly over the vocabulary.
             loss_only: leave the logits out, so that they never exist at once (training).
             noise_target: float32 [B, S], of each encoder frame's energy the share that is noise. The output then says
                 how much of the second attentions falls on it.
@@ -235,9 +237,12 @@ class DualWhisperForConditionalGeneration(DualWhisperPreTrained, WhisperForCondi
         if labels is not None:
             tokens = (labels != IGNORED).sum() if num_items_in_batch is None else num_items_in_batch
             if logits is None:
-                summed = token_loss_sum(outputs.last_hidden_state, self.proj_out, labels, target_positions)
+                states = outputs.last_hidden_state
+                summed = token_loss_sum(
+                    states, self.proj_out, labels, target_positions, label_smoothing=label_smoothing
+                )
             else:  # so that the loss comes of the logits that are returned
-                summed = logits_loss_sum(logits, labels)
+                summed = logits_loss_sum(logits, labels, label_smoothing)
             loss = summed / tokens
             if noise is not None and noise_positions is not None:
                 noise_loss = noise_loss_sum(noise.chosen(outputs.noise_shares), noise_positions)

@@ -101,10 +101,14 @@ def noise_loss_sum(shares: tuple[torch.Tensor, ...], positions: torch.Tensor) ->
     return surprise.mean(dim=(0, 2)).flatten().index_select(0, positions).sum()
 
 
-def logits_loss_sum(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """Cross-entropy in nats of logits [B, L, vocabulary], summed over the labels [B, L] that are not -100."""
-    targets = labels.to(logits.device).flatten()
-    return F.cross_entropy(logits.float().flatten(0, 1), targets, ignore_index=IGNORED, reduction="sum")
+def logits_loss_sum(logits: torch.Tensor, labels: torch.Tensor, label_smoothing: float = 0.0) -> torch.Tensor:
+    """Cross-entropy in nats of logits [B, L, vocabulary], summed over the labels [B, L] that are not -100.
+
+    Args:
+        label_smoothing: as :func:`token_loss_sum` takes it.
+    """
+    targets, rows = labels.to(logits.device).flatten(), logits.float().flatten(0, 1)
+    return F.cross_entropy(rows, targets, ignore_index=IGNORED, reduction="sum", label_smoothing=label_smoothing)
 
 
 def token_loss_sum(
@@ -113,6 +117,8 @@ def token_loss_sum(
     labels: torch.Tensor,
     positions: torch.Tensor | None = None,
     chunk_tokens: int = CHUNK_TOKENS,
+    *,
+    label_smoothing: float = 0.0,
 ) -> torch.Tensor:
     """Cross-entropy in nats, summed over all target tokens; the [B, L, vocabulary] logits never exist.
 
@@ -125,10 +131,12 @@ def token_loss_sum(
         positions: int64 [N], where in the flattened labels there is one; if None they are found here, which waits for
             the GPU.
         chunk_tokens: target tokens whose logits exist at one time.
+        label_smoothing: the share of a target's probability that is spread evenly over the whole vocabulary.
     """
 
     def chunk_loss(states: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        return F.cross_entropy(linear(projection, states).float(), targets, reduction="sum")
+        logits = linear(projection, states).float()
+        return F.cross_entropy(logits, targets, reduction="sum", label_smoothing=label_smoothing)
 
     if positions is None:
         positions = (labels.flatten() != IGNORED).nonzero().squeeze(1)

@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import torch
@@ -14,7 +14,7 @@ import launch.export
 import launch.train
 import launch.transcribe
 from modeling import DualWhisperForConditionalGeneration
-from modeling.adapters import LoraSettings, add_lora, fingerprint, merged
+from modeling.adapters import LoraKind, LoraSettings, add_lora, fingerprint, merged, save_adapter
 from modeling.checkpoint_files import Base, Checkpoint, CheckpointError
 from modeling.checkpoints import open_adapter, open_model
 from tests.end_to_end import run as run_command
@@ -207,6 +207,9 @@ class Killed(Exception):
     [
         {"strategy": "lora"},
         {"strategy": "selective"},
+        {"strategy": "lora", "lora": {"kind": "pissa", "rank": 4}},
+        pytest.param({"strategy": "lora", "lora": {"kind": "dora"}}, marks=pytest.mark.slow),
+        pytest.param({"strategy": "lora", "lora": {"kind": "rslora"}}, marks=pytest.mark.slow),
         pytest.param({"strategy": "lora", "dual_attention": False}, marks=pytest.mark.slow),
         pytest.param({"strategy": "qlora"}, marks=pytest.mark.slow),
         pytest.param({"strategy": "qlora", "lora": {"bits": 8}}, marks=pytest.mark.slow),
@@ -245,6 +248,97 @@ def test_a_run_cut_off_twice_ends_with_the_same_weights(
     losses = [[row["loss"] for row in map(json.loads, lines) if row["kind"] == "train"] for lines in rows]
     assert losses[0] == losses[1]
     assert dump_config(config)
+
+
+def adapted(folder: Path, kind: Any, alpha: float = 8) -> Any:
+    """A base with adapters of a kind, as training holds it."""
+    model = open_model(str(folder))
+    base = Base(str(folder), None, True, "clip", fingerprint(model))
+    model.requires_grad_(False)
+    add_lora(model, LoraSettings(4, alpha, 0.0, ("q_proj", "fc1"), ("encoder", "decoder"), kind), base)
+    return model.eval()
+
+
+@pytest.mark.parametrize("kind", get_args(LoraKind))
+@torch.no_grad()
+def test_each_kind_begins_as_its_base_and_is_saved_for_it(kind: str, tmp_path: Path) -> None:
+    from peft import PeftModel
+
+    folder = save_checkpoint(tmp_path / "base", padding="clip", positions=100)
+    before = logits_of(open_model(str(folder)))
+    model = adapted(folder, kind)
+    assert torch.allclose(logits_of(model), before, atol=1e-5)
+    generator = torch.Generator().manual_seed(1)
+    for name, parameter in model.named_parameters():
+        if ".lora_" in name:
+            assert parameter.requires_grad
+            parameter.add_(0.1 * torch.randn(parameter.shape, generator=generator))
+    trained = logits_of(model)
+    assert not torch.allclose(trained, before, atol=1e-2)
+    save_adapter(model, model.state_dict(), tmp_path / "adapter")
+    theirs = PeftModel.from_pretrained(
+        DualWhisperForConditionalGeneration.from_pretrained(folder), tmp_path / "adapter"
+    )
+    ours = open_adapter(Checkpoint(str(tmp_path / "adapter")))
+    for opened in (theirs.eval(), ours, merged(ours, "adapter")):
+        assert torch.allclose(logits_of(opened), trained, atol=1e-5 * float(trained.abs().max()))
+
+
+@torch.no_grad()
+def test_the_kinds_are_what_their_papers_say(tmp_path: Path) -> None:
+    folder = save_checkpoint(tmp_path / "base", padding="clip", positions=100)
+    name = "encoder.layers.0.fc1"
+    weight = open_model(str(folder)).model.get_submodule(name).weight
+    layers = {kind: adapted(folder, kind).model.get_submodule(name) for kind in get_args(LoraKind)}
+    scales = {kind: layer.scaling["default"] for kind, layer in layers.items()}
+    assert scales == {"lora": 2.0, "rslora": 4.0, "dora": 2.0, "pissa": 2.0}
+    assert torch.allclose(layers["dora"].lora_magnitude_vector["default"].weight, weight.norm(dim=1))
+    layer, sizes = layers["pissa"], torch.linalg.svdvals(weight)
+    product = 2.0 * layer.lora_B["default"].weight @ layer.lora_A["default"].weight
+    assert torch.linalg.svdvals(product)[:4] == pytest.approx(sizes[:4], rel=0.02)
+    assert torch.linalg.svdvals(layer.base_layer.weight)[0] == pytest.approx(float(sizes[4]), rel=0.02)
+    assert torch.allclose(layer.base_layer.weight + product, weight, atol=1e-6)
+    with pytest.raises(ValueError, match=r"rank is 99; kind pissa takes 32 at most"):
+        base = Base(str(folder), None, True, "clip", "")
+        add_lora(open_model(str(folder)), LoraSettings(99, 8, 0.0, ("fc1",), ("encoder",), "pissa"), base)
+
+
+def test_pissa_goes_on_only_where_it_finds_the_same_vectors(
+    values: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values["model"] |= {"lora": {"kind": "pissa", "rank": 4}}
+    train(RunConfig.model_validate(values))
+    original = torch.svd_lowrank
+
+    def turned(*arguments: Any, **more: Any) -> Any:
+        left, sizes, right = original(*arguments, **more)
+        return -left, sizes, -right
+
+    monkeypatch.setattr(torch, "svd_lowrank", turned)
+    longer = values | {"training": values["training"] | {"steps": 8}}
+    with pytest.raises(CheckpointError, match="pissa began elsewhere with other singular vectors"):
+        train(RunConfig.model_validate(longer), resume=True)
+
+
+@pytest.mark.parametrize(
+    ("model", "engine", "said"),
+    [
+        (
+            {"strategy": "qlora", "lora": {"kind": "dora"}},
+            {},
+            "'dora', which needs whole weights, and strategy 'qlora'",
+        ),
+        ({"strategy": "qlora", "lora": {"kind": "pissa"}}, {}, "'pissa', which needs whole weights"),
+        ({"strategy": "lora", "lora": {"kind": "dora"}}, {"zero_stage": 3}, "'dora', which reads whole weights"),
+        ({"strategy": "lora", "lora": {"kind": "pissa"}}, {"zero_stage": 3}, "'pissa', which reads whole weights"),
+        ({"strategy": "lora", "lora": {"kind": "adalora"}}, {}, "kind"),
+    ],
+)
+def test_kinds_that_cannot_be_are_refused(
+    values: dict[str, Any], model: dict[str, Any], engine: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(ValueError, match=said):
+        RunConfig.model_validate(values | {"model": values["model"] | model, "engine": engine})
 
 
 def test_plain_whisper_comes_out_as_such(values: dict[str, Any], tmp_path: Path) -> None:

@@ -78,6 +78,7 @@ DECODER = {
 TRAINED = {
     "full": {*DECODER, "encoder convolutions and norm", "encoder layers"},
     "frozen_encoder": DECODER,
+    "frozen_decoder": {"encoder convolutions and norm", "encoder layers"},
     "frozen_primary": set(),
     "lora": {"adapters"},
     "qlora": {"adapters"},
@@ -312,7 +313,7 @@ def test_a_run_changes_what_it_trains_and_nothing_else(
     assert "frozen" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("strategy", ["full", "frozen_encoder", "selective", "lora"])
+@pytest.mark.parametrize("strategy", ["full", "frozen_encoder", "frozen_decoder", "selective", "lora"])
 def test_without_second_attentions_it_is_plain_whisper(
     strategy: str, tiny_values: dict[str, Any], tmp_path: Path
 ) -> None:

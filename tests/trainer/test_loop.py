@@ -29,9 +29,13 @@ def metrics(folder: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
 
 
-def test_the_loss_is_the_mean_over_all_tokens_of_all_microbatches(tiny_config: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+def test_the_loss_is_the_mean_over_all_tokens_of_all_microbatches(
+    smoothing: float, tiny_config: Path, tmp_path: Path
+) -> None:
     """Computed here in the plainest way from logits, for two microbatches with different numbers of tokens."""
-    config = load_config(tiny_config, [*ONE_STEP, "training.accumulation=2", "training.batch_size=3"])
+    options = ("training.accumulation=2", "training.batch_size=3", f"training.label_smoothing={smoothing}")
+    config = load_config(tiny_config, [*ONE_STEP, *options])
     train(config)
     model, processor = build_model(config)
     source = Source(config.data.training_sources[0], "data.train")
@@ -48,7 +52,9 @@ def test_the_loss_is_the_mean_over_all_tokens_of_all_microbatches(tiny_config: P
             logits = model(
                 batch.features, feature_lengths=batch.length_list, decoder_input_ids=batch.decoder_input_ids
             ).logits
-        losses += torch.nn.functional.cross_entropy(logits.transpose(1, 2), batch.labels, reduction="sum").item()
+        losses += torch.nn.functional.cross_entropy(
+            logits.transpose(1, 2), batch.labels, reduction="sum", label_smoothing=smoothing
+        ).item()
         tokens.append(audio.target_tokens)
     assert tokens[0] != tokens[1]
     assert metrics(tmp_path / "run")[0]["loss"] == pytest.approx(losses / sum(tokens), rel=1e-5)

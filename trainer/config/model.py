@@ -70,6 +70,12 @@ class LoraConfig(Section):
     where: tuple[Literal["encoder", "decoder"], ...] = Field(
         ("encoder", "decoder"), min_length=1, description="which half of the model gets adapters"
     )
+    kind: Literal["lora", "rslora", "dora", "pissa"] = Field(
+        "lora",
+        description="rslora: scaled by alpha / sqrt(rank), for high ranks; dora: the length of each row of a weight is "
+        "trained too; pissa: begins with the largest singular vectors of the weights. dora and pissa go neither with "
+        "qlora nor with ZeRO-3",
+    )
     bits: Literal[4, 8] | None = Field(None, description="qlora only: of the frozen linear layers; 4 if not given")
 
     @property
@@ -169,6 +175,11 @@ class ModelConfig(Section):
                 raise ValueError(f"{section} does nothing under strategy {name!r}: take it out")
         if self.lora is not None and self.lora.bits is not None and not chosen.is_quantized:
             raise ValueError(f"lora.bits does nothing under strategy {name!r}, which quantises nothing; choose 'qlora'")
+        if self.lora is not None and self.lora.kind in ("dora", "pissa") and chosen.is_quantized:
+            raise ValueError(
+                f"lora.kind is {self.lora.kind!r}, which needs whole weights, and strategy {name!r} has them in few "
+                "bits: take kind rslora or lora, or strategy 'lora'"
+            )
         if self.wider_feed_forward and self.dual_attention:
             raise ValueError("wider_feed_forward takes the second attentions' place: set dual_attention to false")
         for key in ("secondary_layer", "secondary_added", "gate_bias"):

@@ -38,6 +38,14 @@ class OptimizerConfig(Section):
         description="rate of the second attentions and gates, written in the same ways; without it, learning_rate. "
         "They start as copies, and a larger rate makes them differ",
     )
+    layer_decay: float = Field(
+        1.0,
+        gt=0,
+        le=1,
+        description="factor of the rate for each layer farther from the top, in encoder and decoder each; 0.9 is "
+        "usual. Convolutions, embeddings and positions count as below the lowest layer; the second attentions and "
+        "gates keep their rate",
+    )
     primary_frozen_steps: int = Field(
         0,
         ge=0,
@@ -162,11 +170,18 @@ def of_strategy(config: RunConfig) -> Iterator[str]:
             f"model.strategy is {model.strategy!r} and engine.zero_stage is 3, which spreads quantised weights but "
             "not their scales, and holds those in 8 bits whole on every rank: take zero_stage 2, or strategy lora"
         )
+    kind = model.adapter.kind if model.adapter is not None else "lora"
+    if kind in ("dora", "pissa") and config.engine.zero_stage == 3:
+        yield (
+            f"model.lora.kind is {kind!r}, which reads whole weights, and engine.zero_stage is 3, which spreads them: "
+            "take zero_stage 2, or kind lora or rslora"
+        )
     for key in ("new_modules_learning_rate", "primary_frozen_steps"):
         if getattr(config.optimizer, key) and not (model.dual_attention or model.wider_feed_forward):
             yield f"optimizer.{key} does nothing where model.dual_attention is false: take it out"
-    if frozen_steps and model.chosen_strategy.trains_new_alone:
-        yield f"optimizer.primary_frozen_steps does nothing where model.strategy is {model.strategy!r}: take it out"
+    for key, given in (("primary_frozen_steps", frozen_steps), ("layer_decay", config.optimizer.layer_decay < 1)):
+        if given and model.chosen_strategy.trains_new_alone:
+            yield f"optimizer.{key} does nothing where model.strategy is {model.strategy!r}: take it out"
     if frozen_steps > config.training.steps:
         yield (
             f"optimizer.primary_frozen_steps ({frozen_steps}) must not be above training.steps "

@@ -50,6 +50,10 @@ def choose_decoder(model: Any, options: Any) -> None:
     model.model.encoder.requires_grad_(False)
 
 
+def choose_encoder(model: Any, options: Any) -> None:
+    model.model.encoder.requires_grad_(True)
+
+
 def choose_top_layers(model: Any, options: Any) -> None:
     """The layers nearest the output, as many as ``options`` say, else :func:`default_top_layers`.
 
@@ -75,6 +79,9 @@ STRATEGIES = {
         lighter=("frozen_encoder", "lora"),
     ),
     "frozen_encoder": Strategy("the decoder", learning_rate=1e-5, choose=choose_decoder, lighter=("lora",)),
+    "frozen_decoder": Strategy(
+        "the encoder", learning_rate=1e-5, choose=choose_encoder, trains_encoder=True, lighter=("lora",)
+    ),
     "frozen_primary": Strategy("nothing", learning_rate=1e-4),
     "selective": Strategy(
         "the top layers", 2e-5, choose_top_layers, section="selective", trains_encoder=True, lighter=("lora",)

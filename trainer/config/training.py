@@ -31,6 +31,13 @@ class TrainingConfig(Section):
     )
     accumulation: int = Field(1, gt=0, description="microbatches of a step on each process")
     max_gradient_norm: float = Field(1.0, ge=0, description="gradients are clipped to this norm; 0: no clipping")
+    label_smoothing: float = Field(
+        0.0,
+        ge=0,
+        le=0.3,
+        description="share of each target token's probability that is spread over the whole vocabulary, so that the "
+        "model gets less sure; 0.1 is usual. The training loss that is logged has it, and so does not fall to 0",
+    )
     seed: int = Field(0, ge=0, description="of the order of the data, augmentation, dropout and new weights")
 
     @field_validator("batch_size", mode="before")

@@ -78,7 +78,8 @@ def build_accelerator(config: RunConfig) -> Any:
     if distributed:
         handlers.append(InitProcessGroupKwargs(backend="nccl" if on_gpu else "gloo", timeout=timeout))
         # Saves a copy: gradients live in DDP's buckets, and beside them only while they accumulate.
-        handlers.append(DistributedDataParallelKwargs(gradient_as_bucket_view=True))
+        # Buffers, which PiSSA's adapters have, never change.
+        handlers.append(DistributedDataParallelKwargs(gradient_as_bucket_view=True, broadcast_buffers=False))
     options: dict[str, Any] = {
         "gradient_accumulation_steps": config.training.accumulation,
         "mixed_precision": "no" if precision == "fp32" else precision,

@@ -7,6 +7,7 @@ told of an optimizer is in accelerator.py.
 import importlib.util
 import math
 import os
+import re
 import shutil
 import sys
 from typing import Any
@@ -83,21 +84,40 @@ def learning_rates(config: OptimizerConfig) -> dict[str, float]:
     }
 
 
+def layers_above(name: str, layers: dict[str, int]) -> int:
+    """How many layers of its stack lie between a parameter and the stack's output.
+
+    None for a stack's last norm; all of them for convolutions, embeddings and positions.
+
+    Args:
+        name: in the model, such as ``model.encoder.layers.3.fc1.weight``.
+        layers: of the encoder and of the decoder.
+    """
+    number = layers["encoder" if name.startswith("model.encoder.") else "decoder"]
+    layer = re.match(r"model\.\w+\.layers\.(\d+)\.", name)
+    if layer:
+        return number - 1 - int(layer[1])
+    return 0 if re.match(r"model\.\w+\.layer_norm\.", name) else number
+
+
 def parameter_groups(model: Any, config: OptimizerConfig) -> list[dict[str, Any]]:
-    """Trained parameters by what they belong to and by weight decay (with, without).
+    """Trained parameters by what they belong to, by weight decay (with, without), and by layer under ``layer_decay``.
 
     A group's ``name`` is ``encoder``, ``decoder`` (adapters are counted with what they adapt) or ``new_modules`` (the
-    second attentions and gates).
+    second attentions and gates). Its ``depth`` is that of :func:`layers_above`, 0 without ``layer_decay``.
     """
     new, rates = set(model.new_modules()), learning_rates(config)
-    groups: dict[tuple[str, bool], dict[str, Any]] = {}
+    layers = {name: len(getattr(model.model, name).layers) for name in ("encoder", "decoder")}
+    groups: dict[tuple[str, int, bool], dict[str, Any]] = {}
     for full_name, parameter in model.named_parameters():
         if parameter.requires_grad:
             name = "encoder" if full_name.startswith("model.encoder.") else "decoder"
             name = "new_modules" if full_name in new else name
             decay = decays(full_name, parameter)
+            depth = layers_above(full_name, layers) if config.layer_decay < 1 and name != "new_modules" else 0
             start = {"params": [], "lr": rates[name], "weight_decay": config.weight_decay if decay else 0.0}
-            groups.setdefault((name, decay), start | {"name": name})["params"].append(parameter)
+            found = groups.setdefault((name, depth, decay), start | {"name": name, "depth": depth})
+            found["params"].append(parameter)
     return list(groups.values())
 
 
@@ -185,12 +205,19 @@ def set_learning_rates(optimizer: Any, config: OptimizerConfig, step: int, steps
     rates, share = learning_rates(config), learning_rate_share(step, steps, config)
     for group in optimizer.param_groups:
         waits = step <= config.primary_frozen_steps and group["name"] != "new_modules"
-        group["lr"] = 0.0 if waits else rates[group["name"]] * share
+        # A checkpoint of an older version knows no depth.
+        own = rates[group["name"]] * config.layer_decay ** group.get("depth", 0)
+        group["lr"] = 0.0 if waits else own * share
 
 
 def logged_learning_rates(optimizer: Any) -> dict[str, float]:
-    """``learning_rate``, the decoder's if it is trained; also ``learning_rate_<group>`` if the groups' rates differ."""
-    rates = {group["name"]: group["lr"] for group in optimizer.param_groups}
+    """``learning_rate``, the decoder's if it is trained; also ``learning_rate_<name>`` if the names' rates differ.
+
+    Under ``layer_decay`` it is that of the highest layer that is trained.
+    """
+    rates: dict[str, float] = {}
+    for group in optimizer.param_groups:
+        rates[group["name"]] = max(group["lr"], rates.get(group["name"], 0.0))
     first = next(name for name in ("decoder", "encoder", "new_modules") if name in rates)
     named = {f"learning_rate_{name}": rate for name, rate in rates.items()} if len(set(rates.values())) > 1 else {}
     return {"learning_rate": rates[first]} | named

@@ -68,6 +68,10 @@ def fill_with_fakes(model: Any, cell: Cell, recorder: Recorder, part: str = "par
                 recorder.add(numbers, part)
                 made[id(parameter)] = nn.Parameter(numbers, requires_grad=parameter.requires_grad)
             module._parameters[name] = made[id(parameter)]
+        for name, buffer in list(module._buffers.items()):
+            if buffer is not None:
+                module._buffers[name] = torch.empty(buffer.shape, dtype=dtype)
+                recorder.add(module._buffers[name], "parameters")
 
 
 def quantize_in_name(model: Any, bits: int, compute_dtype: torch.dtype) -> None:

@@ -228,6 +228,7 @@ def step_loss(cell: Cell, model: Any, log_mel: LogMel, on_gpu: bool, teacher: An
             labels=labels,
             target_positions=positions,
             num_items_in_batch=1.0,
+            label_smoothing=cell.config.training.label_smoothing,
             loss_only=True,
             **noise,
         ).loss

@@ -179,10 +179,9 @@ def apply_strategy(model: Any, config: RunConfig, checkpoint: Checkpoint | None 
     if (bits := settings.quantized_bits) and not on_meta:
         quantize_linear(model, bits, keep=is_new, compute_dtype=DTYPES[resolve_precision(config.engine.precision)])
     try:
-        lora = LoraSettings(options.rank, options.alpha, options.dropout, options.targets, options.where)
-        add_lora(model, lora, base)
+        add_lora(model, LoraSettings(**options.model_dump(exclude={"bits"})), base)
     except ValueError as error:
-        raise ConfigError(f"model.lora.targets: {error}") from None
+        raise ConfigError(f"model.lora.{error}") from None
 
 
 def new_model(config: RunConfig) -> tuple[Any, Any]:

@@ -10,9 +10,8 @@ from typing import Any
 import torch
 from safetensors import safe_open
 
-from modeling.adapters import adapter_weights, has_adapter, save_adapter
-from modeling.checkpoint_files import explain_damage, refuse_names
-from modeling.parameters import trained_names
+from modeling.adapters import adapter_weights, has_adapter, kept_names, save_adapter, starts_of
+from modeling.checkpoint_files import CheckpointError, explain_damage, refuse_names
 
 from ..config.run import CheckpointConfig
 from ..engine.accelerator import bare_model, begin_step, gather_objects
@@ -76,7 +75,8 @@ class Checkpoints:
     ) -> None:
         self.folder, self.config, self.accelerator = folder / "checkpoints", config, accelerator
         self.expected = expected
-        self.trained = set(trained_names(bare_model(model))) if has_adapter(bare_model(model)) else None
+        self.model = bare_model(model)
+        self.trained = kept_names(self.model) if has_adapter(self.model) else None
         self.on_deepspeed = accelerator.distributed_type.name == "DEEPSPEED"
         if self.trained is not None and not self.on_deepspeed:
             accelerator.register_save_state_pre_hook(self.drop_base)
@@ -148,6 +148,7 @@ class Checkpoints:
         Raises CheckpointError if a file is missing or damaged.
         """
         partly: dict[str, Any] = {}
+        starts = starts_of(self.model)
         if not self.on_deepspeed:
             partly["map_location"] = "cpu"  # Accelerate's default with several GPUs: there, beside the states in use
         if self.trained is not None:
@@ -156,6 +157,12 @@ class Checkpoints:
                 refuse_names(str(path), "lacks tensors that were trained", self.trained - stored_names(path))
         with explain_damage(path):
             self.accelerator.load_state(str(path), **partly)
+        for name, start in starts_of(self.model).items():
+            if not torch.equal(start, starts[name]):
+                raise CheckpointError(
+                    f"{path}: model.lora.kind pissa began elsewhere with other singular vectors than it finds here, so "
+                    "the run can go on only where it began; its best/ can be model.checkpoint of a new run"
+                )
         begin_step(self.accelerator)  # it loads the count of microbatches, of a step that was split otherwise perhaps
         return read_state(path)
 

@@ -57,7 +57,8 @@ def files_of_a_run(config: RunConfig, model: object) -> RunFiles:
     whole = sum(parameter.numel() for parameter in parameters)
     trained = sum(parameter.numel() for parameter in parameters if parameter.requires_grad)
     adapter = has_adapter(model)
-    stored = trained if adapter else whole
+    kept = sum(buffer.numel() for buffer in model.buffers())  # type: ignore[attr-defined] # of PiSSA
+    stored = (trained if adapter else whole) + kept
     states = STATE_BYTES.get(optimizer_name(config), 8) * trained
     try:
         computing = 4 if resolve_precision(config.engine.precision) == "fp32" else 2

@@ -37,6 +37,7 @@ FIXED = (
     "model.wider_feed_forward",
     "optimizer.betas",
     "optimizer.epsilon",
+    "optimizer.layer_decay",
     "optimizer.name",
     "optimizer.weight_decay",
     "engine.cpu_offload",
@@ -44,7 +45,7 @@ FIXED = (
     "evaluation.best_metric",
 )
 # Of these, what older versions could not do: a run without the key has its default.
-ADDED = ("model.second_recording", "model.second_recording_layers")
+ADDED = ("model.lora.kind", "model.second_recording", "model.second_recording_layers", "optimizer.layer_decay")
 # The batches of a lane's window are planned from these.
 REPLANNED = (
     "training.batch_size",

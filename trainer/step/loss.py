@@ -92,6 +92,7 @@ class TrainingLoss:
                 labels=batch.labels,
                 target_positions=batch.target_positions,
                 num_items_in_batch=targets.tokens / self.parts,
+                label_smoothing=config.training.label_smoothing,
                 loss_only=True,
                 **noise,
                 **clean,

@@ -205,6 +205,9 @@ def test_shares_are_how_often(noises: str) -> None:
 ALL = {
     "noise_share": 0.5,
     "speed": (0.8, 1.2),
+    "pitch": (-2, 2),
+    "pitch_share": 0.5,
+    "vocal_tract": (0.9, 1.1),
     "reverberation_share": 0.5,
     "band_share": 0.5,
     "codec_share": 0.3,

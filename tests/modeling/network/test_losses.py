@@ -12,7 +12,13 @@ from modeling.adapters import LoraSettings, add_lora, fingerprint_of, save_adapt
 from modeling.checkpoint_files import Base, Checkpoint, CheckpointError
 from modeling.checkpoints import as_plain_whisper, open_model
 from modeling.network.encoder import EncoderOutput
-from modeling.network.losses import LEAST_SHARE, NoiseTarget, noise_loss_sum
+from modeling.network.losses import (
+    LEAST_SHARE,
+    NoiseTarget,
+    logits_loss_sum,
+    noise_loss_sum,
+    token_loss_sum,
+)
 from modeling.parameters import NEW_PARTS, parameters_by_part
 from tests.support.plain_whisper import save_plain
 
@@ -284,3 +290,35 @@ def test_another_structure_than_was_trained_is_refused(plain_folder: Path, tmp_p
             again = open_model(str(adapter), lift=True, dual_attention=True, secondary_layer=1, gate_bias=2.0)
             assert again.model.encoder.secondary_layer == 1
             assert float(again.model.decoder.layers[0].gate.score.bias) == 2.0
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1, 0.3])
+@pytest.mark.parametrize("chunk", [1024, 3])
+def test_label_smoothing_is_torchs_with_its_gradients_in_chunks(smoothing: float, chunk: int) -> None:
+    generator = torch.Generator().manual_seed(5)
+    hidden = torch.randn(2, 7, 8, generator=generator, dtype=torch.float64).requires_grad_()
+    projection = torch.nn.Linear(8, 50, bias=False, dtype=torch.float64)
+    labels = batch()["labels"] % 50
+    labels[batch()["labels"] == -100] = -100
+    logits = projection(hidden).float()
+    expected = torch.nn.functional.cross_entropy(
+        logits.flatten(0, 1), labels.flatten(), ignore_index=-100, reduction="sum", label_smoothing=smoothing
+    )
+    wanted = torch.autograd.grad(expected, (hidden, projection.weight))
+    found = token_loss_sum(hidden, projection, labels, chunk_tokens=chunk, label_smoothing=smoothing)
+    given = torch.autograd.grad(found, (hidden, projection.weight))
+    assert torch.allclose(found, expected, rtol=1e-6)
+    assert all(torch.allclose(one, other, rtol=1e-5, atol=1e-7) for one, other in zip(given, wanted, strict=True))
+    assert torch.allclose(logits_loss_sum(projection(hidden), labels, smoothing), expected, rtol=1e-6)
+    log_shares = logits.log_softmax(-1)[labels != -100]
+    of_targets = log_shares.gather(1, labels[labels != -100][:, None]).sum()
+    by_hand = -(1 - smoothing) * of_targets - smoothing * log_shares.mean(-1).sum()
+    assert torch.allclose(found, by_hand, rtol=1e-5)
+
+
+@torch.no_grad()
+def test_the_model_smooths_with_and_without_its_logits(dual) -> None:
+    values = batch() | {"num_items_in_batch": None}
+    plain, smooth = dual(**values).loss, dual(**values, label_smoothing=0.2).loss
+    assert smooth > plain + 0.01
+    assert torch.allclose(dual(**values | {"loss_only": False}, label_smoothing=0.2).loss, smooth, rtol=1e-5)

@@ -68,6 +68,45 @@ def test_each_group_has_its_learning_rate_and_weight_decay(tiny_config: Path) ->
     )
 
 
+def test_each_layer_has_its_rate(tiny_config: Path) -> None:
+    overrides = ["optimizer.layer_decay=0.5", "optimizer.encoder_learning_rate=1e-4", "optimizer.warmup_steps=0"]
+    overrides += ["optimizer.learning_rate=1e-3", "optimizer.new_modules_learning_rate=1e-2"]
+    config = load_config(tiny_config, overrides)
+    model, _ = build_model(config)
+    optimizer = build_optimizer(model, config, CPU)
+    set_learning_rates(optimizer, config.optimizer, 1, 10**9)
+    rates = {id(p): group["lr"] for group in optimizer.param_groups for p in group["params"]}
+    found = {name: rates[id(p)] for name, p in model.named_parameters() if p.requires_grad}
+    assert (len(model.model.encoder.layers), len(model.model.decoder.layers)) == (2, 2)
+    for name, expected in {
+        "model.encoder.layer_norm.weight": 1e-4,
+        "model.encoder.layers.1.fc1.weight": 1e-4,
+        "model.encoder.layers.0.self_attn.q_proj.bias": 5e-5,
+        "model.encoder.conv1.weight": 2.5e-5,
+        "model.decoder.layer_norm.bias": 1e-3,
+        "model.decoder.layers.1.encoder_attn.v_proj.weight": 1e-3,
+        "model.decoder.layers.0.fc2.weight": 5e-4,
+        "model.decoder.embed_tokens.weight": 2.5e-4,
+        "model.decoder.embed_positions.weight": 2.5e-4,
+        "model.decoder.layers.0.gate.hidden.weight": 1e-2,
+    }.items():
+        assert found[name] == pytest.approx(expected), name
+    assert logged_learning_rates(optimizer) == pytest.approx(
+        {
+            "learning_rate": 1e-3,
+            "learning_rate_encoder": 1e-4,
+            "learning_rate_decoder": 1e-3,
+            "learning_rate_new_modules": 1e-2,
+        }
+    )
+
+
+def test_layer_decay_without_a_layer_to_decay_is_refused(tiny_config: Path, tmp_path: Path) -> None:
+    frozen = ("model.architecture=null", f"model.checkpoint={tmp_path}", "model.strategy=frozen_primary")
+    with pytest.raises(ConfigError, match=r"optimizer\.layer_decay does nothing where model\.strategy is"):
+        load_config(tiny_config, ["optimizer.layer_decay=0.9", *frozen])
+
+
 def test_adapters_decay_and_are_counted_with_what_they_adapt(tiny_config: Path) -> None:
     from peft import LoraConfig, inject_adapter_in_model
 

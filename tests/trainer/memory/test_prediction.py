@@ -85,6 +85,20 @@ def test_what_saves_memory_is_seen_to() -> None:
     assert peak(**{"model.dual_attention": False}) < full
 
 
+def test_what_kinds_of_adapters_hold_and_that_smoothing_holds_nothing() -> None:
+    def memory(**settings: Any) -> StepMemory:
+        return StepMemory(tiny_cell(tokens=50, **settings), on_gpu=False)
+
+    assert memory(**{"training.label_smoothing": 0.1}).at(2).peak_bytes == memory().at(2).peak_bytes
+    lora, dora, pissa = (
+        memory(**{"model.strategy": "lora", "model.lora.kind": kind}).at(2).parts for kind in ("lora", "dora", "pissa")
+    )
+    adapted, width, rank = 2 * 3 * 4, 384, 16  # queries and values of three attentions in four layers
+    assert dora["parameters"] - lora["parameters"] == pytest.approx(4 * adapted * width, rel=0.02)
+    assert dora["activations"] > 1.1 * lora["activations"]
+    assert pissa["parameters"] - lora["parameters"] == pytest.approx(4 * adapted * 2 * width * rank, rel=0.02)
+
+
 def test_ranks_share_what_zero_shares() -> None:
     def parts(stage: int, ranks: int) -> dict[str, int]:
         config = whisper_config({"engine.zero_stage": stage, "engine.precision": "bf16"})
@@ -133,6 +147,7 @@ def test_serving_a_timeline_takes_no_more_for_what_comes_after_what_is_let_go() 
         {},
         {"model.dual_attention": False},
         {"model.strategy": "frozen_encoder"},
+        {"model.strategy": "frozen_decoder"},
         {"model.strategy": "frozen_primary"},
         {"model.strategy": "selective"},
         SECOND,
