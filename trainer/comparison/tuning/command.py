@@ -2,17 +2,15 @@
 
 import argparse
 import datetime
+import os
 import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
 
-from modeling.checkpoint_files import CheckpointError
-
 from ...config.reading import ConfigError, load_config
 from ...config.run import RunConfig
 from ...engine.stopping import StopRequest
-from ...model.building import starting_checkpoint
 from ...record.durable import check_place, write_text
 from ...record.lock import only_one
 from ..planning import check_checkpoint
@@ -33,7 +31,7 @@ def tune(options: argparse.Namespace, arguments: Sequence[str]) -> int:
         arguments: of the command line, which the page repeats.
 
     Raises:
-        ConfigError, DataError, CheckpointError: for a mistake of the user's, before anything is trained.
+        ConfigError, DataError: for a mistake of the user's, before anything is trained.
         CommandFailed: if trials fail.
     """
     check_place(options.output, "--output")
@@ -73,18 +71,15 @@ def checked(config: RunConfig) -> list[str]:
     """Check what the search stands on; remarks on the data.
 
     Raises:
-        ConfigError, DataError, CheckpointError: for what is missing.
+        ConfigError, DataError: for what is missing.
     """
     if config.data.validation is None:
         raise ConfigError(
             "data.validation is missing: trials are compared on speakers set aside, and the test is left alone"
         )
-    checkpoint = starting_checkpoint(config)
-    if checkpoint is not None and checkpoint.is_folder:
-        try:
-            check_checkpoint(checkpoint.name)
-        except CheckpointError as error:
-            raise ConfigError(str(error)) from None
+    checkpoint = config.model.checkpoint
+    if checkpoint is not None and os.path.isdir(checkpoint):
+        check_checkpoint(checkpoint)
     return data_remarks(config)
 
 

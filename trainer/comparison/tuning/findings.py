@@ -121,9 +121,12 @@ class Findings:
         told = f"Trial {self.best.number} has the fewest errors of {counted(len(self.rows), 'trial')}: {rate}"
         if self.own is None:
             return f"{told}."
-        own = self.at(self.own).word_error_rate
-        points = signed(at.word_error_rate - own, 1)
-        return f"{told}, the config's own values {percent(own)} %: {points} points{self.certainty()}."
+        own = self.at(self.own)
+        beside = f"{told}, the config's own values {percent(own.word_error_rate)} %"
+        if own.errors == at.errors:
+            rates = [f"{percent(one.character_error_rate, 2)} %" for one in (at, own)]
+            return f"{beside}. They are as many wrong words; of characters {rates[0]} are wrong, and {rates[1]}."
+        return f"{beside}: {signed(at.word_error_rate - own.word_error_rate, 1)} points{self.certainty()}."
 
     def certainty(self) -> str:
         """The interval of the difference and whether it may be chance."""
