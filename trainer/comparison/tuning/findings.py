@@ -17,11 +17,11 @@ from ...config.reading import apply_overrides, merge, nested
 from ...config.run import RunConfig
 from ...pages.formats import bracketed, compared_probability, counted, percent, signed
 from ..comparison import Comparison, Pair, compare
-from ..differences import shown
 from ..reading import read_arms
 from ..running import Runner, SplitEvaluation
 from ..tables import turned
 from .search import SPLIT, Measured, Search, best_of, lowest
+from .space import text_of
 from .study import Trial
 
 FEW_FINISHED = 4
@@ -91,7 +91,7 @@ class Findings:
         if self.best is None or not self.is_better:
             return {}
         values = self.best.values
-        found = {one.key: values[one.key] for one in self.search.space if shown(values[one.key]) != shown(one.own)}
+        found = {one.key: values[one.key] for one in self.search.space if text_of(values[one.key]) != text_of(one.own)}
         every = self.search.config.evaluation.every_steps
         if every != self.own_every and self.at(self.best).step != self.search.config.training.steps:
             found["evaluation.every_steps"] = every  # or the best weights would be passed over
@@ -105,9 +105,7 @@ class Findings:
     @property
     def on_command_line(self) -> str:
         """The best values as they follow ``--config FILE``."""
-        return " ".join(
-            f"'{key}={shown(value)}'" if value is not None else f"{key}=" for key, value in self.lines.items()
-        )
+        return " ".join(f"'{key}={text_of(value)}'" for key, value in self.lines.items())
 
     @property
     def verdict(self) -> str:
@@ -148,14 +146,15 @@ class Findings:
         for one in self.search.space:
             if one.range is not None and (side := one.edge(best.values[one.key])):
                 found.append(
-                    f"{one.key} {shown(best.values[one.key])} lies at the {side} end of its range, {one.range.low:g} "
+                    f"{one.key} {text_of(best.values[one.key])} lies at the {side} end of its range, {one.range.low:g} "
                     f"to {one.range.high:g}: better values may lie beyond it; widen it in a --space file"
                 )
         near = self.within_chance(at, best)
         if near:
+            named = some_of([f"trial {number}" for number in near], 5)
             found.append(
-                f"{some_of([f'trial {number}' for number in near], 5)} made as many errors as the best, as far as "
-                f"{at.words:,} words can tell (a rough rule: twice the square root of both counts of errors)"
+                f"As far as {at.words:,} words can tell, {named} made as few errors as the best (a rough "
+                "rule: twice the square root of both counts of errors)"
             )
         if self.pair is not None and not self.pair.differs:
             found.append("The best values cannot be told from the config's own at 5 %: more utterances set aside would")

@@ -8,10 +8,9 @@ from ...pages.charts import Axis, Chart, Level, Point, Series, axis_over
 from ...pages.formats import NONE, counted, duration, percent, plain_number, share, signed
 from ...pages.page import rendered
 from ...pages.tables import FigureTable
-from ..differences import shown
 from .findings import Findings, Rows
 from .search import Measured, lowest
-from .space import Dimension
+from .space import Dimension, text_of
 from .study import Trial
 
 OWN, BEST, OTHERS, PRUNED = 0, 1, -1, 3  # colours
@@ -83,7 +82,7 @@ def trial_table(findings: Findings) -> FigureTable:
         "state": state,
     }
     for one in findings.search.space:
-        columns[short_key(one.key)] = lambda row, key=one.key: shown(row[0].values[key])
+        columns[short_key(one.key)] = lambda row, key=one.key: text_of(row[0].values[key])
     return FigureTable.of("Trials", findings.ranked, columns, range(1, 5))
 
 
@@ -121,9 +120,9 @@ def by_value(findings: Findings, dimension: Dimension) -> list[Chart]:
     points: dict[str, list[Point]] = {"to the end": [], "given up": []}
     for trial, curve in rows:
         value, at = trial.values[dimension.key], lowest(curve)
-        x = float(value) if dimension.range is not None else float(choices.index(shown(value)))
+        x = float(value) if dimension.range is not None else float(choices.index(text_of(value)))
         kind = "to the end" if trial.state == "finished" else "given up"
-        points[kind].append(Point(x, min(at.word_error_rate, TOP), told=f"{shown(value)}, {told(trial, at)}"))
+        points[kind].append(Point(x, min(at.word_error_rate, TOP), told=f"{text_of(value)}, {told(trial, at)}"))
     series = [
         Series(name, found, OWN if name == "to the end" else PRUNED, is_joined=False, is_open=name == "given up")
         for name, found in points.items()

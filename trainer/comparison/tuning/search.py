@@ -22,11 +22,12 @@ from ...record.journal import whole_rows
 from ..differences import NOT_SHOWN, shown
 from ..planning import PlannedArm
 from ..running import Runner, Stopped, is_finished, run_arm
-from .space import Space, changed
+from .space import Space, changed, text_of
 from .study import Begun, Study, Trial
 
 LEAST_EVALUATIONS = 4  # of a trial, so that a bad one can be given up
 TIE = 1e-3  # of the character error rate, which decides between trials whose best_metric is the same
+UNPRUNED_SHARE = 1 / 3  # of a trial's steps: too early to give it up
 STEP_UP = 3.0  # the second trial's rates over the config's own
 MOST_FAILURES = 3  # in a row, before the search is given up
 SPLIT = "validation"
@@ -86,8 +87,8 @@ class Search:
         return curve_of(self.folder(trial), self.config.evaluation.best_metric)
 
     def open_study(self) -> Study:
-        optimizer = self.config.optimizer
-        unpruned = max(optimizer.warmup_steps, optimizer.primary_frozen_steps)
+        optimizer, early = self.config.optimizer, int(UNPRUNED_SHARE * self.config.training.steps)
+        unpruned = max(optimizer.warmup_steps, optimizer.primary_frozen_steps, early)
         return Study(self.output / "journal.log", self.space, starts(self.space), unpruned)
 
 
@@ -109,7 +110,7 @@ def starts(space: Space) -> list[dict[str, Any]]:
         for one in space
         if one.range is not None and one.key.endswith("learning_rate")
     }
-    return [own, own | higher] if higher else [own]
+    return [own, own | higher] if own | higher != own else [own]
 
 
 def curve_of(folder: Path, metric: str) -> list[Measured]:
@@ -250,7 +251,7 @@ def tidy(search: Search, trials: list[Trial]) -> None:
 
 def described(trial: Trial) -> str:
     """A trial's values in a line."""
-    values = ", ".join(f"{key}={shown(value)}" for key, value in trial.values.items())
+    values = ", ".join(f"{key}={text_of(value)}" for key, value in trial.values.items())
     return f"trial {trial.number}{' (the config as it is)' if trial.number == 0 else ''}: {values}"
 
 

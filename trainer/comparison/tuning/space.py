@@ -68,11 +68,11 @@ class Dimension:
     @property
     def labels(self) -> tuple[str, ...]:
         """The choices as text."""
-        return tuple(map(shown, self.choices))
+        return tuple(map(text_of, self.choices))
 
     def written(self, value: Any) -> Any:
         """A value as the study stores it: a number, or a choice's text."""
-        return value if self.range is not None else shown(value)
+        return value if self.range is not None else text_of(value)
 
     def read(self, stored: Any) -> Any:
         """The value that the study stores so; what is drawn is rounded to three digits, as it is told and pasted."""
@@ -98,6 +98,11 @@ class Dimension:
 
 
 Space = tuple[Dimension, ...]
+
+
+def text_of(value: Any) -> str:
+    """A value as one line of YAML."""
+    return "null" if value is None else shown(value)
 
 
 def changed(config: RunConfig, changes: Mapping[str, Any], named: str = "the search") -> RunConfig:
@@ -188,7 +193,7 @@ def choice(key: str, own: Any, others: Sequence[Any]) -> Dimension:
     if isinstance(own, dict):
         varied = {name for value in others if isinstance(value, dict) for name in value}
         own = {name: value for name, value in own.items() if name in varied}
-    return Dimension(key, own, choices=(own, *(value for value in others if shown(value) != shown(own))))
+    return Dimension(key, own, choices=(own, *(value for value in others if text_of(value) != text_of(own))))
 
 
 def read_space(path: Path, config: RunConfig) -> Space:
@@ -260,6 +265,6 @@ def check_values(config: RunConfig, dimension: Dimension, place: str) -> None:
     own = dimension.own
     if isinstance(own, bool) or not isinstance(own, (int, float)) or not within.low <= own <= within.high:
         raise ConfigError(
-            f"{place} from {within.low:g} to {within.high:g} leaves out the config's own {shown(own)}, with which the "
-            "search begins: widen the range, or set another value after --config"
+            f"{place} from {within.low:g} to {within.high:g} leaves out the config's own {text_of(own)}, with which "
+            "the search begins: widen the range, or set another value after --config"
         )

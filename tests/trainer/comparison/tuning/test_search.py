@@ -17,7 +17,7 @@ import yaml
 import launch.tune
 from tests import ROOT
 from trainer.comparison.tuning.findings import yaml_of
-from trainer.comparison.tuning.search import reached
+from trainer.comparison.tuning.search import reached, starts
 from trainer.comparison.tuning.space import Dimension, Range
 from trainer.comparison.tuning.study import Study, Trial
 from trainer.config.reading import ConfigError, load_config, settings_of
@@ -280,7 +280,7 @@ def test_what_makes_a_search_doubtful_is_said(config: Path, tmp_path: Path) -> N
     assert "optimizer.learning_rate 2e-05 lies at the upper end of its range, 9e-06 to 2e-05" in outcome.errors
     assert "a search this short is a guess" in outcome.errors
     assert "flatters itself" in outcome.errors
-    assert re.search(r"trial \d+ made as many errors as the best, as far as 1,000 words can tell", outcome.errors)
+    assert re.search(r"As far as 1,000 words can tell, trial \d+ made as few errors as the best", outcome.errors)
 
 
 def test_optuna_that_is_missing_is_told_with_its_remedy(
@@ -316,3 +316,40 @@ def test_a_trial_is_given_up_by_the_median_but_not_while_rates_warm_up(tmp_path:
     with pytest.raises(CommandFailed):
         reached([Trial(n, {}, "failed", reason="r") for n in range(3)], None, None)
     assert ConfigError.exit_code == 2
+
+
+def test_the_second_trial_takes_a_step_up_within_the_range() -> None:
+    def begun(own: float, key: str = "optimizer.learning_rate") -> list[dict[str, Any]]:
+        return starts((Dimension(key, own, Range(low=1e-6, high=1e-4, log=True)), Dimension("b", 1, choices=(1, 2))))
+
+    assert begun(1e-5) == [{"optimizer.learning_rate": 1e-5, "b": 1}, {"optimizer.learning_rate": 3e-5, "b": 1}]
+    assert begun(5e-5)[1]["optimizer.learning_rate"] == 1e-4
+    assert len(begun(1e-4)) == 1
+    assert len(begun(1e-5, "optimizer.weight_decay")) == 1
+
+
+@pytest.mark.slow
+def test_real_trainings_are_searched_stopped_and_gone_on_with(
+    tiny_config: Path, rates_alone: Path, tmp_path: Path
+) -> None:
+    rates_alone.write_text("optimizer.learning_rate: {low: 1e-5, high: 1e-2, log: true}\n")
+    output = tmp_path / "out"
+    words = ["--config", tiny_config, "--space", rates_alone, "--output", output, "--trials", 3, "training.steps=60"]
+    command = [sys.executable, str(TUNE), *map(str, words), "evaluation.every_steps=15", "checkpoints.every_steps=15"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True)
+    limit = time.monotonic() + 250
+    while not (output / "trial_001" / "metrics.jsonl").exists():
+        assert time.monotonic() < limit and process.poll() is None
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    said = process.communicate(timeout=100)[0].decode()
+    assert process.returncode == 130, said
+    assert list((output / "trial_001" / "checkpoints").iterdir())
+    outcome = subprocess.run(command, capture_output=True, text=True, timeout=250)
+    assert outcome.returncode == 0, outcome.stderr
+    found = json.loads((output / "tuning.json").read_text())
+    assert len(found["trials"]) == 3
+    assert found["trials"][1]["curve"][-1]["step"] == 60 or found["trials"][1]["state"] == "pruned"
+    assert "from " + str(output / "trial_001" / "checkpoints") in (output / "trial_001.log").read_text()
+    assert not [*output.glob("trial_*/checkpoints"), *output.glob("trial_*/final")]
+    assert (output / "trial_000" / "evaluations" / "best_validation" / "evaluation.json").exists() or found["best"] == 0
