@@ -106,7 +106,7 @@ def starts(space: Space) -> list[dict[str, Any]]:
     """The first trials: the config's own values, then its rates a step higher."""
     own = {one.key: one.own for one in space}
     higher = {
-        one.key: min(STEP_UP * one.own, one.range.high)
+        one.key: one.read(min(STEP_UP * one.own, one.range.high))
         for one in space
         if one.range is not None and one.key.endswith("learning_rate")
     }

@@ -89,6 +89,14 @@ def drawn(found: dict[str, Any]) -> list[Any]:
     return [trial["values"] for trial in found["trials"]]
 
 
+def wait_for(path: Path, process: "subprocess.Popen[bytes]", seconds: float) -> None:
+    limit = time.monotonic() + seconds
+    while not path.exists():
+        assert time.monotonic() < limit, f"{path} did not come"
+        assert process.poll() is None, f"ended with {process.returncode}"
+        time.sleep(0.05)
+
+
 def test_a_search_finds_better_values_and_says_how_to_use_them(config: Path, rates_alone: Path) -> None:
     outcome = tuned(config, "--trials", 8, "--space", rates_alone, "optimizer.warmup_steps=7")
     assert outcome.code == 0, outcome.errors
@@ -168,10 +176,7 @@ def test_what_was_stopped_goes_on(config: Path, rates_alone: Path, number: int) 
         [sys.executable, str(TUNE), *map(str, words)], stderr=subprocess.PIPE, start_new_session=True
     )
     metrics = output / "trial_001" / "metrics.jsonl"
-    limit = time.monotonic() + 100
-    while not metrics.exists():
-        assert time.monotonic() < limit and process.poll() is None
-        time.sleep(0.05)
+    wait_for(metrics, process, 100)
     time.sleep(0.3)
     os.kill(process.pid, number)
     errors = process.communicate(timeout=60)[1].decode()
@@ -329,27 +334,26 @@ def test_the_second_trial_takes_a_step_up_within_the_range() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_real_trainings_are_searched_stopped_and_gone_on_with(
     tiny_config: Path, rates_alone: Path, tmp_path: Path
 ) -> None:
     rates_alone.write_text("optimizer.learning_rate: {low: 1e-5, high: 1e-2, log: true}\n")
     output = tmp_path / "out"
-    words = ["--config", tiny_config, "--space", rates_alone, "--output", output, "--trials", 3, "training.steps=60"]
-    command = [sys.executable, str(TUNE), *map(str, words), "evaluation.every_steps=15", "checkpoints.every_steps=15"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True)
-    limit = time.monotonic() + 250
-    while not (output / "trial_001" / "metrics.jsonl").exists():
-        assert time.monotonic() < limit and process.poll() is None
-        time.sleep(0.05)
-    process.send_signal(signal.SIGTERM)
-    said = process.communicate(timeout=100)[0].decode()
+    words = ["--config", tiny_config, "--space", rates_alone, "--output", output, "--trials", 2, "training.steps=40"]
+    command = [sys.executable, str(TUNE), *map(str, words), "evaluation.every_steps=10", "checkpoints.every_steps=10"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True) as process:
+        try:
+            wait_for(output / "trial_000" / "metrics.jsonl", process, 300)
+        finally:
+            process.send_signal(signal.SIGTERM)
+        said = process.communicate(timeout=200)[0].decode()
     assert process.returncode == 130, said
-    assert list((output / "trial_001" / "checkpoints").iterdir())
-    outcome = subprocess.run(command, capture_output=True, text=True, timeout=250)
+    assert list((output / "trial_000" / "checkpoints").iterdir())
+    outcome = subprocess.run(command, capture_output=True, text=True, timeout=600)
     assert outcome.returncode == 0, outcome.stderr
+    assert f"from {output / 'trial_000' / 'checkpoints'}" in (output / "trial_000.log").read_text()
     found = json.loads((output / "tuning.json").read_text())
-    assert len(found["trials"]) == 3
-    assert found["trials"][1]["curve"][-1]["step"] == 60 or found["trials"][1]["state"] == "pruned"
-    assert "from " + str(output / "trial_001" / "checkpoints") in (output / "trial_001.log").read_text()
+    assert [trial["curve"][-1]["step"] for trial in found["trials"]] == [40, 40]
     assert not [*output.glob("trial_*/checkpoints"), *output.glob("trial_*/final")]
-    assert (output / "trial_000" / "evaluations" / "best_validation" / "evaluation.json").exists() or found["best"] == 0
+    assert (output / "trial_000" / "evaluations" / "best_validation" / "evaluation.json").exists() or not found["best"]
