@@ -340,8 +340,8 @@ def test_real_trainings_are_searched_stopped_and_gone_on_with(
 ) -> None:
     rates_alone.write_text("optimizer.learning_rate: {low: 1e-5, high: 1e-2, log: true}\n")
     output = tmp_path / "out"
-    words = ["--config", tiny_config, "--space", rates_alone, "--output", output, "--trials", 2, "training.steps=40"]
-    command = [sys.executable, str(TUNE), *map(str, words), "evaluation.every_steps=10", "checkpoints.every_steps=10"]
+    words = ["--config", tiny_config, "--space", rates_alone, "--output", output, "--trials", 2, "training.steps=16"]
+    command = [sys.executable, str(TUNE), *map(str, words), "evaluation.every_steps=4", "checkpoints.every_steps=4"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True) as process:
         try:
             wait_for(output / "trial_000" / "metrics.jsonl", process, 300)
@@ -354,6 +354,6 @@ def test_real_trainings_are_searched_stopped_and_gone_on_with(
     assert outcome.returncode == 0, outcome.stderr
     assert f"from {output / 'trial_000' / 'checkpoints'}" in (output / "trial_000.log").read_text()
     found = json.loads((output / "tuning.json").read_text())
-    assert [trial["curve"][-1]["step"] for trial in found["trials"]] == [40, 40]
+    assert [trial["curve"][-1]["step"] for trial in found["trials"]] == [16, 16]
     assert not [*output.glob("trial_*/checkpoints"), *output.glob("trial_*/final")]
     assert (output / "trial_000" / "evaluations" / "best_validation" / "evaluation.json").exists() or not found["best"]
