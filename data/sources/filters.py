@@ -6,6 +6,7 @@ import pyarrow.parquet as pq
 from .. import storage
 from ..errors import nearest
 from .class_labels import named_value, wanted_names
+from .parquet_rows import ParquetRows
 from .source import Source, as_text
 
 
@@ -46,3 +47,20 @@ def values_of(source: Source, column: str) -> set[str] | None:
         except (pa.ArrowException, OSError, KeyError, IndexError):  # said when its rows are read
             return None
     return found
+
+
+def speakers_of(source: Source) -> set[str] | None:
+    """Who speaks in the rows that ``keep`` and ``drop`` let through; None where that is not known, or takes long.
+
+    Looks where :func:`values_not_there` does, with ``columns.speaker``, at these columns alone.
+    """
+    column = source.columns.speaker
+    if column is None or source.config.hub or source.config.digits:
+        return None
+    if source.held_rows is not None:
+        return {str(row[column]) for row in source.read(source.held_rows) if row.get(column) is not None}
+    if source.parquet is None or any(map(storage.is_remote, source.parquet.addresses)):
+        return None
+    wanted = sorted({column, *source.config.keep, *source.config.drop})
+    rows = source.read(ParquetRows(source.parquet, source.parquet.pieces(), wanted))
+    return {as_text(row[column]) for row in rows if row[column] is not None}

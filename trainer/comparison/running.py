@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -56,12 +56,13 @@ class Runner:
     Attributes:
         output: the folder of configs and logs.
         start: what starts a command: this Python, or a launcher.
+        stop: asked several times a second whether the command is to end.
         lock: a descriptor that children inherit, so that the folder stays locked until the last of them has ended.
     """
 
     output: Path
     start: Sequence[str]
-    stop: StopRequest
+    stop: Callable[[], bool]
     lock: int
 
     def log(self, arm: str) -> Path:
@@ -226,7 +227,7 @@ def is_evaluated(place: Path, checkpoint: str, split: str) -> bool:
     return (place / "evaluation.json").stat().st_mtime >= written
 
 
-def run_logged(command: Sequence[str], log: Path, stop: StopRequest, lock: int) -> int:
+def run_logged(command: Sequence[str], log: Path, stop: Callable[[], bool], lock: int) -> int:
     """The exit code of a command in a session of its own; a stop is passed to all of its processes as one SIGTERM.
 
     A terminal's Ctrl-C would reach a child in our own session a second time, which ends a training unsaved.

@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from data.sources.config import SourceConfig
-from data.sources.filters import values_not_there
+from data.sources.filters import speakers_of, values_not_there
 from data.sources.source import Source
 
 
@@ -53,3 +53,14 @@ def test_classes_are_called_by_their_names_or_numbers(tmp_path: Path) -> None:
         "data.train.drop: no row has gender 'femal' (did you mean 'female'?)",
         "data.train.drop: no row has gender '2'",
     ]
+
+
+def test_speakers_are_those_of_the_rows_that_are_kept(files: str) -> None:
+    def speakers(**values: object) -> set[str] | None:
+        return speakers_of(Source(SourceConfig(files=files, **values), "data.train"))  # type: ignore[arg-type]
+
+    named = {"speaker": "speaker"}
+    assert speakers(columns=named) == {"ann", "bob", "eve"}
+    assert speakers(columns=named, drop={"speaker": ["ann"]}) == {"bob", "eve"}
+    assert speakers(columns=named, keep={"grade": [1]}) == {"ann", "eve"}
+    assert speakers() is None

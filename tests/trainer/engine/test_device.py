@@ -117,6 +117,7 @@ COMMANDS = {
     "prepare": "computes on no device",
     "train": ("trainer/test_loop.py",),
     "transcribe": ("trainer/transcription/test_command.py",),
+    "tune": "starts train and eval",
     "visualize": ("trainer/visualization/test_visualize.py",),
 }
 
