@@ -31,6 +31,20 @@ class TrainingConfig(Section):
     )
     accumulation: int = Field(1, gt=0, description="microbatches of a step on each process")
     max_gradient_norm: float = Field(1.0, ge=0, description="gradients are clipped to this norm; 0: no clipping")
+    ema: float | None = Field(
+        None,
+        gt=0,
+        lt=1,
+        description="decay of a moving average of the trained weights, such as 0.999, held in float32 beside them. "
+        "It is evaluated too, may become best/, and is final/",
+    )
+    ema_share: float = Field(
+        0.1,
+        gt=0,
+        le=0.5,
+        description="mean age of what ema averages, as a share of the updates so far, as long as that is less than "
+        "1 / (1 - ema) updates; 0.5: the plain mean of all",
+    )
     seed: int = Field(0, ge=0, description="of the order of the data, augmentation, dropout and new weights")
 
     @field_validator("batch_size", mode="before")
@@ -55,6 +69,12 @@ class TrainingConfig(Section):
                 "step_utterances and batch_seconds are both given, but a step that is limited in seconds has no fixed "
                 "number of utterances: take one of them out"
             )
+        return self
+
+    @model_validator(mode="after")
+    def share_needs_an_average(self) -> "TrainingConfig":
+        if self.ema is None and self.ema_share != TrainingConfig.model_fields["ema_share"].default:
+            raise ValueError(f"ema_share ({self.ema_share:g}) does nothing without ema: take it out")
         return self
 
     @property

@@ -49,7 +49,8 @@ def files_of_a_run(config: RunConfig, model: object) -> RunFiles:
 
     One process and DDP write the weights in float32 (of a model with an adapter only the trained ones) and the
     optimizer's states. ZeRO writes the states, float32 masters of what is trained, and the weights in the precision
-    that it computes in; ZeRO-3 of those only the frozen ones.
+    that it computes in; ZeRO-3 of those only the frozen ones. With ``training.ema`` there is the average of what is
+    trained beside them, in float32.
     """
     from modeling.adapters import has_adapter  # seconds to import
 
@@ -58,7 +59,7 @@ def files_of_a_run(config: RunConfig, model: object) -> RunFiles:
     trained = sum(parameter.numel() for parameter in parameters if parameter.requires_grad)
     adapter = has_adapter(model)
     stored = trained if adapter else whole
-    states = STATE_BYTES.get(optimizer_name(config), 8) * trained
+    states = STATE_BYTES.get(optimizer_name(config), 8) * trained + (4 * trained if config.training.ema else 0)
     try:
         computing = 4 if resolve_precision(config.engine.precision) == "fp32" else 2
     except ConfigError:
