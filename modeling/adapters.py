@@ -152,8 +152,12 @@ def fingerprint(model: Any) -> str:
 
 def adapter_weights(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """The part of a model's state that an adapter's folder holds, under the names that peft gives it there."""
-    kept = {key: tensor for key, tensor in weights.items() if ".lora_" in key or is_new(key)}
-    return {PREFIX + key.replace(".default.", "."): tensor for key, tensor in kept.items()}
+    return {name: tensor for key, tensor in weights.items() if (name := name_in_folder(key)) is not None}
+
+
+def name_in_folder(key: str) -> str | None:
+    """The name that a tensor of a model's state has in an adapter's folder; None for one that is not kept there."""
+    return PREFIX + key.replace(".default.", ".") if ".lora_" in key or is_new(key) else None
 
 
 def save_adapter(model: Any, weights: dict[str, torch.Tensor] | None, folder: Path) -> None:
