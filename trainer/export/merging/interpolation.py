@@ -20,10 +20,10 @@ from ...evaluation.checkpoint import decode_split, open_split, without_zero
 from ...model.building import model_before_training, starting_checkpoint
 from ...record.durable import write_text
 from ..exporting import write_weights
-from .agreement import check_agreement
+from .agreement import check_tensors
 from .means import SHARD_SIZE
 from .merging import MergeOptions, write_mean
-from .sources import Source, run_of, tensors_in
+from .sources import Source, root_of, root_of_config, run_of, tensors_in
 
 CURVE = "interpolation.json"
 
@@ -66,7 +66,8 @@ def interpolate(options: MergeOptions, sources: Sequence[Source], weights: Seque
 def config_of(options: MergeOptions, sources: Sequence[Source]) -> RunConfig:
     """The config that says what the model was before training, and what to choose on.
 
-    Raises ConfigError if there is none, or more than one process was launched.
+    Raises ConfigError if there is none, if it begins from another model than the sources, or if more than one process
+    was launched.
     """
     if launched_processes() > 1:
         raise ConfigError("--interpolate runs in one process: start it without a launcher")
@@ -79,7 +80,15 @@ def config_of(options: MergeOptions, sources: Sequence[Source]) -> RunConfig:
                 "give --config FILE",
             )
         path = run / "config.yaml"
-    return without_zero(load_config(path, list(options.overrides)))
+    config = without_zero(load_config(path, list(options.overrides)))
+    beginning = root_of_config(config.model_dump(mode="json"))
+    for source in sources:
+        known = root_of(source.parts.name if source.is_adapter else source.name)
+        if known is not None and known != beginning:
+            raise ConfigError(
+                f"{source.name} was trained from {known}, but {path} begins from {beginning}: give the run's own config"
+            )
+    return config
 
 
 def write_before(config: RunConfig, sources: Sequence[Source], folder: Path) -> Source:
@@ -90,7 +99,7 @@ def write_before(config: RunConfig, sources: Sequence[Source], folder: Path) -> 
     name = config.model.checkpoint or "the new model"
     before = Source(f"{name} before training", sources[0].parts, tensors_in(sorted(folder.glob("*.safetensors"))))
     if not sources[0].is_adapter:
-        check_agreement([sources[0], before])
+        check_tensors(sources[0], before)
     return before
 
 
