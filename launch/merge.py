@@ -37,7 +37,8 @@ def main(arguments: list[str]) -> None:
     )
     add("--config", type=Path, help="for --interpolate; default: that of the first run. key.path=value may follow")
     options = parser.parse_intermixed_args(arguments)
-    from trainer.export.merging.merging import MergeOptions, merge
+    from trainer.export.merging.merging import merge
+    from trainer.export.merging.options import MergeOptions
 
     overrides = [word for word in options.given if "=" in word and not Path(word).exists()]
     given = [word for word in options.given if word not in overrides]

@@ -46,6 +46,7 @@ from trainer.engine.accelerator import bare_model, build_accelerator, prepare, r
 from trainer.engine.device import wait_for
 from trainer.engine.optimizer import check_optimizer
 from trainer.engine.running_out import is_out_of_memory, linux_bytes
+from trainer.engine.moving_average import moving_average
 from trainer.engine.stopping import StopRequest
 from trainer.loop import Trainer
 from trainer.memory.cells import synthetic_group, with_settings
@@ -130,6 +131,7 @@ def build(job: Job, config: RunConfig, folder: Path, stop: StopRequest) -> Train
         journal=journal,
         state=RunState(),
         stop=stop,
+        average=moving_average(config, accelerator, model),
     )
 
 

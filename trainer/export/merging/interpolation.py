@@ -21,8 +21,8 @@ from ...model.building import model_before_training, starting_checkpoint
 from ...record.durable import write_text
 from ..exporting import write_weights
 from .agreement import check_tensors
-from .means import SHARD_SIZE
-from .merging import MergeOptions, write_mean
+from .means import SHARD_SIZE, write_mean
+from .options import MergeOptions
 from .sources import Source, root_of, root_of_config, run_of, tensors_in
 
 CURVE = "interpolation.json"

@@ -25,11 +25,13 @@ from modeling.checkpoint_files import (
 )
 from modeling.processors import save_processor
 
+from ...record.durable import write_text
 from ..exporting import write_weights
 from ..trained_weights import load_strictly, model_without_weights
 from .sources import Source, adapter_values
 
 SHARD_SIZE = "5GB"
+RECORD = "merged.json"
 
 
 def mean_of(tensors: Sequence[torch.Tensor], weights: Sequence[float]) -> torch.Tensor:
@@ -113,3 +115,29 @@ def write_adapter(
     if generation.exists():
         (folder / GENERATION_CONFIG).write_bytes(generation.read_bytes())
     save_processor(parts.processor, folder)
+
+
+def write_mean(
+    sources: Sequence[Source], weights: Sequence[float], folder: Path, target: Path, before: Source | None = None
+) -> None:
+    """Write the mean of sources, and of the model before training where it is given, into an empty folder.
+
+    Args:
+        weights: of the sources. With ``before`` they sum to the share of training, else only their ratios count.
+        target: where the folder will lie.
+    """
+    shares = list(weights)
+    if sources[0].is_adapter:
+        if before is None:
+            shares = [weight / math.fsum(shares) for weight in shares]
+        write_adapter(sources, shares, folder, target, before.new_modules() if before is not None else None)
+    elif before is None:
+        write_model(sources, shares, folder)
+    else:
+        write_model([*sources, before], [*shares, 1.0 - math.fsum(shares)], folder)
+    told: dict[str, Any] = {
+        "sources": [{"name": one.name, "weight": share} for one, share in zip(sources, shares, strict=True)]
+    }
+    if before is not None:
+        told["before_training"] = 1.0 - math.fsum(shares)
+    write_text(folder / RECORD, json.dumps(told, indent=2) + "\n")
