@@ -44,9 +44,9 @@ from trainer.checks import Inputs
 from trainer.config.run import RunConfig
 from trainer.engine.accelerator import bare_model, build_accelerator, prepare, resolve_precision
 from trainer.engine.device import wait_for
+from trainer.engine.moving_average import moving_average
 from trainer.engine.optimizer import check_optimizer
 from trainer.engine.running_out import is_out_of_memory, linux_bytes
-from trainer.engine.moving_average import moving_average
 from trainer.engine.stopping import StopRequest
 from trainer.loop import Trainer
 from trainer.memory.cells import synthetic_group, with_settings
