@@ -211,8 +211,13 @@ def adapter_weights(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]
         began, trained = kept.pop(key), f"{layer}.lora_{side}.default.weight"
         now = kept[trained]
         kept[trained] = torch.cat([now, began.to(now)] if side == "A" else [now, -began.to(now)], dim="AB".index(side))
-    short = {key: key.replace(f"{MAGNITUDE}.default.weight", MAGNITUDE).replace(".default.", ".") for key in kept}
-    return {PREFIX + short[key]: tensor for key, tensor in kept.items()}
+    return {name: tensor for key, tensor in kept.items() if (name := name_in_folder(key)) is not None}
+
+
+def name_in_folder(key: str) -> str | None:
+    """The name that a tensor of a model's state has in an adapter's folder; None for one that is not kept there."""
+    short = key.replace(f"{MAGNITUDE}.default.weight", MAGNITUDE).replace(".default.", ".")
+    return PREFIX + short if ".lora_" in key or is_new(key) else None
 
 
 def save_adapter(model: Any, weights: dict[str, torch.Tensor] | None, folder: Path) -> None:

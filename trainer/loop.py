@@ -6,6 +6,7 @@ is read after the backward pass, so that a GPU never runs out of work for it.
 """
 
 import time
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from data.utterance import SAMPLING_RATE, AudioBatch
 
 from .config.run import RunConfig
 from .engine.accelerator import bare_model
+from .engine.moving_average import MovingAverage
 from .engine.optimizer import logged_learning_rates, set_learning_rates
 from .engine.stopping import StopRequest
 from .evaluation.decoding_limits import DecodingLimits
@@ -57,6 +59,7 @@ class Trainer:
     journal: Journal
     state: RunState
     stop: StopRequest
+    average: MovingAverage | None = None
     halves: bool = False
     teacher: CleanTeacher | None = None
 
@@ -165,6 +168,8 @@ class Trainer:
                 self.optimizer.step()
                 self.optimizer.zero_grad()
             verdicts.append(verdict)
+        if self.average is not None:
+            self.average.update()
         self.read_ahead = False
         for one in verdicts:  # all at once: a step that fails half way counts for nothing
             self.meter.add(one, self.loss.parts)
@@ -288,7 +293,8 @@ class Trainer:
         self.journal.say(f"step {self.state.step}: saved {path}")
 
     def save_final(self) -> None:
-        """Write ``final/``, unless it holds this step's weights already."""
+        """Write ``final/``, unless it holds this step's weights already; with ``training.ema`` their average."""
         if self.final_step != self.state.step:
-            save_pretrained(self.accelerator, self.model, self.processor, self.journal.folder / "final")
+            with self.average.in_place() if self.average is not None else nullcontext():
+                save_pretrained(self.accelerator, self.model, self.processor, self.journal.folder / "final")
             self.final_step = self.state.step

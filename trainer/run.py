@@ -27,6 +27,7 @@ from .engine.accelerator import (
     prepare,
     set_microbatches,
 )
+from .engine.moving_average import moving_average
 from .engine.stopping import StopRequest
 from .evaluation.decoding_limits import take_out_ignored
 from .evaluation.evaluator import Evaluator, build_evaluator
@@ -248,7 +249,8 @@ def assemble(inputs: Inputs, accelerator: Any, labels: LabelEncoder, stop: StopR
     model, optimizer = prepare(config, accelerator, model)
     torch.manual_seed(training.seed + accelerator.process_index)
     np.random.seed((training.seed + accelerator.process_index) % 2**32)  # Whisper's apply_spec_augment draws from it
-    checkpoints = Checkpoints(folder, config.checkpoints, accelerator, model, expected)
+    average = moving_average(config, accelerator, model)
+    checkpoints = Checkpoints(folder, config.checkpoints, accelerator, model, expected, average=average)
     lines = [*start.lines, *damaged, *filter(None, [take_out_ignored(bare_model(model))])]
     if checkpoint:
         check_base(model, folder / BLUEPRINT)
@@ -284,18 +286,15 @@ def assemble(inputs: Inputs, accelerator: Any, labels: LabelEncoder, stop: StopR
             journal=journal,
             state=state,
             stop=stop,
+            average=average,
         )
     begun = f"from {checkpoint}, the run's own engine files (pickles)" if checkpoint else "from the beginning"
-    lines += [f"{describe_engine(accelerator)}; {begun}"]
-    lines += [f"changed since the run began: {change}" for change in start.changes]
+    changes = (f"changed since the run began: {change}" for change in start.changes)
+    lines += [f"{describe_engine(accelerator)}; {begun}", *changes]
     if checkpoint and training.step_utterances is not None and state.processes != accelerator.num_processes:
-        now = counted_processes(accelerator.num_processes)
-        lines += [
-            f"a step was shared out over {counted_processes(state.processes)} before and is over {now} now: {ANEW}"
-        ]
-    lines += filter(None, [lost])
-    lines += mixture_told(inputs)
-    lines += [parameter_table(parameters_by_part(bare_model(model)))]
+        before, now = (counted_processes(number) for number in (state.processes, accelerator.num_processes))
+        lines += [f"a step was shared out over {before} before and is over {now} now: {ANEW}"]
+    lines += [*filter(None, [lost]), *mixture_told(inputs), parameter_table(parameters_by_part(bare_model(model)))]
     if batches.lanes % accelerator.num_processes:
         lanes = counted(batches.lanes, "data lane")
         lines += [f"{lanes} for {accelerator.num_processes} processes: some will wait for others"]
@@ -316,4 +315,5 @@ def assemble(inputs: Inputs, accelerator: Any, labels: LabelEncoder, stop: StopR
         state=state,
         stop=stop,
         teacher=teacher,
+        average=average,
     )

@@ -44,6 +44,7 @@ from trainer.checks import Inputs
 from trainer.config.run import RunConfig
 from trainer.engine.accelerator import bare_model, build_accelerator, prepare, resolve_precision
 from trainer.engine.device import wait_for
+from trainer.engine.moving_average import moving_average
 from trainer.engine.optimizer import check_optimizer
 from trainer.engine.running_out import is_out_of_memory, linux_bytes
 from trainer.engine.stopping import StopRequest
@@ -133,6 +134,7 @@ def build(job: Job, config: RunConfig, folder: Path, stop: StopRequest) -> Train
         state=RunState(),
         stop=stop,
         teacher=teacher,
+        average=moving_average(config, accelerator, model),
     )
 
 

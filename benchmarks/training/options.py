@@ -59,6 +59,7 @@ OPTIONS = (
     Option("frozen_encoder", FULL, FROZEN),
     Option("cache_encoder", FROZEN, (*FROZEN, "performance.cache_encoder={folder}/cache")),
     Option("noise_loss", FULL, (*FULL, *NOISE)),
+    Option("ema", FULL, (*FULL, "training.ema=0.999")),
     Option("offload_activations", FULL, (*FULL, "performance.offload_activations=true"), on_gpu_only=True),
     Option("tf32", (*FULL, "engine.precision=fp32"), (*FULL, "engine.precision=fp32", "performance.tf32=true"), True),
 )

@@ -46,6 +46,11 @@ class EvaluationConfig(Section):
     minimum_improvement: float = Field(
         0.0, ge=0, description="smallest improvement that counts for patience, absolute: 0.002 is 0.2 points of WER"
     )
+    average: Literal["both", "alone"] = Field(
+        "both",
+        description="with training.ema: both: each evaluation decodes with the weights and with their average, and "
+        "best/ may be either; alone: with the average only, in half the time",
+    )
     samples: int = Field(4, ge=0, description="utterances whose texts TensorBoard shows, always the same ones")
 
     @property

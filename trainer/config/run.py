@@ -156,7 +156,7 @@ class RunConfig(Section):
 
     @model_validator(mode="after")
     def sections_agree(self) -> "RunConfig":
-        for problems in (of_strategy, of_noise_loss, of_second_recording, of_encoder_cache, of_kernels, of_lengths):
+        for problems in CROSS_CHECKS:
             for problem in problems(self):
                 raise ValueError(problem)
         return self
@@ -289,7 +289,24 @@ def of_lengths(config: RunConfig) -> Iterator[str]:
         )
 
 
+def of_average(config: RunConfig) -> Iterator[str]:
+    """Whether an average is to be evaluated where there is none."""
+    if config.evaluation.average == "alone" and config.training.ema is None:
+        yield "evaluation.average is 'alone', but without training.ema there is no average: give it, or take this out"
+
+
 def too_late(config: RunConfig, key: str, warmup_steps: int) -> Iterator[str]:
     """Whether a warm-up would last as long as the training."""
     if warmup_steps and warmup_steps >= config.training.steps:
         yield f"{key} ({warmup_steps}) must be below training.steps ({config.training.steps})"
+
+
+CROSS_CHECKS = (
+    of_strategy,
+    of_noise_loss,
+    of_second_recording,
+    of_encoder_cache,
+    of_kernels,
+    of_lengths,
+    of_average,
+)

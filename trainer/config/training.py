@@ -38,6 +38,20 @@ class TrainingConfig(Section):
         description="share of each target token's probability that is spread over the whole vocabulary, so that the "
         "model gets less sure; 0.1 is usual. The training loss that is logged has it, and so does not fall to 0",
     )
+    ema: float | None = Field(
+        None,
+        gt=0,
+        lt=1,
+        description="decay of a moving average of the trained weights, such as 0.999, held in float32 beside them. "
+        "It is evaluated too, may become best/, and is final/",
+    )
+    ema_share: float = Field(
+        0.1,
+        gt=0,
+        le=0.5,
+        description="mean age of what ema averages, as a share of the updates so far, as long as that is less than "
+        "1 / (1 - ema) updates; 0.5: the plain mean of all",
+    )
     seed: int = Field(0, ge=0, description="of the order of the data, augmentation, dropout and new weights")
 
     @field_validator("batch_size", mode="before")
@@ -62,6 +76,12 @@ class TrainingConfig(Section):
                 "step_utterances and batch_seconds are both given, but a step that is limited in seconds has no fixed "
                 "number of utterances: take one of them out"
             )
+        return self
+
+    @model_validator(mode="after")
+    def share_needs_an_average(self) -> "TrainingConfig":
+        if self.ema is None and self.ema_share != TrainingConfig.model_fields["ema_share"].default:
+            raise ValueError(f"ema_share ({self.ema_share:g}) does nothing without ema: take it out")
         return self
 
     @property

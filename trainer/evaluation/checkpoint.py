@@ -102,10 +102,7 @@ def evaluate_checkpoint(
 
     revision = config.model.revision if checkpoint == config.model.checkpoint else None
     compared = [Checkpoint(checkpoint, revision), *([plain_checkpoint(config)] if baseline else [])]
-    if config.engine.zero_stage:  # nothing is trained, so each process holds a whole model
-        config = config.model_copy(
-            update={"engine": config.engine.model_copy(update={"zero_stage": 0, "cpu_offload": "none"})}
-        )
+    config = without_zero(config)
     accelerator: Any = None
     found: list[Evaluation] = []
     for one in compared:
@@ -120,6 +117,12 @@ def evaluate_checkpoint(
             write_evaluation(folder / BASELINE if len(found) > 1 else folder, one.name, split, evaluation)
     end_engine(accelerator)
     return found if accelerator.is_main_process else []
+
+
+def without_zero(config: RunConfig) -> RunConfig:
+    """The config for decoding alone: nothing is trained, so each process holds a whole model."""
+    engine = config.engine.model_copy(update={"zero_stage": 0, "cpu_offload": "none"})
+    return config.model_copy(update={"engine": engine})
 
 
 def decode_split(config: RunConfig, accelerator: Any, checkpoint: Any, source: Source) -> tuple[Any, Evaluation]:

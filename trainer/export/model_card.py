@@ -45,7 +45,8 @@ def origin_of(checkpoint: Path) -> Origin:
     config = read_yaml(run / "config.yaml")
     language = config.get("data", {}).get("language")
     rows = [row for row in whole_rows(run / "metrics.jsonl") if row.get("kind") == "validation"]
-    rates = {row["step"]: row["word_error_rate"] for row in rows}
+    first = "average_word_error_rate" if checkpoint.name == "final" else "word_error_rate"  # what final/ holds
+    rates = {row["step"]: row.get(first, row["word_error_rate"]) for row in rows}
     step = None
     if is_step:
         step = read_state(checkpoint).step

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from ..config.run import RunConfig
 from ..engine.accelerator import deepspeed_config
 from ..engine.device import DTYPES
 from ..engine.optimizer import optimizer_name
@@ -19,6 +20,7 @@ BLOCK_8BIT = 256  # numbers that share a scale
 UNPACKED_8BIT = 5  # float32 copies of a tensor that bitsandbytes makes on CPUs, where it has no kernel of its own
 REDUCE_BUCKET, LIVE_PARAMETERS, PREFETCH_BUCKET = 500_000_000, 1_000_000_000, 50_000_000  # DeepSpeed's defaults
 STATES, GRADIENTS, BUCKETS, PARAMETERS = "optimizer states", "gradients", "buckets", "parameters"
+AVERAGE = "moving average"
 
 
 def parameter_dtype(cell: Cell) -> torch.dtype:
@@ -36,6 +38,11 @@ def state_bytes(name: str, numbers: int) -> int:
     if name == "adamw_8bit" and numbers >= LEAST_8BIT:
         return 2 * (numbers + 4 * math.ceil(numbers / BLOCK_8BIT))
     return 2 * 4 * numbers
+
+
+def average_bytes(config: RunConfig, numbers: float) -> float:
+    """Bytes of the moving average of so many trained numbers."""
+    return 4 * numbers if config.training.ema is not None else 0
 
 
 class FakeEngine:
@@ -72,6 +79,7 @@ class FakeEngine:
         name = optimizer_name(self.cell.config)
         for parameter in self.trained:
             self.keep(state_bytes(name, parameter.numel()), STATES)
+            self.keep(average_bytes(self.cell.config, parameter.numel()), AVERAGE)
             parameter.register_post_accumulate_grad_hook(self.gradient_ready)
 
     def before_backward(self) -> None:
@@ -133,6 +141,7 @@ class FakeZero(FakeEngine):
                 self.keep(4 * (self.numbers if self.cell.config.engine.zero_stage == 1 else self.part), GRADIENTS)
             self.keep(4 * self.part, "master weights")
             self.keep(state_bytes(optimizer_name(self.cell.config), math.ceil(self.part)), STATES)
+            self.keep(average_bytes(self.cell.config, self.part), AVERAGE)
 
     def before_backward(self) -> None:
         count = 2 if self.settings.get("overlap_comm") else 1

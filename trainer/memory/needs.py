@@ -76,6 +76,7 @@ class Needs:
         root = Path(__file__).resolve().parents[2]
         facts = {
             "sections": sections,
+            "average": config.training.ema is not None,
             "shape": shape.read_text(encoding="utf-8") if shape.is_file() else "",
             "step": (
                 cell.seconds,

@@ -25,7 +25,7 @@ from ..step.attention_watch import AttentionWatch
 from ..step.loss import TrainingLoss
 from ..step.teacher import open_teacher
 from .cells import cell_of, synthetic_group, with_settings
-from .engines import state_bytes
+from .engines import average_bytes, state_bytes
 
 
 def failure_of(config: RunConfig, accelerator: Any, model: Any, size: int, most: int | None = None) -> Exception | None:
@@ -77,7 +77,8 @@ def try_step(config: RunConfig, accelerator: Any, model: Any, size: int) -> None
         model.train()
         try:
             name = optimizer_name(config)
-            sizes = [state_bytes(name, parameter.numel()) for parameter in trained]
+            numbers = [parameter.numel() for parameter in trained]
+            sizes = [state_bytes(name, one) + int(average_bytes(config, one)) for one in numbers]
             held = [torch.empty(size, dtype=torch.uint8, device=device) for size in sizes]
             if training.accumulation > 1 or accelerator.num_processes > 1:  # of microbatches before, or DDP's buckets
                 for parameter in trained:

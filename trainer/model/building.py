@@ -42,19 +42,8 @@ def build_model(config: RunConfig, checkpoint: Checkpoint | None = None) -> tupl
         ConfigError: if the strategy does not fit the model.
         CheckpointError: if the checkpoint cannot be opened or is of another architecture.
     """
-    settings, checkpoint = config.model, checkpoint or starting_checkpoint(config)
-    torch.manual_seed(config.training.seed)
-    if checkpoint is None:
-        model, processor = new_model(config)
-    else:
-        processor = checkpoint.processor
-        model = open_model(
-            checkpoint,
-            lift=True,
-            encoder_padding=settings.encoder_padding,
-            dropout=settings.dropout,
-            **settings.decoder_values,
-        )
+    checkpoint = checkpoint or starting_checkpoint(config)
+    model, processor = model_before_training(config, checkpoint)
     windows = config.data.windows
     if windows is not None and windows.timestamps and first_timestamp_token(model) is None:
         raise ConfigError(
@@ -62,6 +51,30 @@ def build_model(config: RunConfig, checkpoint: Checkpoint | None = None) -> tupl
         )
     note_timestamps(model, windows is not None and windows.timestamps > 0)
     make_trainable(model, config, checkpoint)
+    return model, processor
+
+
+def model_before_training(config: RunConfig, checkpoint: Checkpoint | None) -> tuple[Any, Any]:
+    """Model and processor with the weights that a run begins from, drawn by its seed where they are new.
+
+    Args:
+        checkpoint: of :func:`starting_checkpoint`.
+
+    Raises:
+        CheckpointError: if it cannot be opened or is of another architecture.
+    """
+    settings = config.model
+    torch.manual_seed(config.training.seed)
+    if checkpoint is None:
+        return new_model(config)
+    processor = checkpoint.processor
+    model = open_model(
+        checkpoint,
+        lift=True,
+        encoder_padding=settings.encoder_padding,
+        dropout=settings.dropout,
+        **settings.decoder_values,
+    )
     return model, processor
 
 

@@ -45,6 +45,7 @@ class BestRecord:
         rows: digest of the ids of all rows, skipped ones too.
         references: digest of the ids and references of decoded rows.
         measured: the config's keys in :data:`MEASURED` and their values.
+        averaged: the folder holds the moving average of the weights (``training.ema``), not the weights of the step.
     """
 
     step: int
@@ -57,11 +58,13 @@ class BestRecord:
     rows: str
     references: str
     measured: dict[str, Any]
+    averaged: bool = False
 
     def described(self) -> str:
         """The step and its figure, in words."""
         shown = f"{self.value:.2%}" if self.metric.endswith("rate") else f"{self.value:g}"
-        return f"step {self.step}, {self.metric.replace('_', ' ')} {shown}"
+        average = ", the average" if self.averaged else ""
+        return f"step {self.step}{average}, {self.metric.replace('_', ' ')} {shown}"
 
 
 def measured_by(config: RunConfig) -> dict[str, Any]:
@@ -142,6 +145,7 @@ def put_aside(accelerator: Any, state: RunState, folder: Path, record: BestRecor
 def forget_best(state: RunState) -> None:
     """Reset the state to that of a run without evaluations."""
     state.best = state.best_step = state.best_word_error_rate = state.best_character_error_rate = None
+    state.best_averaged = False
     state.patience_from, state.without_improvement = None, 0
     state.evaluated_step = 0  # an evaluation that is due is then made again
 
@@ -167,7 +171,7 @@ def note_best(state: RunState, record: BestRecord, config: EvaluationConfig) -> 
 
 def put_best(state: RunState, record: BestRecord) -> None:
     """Take a record's figures into the state."""
-    state.best, state.best_step = record.value, record.step
+    state.best, state.best_step, state.best_averaged = record.value, record.step, record.averaged
     state.best_word_error_rate, state.best_character_error_rate = record.word_error_rate, record.character_error_rate
 
 

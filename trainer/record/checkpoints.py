@@ -15,6 +15,7 @@ from modeling.checkpoint_files import CheckpointError, explain_damage, refuse_na
 
 from ..config.run import CheckpointConfig
 from ..engine.accelerator import bare_model, begin_step, gather_objects
+from ..engine.moving_average import MovingAverage
 from ..errors import SaveError
 from .disk import RunFiles, check_space
 from .durable import PARTIAL, clean_up, new_partial, put_in_place, size_of, sync_tree, write_manifest, write_text
@@ -33,6 +34,7 @@ class RunState:
         data: where the data of all ranks stand.
         best: the lowest ``evaluation.best_metric`` so far, None before the first evaluation;
             ``best_word_error_rate``, ``best_character_error_rate`` and ``best_step`` belong to it.
+        best_averaged: it is that of the moving average, not of the weights.
         patience_from: ``best_metric`` when it last fell by ``evaluation.minimum_improvement``;
             ``without_improvement`` counts the evaluations since.
         evaluation_rows: rows that the first evaluation with a budget of time decoded; later ones take as many.
@@ -51,6 +53,7 @@ class RunState:
     best_word_error_rate: float | None = None
     best_character_error_rate: float | None = None
     best_step: int | None = None
+    best_averaged: bool = False
     seconds: float = 0.0
     utterances: int = 0
     rows: int = 0
@@ -68,11 +71,22 @@ class Checkpoints:
     """The ``checkpoints/`` folder of a run; needs a file system that all ranks share.
 
     For a model with an adapter only the trained weights are kept, since a resume opens the base again.
+
+    Args:
+        average: of the weights, kept beside them; or None.
     """
 
     def __init__(
-        self, folder: Path, config: CheckpointConfig, accelerator: Any, model: Any, expected: RunFiles
+        self,
+        folder: Path,
+        config: CheckpointConfig,
+        accelerator: Any,
+        model: Any,
+        expected: RunFiles,
+        *,
+        average: MovingAverage | None = None,
     ) -> None:
+        self.average = average
         self.folder, self.config, self.accelerator = folder / "checkpoints", config, accelerator
         self.expected = expected
         self.model = bare_model(model)
@@ -114,6 +128,8 @@ class Checkpoints:
 
         def write() -> None:
             accelerator.save_state(str(partial), safe_serialization=True, **without_base)
+            if self.average is not None:
+                self.average.write(partial, accelerator.is_main_process)
 
         def finish() -> None:
             write_manifest(partial)
@@ -163,18 +179,24 @@ class Checkpoints:
                     f"{path}: model.lora.kind pissa began elsewhere with other singular vectors than it finds here, so "
                     "the run can go on only where it began; its best/ can be model.checkpoint of a new run"
                 )
+        if self.average is not None:
+            self.average.read(path)
         begin_step(self.accelerator)  # it loads the count of microbatches, of a step that was split otherwise perhaps
         return read_state(path)
 
     def not_restored(self, path: Path) -> list[str]:
-        """A line on ranks whose random states Accelerate silently did not restore; all ranks call it."""
+        """Lines on what a checkpoint could not give back: random states of ranks, an average; all ranks call it."""
+        lines = []
+        if self.average is not None and not self.average.updates:
+            lines += [f"training.ema: {path} has no average: it begins with the next step"]
         rank = self.accelerator.process_index
         file = path / f"random_states_{rank}.pkl"
         restored = file.exists() and random_states_restored(file)
         ranks = [str(rank) for rank, there in enumerate(gather_objects(self.accelerator, restored)) if not there]
-        if not ranks:
-            return []
-        return [f"{path} has no random states that fit rank {', '.join(ranks)} here: dropout goes on from the seed"]
+        named = ", ".join(ranks)
+        if ranks:
+            lines += [f"{path} has no random states that fit rank {named} here: dropout goes on from the seed"]
+        return lines
 
 
 def random_states_restored(file: Path) -> bool:

@@ -55,4 +55,6 @@ def best(config: RunConfig, summary: dict[str, Any]) -> str:
         why = "" if config.data.validation else ", as there is no data.validation"
         return f"not known: nothing was evaluated{why}"
     words, characters = summary["word_error_rate"], summary["character_error_rate"]
-    return f"word error rate {words:.2%}, character error rate {characters:.2%}, at step {summary['best_step']:,}"
+    average = " (the average)" if summary.get("best_is_average") else ""
+    step = f"at step {summary['best_step']:,}{average}"
+    return f"word error rate {words:.2%}, character error rate {characters:.2%}, {step}"

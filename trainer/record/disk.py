@@ -49,7 +49,8 @@ def files_of_a_run(config: RunConfig, model: object) -> RunFiles:
 
     One process and DDP write the weights in float32 (of a model with an adapter only the trained ones) and the
     optimizer's states. ZeRO writes the states, float32 masters of what is trained, and the weights in the precision
-    that it computes in; ZeRO-3 of those only the frozen ones.
+    that it computes in; ZeRO-3 of those only the frozen ones. With ``training.ema`` there is the average of what is
+    trained beside them, in float32.
     """
     from modeling.adapters import has_adapter  # seconds to import
 
@@ -59,7 +60,7 @@ def files_of_a_run(config: RunConfig, model: object) -> RunFiles:
     adapter = has_adapter(model)
     kept = sum(buffer.numel() for buffer in model.buffers())  # type: ignore[attr-defined] # of PiSSA
     stored = (trained if adapter else whole) + kept
-    states = STATE_BYTES.get(optimizer_name(config), 8) * trained
+    states = STATE_BYTES.get(optimizer_name(config), 8) * trained + (4 * trained if config.training.ema else 0)
     try:
         computing = 4 if resolve_precision(config.engine.precision) == "fp32" else 2
     except ConfigError:

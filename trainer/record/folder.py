@@ -153,6 +153,7 @@ def write_summary(config: RunConfig, state: RunState, engine: str, parts: Sequen
         "word_error_rate": state.best_word_error_rate,
         "character_error_rate": state.best_character_error_rate,
         "best_step": state.best_step,
+        "best_is_average": state.best_averaged,
         "steps": state.step,
         "stopped_early": state.step < config.training.steps and out_of_patience(state, config.evaluation),
         "seconds": round(state.seconds, 3),

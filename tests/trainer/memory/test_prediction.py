@@ -112,6 +112,27 @@ def test_ranks_share_what_zero_shares() -> None:
     assert parts(3, 8)["parameters"] < eight["parameters"] / 4
 
 
+def test_a_moving_average_takes_one_copy_of_what_is_trained() -> None:
+    """On every rank, or shared out where ZeRO shares the masters out; where those are offloaded, none on the device."""
+
+    def found(ranks: int = 1, **settings: Any) -> Any:
+        config = whisper_config({"engine.precision": "bf16"} | settings)
+        cell = cell_of(config, precision="bf16", batch_size=2, seconds=2.0, tokens=12, processes=ranks)
+        return StepMemory(cell).at(2)
+
+    without, ema = found(), {"training.ema": 0.99}
+    alone, lora = found(**ema), found(**ema, **{"model.strategy": "lora", "model.dual_attention": False})
+    states = without.parts["optimizer states"]  # two numbers for each that is trained
+    assert alone.parts["moving average"] == pytest.approx(states / 2, rel=0.01)
+    assert alone.peak_bytes - without.peak_bytes == pytest.approx(states / 2, rel=0.01)
+    assert lora.parts["moving average"] < 0.2 * states
+    zero = {"engine.zero_stage": 2}
+    shared = [found(ranks, **ema, **zero).parts["moving average"] for ranks in (2, 8)]
+    assert shared[0] == pytest.approx(states / 4, rel=0.01) and shared[1] == pytest.approx(states / 16, rel=0.02)
+    offloaded = found(2, **ema, **zero, **{"engine.cpu_offload": "optimizer", "optimizer.name": "adamw"})
+    assert "moving average" not in offloaded.parts
+
+
 def test_states_of_an_optimizer() -> None:
     assert state_bytes("adamw", 1000) == 8000
     assert state_bytes("adamw_8bit", 1000) == 8000  # too few to be worth a scale
