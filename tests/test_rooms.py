@@ -29,7 +29,7 @@ FLOORS = {
         "audio",
         "sources",
         "corpora",
-        "preparation",
+        "ngram preparation",
         "opening",
         "augmentation",
         "config",
