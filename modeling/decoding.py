@@ -203,6 +203,7 @@ def generate_tokens(
     synced_gpus: bool = False,
     fused: Fusion | None = None,
     before: Sequence[int] = (),
+    guides: Sequence[Any] = (),
 ) -> torch.Tensor:
     """Token ids int64 [B, L], padded with end-of-text, without the prompt.
 
@@ -216,6 +217,7 @@ def generate_tokens(
         synced_gpus: every rank goes on until all are done (parameters that are spread over ranks).
         fused: the rows of the encoder's output beyond the first B are second recordings of those.
         before: ids that stand before the start of transcript, ``<|startofprev|>`` and a prompt.
+        guides: further processors of scores, which come after Whisper's own.
 
     Raises:
         ValueError: for beams by sampling of recordings that are fused.
@@ -224,6 +226,31 @@ def generate_tokens(
         raise ValueError("recordings that are fused are sampled with one beam")
     if fused is not None:
         languages = fused.beside(languages)
+    options, prompt = generation_options(model, encoded, languages, task, timestamps=timestamps, before=before)
+    options |= {"max_new_tokens": max_new_tokens, "synced_gpus": synced_gpus}
+    if fused is None:
+        if guides:
+            options["logits_processor"] = LogitsProcessorList(guides)
+        return model.generate(num_beams=beams, temperature=temperature or None, **options)[:, prompt:]
+    if fused.share is None and fused.odds is None:
+        alone = Sureness(model.generation_config.eos_token_id)
+        model.generate(num_beams=1, logits_processor=LogitsProcessorList([alone]), **options)
+        fused.weigh(alone.means)
+    processors = fused.processors(temperature, guides)
+    tokens = model.generate(num_beams=beams, temperature=temperature or None, logits_processor=processors, **options)
+    return fused.firsts(tokens, prompt)
+
+
+def generation_options(
+    model: Any,
+    encoded: Any,
+    languages: Sequence[str],
+    task: str,
+    *,
+    timestamps: bool = False,
+    before: Sequence[int] = (),
+) -> tuple[dict[str, Any], int]:
+    """What ``generate()`` is to be told, and the number of tokens before what it generates; see :func:`generate_tokens`."""
     options: dict[str, Any] = {"language": list(languages), "task": task} if is_multilingual(model) else {}
     has_no_timestamps_token = getattr(model.generation_config, "no_timestamps_token_id", None) is not None
     prompt = len(before) + 1 + len(options) + (has_no_timestamps_token and not timestamps)
@@ -231,18 +258,47 @@ def generate_tokens(
         options["prompt_ids"] = torch.tensor(before, device=encoded.last_hidden_state.device)
     options |= {
         "encoder_outputs": type(encoded)(**encoded),  # generate() repeats its rows in place, for beams
-        "max_new_tokens": max_new_tokens,
         "return_timestamps": timestamps,
-        "synced_gpus": synced_gpus,
         # Whisper's generate would go on from the last timestamp, with what is now the wrong encoder output.
         "force_unique_generate_call": True,
     }
-    if fused is None:
-        return model.generate(num_beams=beams, temperature=temperature or None, **options)[:, prompt:]
-    if fused.share is None and fused.odds is None:
-        alone = Sureness(model.generation_config.eos_token_id)
-        model.generate(num_beams=1, logits_processor=LogitsProcessorList([alone]), **options)
-        fused.weigh(alone.means)
-    processors = fused.processors(temperature)
-    tokens = model.generate(num_beams=beams, temperature=temperature or None, logits_processor=processors, **options)
-    return fused.firsts(tokens, prompt)
+    return options, prompt
+
+
+@torch.no_grad()
+def generate_n_best(
+    model: Any,
+    encoded: Any,
+    languages: Sequence[str],
+    task: str,
+    max_new_tokens: int,
+    *,
+    beams: int,
+    n_best: int,
+    timestamps: bool = False,
+    before: Sequence[int] = (),
+    guides: Sequence[Any] = (),
+) -> tuple[list[list[list[int]]], list[list[float]]]:
+    """Of each clip the ``n_best`` best of its ``beams`` beams, best first: token ids without prompt and end, and scores.
+
+    A score is the sum of what each token, the end among them, added to it: natural logarithms of probabilities, and
+    what ``guides`` added. Beams are compared by their mean over the tokens.
+    """
+    options, prompt = generation_options(model, encoded, languages, task, timestamps=timestamps, before=before)
+    found = model.generate(
+        num_beams=beams,
+        num_return_sequences=n_best,
+        max_new_tokens=max_new_tokens,
+        return_dict_in_generate=True,
+        logits_processor=LogitsProcessorList(guides),
+        **options,
+    )
+    end = model.generation_config.eos_token_id
+    rows, means = found["sequences"][:, prompt:].tolist(), found["sequences_scores"].tolist()
+    texts, scores = [], []
+    for row, mean in zip(rows, means, strict=True):
+        said = row[: row.index(end)] if end in row else row
+        texts.append(said)
+        scores.append(mean * min(len(said) + 1, max_new_tokens))
+    clips = range(0, len(rows), n_best)
+    return [texts[at : at + n_best] for at in clips], [scores[at : at + n_best] for at in clips]

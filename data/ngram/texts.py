@@ -56,7 +56,8 @@ def hashes_of(sentences: Iterable[Sequence[str]]) -> NDArray[np.uint64]:
 
 def seen_among(hashes: NDArray[np.uint64], sentences: Iterable[Sequence[str]]) -> list[bool]:
     """Of each sentence, whether its hash is among ascending ones; those without words never are."""
-    own = np.array([hash_of(words) for words in (found := list(sentences))], np.uint64)
+    found = list(sentences)
+    own = np.array([hash_of(words) for words in found], np.uint64)
     places = np.minimum(np.searchsorted(hashes, own), max(len(hashes) - 1, 0))
     same = hashes[places] == own if len(hashes) else np.zeros(len(own), bool)
     return [bool(one) and bool(words) for one, words in zip(same, found, strict=True)]
