@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from transformers import LogitsProcessorList
+from transformers import GenerationMixin, LogitsProcessorList, WhisperTimeStampLogitsProcessor
 
 from .fusion import Fusion, Sureness
 from .network.dual_whisper import DualWhisperForConditionalGeneration
@@ -226,8 +226,19 @@ def generate_tokens(
         raise ValueError("recordings that are fused are sampled with one beam")
     if fused is not None:
         languages = fused.beside(languages)
-    options, prompt = generation_options(model, encoded, languages, task, timestamps=timestamps, before=before)
-    options |= {"max_new_tokens": max_new_tokens, "synced_gpus": synced_gpus}
+    options: dict[str, Any] = {"language": list(languages), "task": task} if is_multilingual(model) else {}
+    has_no_timestamps_token = getattr(model.generation_config, "no_timestamps_token_id", None) is not None
+    prompt = len(before) + 1 + len(options) + (has_no_timestamps_token and not timestamps)
+    if before:
+        options["prompt_ids"] = torch.tensor(before, device=encoded.last_hidden_state.device)
+    options |= {
+        "encoder_outputs": type(encoded)(**encoded),  # generate() repeats its rows in place, for beams
+        "max_new_tokens": max_new_tokens,
+        "return_timestamps": timestamps,
+        "synced_gpus": synced_gpus,
+        # Whisper's generate would go on from the last timestamp, with what is now the wrong encoder output.
+        "force_unique_generate_call": True,
+    }
     if fused is None:
         if guides:
             options["logits_processor"] = LogitsProcessorList(guides)
@@ -239,30 +250,6 @@ def generate_tokens(
     processors = fused.processors(temperature, guides)
     tokens = model.generate(num_beams=beams, temperature=temperature or None, logits_processor=processors, **options)
     return fused.firsts(tokens, prompt)
-
-
-def generation_options(
-    model: Any,
-    encoded: Any,
-    languages: Sequence[str],
-    task: str,
-    *,
-    timestamps: bool = False,
-    before: Sequence[int] = (),
-) -> tuple[dict[str, Any], int]:
-    """What ``generate()`` is to be told, and the number of tokens before what it generates; see :func:`generate_tokens`."""
-    options: dict[str, Any] = {"language": list(languages), "task": task} if is_multilingual(model) else {}
-    has_no_timestamps_token = getattr(model.generation_config, "no_timestamps_token_id", None) is not None
-    prompt = len(before) + 1 + len(options) + (has_no_timestamps_token and not timestamps)
-    if before:
-        options["prompt_ids"] = torch.tensor(before, device=encoded.last_hidden_state.device)
-    options |= {
-        "encoder_outputs": type(encoded)(**encoded),  # generate() repeats its rows in place, for beams
-        "return_timestamps": timestamps,
-        # Whisper's generate would go on from the last timestamp, with what is now the wrong encoder output.
-        "force_unique_generate_call": True,
-    }
-    return options, prompt
 
 
 @torch.no_grad()
@@ -283,22 +270,42 @@ def generate_n_best(
 
     A score is the sum of what each token, the end among them, added to it: natural logarithms of probabilities, and
     what ``guides`` added. Beams are compared by their mean over the tokens.
+
+    Whisper's own ``generate()`` would search as often as there are hypotheses, each time for the best; so it is passed by.
     """
-    options, prompt = generation_options(model, encoded, languages, task, timestamps=timestamps, before=before)
-    found = model.generate(
+    config = model.generation_config
+    prompts = torch.tensor(
+        [[*before, *start_tokens(model, language, task, timestamps)] for language in languages], device=model.device
+    )
+    length = prompts.shape[1]
+    processors = LogitsProcessorList(guides)
+    if timestamps:
+        processors.insert(0, WhisperTimeStampLogitsProcessor(config, begin_index=length))
+    found = GenerationMixin.generate(
+        model,
+        decoder_input_ids=prompts,
+        encoder_outputs=type(encoded)(**encoded),
         num_beams=beams,
         num_return_sequences=n_best,
         max_new_tokens=max_new_tokens,
+        do_sample=False,
         return_dict_in_generate=True,
-        logits_processor=LogitsProcessorList(guides),
-        **options,
+        output_scores=True,
+        logits_processor=processors,
     )
-    end = model.generation_config.eos_token_id
-    rows, means = found["sequences"][:, prompt:].tolist(), found["sequences_scores"].tolist()
-    texts, scores = [], []
-    for row, mean in zip(rows, means, strict=True):
-        said = row[: row.index(end)] if end in row else row
-        texts.append(said)
-        scores.append(mean * min(len(said) + 1, max_new_tokens))
+    end = config.eos_token_id
+    rows, means = found.sequences[:, length:].tolist(), found.sequences_scores.tolist()
+    texts = [row[: row.index(end)] if end in row else row for row in rows]
+    scores = [mean * min(len(text) + 1, max_new_tokens) for text, mean in zip(texts, means, strict=True)]
     clips = range(0, len(rows), n_best)
     return [texts[at : at + n_best] for at in clips], [scores[at : at + n_best] for at in clips]
+
+
+def start_tokens(model: Any, language: str, task: str, timestamps: bool) -> list[int]:
+    """From the start of transcript to where the text begins."""
+    config = model.generation_config
+    start = [config.decoder_start_token_id]
+    if is_multilingual(model):
+        start += [config.lang_to_id[f"<|{language}|>"], config.task_to_id[task]]
+    without = getattr(config, "no_timestamps_token_id", None)
+    return [*start, without] if without is not None and not timestamps else start

@@ -89,6 +89,7 @@ def evaluate_checkpoint(
     baseline: bool = False,
     *,
     beside: Beside = NOTHING,
+    writes: bool = True,
 ) -> list[Evaluation]:
     """Evaluate on all processes; the first one writes the files and returns the result, the others nothing.
 
@@ -97,11 +98,12 @@ def evaluate_checkpoint(
     Args:
         baseline: also evaluate the Whisper that the run began from; its result comes second.
         beside: a language model, and n-best lists; the baseline is decoded without.
+        writes: False to write no files.
 
     Raises:
         ConfigError, DataError, CheckpointError: for what the user can correct.
     """
-    split, folder = chosen_split(config, split), output_folder(config, checkpoint, split, output)
+    split, folder = chosen_split(config, split), output_folder(config, checkpoint, split, output) if writes else None
     if folder is not None:
         check_place(folder, "--output")
     resolve_precision(config.engine.precision)

@@ -23,6 +23,16 @@ LEAST_KNOWN = 0.2  # of the words: a model that knows fewer is taken for one of 
 TELLING_WORDS = 20  # fewer say nothing of the language
 
 
+@dataclass(frozen=True)
+class TextScore:
+    """What a language model says of a whole text: the sum of its log-probabilities (words that it lacks as its unknown
+    word), and how many words there are, and are unknown."""
+
+    likely: float
+    words: int
+    unknown: int
+
+
 @dataclass
 class LanguageModel:
     """A language model ready for decoding.
@@ -43,6 +53,15 @@ class LanguageModel:
     def words(self, text: str) -> list[str]:
         """Of a text, as those of the model."""
         return sentence_words(text, self.language)
+
+    def of_text(self, text: str) -> TextScore:
+        """What the model says of a whole text."""
+        context, likely, words = self.scores.begin(), 0.0, self.words(text)
+        for word in words:
+            score, context = self.scores.score(context, word)
+            likely += score
+        unknown = sum(not self.scores.knows(word) for word in words)
+        return TextScore(likely + self.scores.end(context), len(words), unknown)
 
     def scorer(self, tokenizer: Any) -> WordScorer:
         """For the texts of a tokenizer's tokens; the same for one tokenizer, so that nothing is found twice."""

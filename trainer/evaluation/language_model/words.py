@@ -41,20 +41,6 @@ class State:
     after: dict[int, tuple[float, "State"]] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
-class TextScore:
-    """What a language model says of a whole text: the sum of its log-probabilities (words that it lacks as its unknown
-    word), and how many words there are, and are unknown."""
-
-    likely: float
-    words: int
-    unknown: int
-
-    def weighted(self, weights: Weights) -> float:
-        """What it adds to a text's score."""
-        return weights.weight * (self.likely - weights.unknown * self.unknown) + weights.word_bonus * self.words
-
-
 class WordScorer:
     """What each token adds to a text's score, found once for each text so far and token.
 
@@ -148,14 +134,6 @@ class WordScorer:
             return self.normalize(text.removesuffix(last)).split(), last
         at = next((place for place in range(len(text), 0, -1) if self.splits(text[place - 1])), 0)
         return self.normalize(text[:at]).split(), text[at:]
-
-    def of_text(self, text: str) -> TextScore:
-        """What the language model says of a whole text."""
-        context, likely, unknown, words = self.begin.context, 0.0, 0, self.normalize(text).split()
-        for word in words:
-            score, context = self.scores.score(context, word)
-            likely, unknown = likely + score, unknown + (not self.scores.knows(word))
-        return TextScore(likely + self.scores.end(context), len(words), unknown)
 
 
 INCOMPLETE = re.compile(rb"(?:[\xc2-\xdf]|[\xe0-\xef][\x80-\xbf]?|[\xf0-\xf4][\x80-\xbf]{0,2})\Z")
