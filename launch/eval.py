@@ -39,7 +39,9 @@ def main(arguments: list[str]) -> int | None:
     )
     parser.add_argument("--beams", type=number(int, 1, 64), metavar="N", help="in place of evaluation.beams")
     parser.add_argument("--n-best", type=number(int, 1, 64), default=0, metavar="N", help="of each utterance, as JSON")
-    parser.add_argument("--allow-seen", action="store_true", help="even if the language model was made of the references")
+    parser.add_argument(
+        "--allow-seen", action="store_true", help="even if the language model was made of the references"
+    )
     parser.add_argument("--tune-language-model", action="store_true", help="find its weights on data.validation")
     add_options(parser)
     parser.add_argument("overrides", nargs="*", metavar="key.path=value", help="values in place of those in the config")
@@ -65,7 +67,7 @@ def main(arguments: list[str]) -> int | None:
 
         return tune_and_print(config, checkpoint, options)
     asked = (config, checkpoint, options.split, options.output)
-    beside = Beside.of(options, config)
+    beside = Beside.asked(options, config)
     found = evaluate_checkpoint(*asked, baseline=options.baseline == "plain", beside=beside)
     if found:
         print_evaluation(checkpoint, *found, folder=output_folder(*asked))

@@ -15,7 +15,9 @@ def main(arguments: list[str]) -> None:
     add("--output", required=True, type=Path, metavar="FILE", help="an ARPA file, such as az.arpa or az.arpa.gz")
     add("--language", required=True, help="code or English name, such as tr or Turkish: how words are found in text")
     add("--order", type=number(int, 1, 5), default=3, metavar="N", help="words of the longest n-grams, 1 to 5 (3)")
-    add("--prune", type=number(int, 0, 1000), default=0, metavar="N", help="leave out n-grams seen N times or fewer (0)")
+    add(
+        "--prune", type=number(int, 0, 1000), default=0, metavar="N", help="leave out n-grams seen N times or fewer (0)"
+    )
     add("--not-in", action="append", default=[], metavar="SOURCE", help="leave out sentences of this text or corpus")
     options = parser.parse_args(arguments)
     from trainer.evaluation.language_model.making import Asked, make

@@ -1,10 +1,12 @@
 """From features to token ids, following how the checkpoint was trained: clips as long as they are, or 30 s windows."""
 
+import copy
 from collections.abc import Sequence
 from typing import Any
 
 import torch
-from transformers import GenerationMixin, LogitsProcessorList, WhisperTimeStampLogitsProcessor
+from transformers import GenerationMixin, LogitsProcessorList
+from transformers.generation.logits_process import WhisperTimeStampLogitsProcessor
 
 from .fusion import Fusion, Sureness
 from .network.dual_whisper import DualWhisperForConditionalGeneration
@@ -266,32 +268,26 @@ def generate_n_best(
     before: Sequence[int] = (),
     guides: Sequence[Any] = (),
 ) -> tuple[list[list[list[int]]], list[list[float]]]:
-    """Of each clip the ``n_best`` best of its ``beams`` beams, best first: token ids without prompt and end, and scores.
+    """Of each clip the ``n_best`` best of its beams, the best first: token ids without prompt and end, and scores.
 
     A score is the sum of what each token, the end among them, added to it: natural logarithms of probabilities, and
     what ``guides`` added. Beams are compared by their mean over the tokens.
 
-    Whisper's own ``generate()`` would search as often as there are hypotheses, each time for the best; so it is passed by.
+    Whisper's own ``generate()``, which would search once for each hypothesis, is passed by.
     """
-    config = model.generation_config
     prompts = torch.tensor(
         [[*before, *start_tokens(model, language, task, timestamps)] for language in languages], device=model.device
     )
-    length = prompts.shape[1]
-    processors = LogitsProcessorList(guides)
-    if timestamps:
-        processors.insert(0, WhisperTimeStampLogitsProcessor(config, begin_index=length))
+    length, config = prompts.shape[1], copy.deepcopy(model.generation_config)
+    config.update(num_beams=beams, num_return_sequences=n_best, max_length=length + max_new_tokens, do_sample=False)
+    config.update(return_dict_in_generate=True, output_scores=True)
+    own = [WhisperTimeStampLogitsProcessor(config, begin_index=length)] if timestamps else []
     found = GenerationMixin.generate(
         model,
         decoder_input_ids=prompts,
         encoder_outputs=type(encoded)(**encoded),
-        num_beams=beams,
-        num_return_sequences=n_best,
-        max_new_tokens=max_new_tokens,
-        do_sample=False,
-        return_dict_in_generate=True,
-        output_scores=True,
-        logits_processor=processors,
+        generation_config=config,
+        logits_processor=LogitsProcessorList([*own, *guides]),
     )
     end = config.eos_token_id
     rows, means = found.sequences[:, length:].tolist(), found.sequences_scores.tolist()

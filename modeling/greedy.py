@@ -1,7 +1,7 @@
 """A decoding loop of our own for one beam: the likeliest token at each step, or one that is drawn.
 
-It gives the tokens that ``generate()`` gives, and faster: rows that have ended leave the batch, Whisper's rules apply to
-all rows at once, and what is said of a row (how likely it is, whether nobody speaks) is found on the way. Prompts of
+It gives the tokens that ``generate()`` gives, and faster: rows that have ended leave the batch, Whisper's rules apply
+to all rows at once, and what is said of a row (how likely it is, whether nobody speaks) is found on the way. Prompts of
 different lengths can be decoded together. Beams and fusion stay with ``generate()``.
 """
 

@@ -3,8 +3,8 @@
     python -m benchmarks.decoding.language_model --checkpoint runs/demo/best --data DIR --output FILE
 
 Two languages of Azerbaijani digits, which a run of configs/demo.yaml can hear: a grammar, in which three digits may
-follow each, and a Markov chain, in which all may, some of them often. Unheard voices say them, faster or slower by up to
-a third, which the model was not trained for. The language model is made of other sentences of the same language, its
+follow each, and a Markov chain, in which all may, some of them often. Unheard voices say them, faster or slower by up
+to a third, which the model was not trained for. The language model is made of other sentences of the same language, its
 weights are found on speech of its own, and the sentences of the report are in no text.
 """
 
@@ -37,7 +37,7 @@ from trainer.evaluation.language_model.opening import LanguageModel, open_langua
 from trainer.evaluation.language_model.tuning import tune
 from trainer.evaluation.result import Evaluation
 
-TEXT, HELD_OUT, REPORT = 4000, 200, 400  # sentences
+TEXT, HELD_OUT, REPORT = 4000, 150, 300  # sentences
 WARP = 0.33
 LENGTHS = (3, 4)
 

@@ -18,7 +18,9 @@ class Weights(Section):
     """How much a language model counts beside what is heard. Probabilities are natural logarithms."""
 
     weight: float = Field(0.5, ge=0, le=10, description="of each word's log-probability")
-    word_bonus: float = Field(0.5, ge=-20, le=20, description="for each word: the model's scores alone prefer few words")
+    word_bonus: float = Field(
+        0.5, ge=-20, le=20, description="for each word: the model's scores alone prefer few words"
+    )
     unknown: float = Field(5.0, ge=0, le=100, description="taken off the log-probability of a word the model lacks")
 
 

@@ -1,6 +1,6 @@
 """Interpolated modified Kneser-Ney estimation (Chen and Goodman 1999) with numpy.
 
-Counts of shorter n-grams are the numbers of different words before them, but for n-grams at the beginning of a sentence,
+Counts of shorter n-grams are the numbers of different words before them, but for those at the beginning of a sentence,
 as in KenLM's estimation (Heafield et al. 2013).
 """
 
@@ -70,6 +70,7 @@ def estimate(sentences: Iterable[Sequence[str]], order: int = 3, prune: int = 0)
     levels: list[Level] = []
     discounts, usual = [], []
     lower = np.full(1, 1 / (size - 1))  # uniform over all but the beginning of a sentence
+    kept_below = np.ones(1, bool)
     places: Integers = np.zeros(1, np.int64)  # in what is kept of the level below, of each of its n-grams
     for length, level in enumerate(counted, 1):
         found = discounts_of(level.counts)
@@ -86,13 +87,12 @@ def estimate(sentences: Iterable[Sequence[str]], order: int = 3, prune: int = 0)
         else:
             is_context = sums > 0
             backoff = np.where(is_context, np.log10(np.where(is_context, mass, 1.0)), 0.0)
-            levels[-1].backoff[:] = backoff[before]
-        before: NDArray[np.bool_] = stays
+            levels[-1].backoff[:] = backoff[kept_below]
         with np.errstate(divide="ignore"):
             log10 = np.maximum(np.log10(probabilities), NEVER)[stays].astype(np.float32)
         keys = (places[level.parents] * size + level.keys % size)[stays]
         levels.append(Level(keys, log10, np.zeros(len(keys), np.float32)))
-        places, lower = np.cumsum(stays) - 1, probabilities
+        places, lower, kept_below = np.cumsum(stays) - 1, probabilities, stays
     tokens = sum(map(len, kept))
     return Estimated(Ngrams(words, levels), len(kept), tokens, tuple(discounts), tuple(usual))
 
@@ -111,7 +111,10 @@ def count(sentences: Sequence[Sequence[str]], words: Sequence[str], order: int) 
     raw = np.bincount(tokens, minlength=size)
     every = np.arange(size)
     levels = [_Counted(every, np.zeros(size, np.int64), np.zeros(size, np.int64), raw, raw.copy())]
-    ids, starts = tokens, every == begin  # of the level below: the n-gram that ends at each token; which begin sentences
+    ids, starts = (
+        tokens,
+        every == begin,
+    )  # of the level below: the n-gram that ends at each token; which begin sentences
     for length in range(2, order + 1):
         ends = np.flatnonzero(place >= length - 1)
         keys, first, inverse, raw = np.unique(

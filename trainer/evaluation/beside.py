@@ -30,17 +30,17 @@ class Beside:
     Attributes:
         allow_seen: sentences of the language model's text may be among those to evaluate on.
         seen: how many are; None where that is not known.
-        of: how many there are.
+        sentences: how many there are.
     """
 
     language_model: LanguageModel | None = None
     n_best: int = 0
     allow_seen: bool = False
     seen: int | None = None
-    of: int = 0
+    sentences: int = 0
 
     @classmethod
-    def of(cls, options: argparse.Namespace, config: RunConfig) -> "Beside":
+    def asked(cls, options: argparse.Namespace, config: RunConfig) -> "Beside":
         """As the options of ``launch/eval.py`` say. Raises ConfigError if the language model cannot be used."""
         source = getattr(config.data, options.split or ("test" if config.data.test else "validation"))
         language = getattr(source, "language", None) or config.data.language
@@ -63,7 +63,7 @@ class Beside:
 
         texts = list(first_texts(source, ALL))
         seen = self.language_model.check_references(texts, self.allow_seen)
-        return replace(self, seen=seen, of=len(texts))
+        return replace(self, seen=seen, sentences=len(texts))
 
     def prepare(self, evaluator: "Evaluator") -> None:
         """Let an evaluator decode with it."""
@@ -75,7 +75,7 @@ class Beside:
         if self.language_model is None:
             return evaluation
         weights = self.language_model.weights.model_dump()
-        noted = {"file": self.language_model.path, **weights, "seen": self.seen, "sentences": self.of}
+        noted = {"file": self.language_model.path, **weights, "seen": self.seen, "sentences": self.sentences}
         return replace(evaluation, language_model=noted)
 
 

@@ -199,9 +199,7 @@ class Evaluator:
                 listed = hypotheses(*found, self.processor.tokenizer, self.language_model)
                 self.hypotheses |= dict(zip(audio.ids, listed, strict=True))
                 return [best[0].text for best in listed]
-            tokens = generate_tokens(
-                bare, *asked, most, beams=beams, synced_gpus=spread, fused=fused, guides=guides
-            )
+            tokens = generate_tokens(bare, *asked, most, beams=beams, synced_gpus=spread, fused=fused, guides=guides)
         return [text.strip() for text in self.processor.batch_decode(tokens, skip_special_tokens=True)]
 
     def hears_second(self, bare: Any) -> bool:

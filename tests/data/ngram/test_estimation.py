@@ -72,7 +72,9 @@ def test_counts_at_the_beginning_of_sentences_stay_as_they_are() -> None:
     """Nothing can be before them."""
     words = ["a", "b"]
     bigrams = count([["a", "b"]] * 4 + [["b", "a", "b"]], words, 3)[1]
-    named = {(int(key) // 5, int(key) % 5): int(counted) for key, counted in zip(bigrams.keys, bigrams.counts)}
+    named = {
+        (int(key) // 5, int(key) % 5): int(counted) for key, counted in zip(bigrams.keys, bigrams.counts, strict=True)
+    }
     begin = 3
     assert named[begin, 0] == 4 and named[begin, 1] == 1
     assert named[0, 1] == 2  # <s> a b and b a b
@@ -158,7 +160,10 @@ def test_an_empty_sentence_ends_as_any_does() -> None:
         ("\\data\\\nngram 1=1\n\n\\1-grams:\nx\ta\n\n\\end\\\n", "line 5 has no number where one should be"),
         ("\\data\\\nngram 1=1\n\n\\1-grams:\n-1\ta\tb c\n\n\\end\\\n", "line 5 has 4 fields"),
         ("\\data\\\nngram 1=1\n\n\\1-grams:\nnan\ta\n\n\\end\\\n", "line 5 has nan, no logarithm of a probability"),
-        ("\\data\\\nngram 1=1\nngram 2=1\n\n\\1-grams:\n-1\ta\n\n\\2-grams:\n-1\ta b\n\n\\end\\\n", "'b' is in n-grams"),
+        (
+            "\\data\\\nngram 1=1\nngram 2=1\n\n\\1-grams:\n-1\ta\n\n\\2-grams:\n-1\ta b\n\n\\end\\\n",
+            "'b' is in n-grams",
+        ),
         ("\\data\\\nngram 1=1\n\n\\1-grams:\n-1\ta\n", "should follow"),
         ("\\data\\\nngram 1=1\n\n\\2-grams:\n-1\ta\n\n\\end\\\n", r"\\1-grams: should follow"),
     ],
@@ -184,7 +189,9 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
         read_arpa(tmp_path / "plain.gz")
 
 
-@pytest.mark.parametrize(("order", "text", "why"), [(0, [["a"]], "order is 0"), (6, [["a"]], "1 to 5"), (3, [[]], "no words")])
+@pytest.mark.parametrize(
+    ("order", "text", "why"), [(0, [["a"]], "order is 0"), (6, [["a"]], "1 to 5"), (3, [[]], "no words")]
+)
 def test_what_cannot_be_estimated(order: int, text: list[list[str]], why: str) -> None:
     with pytest.raises(DataError, match=why):
         estimate(text, order)

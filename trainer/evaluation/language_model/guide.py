@@ -66,5 +66,3 @@ class GuidedBeams(LogitsProcessor):
         if self.prompt is None:
             self.prompt = input_ids.shape[1]
         return self.guide(input_ids[:, self.prompt :].tolist(), scores)
-
-

@@ -30,7 +30,10 @@ class Hypothesis:
 
 
 def hypotheses(
-    texts: Sequence[Sequence[list[int]]], scores: Sequence[Sequence[float]], tokenizer: Any, beside: LanguageModel | None
+    texts: Sequence[Sequence[list[int]]],
+    scores: Sequence[Sequence[float]],
+    tokenizer: Any,
+    beside: LanguageModel | None,
 ) -> list[list[Hypothesis]]:
     """What :func:`modeling.decoding.generate_n_best` found, of each clip."""
     return [

@@ -93,6 +93,13 @@ class LanguageModel:
         known = [self.scores.knows(word) for text in texts for word in self.words(text)]
         return sum(known) / len(known) if len(known) >= TELLING_WORDS else None
 
+    def remark(self, texts: Iterable[str]) -> str | None:
+        """What is to be told of what was decoded with it: that it knows hardly any of the words; else None."""
+        share = self.known_share(texts)
+        if share is None or share >= LEAST_KNOWN:
+            return None
+        return f"{self.path} knows {share:.0%} of the words that were heard: it seems to be of another language"
+
     def seen(self, texts: Iterable[str]) -> int | None:
         """How many of the texts are sentences that the model was made of; None where those are not known."""
         return None if self.hashes is None else sum(seen_among(self.hashes, map(self.words, texts)))
@@ -106,8 +113,8 @@ class LanguageModel:
         share = self.known_share(texts)
         if share is not None and share < LEAST_KNOWN:
             raise ConfigError(
-                f"--language-model is {self.path!r}, which knows {share:.0%} of the words that were said: it seems to be "
-                "of another language"
+                f"--language-model is {self.path!r}, which knows {share:.0%} of the words that were said: it seems "
+                "to be of another language"
             )
         seen = self.seen(texts)
         if seen and not allow_seen:

@@ -131,12 +131,15 @@ def tune_and_print(config: RunConfig, checkpoint: str, options: argparse.Namespa
     if options.language_model is None:
         raise ConfigError("--tune-language-model finds weights: --language-model says of what")
     if options.lm_weight is not None or options.lm_word_bonus is not None:
-        raise ConfigError("--tune-language-model finds the weights that --lm-weight and --lm-word-bonus give: leave them out")
+        raise ConfigError(
+            "--tune-language-model finds the weights that --lm-weight and --lm-word-bonus give: leave them out"
+        )
     if os.environ.get("WORLD_SIZE", "1") != "1":
         raise ConfigError("--tune-language-model is of one process: start it without a launcher")
     options.split = options.split or "validation"
-    beside = Beside.of(options, config).language_model
+    beside = Beside.asked(options, config).language_model
     assert beside is not None
+
     def decode(model: LanguageModel | None, n_best: int) -> Evaluation:
         beams = max(LISTED, config.evaluation.beams) if n_best else max(5, config.evaluation.beams)
         own = config.model_copy(update={"evaluation": config.evaluation.model_copy(update={"beams": beams})})
