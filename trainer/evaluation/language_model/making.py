@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from data.errors import placed
 from data.ngram.arpa import write_arpa
 from data.ngram.beside import CARD, HASHES, Card, write_card, write_hashes
 from data.ngram.estimation import Discounts, Estimated, estimate
@@ -57,7 +58,8 @@ def make(asked: Asked, output: Path) -> Iterator[str]:
     perplexity = None
     if counted and len(held) >= LEAST_HELD:
         perplexity, unknown = perplexity_of(estimate(counted, asked.order, asked.prune), held)
-    made = estimate(sentences, asked.order, asked.prune)
+    with placed(", ".join(asked.texts)):
+        made = estimate(sentences, asked.order, asked.prune)
     yield f"sentences: {made.sentences:,}, words: {made.tokens:,}, vocabulary: {len(made.ngrams.words):,}"
     yield "n-grams: " + ", ".join(f"{len(level.keys):,}" for level in made.ngrams.levels)
     for length, discounts in enumerate(made.discounts, 1):

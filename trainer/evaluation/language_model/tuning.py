@@ -25,8 +25,8 @@ from .n_best import Hypothesis
 from .opening import LanguageModel
 
 TRIALS = 300
-LISTED = 8  # hypotheses of an utterance, from as many beams
-VERIFIED = 3  # best weights that are tried in decoding
+LISTED = 5  # hypotheses of an utterance, from as many beams
+VERIFIED = 2  # best weights that are tried in decoding
 RANGES = {"weight": (0.0, 3.0), "word_bonus": (-3.0, 6.0), "unknown": (0.0, 10.0)}
 
 Decode = Callable[[LanguageModel | None, int], Evaluation]  # with a language model or none, and so many hypotheses
