@@ -23,13 +23,14 @@ LONG = [" ".join(DIGIT_WORDS[place % 10] for place in range(first, first + 6)) f
 
 
 def test_what_is_made_and_said(tmp_path: Path) -> None:
-    sentences = [f"{one} {other} {one}." for one in DIGIT_WORDS for other in DIGIT_WORDS]
+    pairs = [f"{one} {other}" for one in DIGIT_WORDS for other in DIGIT_WORDS]
+    sentences = [*pairs, *(f"{pair}, {pair}." for pair in pairs)]
     with gzip.open(tmp_path / "more.txt.gz", "wt", encoding="utf-8") as file:
         file.write("\n".join(sentences) + "\n\n...\n")
     output = tmp_path / "new" / "az.arpa.gz"
     outcome = run(launch.ngram.main, tmp_path / "more.txt.gz", "--language", "Azerbaijani", "--output", output)
     assert outcome.code == 0 and outcome.errors == ""
-    assert "sentences: 100, words: 300, vocabulary: 10" in outcome.output
+    assert "sentences: 200, words: 600, vocabulary: 10" in outcome.output
     assert "discounts of length 3: " in outcome.output and "held-out sentences, by a model without" in outcome.output
     card = read_card(output)
     assert card is not None and (card.language, card.order, card.vocabulary, card.weights) == ("az", 3, 10, None)
