@@ -124,7 +124,7 @@ def test_a_reader_that_has_gone_ends_the_command(checkpoint: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "part"),
     [
-        (["a.wav"], "--live takes - or microphone, and here it is 'a.wav'"),
+        (["a.wav"], "--live takes - or microphone, not 'a.wav'"),
         (["-", "-"], "--live takes - or microphone"),
         (["-", "--format", "srt"], "--live excludes --format srt"),
         (["-", "--beams", "2"], "--live excludes --beams"),

@@ -52,7 +52,7 @@ def test_the_whole_command_writes_figures_and_transcripts(checkpoint: Path, reco
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        (("--format", "srt"), "--format is of launch/transcribe.py alone"),
+        (("--format", "srt"), "--format does not go with --recordings"),
         (("--windwos", "sequential"), "unrecognized arguments: --windwos"),
         (("--language", "xx"), "--language"),
     ],
