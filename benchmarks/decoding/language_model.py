@@ -37,7 +37,7 @@ from trainer.evaluation.language_model.opening import LanguageModel, open_langua
 from trainer.evaluation.language_model.tuning import tune
 from trainer.evaluation.result import Evaluation
 
-TEXT, HELD_OUT, REPORT = 4000, 64, 150  # sentences
+TEXT = 4000  # sentences
 WARP = 0.33
 LENGTHS = (3, 4)
 
@@ -89,14 +89,15 @@ def speak(texts: Sequence[str], seed: int, file: Path) -> None:
     pq.write_table(pa.Table.from_pylist(rows), file)
 
 
-def material(name: str, seed: int, folder: Path) -> None:
+def material(name: str, folder: Path, options: Any) -> None:
     """Text and speech of a language: sentences of the report are in nothing else."""
+    seed: int = options.seed
     draw, generator = LANGUAGES[name](seed), random.Random(seed)
     folder.mkdir(parents=True, exist_ok=True)
-    report = [draw(generator) for _ in range(REPORT)]
+    report = [draw(generator) for _ in range(options.report)]
     taken = set(report)
     others = [text for text in (draw(generator) for _ in range(20 * TEXT)) if text not in taken]
-    held_out, rest = others[:HELD_OUT], others[HELD_OUT:]
+    held_out, rest = others[: options.held_out], others[options.held_out :]
     text = [one for one in rest if one not in set(held_out)][:TEXT]
     (folder / "text.txt").write_text("\n".join(text) + "\n", encoding="utf-8")
     speak(held_out, seed + 1000, folder / "validation.parquet")
@@ -106,7 +107,7 @@ def material(name: str, seed: int, folder: Path) -> None:
 def measure(name: str, folder: Path, options: Any) -> dict[str, Any]:
     """Error rates and seconds with the language model and without, and what it was tuned to."""
     if not (folder / "test.parquet").exists():
-        material(name, options.seed, folder)
+        material(name, folder, options)
     asked = Asked((str(folder / "text.txt"),), "az", options.order)
     lines = list(make(asked, folder / "lm.arpa"))
     config = load_config(run_config_of(options.checkpoint), [f"evaluation.beams={options.beams}"])
@@ -204,6 +205,10 @@ def main(arguments: list[str]) -> None:
     add("--order", type=number(int, 1, 5), default=3)
     add("--beams", type=number(int, 1, 64), default=5)
     add("--seed", type=number(int, 0, 10**6), default=0, help="of the languages and the speech")
+    add(
+        "--held-out", type=number(int, 10, 10**5), default=200, metavar="N", help="utterances that weights are found on"
+    )
+    add("--report", type=number(int, 10, 10**5), default=400, metavar="N", help="utterances that errors are counted in")
     add("--repeats", type=number(int, 1, 100), default=3, help="of decoding with beams, for the times")
     add_output(parser)
     options = parser.parse_args(arguments)
