@@ -1,7 +1,7 @@
 """A language model as a command's options name it: opened, and refused where it cannot be of use."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -86,7 +86,7 @@ class LanguageModel:
         return GuidedBeams(self.guide(tokenizer, beams))
 
     def with_weights(self, weights: Weights) -> "LanguageModel":
-        return LanguageModel(self.path, self.scores, weights, self.language, self.card, self.hashes)
+        return replace(self, weights=weights, scorers={})
 
     def known_share(self, texts: Iterable[str]) -> float | None:
         """Of the texts' words, those that the model knows, 0 to 1; None of too few words."""
@@ -163,6 +163,6 @@ def open_language_model(
         weights = (card.weights if card else None) or Weights()
         found = {"weight": weight, "word_bonus": word_bonus}
         weights = weights.model_copy(update={name: value for name, value in found.items() if value is not None})
-        return LanguageModel(path, open_scores(path), weights, own, card, read_hashes(path))
+        return LanguageModel(path, open_scores(path), weights, own, card=card, hashes=read_hashes(path))
     except DataError as error:
         raise ConfigError(f"--language-model: {error}") from None
