@@ -105,7 +105,7 @@ def test_sentences_of_the_test_are_not_in_the_language_models_text(
     evaluate: Evaluate, made: Make, corpus: Path, tmp_path: Path
 ) -> None:
     texts = pq.read_table(next(corpus.glob("validation-*.parquet"))).column("text").to_pylist()
-    arpa = made([*LONG, texts[0].upper().replace("I", "ı")])
+    arpa = made([*LONG, f"«{texts[0]}»!"])
     refused = evaluate("--language-model", arpa)
     copies = sum(text == texts[0] for text in texts)
     assert refused.code == 2
