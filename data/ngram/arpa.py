@@ -20,7 +20,7 @@ LONGEST = 10  # n-grams that are read
 def opened(path: str | Path, mode: str) -> IO[Any]:
     """A UTF-8 text file, ``mode`` r or w; packed by gzip where its name ends with .gz."""
     if str(path).endswith(".gz"):
-        packed: IO[Any] = gzip.open(path, f"{mode}t", encoding="utf-8")  # type: ignore[assignment]
+        packed: IO[Any] = gzip.open(path, f"{mode}t", encoding="utf-8")  # type: ignore[assignment]  # noqa: SIM115
         return packed
     return open(path, mode, encoding="utf-8", newline="\n")
 

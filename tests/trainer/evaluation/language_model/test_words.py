@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Sequence
+from itertools import pairwise
 
 import pytest
 import torch
@@ -80,7 +81,7 @@ def test_tokens_may_cut_a_text_anywhere() -> None:
     data = " bir iki, üç naməlum dörd".encode()
     for _ in range(20):
         cuts = sorted({0, len(data), *(draw.randrange(len(data)) for _ in range(6))})
-        parts = [data[begin:end] for begin, end in zip(cuts, cuts[1:], strict=False)]
+        parts = [data[begin:end] for begin, end in pairwise(cuts)]
         words = scorer(beside, parts)
         total = added(words, [256 + place for place in range(len(parts))])
         assert total == pytest.approx(expected(beside, data.decode()), abs=1e-6)
