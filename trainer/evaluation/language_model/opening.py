@@ -149,7 +149,7 @@ def open_language_model(
     """
     given = language and whisper_code(language)
     try:
-        card = read_card(path)
+        scores, card = open_scores(path), read_card(path)
         own = card.language if card else given
         if own is None:
             raise ConfigError(
@@ -163,6 +163,6 @@ def open_language_model(
         weights = (card.weights if card else None) or Weights()
         found = {"weight": weight, "word_bonus": word_bonus}
         weights = weights.model_copy(update={name: value for name, value in found.items() if value is not None})
-        return LanguageModel(path, open_scores(path), weights, own, card=card, hashes=read_hashes(path))
+        return LanguageModel(path, scores, weights, own, card=card, hashes=read_hashes(path))
     except DataError as error:
         raise ConfigError(f"--language-model: {error}") from None
