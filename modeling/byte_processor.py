@@ -93,6 +93,13 @@ def generation_config_for(
     )
 
 
+def bytes_of_tokens(tokenizer: PreTrainedTokenizerBase) -> list[bytes]:
+    """The bytes of each token of text, of any byte-level vocabulary: those whose ids are below <|endoftext|>'s."""
+    numbers = {character: byte for byte, character in enumerate(byte_characters())}
+    names = tokenizer.convert_ids_to_tokens(list(range(tokenizer.eos_token_id)))
+    return [bytes(numbers[character] for character in name if character in numbers) for name in names]
+
+
 def _known_languages(languages: Sequence[str]) -> list[str]:
     """The codes in Whisper's order, each once."""
     if isinstance(languages, str) or not languages:
@@ -117,7 +124,7 @@ def _token_id(tokenizer: PreTrainedTokenizerBase, token: str) -> int:
 
 
 def _byte_tokenizer() -> WhisperTokenizer:
-    vocabulary = {character: byte for byte, character in enumerate(_byte_characters())} | {END_OF_TEXT: 256}
+    vocabulary = {character: byte for byte, character in enumerate(byte_characters())} | {END_OF_TEXT: 256}
     named: dict[str, Any] = {f"{role}_token": END_OF_TEXT for role in ("pad", "bos", "eos", "unk")}
     if "vocab" in inspect.signature(WhisperTokenizer.__init__).parameters:  # transformers 5
         return WhisperTokenizer(vocab=vocabulary, merges=[], **named)
@@ -134,7 +141,7 @@ def _extra_special_tokens_field() -> str:
     return "additional_special_tokens" if "additional_special_tokens" in attributes else "extra_special_tokens"
 
 
-def _byte_characters() -> list[str]:
+def byte_characters() -> list[str]:
     """The printable character that stands for each byte in a byte-level vocabulary (GPT-2; Radford et al., 2019).
 
     Visible Latin-1 characters stand for themselves; the other bytes take the characters from U+0100 on, in turn.

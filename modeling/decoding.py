@@ -1,10 +1,12 @@
 """From features to token ids, following how the checkpoint was trained: clips as long as they are, or 30 s windows."""
 
+import copy
 from collections.abc import Sequence
 from typing import Any
 
 import torch
-from transformers import LogitsProcessorList
+from transformers import GenerationMixin, LogitsProcessorList
+from transformers.generation.logits_process import WhisperTimeStampLogitsProcessor
 
 from .fusion import Fusion, Sureness
 from .network.dual_whisper import DualWhisperForConditionalGeneration
@@ -203,6 +205,7 @@ def generate_tokens(
     synced_gpus: bool = False,
     fused: Fusion | None = None,
     before: Sequence[int] = (),
+    guides: Sequence[Any] = (),
 ) -> torch.Tensor:
     """Token ids int64 [B, L], padded with end-of-text, without the prompt.
 
@@ -216,6 +219,7 @@ def generate_tokens(
         synced_gpus: every rank goes on until all are done (parameters that are spread over ranks).
         fused: the rows of the encoder's output beyond the first B are second recordings of those.
         before: ids that stand before the start of transcript, ``<|startofprev|>`` and a prompt.
+        guides: further processors of scores, which come after Whisper's own.
 
     Raises:
         ValueError: for beams by sampling of recordings that are fused.
@@ -238,11 +242,66 @@ def generate_tokens(
         "force_unique_generate_call": True,
     }
     if fused is None:
+        if guides:
+            options["logits_processor"] = LogitsProcessorList(guides)
         return model.generate(num_beams=beams, temperature=temperature or None, **options)[:, prompt:]
     if fused.share is None and fused.odds is None:
         alone = Sureness(model.generation_config.eos_token_id)
         model.generate(num_beams=1, logits_processor=LogitsProcessorList([alone]), **options)
         fused.weigh(alone.means)
-    processors = fused.processors(temperature)
+    processors = fused.processors(temperature, guides)
     tokens = model.generate(num_beams=beams, temperature=temperature or None, logits_processor=processors, **options)
     return fused.firsts(tokens, prompt)
+
+
+@torch.no_grad()
+def generate_n_best(
+    model: Any,
+    encoded: Any,
+    languages: Sequence[str],
+    task: str,
+    max_new_tokens: int,
+    *,
+    beams: int,
+    n_best: int,
+    timestamps: bool = False,
+    before: Sequence[int] = (),
+    guides: Sequence[Any] = (),
+) -> tuple[list[list[list[int]]], list[list[float]]]:
+    """Of each clip the ``n_best`` best of its beams, the best first: token ids without prompt and end, and scores.
+
+    A score is the sum of what each token, the end among them, added to it: natural logarithms of probabilities, and
+    what ``guides`` added. Beams are compared by their mean over the tokens.
+
+    Whisper's own ``generate()``, which would search once for each hypothesis, is passed by.
+    """
+    prompts = torch.tensor(
+        [[*before, *start_tokens(model, language, task, timestamps)] for language in languages], device=model.device
+    )
+    length, config = prompts.shape[1], copy.deepcopy(model.generation_config)
+    config.update(num_beams=beams, num_return_sequences=n_best, max_length=length + max_new_tokens, do_sample=False)
+    config.update(return_dict_in_generate=True, output_scores=True)
+    own = [WhisperTimeStampLogitsProcessor(config, begin_index=length)] if timestamps else []
+    found = GenerationMixin.generate(
+        model,
+        decoder_input_ids=prompts,
+        encoder_outputs=type(encoded)(**encoded),
+        generation_config=config,
+        logits_processor=LogitsProcessorList([*own, *guides]),
+    )
+    end = config.eos_token_id
+    rows, means = found.sequences[:, length:].tolist(), found.sequences_scores.tolist()
+    texts = [row[: row.index(end)] if end in row else row for row in rows]
+    scores = [mean * min(len(text) + 1, max_new_tokens) for text, mean in zip(texts, means, strict=True)]
+    clips = range(0, len(rows), n_best)
+    return [texts[at : at + n_best] for at in clips], [scores[at : at + n_best] for at in clips]
+
+
+def start_tokens(model: Any, language: str, task: str, timestamps: bool) -> list[int]:
+    """From the start of transcript to where the text begins."""
+    config = model.generation_config
+    start = [config.decoder_start_token_id]
+    if is_multilingual(model):
+        start += [config.lang_to_id[f"<|{language}|>"], config.task_to_id[task]]
+    without = getattr(config, "no_timestamps_token_id", None)
+    return [*start, without] if without is not None and not timestamps else start

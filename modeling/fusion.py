@@ -58,10 +58,10 @@ class Fusion:
         """Set the odds by the mean log-probability of what is heard in each row alone, float32 [B + R]."""
         self.odds = OF_SURENESS * (sureness[list(self.rows)] - sureness[self.clips :])
 
-    def processors(self, temperature: float = 0.0) -> "FusedFirst":
-        """What ``generate()`` is to do with the scores of each step."""
+    def processors(self, temperature: float = 0.0, guides: Sequence[Any] = ()) -> "FusedFirst":
+        """What ``generate()`` is to do with the scores of each step; ``guides`` come after Whisper's own."""
         self.steps.clear()
-        return FusedFirst([FusedScores(self)], [SameDraw(self, temperature)] if temperature else [])
+        return FusedFirst([FusedScores(self)], [SameDraw(self, temperature)] if temperature else [], guides)
 
     def firsts(self, sequences: torch.Tensor, prompt: int) -> torch.Tensor:
         """What ``generate()`` gave for the first recordings, int64 [B, L], without the prompt; notes the shares.

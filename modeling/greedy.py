@@ -1,8 +1,8 @@
 """A decoding loop of our own for one beam: the likeliest token at each step, or one that is drawn.
 
-It gives the tokens that ``generate()`` gives, and faster: rows that have ended leave the batch, Whisper's rules are
-applied to all rows at once, and what is said of a row (how likely it is, whether nobody speaks) is found on the way.
-Prompts of different lengths can be decoded together. Beams and fusion stay with ``generate()``.
+It gives the tokens that ``generate()`` gives, and faster: rows that have ended leave the batch, Whisper's rules apply
+to all rows at once, and what is said of a row (how likely it is, whether nobody speaks) is found on the way. Prompts of
+different lengths can be decoded together. Beams and fusion stay with ``generate()``.
 """
 
 import random
@@ -18,20 +18,17 @@ from .network.dual_whisper import DualWhisperForConditionalGeneration
 from .network.linear import linear
 
 # What a generation config may ask for that the loop does not do, and the values that ask for nothing.
+NO_PENALTY = ("repetition_penalty", "encoder_repetition_penalty", "guidance_scale")
+NO_NUMBER = ("no_repeat_ngram_size", "encoder_no_repeat_ngram_size", "min_length", "min_new_tokens")
+NOTHING = ("bad_words_ids", "sequence_bias", "exponential_decay_length_penalty")
 NEUTRAL: dict[str, tuple[Any, ...]] = {
-    "repetition_penalty": (None, 1.0),
-    "encoder_repetition_penalty": (None, 1.0),
-    "no_repeat_ngram_size": (None, 0),
-    "encoder_no_repeat_ngram_size": (None, 0),
-    "bad_words_ids": (None,),
-    "min_length": (None, 0),
-    "min_new_tokens": (None, 0),
-    "sequence_bias": (None,),
-    "forced_bos_token_id": (None,),
-    "forced_eos_token_id": (None,),
-    "exponential_decay_length_penalty": (None,),
-    "guidance_scale": (None, 1.0),
+    **dict.fromkeys(NO_PENALTY, (None, 1.0)),
+    **dict.fromkeys(NO_NUMBER, (None, 0)),
+    **dict.fromkeys((*NOTHING, "forced_bos_token_id", "forced_eos_token_id"), (None,)),
 }
+
+# Each row's tokens so far, and scores [n, vocabulary], to other scores of the same shape.
+Guide = Callable[[Sequence[Sequence[int]], torch.Tensor], torch.Tensor]
 
 
 @dataclass(frozen=True)
@@ -70,6 +67,7 @@ def decode(
     timestamps: bool = False,
     temperature: float = 0.0,
     begins: bool = True,
+    guide: Guide | None = None,
 ) -> list[Said]:
     """Decode each row of an encoder's output by itself.
 
@@ -81,6 +79,7 @@ def decode(
         timestamps: tokens of text and of time alternate as Whisper's authors ask for.
         temperature: above 0 to draw each token. Each row has its own random numbers, always the same.
         begins: the text begins after the prompts; False where they hold its beginning.
+        guide: changes the scores by which tokens are chosen; how likely the model finds them stays the model's.
 
     Raises:
         ValueError: if prompts and new tokens do not fit the decoder.
@@ -100,7 +99,8 @@ def decode(
     for step in range(max_new_tokens):
         scores = linear(model.proj_out, hidden[:, -1]).float()
         rules.apply(scores, states, is_first=begins and step == 0)
-        chosen = drawn(scores / temperature, [draws[row] for row in rows.order]) if temperature else scores.argmax(-1)
+        guided = scores if guide is None else guide([tokens[row] for row in rows.order], scores)
+        chosen = drawn(guided / temperature, [draws[row] for row in rows.order]) if temperature else guided.argmax(-1)
         likely = scores.gather(1, chosen[:, None])[:, 0] - scores.logsumexp(dim=-1)
         ended = []
         for place, (token, log) in enumerate(zip(chosen.tolist(), likely.tolist(), strict=True)):
@@ -117,7 +117,7 @@ def decode(
             kept = rows.drop(ended)
             chosen, states = chosen[kept], states.only(kept)
         hidden = rows.advance(chosen)
-    means = [total / max(count, 1) for total, count in zip(totals, counts, strict=True)]
+    means = (total / max(count, 1) for total, count in zip(totals, counts, strict=True))
     return [Said(*one) for one in zip(tokens, means, no_speech, strict=True)]
 
 

@@ -18,10 +18,12 @@ PAGES = [
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 PLACE = re.compile(r"(?<![\w/.])((?:configs|docs|launch|data|modeling|trainer|benchmarks|tests)/[\w/.*-]*[\w*/])")
 COMMAND = re.compile(r"launch/(\w+)\.py((?:[^\n`\\]|\\\n)*)")
+LANGUAGE_MODEL = "trainer/evaluation/language_model/options.py"
 ELSEWHERE = {  # a command's options
-    "prepare": "data/prepare_command.py",
-    "batch_size": "trainer/memory/command.py",
-    "transcribe": "trainer/transcription/command.py",
+    "prepare": ("data/prepare_command.py",),
+    "batch_size": ("trainer/memory/command.py",),
+    "eval": (LANGUAGE_MODEL,),
+    "transcribe": ("trainer/transcription/command.py", LANGUAGE_MODEL),
 }
 MADE = (
     "benchmarks/results/memory/",
@@ -45,8 +47,7 @@ def anchors(page: Path) -> set[str]:
 def options_of(command: str) -> set[str]:
     """The options in the source of a command of launch/, with those that all commands have."""
     sources = [ROOT / "launch" / f"{command}.py", ROOT / "trainer" / "command_line.py"]
-    if command in ELSEWHERE:
-        sources.append(ROOT / ELSEWHERE[command])
+    sources += [ROOT / source for source in ELSEWHERE.get(command, ())]
     return {"--help", *re.findall(r'"(--[a-z-]+)"', "".join(map(text_of, sources)))}
 
 

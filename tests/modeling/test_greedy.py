@@ -1,11 +1,11 @@
 """The decoding loop: the tokens of ``generate()``, prompts of any length, and what is found on the way."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
 import torch
-from transformers import WhisperForConditionalGeneration
+from transformers import LogitsProcessor, WhisperForConditionalGeneration
 
 from data.batches.features import LogMel
 from modeling import greedy
@@ -164,3 +164,36 @@ def test_what_does_not_fit_the_decoder(model_of: Callable[..., Any]) -> None:
     assert first_timestamp_token(model)
     with pytest.raises(ValueError, match="4 prompt tokens and 37 new ones; the decoder holds 40"):
         decode(model, encoded, [start(model, False)] * 6, 37)
+
+
+class Favour(LogitsProcessor):
+    """Adds to one letter after another, by how many tokens were written: as ``generate()`` and the loop call it."""
+
+    def __init__(self, letters: list[int], prompt: int) -> None:
+        self.letters, self.prompt = letters, prompt
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
+        return self.guide(input_ids[:, self.prompt :].tolist(), scores)
+
+    def guide(self, tokens: Sequence[Sequence[int]], scores: torch.Tensor) -> torch.Tensor:
+        guided = scores.clone()
+        for row, text in enumerate(tokens):
+            guided[row, self.letters[(len(text) + (text[-1] if text else 0)) % len(self.letters)]] += 3
+        return guided
+
+
+def test_a_guide_changes_what_is_chosen_as_in_generate(model_of: Callable[..., Any]) -> None:
+    model = model_of(padding="clip")
+    lets_rows_end(model)
+    encoded = encode(model, sounds(404), [400, 380, 300, 250, 200, 120])
+    allowed = set(range(256)) - set(model.generation_config.suppress_tokens)
+    favour = Favour(sorted(allowed), 4)
+    expected = generate_tokens(model, encoded, ["en"] * 6, "transcribe", 36, guides=[favour]).tolist()
+    end = model.generation_config.eos_token_id
+    own = in_own_modules(model)
+    prompts = [start(model, False)] * 6
+    said = decode(own, encoded, prompts, 36, guide=favour.guide)
+    assert [one.tokens for one in said] == [ids[: ids.index(end)] if end in ids else ids for ids in expected]
+    plain = decode(own, encoded, prompts, 36)
+    assert [one.tokens for one in said] != [one.tokens for one in plain]
+    assert all(one.log_probability < 0 for one in said)  # the model's own, not the guide's

@@ -12,6 +12,7 @@ from ..config.reading import ConfigError
 from ..config.run import RunConfig
 from ..engine.accelerator import build_accelerator, end_engine, resolve_precision
 from ..record.durable import check_place
+from .beside import NOTHING, Beside, write_n_best
 from .evaluator import build_evaluator, check_evaluation, check_positions
 from .report import BASELINE, write_evaluation
 from .result import Evaluation
@@ -81,7 +82,14 @@ def plain_checkpoint(config: RunConfig) -> Any:
 
 
 def evaluate_checkpoint(
-    config: RunConfig, checkpoint: str, split: str | None = None, output: str | None = None, baseline: bool = False
+    config: RunConfig,
+    checkpoint: str,
+    split: str | None = None,
+    output: str | None = None,
+    baseline: bool = False,
+    *,
+    beside: Beside = NOTHING,
+    writes: bool = True,
 ) -> list[Evaluation]:
     """Evaluate on all processes; the first one writes the files and returns the result, the others nothing.
 
@@ -89,15 +97,18 @@ def evaluate_checkpoint(
 
     Args:
         baseline: also evaluate the Whisper that the run began from; its result comes second.
+        beside: a language model, and n-best lists; the baseline is decoded without.
+        writes: False to write no files.
 
     Raises:
         ConfigError, DataError, CheckpointError: for what the user can correct.
     """
-    split, folder = chosen_split(config, split), output_folder(config, checkpoint, split, output)
+    split, folder = chosen_split(config, split), output_folder(config, checkpoint, split, output) if writes else None
     if folder is not None:
         check_place(folder, "--output")
     resolve_precision(config.engine.precision)
     source = open_split(config, split)
+    beside = beside.checked(source, config)
     from modeling.checkpoint_files import Checkpoint  # seconds to import
 
     revision = config.model.revision if checkpoint == config.model.checkpoint else None
@@ -106,7 +117,7 @@ def evaluate_checkpoint(
     accelerator: Any = None
     found: list[Evaluation] = []
     for one in compared:
-        accelerator, evaluation = decode_split(config, accelerator, one, source)
+        accelerator, evaluation = decode_split(config, accelerator, one, source, beside if not found else NOTHING)
         found.append(evaluation)
         if accelerator.is_main_process and len(found) == 1:
             for remark in source.remarks:
@@ -115,6 +126,8 @@ def evaluate_checkpoint(
             if len(found) == 1:
                 shutil.rmtree(folder / BASELINE, ignore_errors=True)  # an earlier one may be of other data
             write_evaluation(folder / BASELINE if len(found) > 1 else folder, one.name, split, evaluation)
+            if len(found) == 1:
+                write_n_best(folder, evaluation)
     end_engine(accelerator)
     return found if accelerator.is_main_process else []
 
@@ -125,7 +138,9 @@ def without_zero(config: RunConfig) -> RunConfig:
     return config.model_copy(update={"engine": engine})
 
 
-def decode_split(config: RunConfig, accelerator: Any, checkpoint: Any, source: Source) -> tuple[Any, Evaluation]:
+def decode_split(
+    config: RunConfig, accelerator: Any, checkpoint: Any, source: Source, beside: Beside = NOTHING
+) -> tuple[Any, Evaluation]:
     """Evaluate one checkpoint; without an accelerator one is built, after the checkpoint was opened."""
     from modeling.checkpoint_parts import check_parts
     from modeling.checkpoints import open_model
@@ -141,8 +156,9 @@ def decode_split(config: RunConfig, accelerator: Any, checkpoint: Any, source: S
     accelerator = accelerator or build_accelerator(config)
     model.to(accelerator.device)
     evaluator = build_evaluator(config, accelerator, processor, source, in_training=False)
+    beside.prepare(evaluator)
     with ExplainOutOfMemory(evaluation_of(config, name, model), accelerator):
-        evaluation = evaluator.run(model)
+        evaluation = beside.noted(evaluator.run(model), evaluator)
     if accelerator.is_main_process:
         for remark in evaluation_remarks(evaluation, model, processor.tokenizer):
             print(f"note: {name}: {remark}", file=sys.stderr)

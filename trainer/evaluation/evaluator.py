@@ -17,6 +17,7 @@ from modeling.decoding import (
     complete_languages,
     encode,
     encoder_padding,
+    generate_n_best,
     generate_tokens,
     hears_second,
     is_multilingual,
@@ -31,6 +32,8 @@ from ..engine.device import exact_kernels
 from ..model.languages import known_languages
 from ..step.agreement import any_rank
 from ..step.batch import silent_batch, to_batch
+from .language_model.n_best import Hypothesis, hypotheses
+from .language_model.opening import LanguageModel
 from .normalizers import build_normalizer
 from .result import Evaluation, Share, joined
 
@@ -54,6 +57,9 @@ class Evaluator:
         fuses: second recordings are rows of the batch like the first ones, and what the model makes of either is
             averaged at each token; whether the model hears second recordings itself or not.
         fused_share: of the first recording in that average; None to find it at each token.
+        language_model: its scores of words count beside the model's.
+        n_best: hypotheses that are noted of each utterance, of its beams; in one process alone.
+        hypotheses: of each utterance by its id, the best first.
     """
 
     def __init__(
@@ -75,6 +81,9 @@ class Evaluator:
         self.in_training = in_training
         self.fuses = False
         self.fused_share: float | None = None
+        self.language_model: LanguageModel | None = None
+        self.n_best = 0
+        self.hypotheses: dict[str, list[Hypothesis]] = {}
         self.budget = config.max_seconds if in_training else None
         subset = config.utterances or (MOST_ROWS if config.max_seconds else None)
         self.rows = EvaluationRows(
@@ -177,19 +186,20 @@ class Evaluator:
         rows, fused = batch.second_rows, None
         if self.fuses and rows:
             fused, rows = Fusion(len(batch.ids), tuple(rows), self.fused_share), []
+        guides = []
+        if self.language_model is not None:
+            guides.append(self.language_model.processor(self.processor.tokenizer, self.config.beams))
         with torch.no_grad(), self.accelerator.autocast():
             encoded = encode(bare, batch.features, batch.length_list, rows)
             detect = spread and is_multilingual(bare) and any_rank(self.accelerator, not all(languages))
-            tokens = generate_tokens(
-                bare,
-                encoded,
-                complete_languages(bare, encoded, languages, detect, fused),
-                self.task,
-                self.config.max_new_tokens,
-                beams=self.config.beams,
-                synced_gpus=spread,
-                fused=fused,
-            )
+            asked = encoded, complete_languages(bare, encoded, languages, detect, fused), self.task
+            most, beams = self.config.max_new_tokens, self.config.beams
+            if self.n_best and audio is not None:
+                found = generate_n_best(bare, *asked, most, beams=beams, n_best=self.n_best, guides=guides)
+                listed = hypotheses(*found, self.processor.tokenizer, self.language_model)
+                self.hypotheses |= dict(zip(audio.ids, listed, strict=True))
+                return [best[0].text for best in listed]
+            tokens = generate_tokens(bare, *asked, most, beams=beams, synced_gpus=spread, fused=fused, guides=guides)
         return [text.strip() for text in self.processor.batch_decode(tokens, skip_special_tokens=True)]
 
     def hears_second(self, bare: Any) -> bool:

@@ -31,6 +31,7 @@ def figures(checkpoint: str, split: str, evaluation: Evaluation) -> dict[str, An
         "normalizer": evaluation.normalizer,
         "beams": evaluation.beams,
         "with_second_recording": evaluation.with_second,
+        **({} if evaluation.language_model is None else {"language_model": evaluation.language_model}),
         **asdict(evaluation.rates),
         "word_error_rate_interval": word_interval,
         "character_error_rate_interval": character_interval,
@@ -81,6 +82,8 @@ def print_evaluation(
         difference = paired_difference(evaluation.utterances, plain.utterances, evaluation.cluster)
         console.print(f"word error rate less plain Whisper's: {shown_difference(difference)}")
     units = sides[0]["interval_units"]
+    if evaluation.language_model is not None:
+        console.print(f"language model: {shown_language_model(evaluation.language_model)}", markup=False)
     console.print(f"normalizer: {sides[0]['normalizer']}; intervals: 95 %, bootstrap over {units}")
     for column, values in sides[0]["by"].items():
         if column in evaluation.columns and len(values) > 1:
@@ -93,6 +96,13 @@ def print_evaluation(
             console.print(f"{what}: {number}")
     if folder is not None:
         console.print(f"written to {folder}", markup=False)
+
+
+def shown_language_model(noted: dict[str, Any]) -> str:
+    """Which it was, its weights, and how many of the sentences it was made of."""
+    seen = noted["seen"]
+    told = "nothing tells what sentences it is of" if seen is None else f"{seen} of the sentences are in its text"
+    return f"{noted['file']}, weight {noted['weight']:.3g}, word bonus {noted['word_bonus']:.3g}; {told}"
 
 
 def shown_interval(interval: Interval | None) -> str:

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from data.batches.evaluation_rows import Turn, hash_of
 from data.errors import DataError
@@ -10,6 +11,7 @@ from data.utterance import SAMPLING_RATE, Skipped
 
 from ..config.evaluation import EvaluationConfig
 from .error_rates import ErrorRates, Prediction, ScoredUtterance, corpus_rates, score
+from .language_model.n_best import Hypothesis
 from .normalizers import Normalizer
 
 
@@ -31,6 +33,9 @@ class Evaluation:
         repeated: rows left out because an earlier row has the same id.
         rows: rows looked at.
         with_second: utterances of which the model heard a second recording, too.
+        language_model: which one was beside the model, its weights, and how many sentences it was made of; None
+            without.
+        n_best: the best hypotheses of each utterance by its id, where they were asked for.
     """
 
     utterances: list[ScoredUtterance] = field(repr=False)
@@ -46,6 +51,8 @@ class Evaluation:
     repeated: int = 0
     rows: int = 0
     with_second: int = 0
+    language_model: dict[str, Any] | None = None
+    n_best: dict[str, list[Hypothesis]] = field(default_factory=dict, repr=False)
 
     def metrics(self) -> dict[str, float]:
         """What metrics.jsonl holds of it."""

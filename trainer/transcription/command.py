@@ -13,6 +13,7 @@ from dataclasses import replace
 from ..command_line import CommandLine, complain, number
 from ..config.reading import ConfigError
 from ..errors import CommandFailed
+from ..evaluation.language_model.options import add_options, asked_for, check_options
 from .transcripts import FORMATS
 
 
@@ -50,9 +51,11 @@ def main(arguments: list[str]) -> int:
         if options.output is None
         else named.TranscriptFolder(options.output, options.format, options.timestamps, recordings)
     )
+    beside = asked_for(options, "en" if options.task == "translate" else options.language)
+    language = options.language or (beside.language if beside and options.task != "translate" else None)
     transcriber = Transcriber(
         options.checkpoint,
-        options.language,
+        language,
         options.task,
         batch_size=options.batch_size,
         beams=options.beams,
@@ -66,7 +69,10 @@ def main(arguments: list[str]) -> int:
         windows=options.windows,
         told=Told(options.prompt, hotwords, options.previous_text),
         words=options.words,
+        beside=beside,
+        n_best=options.n_best,
     )
+    texts: list[str] = []
     code, seconds, started = 0, 0.0, time.perf_counter()
     with named.progress(sys.stderr, recordings) as advance_to:
         for index, result in enumerate(transcriber.transcribe_all(recordings, advance_to)):
@@ -76,11 +82,14 @@ def main(arguments: list[str]) -> int:
                 continue
             named.warn(*result.warnings)
             seconds += result.duration
+            texts.append(result.text)
             try:
                 output.write(index, result)
             except OSError as error:
                 raise CommandFailed(f"the transcript of {result.file} cannot be written: {error.strerror}") from None
     took = time.perf_counter() - started
+    if beside is not None and (remark := beside.remark(texts)):
+        named.warn(remark)
     if seconds and (several or options.output is not None):
         print(f"{seconds:.1f} s of audio in {took:.1f} s, real-time factor {took / seconds:.3f}", file=sys.stderr)
     return code
@@ -89,6 +98,8 @@ def main(arguments: list[str]) -> int:
 def check(options: argparse.Namespace) -> None:
     """Raises: ConfigError: for options that do not go together."""
     check_windows(options)
+    check_options(options)
+    check_n_best(options)
     of_second = {
         "--fuse": options.fuse,
         "--subtract": options.subtract,
@@ -104,6 +115,18 @@ def check(options: argparse.Namespace) -> None:
         raise ConfigError("--fuse-share is of --fuse, which averages what both recordings say")
     if options.fuse and options.second_kind == "speaker":
         raise ConfigError("--fuse averages two recordings of the same words, and a clip of the speaker has others")
+
+
+def check_n_best(options: argparse.Namespace) -> None:
+    """Raises: ConfigError: for lists of hypotheses that cannot be had."""
+    if not options.n_best:
+        return
+    if options.format != "json":
+        raise ConfigError(f"--n-best goes with --format json, not {options.format}, which has no place for it")
+    if options.n_best > options.beams:
+        raise ConfigError(f"--n-best is {options.n_best}, more than the {options.beams} beams: see --beams")
+    if options.fuse:
+        raise ConfigError("--n-best excludes --fuse, whose beams are of two recordings")
 
 
 def check_windows(options: argparse.Namespace) -> None:
@@ -146,6 +169,8 @@ def command_line() -> CommandLine:
     add("--previous-text", action="store_true", help="with sequential: the text so far is the prompt of each window")
     add("--prompt", metavar="TEXT", help="a prompt for every piece or window: names, spelling, style")
     add("--hotwords", metavar="FILE", help="words that are likely to be said, one a line, for every prompt")
+    add_options(parser)
+    add("--n-best", type=number(int, 1, 100), default=0, metavar="N", help="with json: hypotheses of each piece")
     add("--batch-size", type=number(int, 1, 4096), default=8, metavar="N", help="pieces decoded together (8)")
     add("--beams", type=number(int, 1, 100), default=1, metavar="N", help="beams of beam search; 1: greedy (1)")
     add(

@@ -9,6 +9,7 @@ import numpy as np
 
 from modeling.fusion import Fusion
 
+from ..evaluation.language_model.n_best import Hypothesis
 from .transcripts import Segment, TimedText
 
 REPEATING = 2.4  # compression ratio of text beyond which Whisper's authors take it for a loop (arXiv 2212.04356, 4.5)
@@ -47,6 +48,7 @@ class Heard:
             not found on the way.
         temperature: at which the tokens were decoded; None where that is not noted.
         echoes: the text repeats the prompt.
+        n_best: the best hypotheses, where they were asked for.
     """
 
     language: str
@@ -59,6 +61,7 @@ class Heard:
     log_probability: float | None = None
     temperature: float | None = None
     echoes: bool = False
+    n_best: tuple[Hypothesis, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ from modeling.decoding import (
     encode,
     encoder_padding,
     first_timestamp_token,
+    generate_n_best,
     generate_tokens,
     is_multilingual,
     language_likelihoods,
@@ -35,6 +36,8 @@ from modeling.network.dual_whisper import DualWhisperForConditionalGeneration
 
 from ..config.reading import ConfigError
 from ..engine.device import find_device, find_dtype, settle_device
+from ..evaluation.language_model.n_best import Hypothesis, hypotheses
+from ..evaluation.language_model.opening import LanguageModel
 from ..model.languages import known_languages
 from ..step.batch import to_batch
 from .fitting import check_hears_second, check_sequential, fitting_language
@@ -63,6 +66,8 @@ class Listener:
             that the one before ended.
         told: what the decoder is told before it writes.
         words: find when each word is said.
+        beside: a language model, whose scores of words count beside the checkpoint's.
+        n_best: hypotheses that are noted of each piece, of its beams.
 
     Raises:
         CheckpointError: if the checkpoint cannot be opened, or its parts do not fit each other.
@@ -86,6 +91,8 @@ class Listener:
         windows: str = "pieces",
         told: Told = NOTHING,
         words: bool = False,
+        beside: LanguageModel | None = None,
+        n_best: int = 0,
     ) -> None:
         self.device = find_device(device)
         precision = find_dtype(dtype, self.device)
@@ -96,6 +103,7 @@ class Listener:
         self.model: Any = in_own_modules(opened).to(self.device, precision).eval()
         self.processor: Any = files.processor
         self.task, self.beams, self.second, self.silence = task, beams, second, silence
+        self.beside, self.n_best = beside, n_best
         check_parts(checkpoint, self.model, self.processor)
         self.language = fitting_language(self.model, checkpoint, language, task)
         if second is not None and second.name == "model":
@@ -226,24 +234,23 @@ class Listener:
         """What the model says of encoded pieces; above temperature 0 it samples, with one beam."""
         fused = encoded.fused
         tokens, likely = list[list[int]](), list[float | None]()
-        if self.only_generate is None and (temperature or self.beams == 1) and fused is None:
+        listed: list[list[Hypothesis]] = [[] for _ in languages]
+        asked = self.model, encoded.states, languages, self.task, self.max_new_tokens
+        how: dict[str, Any] = {"timestamps": self.asks_tokens, "before": self.prompter.tokens()}
+        if self.n_best and not temperature:
+            how |= {"beams": self.beams, "n_best": self.n_best}
+            found = generate_n_best(*asked, guides=self.guides(), **how)
+            listed = hypotheses(*found, self.processor.tokenizer, self.beside)
+            tokens, likely = [best[0] for best in found[0]], [None] * len(languages)
+        elif self.only_generate is None and (temperature or self.beams == 1) and fused is None:
             for one in self.said(encoded.states, languages, temperature=temperature):
                 tokens.append(one.tokens)
                 likely.append(one.log_probability)
         else:
-            found = generate_tokens(
-                self.model,
-                encoded.states,
-                languages,
-                self.task,
-                self.max_new_tokens,
-                beams=1 if temperature else self.beams,
-                timestamps=self.asks_tokens,
-                temperature=temperature,
-                fused=fused,
-                before=self.prompter.tokens(),
-            )
-            tokens, likely = [until(self.labels.end_of_text, ids) for ids in found.tolist()], [None] * len(found)
+            how |= {"beams": 1 if temperature else self.beams, "temperature": temperature, "fused": fused}
+            generated = generate_tokens(*asked, guides=self.guides(), **how).tolist()
+            tokens = [until(self.labels.end_of_text, ids) for ids in generated]
+            likely = [None] * len(tokens)
         shares = {} if fused is None else fused.token_shares
         heard = []
         for row, (said, language) in enumerate(zip(tokens, languages, strict=True)):
@@ -251,8 +258,13 @@ class Listener:
             text = " ".join(segment.text for segment in segments)
             piece = Heard(language, segments, compression_ratio(text) > REPEATING, said)
             echoes = self.prompter.echoes(text)
-            heard.append(replace(piece, log_probability=likely[row], temperature=temperature, echoes=echoes))
+            more: dict[str, Any] = {"echoes": echoes, "n_best": tuple(listed[row])}
+            heard.append(replace(piece, log_probability=likely[row], temperature=temperature, **more))
         return heard
+
+    def guides(self) -> list[Any]:
+        """What is to guide a call of ``generate()``."""
+        return [] if self.beside is None else [self.beside.processor(self.processor.tokenizer, self.beams)]
 
     def said(
         self,
@@ -270,6 +282,7 @@ class Listener:
         starts = [self.start_of(language) for language in languages]
         prompts = [before + start for before, start in zip(befores, starts, strict=True)]
         how: dict[str, Any] = {"timestamps": self.asks_tokens, "temperature": temperature}
+        how["guide"] = None if self.beside is None else self.beside.guide(self.processor.tokenizer)
         found = decode(self.model, states, prompts, self.max_new_tokens, **how)
         if any(befores) and not temperature and self.trial.goes_on:
             without = decode(self.model, states, starts, self.max_new_tokens, **how)

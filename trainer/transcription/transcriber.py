@@ -15,7 +15,7 @@ from data.utterance import SAMPLING_RATE
 from .hearing import Listener
 from .recordings import Recording
 from .second.pairing import cut_pair, read_second
-from .transcripts import SecondHeard, Segment, Transcript, join_texts
+from .transcripts import PieceHypotheses, SecondHeard, Segment, Transcript, join_texts
 from .voice.detector import SpeechDetector
 from .voice.regions import NOBODY, cut_spoken, spans_of
 from .windows import Opened, Sequential
@@ -169,9 +169,12 @@ class Transcriber(Listener):
             return Untranscribed(work.recording.name, work.error)
         segments: list[Segment] = []
         left_out: list[Segment] = []
-        silent = 0.0
+        silent, n_best = 0.0, list[PieceHypotheses]()
         for number, piece in enumerate(work.pieces):
             heard, offset = work.heard[number], piece.begin / SAMPLING_RATE
+            if heard.n_best:
+                times = round(offset, 3), round(offset + piece.seconds, 3)
+                n_best.append(PieceHypotheses(*times, tuple(one.row() for one in heard.n_best)))
             silent += piece.seconds if heard.segments and not heard.is_speech else 0.0
             for part in heard.segments:
                 share = part.share
@@ -207,6 +210,7 @@ class Transcriber(Listener):
             repeats=any(heard.repeats and heard.is_speech for heard in work.heard.values()),
             remarks=(*work.remarks, *remarks_on(work, silent), *filter(None, [self.trial.remark()])),
             second=work.second,
+            n_best=tuple(n_best),
         )
 
 

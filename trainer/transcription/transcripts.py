@@ -67,6 +67,15 @@ class SecondHeard:
 
 
 @dataclass(frozen=True)
+class PieceHypotheses:
+    """What was found in a piece, seconds of the whole recording; the best first, as JSON has them."""
+
+    start: float
+    end: float
+    hypotheses: tuple[dict[str, Any], ...]
+
+
+@dataclass(frozen=True)
 class Transcript:
     """A recording's text.
 
@@ -82,6 +91,7 @@ class Transcript:
         repeats: parts of it repeat themselves, as in a loop of the decoder.
         remarks: what is to be told of the recording: damage, what was left out of it, that it holds no sound.
         second: what was heard beside it.
+        n_best: the best hypotheses of each piece that was decoded, where they were asked for.
     """
 
     file: str
@@ -95,6 +105,7 @@ class Transcript:
     repeats: bool = False
     remarks: tuple[str, ...] = ()
     second: SecondHeard | None = None
+    n_best: tuple[PieceHypotheses, ...] = ()
 
     @property
     def warnings(self) -> list[str]:
@@ -131,6 +142,8 @@ def plain(transcript: Transcript) -> dict[str, Any]:
     values = asdict(transcript)
     if values["second"] is None:
         del values["second"]
+    if not values["n_best"]:
+        del values["n_best"]
     for segment in (*values["segments"], *values["left_out"]):
         for key in ("share", "no_speech_prob", "avg_logprob", "temperature", "words"):
             if segment[key] is None:

@@ -115,6 +115,7 @@ COMMANDS = {
     "eval": ("trainer/evaluation/test_checkpoint.py", "trainer/noise_suite/test_suite.py"),
     "export": ("trainer/export/test_exporting.py",),
     "merge": ("trainer/export/test_merging.py",),
+    "ngram": "computes on no device",
     "prepare": "computes on no device",
     "train": ("trainer/test_loop.py",),
     "transcribe": ("trainer/transcription/test_command.py",),

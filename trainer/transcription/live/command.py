@@ -81,6 +81,8 @@ def check_live(options: argparse.Namespace) -> None:
         "--prompt": options.prompt is not None,
         "--hotwords": options.hotwords is not None,
         "--no-fallback": options.no_fallback,
+        "--language-model": options.language_model is not None,
+        "--n-best": bool(options.n_best),
         f"--format {options.format}": options.format not in ("txt", "json"),
     }
     for name, given in excluded.items():
