@@ -1,6 +1,7 @@
 """From features to token ids, following how the checkpoint was trained: clips as long as they are, or 30 s windows."""
 
 import copy
+import inspect
 from collections.abc import Sequence
 from typing import Any
 
@@ -281,7 +282,7 @@ def generate_n_best(
     length, config = prompts.shape[1], copy.deepcopy(model.generation_config)
     config.update(num_beams=beams, num_return_sequences=n_best, max_length=length + max_new_tokens, do_sample=False)
     config.update(return_dict_in_generate=True, output_scores=True)
-    own = [WhisperTimeStampLogitsProcessor(config, begin_index=length)] if timestamps else []
+    own = [timestamp_rules(config, length)] if timestamps else []
     found = GenerationMixin.generate(
         model,
         decoder_input_ids=prompts,
@@ -295,6 +296,15 @@ def generate_n_best(
     scores = [mean * min(len(text) + 1, max_new_tokens) for text, mean in zip(texts, means, strict=True)]
     clips = range(0, len(rows), n_best)
     return [texts[at : at + n_best] for at in clips], [scores[at : at + n_best] for at in clips]
+
+
+def timestamp_rules(config: Any, length: int) -> Any:
+    """transformers' rules of timestamps, after a prompt of ``length`` tokens."""
+    if "begin_index" in inspect.signature(WhisperTimeStampLogitsProcessor).parameters:
+        return WhisperTimeStampLogitsProcessor(config, begin_index=length)
+    counted = copy.copy(config)  # older releases count the prompt by the tokens that are forced
+    counted.forced_decoder_ids = [[place, -1] for place in range(1, length - 1)]
+    return WhisperTimeStampLogitsProcessor(counted)
 
 
 def start_tokens(model: Any, language: str, task: str, timestamps: bool) -> list[int]:
