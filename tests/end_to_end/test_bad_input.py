@@ -416,7 +416,7 @@ def test_evaluation_where_no_recording_can_be_read(
     [
         ("{runs}/first", ("did you mean {runs}/first/best?",)),
         ("{runs}/secnd", ("neither a folder nor a hub name", "there is {runs}/second")),
-        ("openai/whisper-tiny", ("--config is missing", "openai/whisper-tiny")),
+        ("openai/whisper-tiny", ("give --config FILE", "openai/whisper-tiny")),
     ],
 )
 def test_evaluation_without_a_config_needs_a_run(checkpoint: Path, name: str, parts: tuple[str, ...]) -> None:
