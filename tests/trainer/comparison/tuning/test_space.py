@@ -64,7 +64,7 @@ def test_the_own_values_change_nothing(strategy: str) -> None:
     assert all(defaults[key] == after[key] for key in differ & defaults.keys())
     assert after.get(SPEED, [1.0, 1.0]) == [1.0, 1.0]
     assert after.get(MASKS) is None
-    assert differ - defaults.keys() - augmented <= {"model.lora.dropout", "model.lora.where"}
+    assert differ - defaults.keys() - augmented <= {"model.lora.dropout", "model.lora.kind", "model.lora.where"}
 
 
 def test_ranks_keep_the_adapters_scale() -> None:
