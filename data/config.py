@@ -170,6 +170,14 @@ class DataConfig(Section):
         return max(self.max_seconds, windows, non_speech)
 
     @property
+    def window_seconds(self) -> float | None:
+        """Seconds of the longest window with timestamps, as far as the config tells; None where there is none."""
+        if self.windows is None or not self.windows.timestamps:
+            return None
+        own = any(source.columns.segments for source in self.training_sources)
+        return self.windows.seconds[1] if self.windows.joined and not own else 30.0
+
+    @property
     def is_mixture(self) -> bool:
         return len(self.training_sources) > 1
 

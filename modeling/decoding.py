@@ -15,6 +15,7 @@ from .network.dual_whisper import DualWhisperForConditionalGeneration
 TIMESTAMP_SECONDS = 0.02  # between two timestamp tokens
 TIMESTAMP_TOKENS = 1501  # 0.00 to 30.00
 TRAINED_ON_TIMESTAMPS = "trained_on_timestamps"  # a generation config's key, true or false
+TRAINED_ON_SECONDS = "trained_on_seconds"  # another: of the longest window with timestamps
 
 
 def encoder_padding(model: Any) -> str:
@@ -59,14 +60,14 @@ def notes_timestamps(model: Any) -> bool:
     return bool(noted) and first_timestamp_token(model) is not None
 
 
-def note_timestamps(model: Any, trained: bool) -> None:
-    """Note in the generation config whether the model is trained on timestamps.
+def note_timestamps(model: Any, seconds: float | None) -> None:
+    """Note in the generation config whether a model is trained on timestamps, and how long (``seconds``) windows get.
 
-    If it is, a window's first timestamp may be any, and not of its first second alone, to which OpenAI's generation
-    configs limit it.
+    A window's first timestamp may then be any, and not of its first second alone, as OpenAI's generation configs say.
     """
-    setattr(model.generation_config, TRAINED_ON_TIMESTAMPS, trained)
-    if trained:
+    setattr(model.generation_config, TRAINED_ON_TIMESTAMPS, seconds is not None)
+    if seconds is not None:
+        setattr(model.generation_config, TRAINED_ON_SECONDS, seconds)
         model.generation_config.max_initial_timestamp_index = TIMESTAMP_TOKENS - 1
 
 

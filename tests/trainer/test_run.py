@@ -91,6 +91,7 @@ def test_a_run_on_windows_is_resumed_to_the_last_bit_and_noted(tiny_config: Path
         found.append(load_file(tmp_path / folder / "final" / "model.safetensors"))
         noted = json.loads((tmp_path / folder / "final" / "generation_config.json").read_text(encoding="utf-8"))
         assert noted["trained_on_timestamps"] is True
+        assert noted["trained_on_seconds"] == 9
         assert noted["max_initial_timestamp_index"] == 1500
     assert found[0].keys() == found[1].keys()
     assert all(found[0][name].equal(found[1][name]) for name in found[0])

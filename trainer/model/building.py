@@ -49,7 +49,7 @@ def build_model(config: RunConfig, checkpoint: Checkpoint | None = None) -> tupl
         raise ConfigError(
             "data.windows.timestamps is above 0, but the model's vocabulary has no timestamps: set it to 0"
         )
-    note_timestamps(model, windows is not None and windows.timestamps > 0)
+    note_timestamps(model, config.data.window_seconds)
     make_trainable(model, config, checkpoint)
     return model, processor
 

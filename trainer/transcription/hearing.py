@@ -18,6 +18,7 @@ from modeling.checkpoint_parts import check_parts
 from modeling.checkpoints import in_own_modules, open_model
 from modeling.decoding import (
     TIMESTAMP_SECONDS,
+    TRAINED_ON_SECONDS,
     NoSpeech,
     encode,
     encoder_padding,
@@ -59,7 +60,8 @@ class Listener:
         timestamps: None where nobody asks for times; ``tokens`` to let the model say them; ``pauses`` to cut pieces
             of 10 s at pauses and take their bounds; ``auto``: ``tokens`` from models that were trained on them, and
             ``pauses`` from others. A model that notes such training writes them even if nobody asks.
-        piece_seconds: the longest piece; 30 if None, or 10 with ``pauses``.
+        piece_seconds: the longest piece. If None, 10 with ``pauses``; with timestamps, as long as the longest window
+            that the model was trained on, where its generation config notes that; else 30.
         second: how second recordings are heard; None where there are none.
         silence: when what is written is taken for invented.
         windows: ``pieces``, which are cut before anything is heard, or ``sequential``: each begins where the model says
@@ -126,7 +128,8 @@ class Listener:
         first = first_timestamp_token(self.model) if self.asks_tokens else None
         self.word_finder = WordFinder(self.model, self.processor.tokenizer, self.labels, first) if words else None
         pauses = timestamps is not None and not self.asks_tokens
-        self.piece_seconds = piece_seconds or (SUBTITLE_SECONDS if pauses else WINDOW_SECONDS)
+        known = getattr(self.model.generation_config, TRAINED_ON_SECONDS, WINDOW_SECONDS) if self.asks_tokens else None
+        self.piece_seconds = piece_seconds or (SUBTITLE_SECONDS if pauses else known or WINDOW_SECONDS)
         if second is not None and getattr(self.model.config, "second_recording", "none") == "before":
             self.piece_seconds = min(self.piece_seconds, BESIDE_SECONDS)
 

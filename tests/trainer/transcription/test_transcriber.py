@@ -350,3 +350,14 @@ def test_a_checkpoint_says_whether_it_was_trained_on_timestamps(
     file.write_text(json.dumps(values if noted is None else values | {"trained_on_timestamps": noted}), "utf-8")
     assert tuple(Transcriber(str(folder), timestamps=one).asks_tokens for one in ("auto", None)) == asked
     assert Transcriber(str(folder), timestamps="pauses").asks_tokens is False
+
+
+def test_pieces_are_as_long_as_what_the_model_was_trained_on(tmp_path: Path) -> None:
+    folder = save_checkpoint(tmp_path / "checkpoint", timestamp_tokens=True)
+    file = folder / "generation_config.json"
+    values = json.loads(file.read_text(encoding="utf-8")) | {"trained_on_timestamps": True}
+    for noted, seconds in (({}, 30), ({"trained_on_seconds": 12.0}, 12)):
+        file.write_text(json.dumps(values | noted), "utf-8")
+        assert Transcriber(str(folder)).piece_seconds == seconds
+        assert Transcriber(str(folder), timestamps="pauses").piece_seconds == 10
+        assert Transcriber(str(folder), piece_seconds=5).piece_seconds == 5
