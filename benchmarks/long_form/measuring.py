@@ -57,7 +57,10 @@ def read_before(output: Path, source: dict[str, Any]) -> dict[str, Any]:
     before = json.loads(output.read_text(encoding="utf-8"))
     differ = [key for key in source if before["source"].get(key) != source[key]]
     if differ:
-        raise ConfigError(f"--output is {output}, which was measured with another {differ[0]}: name another file")
+        now, then = source[differ[0]], before["source"].get(differ[0])
+        raise ConfigError(
+            f"--output is {output}, measured where {differ[0]} was {then}; now it is {now}: name another file"
+        )
     found: dict[str, Any] = before["measured"]
     return found
 

@@ -28,6 +28,7 @@ def test_only_where_another_device_computes_lanes_are_read_in_processes(
         training=SimpleNamespace(microbatch=1, step_utterances=None, seed=0, batch_seconds=None),
         performance=SimpleNamespace(pin_memory=False),
         data=None,
+        hears_recordings_clean=False,
     )
     trainer.run.training_batches(config, accelerator, None, [], {})  # type: ignore[arg-type]
     assert asked["in_processes"] is separate

@@ -77,7 +77,7 @@ def test_a_checkpoint_that_was_measured_is_not_decoded_again(
     write_recording(recordings, segment(1, 3, "so far"), name="one", seconds=6)
     changed = measure("--checkpoint", f"a={checkpoint}")
     assert changed.code == 2
-    assert "whose digest was another" in changed.complaint
+    assert "whose digest was" in changed.complaint
 
 
 def test_names_of_checkpoints_are_checked() -> None:
@@ -119,7 +119,7 @@ def test_programs_are_timed_by_what_they_say_and_scored_alike(
     assert measure("--systems", "sequential", "--repeats", "2").code == 0  # done before
     other = measure("--systems", "sequential", "--threads", "1")
     assert other.code == 2
-    assert "whose threads was another" in other.complaint
+    assert "whose threads was 2 and is 1 now" in other.complaint
 
 
 def test_faster_whisper_without_an_environment_is_told(recordings: Path, tmp_path: Path) -> None:
