@@ -163,11 +163,14 @@ class DataConfig(Section):
         return self.augmentation.spec_augment if self.augmentation else None
 
     @property
+    def longest_speech_seconds(self) -> float:
+        """The longest that a clip of the data or a window of them is, also at another speed."""
+        return self.max_seconds if self.windows is None else max(self.max_seconds, self.windows.seconds[1])
+
+    @property
     def longest_seconds(self) -> float:
         """The longest that anything in a batch is."""
-        windows = 0.0 if self.windows is None else self.windows.seconds[1]
-        non_speech = 0.0 if self.non_speech is None else self.non_speech.max_seconds
-        return max(self.max_seconds, windows, non_speech)
+        return max(self.longest_speech_seconds, 0.0 if self.non_speech is None else self.non_speech.max_seconds)
 
     @property
     def is_mixture(self) -> bool:
