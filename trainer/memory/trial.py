@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from data.batches.loader import BatchGroup
 from data.utterance import AudioBatch
 
 from ..config.run import RunConfig
@@ -86,7 +87,8 @@ def try_step(config: RunConfig, accelerator: Any, model: Any, size: int) -> None
             teacher = open_teacher(without_cache, accelerator, model)
             loss_of = TrainingLoss(without_cache, accelerator, model, AttentionWatch(accelerator, model), teacher)
             with accelerator.autocast():
-                loss = loss_of(audio, Targets(audio.target_tokens, len(audio.noisy_targets)), 1)
+                group = BatchGroup([audio], exhausted=False)
+                loss = loss_of(audio, Targets(group.target_tokens, group.noisy_tokens, group.noisy_frames), 1)
             loss.backward()
             wait_for(device)
             del held
