@@ -22,6 +22,7 @@ from trainer.memory.advice import candidates, changed
 from trainer.memory.cells import cell_of
 from trainer.memory.decoding_peak import evaluation_bytes
 from trainer.memory.prediction import StepMemory
+from trainer.memory.trial import failure_of
 from trainer.model.building import build_model
 from trainer.plan import make_plan, plan_rows
 from trainer.run import train
@@ -272,6 +273,17 @@ def test_memory_counts_it(start: Path) -> None:
         assert more.peak_bytes > less.peak_bytes + more.parts["teacher"]
     decoding = [evaluation_bytes(cell, on_gpu=False, frames=500) for cell in cells]
     assert decoding[1] - decoding[0] == more.parts["teacher"]
+
+
+def test_a_try_of_a_batch_has_a_teacher_and_opens_no_checkpoint_for_it(
+    start: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = load_config(start, [*TEACHER, f"noise.teacher.checkpoint={tmp_path / 'base'}", "data.max_seconds=1"])
+    model, taught = build_model(config)[0], []
+    monkeypatch.setattr("trainer.model.teacher.open_model", None)
+    model.register_forward_pre_hook(lambda *given: taught.append(given[2]["clean_states"]), with_kwargs=True)
+    assert failure_of(config, Accelerator(cpu=True), model, 2) is None
+    assert len(taught) == 1 and taught[0].states[0].shape[0] == 2
 
 
 def test_settings_that_need_less_memory_go_without_it_where_the_encoder_is_frozen(start: Path) -> None:
