@@ -163,11 +163,19 @@ class DataConfig(Section):
         return self.augmentation.spec_augment if self.augmentation else None
 
     @property
+    def only_adds_noise(self) -> bool:
+        """Whether what is trained on, without its noise, is the recording as it is."""
+        return self.augmentation is not None and self.augmentation.only_adds_noise and self.windows is None
+
+    @property
+    def longest_speech_seconds(self) -> float:
+        """The longest that a clip of the data or a window of them is, also at another speed."""
+        return self.max_seconds if self.windows is None else max(self.max_seconds, self.windows.seconds[1])
+
+    @property
     def longest_seconds(self) -> float:
         """The longest that anything in a batch is."""
-        windows = 0.0 if self.windows is None else self.windows.seconds[1]
-        non_speech = 0.0 if self.non_speech is None else self.non_speech.max_seconds
-        return max(self.max_seconds, windows, non_speech)
+        return max(self.longest_speech_seconds, 0.0 if self.non_speech is None else self.non_speech.max_seconds)
 
     @property
     def window_seconds(self) -> float | None:

@@ -116,9 +116,7 @@ def begin_with_principal(layer: Any, rank: int) -> None:
         raise ValueError(f"rank is {rank}; kind pissa takes {min(weight.shape)} at most")
     if not weight.is_meta:
         with torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(
-                0
-            )  # for the approximation, which is the same on every rank and in every resume
+            torch.default_generator.manual_seed(0)  # the approximation is the same on every rank and in every resume
             left, sizes, right = torch.svd_lowrank(weight.float(), min(2 * rank, *weight.shape), niter=8)
         root = (sizes[:rank] / scaling).sqrt()
         down.copy_((root[:, None] * right.T[:rank]).bfloat16())

@@ -145,7 +145,7 @@ class TrainingBatches:
         lanes = state.get("lanes", self.usual_lanes)
         if is_mixture and lanes < min(world_size, self.usual_lanes):
             state, lanes, self.epoch = {}, self.usual_lanes, self.epoch + 1
-        lengths = config.min_seconds, config.longest_seconds
+        lengths = config.min_seconds, config.longest_speech_seconds
         self.augmenter = None if config.augmentation is None else Augmenter(config.augmentation, batching.seed, lengths)
         self.threads: list[LaneReader] = []
         self.processes: list[Reader] = []

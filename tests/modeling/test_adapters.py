@@ -316,7 +316,7 @@ def test_pissa_goes_on_only_where_it_finds_the_same_vectors(
 
     monkeypatch.setattr(torch, "svd_lowrank", turned)
     longer = values | {"training": values["training"] | {"steps": 8}}
-    with pytest.raises(CheckpointError, match="pissa began elsewhere with other singular vectors"):
+    with pytest.raises(CheckpointError, match="the singular vectors that the run began with are not those found here"):
         train(RunConfig.model_validate(longer), resume=True)
 
 

@@ -89,7 +89,7 @@ def of_teacher(teacher: TeacherConfig, model: ModelConfig, data: DataConfig) -> 
             f"{given}, but a model from nothing has nothing to teach: name a trained one in noise.teacher.checkpoint, "
             "or take it out"
         )
-    if teacher.cache is not None and not (augmentation.only_adds_noise and data.windows is None):
+    if teacher.cache is not None and not data.only_adds_noise:
         what = "data.windows puts clips together" if data.windows is not None else "data.augmentation changes clips"
         yield f"noise.teacher.cache is given, but {what} anew in each epoch, and not by noise alone: take it out"
     if teacher.cache is None and "cache_gib" in teacher.model_fields_set and teacher.cache_gib != 20.0:

@@ -150,9 +150,7 @@ class RunConfig(Section):
     @property
     def hears_recordings_clean(self) -> bool:
         """Whether a clean teacher hears recordings as they are, so that what it makes of them can be kept."""
-        augmentation = self.data.augmentation
-        adds_alone = augmentation is not None and augmentation.only_adds_noise and self.data.windows is None
-        return self.noise.teacher is not None and adds_alone
+        return self.noise.teacher is not None and self.data.only_adds_noise
 
     @model_validator(mode="after")
     def sections_agree(self) -> "RunConfig":

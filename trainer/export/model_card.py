@@ -48,6 +48,8 @@ def origin_of(checkpoint: Path) -> Origin:
     first = "average_word_error_rate" if checkpoint.name == "final" else "word_error_rate"  # what final/ holds
     rates = {row["step"]: row.get(first, row["word_error_rate"]) for row in rows}
     step = None
+    if is_step and config.get("evaluation", {}).get("average") == "alone":  # nobody evaluated the weights themselves
+        return Origin(read_state(checkpoint).step, None, language)
     if is_step:
         step = read_state(checkpoint).step
     elif (record := read_record(checkpoint)) is not None:

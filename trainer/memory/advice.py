@@ -168,10 +168,14 @@ def candidates(cell: Cell) -> Iterator[dict[str, Any]]:
     cleared: dict[str, Any] = {"model.selective": None} if model.selective else {}
     if optimizer.encoder_learning_rate is not None:
         cleared["optimizer.encoder_learning_rate"] = None
-    has_cache = cell.config.performance.cache_encoder is not None
+    has_cache, has_teacher = cell.config.performance.cache_encoder is not None, cell.config.noise.teacher is not None
     for name in model.chosen_strategy.lighter if model.checkpoint is not None else ():
-        cache = {"performance.cache_encoder": None} if has_cache and STRATEGIES[name].trains_encoder else {}
-        yield {"model.strategy": name} | cleared | cache
+        useless = dict(cleared)
+        if has_cache and STRATEGIES[name].trains_encoder:
+            useless["performance.cache_encoder"] = None
+        if has_teacher and not STRATEGIES[name].trains_encoder:
+            useless["noise.teacher"] = None
+        yield {"model.strategy": name} | useless
 
 
 def remedies(cell: Cell, batch_size: int, gpu: Gpu, headroom: float = HEADROOM) -> Iterator[Remedy]:

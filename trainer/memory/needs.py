@@ -77,6 +77,7 @@ class Needs:
         facts = {
             "sections": sections,
             "average": config.training.ema is not None,
+            "smoothing": config.training.label_smoothing > 0,
             "shape": shape.read_text(encoding="utf-8") if shape.is_file() else "",
             "step": (
                 cell.seconds,

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from data.batches.loader import BatchGroup
 from data.utterance import AudioBatch
 
 from ..config.run import RunConfig
@@ -66,7 +67,8 @@ def try_step(config: RunConfig, accelerator: Any, model: Any, size: int) -> None
     alone = with_settings(config, "training", accumulation=1)  # one microbatch is made
     without_cache = with_settings(config, "performance", cache_encoder=None)
     if config.noise.teacher is not None:
-        teaching = config.noise.teacher.model_copy(update={"cache": None})
+        # The model's own encoder, which is as large as another checkpoint's and is not read anew for each try.
+        teaching = config.noise.teacher.model_copy(update={"cache": None, "checkpoint": None})
         without_cache = with_settings(without_cache, "noise", teacher=teaching)
     cell = cell_of(alone, precision="fp32", batch_size=size)
     audio = synthetic_group(cell, model.config.vocab_size).batches[0]
@@ -86,7 +88,8 @@ def try_step(config: RunConfig, accelerator: Any, model: Any, size: int) -> None
             teacher = open_teacher(without_cache, accelerator, model)
             loss_of = TrainingLoss(without_cache, accelerator, model, AttentionWatch(accelerator, model), teacher)
             with accelerator.autocast():
-                loss = loss_of(audio, Targets(audio.target_tokens, len(audio.noisy_targets)), 1)
+                group = BatchGroup([audio], exhausted=False)
+                loss = loss_of(audio, Targets(group.target_tokens, group.noisy_tokens, group.noisy_frames), 1)
             loss.backward()
             wait_for(device)
             del held

@@ -29,7 +29,7 @@ from ..config.strategies import choose_trained
 from ..engine.accelerator import resolve_precision
 from ..engine.device import DTYPES
 from .languages import languages_of
-from .teacher import check_teacher
+from .teacher import check_taught, check_teacher
 
 
 def build_model(config: RunConfig, checkpoint: Checkpoint | None = None) -> tuple[Any, Any]:
@@ -175,7 +175,8 @@ def apply_strategy(model: Any, config: RunConfig, checkpoint: Checkpoint | None 
     except ValueError as error:
         raise ConfigError(f"model.{strategy.section}: {error}") from None
     options = settings.adapter
-    if options is None:
+    if options is None:  # adapters are in all layers of a stack
+        check_taught(config, model)
         return
     checkpoint = checkpoint or starting_checkpoint(config)
     assert checkpoint is not None  # the config has refused the strategy without one

@@ -54,6 +54,25 @@ def check_teacher(config: RunConfig, model_config: Any) -> None:
         refuse_other_shape(teacher.checkpoint, shape, model_config)
 
 
+def check_taught(config: RunConfig, model: Any) -> None:
+    """Refuse layers whose states nothing can change, once it is chosen what is trained.
+
+    Raises:
+        ConfigError: naming the layer.
+    """
+    if config.noise.teacher is None:
+        return
+    encoder = model.model.encoder
+    for layer in teacher_layers(config, len(encoder.layers)):
+        last = layer == len(encoder.layers)
+        parts = [encoder] if last else [encoder.conv1, encoder.conv2, *encoder.layers[:layer]]
+        if not any(parameter.requires_grad for part in parts for parameter in part.parameters()):
+            raise ConfigError(
+                f"noise.teacher.layers holds {layer}, and nothing up to that encoder layer is trained "
+                f"(model.strategy is {config.model.strategy!r}): name higher layers, or leave it out"
+            )
+
+
 def refuse_other_shape(name: str, shape: dict[str, Any], model_config: Any) -> None:
     """Raises: ConfigError: if an encoder of this shape gives other states than the model's."""
     for key in SHAPE:

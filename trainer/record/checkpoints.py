@@ -176,8 +176,9 @@ class Checkpoints:
         for name, start in starts_of(self.model).items():
             if not torch.equal(start, starts[name]):
                 raise CheckpointError(
-                    f"{path}: model.lora.kind pissa began elsewhere with other singular vectors than it finds here, so "
-                    "the run can go on only where it began; its best/ can be model.checkpoint of a new run"
+                    f"{path}: model.lora.kind is pissa, and the singular vectors that the run began with are not those "
+                    "found here: resume it on the machine that began it, or take its best/ as model.checkpoint of a "
+                    "new run"
                 )
         if self.average is not None:
             self.average.read(path)

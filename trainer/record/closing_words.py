@@ -23,7 +23,8 @@ def closing_words(config: RunConfig, summary: dict[str, Any], arguments: Sequenc
     rows = {"trained": trained(config, summary), "best": best(config, summary)}
     model = next((place for name in ("best", "final") if (place := folder / name).is_dir()), None)
     if model is not None:
-        rows["model"] = f"{model}{'' if model.name == 'best' else ' (the last step)'}"
+        last = "the last step" if config.training.ema is None else "the average at the last step"
+        rows["model"] = f"{model}{'' if model.name == 'best' else f' ({last})'}"
         rows["figures"] = str(folder / "summary.json")
     rows["curves"] = f"tensorboard --logdir {shlex.quote(str(folder))}"
     if stopped:

@@ -172,8 +172,8 @@ class AttentionWatch:
         if expects_noise and step >= STEPS_TO_DIFFER and not (self.has_heard_noise or self.has_missed_noise):
             self.has_missed_noise = True
             journal.say(
-                f"warning: in {step} steps no utterance had noise laid over it, so its loss did nothing: look "
-                "at data.augmentation, and whether the speech is silent or has no other utterances to lay over it"
+                f"warning: in {step} steps no utterance had noise laid over it, so the losses on noise did nothing: "
+                "look at data.augmentation, and whether the speech is silent or has no other utterances to lay over it"
             )
 
     def warning(self, step: int, figures: dict[str, list[float]]) -> str | None:

@@ -119,6 +119,21 @@ def test_a_lane_goes_on_anywhere_and_no_epoch_is_like_another(
     assert augmentation is None or all(len(one.batch.seeds) == len(one.batch.ids) for one in whole)
 
 
+def test_other_clips_are_no_longer_at_another_speed_for_it(clips: str, labels: LabelEncoder) -> None:
+    """It may last longer than data.max_seconds, which clips of the data must not."""
+    slow = {"augmentation": {"speed": [0.5, 0.5]}, "shuffle_window": 11}
+    of = with_non_speech(clips, labels, SHARE | {"max_seconds": 30.0}, **slow)
+    of = Batching(of.sources, of.config.model_copy(update={"max_seconds": 2.0}), labels, 4, 7)
+    batches_of, longest = TrainingBatches(of, 0, 1), 0.0
+    while not (group := batches_of.next_group(1)).exhausted:
+        for batch in group.batches:
+            assert batch is not None
+            for name, samples in zip(batch.ids, batch.audio_lengths.tolist(), strict=True):
+                longest = max(longest, 0.0 if name.startswith("non-speech") else samples / SAMPLING_RATE)
+    batches_of.close()
+    assert 1.0 < longest <= 2.0
+
+
 def test_two_ranks_have_together_what_one_has(clips: str, labels: LabelEncoder) -> None:
     of = with_non_speech(clips, labels, SHARE, shuffle_window=8)
     of = Batching(of.sources, of.config.model_copy(update={"lanes": 2}), labels, 4, 7)

@@ -74,7 +74,7 @@ def batching(clips: str, labels: LabelEncoder, windows: dict[str, Any] | None, *
 
 
 def items(of: Batching, position: dict[str, Any] | None = None, epoch: int = 0) -> list[LaneItem]:
-    changes, lengths = of.config.augmentation, (of.config.min_seconds, of.config.longest_seconds)
+    changes, lengths = of.config.augmentation, (of.config.min_seconds, of.config.longest_speech_seconds)
     augmenter = None if changes is None else Augmenter(changes, of.seed, lengths)
     return list(Lane(of, epoch, LanePart(0, 1), position or {}, augmenter))
 

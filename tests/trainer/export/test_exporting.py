@@ -277,6 +277,16 @@ def test_the_card_knows_which_step_was_best(own_run: Path, own_step: Path) -> No
     assert origin_of(own_run.parent) == Origin()
 
 
+def test_the_card_of_weights_whose_average_alone_was_evaluated_names_no_rate(own_run: Path, own_step: Path) -> None:
+    row = {"kind": "validation", "step": 1, "word_error_rate": 0.5, "average_word_error_rate": 0.5}
+    (own_run / "metrics.jsonl").write_text(json.dumps(row) + "\n")
+    step = own_step.with_name("step_00000001")
+    assert origin_of(step) == Origin(1, 0.5, "az")
+    config = own_run / "config.yaml"
+    config.write_text(config.read_text().replace("average: both", "average: alone"))
+    assert origin_of(step) == Origin(1, None, "az")
+
+
 # What must not come out
 
 

@@ -350,6 +350,8 @@ def test_predictions_are_kept_until_something_changes(tiny_config: Path, tmp_pat
     assert again.known == {"3 of several": 40 * MIB}
     longer = settled(load_config(tiny_config, (*AUTO, "data.max_seconds=9")), 1)
     assert not Needs(cell_of(longer, precision="fp32"), on_gpu=False, kept=tmp_path).known
+    smoothed = settled(load_config(tiny_config, (*AUTO, "training.label_smoothing=0.1")), 1)
+    assert not Needs(cell_of(smoothed, precision="fp32"), on_gpu=False, kept=tmp_path).known
     assert not Needs(cell, on_gpu=True, kept=tmp_path).known
     next(tmp_path.glob("*.json")).write_text("half a fi", encoding="utf-8")
     assert not Needs(cell, on_gpu=False, kept=tmp_path).known

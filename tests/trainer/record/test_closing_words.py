@@ -67,6 +67,8 @@ def test_a_run_without_validation(finished: Any) -> None:
     assert words["best"] == "not known: nothing was evaluated, as there is no data.validation"
     assert words["model"].endswith("final (the last step)")
     assert "evaluate" not in words and "transcribe" in words
+    words = finished(("final",), "data.validation=null", "training.ema=0.9", best_step=None)
+    assert words["model"].endswith("final (the average at the last step)")
 
 
 def test_what_a_run_prints_can_be_typed(tiny_config: Path, tmp_path: Path) -> None:

@@ -18,9 +18,11 @@ from data.batches.loader import BatchGroup
 from data.utterance import AudioBatch
 from modeling.network.losses import CleanStates
 from trainer.config.reading import ConfigError, load_config
+from trainer.memory.advice import candidates, changed
 from trainer.memory.cells import cell_of
 from trainer.memory.decoding_peak import evaluation_bytes
 from trainer.memory.prediction import StepMemory
+from trainer.memory.trial import failure_of
 from trainer.model.building import build_model
 from trainer.plan import make_plan, plan_rows
 from trainer.run import train
@@ -273,6 +275,27 @@ def test_memory_counts_it(start: Path) -> None:
     assert decoding[1] - decoding[0] == more.parts["teacher"]
 
 
+def test_a_try_of_a_batch_has_a_teacher_and_opens_no_checkpoint_for_it(
+    start: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = load_config(start, [*TEACHER, f"noise.teacher.checkpoint={tmp_path / 'base'}", "data.max_seconds=1"])
+    model, taught = build_model(config)[0], []
+    monkeypatch.setattr("trainer.model.teacher.open_model", None)
+    model.register_forward_pre_hook(lambda *given: taught.append(given[2]["clean_states"]), with_kwargs=True)
+    assert failure_of(config, Accelerator(cpu=True), model, 2) is None
+    assert len(taught) == 1 and taught[0].states[0].shape[0] == 2
+
+
+def test_settings_that_need_less_memory_go_without_it_where_the_encoder_is_frozen(start: Path) -> None:
+    cell = cell_of(load_config(start, [*TEACHER, "model.strategy=full"]), precision="fp32")
+    found = [changed(cell, settings).config for settings in candidates(cell)]
+    assert {config.model.strategy: config.noise.teacher is not None for config in found} == {
+        "full": True,
+        "frozen_encoder": False,
+        "lora": True,
+    }
+
+
 def test_a_plan_tells_of_it(start: Path) -> None:
     config = load_config(start, [*TEACHER, "noise.teacher.layers=[1,2]"])
     assert ("clean teacher", "the model before training: encoder layers 1, 2, weight 0.5") in plan_rows(
@@ -304,6 +327,15 @@ def test_a_new_model_has_nothing_to_teach(start: Path) -> None:
     shape = "{d_model: 32, encoder_layers: 2, decoder_layers: 2, attention_heads: 2}"
     with pytest.raises(ConfigError, match="a model from nothing"):
         load_config(start, [*TEACHER, "model.checkpoint=null", f"model.architecture={shape}"])
+
+
+@pytest.mark.parametrize("prepares", [train, make_plan])
+def test_layers_that_do_not_learn_are_refused(start: Path, prepares: Any) -> None:
+    top = ("model.strategy=selective", "model.selective={encoder_layers: 1, decoder_layers: 1}")
+    with pytest.raises(
+        ConfigError, match=r"noise\.teacher\.layers holds 1, and nothing up to that encoder layer is train"
+    ):
+        prepares(load_config(start, [*TEACHER, *top, "noise.teacher.layers=[1,2]"]))
 
 
 @pytest.mark.parametrize("prepares", [train, make_plan])

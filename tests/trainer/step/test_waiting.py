@@ -14,6 +14,7 @@ from data.batches.features import LogMel
 from data.batches.loader import BatchGroup
 from tests.support.stand_in_gpu import GPU, HostWaits, OnGpu, StandInGpu, put_on_gpu
 from trainer.config.run import RunConfig
+from trainer.engine.moving_average import MovingAverage, UpdatedWeights
 from trainer.engine.stopping import StopRequest
 from trainer.loop import Trainer
 from trainer.memory.cells import cell_of, synthetic_group
@@ -24,6 +25,7 @@ from trainer.step.agreement import Agreement, Report
 from trainer.step.batch import to_batch
 from trainer.step.gradients import NonFiniteLoss
 from trainer.step.splitting import split_group
+from trainer.step.teacher import CleanTeacher
 
 
 class Accelerator:
@@ -75,7 +77,25 @@ def build(values: dict[str, Any], folder: Path, **sections: dict[str, Any]) -> T
         journal=Journal(folder, is_main=False, rank=0, total_steps=0, from_step=0, record_batches=False),
         state=RunState(),
         stop=StopRequest(listening=False),
+        teacher=teacher_of(config, model),
+        average=average_of(config, model),
     )
+
+
+def teacher_of(config: RunConfig, model: Any) -> CleanTeacher | None:
+    """The model's own encoder: what a copy of it would give, and no slower."""
+    settings = config.noise.teacher
+    if settings is None:
+        return None
+    accelerator: Any = Accelerator()
+    return CleanTeacher(settings, model.model.encoder, settings.layers or (1,), accelerator=accelerator, padding="clip")
+
+
+def average_of(config: RunConfig, model: Any) -> MovingAverage | None:
+    if config.training.ema is None:
+        return None
+    trained = {name: one for name, one in model.named_parameters() if one.requires_grad}
+    return MovingAverage(UpdatedWeights(trained, lambda: None), config.training.ema, config.training.ema_share)
 
 
 @pytest.fixture
@@ -111,6 +131,26 @@ def test_a_microbatch_waits_once(tiny_values: dict[str, Any], tmp_path: Path, gp
         losses.append(verdict.loss)
     assert losses[1] < losses[0]
     assert not any(torch.equal(old, new.held) for old, new in zip(before, trained, strict=True))
+
+
+@pytest.mark.parametrize("layers", [None, [1, 2]])
+def test_a_teacher_an_average_and_smoothed_labels_cost_no_wait(
+    tiny_values: dict[str, Any], tmp_path: Path, gpu: StandInGpu, layers: list[int] | None
+) -> None:
+    sections = {key: tiny_values[key] for key in ("training", "model")}
+    sections["training"] = sections["training"] | {"ema": 0.9, "label_smoothing": 0.1}
+    sections["noise"] = {"teacher": {"weight": 0.5, "layers": layers, "checkpoint": "taught by itself"}}
+    trainer = build(tiny_values, tmp_path, **noisy(tiny_values) | sections)
+    group, targets = trainer.find_data()  # type: ignore[misc]
+    assert targets.noisy_frames > 0 and trainer.average is not None
+    losses = []
+    for _ in range(2):
+        with gpu.strictly():
+            verdict = trainer.train_step(group, targets)
+        assert gpu.waits == 1 and verdict.finite
+        losses.append(verdict.loss)
+    assert losses[1] < losses[0]
+    assert trainer.average.updates == 2
 
 
 @pytest.mark.parametrize(
