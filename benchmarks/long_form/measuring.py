@@ -58,9 +58,7 @@ def read_before(output: Path, source: dict[str, Any]) -> dict[str, Any]:
     differ = [key for key in source if before["source"].get(key) != source[key]]
     if differ:
         now, then = source[differ[0]], before["source"].get(differ[0])
-        raise ConfigError(
-            f"--output is {output}, measured where {differ[0]} was {then}; now it is {now}: name another file"
-        )
+        raise ConfigError(f"--output is {output}, whose {differ[0]} was {then} and is {now} now: name another file")
     found: dict[str, Any] = before["measured"]
     return found
 
