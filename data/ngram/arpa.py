@@ -130,9 +130,8 @@ def first_level(logs: list[float], words: list[list[str]], backoffs: list[float]
     if not ordered:
         raise DataError(f"{path} has no words")
     log10, backoff = np.full(len(numbers), NEVER, np.float32), np.zeros(len(numbers), np.float32)
-    log10[numbers[UNKNOWN]] = min(
-        (log for log in logs if log > NEVER), default=NEVER
-    )  # of models that give unknown words none
+    # Of models without a probability of unknown words.
+    log10[numbers[UNKNOWN]] = min((log for log in logs if log > NEVER), default=NEVER)
     places = [numbers[row[0]] for row in words]
     log10[places], backoff[places] = logs, backoffs
     return Ngrams(ordered, [Level(np.arange(len(numbers)), log10, backoff)])

@@ -137,7 +137,8 @@ def check_seen(path: str, texts: Sequence[str], allow_seen: bool) -> int | None:
 
 def seen_error(seen: int, sentences: int, path: str) -> ConfigError:
     return ConfigError(
-        f"{seen} of {sentences} sentences to evaluate on are in the text of {path}, so the error rate would be too good",
+        f"{seen} of {sentences} sentences to evaluate on are in the text of {path}, so the error rate "
+        "would be too good",
         "make it with launch/ngram.py --not-in, or say --allow-seen",
     )
 
