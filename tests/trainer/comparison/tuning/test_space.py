@@ -38,8 +38,14 @@ def keys(space: Space) -> list[str]:
     [
         ({}, [RATE, DECAY, SPEED, VOICE, MASKS]),
         ({"model__dual_attention": True}, [RATE, NEW, DECAY, SPEED, VOICE, MASKS]),
-        ({"optimizer__encoder_learning_rate": 1e-6}, [RATE, "optimizer.encoder_learning_rate", DECAY, SPEED, VOICE, MASKS]),
-        ({"model__strategy": "lora"}, [RATE, "model.lora", "model.lora.targets", "model.lora.kind", SPEED, VOICE, MASKS]),
+        (
+            {"optimizer__encoder_learning_rate": 1e-6},
+            [RATE, "optimizer.encoder_learning_rate", DECAY, SPEED, VOICE, MASKS],
+        ),
+        (
+            {"model__strategy": "lora"},
+            [RATE, "model.lora", "model.lora.targets", "model.lora.kind", SPEED, VOICE, MASKS],
+        ),
         ({"model__strategy": "selective"}, [RATE, "model.selective", SPEED, VOICE, MASKS]),
         (FROZEN, [RATE, SPEED, VOICE, MASKS]),
         (FROZEN | {"optimizer__new_modules_learning_rate": 1}, [NEW, SPEED, VOICE, MASKS]),
