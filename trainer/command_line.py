@@ -5,6 +5,7 @@ By SIGINT with 130 and by SIGTERM with 143, but where training saves its state f
 
 import argparse
 import contextlib
+import errno
 import os
 import signal
 import sys
@@ -69,6 +70,8 @@ def users_error(error: Exception) -> Exception:
         return error
     if isinstance(error, OSError) and error.filename is not None and error.strerror is not None:
         return CommandFailed(f"{error.filename}: {error.strerror}")
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):  # a failed write names no file
+        return CommandFailed(f"{error.strerror}: make room, and start again")
     if says_lost(error):
         return lost_rank()
     if not is_out_of_memory(error):

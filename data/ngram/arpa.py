@@ -4,6 +4,7 @@ import gzip
 import itertools
 import math
 import re
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
@@ -11,7 +12,7 @@ from typing import IO, Any
 import numpy as np
 
 from ..errors import DataError
-from .levels import NEVER, SPECIAL, UNKNOWN, Level, Ngrams
+from .levels import END, NEVER, SPECIAL, UNKNOWN, Level, Ngrams
 
 COUNT = re.compile(r"ngram\s+(\d+)\s*=\s*(\d+)")
 LONGEST = 10  # n-grams that are read
@@ -53,7 +54,7 @@ def read_arpa(path: str | Path, longest: int = LONGEST) -> Ngrams:
     try:
         with opened(path, "r") as file:
             return read_lines(enumerate(file, 1), str(path), longest)
-    except (EOFError, gzip.BadGzipFile) as error:
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise DataError(f"{path} is damaged: {error}") from None
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror or error}") from None
@@ -91,6 +92,8 @@ def read_lines(lines: Iterator[tuple[int, str]], path: str, longest: int = LONGE
     if line.strip() != "\\end\\":
         raise DataError(f"{path} is damaged: \\end\\ should follow, not {line.strip()[:40]!r}")
     assert ngrams is not None
+    if ngrams.levels[0].log10[-1] <= NEVER:
+        raise DataError(f"{path} gives {END}, the end of a sentence, no probability: no text would end with it")
     return ngrams
 
 
@@ -128,7 +131,7 @@ def first_level(logs: list[float], words: list[list[str]], backoffs: list[float]
         raise DataError(f"{path} has no words")
     log10, backoff = np.full(len(numbers), NEVER, np.float32), np.zeros(len(numbers), np.float32)
     # Of models without a probability of unknown words.
-    log10[numbers[UNKNOWN]] = min(logs[place] for place, row in enumerate(words) if logs[place] > NEVER)
+    log10[numbers[UNKNOWN]] = min((log for log in logs if log > NEVER), default=NEVER)
     places = [numbers[row[0]] for row in words]
     log10[places], backoff[places] = logs, backoffs
     return Ngrams(ordered, [Level(np.arange(len(numbers)), log10, backoff)])

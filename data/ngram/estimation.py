@@ -138,6 +138,6 @@ def discounts_of(counts: Integers) -> Discounts | None:
         return None
     y = seen[0] / (seen[0] + 2 * seen[1])
     found = tuple(k - (k + 1) * y * seen[k] / seen[k - 1] for k in (1, 2, 3))
-    if all(0 <= one <= k for k, one in enumerate(found, 1)):
+    if all(0 < one <= k for k, one in enumerate(found, 1)):  # a discount of 0 would leave nothing to shorter contexts
         return found[0], found[1], found[2]
     return None

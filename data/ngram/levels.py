@@ -47,10 +47,6 @@ class Ngrams:
         """Of the vocabulary, with the special words."""
         return len(self.words) + len(SPECIAL)
 
-    def name(self, number: int) -> str:
-        """A word by its id."""
-        return self.words[number] if number < len(self.words) else SPECIAL[number - len(self.words)]
-
     def ids(self, level: int) -> NDArray[np.int64]:
         """The words of the n-grams of a level (0 for single words), int64 [n, level + 1]."""
         columns, places = [], np.arange(len(self.levels[level].keys))

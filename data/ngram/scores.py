@@ -12,7 +12,7 @@ from .levels import END, Ngrams
 
 OF_TEN = math.log(10)
 AFTER_ALL = "\U0010ffff"  # the last code point
-MOST_KEPT = 1_000_000  # contexts whose places are kept
+MOST_KEPT = 1_000_000  # contexts whose places are kept, and prefixes
 LARGE = 400_000_000  # bytes of an ARPA file that KenLM reads, where it is installed: it takes a third of the memory
 
 
@@ -134,6 +134,8 @@ class NgramScores:
     def unigram_ahead(self, prefix: str) -> float | None:
         """The highest log10 of the words with a prefix, whatever is before them."""
         if prefix not in self.unigrams:
+            if len(self.unigrams) >= MOST_KEPT:
+                self.unigrams.clear()
             low, high = self.range_of(prefix)
             best = float(self.ngrams.levels[0].log10[low:high].max()) if low < high else None
             self.unigrams[prefix] = best

@@ -2,6 +2,7 @@
 
 import gzip
 import hashlib
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -38,7 +39,7 @@ def sentences_of(address: str) -> Iterator[str]:
             yield from file
     except UnicodeDecodeError:
         raise DataError(f"{address} is no UTF-8 text, one sentence a line") from None
-    except (EOFError, gzip.BadGzipFile) as error:
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise DataError(f"{address} is damaged: {error}") from None
     except OSError as error:
         raise DataError(f"{address} cannot be read: {error.strerror or error}") from None

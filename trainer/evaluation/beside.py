@@ -13,7 +13,7 @@ from ..config.reading import ConfigError
 from ..config.run import RunConfig
 from ..record.durable import write_text
 from .language_model.opening import LanguageModel
-from .language_model.options import asked_for
+from .language_model.options import asked_for, check_n_best
 
 if TYPE_CHECKING:
     from .evaluator import Evaluator
@@ -53,8 +53,7 @@ class Beside:
             ConfigError: as :meth:`.language_model.opening.LanguageModel.check_references`, and for n-best lists of more
                 hypotheses than beams, or by several processes.
         """
-        if self.n_best > config.evaluation.beams:
-            raise ConfigError(f"--n-best is {self.n_best}, more than the {config.evaluation.beams} beams: see --beams")
+        check_n_best(self.n_best, config.evaluation.beams)
         if self.n_best and os.environ.get("WORLD_SIZE", "1") != "1":
             raise ConfigError("--n-best is of one process: start it without a launcher")
         if self.language_model is None:

@@ -10,6 +10,8 @@ from .config import load_suite
 from .suite import run_suite
 from .tables import print_tables
 
+DECODING = ("language_model", "tune_language_model", "n_best", "beams", "allow_seen")  # options of other evaluations
+
 
 def measure_and_print(options: argparse.Namespace) -> None:
     """Run the suite, print its tables and say where everything is.
@@ -22,6 +24,11 @@ def measure_and_print(options: argparse.Namespace) -> None:
     """
     if options.baseline is not None:
         raise ConfigError("--baseline goes without --noise-suite: name plain Whisper as another --checkpoint")
+    for name in DECODING:
+        if getattr(options, name):
+            raise ConfigError(
+                f"--{name.replace('_', '-')} goes without --noise-suite, which decodes as its config says"
+            )
     suite = load_suite(options.noise_suite, options.overrides)
     output = output_folder(options.output, options.checkpoint)
     result = run_suite(suite, options.checkpoint, output, config=options.config, split=options.split)

@@ -13,7 +13,7 @@ from dataclasses import replace
 from ..command_line import CommandLine, complain, number
 from ..config.reading import ConfigError
 from ..errors import CommandFailed
-from ..evaluation.language_model.options import add_options, asked_for, check_options
+from ..evaluation.language_model.options import add_options, asked_for, check_n_best, check_options
 from .transcripts import FORMATS
 
 
@@ -99,7 +99,7 @@ def check(options: argparse.Namespace) -> None:
     """Raises: ConfigError: for options that do not go together."""
     check_windows(options)
     check_options(options)
-    check_n_best(options)
+    check_lists(options)
     of_second = {
         "--fuse": options.fuse,
         "--subtract": options.subtract,
@@ -117,14 +117,13 @@ def check(options: argparse.Namespace) -> None:
         raise ConfigError("--fuse averages two recordings of the same words, and a clip of the speaker has others")
 
 
-def check_n_best(options: argparse.Namespace) -> None:
+def check_lists(options: argparse.Namespace) -> None:
     """Raises: ConfigError: for lists of hypotheses that cannot be had."""
     if not options.n_best:
         return
     if options.format != "json":
         raise ConfigError(f"--n-best goes with --format json, not {options.format}, which has no place for it")
-    if options.n_best > options.beams:
-        raise ConfigError(f"--n-best is {options.n_best}, more than the {options.beams} beams: see --beams")
+    check_n_best(options.n_best, options.beams)
     if options.fuse:
         raise ConfigError("--n-best excludes --fuse, whose beams are of two recordings")
 

@@ -15,6 +15,7 @@ from data.ngram.arpa import read_arpa, write_arpa
 from data.ngram.estimation import USUAL, count, discounts_of, estimate
 from data.ngram.levels import END, UNKNOWN
 from data.ngram.scores import NgramScores, kenlm_scores, open_scores
+from data.ngram.texts import sentences_of
 
 
 def sentences(number: int = 400, seed: int = 0, vocabulary: int = 60) -> list[list[str]]:
@@ -85,6 +86,8 @@ def test_discounts_follow_from_counts_of_counts() -> None:
     y = 8 / 16
     assert discounts_of(counts) == pytest.approx((1 - 2 * y * 4 / 8, 2 - 3 * y * 2 / 4, 3 - 4 * y * 1 / 2))
     assert discounts_of(counts[counts != 3]) is None
+    nothing_off_twos = np.array([1] * 6 + [2] * 3 + [3] * 4 + [4], np.int64)
+    assert discounts_of(nothing_off_twos) is None
 
 
 @pytest.mark.parametrize("name", ["lm.arpa", "lm.arpa.gz"])
@@ -165,6 +168,8 @@ def test_an_empty_sentence_ends_as_any_does() -> None:
             "'b' is in n-grams",
         ),
         ("\\data\\\nngram 1=1\n\n\\1-grams:\n-1\ta\n", "should follow"),
+        ("\\data\\\nngram 1=1\n\n\\1-grams:\n-1\ta\n\n\\end\\\n", "gives </s>, the end of a sentence, no probability"),
+        ("\\data\\\nngram 1=2\n\n\\1-grams:\n-99\ta\n-99\t</s>\n\n\\end\\\n", "no probability"),
         ("\\data\\\nngram 1=1\n\n\\2-grams:\n-1\ta\n\n\\end\\\n", r"\\1-grams: should follow"),
     ],
 )
@@ -184,6 +189,13 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     (tmp_path / "cut.gz").write_bytes(whole[:-5])
     with pytest.raises(DataError, match="is damaged"):
         read_arpa(tmp_path / "cut.gz")
+    packed = bytearray(gzip.compress(" ".join(str(n * n) for n in range(999)).encode(), mtime=0))
+    packed[30] ^= 255
+    (tmp_path / "spoiled.txt.gz").write_bytes(packed)
+    with pytest.raises(DataError, match="is damaged"):
+        read_arpa(tmp_path / "spoiled.txt.gz")
+    with pytest.raises(DataError, match="is damaged"):
+        list(sentences_of(str(tmp_path / "spoiled.txt.gz")))
     (tmp_path / "plain.gz").write_text("\\data\\\n")
     with pytest.raises(DataError, match="is damaged"):
         read_arpa(tmp_path / "plain.gz")

@@ -69,7 +69,8 @@ def test_hypotheses_of_each_piece(transcribe: Callable[..., Outcome], arpa: str)
         (("--language-model", "alone.arpa"), "nothing says of which language: give the language that is spoken"),
         (("--lm-weight", 1), "--lm-weight is of a language model"),
         (("--n-best", 2), "--n-best goes with --format json, not txt"),
-        (("--n-best", 2, "--format", "json"), "--n-best is 2, more than the 1 beams"),
+        (("--n-best", 2, "--format", "json"), "--n-best is 2, and beams are 1"),
+        (("--n-best", 1, "--format", "json"), "--n-best is 1, and beams are 1"),
     ],
 )
 def test_what_cannot_be(transcribe: Callable[..., Outcome], arpa: str, arguments: tuple[object, ...], why: str) -> None:

@@ -3,9 +3,10 @@
 A trial's word error rate is that of ``data.validation``. No trial is told where the test is.
 """
 
+import math
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -114,17 +115,18 @@ def starts(space: Space) -> list[dict[str, Any]]:
 
 
 def curve_of(folder: Path, metric: str) -> list[Measured]:
-    """The evaluations in a run's journal."""
+    """The evaluations in a run's journal; of the weights and their average the one that may become ``best/``."""
+    rows = [row for row in whole_rows(folder / "metrics.jsonl") if row.get("kind") == SPLIT]
     return [
         Measured(
             step=row["step"],
-            figure=row[metric],
-            word_error_rate=row["word_error_rate"],
-            character_error_rate=row["character_error_rate"],
-            errors=row["substitutions"] + row["deletions"] + row["insertions"],
+            figure=row[of + metric],
+            word_error_rate=row[of + "word_error_rate"],
+            character_error_rate=row[of + "character_error_rate"],
+            errors=sum(row[of + kind] for kind in ("substitutions", "deletions", "insertions")),
         )
-        for row in whole_rows(folder / "metrics.jsonl")
-        if row.get("kind") == SPLIT
+        for row in rows
+        for of in ["average_" if row.get(f"average_{metric}", math.inf) < row[metric] else ""]
     ]
 
 
@@ -270,6 +272,12 @@ def ended(search: Search, trials: list[Trial]) -> str:
     return f"trial {trial.number}: {rates} at step {at.step}{', the best so far' if is_best else ''}"
 
 
+def is_within(key: str, settings: Mapping[str, Any]) -> bool:
+    """Whether a key lies in a section that is not given in the settings."""
+    sections = key.split(".")[:-1]
+    return any(".".join(sections[:number]) in settings for number in range(1, len(sections) + 1))
+
+
 def check_begun(search: Search) -> None:
     """Refuse a folder whose search was begun with another config or space; else write down what this one begins with.
 
@@ -285,7 +293,10 @@ def check_begun(search: Search) -> None:
         return
     before = read_yaml(path)
     old = flatten(before.get("config", {}))
-    pairs = [(key, old[key], value) for key, value in flatten(nested(settings)).items() if key in old]
+    new = flatten(nested(settings))
+    pairs = [(key, old[key], value) for key, value in new.items() if key in old]
+    pairs += [(key, None, value) for key, value in new.items() if is_within(key, old) and value is not None]
+    pairs += [(key, value, None) for key, value in old.items() if is_within(key, new) and value is not None]
     spaces = {key: (before.get("space", {}).get(key), space.get(key)) for key in before.get("space", {}) | space}
     pairs += [(f"the space of {key}", *both) for key, both in spaces.items()]
     for key, then, now in pairs:

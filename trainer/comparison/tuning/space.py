@@ -20,7 +20,10 @@ EDGE = 0.08  # a value within this share of a range's ends is at its edge
 DIGITS = 3  # of a number that is drawn
 LORA_RANKS = (8, 32, 64)
 LORA_TARGETS = (["q_proj", "v_proj"], ["q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2"])
+LORA_KINDS = ("lora", "dora")  # rslora is another scale, which the rate is for
+LAYER_DECAYS = (1.0, 0.9, 0.8)
 SPEEDS = ([1.0, 1.0], [0.9, 1.1], [0.8, 1.2])
+VOCAL_TRACTS = ([1.0, 1.0], [0.9, 1.1], [0.8, 1.25])
 MASKS = (None, {"time_masks": 1, "frequency_masks": 1}, {"time_masks": 2, "frequency_masks": 2})  # of SpecAugment
 # Where these differ, trials cannot be compared: they decide what is measured, or only where it is written.
 NOT_SOUGHT = (
@@ -162,6 +165,9 @@ def of_strategy(config: RunConfig) -> Iterator[Dimension]:
             "model.lora", own, [{"rank": rank, "alpha": rank * scale} for rank in LORA_RANKS]
         )  # alpha / rank stays, and with it the adapters' scale
         yield choice("model.lora.targets", list(adapter.targets), LORA_TARGETS)
+        yield choice("model.lora.kind", adapter.kind, LORA_KINDS)
+    if adapter is None and chosen.section is None:
+        yield choice("optimizer.layer_decay", config.optimizer.layer_decay, LAYER_DECAYS)
     if chosen.section == "selective":
         from ...model.building import planned_model  # seconds to import
 
@@ -178,10 +184,11 @@ def of_strategy(config: RunConfig) -> Iterator[Dimension]:
 
 
 def of_augmentation(config: RunConfig) -> Iterator[Dimension]:
-    """Speed and masks, off and in two strengths; noise only where the config has it."""
+    """Speed, vocal tract and masks, off and in two strengths; noise only where the config has it."""
     augmentation = config.data.augmentation
     own = {} if augmentation is None else augmentation.model_dump(mode="json")
     yield choice("data.augmentation.speed", own.get("speed", SPEEDS[0]), SPEEDS)
+    yield choice("data.augmentation.vocal_tract", own.get("vocal_tract", VOCAL_TRACTS[0]), VOCAL_TRACTS)
     yield choice("data.augmentation.spec_augment", own.get("spec_augment"), MASKS)
     share = own.get("noise_share", 0.0)
     if share:

@@ -97,9 +97,13 @@ class Study:
         """The trial that an earlier start left unfinished, or else a new one."""
         states = self.optuna.trial.TrialState
         left = [one for one in self.study.trials if one.state == states.RUNNING]
+        number = left[0].number if left else len(self.trials)
+        self.study.sampler = self.optuna.samplers.TPESampler(seed=number, n_startup_trials=RANDOM)
         if left:
-            return Begun(self, self.optuna.trial.Trial(self.study, left[0]._trial_id))
-        self.study.sampler = self.optuna.samplers.TPESampler(seed=len(self.trials), n_startup_trials=RANDOM)
+            trial = self.optuna.trial.Trial(self.study, left[0]._trial_id)
+            for one in self.space:  # a kill may have come before all were drawn
+                trial._suggest(one.key, self.distribution(one))
+            return Begun(self, trial)
         return Begun(self, self.study.ask({one.key: self.distribution(one) for one in self.space}))
 
     def distribution(self, dimension: Dimension) -> Any:

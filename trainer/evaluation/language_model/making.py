@@ -47,6 +47,8 @@ def make(asked: Asked, output: Path) -> Iterator[str]:
     check_place(output.absolute().parent, "--output")
     if output.is_dir():
         raise ConfigError(f"--output is {str(output)!r}, which is a folder; an ARPA file is right, such as az.arpa")
+    if output.resolve() in [Path(text).resolve() for text in (*asked.texts, *asked.not_in)]:
+        raise ConfigError(f"--output is {str(output)!r}, which is a text to read and would be overwritten")
     started = time.perf_counter()
     sentences = [words for text in asked.texts for words in read(text, language) if words]
     if asked.not_in:

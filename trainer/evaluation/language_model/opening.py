@@ -48,7 +48,7 @@ class LanguageModel:
     language: str
     card: Card | None = None
     hashes: NDArray[np.uint64] | None = field(default=None, repr=False)
-    scorers: dict[int, WordScorer] = field(default_factory=dict, repr=False)
+    scorers: dict[Any, WordScorer] = field(default_factory=dict, repr=False)  # by tokenizer
 
     def words(self, text: str) -> list[str]:
         """Of a text, as those of the model."""
@@ -65,9 +65,8 @@ class LanguageModel:
 
     def scorer(self, tokenizer: Any) -> WordScorer:
         """For the texts of a tokenizer's tokens; the same for one tokenizer, so that nothing is found twice."""
-        key = id(tokenizer)
-        if key not in self.scorers:
-            self.scorers[key] = WordScorer(
+        if tokenizer not in self.scorers:
+            self.scorers[tokenizer] = WordScorer(
                 self.scores,
                 self.weights,
                 bytes_of_tokens(tokenizer),
@@ -75,7 +74,7 @@ class LanguageModel:
                 normalize=lambda text: basic_normalize(text, self.language),
                 by_characters=self.language in SPACELESS_LANGUAGES,
             )
-        return self.scorers[key]
+        return self.scorers[tokenizer]
 
     def guide(self, tokenizer: Any, beams: int = 1) -> Guide:
         """For one call of the greedy loop."""
@@ -118,16 +117,30 @@ class LanguageModel:
             )
         seen = self.seen(texts)
         if seen and not allow_seen:
-            raise ConfigError(
-                f"{seen} of {len(texts)} sentences to evaluate on are in the text of {self.path}, so the error rate "
-                "would be too good: make it with launch/ngram.py --not-in, or say --allow-seen"
-            )
+            raise seen_error(seen, len(texts), self.path)
         return seen
 
-    def described(self) -> str:
-        """In a few words."""
-        weights = self.weights
-        return f"{self.path}, weight {weights.weight:.3g}, word bonus {weights.word_bonus:.3g}"
+
+def check_seen(path: str, texts: Sequence[str], allow_seen: bool) -> int | None:
+    """As :meth:`LanguageModel.check_references` of a model that is not opened; its words are not looked at."""
+    try:
+        hashes, card = read_hashes(path), read_card(path)
+    except DataError as error:
+        raise ConfigError(f"--language-model: {error}") from None
+    if hashes is None or card is None:
+        return None
+    seen = sum(seen_among(hashes, (sentence_words(text, card.language) for text in texts)))
+    if seen and not allow_seen:
+        raise seen_error(seen, len(texts), path)
+    return seen
+
+
+def seen_error(seen: int, sentences: int, path: str) -> ConfigError:
+    return ConfigError(
+        f"{seen} of {sentences} sentences to evaluate on are in the text of {path}, so the error rate "
+        "would be too good",
+        "make it with launch/ngram.py --not-in, or say --allow-seen",
+    )
 
 
 def sentence_words(text: str, language: str) -> list[str]:

@@ -25,6 +25,14 @@ def check_options(options: argparse.Namespace) -> None:
             raise ConfigError(f"{name} is of a language model: --language-model says which")
 
 
+def check_n_best(number: int, beams: int) -> None:
+    """Raises: ConfigError: for lists of more hypotheses than beam search has, or without it."""
+    if number and (number > beams or beams == 1):
+        raise ConfigError(
+            f"--n-best is {number}, and beams are {beams}: a list is of beam search, so give --beams {max(number, 2)}"
+        )
+
+
 def asked_for(options: argparse.Namespace, language: str | None) -> "LanguageModel | None":
     """The language model, if one is asked for. Raises ConfigError, as :func:`.opening.open_language_model`."""
     check_options(options)

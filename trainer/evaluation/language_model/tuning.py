@@ -126,7 +126,7 @@ def tune_and_print(config: RunConfig, checkpoint: str, options: argparse.Namespa
     """Find the weights on a split, ``data.validation`` if none is named, and write them beside the language model.
 
     Raises:
-        ConfigError: without a language model, with weights that are given, and for several processes.
+        ConfigError: without a language model, with weights or outputs that are given, and for several processes.
     """
     if options.language_model is None:
         raise ConfigError("--tune-language-model finds weights: --language-model says of what")
@@ -134,6 +134,9 @@ def tune_and_print(config: RunConfig, checkpoint: str, options: argparse.Namespa
         raise ConfigError(
             "--tune-language-model finds the weights that --lm-weight and --lm-word-bonus give: leave them out"
         )
+    for name in ("baseline", "n_best", "output"):
+        if getattr(options, name):
+            raise ConfigError(f"--tune-language-model writes weights alone: leave --{name.replace('_', '-')} out")
     if os.environ.get("WORLD_SIZE", "1") != "1":
         raise ConfigError("--tune-language-model is of one process: start it without a launcher")
     options.split = options.split or "validation"

@@ -28,8 +28,7 @@ class State:
         text: of the word that is being written, with what is before it.
         rest: bytes after it that are no whole character yet.
         ahead: what was added for the word that is being written.
-        words: whole ones, and those of them that the model lacks.
-        likely: the sum of the words' log-probabilities by the model.
+        is_over: the text has ended.
         after: by token, what it adds and the state after it.
     """
 

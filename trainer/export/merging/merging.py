@@ -16,6 +16,8 @@ from .means import write_mean
 from .options import MergeOptions
 from .sources import Source, source_of, steps_of
 
+MIXTURES_AT_ONCE = 3  # the model before training, the best mixture so far and the next one
+
 
 def merge(options: MergeOptions) -> None:
     """Write the merged folder, or nothing.
@@ -32,7 +34,8 @@ def merge(options: MergeOptions) -> None:
     weights = [weight / math.fsum(options.weights) for weight in options.weights] if options.weights else None
     weights = weights or [1.0] * len(sources)
     target = options.output.resolve()
-    check_space(target, 4 * numbers_of(sources) + BESIDE_WEIGHTS, str(target))
+    folders = MIXTURES_AT_ONCE if options.shares else 1
+    check_space(target, folders * (4 * numbers_of(sources) + BESIDE_WEIGHTS), str(target))
     with partial_folder(target) as partial:
         if options.shares:
             interpolate(options, sources, weights, partial)

@@ -14,7 +14,9 @@ from pathlib import Path
 
 from ...command_line import CommandLine
 from ...config.reading import ConfigError
+from ...evaluation.language_model.opening import check_seen
 from ...record.durable import check_place
+from ..command import command_line as transcribing
 from ..command import main as transcribe
 from .known import Known, read_known
 from .report import print_evaluation, write_evaluation
@@ -32,7 +34,7 @@ def main(arguments: list[str]) -> int:
     if folder is not None:
         check_place(folder, "--output")
     known = read_known(options.recordings, options.audio_root)
-    for remark in known.remarks:
+    for remark in (*known.remarks, *check_language_model(known, rest, options.allow_seen)):
         print(f"note: {remark}", file=sys.stderr)
     evaluation = evaluate_recordings(known, options.checkpoint, rest, options.normalizer)
     found = write_evaluation(folder, options.checkpoint, evaluation, options=rest, recordings=options.recordings)
@@ -56,7 +58,20 @@ def command_line() -> CommandLine:
     add(
         "--normalizer", choices=("auto", "english", "basic", "none"), default="auto", help="of texts; auto: by language"
     )
+    add("--allow-seen", action="store_true", help="even if the language model was made of what is said")
     return parser
+
+
+def check_language_model(known: Known, rest: Sequence[str], allow_seen: bool) -> list[str]:
+    """Remarks on a language model among the options of transcribing. Raises ConfigError: if it was made of segments."""
+    options, _ = transcribing().parse_known_args(["recording", "--checkpoint", "checkpoint", *rest])
+    if options.language_model is None:
+        return []
+    texts = [segment.text for one in known.recordings for segment in one.segments]
+    seen = check_seen(options.language_model, texts, allow_seen)
+    if seen is None:
+        return [f"{options.language_model}: nothing tells what sentences it is of, so some may be said here"]
+    return [f"{options.language_model}: {seen} of {len(texts)} segments are in its text"] if seen else []
 
 
 def check(rest: Sequence[str]) -> None:

@@ -17,7 +17,7 @@ import yaml
 import launch.tune
 from tests import ROOT
 from trainer.comparison.tuning.findings import yaml_of
-from trainer.comparison.tuning.search import reached, starts
+from trainer.comparison.tuning.search import curve_of, reached, starts
 from trainer.comparison.tuning.space import Dimension, Range
 from trainer.comparison.tuning.study import Study, Trial
 from trainer.config.reading import ConfigError, load_config, settings_of
@@ -214,6 +214,8 @@ def test_another_config_or_space_in_the_folder_is_refused(config: Path, rates_al
     assert outcome.code == 2
     assert "optimizer.warmup_steps is 3, but the search in" in outcome.complaint
     assert "was begun with 0: set it back, or choose another --output" in outcome.complaint
+    outcome = tuned(config, "--trials", 2, "--space", rates_alone, "data.augmentation.speed=[0.9,1.1]")
+    assert outcome.code == 2 and "data.augmentation.speed is [0.9, 1.1], but the search in" in outcome.complaint
     outcome = tuned(config, "--trials", 2)
     assert outcome.code == 2
     assert "the space of optimizer.learning_rate is" in outcome.complaint
@@ -307,6 +309,30 @@ def test_a_journal_whose_last_line_was_cut_off_is_read(tmp_path: Path) -> None:
     again = Study(path, space, [{"a": 2.0}], 0)
     again.begin().finish(0.4)
     assert [trial.objective for trial in Study(path, space, [], 0).trials] == [0.5, 0.4]
+
+
+def test_a_trial_that_a_kill_left_half_drawn_gets_the_rest(tmp_path: Path) -> None:
+    space = tuple(Dimension(key, 2.0, Range(low=1.0, high=9.0)) for key in "ab")
+    path = tmp_path / "journal.log"
+    whole = Study(path, space, [], 0).begin().record.values
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text("".join(lines[:-1]))  # the last one sets b
+    found = Study(path, space, [], 0).begin().record.values
+    assert found.keys() == whole.keys() and found["a"] == whole["a"]
+
+
+def test_the_average_counts_where_it_is_better(tmp_path: Path) -> None:
+    kinds = ("substitutions", "deletions", "insertions")
+    rows = []
+    for step, own, average in ((1, 0.5, 0.4), (2, 0.2, 0.3)):
+        row: dict[str, Any] = {"step": step, "kind": "validation"}
+        for of, rate in (("", own), ("average_", average)):
+            rates = {"word_error_rate": rate, "character_error_rate": rate / 2}
+            row |= {of + name: value for name, value in (rates | dict.fromkeys(kinds, round(10 * rate))).items()}
+        rows.append(json.dumps(row) + "\n")
+    (tmp_path / "metrics.jsonl").write_text("".join(rows))
+    curve = curve_of(tmp_path, "word_error_rate")
+    assert [(at.figure, at.character_error_rate, at.errors) for at in curve] == [(0.4, 0.2, 12), (0.2, 0.1, 6)]
 
 
 def test_a_trial_is_given_up_by_the_median_but_not_while_rates_warm_up(tmp_path: Path) -> None:

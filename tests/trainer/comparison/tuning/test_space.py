@@ -12,7 +12,8 @@ from trainer.config.run import RunConfig
 
 RATE = "optimizer.learning_rate"
 NEW = "optimizer.new_modules_learning_rate"
-SPEED, MASKS = "data.augmentation.speed", "data.augmentation.spec_augment"
+SPEED, VOICE, MASKS = (f"data.augmentation.{name}" for name in ("speed", "vocal_tract", "spec_augment"))
+DECAY = "optimizer.layer_decay"
 
 FROZEN: dict[str, Any] = {"model__strategy": "frozen_primary", "model__dual_attention": True}
 
@@ -35,17 +36,23 @@ def keys(space: Space) -> list[str]:
 @pytest.mark.parametrize(
     ("changes", "sought"),
     [
-        ({}, [RATE, SPEED, MASKS]),
-        ({"model__dual_attention": True}, [RATE, NEW, SPEED, MASKS]),
-        ({"optimizer__encoder_learning_rate": 1e-6}, [RATE, "optimizer.encoder_learning_rate", SPEED, MASKS]),
-        ({"model__strategy": "lora"}, [RATE, "model.lora", "model.lora.targets", SPEED, MASKS]),
-        ({"model__strategy": "selective"}, [RATE, "model.selective", SPEED, MASKS]),
-        (FROZEN, [RATE, SPEED, MASKS]),
-        (FROZEN | {"optimizer__new_modules_learning_rate": 1}, [NEW, SPEED, MASKS]),
-        ({"model__strategy": "frozen_encoder", "performance__cache_encoder": "cache"}, [RATE]),
+        ({}, [RATE, DECAY, SPEED, VOICE, MASKS]),
+        ({"model__dual_attention": True}, [RATE, NEW, DECAY, SPEED, VOICE, MASKS]),
+        (
+            {"optimizer__encoder_learning_rate": 1e-6},
+            [RATE, "optimizer.encoder_learning_rate", DECAY, SPEED, VOICE, MASKS],
+        ),
+        (
+            {"model__strategy": "lora"},
+            [RATE, "model.lora", "model.lora.targets", "model.lora.kind", SPEED, VOICE, MASKS],
+        ),
+        ({"model__strategy": "selective"}, [RATE, "model.selective", SPEED, VOICE, MASKS]),
+        (FROZEN, [RATE, SPEED, VOICE, MASKS]),
+        (FROZEN | {"optimizer__new_modules_learning_rate": 1}, [NEW, SPEED, VOICE, MASKS]),
+        ({"model__strategy": "frozen_encoder", "performance__cache_encoder": "cache"}, [RATE, DECAY]),
         (
             {"data__augmentation": {"noise": {"folder": "n"}, "noise_share": 0.7}},
-            [RATE, SPEED, MASKS, "data.augmentation.noise_share"],
+            [RATE, DECAY, SPEED, VOICE, MASKS, "data.augmentation.noise_share"],
         ),
     ],
 )  # fmt: skip
@@ -59,7 +66,12 @@ def test_the_own_values_change_nothing(strategy: str) -> None:
     own = {one.key: one.own for one in default_space(base)}
     before, after = settings_of(base), settings_of(changed(base, own))
     differ = {key for key in after if before.get(key) != after[key] and after[key] is not None}
-    defaults = {"model.lora.rank": 16, "model.lora.alpha": 32.0, "model.lora.targets": ["q_proj", "v_proj"]}
+    defaults: dict[str, object] = {
+        "model.lora.rank": 16,
+        "model.lora.alpha": 32.0,
+        "model.lora.targets": ["q_proj", "v_proj"],
+    }
+    defaults["model.lora.kind"] = "lora"
     augmented = {key for key in differ if key.startswith("data.augmentation.")}
     assert all(defaults[key] == after[key] for key in differ & defaults.keys())
     assert after.get(SPEED, [1.0, 1.0]) == [1.0, 1.0]

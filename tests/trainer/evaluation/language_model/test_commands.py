@@ -64,6 +64,7 @@ def test_transcripts_of_a_corpus_are_text(corpus: Path, tmp_path: Path) -> None:
         (("good.txt", "--language", "xx"), "--language is 'xx', which Whisper does not know"),
         (("good.txt", "--output", "."), r"--output is '\.', which is a folder"),
         (("good.txt", "--not-in", "good.txt"), "the text has no words"),
+        (("good.txt", "--output", "good.txt"), r"--output is 'good\.txt', which is a text to read"),
     ],
 )
 def test_what_no_model_is_made_of(
@@ -155,9 +156,14 @@ def test_weights_are_found_on_held_out_speech_and_used(evaluate: Evaluate, made:
         (("--language-model", "other.arpa"), "knows 0% of the words that were said: it seems to be of another"),
         (("--language-model", "card.arpa"), "card.arpa.json is damaged: order"),
         (("--language-model", "hashes.arpa"), "hashes.arpa.sentences.npy is damaged"),
-        (("--n-best", 2), "--n-best is 2, more than the 1 beams"),
+        (("--n-best", 2), "--n-best is 2, and beams are 1: a list is of beam search, so give --beams 2"),
+        (("--n-best", 1), "--n-best is 1, and beams are 1"),
+        (("--n-best", 5, "--beams", 4), "so give --beams 5"),
         (("--tune-language-model",), "--tune-language-model finds weights: --language-model says of what"),
         (("--tune-language-model", "--language-model", "good.arpa", "--lm-weight", 1), "leave them out"),
+        (("--tune-language-model", "--language-model", "good.arpa", "--output", "x"), "leave --output out"),
+        (("--noise-suite", "s.yaml", "--language-model", "good.arpa"), "--language-model goes without --noise-suite"),
+        (("--noise-suite", "s.yaml", "--beams", 2), "--beams goes without --noise-suite"),
     ],
 )
 def test_language_models_that_are_of_no_use(

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 import launch.eval
+import launch.ngram
 from tests.end_to_end import Outcome, run
 
 from .test_known import segment, write_recording
@@ -70,6 +71,19 @@ def test_bad_segments_are_told_before_a_checkpoint_is_opened(recordings: Path) -
     done = evaluate("--recordings", recordings, "--checkpoint", "no/such/checkpoint")
     assert done.code == 2
     assert "three.json: segment 2: starts at 2 s" in done.complaint
+
+
+def test_a_language_model_of_what_is_said_is_refused(checkpoint: Path, recordings: Path, tmp_path: Path) -> None:
+    text, arpa = tmp_path / "text.txt", tmp_path / "lm.arpa"
+    text.write_text("Bir, iki!\nbaşqa söz\n", "utf-8")
+    assert run(launch.ngram.main, text, "--language", "az", "--output", arpa).code == 0
+    given = ("--recordings", recordings, "--checkpoint", checkpoint, "--output", tmp_path / "found")
+    refused = evaluate(*given, "--language-model", arpa)
+    assert refused.code == 2
+    assert f"1 of 3 sentences to evaluate on are in the text of {arpa}" in refused.complaint
+    allowed = evaluate(*given, f"--language-model={arpa}", "--allow-seen")
+    assert allowed.code == 0, allowed.errors
+    assert f"{arpa}: 1 of 3 segments are in its text" in allowed.errors
 
 
 def test_a_launcher_is_refused(checkpoint: Path, recordings: Path, monkeypatch: pytest.MonkeyPatch) -> None:
