@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from transformers import GenerationMixin, LogitsProcessorList, generation
+from transformers import GenerationMixin, LogitsProcessorList
 from transformers.generation.logits_process import WhisperTimeStampLogitsProcessor
 
 from .fusion import Fusion, Sureness
@@ -294,21 +294,9 @@ def generate_n_best(
     end = config.eos_token_id
     rows, means = found.sequences[:, length:].tolist(), found.sequences_scores.tolist()
     texts = [row[: row.index(end)] if end in row else row for row in rows]
-    scores = [
-        mean * compared_length(len(text), length, max_new_tokens) for text, mean in zip(texts, means, strict=True)
-    ]
+    scores = [mean * min(len(text) + 1, max_new_tokens) for text, mean in zip(texts, means, strict=True)]
     clips = range(0, len(rows), n_best)
     return [texts[at : at + n_best] for at in clips], [scores[at : at + n_best] for at in clips]
-
-
-def compared_length(text: int, prompt: int, most: int) -> int:
-    """By how many tokens beam search divides a text's score: those after the prompt, with the end.
-
-    Older releases of transformers count the prompt and not the end.
-    """
-    counts = inspect.signature(getattr(getattr(generation, "BeamHypotheses", None), "add", compared_length)).parameters
-    is_old = "hyp" in counts and "generated_len" not in counts
-    return prompt + text if is_old else min(text + 1, most)
 
 
 def timestamp_rules(config: Any, length: int) -> Any:
