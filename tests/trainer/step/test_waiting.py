@@ -133,6 +133,16 @@ def test_a_microbatch_waits_once(tiny_values: dict[str, Any], tmp_path: Path, gp
     assert not any(torch.equal(old, new.held) for old, new in zip(before, trained, strict=True))
 
 
+def two_steps_wait_once_each(trainer: Trainer, gpu: StandInGpu, group: Any, targets: Any) -> None:
+    losses = []
+    for _ in range(2):
+        with gpu.strictly():
+            verdict = trainer.train_step(group, targets)
+        assert gpu.waits == 1 and verdict.finite
+        losses.append(verdict.loss)
+    assert losses[1] < losses[0]
+
+
 @pytest.mark.parametrize("layers", [None, [1, 2]])
 def test_a_teacher_an_average_and_smoothed_labels_cost_no_wait(
     tiny_values: dict[str, Any], tmp_path: Path, gpu: StandInGpu, layers: list[int] | None
@@ -143,13 +153,7 @@ def test_a_teacher_an_average_and_smoothed_labels_cost_no_wait(
     trainer = build(tiny_values, tmp_path, **noisy(tiny_values) | sections)
     group, targets = trainer.find_data()  # type: ignore[misc]
     assert targets.noisy_frames > 0 and trainer.average is not None
-    losses = []
-    for _ in range(2):
-        with gpu.strictly():
-            verdict = trainer.train_step(group, targets)
-        assert gpu.waits == 1 and verdict.finite
-        losses.append(verdict.loss)
-    assert losses[1] < losses[0]
+    two_steps_wait_once_each(trainer, gpu, group, targets)
     assert trainer.average.updates == 2
 
 
@@ -170,13 +174,7 @@ def test_second_recordings_cost_no_wait(
     group, targets = trainer.find_data()  # type: ignore[misc]
     (audio,) = group.batches
     assert audio is not None and audio.second is not None and audio.second.rows == [1]
-    losses = []
-    for _ in range(2):
-        with gpu.strictly():
-            verdict = trainer.train_step(group, targets)
-        assert gpu.waits == 1 and verdict.finite
-        losses.append(verdict.loss)
-    assert losses[1] < losses[0]
+    two_steps_wait_once_each(trainer, gpu, group, targets)
 
 
 def test_a_loss_that_is_not_finite_is_decided_on_without_a_further_wait(
